@@ -1,0 +1,3 @@
+//! The command `egret`.
+
+fn main() {}

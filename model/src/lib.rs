@@ -1,0 +1,19 @@
+//! Words that every crate of Egret shares: ids, destinations, paths, addresses and reasons.
+//!
+//! Plain data: no I/O, no async, no clock. What is parsed here is parsed once; the other crates
+//! take `Destination` and `RequestPath`, never a bare string that still has to be judged.
+
+pub mod address;
+pub mod destination;
+pub mod id;
+pub mod path;
+pub mod reason;
+
+pub use address::AddressClass;
+pub use destination::{Authority, Destination, Host, HostError, Scheme};
+pub use id::{CredentialId, ExchangeId, PolicyName, RecordId, RuleId, SessionId, SnapshotDigest, TenantId};
+pub use path::{PathError, RequestPath};
+pub use reason::Reason;
+
+/// An instant in UTC. All times of Egret are of this type.
+pub use jiff::Timestamp;

@@ -1,0 +1,3 @@
+//! `cargo xtask`: the tasks that cargo alone cannot say.
+
+fn main() {}
