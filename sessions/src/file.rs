@@ -1,0 +1,154 @@
+//! A session at rest: one JSON file, mode 0600, replaced whole.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU8;
+use std::sync::{Mutex, OnceLock};
+
+use model::{CredentialId, PolicyName, SessionId, TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use crate::session::{Grant, Session, State};
+use crate::token::Fingerprint;
+
+const VERSION: u32 = 1;
+const MAX_FILE_BYTES: u64 = 256 * 1024;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    version: u32,
+    id: SessionId,
+    tenant: TenantId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    agent: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+    policies: Vec<PolicyName>,
+    grants: Vec<GrantDocument>,
+    created: Timestamp,
+    expires: Timestamp,
+    state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended: Option<Timestamp>,
+    token_sha256: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GrantDocument {
+    credential: CredentialId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    env: Option<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    prefix: String,
+    placeholder_sha256: String,
+}
+
+/// The file of a session.
+pub(crate) fn path_of(dir: &Path, id: &SessionId) -> PathBuf {
+    dir.join(format!("{id}.json"))
+}
+
+/// Writes the session's file: a new file, flushed, then renamed over the old one.
+///
+/// # Errors
+/// Whatever the file system says.
+pub(crate) fn save(dir: &Path, session: &Session) -> io::Result<()> {
+    let text = serde_json::to_vec(&document(session)?)?;
+    let target = path_of(dir, &session.id);
+    let fresh = target.with_extension("json.new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.write_all(&text)?;
+    file.sync_data()?;
+    fs::rename(&fresh, &target)?;
+    File::open(dir)?.sync_all()
+}
+
+fn document(session: &Session) -> io::Result<Document> {
+    // A session without an end or a token lives in memory only.
+    let (Some(expires), Some(token)) = (session.expires, session.token) else {
+        return Err(io::Error::other("the default session has no file"));
+    };
+    let grant = |grant: &Grant| GrantDocument {
+        credential: grant.credential.clone(),
+        env: grant.env.clone(),
+        prefix: grant.prefix.clone(),
+        placeholder_sha256: grant.placeholder.map(Fingerprint::to_hex).unwrap_or_default(),
+    };
+    Ok(Document {
+        version: VERSION,
+        id: session.id.clone(),
+        tenant: session.tenant.clone(),
+        user: session.user.as_deref().map(str::to_owned),
+        agent: session.agent.as_deref().map(str::to_owned),
+        labels: session.labels.clone(),
+        policies: session.policies.clone(),
+        grants: session.grants.iter().map(grant).collect(),
+        created: session.created,
+        expires,
+        state: session.stored_state().as_str().to_owned(),
+        ended: session.ended_at.get().copied(),
+        token_sha256: token.to_hex(),
+    })
+}
+
+/// Reads a session's file.
+///
+/// # Errors
+/// Whatever the file system says, or `InvalidData` with what is wrong in it.
+pub(crate) fn load(path: &Path) -> io::Result<Session> {
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(broken("is larger than a session can be"));
+    }
+    let document: Document = serde_json::from_slice(&text)?;
+    if document.version != VERSION {
+        return Err(broken("was written by another version of Egret"));
+    }
+    if path.file_stem().and_then(|name| name.to_str()) != Some(document.id.as_str()) {
+        return Err(broken("holds the session of another file"));
+    }
+    session(document)
+}
+
+fn session(document: Document) -> io::Result<Session> {
+    let state = State::from_name(&document.state).ok_or_else(|| broken("has an unknown state"))?;
+    let grants = document.grants.into_iter().map(grant).collect::<io::Result<Vec<_>>>()?;
+    Ok(Session {
+        id: document.id,
+        tenant: document.tenant,
+        user: document.user.map(Into::into),
+        agent: document.agent.map(Into::into),
+        labels: document.labels,
+        policies: document.policies,
+        grants,
+        created: document.created,
+        expires: Some(document.expires),
+        token: Some(fingerprint(&document.token_sha256)?),
+        state: AtomicU8::new(state as u8),
+        ended_at: document.ended.map(OnceLock::from).unwrap_or_default(),
+        over: Notify::new(),
+        saving: Mutex::new(()),
+    })
+}
+
+fn grant(document: GrantDocument) -> io::Result<Grant> {
+    let placeholder = Some(fingerprint(&document.placeholder_sha256)?);
+    Ok(Grant { credential: document.credential, env: document.env, prefix: document.prefix, placeholder })
+}
+
+fn fingerprint(hex: &str) -> io::Result<Fingerprint> {
+    Fingerprint::from_hex(hex).ok_or_else(|| broken("has a digest that is not 64 hex digits"))
+}
+
+fn broken(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}

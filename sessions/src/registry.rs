@@ -1,0 +1,413 @@
+//! All sessions: made, found, authenticated, ended, and kept on disk.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU8;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use jiff::SignedDuration;
+use model::{CredentialId, PolicyName, SessionId, TenantId, Timestamp};
+use tokio::sync::Notify;
+
+use crate::error::{Invalid, SessionError, Why};
+use crate::file;
+use crate::session::{Grant, Session, State};
+use crate::token::{Fingerprint, PLACEHOLDER_MARK, draw_placeholder, draw_token};
+
+const MAX_LIVE_SESSIONS: usize = 10_000;
+const MAX_ENDED_SESSIONS: usize = 1_000;
+const KEEP_ENDED: SignedDuration = SignedDuration::from_hours(7 * 24);
+const DEFAULT_TTL: SignedDuration = SignedDuration::from_hours(24);
+const MAX_TTL: SignedDuration = SignedDuration::from_hours(366 * 24);
+const MAX_TEXT_BYTES: usize = 256;
+const MAX_ITEMS: usize = 64;
+
+/// What a new session shall be.
+#[derive(Clone, Debug, Default)]
+pub struct NewSession {
+    /// The isolation boundary.
+    pub tenant: TenantId,
+    /// The person on whose behalf it works.
+    pub user: Option<String>,
+    /// The agent's name.
+    pub agent: Option<String>,
+    /// Marks that policies may select on.
+    pub labels: BTreeMap<String, String>,
+    /// Judged together; none means that nothing is allowed.
+    pub policies: Vec<PolicyName>,
+    /// The credentials it may use.
+    pub grants: Vec<GrantRequest>,
+    /// How long it lives; 24 hours where nothing is said.
+    pub ttl: Option<SignedDuration>,
+}
+
+/// A credential that a new session may use.
+#[derive(Clone, Debug)]
+pub struct GrantRequest {
+    /// The credential, of the session's tenant.
+    pub credential: CredentialId,
+    /// The environment variable to offer the placeholder under.
+    pub env: Option<String>,
+    /// What clients expect before the placeholder, such as `sk-ant-`.
+    pub prefix: Option<String>,
+}
+
+/// A new session, with what is shown only now.
+pub struct Created {
+    /// The session.
+    pub session: Arc<Session>,
+    /// The proxy password.
+    pub token: String,
+    /// The placeholder of each grant, in the order they were asked for.
+    pub placeholders: Vec<Offered>,
+}
+
+/// A placeholder as the client gets it.
+pub struct Offered {
+    /// The credential it stands for.
+    pub credential: CredentialId,
+    /// The environment variable to offer it under.
+    pub env: Option<String>,
+    /// The whole text, prefix and all.
+    pub placeholder: String,
+}
+
+impl fmt::Debug for Created {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Created").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+/// What [`Registry::end`] found.
+#[derive(Debug)]
+pub struct Ending {
+    /// The session, now over.
+    pub session: Arc<Session>,
+    /// Whether this call ended it; false where it was over before.
+    pub first: bool,
+}
+
+/// Whose placeholder it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlaceholderOwner {
+    /// No session was given this placeholder, as far as is still known.
+    Nobody,
+    /// This session was; it may be over.
+    Session(SessionId),
+}
+
+/// All sessions that are known: the live ones, and for a while those that are over.
+pub struct Registry {
+    dir: PathBuf,
+    table: RwLock<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    sessions: HashMap<SessionId, Arc<Session>>,
+    placeholders: HashMap<Fingerprint, SessionId>,
+}
+
+impl Registry {
+    /// Opens the folder, making it (0700) where it is missing, and reads every session in it.
+    ///
+    /// A file that cannot be understood is logged and left alone; its session is refused.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or listed.
+    pub fn open(dir: &Path, now: Timestamp) -> Result<Self, SessionError> {
+        let failed = |doing| move |source| SessionError::File { doing, path: dir.to_owned(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed("make"))?;
+        let mut table = Table::default();
+        for entry in fs::read_dir(dir).map_err(failed("list"))? {
+            let path = entry.map_err(failed("list"))?.path();
+            match path.extension().and_then(|end| end.to_str()) {
+                Some("json") => match file::load(&path) {
+                    Ok(session) => table.insert(Arc::new(session)),
+                    Err(error) => {
+                        tracing::error!(file = %path.display(), %error, "a session file cannot be read; its session is refused");
+                    }
+                },
+                Some("new") => forget_file(&path),
+                _ => {}
+            }
+        }
+        let registry = Self { dir: dir.to_owned(), table: RwLock::new(table) };
+        registry.prune(now);
+        Ok(registry)
+    }
+
+    /// Makes a session and writes it down.
+    ///
+    /// # Errors
+    /// A field that is not acceptable, too many sessions, or a file that cannot be written.
+    pub fn create(&self, new: NewSession, now: Timestamp) -> Result<Created, SessionError> {
+        check(&new)?;
+        let ttl = check_ttl(new.ttl)?;
+        let expires = now.checked_add(ttl).map_err(|_| wrong("ttl", "ends after the calendar"))?;
+        self.prune(now);
+        let live = self.read().sessions.values().filter(|session| session.is_live(now)).count();
+        if live >= MAX_LIVE_SESSIONS {
+            return Err(SessionError::TooMany(MAX_LIVE_SESSIONS));
+        }
+        let token = draw_token();
+        let mut placeholders = Vec::with_capacity(new.grants.len());
+        let grants = new.grants.iter().map(|request| offer(request, &mut placeholders)).collect();
+        let session = Session { token: Some(Fingerprint::of(token.as_bytes())), ..assemble(new, grants, now, Some(expires)) };
+        file::save(&self.dir, &session).map_err(|source| self.failed("write", &session.id, source))?;
+        let session = Arc::new(session);
+        self.write().insert(session.clone());
+        Ok(Created { session, token, placeholders })
+    }
+
+    /// Makes the session of connections that bring no proxy credentials. It lives in memory, until
+    /// the process ends, and has neither token nor placeholders.
+    ///
+    /// # Errors
+    /// A field that is not acceptable.
+    pub fn default_session(&self, new: NewSession, now: Timestamp) -> Result<Arc<Session>, SessionError> {
+        check(&new)?;
+        let bare = |request: &GrantRequest| Grant {
+            credential: request.credential.clone(),
+            env: None,
+            prefix: String::new(),
+            placeholder: None,
+        };
+        let grants = new.grants.iter().map(bare).collect();
+        let session = Arc::new(assemble(new, grants, now, None));
+        self.write().insert(session.clone());
+        Ok(session)
+    }
+
+    /// The live session of these proxy credentials. Takes the same time whatever is wrong with them.
+    ///
+    /// # Errors
+    /// [`Invalid`], with the reason for the record.
+    pub fn authenticate(&self, id: &str, token: &[u8], now: Timestamp) -> Result<Arc<Session>, Invalid> {
+        let print = Fingerprint::of(token);
+        let session = self.read().sessions.get(id).cloned();
+        let held = session.as_ref().and_then(|session| session.token).unwrap_or(Fingerprint::of_nothing());
+        let right = bool::from(held.matches(&print));
+        let Some(session) = session else { return Err(Invalid { why: Why::Unknown }) };
+        if !right {
+            return Err(Invalid { why: Why::WrongToken });
+        }
+        if session.is_live(now) {
+            return Ok(session);
+        }
+        let by_call = session.stored_state() == State::Terminated && !session.is_expired(now);
+        Err(Invalid { why: if by_call { Why::Ended } else { Why::Expired } })
+    }
+
+    /// The session with this id, live or over.
+    pub fn get(&self, id: &SessionId) -> Option<Arc<Session>> {
+        self.read().sessions.get(id).cloned()
+    }
+
+    /// Every session that is known, oldest first.
+    pub fn list(&self) -> Vec<Arc<Session>> {
+        let mut all: Vec<_> = self.read().sessions.values().cloned().collect();
+        all.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+        all
+    }
+
+    /// Ends a session: at once for everyone who holds it, then on disk. Ending it again changes nothing.
+    ///
+    /// # Errors
+    /// No such session, or its file could not be written: then it is over for this process, and the
+    /// call should be made again.
+    pub fn end(&self, id: &SessionId, now: Timestamp) -> Result<Ending, SessionError> {
+        let session = self.get(id).ok_or_else(|| SessionError::NotFound(id.clone()))?;
+        let first = session.terminate(now);
+        self.save(&session)?;
+        self.prune(now);
+        Ok(Ending { session, first })
+    }
+
+    /// Says what a live session does now; `Terminated` is what [`Registry::end`] is for.
+    ///
+    /// # Errors
+    /// No such session, one that is over, or a file that cannot be written.
+    pub fn set_state(&self, id: &SessionId, state: State, now: Timestamp) -> Result<Arc<Session>, SessionError> {
+        let session = self.get(id).ok_or_else(|| SessionError::NotFound(id.clone()))?;
+        if state == State::Terminated {
+            return self.end(id, now).map(|ending| ending.session);
+        }
+        if session.is_expired(now) || session.set_state(state) == State::Terminated {
+            return Err(wrong("state", "cannot be changed: the session is over"));
+        }
+        self.save(&session)?;
+        Ok(session)
+    }
+
+    /// Whose placeholder this is (with or without its prefix). The client must not learn it.
+    pub fn find_placeholder(&self, text: &str) -> PlaceholderOwner {
+        let Some(mark) = text.find(PLACEHOLDER_MARK).and_then(|at| text.get(at..)) else { return PlaceholderOwner::Nobody };
+        let owner = self.read().placeholders.get(&Fingerprint::of(mark.as_bytes())).cloned();
+        owner.map_or(PlaceholderOwner::Nobody, PlaceholderOwner::Session)
+    }
+
+    fn save(&self, session: &Session) -> Result<(), SessionError> {
+        if session.token.is_none() {
+            return Ok(());
+        }
+        let _alone = session.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        file::save(&self.dir, session).map_err(|source| self.failed("write", &session.id, source))
+    }
+
+    /// Forgets sessions that are over: those of a week ago, and the oldest where there are too many.
+    fn prune(&self, now: Timestamp) {
+        let mut over: Vec<(Timestamp, SessionId)> = {
+            let table = self.read();
+            table.sessions.values().filter_map(|s| Some((s.ended_at(now)?, s.id.clone()))).collect()
+        };
+        over.sort_unstable_by(|a, b| b.cmp(a));
+        let old = |at: &Timestamp| now.duration_since(*at) > KEEP_ENDED;
+        let gone = over.iter().enumerate().filter(|(place, (at, _))| *place >= MAX_ENDED_SESSIONS || old(at));
+        for (_, (_, id)) in gone {
+            self.write().remove(id);
+            forget_file(&file::path_of(&self.dir, id));
+        }
+    }
+
+    fn failed(&self, doing: &'static str, id: &SessionId, source: io::Error) -> SessionError {
+        SessionError::File { doing, path: file::path_of(&self.dir, id), source }
+    }
+
+    // A panic while the lock is held leaves whole entries: the maps are changed by single calls.
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn insert(&mut self, session: Arc<Session>) {
+        for print in session.grants.iter().filter_map(|grant| grant.placeholder) {
+            self.placeholders.insert(print, session.id.clone());
+        }
+        self.sessions.insert(session.id.clone(), session);
+    }
+
+    fn remove(&mut self, id: &SessionId) {
+        let Some(session) = self.sessions.remove(id) else { return };
+        for print in session.grants.iter().filter_map(|grant| grant.placeholder) {
+            self.placeholders.remove(&print);
+        }
+    }
+}
+
+/// Draws the placeholder of one grant; keeps its digest, hands out its text.
+fn offer(request: &GrantRequest, placeholders: &mut Vec<Offered>) -> Grant {
+    let mark = draw_placeholder();
+    let prefix = request.prefix.clone().unwrap_or_default();
+    let placeholder = Some(Fingerprint::of(mark.as_bytes()));
+    placeholders.push(Offered {
+        credential: request.credential.clone(),
+        env: request.env.clone(),
+        placeholder: format!("{prefix}{mark}"),
+    });
+    Grant { credential: request.credential.clone(), env: request.env.clone(), prefix, placeholder }
+}
+
+fn assemble(new: NewSession, grants: Vec<Grant>, now: Timestamp, expires: Option<Timestamp>) -> Session {
+    Session {
+        id: draw_id(now),
+        tenant: new.tenant,
+        user: new.user.map(Into::into),
+        agent: new.agent.map(Into::into),
+        labels: new.labels,
+        policies: new.policies,
+        grants,
+        created: now,
+        expires,
+        token: None,
+        state: AtomicU8::new(State::Running as u8),
+        ended_at: OnceLock::new(),
+        over: Notify::new(),
+        saving: Mutex::new(()),
+    }
+}
+
+/// An id that sorts by time: six bytes of milliseconds, ten random ones.
+fn draw_id(now: Timestamp) -> SessionId {
+    let mut bytes = [0u8; 16];
+    rand::fill(&mut bytes[6..]);
+    let millis = u64::try_from(now.as_millisecond()).unwrap_or_default().to_be_bytes();
+    bytes[..6].copy_from_slice(&millis[2..]);
+    SessionId::from_bytes(bytes)
+}
+
+fn check(new: &NewSession) -> Result<(), SessionError> {
+    check_text("tenant", new.tenant.as_str())?;
+    check_text("user", new.user.as_deref().unwrap_or("-"))?;
+    check_text("agent", new.agent.as_deref().unwrap_or("-"))?;
+    for (name, value) in &new.labels {
+        check_text("labels", name)?;
+        check_text("labels", if value.is_empty() { "-" } else { value })?;
+    }
+    for (field, count) in
+        [("labels", new.labels.len()), ("policies", new.policies.len()), ("credentials", new.grants.len())]
+    {
+        if count > MAX_ITEMS {
+            return Err(wrong(field, &format!("are {count}, more than the limit of {MAX_ITEMS}")));
+        }
+    }
+    for (place, grant) in new.grants.iter().enumerate() {
+        check_grant(grant)?;
+        if new.grants.iter().take(place).any(|other| other.credential == grant.credential) {
+            return Err(wrong("credentials", &format!("name {} twice", grant.credential)));
+        }
+    }
+    Ok(())
+}
+
+fn check_text(field: &'static str, text: &str) -> Result<(), SessionError> {
+    if text.is_empty() || text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) {
+        return Err(wrong(field, &format!("must be 1 to {MAX_TEXT_BYTES} bytes without control characters")));
+    }
+    Ok(())
+}
+
+fn check_grant(grant: &GrantRequest) -> Result<(), SessionError> {
+    let env = grant.env.as_deref().unwrap_or("A");
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if env.is_empty() || env.len() > MAX_TEXT_BYTES || !env.chars().all(word) || env.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(wrong("env", &format!("of credential {} is no name of an environment variable", grant.credential)));
+    }
+    let prefix = grant.prefix.as_deref().unwrap_or_default();
+    if prefix.len() > 64 || !prefix.bytes().all(|b| b.is_ascii_graphic()) || prefix.contains(PLACEHOLDER_MARK) {
+        return Err(wrong("prefix", &format!("of credential {} must be at most 64 visible characters", grant.credential)));
+    }
+    Ok(())
+}
+
+fn check_ttl(ttl: Option<SignedDuration>) -> Result<SignedDuration, SessionError> {
+    let ttl = ttl.unwrap_or(DEFAULT_TTL);
+    if ttl < SignedDuration::from_secs(1) || ttl > MAX_TTL {
+        return Err(wrong("ttl", "must be between one second and 366 days"));
+    }
+    Ok(ttl)
+}
+
+fn wrong(field: &'static str, why: &str) -> SessionError {
+    SessionError::Field { field, why: why.to_owned() }
+}
+
+fn forget_file(path: &Path) {
+    match fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(file = %path.display(), %error, "a file of a past session cannot be removed"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

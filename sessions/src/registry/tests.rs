@@ -1,0 +1,260 @@
+use super::*;
+
+use std::os::unix::fs::PermissionsExt as _;
+
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+fn granted(credentials: &[&str]) -> NewSession {
+    let grants = credentials
+        .iter()
+        .map(|name| GrantRequest { credential: (*name).into(), env: Some("A_KEY".into()), prefix: Some("sk-ant-".into()) })
+        .collect();
+    NewSession { grants, policies: vec!["library/pypi".into()], ..NewSession::default() }
+}
+
+fn opened() -> (tempfile::TempDir, Registry) {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(&dir.path().join("sessions"), now()).unwrap();
+    (dir, registry)
+}
+
+fn why(registry: &Registry, id: &str, token: &str, now: Timestamp) -> Why {
+    registry.authenticate(id, token.as_bytes(), now).unwrap_err().why
+}
+
+#[test]
+fn t140_wrong_expired_and_ended_tokens_are_refused() {
+    let (_dir, registry) = opened();
+    let made = registry.create(NewSession::default(), now()).unwrap();
+    let id = made.session.id.as_str();
+    assert!(registry.authenticate(id, made.token.as_bytes(), now()).is_ok());
+    assert_eq!(why(&registry, "ses_none", &made.token, now()), Why::Unknown);
+    assert_eq!(why(&registry, id, "egt_wrong", now()), Why::WrongToken);
+    assert_eq!(why(&registry, id, "", now()), Why::WrongToken);
+    let tomorrow = now() + SignedDuration::from_hours(25);
+    assert_eq!(why(&registry, id, &made.token, tomorrow), Why::Expired);
+    assert_eq!(why(&registry, id, "egt_wrong", tomorrow), Why::WrongToken);
+    registry.end(&made.session.id, now()).unwrap();
+    assert_eq!(why(&registry, id, &made.token, now()), Why::Ended);
+}
+
+#[test]
+fn t140_a_token_opens_only_its_own_session() {
+    let (_dir, registry) = opened();
+    let one = registry.create(NewSession::default(), now()).unwrap();
+    let two = registry.create(NewSession::default(), now()).unwrap();
+    assert_eq!(why(&registry, one.session.id.as_str(), &two.token, now()), Why::WrongToken);
+    let bare = registry.default_session(NewSession::default(), now()).unwrap();
+    assert_eq!(why(&registry, bare.id.as_str(), "", now()), Why::WrongToken);
+}
+
+#[test]
+fn t142_tokens_and_placeholders_rest_as_digests_in_private_files() {
+    let (dir, registry) = opened();
+    let made = registry.create(granted(&["anthropic"]), now()).unwrap();
+    assert_eq!(made.token.len(), 47);
+    let path = file::path_of(&dir.path().join("sessions"), &made.session.id);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(!text.contains(&made.token) && !text.contains("egret_ph_"), "{text}");
+    let debug = format!("{made:?} {:?}", made.session);
+    assert!(!debug.contains("egt_") && !debug.contains("egret_ph_"), "{debug}");
+}
+
+#[test]
+fn t084_other_old_unknown_and_damaged_placeholders_are_not_this_sessions() {
+    let (_dir, registry) = opened();
+    let mine = registry.create(granted(&["anthropic", "github"]), now()).unwrap();
+    let theirs = registry.create(granted(&["anthropic"]), now()).unwrap();
+    let text = |made: &Created, place: usize| made.placeholders[place].placeholder.clone();
+    let (first, second, other) = (text(&mine, 0), text(&mine, 1), text(&theirs, 0));
+    assert!(first.starts_with("sk-ant-egret_ph_"));
+    assert_eq!(mine.session.placeholder(&first), Some(&"anthropic".into()));
+    assert_eq!(mine.session.placeholder(&second), Some(&"github".into()));
+    assert_eq!(mine.session.placeholder(&other), None);
+    assert_eq!(registry.find_placeholder(&other), PlaceholderOwner::Session(theirs.session.id.clone()));
+
+    for place in 0..first.len() {
+        let mut bytes = first.clone().into_bytes();
+        bytes[place] ^= 1;
+        assert_eq!(mine.session.placeholder(std::str::from_utf8(&bytes).unwrap()), None, "byte {place}");
+    }
+    let unknown = format!("sk-ant-egret_ph_{}", "a".repeat(32));
+    assert_eq!(mine.session.placeholder(&unknown), None);
+    assert_eq!(registry.find_placeholder(&unknown), PlaceholderOwner::Nobody);
+    // Without its prefix, or with more around it, it is not the placeholder.
+    assert_eq!(mine.session.placeholder(first.trim_start_matches("sk-ant-")), None);
+    assert_eq!(mine.session.placeholder(&format!("{first}a")), None);
+    assert_eq!(mine.session.placeholder(&format!("a{first}")), None);
+
+    registry.end(&theirs.session.id, now()).unwrap();
+    assert_eq!(registry.find_placeholder(&other), PlaceholderOwner::Session(theirs.session.id.clone()));
+}
+
+#[test]
+fn a_placeholder_is_found_inside_a_value_with_its_prefix() {
+    let (_dir, registry) = opened();
+    let made = registry.create(granted(&["anthropic"]), now()).unwrap();
+    let value = format!("Bearer {}!", made.placeholders[0].placeholder);
+    let mark = crate::find_marks(value.as_bytes()).next().unwrap();
+    let (range, credential) = made.session.placeholder_in(value.as_bytes(), mark).unwrap();
+    assert_eq!(&value[range], made.placeholders[0].placeholder);
+    assert_eq!(credential.as_str(), "anthropic");
+}
+
+#[test]
+fn sessions_survive_a_restart() {
+    let (dir, registry) = opened();
+    let new = NewSession {
+        user: Some("ann".into()),
+        agent: Some("builder".into()),
+        labels: BTreeMap::from([("team".into(), "blue".into())]),
+        ..granted(&["anthropic"])
+    };
+    let kept = registry.create(new, now()).unwrap();
+    let over = registry.create(NewSession::default(), now()).unwrap();
+    let idle = registry.create(NewSession::default(), now()).unwrap();
+    registry.end(&over.session.id, now()).unwrap();
+    registry.set_state(&idle.session.id, State::Idle, now()).unwrap();
+    drop(registry);
+
+    let again = Registry::open(&dir.path().join("sessions"), now()).unwrap();
+    let session = again.authenticate(kept.session.id.as_str(), kept.token.as_bytes(), now()).unwrap();
+    assert_eq!((session.user.as_deref(), session.agent.as_deref()), (Some("ann"), Some("builder")));
+    assert_eq!(session.labels["team"], "blue");
+    assert_eq!(session.policies, kept.session.policies);
+    assert_eq!(session.placeholder(&kept.placeholders[0].placeholder), Some(&"anthropic".into()));
+    assert_eq!(session.expires, kept.session.expires);
+    assert_eq!(why(&again, over.session.id.as_str(), &over.token, now()), Why::Ended);
+    let idle = again.get(&idle.session.id).unwrap();
+    assert!(idle.is_live(now()) && !idle.is_running(now()));
+}
+
+#[test]
+fn a_broken_file_refuses_its_session_and_no_other() {
+    let (dir, registry) = opened();
+    let good = registry.create(NewSession::default(), now()).unwrap();
+    let bad = registry.create(NewSession::default(), now()).unwrap();
+    let folder = dir.path().join("sessions");
+    let path = file::path_of(&folder, &bad.session.id);
+    let whole = fs::read_to_string(&path).unwrap();
+    for text in [
+        whole.get(..whole.len() / 2).unwrap().to_owned(),
+        whole.replace("\"version\":1", "\"version\":2"),
+        whole.replace("\"state\"", "\"estate\""),
+        whole.replace(bad.session.id.as_str(), good.session.id.as_str()),
+        whole.replace("\"token_sha256\":\"", "\"token_sha256\":\"x"),
+        "x".repeat(300_000),
+    ] {
+        fs::write(&path, text).unwrap();
+        fs::write(folder.join("left.json.new"), "half").unwrap();
+        let again = Registry::open(&folder, now()).unwrap();
+        assert!(again.authenticate(good.session.id.as_str(), good.token.as_bytes(), now()).is_ok());
+        assert_eq!(why(&again, bad.session.id.as_str(), &bad.token, now()), Why::Unknown);
+        assert!(path.exists() && !folder.join("left.json.new").exists());
+    }
+}
+
+#[test]
+fn ending_twice_is_told_and_changes_nothing() {
+    let (_dir, registry) = opened();
+    let made = registry.create(NewSession::default(), now()).unwrap();
+    assert!(registry.end(&made.session.id, now()).unwrap().first);
+    let at = made.session.ended_at(now()).unwrap();
+    assert!(!registry.end(&made.session.id, now() + SignedDuration::from_secs(9)).unwrap().first);
+    assert_eq!(made.session.ended_at(now()), Some(at));
+    assert!(registry.set_state(&made.session.id, State::Running, now()).is_err());
+    assert!(matches!(registry.end(&"ses_none".into(), now()), Err(SessionError::NotFound(_))));
+}
+
+#[test]
+fn past_sessions_are_forgotten_after_a_week_and_beyond_a_thousand() {
+    let (dir, registry) = opened();
+    let old = registry.create(NewSession::default(), now()).unwrap();
+    registry.end(&old.session.id, now()).unwrap();
+    assert!(registry.get(&old.session.id).is_some());
+    let later = now() + SignedDuration::from_hours(7 * 24 + 1);
+    registry.create(NewSession::default(), later).unwrap();
+    assert!(registry.get(&old.session.id).is_none());
+    assert!(!file::path_of(&dir.path().join("sessions"), &old.session.id).exists());
+
+    for n in 0..MAX_ENDED_SESSIONS + 5 {
+        let new = NewSession { ttl: Some(SignedDuration::from_secs(1)), ..NewSession::default() };
+        let session = assemble(new, Vec::new(), later, Some(later + SignedDuration::from_micros(n as i64)));
+        registry.write().insert(Arc::new(session));
+    }
+    registry.prune(later + SignedDuration::from_secs(1));
+    let over = registry.list().iter().filter(|s| !s.is_live(later + SignedDuration::from_secs(1))).count();
+    assert_eq!(over, MAX_ENDED_SESSIONS);
+}
+
+#[test]
+fn fields_that_cannot_be_are_refused_by_name() {
+    let (_dir, registry) = opened();
+    let refused = |new: NewSession| match registry.create(new, now()) {
+        Err(SessionError::Field { field, .. }) => field,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(NewSession { user: Some("a\nb".into()), ..NewSession::default() }), "user");
+    assert_eq!(refused(NewSession { agent: Some(String::new()), ..NewSession::default() }), "agent");
+    assert_eq!(refused(NewSession { ttl: Some(SignedDuration::ZERO), ..NewSession::default() }), "ttl");
+    assert_eq!(refused(NewSession { ttl: Some(SignedDuration::MAX), ..NewSession::default() }), "ttl");
+    assert_eq!(refused(granted(&["a", "a"])), "credentials");
+    let mut bad = granted(&["a"]);
+    bad.grants[0].env = Some("1A".into());
+    assert_eq!(refused(bad), "env");
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_ends_with_the_call() {
+    let (_dir, registry) = opened();
+    let made = registry.create(NewSession::default(), now()).unwrap();
+    let mut waits: Vec<_> = (0..3).map(|_| Box::pin(made.session.ended())).collect();
+    for wait in &mut waits {
+        let poll = std::future::poll_fn(|cx| std::task::Poll::Ready(wait.as_mut().poll(cx).is_pending()));
+        assert!(poll.await);
+    }
+    registry.end(&made.session.id, now()).unwrap();
+    let before = tokio::time::Instant::now();
+    for wait in waits {
+        wait.await;
+    }
+    made.session.ended().await;
+    assert_eq!(tokio::time::Instant::now(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_ends_with_the_time() {
+    let (_dir, registry) = opened();
+    let new = NewSession { ttl: Some(SignedDuration::from_mins(10)), ..NewSession::default() };
+    let made = registry.create(new, now()).unwrap();
+    let before = tokio::time::Instant::now();
+    made.session.ended().await;
+    let waited = before.elapsed().as_secs_f64();
+    assert!((590.0..=600.1).contains(&waited), "{waited}");
+}
+
+#[test]
+fn many_threads_create_and_end_without_loss() {
+    let (dir, registry) = opened();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for n in 0..25 {
+                    let made = registry.create(granted(&["a"]), now()).unwrap();
+                    if n % 2 == 0 {
+                        assert!(registry.end(&made.session.id, now()).unwrap().first);
+                    }
+                }
+            });
+        }
+    });
+    let again = Registry::open(&dir.path().join("sessions"), now()).unwrap();
+    for registry in [&registry, &again] {
+        let live = registry.list().iter().filter(|s| s.is_live(now())).count();
+        assert_eq!((registry.list().len(), live), (200, 96));
+    }
+}

@@ -1,0 +1,138 @@
+//! Tokens and placeholders: how they are drawn, how they look, how they rest.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use sha2::{Digest as _, Sha256};
+use subtle::{Choice, ConstantTimeEq as _};
+
+/// What every placeholder holds; the credential's own prefix may stand before it.
+pub const PLACEHOLDER_MARK: &str = "egret_ph_";
+
+const TOKEN_MARK: &str = "egt_";
+const TOKEN_LETTERS: usize = 43; // 62^43 > 2^256
+const PLACEHOLDER_LETTERS: usize = 32; // 62^32 > 2^190
+const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// The SHA-256 of a token or placeholder: what is kept of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// A digest that no bytes are known to have: what an absent session is compared with.
+    pub(crate) fn of_nothing() -> Self {
+        Self([0; 32])
+    }
+
+    /// Compares in constant time.
+    pub(crate) fn matches(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0)
+    }
+
+    pub(crate) fn to_hex(self) -> String {
+        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a String takes every write");
+            text
+        })
+    }
+
+    pub(crate) fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+/// Draws a session token: `egt_` and 43 letters and digits (256 random bits).
+pub(crate) fn draw_token() -> String {
+    format!("{TOKEN_MARK}{}", draw(TOKEN_LETTERS))
+}
+
+/// Draws what follows the credential's prefix: `egret_ph_` and 32 letters and digits.
+pub(crate) fn draw_placeholder() -> String {
+    format!("{PLACEHOLDER_MARK}{}", draw(PLACEHOLDER_LETTERS))
+}
+
+/// Uniform letters: bytes that would favor the first letters are drawn again.
+fn draw(count: usize) -> String {
+    let fair = u8::MAX - u8::MAX % 62;
+    let mut text = String::with_capacity(count);
+    let mut pool = [0u8; 64];
+    while text.len() < count {
+        rand::fill(&mut pool[..]);
+        let letters = pool.iter().filter(|byte| **byte < fair).map(|byte| char::from(LETTERS[usize::from(byte % 62)]));
+        text.extend(letters.take(count - text.len()));
+    }
+    text
+}
+
+/// Where placeholders stand in `bytes`, without their prefixes: the mark and the 32 bytes after it.
+///
+/// One of the 32 may be no letter or digit, so that a damaged placeholder is still seen as one and
+/// refused instead of sent on. Linear in `bytes`.
+pub fn find_marks(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    memchr::memmem::find_iter(bytes, PLACEHOLDER_MARK.as_bytes()).filter_map(|start| {
+        let range = start..start + PLACEHOLDER_MARK.len() + PLACEHOLDER_LETTERS;
+        let letters = bytes.get(start + PLACEHOLDER_MARK.len()..range.end)?;
+        let plain = letters.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
+        (plain + 1 >= PLACEHOLDER_LETTERS).then_some(range)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_and_placeholders_have_their_form() {
+        let token = draw_token();
+        assert_eq!(token.len(), 47);
+        assert!(token.starts_with("egt_"));
+        let placeholder = draw_placeholder();
+        assert_eq!(placeholder.len(), 41);
+        assert_eq!(find_marks(placeholder.as_bytes()).collect::<Vec<_>>(), [0..41]);
+    }
+
+    #[test]
+    fn letters_are_drawn_evenly() {
+        let text = draw(62 * 2000);
+        for letter in LETTERS {
+            let seen = text.bytes().filter(|b| b == letter).count();
+            // Six standard deviations around the mean of 2,000.
+            assert!((1733..=2267).contains(&seen), "{} stands {seen} times", char::from(*letter));
+        }
+    }
+
+    #[test]
+    fn fingerprints_read_back() {
+        let print = Fingerprint::of(b"token");
+        assert!(Fingerprint::from_hex(&print.to_hex()) == Some(print));
+        assert!(Fingerprint::from_hex("zz").is_none());
+        assert!(Fingerprint::from_hex(&"+1".repeat(32)).is_none() || Fingerprint::from_hex(&"zz".repeat(32)).is_none());
+    }
+
+    #[test]
+    fn marks_are_found_wherever_they_stand() {
+        let mark = format!("egret_ph_{}", "a".repeat(32));
+        let text = format!("Bearer sk-{mark}, {mark}{mark} egret_ph_short egret_ph_{}", "b".repeat(31));
+        let found: Vec<_> = find_marks(text.as_bytes()).collect();
+        assert_eq!(found, [10..51, 53..94, 94..135]);
+    }
+
+    #[test]
+    fn a_damaged_mark_is_still_one() {
+        let text = format!("egret_ph_{}!{}", "a".repeat(10), "a".repeat(21));
+        assert_eq!(find_marks(text.as_bytes()).count(), 1);
+        let text = format!("egret_ph_{}!!{}", "a".repeat(10), "a".repeat(20));
+        assert_eq!(find_marks(text.as_bytes()).count(), 0);
+    }
+}
