@@ -157,7 +157,8 @@ impl Registry {
         let token = draw_token();
         let mut placeholders = Vec::with_capacity(new.grants.len());
         let grants = new.grants.iter().map(|request| offer(request, &mut placeholders)).collect();
-        let session = Session { token: Some(Fingerprint::of(token.as_bytes())), ..assemble(new, grants, now, Some(expires)) };
+        let session =
+            Session { token: Some(Fingerprint::of(token.as_bytes())), ..assemble(new, grants, now, Some(expires)) };
         file::save(&self.dir, &session).map_err(|source| self.failed("write", &session.id, source))?;
         let session = Arc::new(session);
         self.write().insert(session.clone());
@@ -246,7 +247,9 @@ impl Registry {
 
     /// Whose placeholder this is (with or without its prefix). The client must not learn it.
     pub fn find_placeholder(&self, text: &str) -> PlaceholderOwner {
-        let Some(mark) = text.find(PLACEHOLDER_MARK).and_then(|at| text.get(at..)) else { return PlaceholderOwner::Nobody };
+        let Some(mark) = text.find(PLACEHOLDER_MARK).and_then(|at| text.get(at..)) else {
+            return PlaceholderOwner::Nobody;
+        };
         let owner = self.read().placeholders.get(&Fingerprint::of(mark.as_bytes())).cloned();
         owner.map_or(PlaceholderOwner::Nobody, PlaceholderOwner::Session)
     }
@@ -379,12 +382,19 @@ fn check_text(field: &'static str, text: &str) -> Result<(), SessionError> {
 fn check_grant(grant: &GrantRequest) -> Result<(), SessionError> {
     let env = grant.env.as_deref().unwrap_or("A");
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if env.is_empty() || env.len() > MAX_TEXT_BYTES || !env.chars().all(word) || env.starts_with(|c: char| c.is_ascii_digit()) {
+    if env.is_empty()
+        || env.len() > MAX_TEXT_BYTES
+        || !env.chars().all(word)
+        || env.starts_with(|c: char| c.is_ascii_digit())
+    {
         return Err(wrong("env", &format!("of credential {} is no name of an environment variable", grant.credential)));
     }
     let prefix = grant.prefix.as_deref().unwrap_or_default();
     if prefix.len() > 64 || !prefix.bytes().all(|b| b.is_ascii_graphic()) || prefix.contains(PLACEHOLDER_MARK) {
-        return Err(wrong("prefix", &format!("of credential {} must be at most 64 visible characters", grant.credential)));
+        return Err(wrong(
+            "prefix",
+            &format!("of credential {} must be at most 64 visible characters", grant.credential),
+        ));
     }
     Ok(())
 }

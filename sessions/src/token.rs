@@ -99,7 +99,7 @@ mod tests {
         assert!(token.starts_with("egt_"));
         let placeholder = draw_placeholder();
         assert_eq!(placeholder.len(), 41);
-        assert_eq!(find_marks(placeholder.as_bytes()).collect::<Vec<_>>(), [0..41]);
+        assert!(find_marks(placeholder.as_bytes()).eq(std::iter::once(0..41)));
     }
 
     #[test]
@@ -117,7 +117,7 @@ mod tests {
         let print = Fingerprint::of(b"token");
         assert!(Fingerprint::from_hex(&print.to_hex()) == Some(print));
         assert!(Fingerprint::from_hex("zz").is_none());
-        assert!(Fingerprint::from_hex(&"+1".repeat(32)).is_none() || Fingerprint::from_hex(&"zz".repeat(32)).is_none());
+        assert!(Fingerprint::from_hex(&"zz".repeat(32)).is_none());
     }
 
     #[test]
