@@ -1,0 +1,495 @@
+//! One audit record and its JSON form, version 1; `docs/audit.md` says the same and is tested against it.
+//!
+//! What a record may keep is decided by its types: no header value, query value or body fits in.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{
+    CredentialId, ExchangeId, Host, PolicyName, Reason, RecordId, RuleId, Scheme, SessionId, SnapshotDigest, TenantId,
+    Timestamp,
+};
+
+use crate::format;
+
+/// Text that is mostly known at build time: methods, protocols, header names.
+pub type Text = Cow<'static, str>;
+
+/// Declares an enum whose variants have a stable name in records.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$about])* $variant,)* }
+
+        impl $name {
+            /// Every variant, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The word that stands in records.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            /// The variant that has this word.
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+words! {
+    /// What a record is about.
+    Kind {
+        /// A request was permitted and is about to be sent.
+        ExchangeOpened = "exchange.opened",
+        /// A request ended, or was refused.
+        ExchangeClosed = "exchange.closed",
+        /// A tunnel was permitted and is about to pass bytes.
+        TunnelOpened = "tunnel.opened",
+        /// A tunnel ended, or was refused.
+        TunnelClosed = "tunnel.closed",
+        /// A tool call began.
+        ToolCallBegun = "tool_call.begun",
+        /// A tool call ended.
+        ToolCallEnded = "tool_call.ended",
+        /// A person is asked.
+        ApprovalRequested = "approval.requested",
+        /// A person said yes.
+        ApprovalGranted = "approval.granted",
+        /// A person said no.
+        ApprovalDenied = "approval.denied",
+        /// Nobody answered in time.
+        ApprovalExpired = "approval.expired",
+        /// A session was made.
+        SessionCreated = "session.created",
+        /// A session changed its state.
+        SessionChanged = "session.changed",
+        /// A session ended.
+        SessionEnded = "session.ended",
+        /// The contents of a session's records were deleted.
+        SessionDeleted = "session.deleted",
+        /// A credential was stored, or got a new value.
+        CredentialPut = "credential.put",
+        /// A credential was removed.
+        CredentialRemoved = "credential.removed",
+        /// A policy set came into force.
+        PolicyLoaded = "policy.loaded",
+        /// A policy set was refused; the one before stays in force.
+        PolicyRejected = "policy.rejected",
+        /// A vault was made.
+        VaultCreated = "vault.created",
+        /// A vault was opened.
+        VaultOpened = "vault.opened",
+        /// A vault could not be opened.
+        VaultRefused = "vault.refused",
+        /// The keys of a vault were changed.
+        VaultRekeyed = "vault.rekeyed",
+        /// A CA was made.
+        CaCreated = "ca.created",
+        /// A CA was replaced.
+        CaRotated = "ca.rotated",
+        /// A call of the control API was refused.
+        ControlDenied = "control.denied",
+        /// The sidecar came up.
+        SidecarStarted = "sidecar.started",
+        /// The sidecar went down in order.
+        SidecarStopped = "sidecar.stopped",
+        /// Something is missing here, and this record says how much.
+        Gap = "gap",
+    }
+}
+
+words! {
+    /// What the policy said.
+    Decision {
+        /// It may go.
+        Allow = "allow",
+        /// It may not go.
+        Deny = "deny",
+        /// A person decides.
+        Ask = "ask",
+        /// Let through by a policy that only observes.
+        Observe = "observe",
+    }
+}
+
+words! {
+    /// How an exchange ended.
+    Outcome {
+        /// The response went through to its end.
+        Ok = "ok",
+        /// Egret said no.
+        Refused = "refused",
+        /// The client went away.
+        ClientAbort = "client_abort",
+        /// The upstream failed or went away.
+        UpstreamReset = "upstream_reset",
+        /// A timer fired.
+        Timeout = "timeout",
+        /// Egret failed.
+        ProxyFault = "proxy_fault",
+        /// Nobody closed it: the sidecar was killed, or the exchange was dropped.
+        Aborted = "aborted",
+    }
+}
+
+words! {
+    /// Whose fault an end was.
+    Fault {
+        /// The client's.
+        Downstream = "downstream",
+        /// The upstream's.
+        Upstream = "upstream",
+        /// Nobody's: the policy wants it so.
+        Policy = "policy",
+        /// Ours.
+        Egret = "egret",
+    }
+}
+
+words! {
+    /// How an exchange was tied to its session, or more closely to its tool call.
+    Attribution {
+        /// By the proxy credentials of the connection.
+        ProxyCredentials = "proxy_credentials",
+        /// By the listener it came in at.
+        Listener = "listener",
+        /// By the peer of the unix socket.
+        UnixPeer = "unix_peer",
+        /// By the source address.
+        SourceAddress = "source_address",
+        /// It is the session for connections without credentials.
+        DefaultSession = "default_session",
+        /// To a tool call, by the runtime's marks of begin and end.
+        Marker = "marker",
+        /// To a tool call, by the process that made the request.
+        Process = "process",
+        /// To a tool call, by what the request says of itself.
+        Label = "label",
+        /// To a tool call, by the time alone.
+        Window = "window",
+    }
+}
+
+/// A credential that was used, by name and version; never its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialUse {
+    /// The name of the credential.
+    pub name: CredentialId,
+    /// Which of its versions.
+    pub version: u32,
+}
+
+/// What is known of one event. Fields that do not apply stay empty and are left out of the file.
+///
+/// Sequence number, `previous` and `hash` are the journal's: they come into being when the record is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// What it is about.
+    pub kind: Kind,
+    /// When it happened; the journal takes the time of the call where none is given.
+    pub time: Option<Timestamp>,
+    /// The record's own id; the journal draws one where none is given.
+    pub id: Option<RecordId>,
+    /// The exchange, the same in its opening and closing record.
+    pub exchange: Option<ExchangeId>,
+    /// The tenant.
+    pub tenant: Option<TenantId>,
+    /// The person or service behind the session.
+    pub user: Option<Arc<str>>,
+    /// The agent.
+    pub agent: Option<Arc<str>>,
+    /// The session.
+    pub session: Option<SessionId>,
+    /// The id of the tool call.
+    pub tool_call: Option<Arc<str>>,
+    /// The name of the tool.
+    pub tool: Option<Arc<str>>,
+    /// How the exchange was tied to session or tool call.
+    pub attribution: Option<Attribution>,
+    /// The trace context (W3C `traceparent`) that the client sent.
+    pub trace: Option<Arc<str>>,
+    /// What the policy said.
+    pub decision: Option<Decision>,
+    /// Why it was refused or ended.
+    pub code: Option<Reason>,
+    /// A word or sentence of Egret's own that refines the code: the class of a TLS failure, the timer that fired.
+    pub detail: Option<Text>,
+    /// The rule that decided.
+    pub rule: Option<RuleId>,
+    /// The policy of that rule.
+    pub policy: Option<PolicyName>,
+    /// The policy set that judged.
+    pub snapshot: Option<SnapshotDigest>,
+    /// The method.
+    pub method: Option<Text>,
+    /// The scheme.
+    pub scheme: Option<Scheme>,
+    /// The host, canonical.
+    pub host: Option<Host>,
+    /// The port.
+    pub port: Option<u16>,
+    /// The path, with the names of query parameters and without their values.
+    pub path: Option<String>,
+    /// The server name of the client's TLS handshake, where it differs from the host.
+    pub sni: Option<Arc<str>>,
+    /// The names of the fields that were taken off the request.
+    pub stripped: Vec<Text>,
+    /// The address that was dialed.
+    pub address: Option<IpAddr>,
+    /// The protocol spoken with the client, such as `http/1.1` or `h2`.
+    pub protocol: Option<Text>,
+    /// The TLS version spoken with the upstream, such as `1.3`.
+    pub tls: Option<Text>,
+    /// The credentials that were used.
+    pub credentials: Vec<CredentialUse>,
+    /// Where they were put, such as `header authorization`.
+    pub injected_into: Vec<Text>,
+    /// The status that the client saw.
+    pub status: Option<u16>,
+    /// Bytes of the request body that went upstream.
+    pub request_bytes: Option<u64>,
+    /// Bytes of the response body that went to the client.
+    pub response_bytes: Option<u64>,
+    /// From the beginning to the head of the response.
+    pub first_byte: Option<Duration>,
+    /// From the beginning to the end.
+    pub duration: Option<Duration>,
+    /// How many secrets were taken out of the response.
+    pub redactions: Option<u64>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Whose fault that was.
+    pub fault: Option<Fault>,
+    /// How many events this one record stands for, or how many bytes or records are missing.
+    pub count: Option<u64>,
+    /// When the first of them happened.
+    pub first: Option<Timestamp>,
+    /// When the last of them happened.
+    pub last: Option<Timestamp>,
+}
+
+impl Record {
+    /// A record of a kind, with nothing else said.
+    pub fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            time: None,
+            id: None,
+            exchange: None,
+            tenant: None,
+            user: None,
+            agent: None,
+            session: None,
+            tool_call: None,
+            tool: None,
+            attribution: None,
+            trace: None,
+            decision: None,
+            code: None,
+            detail: None,
+            rule: None,
+            policy: None,
+            snapshot: None,
+            method: None,
+            scheme: None,
+            host: None,
+            port: None,
+            path: None,
+            sni: None,
+            stripped: Vec::new(),
+            address: None,
+            protocol: None,
+            tls: None,
+            credentials: Vec::new(),
+            injected_into: Vec::new(),
+            status: None,
+            request_bytes: None,
+            response_bytes: None,
+            first_byte: None,
+            duration: None,
+            redactions: None,
+            outcome: None,
+            fault: None,
+            count: None,
+            first: None,
+            last: None,
+        }
+    }
+
+    /// Writes the contents: the JSON object that holds every field but the ones of the envelope, in the order of [`CONTENTS`].
+    pub(crate) fn write_contents(&self, id: &RecordId, out: &mut Vec<u8>) {
+        let mut object = Object { out, cut: false };
+        object.text(b"{\"id\":\"", id.as_str());
+        macro_rules! field {
+            ($write:ident, $name:literal, $value:expr) => {
+                if let Some(value) = $value {
+                    object.$write(concat!(",\"", $name, "\":").as_bytes(), value);
+                }
+            };
+            (text $name:literal, $value:expr) => {
+                if let Some(value) = $value {
+                    object.text(concat!(",\"", $name, "\":\"").as_bytes(), value);
+                }
+            };
+        }
+        field!(text "exchange", self.exchange.as_ref().map(ExchangeId::as_str));
+        field!(text "tenant", self.tenant.as_ref().map(TenantId::as_str));
+        field!(text "user", self.user.as_deref());
+        field!(text "agent", self.agent.as_deref());
+        field!(text "session", self.session.as_ref().map(SessionId::as_str));
+        field!(text "tool_call", self.tool_call.as_deref());
+        field!(text "tool", self.tool.as_deref());
+        field!(text "attribution", self.attribution.map(Attribution::as_str));
+        field!(text "trace", self.trace.as_deref());
+        field!(text "decision", self.decision.map(Decision::as_str));
+        field!(text "code", self.code.map(Reason::code));
+        field!(text "detail", self.detail.as_deref());
+        field!(text "rule", self.rule.as_ref().map(RuleId::as_str));
+        field!(text "policy", self.policy.as_ref().map(PolicyName::as_str));
+        field!(text "snapshot", self.snapshot.as_ref().map(SnapshotDigest::as_str));
+        field!(text "method", self.method.as_deref());
+        field!(text "scheme", self.scheme.map(Scheme::as_str));
+        field!(host, "host", self.host.as_ref());
+        field!(number, "port", self.port.map(u64::from));
+        field!(text "path", self.path.as_deref());
+        field!(text "sni", self.sni.as_deref());
+        field!(list, "stripped", Some(&self.stripped));
+        field!(address, "address", self.address);
+        field!(text "protocol", self.protocol.as_deref());
+        field!(text "tls", self.tls.as_deref());
+        field!(credentials, "credentials", Some(&self.credentials));
+        field!(list, "injected_into", Some(&self.injected_into));
+        field!(number, "status", self.status.map(u64::from));
+        field!(number, "request_bytes", self.request_bytes);
+        field!(number, "response_bytes", self.response_bytes);
+        field!(milliseconds, "first_byte_ms", self.first_byte);
+        field!(milliseconds, "duration_ms", self.duration);
+        field!(number, "redactions", self.redactions);
+        field!(text "outcome", self.outcome.map(Outcome::as_str));
+        field!(text "fault", self.fault.map(Fault::as_str));
+        field!(number, "count", self.count);
+        field!(instant, "first", self.first);
+        field!(instant, "last", self.last);
+        object.end();
+    }
+}
+
+/// The fields of the contents, in the order in which they are written.
+pub(crate) const CONTENTS: &[&str] = &[
+    "id", "exchange", "tenant", "user", "agent", "session", "tool_call", "tool", "attribution", "trace", "decision",
+    "code", "detail", "rule", "policy", "snapshot", "method", "scheme", "host", "port", "path", "sni", "stripped",
+    "address", "protocol", "tls", "credentials", "injected_into", "status", "request_bytes", "response_bytes",
+    "first_byte_ms", "duration_ms", "redactions", "outcome", "fault", "count", "first", "last", "truncated",
+];
+
+/// A JSON object being written; each `name` comes with its comma, quotes and colon.
+struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    cut: bool,
+}
+
+impl Object<'_> {
+    fn text(&mut self, name: &[u8], text: &str) {
+        self.out.extend_from_slice(name);
+        self.cut |= format::escaped(self.out, text);
+        self.out.push(b'"');
+    }
+
+    fn number(&mut self, name: &[u8], number: u64) {
+        self.out.extend_from_slice(name);
+        format::decimal(self.out, number);
+    }
+
+    /// Milliseconds with three decimals.
+    fn milliseconds(&mut self, name: &[u8], span: Duration) {
+        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        self.number(name, micros / 1000);
+        let rest = micros % 1000;
+        let digit = |n: u64| b'0' + (n % 10) as u8;
+        self.out.extend_from_slice(&[b'.', digit(rest / 100), digit(rest / 10), digit(rest)]);
+    }
+
+    fn instant(&mut self, name: &[u8], instant: Timestamp) {
+        self.out.extend_from_slice(name);
+        self.out.push(b'"');
+        format::instant(self.out, instant.as_microsecond());
+        self.out.push(b'"');
+    }
+
+    fn host(&mut self, name: &[u8], host: &Host) {
+        match host {
+            Host::Name(text) => {
+                self.out.extend_from_slice(name);
+                self.out.push(b'"');
+                self.cut |= format::escaped(self.out, text);
+                self.out.push(b'"');
+            }
+            Host::V4(v4) => self.address(name, IpAddr::V4(*v4)),
+            Host::V6(_) => self.quoted(name, &host.to_string()),
+        }
+    }
+
+    fn address(&mut self, name: &[u8], address: IpAddr) {
+        let IpAddr::V4(v4) = address else { return self.quoted(name, &address.to_string()) };
+        self.out.extend_from_slice(name);
+        let mut sign = b'"';
+        for octet in v4.octets() {
+            self.out.push(sign);
+            format::decimal(self.out, u64::from(octet));
+            sign = b'.';
+        }
+        self.out.push(b'"');
+    }
+
+    fn quoted(&mut self, name: &[u8], text: &str) {
+        self.out.extend_from_slice(name);
+        self.out.push(b'"');
+        self.text(b"", text);
+    }
+
+    /// A list of texts, together at most as long as one field.
+    fn list(&mut self, name: &[u8], items: &[Text]) {
+        self.array(name, items, |object, item| object.text(b"\"", item));
+    }
+
+    fn credentials(&mut self, name: &[u8], uses: &[CredentialUse]) {
+        self.array(name, uses, |object, used| {
+            object.text(b"{\"name\":\"", used.name.as_str());
+            object.number(b",\"version\":", u64::from(used.version));
+            object.out.push(b'}');
+        });
+    }
+
+    fn array<T>(&mut self, name: &[u8], items: &[T], write: impl Fn(&mut Self, &T)) {
+        if items.is_empty() {
+            return;
+        }
+        self.out.extend_from_slice(name);
+        let start = self.out.len();
+        let mut sign = b'[';
+        for item in items {
+            let before = self.out.len();
+            self.out.push(sign);
+            write(self, item);
+            if self.out.len() - start > format::MAX_FIELD_BYTES {
+                self.out.truncate(before);
+                self.cut = true;
+                break;
+            }
+            sign = b',';
+        }
+        if self.out.len() == start {
+            self.out.push(b'[');
+        }
+        self.out.push(b']');
+    }
+
+    fn end(self) {
+        self.out.extend_from_slice(if self.cut { b",\"truncated\":true}" } else { b"}" });
+    }
+}

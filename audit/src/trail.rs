@@ -1,0 +1,222 @@
+//! The open record of a running exchange: facts go in, in one direction, and it is closed exactly once.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use model::{
+    Destination, ExchangeId, PolicyName, Reason, RecordId, RequestPath, RuleId, SessionId, SnapshotDigest, TenantId,
+    Timestamp,
+};
+
+use crate::journal::{Journal, Unavailable, draw};
+use crate::record::{Attribution, CredentialUse, Decision, Fault, Kind, Outcome, Record, Text};
+
+/// Who is asking: the same for every exchange of a session, cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The person or service behind the session.
+    pub user: Option<Arc<str>>,
+    /// The agent.
+    pub agent: Option<Arc<str>>,
+    /// The session; `None` where nobody could be identified.
+    pub session: Option<SessionId>,
+    /// How the exchange was tied to the session.
+    pub attribution: Option<Attribution>,
+}
+
+/// The open record of a running exchange or tunnel.
+///
+/// Dropped without [`Trail::close`] it closes itself as `aborted`, by our own fault.
+pub struct Trail {
+    journal: Journal,
+    /// The closing record as far as it is known.
+    record: Box<Record>,
+    id: RecordId,
+    exchange: ExchangeId,
+    began: Instant,
+    opening: Kind,
+    closed: bool,
+}
+
+impl Trail {
+    /// Begins the trail of an exchange; its time is now.
+    pub fn begin(journal: &Journal, facts: Facts) -> Self {
+        Self::start(journal, facts, Kind::ExchangeOpened, Kind::ExchangeClosed)
+    }
+
+    /// Begins the trail of a tunnel, whose bytes pass unread.
+    pub fn begin_tunnel(journal: &Journal, facts: Facts) -> Self {
+        Self::start(journal, facts, Kind::TunnelOpened, Kind::TunnelClosed)
+    }
+
+    fn start(journal: &Journal, facts: Facts, opening: Kind, closing: Kind) -> Self {
+        let now = Timestamp::now();
+        let (id, exchange) = (RecordId::from_bytes(draw(now)), ExchangeId::from_bytes(draw(now)));
+        let mut record = Box::new(Record::new(closing));
+        record.time = Some(now);
+        record.exchange = Some(exchange.clone());
+        record.tenant = Some(facts.tenant);
+        record.user = facts.user;
+        record.agent = facts.agent;
+        record.session = facts.session;
+        record.attribution = facts.attribution;
+        Self { journal: journal.clone(), record, id, exchange, began: Instant::now(), opening, closed: false }
+    }
+
+    /// The exchange, the same in the opening and the closing record.
+    pub fn exchange(&self) -> &ExchangeId {
+        &self.exchange
+    }
+
+    /// The id that the closing record will have: what a refusal shows as `Egret-Record`.
+    pub fn record_id(&self) -> &RecordId {
+        &self.id
+    }
+
+    /// Where the request goes.
+    pub fn destination(&mut self, destination: &Destination) {
+        self.record.scheme = Some(destination.scheme());
+        self.record.host = Some(destination.host().clone());
+        self.record.port = Some(destination.port());
+    }
+
+    /// The method.
+    pub fn method(&mut self, method: impl Into<Text>) {
+        self.record.method = Some(method.into());
+    }
+
+    /// The path; the names of its query parameters are kept, their values are not.
+    pub fn path(&mut self, path: &RequestPath) {
+        self.record.path = Some(path.for_record());
+    }
+
+    /// The server name of the client's handshake, where it differs from the host.
+    pub fn sni(&mut self, sni: &str) {
+        self.record.sni = Some(sni.into());
+    }
+
+    /// The policy set that judges this exchange.
+    pub fn snapshot(&mut self, snapshot: &SnapshotDigest) {
+        self.record.snapshot = Some(snapshot.clone());
+    }
+
+    /// The rule that decided, and its policy.
+    pub fn rule(&mut self, rule: &RuleId, policy: &PolicyName) {
+        self.record.rule = Some(rule.clone());
+        self.record.policy = Some(policy.clone());
+    }
+
+    /// What the policy said; [`Trail::permitted`] says allow and a refusal says deny where nothing was said.
+    pub fn decision(&mut self, decision: Decision) {
+        self.record.decision = Some(decision);
+    }
+
+    /// The tool call that the exchange belongs to, and how that is known.
+    pub fn tool_call(&mut self, call: Arc<str>, tool: Arc<str>, attribution: Attribution) {
+        self.record.tool_call = Some(call);
+        self.record.tool = Some(tool);
+        self.record.attribution = Some(attribution);
+    }
+
+    /// The trace context that the client sent.
+    pub fn trace(&mut self, trace: &str) {
+        self.record.trace = Some(trace.into());
+    }
+
+    /// A word that refines the code, such as the class of a TLS failure; never what the client sent.
+    pub fn detail(&mut self, detail: impl Into<Text>) {
+        self.record.detail = Some(detail.into());
+    }
+
+    /// The address that was dialed.
+    pub fn address(&mut self, address: IpAddr) {
+        self.record.address = Some(address);
+    }
+
+    /// The protocol spoken with the client, such as `http/1.1` or `h2`.
+    pub fn protocol(&mut self, protocol: impl Into<Text>) {
+        self.record.protocol = Some(protocol.into());
+    }
+
+    /// The TLS version spoken with the upstream, such as `1.3`.
+    pub fn tls(&mut self, tls: impl Into<Text>) {
+        self.record.tls = Some(tls.into());
+    }
+
+    /// A field that was taken off the request, by name.
+    pub fn stripped(&mut self, name: impl Into<Text>) {
+        self.record.stripped.push(name.into());
+    }
+
+    /// A credential that was used, and where it was put, such as `header authorization`.
+    pub fn credential(&mut self, used: CredentialUse, place: impl Into<Text>) {
+        self.record.credentials.push(used);
+        self.record.injected_into.push(place.into());
+    }
+
+    /// The head of the response came, or was made: its status, and the time it took.
+    pub fn status(&mut self, status: u16) {
+        self.record.status = Some(status);
+        self.record.first_byte = Some(self.began.elapsed());
+    }
+
+    /// Bytes of body that went upstream in all.
+    pub fn request_bytes(&mut self, bytes: u64) {
+        self.record.request_bytes = Some(bytes);
+    }
+
+    /// Bytes of body that went to the client in all.
+    pub fn response_bytes(&mut self, bytes: u64) {
+        self.record.response_bytes = Some(bytes);
+    }
+
+    /// How many secrets were taken out of the response in all.
+    pub fn redactions(&mut self, count: u64) {
+        self.record.redactions = Some(count);
+    }
+
+    /// Writes the opening record; nothing may be sent upstream before this returns `Ok`.
+    ///
+    /// # Errors
+    /// [`Unavailable`] where the journal cannot take it: the request must be refused.
+    ///
+    /// # Cancellation
+    /// Dropped, the opening record may or may not be written; the closing one always is.
+    pub async fn permitted(&mut self) -> Result<(), Unavailable> {
+        self.record.decision.get_or_insert(Decision::Allow);
+        let opening = Record { kind: self.opening, ..(*self.record).clone() };
+        self.journal.append_durable(opening).await
+    }
+
+    /// Writes the closing record.
+    pub fn close(mut self, outcome: Outcome, fault: impl Into<Option<Fault>>, code: Option<Reason>) {
+        self.finish(outcome, fault.into(), code);
+    }
+
+    fn finish(&mut self, outcome: Outcome, fault: Option<Fault>, code: Option<Reason>) {
+        self.closed = true;
+        let mut record = std::mem::replace(&mut *self.record, Record::new(Kind::Gap));
+        if outcome == Outcome::Refused {
+            record.decision = Some(Decision::Deny);
+        }
+        let took = self.began.elapsed();
+        record.id = Some(self.id.clone());
+        record.time = record.time.map(|began| began + took);
+        record.duration = Some(took);
+        record.outcome = Some(outcome);
+        record.fault = fault;
+        record.code = code;
+        self.journal.append(record);
+    }
+}
+
+impl Drop for Trail {
+    fn drop(&mut self) {
+        if !self.closed {
+            self.finish(Outcome::Aborted, Some(Fault::Egret), None);
+        }
+    }
+}
