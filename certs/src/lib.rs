@@ -1,1 +1,68 @@
-//! Egret: certs.
+//! The CA, leaf certificates and trust anchors. Knows X.509 and TLS settings, nothing of HTTP, and never names a vault secret.
+//!
+//! Two directions, kept apart: `ca`, `leaf` and `cache` make what clients see; `trust`, `upstream` and
+//! `class` judge what upstreams show. Whatever our own CA signed is never accepted from an upstream.
+
+pub mod ca;
+pub mod cache;
+pub mod class;
+pub mod keystore;
+pub mod leaf;
+pub mod provider;
+pub mod trust;
+mod upstream;
+mod validity;
+
+pub use ca::Ca;
+pub use cache::Leaves;
+pub use class::{TlsClass, classify, classify_io};
+pub use keystore::truststore_jks;
+pub use provider::provider;
+pub use trust::Trust;
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why a certificate could not be made, read or trusted.
+#[derive(Debug, Error)]
+pub enum CertError {
+    /// The private key is not one that this crate made.
+    #[error("the key of the CA cannot be read")]
+    Key(#[source] rcgen::Error),
+    /// A certificate could not be built or signed.
+    #[error("a certificate could not be signed")]
+    Sign(#[source] rcgen::Error),
+    /// The certificate of the CA is not a certificate.
+    #[error("the certificate of the CA cannot be read")]
+    Certificate,
+    /// Certificate and key of the CA belong to different CAs.
+    #[error("the certificate of the CA does not belong to its key")]
+    Mismatch,
+    /// The CA is past its end or before its start.
+    #[error("the CA is not valid at this time")]
+    NotValid,
+    /// The random number generator of the system failed.
+    #[error("no random bytes could be had")]
+    Random,
+    /// The TLS library refused a setting.
+    #[error("a TLS setting was refused")]
+    Tls(#[source] rustls::Error),
+    /// A file of trust anchors cannot be read.
+    #[error("ca file {} cannot be read", path.display())]
+    File {
+        /// The file as configured.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of trust anchors holds no certificate, or something that is none.
+    #[error("ca file {} {why}", path.display())]
+    Anchor {
+        /// The file as configured.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}

@@ -1,0 +1,163 @@
+//! The CA that clients trust: create and load (RFC 5280 sections 4.1 and 4.2).
+//!
+//! Its key comes from whoever keeps it sealed and stays in this type; it signs leaves and nothing else.
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use model::Timestamp;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData, SerialNumber,
+};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use crate::CertError;
+use crate::validity::Validity;
+
+/// How long a CA is valid, in days.
+const CA_DAYS: i64 = 3650;
+/// How far before its creation a CA is valid already, in seconds; further than its leaves, for clients whose clock is slow.
+const CA_BACKDATED_SECONDS: i64 = 48 * 3600;
+
+/// A certification authority: its certificate and the key that signs leaves.
+pub struct Ca {
+    certificate: CertificateDer<'static>,
+    pem: String,
+    subject: Vec<u8>,
+    validity: Validity,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Ca {
+    /// Makes a CA with a fresh P-256 key, valid for ten years; gives the key as PKCS#8 DER, to be sealed.
+    ///
+    /// # Errors
+    /// [`CertError`] where the system gives no random bytes or the certificate cannot be signed.
+    pub fn create(now: Timestamp) -> Result<(Self, Zeroizing<Vec<u8>>), CertError> {
+        let key = KeyPair::generate().map_err(CertError::Key)?;
+        let key_der = Zeroizing::new(key.serialize_der());
+        let mut params = params(&key);
+        params.serial_number = Some(serial()?);
+        params.not_before = instant(now.as_second() - CA_BACKDATED_SECONDS)?;
+        params.not_after = instant(now.as_second() + CA_DAYS * 86_400)?;
+        let certificate = params.self_signed(&key).map_err(CertError::Sign)?;
+        Ok((Self::assemble(certificate.der().clone(), params, key)?, key_der))
+    }
+
+    /// Takes up a CA from its certificate in PEM and its key in PKCS#8 DER.
+    ///
+    /// # Errors
+    /// [`CertError::Key`] or [`CertError::Certificate`] where one cannot be read, [`CertError::Mismatch`] where
+    /// they do not belong together.
+    pub fn load(cert_pem: &str, key_der: &[u8]) -> Result<Self, CertError> {
+        let certificate = CertificateDer::from_pem_slice(cert_pem.as_bytes()).map_err(|_| CertError::Certificate)?;
+        let key = KeyPair::try_from(&PrivatePkcs8KeyDer::from(key_der)).map_err(CertError::Key)?;
+        let params = params(&key);
+        Self::assemble(certificate, params, key)
+    }
+
+    /// The certificate in PEM.
+    pub fn cert_pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// The certificate in DER.
+    pub fn cert_der(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// The SHA-256 of the certificate's DER, 64 hex digits.
+    pub fn fingerprint(&self) -> String {
+        hex(digest::digest(&digest::SHA256, &self.certificate).as_ref())
+    }
+
+    /// The first instant at which the CA is valid.
+    pub fn not_before(&self) -> Timestamp {
+        self.validity.not_before
+    }
+
+    /// The last instant at which the CA is valid.
+    pub fn not_after(&self) -> Timestamp {
+        self.validity.not_after
+    }
+
+    /// The subject's name in DER, without the outer tag and length.
+    pub(crate) fn subject(&self) -> &[u8] {
+        &self.subject
+    }
+
+    /// What signs leaves.
+    pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
+    /// Puts the parts together once they prove to belong together.
+    fn assemble(
+        certificate: CertificateDer<'static>,
+        params: CertificateParams,
+        key: KeyPair,
+    ) -> Result<Self, CertError> {
+        let anchor = webpki::anchor_from_trusted_cert(&certificate).map_err(|_| CertError::Certificate)?;
+        let subject = anchor.subject.as_ref().to_vec();
+        let spki = key.subject_public_key_info();
+        // A certificate like ours, made anew from the key, must carry the same name and key.
+        let again = params.self_signed(&key).map_err(CertError::Sign)?;
+        let again = webpki::anchor_from_trusted_cert(again.der()).map_err(|_| CertError::Certificate)?;
+        if again.subject.as_ref() != subject || !spki.ends_with(anchor.subject_public_key_info.as_ref()) {
+            return Err(CertError::Mismatch);
+        }
+        let validity = Validity::of(&certificate).ok_or(CertError::Certificate)?;
+        let pem = pem(&certificate);
+        Ok(Self { subject, validity, pem, issuer: Issuer::new(params, key), certificate })
+    }
+}
+
+impl fmt::Debug for Ca {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ca({})", self.fingerprint())
+    }
+}
+
+/// What follows from the key: the name, which holds a digest of the key and so is unique, and the profile.
+fn params(key: &KeyPair) -> CertificateParams {
+    let digest = digest::digest(&digest::SHA256, &key.subject_public_key_info());
+    let mark: String = hex(digest.as_ref()).chars().take(16).collect();
+    let mut name = DistinguishedName::new();
+    name.push(DnType::OrganizationName, "Egret");
+    name.push(DnType::CommonName, format!("Egret CA {mark}"));
+    let mut params = CertificateParams::default();
+    params.distinguished_name = name;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+/// A positive serial of 16 random bytes (RFC 5280 section 4.1.2.2).
+pub(crate) fn serial() -> Result<SerialNumber, CertError> {
+    let mut bytes = [0u8; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| CertError::Random)?;
+    // The top bit would make it negative; the next keeps it 16 bytes long.
+    bytes[0] = bytes[0] & 0x7f | 0x40;
+    Ok(SerialNumber::from_slice(&bytes))
+}
+
+/// An instant of a certificate; X.509 knows whole seconds only.
+pub(crate) fn instant(unix_seconds: i64) -> Result<OffsetDateTime, CertError> {
+    OffsetDateTime::from_unix_timestamp(unix_seconds).map_err(|_| CertError::NotValid)
+}
+
+/// One certificate in PEM, with line feeds.
+pub(crate) fn pem(certificate: &CertificateDer<'_>) -> String {
+    let block = pem::Pem::new("CERTIFICATE", certificate.as_ref());
+    pem::encode_config(&block, pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF))
+}
+
+/// Lower-case hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]).map(char::from).collect()
+}

@@ -1,0 +1,101 @@
+//! The class of a TLS failure: all that a refusal and a record say of it.
+
+use rustls::{AlertDescription, CertificateError, Error};
+
+use crate::upstream::OwnCa;
+
+/// What is wrong with an upstream's TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TlsClass {
+    /// The certificate, or one above it, is past its end or before its start.
+    Expired,
+    /// The certificate is for another name.
+    WrongHost,
+    /// No trust anchor stands behind the certificate.
+    UnknownCa,
+    /// The certificate was revoked, or that it was not cannot be shown.
+    Revoked,
+    /// No protocol version, suite or algorithm in common.
+    Version,
+    /// The upstream wants a certificate of the client.
+    ClientCert,
+    /// The certificate was issued by our own CA.
+    OwnCa,
+    /// Anything else.
+    Other,
+}
+
+impl TlsClass {
+    /// Every class, in the order of the documentation.
+    pub const ALL: &[Self] = &[
+        Self::Expired,
+        Self::WrongHost,
+        Self::UnknownCa,
+        Self::Revoked,
+        Self::Version,
+        Self::ClientCert,
+        Self::OwnCa,
+        Self::Other,
+    ];
+
+    /// The class as it stands in answers and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::WrongHost => "wrong_host",
+            Self::UnknownCa => "unknown_ca",
+            Self::Revoked => "revoked",
+            Self::Version => "version",
+            Self::ClientCert => "client_cert",
+            Self::OwnCa => "own_ca",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// The class of a failed handshake with an upstream.
+pub fn classify(error: &Error) -> TlsClass {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the errors of rustls are many; what has no class is `other`")]
+    match error {
+        Error::InvalidCertificate(certificate) => classify_certificate(certificate),
+        Error::PeerIncompatible(_) => TlsClass::Version,
+        Error::AlertReceived(alert) => classify_alert(*alert),
+        _ => TlsClass::Other,
+    }
+}
+
+/// The class of a handshake that failed as an I/O error; `None` where TLS was not the cause.
+pub fn classify_io(error: &std::io::Error) -> Option<TlsClass> {
+    error.get_ref()?.downcast_ref::<Error>().map(classify)
+}
+
+fn classify_certificate(error: &CertificateError) -> TlsClass {
+    use CertificateError as E;
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the errors of rustls are many; what has no class is `other`")]
+    match error {
+        E::Expired | E::ExpiredContext { .. } | E::NotValidYet | E::NotValidYetContext { .. } => TlsClass::Expired,
+        E::NotValidForName | E::NotValidForNameContext { .. } => TlsClass::WrongHost,
+        E::UnknownIssuer => TlsClass::UnknownCa,
+        E::Revoked | E::UnknownRevocationStatus | E::ExpiredRevocationList | E::ExpiredRevocationListContext { .. } => {
+            TlsClass::Revoked
+        }
+        E::Other(other) if other.0.is::<OwnCa>() => TlsClass::OwnCa,
+        // A self-signed certificate that says it is a CA, as `openssl req -x509` makes them.
+        E::Other(other) if matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity)) => {
+            TlsClass::UnknownCa
+        }
+        _ => TlsClass::Other,
+    }
+}
+
+/// What an upstream's alert says of the handshake (RFC 8446 section 6.2).
+fn classify_alert(alert: AlertDescription) -> TlsClass {
+    use AlertDescription as A;
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the alerts of TLS are many; what has no class is `other`")]
+    match alert {
+        A::CertificateRequired | A::BadCertificate | A::NoCertificate => TlsClass::ClientCert,
+        A::ProtocolVersion | A::HandshakeFailure | A::InsufficientSecurity => TlsClass::Version,
+        A::UnrecognisedName => TlsClass::WrongHost,
+        _ => TlsClass::Other,
+    }
+}

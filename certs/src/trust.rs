@@ -1,0 +1,93 @@
+//! The trust anchors that upstreams are verified with, and the bundle of anchors for clients.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use crate::CertError;
+use crate::ca::{Ca, pem};
+use crate::provider::provider;
+use crate::upstream::UpstreamVerifier;
+
+/// How many upstream sessions one configuration remembers for resumption.
+const RESUMED_SESSIONS: usize = 64;
+
+/// The roots of the system and the configured files, read once.
+pub struct Trust {
+    base: ClientConfig,
+    bundle: String,
+    system_roots: usize,
+}
+
+impl Trust {
+    /// Reads the roots of the system and the files configured besides them.
+    ///
+    /// A system without roots is no error (nothing is trusted then); [`Trust::system_roots`] tells.
+    ///
+    /// # Errors
+    /// [`CertError::File`] or [`CertError::Anchor`], with its name, for a file that is missing, empty or not
+    /// made of certificates.
+    pub fn load(ca_files: &[PathBuf], own: &Ca) -> Result<Self, CertError> {
+        let system = rustls_native_certs::load_native_certs().certs;
+        let mut roots = RootCertStore::empty();
+        let (system_roots, _) = roots.add_parsable_certificates(system.iter().cloned());
+        for path in ca_files {
+            for certificate in read(path)? {
+                let unusable =
+                    || CertError::Anchor { path: path.clone(), why: "holds a certificate that is not usable" };
+                roots.add(certificate).map_err(|_| unusable())?;
+            }
+        }
+        let bundle = system.iter().filter(|root| *root != own.cert_der()).chain([own.cert_der()]).map(pem).collect();
+        let base = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(CertError::Tls)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(UpstreamVerifier::new(roots, own)))
+            .with_no_client_auth();
+        Ok(Self { base, bundle, system_roots })
+    }
+
+    /// TLS settings for upstream connections that offer these protocols (RFC 7301). Each call has a session
+    /// cache of its own, so that nothing is resumed across the callers' borders.
+    pub fn client_config(&self, alpn: &[&[u8]]) -> ClientConfig {
+        let mut config = self.base.clone();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        config.resumption = Resumption::in_memory_sessions(RESUMED_SESSIONS);
+        config
+    }
+
+    /// The roots of the system and our CA, in PEM: what a client trusts that reads one file only.
+    pub fn bundle_pem(&self) -> String {
+        self.bundle.clone()
+    }
+
+    /// How many roots the system has.
+    pub fn system_roots(&self) -> usize {
+        self.system_roots
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Trust({} roots of the system)", self.system_roots)
+    }
+}
+
+/// The certificates of a PEM file, at least one.
+fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertError> {
+    let bytes = std::fs::read(path).map_err(|source| CertError::File { path: path.to_owned(), source })?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => {
+            Err(CertError::Anchor { path: path.to_owned(), why: "holds no certificate in PEM" })
+        }
+        Ok(certificates) => Ok(certificates),
+        Err(_) => Err(CertError::Anchor { path: path.to_owned(), why: "is damaged PEM" }),
+    }
+}
