@@ -1,1 +1,27 @@
-//! Egret: policies.
+//! The policy decision point: policy files in, verdicts out.
+//!
+//! Pure: no files, no sockets, no clock, no async. The same sources and the same question give the
+//! same answer, always. A [`PolicySet`] is an immutable snapshot; [`Rules`] is what one session's
+//! policies say together; a [`Permit`] is the only proof that a request may go.
+
+mod authorize;
+mod checks;
+mod combine;
+mod compile;
+mod conflict;
+mod decide;
+mod document;
+mod index;
+mod library;
+mod parse;
+mod pattern;
+mod problem;
+mod rule;
+
+pub use authorize::{Permit, Question};
+pub use checks::{Actual, CheckResult};
+pub use combine::{CombineError, PolicySet, ReachLine, RuleRef, Rules};
+pub use compile::{PolicySource, compile};
+pub use decide::{Denied, Passage};
+pub use library::{LibraryPolicy, library};
+pub use problem::{Problem, Severity};

@@ -1,0 +1,84 @@
+//! Documents to a [`PolicySet`], or every problem found, each with file, line and column.
+
+mod policy;
+mod rule;
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use model::{PolicyName, SnapshotDigest};
+use serde_saphyr::Location;
+use sha2::{Digest, Sha256};
+
+use crate::combine::{Policy, PolicySet};
+use crate::parse::parse;
+use crate::problem::{Problem, Reporter, Severity, code};
+
+/// One policy file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicySource {
+    /// What messages call the file.
+    pub name: String,
+    /// Its content.
+    pub text: String,
+}
+
+/// Compiles all policies that shall be in force together.
+///
+/// # Errors
+/// Every problem found, by file and line, when at least one of them is an error.
+pub fn compile(sources: &[PolicySource]) -> Result<PolicySet, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut policies = Vec::new();
+    let mut taken: HashMap<PolicyName, &str> = HashMap::new();
+    let mut contents = Vec::new();
+    for source in sources {
+        let mut reporter = Reporter::new(&source.name, &source.text);
+        match parse(&reporter) {
+            Ok(document) => {
+                let policy = policy::compile(&document, &mut reporter);
+                claim(&policy, &source.name, document.policy.referenced, &mut taken, &mut reporter);
+                contents.push((policy.name.clone(), source.text.as_str()));
+                policies.push(policy);
+            }
+            Err(problem) => problems.push(problem),
+        }
+        problems.extend(reporter.into_problems());
+    }
+    problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return Err(problems);
+    }
+    Ok(PolicySet::new(digest(contents), policies, problems))
+}
+
+/// Notes the policy's name, which no other file may have.
+fn claim<'a>(
+    policy: &Policy,
+    file: &'a str,
+    at: Location,
+    taken: &mut HashMap<PolicyName, &'a str>,
+    reporter: &mut Reporter<'_>,
+) {
+    if let Some(other) = taken.insert(policy.name.clone(), file) {
+        let message = format!("policy `{}` is also defined in {other}", policy.name);
+        reporter.error(code::DUPLICATE_POLICY, at, message, "give each policy a name of its own");
+    }
+}
+
+/// The digest of names and texts, each with its length before it, in the order of names.
+fn digest(mut contents: Vec<(PolicyName, &str)>) -> SnapshotDigest {
+    contents.sort();
+    let mut hash = Sha256::new();
+    for (name, text) in contents {
+        for part in [name.as_str(), text] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+    }
+    let mut text = String::from("sha256:");
+    for byte in hash.finalize() {
+        write!(text, "{byte:02x}").expect("writing to a string does not fail");
+    }
+    SnapshotDigest::new(text)
+}

@@ -1,0 +1,175 @@
+//! Rules by host, then by path: a question meets only the rules that could match it.
+//!
+//! An exact name is found by its hash, a wildcard by walking the name's ends; within a host, a rule
+//! with paths is found by the folders of the path. Nothing here allocates while it is asked.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use model::Host;
+
+use crate::pattern::{HostPattern, PathRank};
+use crate::rule::Rule;
+
+/// How exactly an entry matches what its host matches; greater wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Rank {
+    path: PathRank,
+    fewer_methods: Reverse<usize>,
+    fewer_ports: Reverse<usize>,
+}
+
+impl Rank {
+    /// The rank of a rule where it matches by this path pattern, or by none.
+    pub(crate) fn of(rule: &Rule, path: Option<usize>) -> Self {
+        let count = |set: Option<usize>| Reverse(set.unwrap_or(usize::MAX));
+        let path = path.and_then(|at| rule.paths.as_ref()?.get(at));
+        Self {
+            path: path.map(|p| p.rank()).unwrap_or_default(),
+            fewer_methods: count(rule.methods.as_ref().map(|m| m.len())),
+            fewer_ports: count(rule.ports.as_ref().map(|p| p.len())),
+        }
+    }
+}
+
+/// One way in which one rule matches: by one of its paths, or by any.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) rule: usize,
+    pub(crate) path: Option<usize>,
+    pub(crate) rank: Rank,
+}
+
+/// The rules of one host pattern.
+#[derive(Debug, Default)]
+pub(crate) struct Bucket {
+    /// Each rule once, for questions that know no path.
+    rules: Vec<usize>,
+    pathless: Vec<Entry>,
+    by_path: HashMap<Box<str>, Vec<Entry>>,
+    longest_key: usize,
+}
+
+/// The rules of one effect, by host pattern.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    exact: HashMap<Host, Bucket>,
+    tails: HashMap<Box<str>, Tail>,
+    deepest_tail: usize,
+    any: Bucket,
+}
+
+#[derive(Debug, Default)]
+struct Tail {
+    child: Bucket,
+    below: Bucket,
+}
+
+impl Index {
+    /// Files a rule under each of its hosts.
+    pub(crate) fn insert(&mut self, at: usize, rule: &Rule) {
+        for pattern in &rule.hosts {
+            let bucket = match pattern {
+                HostPattern::Exact(host) => self.exact.entry(host.clone()).or_default(),
+                HostPattern::Child(tail) => &mut self.tail(tail).child,
+                HostPattern::Below(tail) => &mut self.tail(tail).below,
+                HostPattern::Any => &mut self.any,
+            };
+            bucket.insert(at, rule);
+        }
+    }
+
+    fn tail(&mut self, tail: &str) -> &mut Tail {
+        self.deepest_tail = self.deepest_tail.max(tail.split('.').count());
+        self.tails.entry(tail.into()).or_default()
+    }
+
+    /// Visits the buckets whose host pattern matches, the most exact first.
+    pub(crate) fn visit<B>(&self, host: &Host, mut see: impl FnMut(&Bucket) -> ControlFlow<B>) -> ControlFlow<B> {
+        if let Some(bucket) = self.exact.get(host) {
+            see(bucket)?;
+        }
+        if let Host::Name(name) = host
+            && !self.tails.is_empty()
+        {
+            self.visit_tails(name, &mut see)?;
+        }
+        see(&self.any)
+    }
+
+    /// The longest tail first; of one tail, `*` before `**`. Tails longer than any in the index are skipped unread.
+    fn visit_tails<B>(&self, name: &str, see: &mut impl FnMut(&Bucket) -> ControlFlow<B>) -> ControlFlow<B> {
+        let dots = name.bytes().filter(|b| *b == b'.').count();
+        let mut labels_left = dots + 1;
+        let mut front_has_dot = false;
+        let mut rest = name;
+        while let Some((_, tail)) = rest.split_once('.') {
+            labels_left -= 1;
+            if labels_left <= self.deepest_tail
+                && let Some(found) = self.tails.get(tail)
+            {
+                if !front_has_dot {
+                    see(&found.child)?;
+                }
+                see(&found.below)?;
+            }
+            front_has_dot = true;
+            rest = tail;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Bucket {
+    fn insert(&mut self, at: usize, rule: &Rule) {
+        // A rule may name one host twice; it still is one rule.
+        if self.rules.last() == Some(&at) {
+            return;
+        }
+        self.rules.push(at);
+        let Some(paths) = &rule.paths else {
+            self.pathless.push(Entry { rule: at, path: None, rank: Rank::of(rule, None) });
+            return;
+        };
+        for (n, pattern) in paths.iter().enumerate() {
+            let key = pattern.index_key();
+            self.longest_key = self.longest_key.max(key.len());
+            let entry = Entry { rule: at, path: Some(n), rank: Rank::of(rule, Some(n)) };
+            self.by_path.entry(key.into()).or_default().push(entry);
+        }
+    }
+
+    /// The rules of this host pattern, in their order.
+    pub(crate) fn rules(&self) -> &[usize] {
+        &self.rules
+    }
+
+    /// The entries that could match this path, in no order.
+    pub(crate) fn entries<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a Entry> {
+        let keyed = keys(path, self.longest_key).filter_map(|key| self.by_path.get(key)).flatten();
+        self.pathless.iter().chain(keyed)
+    }
+}
+
+/// The folders of a path with their slash, and the path itself, none longer than `longest`.
+fn keys(path: &str, longest: usize) -> impl Iterator<Item = &str> {
+    let folders = path.match_indices('/').map(|(slash, _)| slash + 1).take_while(move |end| *end <= longest);
+    let whole = (!path.ends_with('/') && path.len() <= longest).then_some(path);
+    folders.filter_map(|end| path.get(..end)).chain(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_looked_up_by_its_folders_and_itself() {
+        let all = |path, longest| keys(path, longest).collect::<Vec<_>>();
+        assert_eq!(all("/a/bc/d", 99), ["/", "/a/", "/a/bc/", "/a/bc/d"]);
+        assert_eq!(all("/a/bc/d", 3), ["/", "/a/"]);
+        assert_eq!(all("/a/", 99), ["/", "/a/"]);
+        assert_eq!(all("*", 99), ["*"]);
+        assert!(all("/a", 0).is_empty());
+    }
+}

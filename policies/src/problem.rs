@@ -1,0 +1,202 @@
+//! What is wrong with a policy file, said so that its author can mend it: a stable code, the place, the
+//! line itself with a mark under it, and what to write instead.
+
+use std::fmt;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use serde_saphyr::Location;
+
+/// The stable codes, one for each kind of mistake. New ones are added; none changes its meaning.
+pub(crate) mod code {
+    /// The file exceeds a bound: its size, its depth, its number of values.
+    pub(crate) const BUDGET: &str = "EG0001";
+    /// Not YAML.
+    pub(crate) const SYNTAX: &str = "EG0002";
+    /// An anchor, alias, merge key or tag.
+    pub(crate) const INDIRECTION: &str = "EG0003";
+    /// A key twice.
+    pub(crate) const DUPLICATE_KEY: &str = "EG0004";
+    /// A text without quotes that reads as a boolean, a number or nothing.
+    pub(crate) const UNQUOTED: &str = "EG0005";
+    /// A key that the language does not have.
+    pub(crate) const UNKNOWN_KEY: &str = "EG0006";
+    /// A key that must be there.
+    pub(crate) const MISSING_KEY: &str = "EG0007";
+    /// A value of the wrong kind.
+    pub(crate) const WRONG_TYPE: &str = "EG0008";
+    /// A part of the language that this version does not have.
+    pub(crate) const NOT_AVAILABLE: &str = "EG0009";
+    /// The name of a policy, rule, set or credential that is no name.
+    pub(crate) const BAD_NAME: &str = "EG0010";
+    /// A policy name twice.
+    pub(crate) const DUPLICATE_POLICY: &str = "EG0011";
+    /// A rule id twice.
+    pub(crate) const DUPLICATE_RULE: &str = "EG0012";
+    /// A rule without effect or with two.
+    pub(crate) const EFFECT: &str = "EG0013";
+    /// A key that means nothing beside this effect.
+    pub(crate) const MEANINGLESS_KEY: &str = "EG0014";
+    /// A list without entries: the rule could never match.
+    pub(crate) const EMPTY_LIST: &str = "EG0015";
+    /// A host pattern that is none.
+    pub(crate) const HOST_PATTERN: &str = "EG0016";
+    /// A wildcard that spans a whole top-level domain, or every name.
+    pub(crate) const WIDE_WILDCARD: &str = "EG0017";
+    /// A set of hosts that is not defined.
+    pub(crate) const UNKNOWN_SET: &str = "EG0018";
+    /// A set of hosts that no rule uses.
+    pub(crate) const UNUSED_SET: &str = "EG0019";
+    /// A port that is none.
+    pub(crate) const PORT: &str = "EG0020";
+    /// A method that is none, or that no rule may name.
+    pub(crate) const METHOD: &str = "EG0021";
+    /// A path pattern that is none.
+    pub(crate) const PATH_PATTERN: &str = "EG0022";
+    /// An address range that is none.
+    pub(crate) const CIDR: &str = "EG0023";
+    /// An address literal that the rule's `addresses` do not let be dialed.
+    pub(crate) const UNDIALABLE: &str = "EG0024";
+    /// A metadata service within a range that is broader than its address.
+    pub(crate) const METADATA_RANGE: &str = "EG0025";
+    /// A credential where requests travel in cleartext.
+    pub(crate) const CLEARTEXT_CREDENTIAL: &str = "EG0026";
+    /// Two allows that no rank tells apart.
+    pub(crate) const TIE: &str = "EG0027";
+    /// A check whose request is none.
+    pub(crate) const CHECK_REQUEST: &str = "EG0028";
+    /// A check that names a rule which is not there.
+    pub(crate) const CHECK_RULE: &str = "EG0029";
+    /// A check that failed.
+    pub(crate) const CHECK_FAILED: &str = "EG0030";
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The files are not taken.
+    Error,
+    /// The files are taken; what they say is probably not what was meant.
+    Warning,
+}
+
+/// One problem of one policy file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The stable code, `EG` and four digits.
+    pub code: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// The file, as its source named it.
+    pub file: String,
+    /// The line, counted from 1; 0 where no line is to blame.
+    pub line: usize,
+    /// The column, in characters counted from 1.
+    pub column: usize,
+    /// How many characters are to blame, at least 1.
+    pub width: usize,
+    /// The line as it stands in the file.
+    pub source_line: String,
+    /// What to write instead.
+    pub help: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        if self.line == 0 {
+            let mut group = level
+                .primary_title(self.message.as_str())
+                .id(self.code)
+                .element(Level::NOTE.message(self.file.as_str()));
+            group = self.help.iter().fold(group, |group, help| group.element(Level::HELP.message(help.as_str())));
+            return f.write_str(&Renderer::plain().render(&[group]));
+        }
+        let offset =
+            |chars: usize| self.source_line.char_indices().nth(chars).map_or(self.source_line.len(), |(at, _)| at);
+        let start = offset(self.column.saturating_sub(1));
+        let end = offset(self.column.saturating_sub(1) + self.width).max(start);
+        let mut group = level.primary_title(self.message.as_str()).id(self.code).element(
+            Snippet::source(self.source_line.as_str())
+                .line_start(self.line)
+                .path(self.file.as_str())
+                .annotation(AnnotationKind::Primary.span(start..end)),
+        );
+        if let Some(help) = &self.help {
+            group = group.element(Level::HELP.message(help.as_str()));
+        }
+        f.write_str(&Renderer::plain().render(&[group]))
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// Collects the problems of one file.
+#[derive(Debug)]
+pub(crate) struct Reporter<'a> {
+    file: &'a str,
+    text: &'a str,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Reporter<'a> {
+    pub(crate) fn new(file: &'a str, text: &'a str) -> Self {
+        Self { file, text, problems: Vec::new() }
+    }
+
+    pub(crate) fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// Notes that the file cannot be taken.
+    pub(crate) fn error(
+        &mut self,
+        code: &'static str,
+        at: Location,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let problem = self.problem(code, at, message.into(), Some(help.into()));
+        self.problems.push(problem);
+    }
+
+    /// Notes what is probably not meant.
+    pub(crate) fn warn(
+        &mut self,
+        code: &'static str,
+        at: Location,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let problem = self.problem(code, at, message.into(), Some(help.into()));
+        self.problems.push(Problem { severity: Severity::Warning, ..problem });
+    }
+
+    /// An error with its place, for whoever reports it otherwise. What spans lines is marked on its first.
+    pub(crate) fn problem(&self, code: &'static str, at: Location, message: String, help: Option<String>) -> Problem {
+        let line = usize::try_from(at.line()).unwrap_or_default();
+        let column = usize::try_from(at.column()).unwrap_or_default();
+        let source_line = line.checked_sub(1).and_then(|n| self.text.lines().nth(n)).unwrap_or_default();
+        let rest = source_line.chars().count().saturating_sub(column.saturating_sub(1));
+        let width = usize::try_from(at.span().len()).unwrap_or_default().clamp(1, rest.max(1));
+        Problem {
+            code,
+            severity: Severity::Error,
+            message,
+            file: self.file.to_owned(),
+            line,
+            column,
+            width,
+            source_line: source_line.to_owned(),
+            help,
+        }
+    }
+
+    pub(crate) fn into_problems(self) -> Vec<Problem> {
+        self.problems
+    }
+}
