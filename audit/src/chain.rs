@@ -10,6 +10,9 @@
 //! The envelope stays when contents are deleted (the line then ends after `hash`), so that the chain
 //! still verifies; the salt goes with the contents, so that they cannot be guessed from the digest.
 
+use std::io;
+use std::path::Path;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::format;
@@ -81,10 +84,57 @@ pub(crate) fn digest_of(salt: &Salt, contents: &[u8]) -> Hash {
     sha.finalize().into()
 }
 
-fn hash_of(previous: &Hash, digest: &Hash, head: &[u8]) -> Hash {
+pub(crate) fn hash_of(previous: &Hash, digest: &Hash, head: &[u8]) -> Hash {
     let mut sha = Sha256::new();
     sha.update(previous);
     sha.update(digest);
     sha.update(head);
     sha.finalize().into()
+}
+
+/// The file beside the segments that holds the last head the journal noted.
+pub(crate) const HEAD_FILE: &str = "head";
+
+impl Head {
+    /// The hash as it stands in lines.
+    pub(crate) fn hash_text(&self) -> String {
+        format::hex::<32, 64>(&self.hash).map(char::from).iter().collect()
+    }
+}
+
+/// What the head file says beside the head itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Noted {
+    pub(crate) head: Head,
+    /// No exchange that was open then was opened in an earlier segment.
+    pub(crate) oldest_open: u32,
+}
+
+/// Reads the head that the journal last noted; `None` where there is none.
+pub(crate) fn read_head(dir: &Path) -> io::Result<Option<Noted>> {
+    let text = match std::fs::read(dir.join(HEAD_FILE)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let document: HeadDocument =
+        serde_json::from_slice(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let hash = format::unhex(document.hash.as_bytes()).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(Some(Noted { head: Head { seq: document.seq, hash }, oldest_open: document.oldest_open }))
+}
+
+/// Notes a head, whole or not at all.
+pub(crate) fn write_head(dir: &Path, noted: &Noted) -> io::Result<()> {
+    let Noted { head, oldest_open } = noted;
+    let text = format!("{{\"seq\":{},\"hash\":\"{}\",\"oldest_open\":{oldest_open}}}\n", head.seq, head.hash_text());
+    let next = dir.join("head.next");
+    std::fs::write(&next, text)?;
+    std::fs::rename(&next, dir.join(HEAD_FILE))
+}
+
+#[derive(serde::Deserialize)]
+struct HeadDocument {
+    seq: u64,
+    hash: String,
+    oldest_open: u32,
 }

@@ -189,7 +189,16 @@ mod tests {
 
     #[test]
     fn instants_are_as_the_calendar_library_writes_them() {
-        for micros in [0, -1, 1, 951_782_399_999_999, 951_782_400_000_000, 1_709_164_800_123_456, 4_102_444_800_000_001, -62_135_596_800_000_000] {
+        for micros in [
+            0,
+            -1,
+            1,
+            951_782_399_999_999,
+            951_782_400_000_000,
+            1_709_164_800_123_456,
+            4_102_444_800_000_001,
+            -62_135_596_800_000_000,
+        ] {
             let stamp = model::Timestamp::from_microsecond(micros).unwrap();
             assert_eq!(text(|out| instant(out, micros)), format!("{stamp:.6}"));
         }
@@ -210,10 +219,7 @@ mod tests {
     fn t177_nothing_that_steers_a_viewer_stands_raw() {
         let hostile = "a\r\n\u{1b}[31m\"\\\u{7f}\u{9b}\u{202e}\u{2066}\u{2028}\u{e0041}\u{e9}";
         let json = text(|out| assert!(!escaped(out, hostile)));
-        assert_eq!(
-            json,
-            "a\\u000d\\u000a\\u001b[31m\\\"\\\\\\u007f\\u009b\\u202e\\u2066\\u2028\\udb40\\udc41\u{e9}"
-        );
+        assert_eq!(json, "a\\u000d\\u000a\\u001b[31m\\\"\\\\\\u007f\\u009b\\u202e\\u2066\\u2028\\udb40\\udc41\u{e9}");
         assert_eq!(serde_json::from_str::<String>(&format!("\"{json}\"")).unwrap(), hostile);
     }
 

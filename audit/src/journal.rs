@@ -80,12 +80,18 @@ impl Journal {
     /// [`JournalError`] where the folder cannot be used or another process has it.
     pub fn open(dir: &Path, durability: Durability) -> Result<(Self, Recovery), JournalError> {
         let _ = durability;
-        let io = |path: &Path| { let path = path.to_owned(); move |source| JournalError::Io { path, source } };
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| JournalError::Io { path, source }
+        };
         std::fs::create_dir_all(dir).map_err(io(dir))?;
         let path = dir.join("00000001.jsonl");
         let file = OpenOptions::new().append(true).create(true).open(&path).map_err(io(&path))?;
         let file = Mutex::new(Writer { file, head: Head::START });
-        Ok((Self(Arc::new(Shared { file, writable: AtomicBool::new(true), last_seq: AtomicU64::new(0) })), Recovery::default()))
+        Ok((
+            Self(Arc::new(Shared { file, writable: AtomicBool::new(true), last_seq: AtomicU64::new(0) })),
+            Recovery::default(),
+        ))
     }
 
     /// Appends a record that nobody waits for; it is kept until it can be written.
@@ -112,7 +118,8 @@ impl Journal {
         record.write_contents(&id, &mut contents);
         let mut salt = [0; 16];
         rand::rng().fill_bytes(&mut salt);
-        let link = Link { time: now.as_microsecond(), kind: record.kind, salt, digest: chain::digest_of(&salt, &contents) };
+        let link =
+            Link { time: now.as_microsecond(), kind: record.kind, salt, digest: chain::digest_of(&salt, &contents) };
         let mut writer: MutexGuard<'_, Writer> = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
         let mut line = Vec::new();
         let mut head = writer.head;

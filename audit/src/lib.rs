@@ -6,11 +6,18 @@
 
 mod chain;
 mod format;
+mod index;
+mod journal;
+mod line;
+mod query;
 mod record;
 mod trail;
+mod verify;
 
-pub mod journal;
-
+pub use index::{FollowerHandle, Index, IndexError};
 pub use journal::{Durability, Journal, JournalError, Recovery, Unavailable};
+pub use line::LineError;
+pub use query::{Filter, MAX_ROWS, Row};
 pub use record::{Attribution, CredentialUse, Decision, Fault, Kind, Outcome, Record, Text};
 pub use trail::{Facts, Trail};
+pub use verify::{Broken, KnownHead, Verified, Why, verify, verify_against};

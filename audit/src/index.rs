@@ -1,0 +1,419 @@
+//! The view: a SQLite file that follows the journal and can be thrown away and filled again at any time.
+//!
+//! It only reads the journal's files, so it works the same beside the writer, in a thread of its
+//! own, and in another process that has nothing but the folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use std::{borrow::Cow, io};
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::chain::Hash;
+use crate::line::{Line, Lines, Segment, segments};
+use crate::query::{Filter, Row};
+use crate::record::CONTENTS;
+use crate::verify::KnownHead;
+
+/// Rows of one transaction.
+const BATCH_ROWS: u64 = 2_000;
+
+/// How long the follower waits when there was nothing new.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// The follower rests this many times as long as it worked: a tenth of a core at most.
+const REST: u32 = 9;
+
+/// Rows that one entry of `spans` may cover.
+const SPAN_ROWS: i64 = 4_096;
+
+/// The form of the tables; another number means: fill again.
+const SCHEMA_VERSION: i64 = 1;
+
+/// Columns that are stored, because filters use them; every other field is computed from `contents`.
+const STORED: &[&str] = &["exchange", "tenant", "session", "decision", "code", "method", "host"];
+
+/// The index could not be used.
+#[derive(Debug, Error)]
+pub enum IndexError {
+    /// SQLite refused.
+    #[error("the audit index {} cannot be used", path.display())]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// The journal could not be read.
+    #[error("the audit journal {} cannot be read", path.display())]
+    Journal {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The index of one journal.
+pub struct Index {
+    journal: PathBuf,
+    path: PathBuf,
+    writer: Mutex<Connection>,
+    reader: Mutex<Connection>,
+}
+
+/// The thread that keeps an index up to date; dropped, it ends.
+pub struct FollowerHandle {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Index {
+    /// Opens the index of a journal, making it where it is missing or not usable.
+    ///
+    /// # Errors
+    /// [`IndexError`] where the file can neither be used nor made.
+    pub fn open(journal: &Path, path: &Path) -> Result<Self, IndexError> {
+        let failed = |source| IndexError::Store { path: path.to_owned(), source };
+        let writer = match open_writer(path) {
+            Ok(writer) => writer,
+            Err(error) if is_damage(&error) => {
+                remove(path);
+                open_writer(path).map_err(failed)?
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let reader = open_reader(path).map_err(failed)?;
+        Ok(Self {
+            journal: journal.to_owned(),
+            path: path.to_owned(),
+            writer: Mutex::new(writer),
+            reader: Mutex::new(reader),
+        })
+    }
+
+    /// Brings the index to the end of the journal; gives the last sequence number it knows.
+    ///
+    /// # Errors
+    /// [`IndexError`] where journal or index cannot be used.
+    pub fn catch_up(&self) -> Result<u64, IndexError> {
+        loop {
+            let step = self.step()?;
+            if step.reached_end {
+                return Ok(step.seq);
+            }
+        }
+    }
+
+    /// The records that a filter wants, in the order of the journal, as far as the index knows it.
+    ///
+    /// # Errors
+    /// [`IndexError`] where the index cannot be used.
+    pub fn query(&self, filter: &Filter) -> Result<Vec<Row>, IndexError> {
+        let statement = filter.statement();
+        let reader = lock(&self.reader);
+        let rows = (|| {
+            let mut prepared = reader.prepare_cached(&statement.sql)?;
+            let rows = prepared.query_map(rusqlite::params_from_iter(statement.values), |row| Row::read(row))?;
+            rows.collect::<Result<Vec<_>, _>>()
+        })();
+        let mut rows = rows.map_err(|source| self.failed(source))?;
+        if filter.backwards() {
+            rows.reverse();
+        }
+        Ok(rows)
+    }
+
+    /// The last record that the index knows: an anchor that `verify_against` takes.
+    ///
+    /// # Errors
+    /// [`IndexError`] where the index cannot be used.
+    pub fn known_head(&self) -> Result<KnownHead, IndexError> {
+        let reader = lock(&self.reader);
+        let sql = "SELECT seq, hash FROM records ORDER BY seq DESC LIMIT 1";
+        let found =
+            reader.query_row(sql, [], |row| Ok(KnownHead { seq: row.get::<_, i64>(0)? as u64, hash: row.get(1)? }));
+        found.optional().map(Option::unwrap_or_default).map_err(|source| self.failed(source))
+    }
+
+    /// Follows the journal in a thread of its own that works a tenth of the time at most.
+    pub fn follow(self: Arc<Self>) -> FollowerHandle {
+        let (stop, stopped) = mpsc::channel();
+        let body = move || {
+            loop {
+                let began = Instant::now();
+                let reached_end = match self.step() {
+                    Ok(step) => step.reached_end,
+                    Err(error) => {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "the audit index does not follow");
+                        true
+                    }
+                };
+                let rest = began.elapsed() * REST;
+                let rest = if reached_end { rest.max(IDLE) } else { rest };
+                if stopped.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("audit-index".into()).spawn(body).ok();
+        FollowerHandle { stop: Some(stop), thread }
+    }
+
+    /// One bounded piece of work, in one transaction.
+    fn step(&self) -> Result<Step, IndexError> {
+        let files = segments(&self.journal).map_err(|source| self.unreadable(source))?;
+        let mut writer = lock(&self.writer);
+        let begun = writer.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = begun.map_err(|source| self.failed(source))?;
+        let step = self.fill(&transaction, &files)?;
+        transaction.commit().map_err(|source| self.failed(source))?;
+        Ok(step)
+    }
+
+    fn fill(&self, transaction: &Transaction<'_>, files: &[Segment]) -> Result<Step, IndexError> {
+        let mut position = Position::load(transaction).map_err(|source| self.failed(source))?;
+        if !position.stands(files).map_err(|source| self.unreadable(source))? {
+            tracing::info!("the audit index does not match its journal and is filled again");
+            transaction
+                .execute_batch("DELETE FROM records; DELETE FROM spans;")
+                .map_err(|source| self.failed(source))?;
+            position = Position::default();
+        }
+        let (from, mut rows) = (position.file, 0);
+        let mut reached_end = true;
+        for file in files.iter().filter(|file| file.number >= from) {
+            if position.file != file.number {
+                position.file = file.number;
+                position.next = 0;
+            }
+            let mut lines = match Lines::open(&file.path, position.next) {
+                Ok(lines) => lines,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(self.unreadable(error)),
+            };
+            while let Some(raw) = lines.next().map_err(|source| self.unreadable(source))? {
+                if !raw.complete {
+                    break;
+                }
+                if let Ok(line) = Line::parse(raw.bytes) {
+                    insert(transaction, &line).map_err(|source| self.failed(source))?;
+                    position.line = raw.start;
+                    position.seq = line.seq;
+                    position.hash = line.hash;
+                    position.line_file = file.number;
+                    rows += 1;
+                }
+                position.next = raw.end();
+                if rows == BATCH_ROWS {
+                    reached_end = false;
+                    break;
+                }
+            }
+            if !reached_end {
+                break;
+            }
+        }
+        if rows > 0 {
+            position.store(transaction).map_err(|source| self.failed(source))?;
+        }
+        Ok(Step { seq: position.seq, reached_end })
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> IndexError {
+        IndexError::Store { path: self.path.clone(), source }
+    }
+
+    fn unreadable(&self, source: io::Error) -> IndexError {
+        IndexError::Journal { path: self.journal.clone(), source }
+    }
+}
+
+impl Drop for FollowerHandle {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A follower that panicked has nothing left to stop.
+            drop(thread.join());
+        }
+    }
+}
+
+struct Step {
+    seq: u64,
+    reached_end: bool,
+}
+
+/// How far the index has read, and the last record it took.
+#[derive(Default)]
+struct Position {
+    file: u32,
+    /// Where the next line begins.
+    next: u64,
+    line_file: u32,
+    /// Where the last record begins.
+    line: u64,
+    seq: u64,
+    hash: Hash,
+}
+
+impl Position {
+    fn load(connection: &Connection) -> rusqlite::Result<Self> {
+        let sql = "SELECT file, next, line_file, line, seq, hash FROM position";
+        let found = connection.query_row(sql, [], |row| {
+            Ok(Self {
+                file: row.get(0)?,
+                next: row.get::<_, i64>(1)? as u64,
+                line_file: row.get(2)?,
+                line: row.get::<_, i64>(3)? as u64,
+                seq: row.get::<_, i64>(4)? as u64,
+                hash: row.get(5)?,
+            })
+        });
+        found.optional().map(Option::unwrap_or_default)
+    }
+
+    fn store(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let sql =
+            "INSERT OR REPLACE INTO position (id, file, next, line_file, line, seq, hash) VALUES (0, ?, ?, ?, ?, ?, ?)";
+        let mut statement = connection.prepare_cached(sql)?;
+        let (next, line, seq) = (self.next as i64, self.line as i64, self.seq as i64);
+        statement.execute(params![self.file, next, self.line_file, line, seq, self.hash])?;
+        Ok(())
+    }
+
+    /// Whether the last record taken still stands where it was read.
+    fn stands(&self, files: &[Segment]) -> io::Result<bool> {
+        if self.seq == 0 {
+            return Ok(self.next == 0);
+        }
+        let Some(file) = files.iter().find(|file| file.number == self.line_file) else { return Ok(false) };
+        let mut lines = Lines::open(&file.path, self.line)?;
+        let Some(raw) = lines.next()? else { return Ok(false) };
+        Ok(Line::parse(raw.bytes).is_ok_and(|line| raw.complete && line.hash == self.hash && line.seq == self.seq))
+    }
+}
+
+/// The fields that have a column of their own.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Stored<'a> {
+    #[serde(borrow)]
+    exchange: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    tenant: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    session: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    decision: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    code: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    host: Option<Cow<'a, str>>,
+}
+
+fn insert(connection: &Connection, line: &Line<'_>) -> rusqlite::Result<()> {
+    let contents = line.body.and_then(|(_, contents)| std::str::from_utf8(contents).ok());
+    let parsed = contents.and_then(|text| serde_json::from_str::<Stored<'_>>(text).ok());
+    // Contents that are no JSON would break every query that looks into them; `verify` is what speaks of damage.
+    let contents = contents.filter(|_| parsed.is_some());
+    let stored = parsed.unwrap_or_default();
+    let mut links = [0; 64];
+    links[..32].copy_from_slice(&line.previous);
+    links[32..].copy_from_slice(&line.hash);
+    let seq = line.seq as i64;
+    let sql = "INSERT OR REPLACE INTO records (seq, time, kind, exchange, tenant, session, decision, code, method, host, contents, links) \
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let Stored { exchange, tenant, session, decision, code, method, host } = stored;
+    connection.prepare_cached(sql)?.execute(params![
+        seq, line.time, line.kind, exchange, tenant, session, decision, code, method, host, contents, links
+    ])?;
+    let sql = "UPDATE spans SET last_seq = ?1, min_time = min(min_time, ?2), max_time = max(max_time, ?2) \
+               WHERE first_seq = (SELECT max(first_seq) FROM spans) AND last_seq < ?1 AND ?1 < first_seq + ?3";
+    if connection.prepare_cached(sql)?.execute(params![seq, line.time, SPAN_ROWS])? == 0 {
+        let sql = "INSERT OR REPLACE INTO spans (first_seq, last_seq, min_time, max_time) VALUES (?1, ?1, ?2, ?2)";
+        connection.prepare_cached(sql)?.execute(params![seq, line.time])?;
+    }
+    Ok(())
+}
+
+fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -4096;",
+    )?;
+    connection.set_prepared_statement_cache_capacity(32);
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version != SCHEMA_VERSION {
+        transaction.execute_batch(&schema())?;
+    }
+    transaction.commit()?;
+    Ok(connection)
+}
+
+fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -4096;")?;
+    Ok(connection)
+}
+
+fn schema() -> String {
+    let computed: String = CONTENTS
+        .iter()
+        .filter(|name| !STORED.contains(name))
+        .map(|name| format!("\"{name}\" {} AS (contents ->> '$.{name}') VIRTUAL,\n", column_type(name)))
+        .collect();
+    format!(
+        "DROP TABLE IF EXISTS records; DROP TABLE IF EXISTS spans; DROP TABLE IF EXISTS position;
+         CREATE TABLE records (
+           seq INTEGER PRIMARY KEY, time TEXT NOT NULL, kind TEXT NOT NULL,
+           exchange TEXT, tenant TEXT, session TEXT, decision TEXT, code TEXT, method TEXT, host TEXT,
+           contents TEXT, links BLOB NOT NULL,
+           {computed}
+           previous TEXT AS (lower(hex(substr(links, 1, 32)))) VIRTUAL,
+           hash TEXT AS (lower(hex(substr(links, 33)))) VIRTUAL
+         ) STRICT;
+         CREATE INDEX by_session ON records (session, seq) WHERE session IS NOT NULL;
+         CREATE INDEX by_host ON records (host, seq) WHERE host IS NOT NULL;
+         CREATE INDEX by_refusal ON records (decision, seq) WHERE decision <> 'allow';
+         CREATE TABLE spans (first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, min_time TEXT NOT NULL, max_time TEXT NOT NULL) STRICT;
+         CREATE TABLE position (id INTEGER PRIMARY KEY, file INTEGER NOT NULL, next INTEGER NOT NULL, line_file INTEGER NOT NULL,
+           line INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL) STRICT;
+         PRAGMA user_version = {SCHEMA_VERSION};"
+    )
+}
+
+fn column_type(name: &str) -> &'static str {
+    match name {
+        "port" | "status" | "request_bytes" | "response_bytes" | "redactions" | "count" | "truncated" => "INTEGER",
+        "first_byte_ms" | "duration_ms" => "REAL",
+        _ => "TEXT",
+    }
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt))
+}
+
+fn remove(path: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        // What cannot be removed shows when the file is opened again.
+        drop(std::fs::remove_file(name));
+    }
+}
+
+fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
