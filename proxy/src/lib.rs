@@ -1,1 +1,100 @@
-//! Egret: proxy.
+//! The data path of Egret: the policy enforcement point.
+//!
+//! [`start`] binds the listeners and serves until [`Running::drain`]. One request goes down one straight line: `connection.rs`
+//! is the half that belongs to a connection, `exchange.rs` the half that belongs to a request, `steps/` holds one file per step.
+
+mod body;
+mod chunks;
+mod config;
+mod connection;
+mod dial;
+mod exchange;
+mod guard;
+mod head;
+mod mask;
+mod own;
+mod pool;
+mod refusal;
+mod reserved;
+mod rewound;
+mod server;
+mod steps;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use audit::Journal;
+use certs::{Leaves, Trust};
+use policies::PolicySet;
+use sessions::{Registry, Session};
+use tokio::sync::watch;
+use vault::Vault;
+
+pub use config::{Config, DefaultSession, Limits};
+pub use server::{Drained, Running, StartError, start};
+
+/// Everything the data path works with; made complete before it starts.
+pub struct Parts {
+    /// Bounds and addresses.
+    pub config: Config,
+    /// Who may ask.
+    pub sessions: Arc<Registry>,
+    /// The snapshot in force; swapped whole by whoever reloads policies.
+    pub policies: Arc<ArcSwap<PolicySet>>,
+    /// Credentials.
+    pub vault: Arc<Vault>,
+    /// Leaf certificates for clients.
+    pub leaves: Arc<Leaves>,
+    /// Trust anchors for upstreams.
+    pub trust: Arc<ArcSwap<Trust>>,
+    /// The evidence.
+    pub journal: Journal,
+}
+
+/// What all cores share.
+pub(crate) struct Proxy {
+    pub(crate) config: Config,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) sessions: Arc<Registry>,
+    pub(crate) policies: Arc<ArcSwap<PolicySet>>,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) leaves: Arc<Leaves>,
+    pub(crate) trust: Arc<ArcSwap<Trust>>,
+    pub(crate) journal: Journal,
+    pub(crate) default_session: Option<Arc<Session>>,
+    pub(crate) connections: Arc<AtomicUsize>,
+    /// Where we listen, with the ports that were really taken.
+    pub(crate) listening: Vec<SocketAddr>,
+    /// Addresses of this machine.
+    pub(crate) own_addresses: Vec<IpAddr>,
+    pub(crate) draining: watch::Receiver<bool>,
+    pub(crate) stopped: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    /// Whether an address is one of our listeners.
+    pub(crate) fn is_own(&self, address: SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        let here = ip.is_loopback() || ip.is_unspecified() || self.own_addresses.contains(&ip);
+        here && self.listening.iter().any(|own| own.port() == address.port())
+    }
+
+    /// Whether a name and port are one of our listeners, as far as that is known without a lookup.
+    pub(crate) fn is_own_name(&self, name: &str, port: u16) -> bool {
+        self.listening.iter().any(|own| own.port() == port) && self.config.own_names.iter().any(|own| own == name)
+    }
+
+    /// Whether the deadline of the drain has passed, so that what still ran was cut.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+}
+
+/// What one core has for itself, so that nothing on the line is shared between cores but what changes rarely.
+pub(crate) struct Core {
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) pool: Arc<pool::Pool>,
+    pub(crate) dialer: dial::Dialer,
+}

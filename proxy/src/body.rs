@@ -1,0 +1,317 @@
+//! Bodies on their way through: counted, bounded in time, masked where a credential went out, never held.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use audit::{Fault, Outcome};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use model::Reason;
+use tokio::time::{Instant, Sleep};
+
+use crate::mask::Masker;
+use crate::pool::{Key, Pool, Upstream};
+use crate::steps::record::Open;
+
+/// Any error, as hyper's bodies carry it.
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// How far the request body has come, as the other half of the exchange sees it.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    bytes: AtomicU64,
+    ended: AtomicBool,
+}
+
+impl Progress {
+    /// Bytes of the request body sent so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether all of it was sent.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+}
+
+/// A request body on its way up.
+pub(crate) struct Upload {
+    incoming: Option<Incoming>,
+    progress: Arc<Progress>,
+}
+
+impl Upload {
+    /// Streams what the client sends.
+    pub(crate) fn new(incoming: Incoming) -> (Self, Arc<Progress>) {
+        let ended = incoming.is_end_stream();
+        let progress = Arc::new(Progress { bytes: AtomicU64::new(0), ended: AtomicBool::new(ended) });
+        (Self { incoming: (!ended).then_some(incoming), progress: progress.clone() }, progress)
+    }
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+        let ended = frame.is_none() || incoming.is_end_stream();
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
+        if ended {
+            self.progress.ended.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or(SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}
+
+/// A response body towards the client.
+pub(crate) enum Body {
+    /// Our own words.
+    Own(Option<Bytes>),
+    /// The upstream's, passing through.
+    Relayed(Box<Relay>),
+}
+
+impl Body {
+    /// A body that is complete.
+    pub(crate) fn own(bytes: impl Into<Bytes>) -> Self {
+        Self::Own(Some(bytes.into()).filter(|bytes: &Bytes| !bytes.is_empty()))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Relayed(relay) => relay.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(bytes) => bytes.is_none(),
+            Self::Relayed(relay) => relay.ended,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            // Masking keeps the length, so the upstream's length holds.
+            Self::Relayed(relay) if relay.ended => SizeHint::with_exact(0),
+            Self::Relayed(relay) => relay.hint(),
+        }
+    }
+}
+
+/// The way back of an upstream connection once the exchange is over.
+pub(crate) struct Return {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) key: Key,
+    pub(crate) upstream: Upstream,
+}
+
+impl Return {
+    fn put(self) {
+        self.pool.put(self.key, self.upstream);
+    }
+}
+
+/// A response body on its way down, with all that has to happen when it ends.
+pub(crate) struct Relay {
+    incoming: Incoming,
+    masker: Option<Masker>,
+    open: Option<Open>,
+    upload: Arc<Progress>,
+    back: Option<Return>,
+    pending: Option<Frame<Bytes>>,
+    bytes: u64,
+    ended: bool,
+    idle: Option<Pin<Box<Sleep>>>,
+    idle_timeout: Duration,
+}
+
+impl Relay {
+    /// Relays `incoming`; a body that is empty already ends the exchange here.
+    pub(crate) fn new(
+        incoming: Incoming,
+        masker: Option<Masker>,
+        open: Open,
+        upload: Arc<Progress>,
+        back: Option<Return>,
+        idle_timeout: Duration,
+    ) -> Self {
+        let mut relay = Self {
+            incoming,
+            masker,
+            open: Some(open),
+            upload,
+            back,
+            pending: None,
+            bytes: 0,
+            ended: false,
+            idle: None,
+            idle_timeout,
+        };
+        if relay.incoming.is_end_stream() {
+            relay.finish();
+        }
+        relay
+    }
+
+    fn hint(&self) -> SizeHint {
+        // What the masker holds back is still to come.
+        match (self.incoming.size_hint().exact(), &self.masker) {
+            (Some(left), Some(masker)) => SizeHint::with_exact(left + masker.held()),
+            (Some(left), None) => SizeHint::with_exact(left),
+            (None, _) => SizeHint::default(),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(frame) = self.pending.take() {
+            self.finish();
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        loop {
+            let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Pending => return self.poll_idle(cx),
+                Poll::Ready(frame) => frame,
+            };
+            if let Some(idle) = &mut self.idle {
+                idle.as_mut().reset(Instant::now() + self.idle_timeout);
+            }
+            let data = match frame {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => data,
+                    Err(frame) => return self.trailers(frame),
+                },
+                Some(Err(error)) => {
+                    self.fail(Outcome::UpstreamReset, Fault::Upstream, Some(Reason::UpstreamProtocol));
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                None => return self.end(),
+            };
+            let last = self.incoming.is_end_stream();
+            let data = self.mask(data, last);
+            self.bytes += data.len() as u64;
+            if last {
+                self.finish();
+            }
+            if !data.is_empty() || last {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+        }
+    }
+
+    fn mask(&mut self, data: Bytes, last: bool) -> Bytes {
+        let Some(masker) = &mut self.masker else { return data };
+        let passed = masker.push(data);
+        if !last {
+            return passed;
+        }
+        let rest = masker.finish();
+        if rest.is_empty() { passed } else { [passed, rest].concat().into() }
+    }
+
+    fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let rest = self.masker.as_mut().map(Masker::finish).unwrap_or_default();
+        self.bytes += rest.len() as u64;
+        self.finish();
+        Poll::Ready((!rest.is_empty()).then(|| Ok(Frame::data(rest))))
+    }
+
+    fn trailers(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut trailers = frame.into_trailers().unwrap_or_default();
+        let mut rest = Bytes::new();
+        if let Some(masker) = &mut self.masker {
+            mask_fields(masker, &mut trailers);
+            rest = masker.finish();
+        }
+        if rest.is_empty() {
+            self.finish();
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        self.bytes += rest.len() as u64;
+        self.pending = Some(Frame::trailers(trailers));
+        Poll::Ready(Some(Ok(Frame::data(rest))))
+    }
+
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let timeout = self.idle_timeout;
+        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        ready!(idle.as_mut().poll(cx));
+        self.fail(Outcome::Timeout, Fault::Upstream, Some(Reason::UpstreamTimeout));
+        Poll::Ready(Some(Err("the upstream was silent for too long within a body".into())))
+    }
+
+    /// The whole body has passed: the record is closed and the connection can serve another request.
+    fn finish(&mut self) {
+        self.ended = true;
+        if let Some(mut open) = self.open.take() {
+            open.body(self.upload.bytes(), self.bytes, self.masker.as_ref().map_or(0, Masker::found));
+            open.close(Outcome::Ok, None, None);
+        }
+        // An upstream that answered before it read all of the request may still read the rest as the next one.
+        if let Some(back) = self.back.take()
+            && self.upload.has_ended()
+        {
+            back.put();
+        }
+    }
+
+    fn fail(&mut self, outcome: Outcome, fault: Fault, reason: Option<Reason>) {
+        self.ended = true;
+        self.back = None;
+        if let Some(mut open) = self.open.take() {
+            open.body(self.upload.bytes(), self.bytes, self.masker.as_ref().map_or(0, Masker::found));
+            open.close(outcome, Some(fault), reason);
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let Some(mut open) = self.open.take() {
+            open.body(self.upload.bytes(), self.bytes, self.masker.as_ref().map_or(0, Masker::found));
+            open.cut();
+        }
+    }
+}
+
+/// Masks every value of a field section.
+pub(crate) fn mask_fields(masker: &mut Masker, fields: &mut HeaderMap) {
+    for value in fields.values_mut() {
+        if let Some(masked) = masker.whole(value.as_bytes())
+            && let Ok(masked) = HeaderValue::from_bytes(&masked)
+        {
+            *value = masked;
+        }
+    }
+}

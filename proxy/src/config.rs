@@ -1,0 +1,107 @@
+//! What the data path is told before it starts. Complete, with defaults filled in; nothing here changes while it runs.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use model::{CredentialId, PolicyName};
+
+/// Where to listen, how to find upstreams, and what bounds everything.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Addresses of the HTTP proxy; port 0 takes a free one.
+    pub listen: Vec<SocketAddr>,
+    /// Runtimes, each on a thread of its own; one per core is what the measurements favor.
+    pub threads: usize,
+    /// Fixed answers that come before DNS: canonical name to address.
+    pub resolve: HashMap<String, IpAddr>,
+    /// What connections without proxy credentials may do; `None` answers them 407.
+    pub default_session: Option<DefaultSession>,
+    /// Names under which this machine is known besides its addresses; a request for one of them on a listener's port is
+    /// a request for Egret itself.
+    pub own_names: Vec<String>,
+    /// Bounds of time and space.
+    pub limits: Limits,
+}
+
+/// The session of connections that bring no proxy credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultSession {
+    /// Policies it is judged by.
+    pub policies: Vec<PolicyName>,
+    /// Credentials it was granted.
+    pub credentials: Vec<CredentialId>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 3128))],
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            resolve: HashMap::new(),
+            default_session: None,
+            own_names: vec!["localhost".to_owned()],
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Every bound of the data path, with its unit in its name or type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request head, request line and fields together (default 32 KiB).
+    pub max_head_bytes: usize,
+    /// Bytes of a request target (default 16 KiB).
+    pub max_target_bytes: usize,
+    /// Fields of a request head (default 100).
+    pub max_fields: usize,
+    /// Bytes of a decoded HTTP/2 header list (default 64 KiB).
+    pub max_header_list_bytes: u32,
+    /// Open streams of one HTTP/2 connection (default 256).
+    pub max_streams: u32,
+    /// Open downstream connections in all (default 10,000).
+    pub max_connections: usize,
+    /// Idle upstream connections that each core keeps (default 512).
+    pub max_idle_upstreams: usize,
+    /// From the first byte of a head to its last (default 10 s).
+    pub head_timeout: Duration,
+    /// From CONNECT to the end of the TLS handshake with the client (default 10 s).
+    pub handshake_timeout: Duration,
+    /// A downstream connection between two requests (default 10 min).
+    pub keep_alive: Duration,
+    /// TCP and TLS to an upstream, all addresses together (default 10 s).
+    pub connect_timeout: Duration,
+    /// One name lookup (default 5 s).
+    pub resolve_timeout: Duration,
+    /// From the end of the request to the head of the response (default 10 min; models think long).
+    pub first_byte_timeout: Duration,
+    /// Between two pieces of a response body (default 10 min).
+    pub idle_timeout: Duration,
+    /// An unused upstream connection (default 60 s).
+    pub upstream_keep_alive: Duration,
+    /// A request waits at most this long for the journal (default 2 s).
+    pub audit_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_head_bytes: 32 << 10,
+            max_target_bytes: 16 << 10,
+            max_fields: 100,
+            max_header_list_bytes: 64 << 10,
+            max_streams: 256,
+            max_connections: 10_000,
+            max_idle_upstreams: 512,
+            head_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(600),
+            connect_timeout: Duration::from_secs(10),
+            resolve_timeout: Duration::from_secs(5),
+            first_byte_timeout: Duration::from_secs(600),
+            idle_timeout: Duration::from_secs(600),
+            upstream_keep_alive: Duration::from_secs(60),
+            audit_timeout: Duration::from_secs(2),
+        }
+    }
+}

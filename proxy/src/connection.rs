@@ -1,0 +1,409 @@
+//! The connection half of the line: from an accepted socket to a stream of requests, each of which goes to `exchange.rs`.
+//!
+//! A CONNECT is answered here, without hyper, since nothing but its head is HTTP. Within the tunnel, and for requests in absolute
+//! form, hyper serves the stream behind the guard. As in `exchange.rs`, an outer function owns the record of what is refused.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+
+use http::{Method, Request, Response, header};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use model::{Authority, Destination, Reason, RequestPath, Scheme};
+use sessions::Session;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::body::{Body, BoxError};
+use crate::exchange::exchange;
+use crate::guard::{First, Guard, Verdicts};
+use crate::head::{Framing, RequestHead, Target};
+use crate::refusal::Refusal;
+use crate::rewound::Rewound;
+use crate::steps::accept::Downstream;
+use crate::steps::decide::Passage;
+use crate::steps::intercept::{Inner, intercept};
+use crate::steps::record::{self, Open};
+use crate::steps::route::Asked;
+use crate::steps::{decide, identify, parse};
+use crate::{Core, Proxy};
+
+/// Serves one downstream connection to its end.
+///
+/// # Cancellation
+/// Everything on it is cut, and recorded as such.
+pub(crate) async fn connection(core: Arc<Core>, downstream: Downstream) {
+    let Downstream { stream, place: _place } = downstream;
+    let mut guard = Guard::new(stream, core.proxy.limits.clone(), false);
+    loop {
+        let first = tokio::select! {
+            first = guard.first() => first,
+            () = draining(&core.proxy) => return,
+        };
+        match first {
+            Ok(First::Closed) => return,
+            Ok(First::Connect(head)) => return Box::pin(tunnel(&core, head, guard)).await,
+            Ok(First::Request) => match Box::pin(plain(&core, guard)).await {
+                // A CONNECT came on a connection that had carried requests in absolute form.
+                Some(back) => guard = back,
+                None => return,
+            },
+            Err(refusal) => {
+                let record = Open::new(&core.proxy, None).refuse(&refusal);
+                let (stream, _) = guard.into_parts();
+                return say(stream, &refusal, &record).await;
+            }
+        }
+    }
+}
+
+/// Resolves when Egret begins to drain.
+async fn draining(proxy: &Proxy) {
+    let mut draining = proxy.draining.clone();
+    if draining.wait_for(|draining| *draining).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// One CONNECT: admits it, opens the inside, serves the requests in it until it closes or its session ends.
+async fn tunnel(core: &Arc<Core>, head: RequestHead, guard: Guard<TcpStream>) {
+    let (stream, ahead) = guard.into_parts();
+    let (session, destination) = match admit(&core.proxy, &head) {
+        Ok(admitted) => admitted,
+        Err((open, refusal)) => {
+            let record = open.refuse(&refusal);
+            return say(stream, &refusal, &record).await;
+        }
+    };
+    let mut stream = stream;
+    if stream.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n").await.is_err() {
+        return;
+    }
+    let inner = tokio::select! {
+        inner = intercept(&core.proxy, Rewound::new(stream, ahead), &destination) => inner,
+        () = session.ended() => Err(Refusal::of(Reason::SessionEnded, "the session has ended")),
+    };
+    match inner {
+        Err(refusal) => drop(open_connect(&core.proxy, Some(&session), &head, Some(&destination)).refuse(&refusal)),
+        Ok(None) => {}
+        Ok(Some(Inner::Plain(stream))) => {
+            let destination = Destination::new(Scheme::Http, destination.host().clone(), destination.port());
+            serve_http1(core, session, destination, stream).await;
+        }
+        Ok(Some(Inner::Tls(stream))) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+            serve_http2(core, session, destination, stream).await;
+        }
+        Ok(Some(Inner::Tls(stream))) => serve_http1(core, session, destination, stream).await,
+    }
+}
+
+/// Steps 2 to 4 for a request to the proxy itself.
+fn admit(proxy: &Arc<Proxy>, head: &RequestHead) -> Result<(Arc<Session>, Destination), (Open, Refusal)> {
+    let session = match identify::identify(proxy, head) {
+        Ok(session) => session,
+        Err(refusal) => return Err((open_connect(proxy, None, head, parse::parse(head).ok().as_ref()), refusal)),
+    };
+    let destination = match parse::parse(head) {
+        Ok(destination) => destination,
+        Err(refusal) => return Err((open_connect(proxy, Some(&session), head, None), refusal)),
+    };
+    match decide::decide(proxy, &session, &destination) {
+        Ok(Passage::Intercept | Passage::Reserved) => Ok((session, destination)),
+        Err(refusal) => Err((open_connect(proxy, Some(&session), head, Some(&destination)), refusal)),
+    }
+}
+
+fn open_connect(proxy: &Arc<Proxy>, session: Option<&Arc<Session>>, head: &RequestHead, destination: Option<&Destination>) -> Open {
+    let mut open = Open::new(proxy, session);
+    if let Some(destination) = destination {
+        open.destination(destination);
+    }
+    let path = match &head.target {
+        Target::Absolute(_, path) | Target::Origin(path) => Some(path),
+        Target::Authority(_) | Target::Asterisk => None,
+    };
+    open.asked(&head.method, path, "http/1.1");
+    open
+}
+
+/// Writes a refusal without hyper, with the code in the reason phrase, since that is what clients show of a failed CONNECT.
+async fn say(mut stream: TcpStream, refusal: &Refusal, record: &str) {
+    let body = refusal.problem(record);
+    let mut answer = format!("HTTP/1.1 {} {}\r\n", refusal.row().status.as_u16(), refusal.reason().code()).into_bytes();
+    for (name, value) in &record::refusal_fields(refusal, record) {
+        answer.extend_from_slice(name.as_str().as_bytes());
+        answer.extend_from_slice(b": ");
+        answer.extend_from_slice(value.as_bytes());
+        answer.extend_from_slice(b"\r\n");
+    }
+    answer.extend_from_slice(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes());
+    answer.extend_from_slice(&body);
+    let linger = async {
+        stream.write_all(&answer).await?;
+        stream.shutdown().await?;
+        // Closing while the client still sends would reset the connection and take the answer away.
+        let mut sink = [0; 4 << 10];
+        while stream.read(&mut sink).await? > 0 {}
+        Ok::<(), std::io::Error>(())
+    };
+    if let Ok(Err(error)) = tokio::time::timeout(std::time::Duration::from_secs(2), linger).await {
+        tracing::debug!(%error, "a refusal could not be written");
+    }
+}
+
+/// Serves requests in absolute form. Gives the guard back when a CONNECT comes instead.
+async fn plain(core: &Arc<Core>, guard: Guard<TcpStream>) -> Option<Guard<TcpStream>> {
+    let verdicts = guard.verdicts();
+    let bound: Arc<Bound> = Arc::default();
+    let service = service_fn(|request: Request<Incoming>| {
+        let (core, verdict, bound) = (core.clone(), verdicts.next(), bound.clone());
+        Box::pin(async move { Ok::<_, Infallible>(plain_request(&core, &bound, verdict, request).await) })
+            as Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>
+    });
+    let mut connection = http1_settings().serve_connection(TokioIo::new(guard), service);
+    let served = tokio::select! {
+        served = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)) => served,
+        () = bound.ended() => return None,
+        () = draining(&core.proxy) => {
+            Pin::new(&mut connection).graceful_shutdown();
+            tokio::select! {
+                served = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)) => served,
+                () = bound.ended() => return None,
+            }
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended");
+        return None;
+    }
+    let mut guard = connection.into_parts().io.into_inner();
+    if guard.has_connect() {
+        return Some(guard);
+    }
+    if let Err(error) = guard.shutdown().await {
+        tracing::debug!(%error, "a connection could not be closed");
+    }
+    None
+}
+
+/// The session of a connection in absolute form: the first that is identified; another one has no business there.
+#[derive(Default)]
+struct Bound {
+    session: OnceLock<Arc<Session>>,
+    set: tokio::sync::Notify,
+}
+
+impl Bound {
+    fn admits(&self, session: &Arc<Session>) -> bool {
+        let bound = self.session.get_or_init(|| session.clone());
+        self.set.notify_one();
+        bound.id == session.id
+    }
+
+    async fn ended(&self) {
+        loop {
+            match self.session.get() {
+                Some(session) => return session.ended().await,
+                None => self.set.notified().await,
+            }
+        }
+    }
+}
+
+async fn plain_request(core: &Arc<Core>, bound: &Bound, verdict: Result<RequestHead, Refusal>, request: Request<Incoming>) -> Response<Body> {
+    let head = match verdict {
+        Ok(head) => head,
+        Err(refusal) => return refuse(Open::new(&core.proxy, None), &refusal),
+    };
+    let (session, destination) = match admit(&core.proxy, &head) {
+        Ok(admitted) => admitted,
+        Err((open, refusal)) => return refuse(open, &refusal),
+    };
+    if !bound.admits(&session) {
+        let refusal = Refusal::of(Reason::SessionInvalid, "the connection belongs to another session");
+        return refuse(open_connect(&core.proxy, Some(&session), &head, Some(&destination)), &refusal);
+    }
+    exchange(core, &session, &destination, Asked { head, request }).await
+}
+
+/// A refusal before the request half of the line; the connection closes after it.
+fn refuse(open: Open, refusal: &Refusal) -> Response<Body> {
+    let record = open.refuse(refusal);
+    closing(record::answer(refusal, &record))
+}
+
+fn closing(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(header::CONNECTION, http::HeaderValue::from_static("close"));
+    response
+}
+
+fn http1_settings() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    // The guard has judged the head before hyper sees it; these are hyper's own bounds, a little wider. A client that has
+    // sent all it wants may close its half and still gets its answer.
+    builder.half_close(true).auto_date_header(false).max_headers(128).timer(TokioTimer::new()).header_read_timeout(None);
+    builder
+}
+
+/// Serves HTTP/1.1 within a tunnel.
+async fn serve_http1<S>(core: &Arc<Core>, session: Arc<Session>, destination: Destination, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let guard = Guard::new(stream, core.proxy.limits.clone(), true);
+    let verdicts: Verdicts = guard.verdicts();
+    let service = service_fn(|request: Request<Incoming>| {
+        let verdict = verdicts.next();
+        async { Ok::<_, Infallible>(tunnel_request(core, &session, &destination, verdict, request).await) }
+    });
+    let mut connection = std::pin::pin!(http1_settings().serve_connection(TokioIo::new(guard), service));
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = session.ended() => return,
+        () = draining(&core.proxy) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                served = connection.as_mut() => served,
+                () = session.ended() => return,
+            }
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+async fn tunnel_request(
+    core: &Core,
+    session: &Arc<Session>,
+    destination: &Destination,
+    verdict: Result<RequestHead, Refusal>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    match verdict {
+        Ok(head) => {
+            let response = exchange(core, session, destination, Asked { head, request }).await;
+            // Whoever names another host on this connection is confused or lies; either way it ends.
+            if response.status() == http::StatusCode::MISDIRECTED_REQUEST && matches!(response.body(), Body::Own(_)) {
+                closing(response)
+            } else {
+                response
+            }
+        }
+        Err(refusal) => {
+            let mut open = Open::new(&core.proxy, Some(session));
+            open.destination(destination);
+            refuse(open, &refusal)
+        }
+    }
+}
+
+/// Bytes of a window for one HTTP/2 stream, and for a whole connection.
+const STREAM_WINDOW: u32 = 512 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// Serves HTTP/2 within a tunnel; every stream is one request.
+async fn serve_http2<S>(core: &Arc<Core>, session: Arc<Session>, destination: Destination, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = &core.proxy.limits;
+    let service = service_fn({
+        let (core, session) = (core.clone(), session.clone());
+        move |request: Request<Incoming>| {
+            let (core, session, destination) = (core.clone(), session.clone(), destination.clone());
+            async move { http2_request(&core, &session, &destination, request).await }
+        }
+    });
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(limits.max_header_list_bytes)
+        .max_send_buf_size(256 << 10)
+        .keep_alive_interval(limits.keep_alive / 2)
+        .keep_alive_timeout(limits.handshake_timeout);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = session.ended() => return,
+        () = draining(&core.proxy) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                served = connection.as_mut() => served,
+                () = session.ended() => return,
+            }
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+async fn http2_request(
+    core: &Core,
+    session: &Arc<Session>,
+    destination: &Destination,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, BoxError> {
+    match http2_head(&request, core) {
+        Ok(head) => Ok(exchange(core, session, destination, Asked { head, request }).await),
+        Err(refusal) => {
+            let mut open = Open::new(&core.proxy, Some(session));
+            open.destination(destination);
+            open.asked(request.method(), None, "h2");
+            if refusal.reason() == Reason::Malformed {
+                drop(open.refuse(&refusal));
+                return Err(h2::Error::from(h2::Reason::PROTOCOL_ERROR).into());
+            }
+            let record = open.refuse(&refusal);
+            Ok(record::answer(&refusal, &record))
+        }
+    }
+}
+
+/// The head of an HTTP/2 request in the form that the strict reader gives (RFC 9113 section 8.3).
+fn http2_head(request: &Request<Incoming>, core: &Core) -> Result<RequestHead, Refusal> {
+    let malformed = |detail: &'static str| Refusal::of(Reason::Malformed, detail);
+    if request.method() == Method::CONNECT {
+        return Err(Refusal::of(Reason::ProtocolNotAllowed, "CONNECT within a tunnel is not served"));
+    }
+    if request.method().as_str().len() > 32 {
+        return Err(malformed("the method is not a token of at most 32 characters"));
+    }
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = hosts.next().map(|host| host.to_str().map_err(|_| malformed("the host field is no host"))).transpose()?;
+    if hosts.next().is_some() {
+        return Err(malformed("the host field stands twice"));
+    }
+    let parse = |text: &str| Authority::parse(text, false).map_err(|_| malformed("the authority is no host"));
+    let host = match (authority, host) {
+        (Some(authority), Some(host)) if parse(authority)? != parse(host)? => {
+            return Err(malformed(":authority and host differ"));
+        }
+        (Some(authority), _) | (None, Some(authority)) => parse(authority)?,
+        (None, None) => return Err(malformed("the request names no authority")),
+    };
+    let target = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    if target.len() > core.proxy.limits.max_target_bytes {
+        return Err(Refusal::of(Reason::UriTooLong, "the request target is too long"));
+    }
+    let target = match target {
+        "*" => Target::Asterisk,
+        path => Target::Origin(RequestPath::parse(path).map_err(|_| Refusal::of(Reason::BadTarget, "the path is not valid"))?),
+    };
+    Ok(RequestHead {
+        method: request.method().clone(),
+        target,
+        host: Some(host),
+        framing: Framing::Length(0),
+        proxy_authorization: None,
+    })
+}

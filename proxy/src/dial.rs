@@ -1,0 +1,246 @@
+//! The only file that resolves names and opens upstream sockets. Every address is classified before it is dialed, and the
+//! address that was checked is the one that is dialed.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use certs::{TlsClass, Trust};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::LookupIpStrategy;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use model::{AddressClass, Destination, Host, Reason, Scheme, SessionId};
+use policies::Permit;
+use rustls::pki_types::ServerName;
+use sessions::Session;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::Proxy;
+use crate::refusal::Refusal;
+
+/// What an upstream connection is to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Speaks {
+    /// HTTP/1.1, because the client does.
+    Http1,
+    /// HTTP/2 where the upstream has it, else HTTP/1.1.
+    Http2OrHttp1,
+}
+
+impl Speaks {
+    fn alpn(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2OrHttp1 => &[b"h2", b"http/1.1"],
+        }
+    }
+}
+
+/// Addresses of a destination, each of which the rule may dial. Only `locate` makes one.
+#[derive(Debug)]
+pub(crate) struct Located(Vec<SocketAddr>);
+
+impl Located {
+    /// The address that is dialed first.
+    pub(crate) fn first(&self) -> Option<SocketAddr> {
+        self.0.first().copied()
+    }
+}
+
+/// A fresh upstream connection.
+pub(crate) struct Fresh {
+    pub(crate) stream: Stream,
+    pub(crate) address: SocketAddr,
+}
+
+/// How bytes travel to the upstream.
+pub(crate) enum Stream {
+    /// Cleartext.
+    Plain(TcpStream),
+    /// TLS with a verified certificate.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Resolver and TLS settings of one core.
+pub(crate) struct Dialer {
+    resolver: TokioResolver,
+    /// One for each session, so that tickets are never shared between sessions.
+    tls: Mutex<HashMap<(SessionId, Speaks), TlsSettings>>,
+}
+
+struct TlsSettings {
+    trust: Arc<Trust>,
+    config: Arc<rustls::ClientConfig>,
+}
+
+impl Dialer {
+    /// Reads the system's resolver settings and hosts file.
+    ///
+    /// # Errors
+    /// The resolver's settings are unusable.
+    pub(crate) fn new(proxy: &Proxy) -> io::Result<Self> {
+        let provider = TokioRuntimeProvider::default();
+        let mut builder = match TokioResolver::builder(provider.clone()) {
+            Ok(builder) => builder,
+            // A machine without resolv.conf still has its hosts file and `upstream.resolve`.
+            Err(_) => TokioResolver::builder_with_config(hickory_resolver::config::ResolverConfig::default(), provider),
+        };
+        let options = builder.options_mut();
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        options.timeout = proxy.config.limits.resolve_timeout / 2;
+        options.attempts = 2;
+        // Canonical names are complete: a search domain would ask for a name that nobody judged.
+        options.ndots = 0;
+        let resolver = builder.build().map_err(io::Error::other)?;
+        Ok(Self { resolver, tls: Mutex::default() })
+    }
+
+    /// Forgets the TLS settings of sessions that are over.
+    pub(crate) fn sweep(&self, live: impl Fn(&SessionId) -> bool) {
+        self.tls.lock().unwrap_or_else(PoisonError::into_inner).retain(|(session, _), _| live(session));
+    }
+
+    fn tls_config(&self, proxy: &Proxy, session: &Session, speaks: Speaks) -> Arc<rustls::ClientConfig> {
+        let trust = proxy.trust.load_full();
+        let mut all = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (session.id.clone(), speaks);
+        match all.get(&key) {
+            Some(known) if Arc::ptr_eq(&known.trust, &trust) => known.config.clone(),
+            _ => {
+                let config = Arc::new(trust.client_config(speaks.alpn()));
+                all.insert(key, TlsSettings { trust, config: config.clone() });
+                config
+            }
+        }
+    }
+
+    async fn resolve(&self, proxy: &Proxy, destination: &Destination) -> Result<Vec<IpAddr>, Refusal> {
+        let name = match destination.host() {
+            Host::V4(v4) => return Ok(vec![IpAddr::V4(*v4)]),
+            Host::V6(v6) => return Ok(vec![IpAddr::V6(*v6)]),
+            Host::Name(name) => name,
+        };
+        if let Some(address) = proxy.config.resolve.get(name.as_ref()) {
+            return Ok(vec![*address]);
+        }
+        let failed = |class| Refusal::of(Reason::UpstreamDns, "the name has no address").with_class(class);
+        let absolute = format!("{name}.");
+        let lookup = tokio::time::timeout(proxy.config.limits.resolve_timeout, self.resolver.lookup_ip(absolute));
+        match lookup.await {
+            Err(_) => Err(failed("timeout")),
+            Ok(Err(error)) if error.is_no_records_found() || error.is_nx_domain() => Err(failed("no_address")),
+            Ok(Err(_)) => Err(failed("failure")),
+            Ok(Ok(answer)) => {
+                let addresses: Vec<IpAddr> = answer.iter().collect();
+                if addresses.is_empty() { Err(failed("no_address")) } else { Ok(addresses) }
+            }
+        }
+    }
+}
+
+/// Whether the rule may dial an address, and the address is not our own listener.
+///
+/// # Errors
+/// `denied_self` or `denied_address`.
+pub(crate) fn check_address(proxy: &Proxy, permit: &Permit, address: SocketAddr) -> Result<(), Refusal> {
+    if proxy.is_own(address) {
+        let refusal = Refusal::of(Reason::DeniedSelf, "the destination is a listener of Egret");
+        return Err(refusal.under(permit.rule(), permit.policy()));
+    }
+    if permit.allows_address(address.ip()) {
+        return Ok(());
+    }
+    let detail = match AddressClass::of(address.ip()) {
+        AddressClass::Metadata => "the name leads to a metadata service, which a rule has to name exactly in `addresses`",
+        AddressClass::Special => "the name leads to an address that is not globally routable and not in the rule's `addresses`",
+        AddressClass::Global => "the name leads to an address that is not in the rule's `addresses`",
+    };
+    Err(Refusal::of(Reason::DeniedAddress, detail).under(permit.rule(), permit.policy()))
+}
+
+/// Resolves a destination once; one address that may not be dialed refuses the whole answer.
+///
+/// # Errors
+/// `upstream_dns`, `denied_address`, `denied_self`.
+///
+/// # Cancellation
+/// The lookup is given up.
+pub(crate) async fn locate(proxy: &Proxy, dialer: &Dialer, destination: &Destination, permit: &Permit) -> Result<Located, Refusal> {
+    let addresses = dialer.resolve(proxy, destination).await?;
+    let mut located = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let address = SocketAddr::new(address, destination.port());
+        check_address(proxy, permit, address)?;
+        located.push(address);
+    }
+    Ok(Located(located))
+}
+
+/// Dials the located addresses in turn, and ends TLS where the scheme wants it.
+///
+/// # Errors
+/// `upstream_refused`, `upstream_tls` with its class, `upstream_timeout`.
+///
+/// # Cancellation
+/// The socket is closed.
+pub(crate) async fn connect(
+    proxy: &Proxy,
+    dialer: &Dialer,
+    session: &Session,
+    destination: &Destination,
+    located: &Located,
+    speaks: Speaks,
+) -> Result<Fresh, Refusal> {
+    let attempt = async {
+        let (tcp, address) = dial(located).await?;
+        let stream = match destination.scheme() {
+            Scheme::Http => Stream::Plain(tcp),
+            Scheme::Https => {
+                let config = dialer.tls_config(proxy, session, speaks);
+                Stream::Tls(Box::new(handshake(config, destination.host(), tcp).await?))
+            }
+        };
+        Ok(Fresh { stream, address })
+    };
+    match tokio::time::timeout(proxy.config.limits.connect_timeout, attempt).await {
+        Ok(result) => result,
+        Err(_) => Err(Refusal::of(Reason::UpstreamTimeout, "the upstream did not answer in time").with_class("connect")),
+    }
+}
+
+async fn dial(located: &Located) -> Result<(TcpStream, SocketAddr), Refusal> {
+    for address in &located.0 {
+        #[expect(clippy::disallowed_methods, reason = "the one place that opens upstream sockets")]
+        let dialed = TcpStream::connect(*address).await;
+        match dialed {
+            Ok(tcp) => {
+                // Without it a small last segment waits for the peer's delayed acknowledgement.
+                if let Err(error) = tcp.set_nodelay(true) {
+                    tracing::debug!(%error, "nodelay");
+                }
+                return Ok((tcp, *address));
+            }
+            Err(error) => tracing::debug!(%error, "an upstream address did not take the connection"),
+        }
+    }
+    Err(Refusal::of(Reason::UpstreamRefused, "no address of the upstream took the connection"))
+}
+
+async fn handshake(config: Arc<rustls::ClientConfig>, host: &Host, tcp: TcpStream) -> Result<TlsStream<TcpStream>, Refusal> {
+    let name = match host {
+        Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| tls_refusal(TlsClass::WrongHost))?,
+        Host::V4(v4) => ServerName::IpAddress(IpAddr::V4(*v4).into()),
+        Host::V6(v6) => ServerName::IpAddress(IpAddr::V6(*v6).into()),
+    };
+    TlsConnector::from(config).connect(name, tcp).await.map_err(|error| {
+        tracing::debug!(%error, "the TLS handshake with the upstream failed");
+        tls_refusal(certs::classify_io(&error))
+    })
+}
+
+fn tls_refusal(class: TlsClass) -> Refusal {
+    Refusal::of(Reason::UpstreamTls, "the upstream's certificate or TLS is not acceptable").with_class(class.as_str())
+}

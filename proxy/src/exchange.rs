@@ -1,0 +1,71 @@
+//! The request half of the line: one request with its response. Read this file first.
+//!
+//! Every request passes here, whether it came in a tunnel or in absolute form, over HTTP/1.1 or HTTP/2. Each step takes what the
+//! step before it made, so none can be left out; `?` is the only way out, and the outer function owns the record.
+
+use std::sync::Arc;
+
+use http::Response;
+use model::Destination;
+use sessions::Session;
+
+use crate::Core;
+use crate::body::Body;
+use crate::head::Target;
+use crate::refusal::Refusal;
+use crate::reserved;
+use crate::steps::record::{self, Open};
+use crate::steps::redact::Redacted;
+use crate::steps::route::Asked;
+use crate::steps::{authorize, decide, forward, identify, inject, redact, route};
+
+/// Serves one request to `destination` for `session`.
+///
+/// # Cancellation
+/// The upstream request is given up, and the record closed with the reason.
+pub(crate) async fn exchange(core: &Core, session: &Arc<Session>, destination: &Destination, asked: Asked) -> Response<Body> {
+    let mut open = Open::new(&core.proxy, Some(session));
+    open.destination(destination);
+    open.asked(&asked.head.method, path_of(&asked), protocol_of(&asked));
+    if reserved::is_reserved(destination) {
+        return reserved::serve(core, session, asked, open);
+    }
+    let outcome = attempt(core, session, destination, asked, &mut open).await;
+    record::close(open, outcome)
+}
+
+async fn attempt(
+    core: &Core,
+    session: &Arc<Session>,
+    destination: &Destination,
+    asked: Asked,
+    open: &mut Open,
+) -> Result<Redacted, Refusal> {
+    identify::still_live(session)?;
+    let rules = decide::rules(&core.proxy, session)?;
+    open.snapshot(rules.snapshot());
+    let routed = route::route(destination, asked)?;
+    let permit = authorize::authorize(&rules, destination, &routed)?;
+    open.permit(&permit);
+    let armed = inject::inject(&core.proxy.vault, session, destination, routed, &permit, open)?;
+    let way = forward::locate(core, session, destination, &armed, &permit, open).await?;
+    open.stripped(&armed.routed.stripped);
+    open.permitted().await?; // durable before the first byte leaves
+    let reply = forward::forward(core, session, destination, &permit, armed, way, open).await?;
+    redact::redact(reply)
+}
+
+fn path_of(asked: &Asked) -> Option<&model::RequestPath> {
+    match &asked.head.target {
+        Target::Origin(path) | Target::Absolute(_, path) => Some(path),
+        Target::Authority(_) | Target::Asterisk => None,
+    }
+}
+
+fn protocol_of(asked: &Asked) -> &'static str {
+    match asked.request.version() {
+        http::Version::HTTP_2 => "h2",
+        http::Version::HTTP_10 => "http/1.0",
+        _ => "http/1.1",
+    }
+}

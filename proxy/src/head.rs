@@ -1,0 +1,319 @@
+//! The strict reader of HTTP/1 request heads (RFC 9112).
+//!
+//! It sees the raw bytes before hyper does, because hyper drops or mends what matters most here:
+//! a second Host, a list of lengths, a bare line feed. What it accepts has exactly one reading;
+//! its result, not hyper's, is what the later steps use for target, authority and framing.
+
+use http::Method;
+use model::{Authority, Destination, Reason, RequestPath, Scheme};
+
+use crate::config::Limits;
+use crate::refusal::Refusal;
+
+/// A request head with one reading only.
+#[derive(Debug)]
+pub(crate) struct RequestHead {
+    /// The method, a token.
+    pub(crate) method: Method,
+    /// What the request line asks for.
+    pub(crate) target: Target,
+    /// The Host field; `None` only on HTTP/1.0.
+    pub(crate) host: Option<Authority>,
+    /// Where the body ends.
+    pub(crate) framing: Framing,
+    /// The value of Proxy-Authorization, if it was sent.
+    pub(crate) proxy_authorization: Option<Box<[u8]>>,
+}
+
+/// The four forms of a request target (RFC 9112 section 3.2).
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// `/path?query`
+    Origin(RequestPath),
+    /// `http://host/path?query`
+    Absolute(Destination, RequestPath),
+    /// `host:port` of CONNECT
+    Authority(Authority),
+    /// `*` of OPTIONS
+    Asterisk,
+}
+
+/// Where a request's body ends (RFC 9112 section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// After so many bytes; zero where there is no body.
+    Length(u64),
+    /// After the last chunk.
+    Chunked,
+}
+
+/// How far the bytes at hand reach into a head.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The head ends after so many bytes, its empty line included.
+    End(usize),
+    /// It goes on.
+    Open,
+    /// A line ends with CR or LF alone, or the first byte begins no request: more bytes cannot mend it.
+    Broken,
+}
+
+/// Looks for the end of a head in `bytes`, of which the first `seen` were looked at before.
+pub(crate) fn reach(bytes: &[u8], seen: usize) -> Reach {
+    if bytes.first().is_some_and(|first| !is_token(*first)) {
+        return Reach::Broken;
+    }
+    let start = seen.saturating_sub(1);
+    let Some(fresh) = bytes.get(start..) else { return Reach::Open };
+    for at in memchr::memchr2_iter(b'\r', b'\n', fresh).map(|at| start + at) {
+        let before = |back: usize| at.checked_sub(back).and_then(|i| bytes.get(i));
+        let fits = match bytes.get(at) {
+            Some(b'\r') => bytes.get(at + 1).is_none_or(|next| *next == b'\n'),
+            _ => before(1) == Some(&b'\r'),
+        };
+        if !fits {
+            return Reach::Broken;
+        }
+        if bytes.get(at) == Some(&b'\n') && before(2) == Some(&b'\n') {
+            return Reach::End(at + 1);
+        }
+    }
+    Reach::Open
+}
+
+/// Judges a whole head, from the request line to the empty line.
+///
+/// # Errors
+/// The refusal that the client gets; the connection cannot be used after it.
+pub(crate) fn read(bytes: &[u8], limits: &Limits) -> Result<RequestHead, Refusal> {
+    let text = bytes.strip_suffix(b"\r\n\r\n").ok_or_else(|| malformed("the head has no end"))?;
+    let mut lines = Lines { rest: Some(text) };
+    let line = lines.next().transpose()?.ok_or_else(|| malformed("the request line is missing"))?;
+    let (method, target, version) = request_line(line, limits)?;
+    let mut fields = Fields::default();
+    for (n, line) in lines.enumerate() {
+        if n >= limits.max_fields {
+            return Err(Refusal::of(Reason::HeadTooLarge, "the head has too many fields"));
+        }
+        fields.take(line?)?;
+    }
+    let host = fields.host(version)?;
+    let framing = fields.framing(version)?;
+    let target = read_target(&method, target)?;
+    if let (Target::Absolute(destination, _), Some(host)) = (&target, &host)
+        && !destination.is(host)
+    {
+        return Err(Refusal::of(Reason::BadHost, "the Host field differs from the request target"));
+    }
+    if matches!(target, Target::Authority(_)) && framing != Framing::Length(0) {
+        return Err(Refusal::of(Reason::AmbiguousFraming, "a CONNECT request has no body"));
+    }
+    if fields.expect {
+        return Err(Refusal::of(Reason::ExpectUnsupported, "the only expectation served is 100-continue"));
+    }
+    Ok(RequestHead { method, target, host, framing, proxy_authorization: fields.proxy_authorization })
+}
+
+fn malformed(detail: &'static str) -> Refusal {
+    Refusal::of(Reason::Malformed, detail)
+}
+
+fn ambiguous(detail: &'static str) -> Refusal {
+    Refusal::of(Reason::AmbiguousFraming, detail)
+}
+
+/// Splits at CRLF; a CR or LF that stands alone, and any other control byte, is refused.
+struct Lines<'a> {
+    rest: Option<&'a [u8]>,
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = Result<&'a [u8], Refusal>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.rest.take()?;
+        let line = match memchr::memmem::find(rest, b"\r\n") {
+            Some(at) => {
+                let (line, tail) = rest.split_at(at);
+                self.rest = tail.get(2..);
+                line
+            }
+            None => rest,
+        };
+        let control = |b: &u8| (*b < 0x20 && *b != b'\t') || *b == 0x7f;
+        Some(if line.iter().any(control) { Err(malformed("the head holds a control byte")) } else { Ok(line) })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Http10,
+    Http11,
+}
+
+fn request_line<'a>(line: &'a [u8], limits: &Limits) -> Result<(Method, &'a str, Version), Refusal> {
+    let line = std::str::from_utf8(line).map_err(|_| Refusal::of(Reason::BadTarget, "the target holds raw non-ASCII bytes"))?;
+    let mut parts = line.split(' ');
+    let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return Err(malformed("the request line is not method, target, version with single spaces"));
+    };
+    if method.is_empty() || method.len() > 32 || !method.bytes().all(is_token) {
+        return Err(malformed("the method is not a token of at most 32 characters"));
+    }
+    let version = match version {
+        "HTTP/1.1" => Version::Http11,
+        "HTTP/1.0" => Version::Http10,
+        _ => return Err(malformed("the version is neither HTTP/1.1 nor HTTP/1.0")),
+    };
+    if target.is_empty() || target.contains('\t') {
+        return Err(malformed("the request target is missing"));
+    }
+    if target.len() > limits.max_target_bytes {
+        return Err(Refusal::of(Reason::UriTooLong, "the request target is too long"));
+    }
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| malformed("the method is not a token"))?;
+    Ok((method, target, version))
+}
+
+/// A `tchar` (RFC 9110 section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn read_target(method: &Method, target: &str) -> Result<Target, Refusal> {
+    let bad = |detail: &'static str| Refusal::of(Reason::BadTarget, detail);
+    if method == Method::CONNECT {
+        let authority = Authority::parse(target, false).map_err(Refusal::bad_host)?;
+        if authority.port.is_none() {
+            return Err(Refusal::of(Reason::BadHost, "a CONNECT target needs a port"));
+        }
+        return Ok(Target::Authority(authority));
+    }
+    if target == "*" {
+        if method == Method::OPTIONS {
+            return Ok(Target::Asterisk);
+        }
+        return Err(bad("the target * belongs to OPTIONS"));
+    }
+    if target.starts_with('/') {
+        return RequestPath::parse(target).map(Target::Origin).map_err(|_| bad("the request target is not a valid path"));
+    }
+    let (scheme, rest) = target.split_once("://").ok_or_else(|| bad("the request target is neither a path nor a URI"))?;
+    let scheme = match scheme {
+        _ if scheme.eq_ignore_ascii_case("http") => Scheme::Http,
+        _ if scheme.eq_ignore_ascii_case("https") => Scheme::Https,
+        _ => return Err(bad("the scheme is neither http nor https")),
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if authority.contains(['@', '\\']) {
+        return Err(bad("the target carries user information"));
+    }
+    let authority = Authority::parse(authority, true).map_err(Refusal::bad_host)?;
+    let path = match path {
+        "" => RequestPath::parse("/"),
+        _ if path.starts_with('?') => RequestPath::parse(&format!("/{path}")),
+        _ => RequestPath::parse(path),
+    };
+    let path = path.map_err(|_| bad("the request target is not a valid path"))?;
+    Ok(Target::Absolute(Destination::of(scheme, authority), path))
+}
+
+/// What the fields say about host and framing.
+#[derive(Default)]
+struct Fields {
+    host: Vec<Authority>,
+    lengths: Vec<u64>,
+    chunked: usize,
+    expect: bool,
+    proxy_authorization: Option<Box<[u8]>>,
+}
+
+impl Fields {
+    fn take(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        if line.first().is_some_and(|b| matches!(b, b' ' | b'\t')) {
+            return Err(malformed("a field is folded over two lines"));
+        }
+        let colon = memchr::memchr(b':', line).ok_or_else(|| malformed("a field has no colon"))?;
+        let (name, value) = line.split_at(colon);
+        let value = value.get(1..).unwrap_or_default();
+        if name.is_empty() || !name.iter().copied().all(is_token) {
+            return Err(malformed("a field name is not a token"));
+        }
+        // Only these few steer the connection; their first letters tell most others apart.
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => self.take_host(value),
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.expect |= !trimmed(value).eq_ignore_ascii_case(b"100-continue");
+                Ok(())
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => self.take_length(value),
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.take_coding(value),
+            19 if name.eq_ignore_ascii_case(b"proxy-authorization") => {
+                if self.proxy_authorization.replace(trimmed(value).into()).is_some() {
+                    return Err(malformed("Proxy-Authorization stands twice"));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take_host(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        let bad = || Refusal::of(Reason::BadHost, "the Host field is not one host");
+        let text = std::str::from_utf8(trimmed(value)).map_err(|_| bad())?;
+        if !self.host.is_empty() {
+            return Err(Refusal::of(Reason::BadHost, "the Host field stands twice"));
+        }
+        self.host.push(Authority::parse(text, false).map_err(Refusal::bad_host)?);
+        Ok(())
+    }
+
+    fn take_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        let digits = trimmed(value);
+        let plain = !digits.is_empty() && digits.len() <= 19 && digits.iter().all(u8::is_ascii_digit);
+        let length = std::str::from_utf8(digits).ok().filter(|_| plain).and_then(|d| d.parse().ok());
+        self.lengths.push(length.ok_or_else(|| ambiguous("Content-Length is not one decimal number"))?);
+        Ok(())
+    }
+
+    fn take_coding(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        // Spaces are optional around a value, but not the tabs and odd bytes that some parsers skip.
+        let coding = value.strip_prefix(b" ").unwrap_or(value);
+        if !coding.eq_ignore_ascii_case(b"chunked") {
+            return Err(ambiguous("Transfer-Encoding is not exactly chunked"));
+        }
+        self.chunked += 1;
+        Ok(())
+    }
+
+    fn host(&mut self, version: Version) -> Result<Option<Authority>, Refusal> {
+        match self.host.pop() {
+            None if version == Version::Http11 => Err(Refusal::of(Reason::BadHost, "the Host field is missing")),
+            host => Ok(host),
+        }
+    }
+
+    fn framing(&self, version: Version) -> Result<Framing, Refusal> {
+        match (self.lengths.as_slice(), self.chunked) {
+            ([], 0) => Ok(Framing::Length(0)),
+            ([length], 0) => Ok(Framing::Length(*length)),
+            ([], 1) if version == Version::Http11 => Ok(Framing::Chunked),
+            ([], 1) => Err(ambiguous("HTTP/1.0 knows no Transfer-Encoding")),
+            ([_, _, ..], 0) => Err(ambiguous("Content-Length stands twice")),
+            ([], _) => Err(ambiguous("Transfer-Encoding stands twice")),
+            ([_, ..], _) => Err(ambiguous("Content-Length and Transfer-Encoding stand together")),
+        }
+    }
+}
+
+/// Without the optional white space around a field value (RFC 9110 section 5.5).
+fn trimmed(value: &[u8]) -> &[u8] {
+    let blank = |b: &u8| matches!(b, b' ' | b'\t');
+    let start = value.iter().position(|b| !blank(b)).unwrap_or(value.len());
+    let end = value.iter().rposition(|b| !blank(b)).map_or(start, |at| at + 1);
+    value.get(start..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+//! The addresses of this machine, so that a request for one of our own listeners is known as such.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The addresses of all interfaces, as the kernel tells them; empty where it does not.
+pub(crate) fn addresses() -> Vec<IpAddr> {
+    let mut all = Vec::new();
+    if let Ok(text) = std::fs::read_to_string("/proc/net/fib_trie") {
+        all.extend(from_fib_trie(&text).into_iter().map(IpAddr::V4));
+    }
+    if let Ok(text) = std::fs::read_to_string("/proc/net/if_inet6") {
+        all.extend(text.lines().filter_map(from_if_inet6).map(IpAddr::V6));
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// A line `|-- 192.0.2.1` is followed by `/32 host LOCAL` where the address is our own.
+fn from_fib_trie(text: &str) -> Vec<Ipv4Addr> {
+    let mut last = None;
+    let mut own = Vec::new();
+    for line in text.lines() {
+        if let Some(address) = line.trim().strip_prefix("|-- ") {
+            last = address.parse().ok();
+        } else if line.contains("/32 host LOCAL") {
+            own.extend(last);
+        }
+    }
+    own
+}
+
+fn from_if_inet6(line: &str) -> Option<Ipv6Addr> {
+    let digits = line.split_whitespace().next()?;
+    u128::from_str_radix(digits, 16).ok().map(Ipv6Addr::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_addresses_are_read() {
+        let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.0.0.0\n        /24 link UNICAST\n     |-- 10.0.0.7\n        /32 host LOCAL\n";
+        assert_eq!(from_fib_trie(trie), [Ipv4Addr::new(10, 0, 0, 7)]);
+        let line = "00000000000000000000000000000001 01 80 10 80       lo";
+        assert_eq!(from_if_inet6(line), Some(Ipv6Addr::LOCALHOST));
+    }
+}

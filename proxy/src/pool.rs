@@ -1,0 +1,110 @@
+//! Upstream connections of one core, kept for the next request of the same session to the same place.
+//!
+//! The key holds everything that could make one connection speak for another: session, destination, protocol, and the
+//! versions of the credentials it has carried. Connections are never shared between sessions.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::{http1, http2};
+use model::{CredentialId, Destination, SessionId};
+
+use crate::body::Upload;
+use crate::dial::Speaks;
+
+/// Whose connection to where.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) session: SessionId,
+    pub(crate) destination: Destination,
+    pub(crate) speaks: Speaks,
+    pub(crate) credentials: Vec<(CredentialId, u32)>,
+}
+
+/// A connection that a request can be sent on.
+pub(crate) struct Upstream {
+    pub(crate) sender: Sender,
+    /// The address that was checked and dialed.
+    pub(crate) address: SocketAddr,
+    /// Whether it was used before.
+    pub(crate) reused: bool,
+}
+
+/// The sending half, by protocol.
+pub(crate) enum Sender {
+    Http1(http1::SendRequest<Upload>),
+    Http2(http2::SendRequest<Upload>),
+}
+
+struct Idle {
+    upstream: Upstream,
+    since: Instant,
+}
+
+/// The idle HTTP/1.1 connections and the shared HTTP/2 connections of one core.
+pub(crate) struct Pool {
+    idle: Mutex<HashMap<Key, Vec<Idle>>>,
+    keep_alive: Duration,
+    capacity: usize,
+}
+
+impl Pool {
+    /// Keeps at most `capacity` connections, each for `keep_alive` without use.
+    pub(crate) fn new(capacity: usize, keep_alive: Duration) -> Arc<Self> {
+        Arc::new(Self { idle: Mutex::default(), keep_alive, capacity })
+    }
+
+    /// A connection of this key that still lives and leads to an address that passes `check`.
+    pub(crate) fn take(&self, key: &Key, check: impl Fn(SocketAddr) -> bool) -> Option<Upstream> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = idle.get_mut(key)?;
+        while let Some(mut last) = kept.pop() {
+            if last.since.elapsed() > self.keep_alive || last.upstream.is_closed() || !check(last.upstream.address) {
+                continue;
+            }
+            last.upstream.reused = true;
+            let address = last.upstream.address;
+            if let Sender::Http2(sender) = &last.upstream.sender {
+                // An HTTP/2 connection serves many requests at once: a clone goes out, it stays.
+                let sender = Sender::Http2(sender.clone());
+                kept.push(Idle { upstream: last.upstream, since: Instant::now() });
+                return Some(Upstream { sender, address, reused: true });
+            }
+            return Some(last.upstream);
+        }
+        idle.remove(key);
+        None
+    }
+
+    /// Keeps a connection for later, unless it is closed or the pool is full.
+    pub(crate) fn put(&self, key: Key, upstream: Upstream) {
+        if upstream.is_closed() {
+            return;
+        }
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.values().map(Vec::len).sum::<usize>() >= self.capacity {
+            return;
+        }
+        idle.entry(key).or_default().push(Idle { upstream, since: Instant::now() });
+    }
+
+    /// Closes what is old, closed, or belongs to a session that is over.
+    pub(crate) fn sweep(&self, live: impl Fn(&SessionId) -> bool) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|key, kept| {
+            kept.retain(|one| one.since.elapsed() <= self.keep_alive && !one.upstream.is_closed());
+            !kept.is_empty() && live(&key.session)
+        });
+    }
+}
+
+impl Upstream {
+    fn is_closed(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http2(sender) => sender.is_closed(),
+        }
+    }
+}

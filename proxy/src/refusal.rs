@@ -1,0 +1,249 @@
+//! The ways out of the line: a refusal by policy or grammar, or a failure upstream, and the one table from its reason to
+//! status, title, Proxy-Status error (RFC 9209), retry advice and fault.
+//!
+//! A refusal never repeats what the client sent: no field values, paths, bodies or resolved addresses.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use audit::Fault;
+use http::StatusCode;
+use model::{HostError, PolicyName, Reason, RuleId};
+use serde_json::json;
+
+/// Why an exchange ended without the upstream's answer.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    reason: Reason,
+    detail: Cow<'static, str>,
+    /// What kind of TLS or time-out failure; a closed list.
+    class: Option<&'static str>,
+    rule: Option<RuleId>,
+    policy: Option<PolicyName>,
+    words: Option<Arc<str>>,
+    /// The name in a client's handshake, where it differs from the host; for the record only.
+    sni: Option<Box<str>>,
+}
+
+/// What a client should do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    Never,
+    Later,
+    AfterApproval,
+}
+
+impl Retry {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Later => "later",
+            Self::AfterApproval => "after_approval",
+        }
+    }
+}
+
+/// One row of the table.
+pub(crate) struct Row {
+    pub(crate) status: StatusCode,
+    title: &'static str,
+    error: &'static str,
+    retry: Retry,
+    pub(crate) fault: Fault,
+}
+
+impl Refusal {
+    /// A refusal with a sentence of ours for the client; lower case, without what the client sent.
+    pub(crate) fn of(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, detail: detail.into(), class: None, rule: None, policy: None, words: None, sni: None }
+    }
+
+    /// A host that is no host.
+    pub(crate) fn bad_host(error: HostError) -> Self {
+        Self::of(Reason::BadHost, error.to_string())
+    }
+
+    /// With the class of the failure: the kind of certificate fault, the timer that fired.
+    pub(crate) fn with_class(self, class: &'static str) -> Self {
+        Self { class: Some(class), ..self }
+    }
+
+    /// With the server name of the client's handshake.
+    pub(crate) fn with_sni(self, sni: &str) -> Self {
+        Self { sni: Some(sni.into()), ..self }
+    }
+
+    /// With the rule that was in force, so that the record names it.
+    pub(crate) fn under(self, rule: &RuleId, policy: &PolicyName) -> Self {
+        Self { rule: Some(rule.clone()), policy: Some(policy.clone()), ..self }
+    }
+
+    /// The stable code.
+    pub(crate) fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The class of the failure, where it has one.
+    pub(crate) fn class(&self) -> Option<&'static str> {
+        self.class
+    }
+
+    /// The server name of the client's handshake.
+    pub(crate) fn sni(&self) -> Option<&str> {
+        self.sni.as_deref()
+    }
+
+    /// The rule that refused, if one did.
+    pub(crate) fn rule(&self) -> Option<&RuleId> {
+        self.rule.as_ref()
+    }
+
+    /// The policy of that rule.
+    pub(crate) fn policy(&self) -> Option<&PolicyName> {
+        self.policy.as_ref()
+    }
+
+    /// The row of the table.
+    pub(crate) fn row(&self) -> Row {
+        row(self.reason)
+    }
+
+    /// The value of the Proxy-Status field (RFC 9209).
+    pub(crate) fn proxy_status(&self) -> String {
+        let details = match self.class {
+            Some(class) => format!("{}: {class}", self.reason.code()),
+            None => self.reason.code().to_owned(),
+        };
+        format!("egret; error={}; details=\"{details}\"", self.row().error)
+    }
+
+    /// The problem document (RFC 9457) with the record's id.
+    pub(crate) fn problem(&self, record: &str) -> Vec<u8> {
+        let row = self.row();
+        let mut problem = json!({
+            "type": format!("https://egret.internal/problems/{}", self.reason.code()),
+            "title": row.title,
+            "status": row.status.as_u16(),
+            "detail": self.detail,
+            "code": self.reason.code(),
+            "rule": self.rule.as_ref().map(RuleId::as_str),
+            "reason": self.words.as_deref(),
+            "record": record,
+            "retry": row.retry.as_str(),
+        });
+        if let (Some(class), Some(members)) = (self.class, problem.as_object_mut()) {
+            members.insert("class".to_owned(), class.into());
+        }
+        let mut body = serde_json::to_vec(&problem).expect("a JSON value of strings and numbers");
+        body.push(b'\n');
+        body
+    }
+}
+
+impl From<policies::Denied> for Refusal {
+    fn from(denied: policies::Denied) -> Self {
+        let detail = match denied.rule {
+            Some(_) => "a rule of the session's policies refuses this",
+            None => "no rule of the session's policies allows this",
+        };
+        Self {
+            reason: denied.reason,
+            detail: detail.into(),
+            class: None,
+            rule: denied.rule,
+            policy: denied.policy,
+            words: denied.words,
+            sni: None,
+        }
+    }
+}
+
+/// Whose fault a reason is, which status it has, and what to do about it.
+fn row(reason: Reason) -> Row {
+    use Fault::{Downstream, Egret, Policy, Upstream};
+    use Retry::{AfterApproval, Later, Never};
+    let (status, title, error, retry, fault) = match reason {
+        Reason::Malformed => (400, "The request breaks the grammar of HTTP", "http_request_error", Never, Downstream),
+        Reason::AmbiguousFraming => (400, "The request's framing is ambiguous", "http_request_error", Never, Downstream),
+        Reason::BadHost => (400, "The request names no single valid host", "http_request_error", Never, Downstream),
+        Reason::BadTarget => (400, "The request target is not acceptable", "http_request_error", Never, Downstream),
+        Reason::DeniedHost => (403, "The host is not allowed", "http_request_denied", Never, Policy),
+        Reason::DeniedPort => (403, "The port is not allowed", "http_request_denied", Never, Policy),
+        Reason::DeniedMethod => (403, "The method is not allowed", "http_request_denied", Never, Policy),
+        Reason::DeniedPath => (403, "The path is not allowed", "http_request_denied", Never, Policy),
+        Reason::DeniedUpgrade => (403, "The upgrade is not allowed", "http_request_denied", Never, Policy),
+        Reason::DeniedTool => (403, "The tool call may not do this", "http_request_denied", Never, Policy),
+        Reason::DeniedAddress => (403, "The address is not allowed", "destination_ip_prohibited", Never, Policy),
+        Reason::DeniedSelf => (403, "Egret does not serve requests to itself", "destination_ip_prohibited", Never, Policy),
+        Reason::DeniedPlaintext => (403, "A credential never travels in cleartext", "http_request_denied", Never, Policy),
+        Reason::ProtocolNotAllowed => (403, "The protocol is not allowed", "http_request_denied", Never, Policy),
+        Reason::PlaceholderMisplaced => (403, "A placeholder may not go there", "http_request_denied", Never, Policy),
+        Reason::PlaceholderUnknown => (403, "A placeholder is not this session's", "http_request_denied", Never, Policy),
+        Reason::SecretInRequest => (403, "The request carries a secret", "http_request_denied", Never, Policy),
+        Reason::ApprovalRequired => (403, "A person has to approve this first", "http_request_denied", AfterApproval, Policy),
+        Reason::ApprovalDenied => (403, "A person refused this", "http_request_denied", Never, Policy),
+        Reason::ApprovalTimeout => (403, "Nobody approved this in time", "http_request_denied", AfterApproval, Policy),
+        Reason::SessionRequired => (407, "Proxy credentials are required", "http_request_denied", Never, Downstream),
+        Reason::SessionInvalid | Reason::SessionWrongSource => {
+            (407, "The proxy credentials are not valid", "http_request_denied", Never, Downstream)
+        }
+        Reason::TimeoutHead => (408, "The request head came too slowly", "connection_read_timeout", Later, Downstream),
+        Reason::BodyTooLarge => (413, "The request body is too large", "http_request_error", Never, Downstream),
+        Reason::UriTooLong => (414, "The request target is too long", "http_request_error", Never, Downstream),
+        Reason::ExpectUnsupported => (417, "The expectation is not supported", "http_request_error", Never, Downstream),
+        Reason::AuthorityMismatch => (421, "The names of one exchange differ", "http_request_denied", Never, Downstream),
+        Reason::RateLimited => (429, "Too many requests", "connection_limit_reached", Later, Policy),
+        Reason::MintLimited => (429, "Too many new names", "connection_limit_reached", Later, Policy),
+        Reason::SessionQuota => (429, "The session uses all of its share", "connection_limit_reached", Later, Policy),
+        Reason::BudgetExhausted => (429, "The session's budget is spent", "http_request_denied", Never, Policy),
+        Reason::HeadTooLarge => (431, "The request head is too large", "http_request_error", Never, Downstream),
+        Reason::Internal => (500, "A fault of Egret", "proxy_internal_error", Later, Egret),
+        Reason::UpstreamRefused => (502, "The upstream did not take the connection", "connection_refused", Later, Upstream),
+        Reason::UpstreamDns => (502, "The name could not be resolved", "dns_error", Later, Upstream),
+        Reason::UpstreamTls => (502, "The upstream's TLS is not acceptable", "tls_certificate_error", Never, Upstream),
+        Reason::UpstreamProtocol => (502, "The upstream broke the protocol", "http_protocol_error", Later, Upstream),
+        Reason::ResponseTooLarge => (502, "The response is too large", "http_response_body_size", Never, Upstream),
+        Reason::CredentialUnavailable => (502, "The credential could not be had", "proxy_internal_error", Later, Egret),
+        Reason::RedactionImpossible => (502, "Secrets could not be found in the response", "http_response_content_coding", Never, Upstream),
+        Reason::AuditUnavailable => (503, "The journal cannot be written", "proxy_internal_error", Later, Egret),
+        Reason::VaultSealed => (503, "The vault is not open", "proxy_internal_error", Later, Egret),
+        Reason::PolicyUnavailable => (503, "A policy of the session is not loaded", "proxy_configuration_error", Later, Egret),
+        Reason::Overloaded => (503, "Too much at once", "connection_limit_reached", Later, Egret),
+        Reason::Draining => (503, "Egret is stopping", "connection_limit_reached", Later, Egret),
+        Reason::UpstreamTimeout => (504, "The upstream took too long", "connection_read_timeout", Later, Upstream),
+        Reason::Loop => (508, "The request came back", "proxy_loop_detected", Never, Downstream),
+        // No client sees these as an answer; they name the end of a connection or an event in records.
+        Reason::ClientRejectedCa => (403, "The client does not trust the CA", "tls_alert_received", Never, Downstream),
+        Reason::SessionEnded => (403, "The session has ended", "http_request_denied", Never, Policy),
+        Reason::CredentialRevoked => (403, "The credential was revoked", "http_request_denied", Never, Policy),
+        Reason::ControlDenied | Reason::PolicyRejected => (403, "Refused", "http_request_denied", Never, Policy),
+        Reason::TailTruncated | Reason::VaultCorrupt | Reason::VaultRollback => {
+            (500, "A fault of Egret", "proxy_internal_error", Never, Egret)
+        }
+    };
+    Row { status: StatusCode::from_u16(status).expect("the table holds valid statuses"), title, error, retry, fault }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_an_error_status() {
+        for reason in Reason::ALL {
+            assert!(row(*reason).status.as_u16() >= 400, "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_problem_document_holds_the_contract() {
+        let refusal = Refusal::of(Reason::DeniedHost, "no rule of the session's policies allows this");
+        let problem: serde_json::Value = serde_json::from_slice(&refusal.problem("rec_1")).unwrap();
+        assert_eq!(problem["status"], 403);
+        assert_eq!(problem["code"], "denied_host");
+        assert_eq!(problem["record"], "rec_1");
+        assert_eq!(problem["retry"], "never");
+        assert!(problem["rule"].is_null() && problem["reason"].is_null());
+        assert_eq!(refusal.proxy_status(), "egret; error=http_request_denied; details=\"denied_host\"");
+    }
+}

@@ -1,0 +1,71 @@
+//! `http://egret.internal/`: what an agent may ask Egret itself. It tells the session, what it may reach, and the names of its
+//! placeholders; never a value, never another session.
+
+use std::sync::Arc;
+
+use audit::{Decision, Outcome};
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use model::{Destination, Host, Reason};
+use serde_json::json;
+use sessions::Session;
+
+use crate::Core;
+use crate::body::Body;
+use crate::head::Target;
+use crate::refusal::Refusal;
+use crate::steps::decide;
+use crate::steps::record::{self, Open};
+use crate::steps::route::Asked;
+
+const NAME: &str = "egret.internal";
+
+/// Whether Egret itself answers for this destination.
+pub(crate) fn is_reserved(destination: &Destination) -> bool {
+    matches!(destination.host(), Host::Name(name) if name.as_ref() == NAME)
+}
+
+/// Answers one request to the reserved name; nothing leaves the machine.
+pub(crate) fn serve(core: &Core, session: &Arc<Session>, asked: Asked, mut open: Open) -> Response<Body> {
+    match answer(core, session, &asked) {
+        Ok(body) => {
+            open.decision(Decision::Allow);
+            open.status(StatusCode::OK);
+            open.body(0, body.len() as u64, 0);
+            open.close(Outcome::Ok, None, None);
+            let mut response = Response::new(Body::own(body));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+        Err(refusal) => record::close(open, Err(refusal)),
+    }
+}
+
+fn answer(core: &Core, session: &Session, asked: &Asked) -> Result<Vec<u8>, Refusal> {
+    let path = match &asked.head.target {
+        Target::Origin(path) | Target::Absolute(_, path) => path.as_sent(),
+        Target::Authority(_) | Target::Asterisk => "*",
+    };
+    if path != "/" {
+        return Err(Refusal::of(Reason::DeniedPath, "egret.internal serves only the path /"));
+    }
+    if asked.head.method != Method::GET && asked.head.method != Method::HEAD {
+        return Err(Refusal::of(Reason::DeniedMethod, "egret.internal serves only GET and HEAD"));
+    }
+    let rules = decide::rules(&core.proxy, session)?;
+    let placeholders: Vec<_> =
+        session.grants.iter().map(|grant| json!({"credential": grant.credential.as_str(), "env": grant.env})).collect();
+    let document = json!({
+        "session": session.id.as_str(),
+        "tenant": session.tenant.as_str(),
+        "user": session.user.as_deref(),
+        "agent": session.agent.as_deref(),
+        "expires": session.expires.map(|end| end.to_string()),
+        "policies": session.policies.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+        "reach": rules.reach(),
+        "placeholders": placeholders,
+    });
+    let mut body = serde_json::to_vec_pretty(&document).map_err(|_| Refusal::of(Reason::Internal, "the answer could not be written"))?;
+    body.push(b'\n');
+    Ok(body)
+}

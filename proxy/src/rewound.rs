@@ -1,0 +1,91 @@
+//! A stream with bytes that were read ahead of it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+/// Reads first what was read ahead, then the stream; writes to the stream.
+#[derive(Debug)]
+pub(crate) struct Rewound<S> {
+    ahead: Vec<u8>,
+    io: S,
+}
+
+impl<S: AsyncRead + Unpin> Rewound<S> {
+    /// The stream and what was not read of it.
+    pub(crate) fn into_parts(self) -> (S, Vec<u8>) {
+        (self.io, self.ahead)
+    }
+
+    /// Puts bytes back before a stream.
+    pub(crate) fn new(io: S, ahead: Vec<u8>) -> Self {
+        Self { ahead, io }
+    }
+
+    /// The first bytes, at least one, without consuming them; empty at the end of the stream.
+    ///
+    /// # Cancellation
+    /// Safe: nothing is lost.
+    pub(crate) async fn peek(&mut self) -> io::Result<&[u8]> {
+        if self.ahead.is_empty() {
+            self.ahead.reserve(1 << 10);
+            self.io.read_buf(&mut self.ahead).await?;
+        }
+        Ok(&self.ahead)
+    }
+
+    /// The first bytes up to the end of a line or `limit`, or what there is before the stream ends, without consuming them.
+    ///
+    /// # Cancellation
+    /// Safe: nothing is lost.
+    pub(crate) async fn peek_line(&mut self, limit: usize) -> io::Result<&[u8]> {
+        while self.ahead.len() < limit && !self.ahead.contains(&b'\n') {
+            self.ahead.reserve(1 << 10);
+            if self.io.read_buf(&mut self.ahead).await? == 0 {
+                break;
+            }
+        }
+        Ok(&self.ahead)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.ahead.is_empty() {
+            return Pin::new(&mut this.io).poll_read(cx, out);
+        }
+        let count = this.ahead.len().min(out.remaining());
+        out.put_slice(this.ahead.get(..count).unwrap_or_default());
+        if count == this.ahead.len() {
+            this.ahead = Vec::new();
+        } else {
+            this.ahead.drain(..count);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}

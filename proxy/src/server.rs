@@ -1,0 +1,281 @@
+//! Listens, accepts, and drains: one current-thread runtime per core, each on a thread of its own.
+//!
+//! The listening socket is bound once and each runtime accepts on a duplicate of it. A connection stays on the core that
+//! accepted it.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use model::{SessionId, Timestamp};
+use sessions::{GrantRequest, NewSession};
+use socket2::{Domain, Protocol, Socket, Type};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::connection::connection;
+use crate::dial::Dialer;
+use crate::pool::Pool;
+use crate::steps::accept;
+use crate::{Config, Core, Parts, Proxy, own};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// Why the data path could not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address as configured.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The system gave no thread, socket or resolver.
+    #[error("the data path could not start")]
+    System(#[source] io::Error),
+    /// The default session could not be made.
+    #[error("the default session could not be made")]
+    DefaultSession(#[source] sessions::SessionError),
+}
+
+/// The data path at work. Dropping it stops it at once.
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    drain: watch::Sender<bool>,
+    deadline: watch::Sender<Option<Instant>>,
+    connections: Arc<AtomicUsize>,
+    stopped: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that still ran at the deadline and were cut.
+    pub cut: usize,
+}
+
+impl Running {
+    /// The addresses that are listened on, with the ports that were really taken.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Open downstream connections.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Stops accepting, lets what runs finish, and cuts it after `limit`. Blocks until all is over.
+    pub fn drain(mut self, limit: Duration) -> Drained {
+        self.deadline.send_replace(Some(Instant::now() + limit));
+        self.drain.send_replace(true);
+        let mut cut = 0;
+        let end = Instant::now() + limit;
+        while self.threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        if self.threads.iter().any(|thread| !thread.is_finished()) {
+            cut = self.connections();
+        }
+        self.join();
+        Drained { cut }
+    }
+
+    fn join(&mut self) {
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the data path panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.deadline.send_replace(Some(Instant::now()));
+        self.drain.send_replace(true);
+        self.join();
+    }
+}
+
+/// Binds and serves.
+///
+/// # Errors
+/// [`StartError`]; nothing listens then.
+pub fn start(parts: Parts) -> Result<Running, StartError> {
+    let listeners: Vec<StdListener> = parts.config.listen.iter().map(|address| bind(*address)).collect::<Result<_, _>>()?;
+    let addresses: Vec<SocketAddr> =
+        listeners.iter().map(StdListener::local_addr).collect::<Result<_, _>>().map_err(StartError::System)?;
+    let (drain, draining) = watch::channel(false);
+    let (deadline, deadlines) = watch::channel(None);
+    let stopped = Arc::new(AtomicBool::new(false));
+    let proxy = Arc::new(proxy(parts, addresses.clone(), draining, stopped.clone())?);
+    let mut running =
+        Running { addresses, drain, deadline, connections: proxy.connections.clone(), stopped, threads: Vec::new() };
+    for number in 0..proxy.config.threads.max(1) {
+        let duplicates = listeners.iter().map(StdListener::try_clone).collect::<Result<_, _>>().map_err(StartError::System)?;
+        running.threads.push(spawn(number, proxy.clone(), duplicates, deadlines.clone())?);
+    }
+    Ok(running)
+}
+
+fn proxy(
+    parts: Parts,
+    listening: Vec<SocketAddr>,
+    draining: watch::Receiver<bool>,
+    stopped: Arc<AtomicBool>,
+) -> Result<Proxy, StartError> {
+    let default_session = match &parts.config.default_session {
+        None => None,
+        Some(default) => {
+            let new = NewSession {
+                policies: default.policies.clone(),
+                grants: default.credentials.iter().map(|id| GrantRequest::new(id.clone())).collect(),
+                ..NewSession::default()
+            };
+            Some(parts.sessions.default_session(new, Timestamp::now()).map_err(StartError::DefaultSession)?)
+        }
+    };
+    Ok(Proxy {
+        limits: Arc::new(parts.config.limits.clone()),
+        config: parts.config,
+        sessions: parts.sessions,
+        policies: parts.policies,
+        vault: parts.vault,
+        leaves: parts.leaves,
+        trust: parts.trust,
+        journal: parts.journal,
+        default_session,
+        connections: Arc::default(),
+        listening,
+        own_addresses: own::addresses(),
+        draining,
+        stopped,
+    })
+}
+
+fn bind(address: SocketAddr) -> Result<StdListener, StartError> {
+    let bound = || -> io::Result<StdListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        // A restart may take the address over from connections that are still closing.
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    bound().map_err(|source| StartError::Listen { address, source })
+}
+
+fn spawn(
+    number: usize,
+    proxy: Arc<Proxy>,
+    listeners: Vec<StdListener>,
+    deadlines: watch::Receiver<Option<Instant>>,
+) -> Result<JoinHandle<()>, StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::System)?;
+    let core = runtime.block_on(async { core(proxy) }).map_err(StartError::System)?;
+    std::thread::Builder::new()
+        .name(format!("egret-core-{number}"))
+        .spawn(move || {
+            runtime.block_on(serve(core, listeners, deadlines));
+            // Tasks of upstream connections end with the runtime.
+            runtime.shutdown_background();
+        })
+        .map_err(StartError::System)
+}
+
+fn core(proxy: Arc<Proxy>) -> io::Result<Arc<Core>> {
+    let Config { limits, .. } = &proxy.config;
+    let pool = Pool::new(limits.max_idle_upstreams, limits.upstream_keep_alive);
+    let dialer = Dialer::new(&proxy)?;
+    Ok(Arc::new(Core { proxy, pool, dialer }))
+}
+
+/// One core: accepts until the drain begins, then waits for what runs.
+async fn serve(core: Arc<Core>, listeners: Vec<StdListener>, mut deadlines: watch::Receiver<Option<Instant>>) {
+    let mut accepting = JoinSet::new();
+    let (give, mut take) = tokio::sync::mpsc::channel(64);
+    for listener in listeners {
+        let give = give.clone();
+        accepting.spawn(async move { accept_all(listener, give).await });
+    }
+    let mut connections = JoinSet::new();
+    let mut sweep = tokio::time::interval(Duration::from_secs(1));
+    let mut draining = core.proxy.draining.clone();
+    loop {
+        tokio::select! {
+            Some(stream) = take.recv() => {
+                if let Some(downstream) = accept::accept(&core.proxy, stream) {
+                    connections.spawn(connection(core.clone(), downstream));
+                }
+            }
+            Some(ended) = connections.join_next(), if !connections.is_empty() => note_panic(ended),
+            _ = sweep.tick() => sweep_core(&core),
+            _ = draining.wait_for(|draining| *draining) => break,
+        }
+    }
+    drop((accepting, take));
+    let limit = deadlines.wait_for(Option::is_some).await.ok().and_then(|at| *at).unwrap_or_else(Instant::now);
+    let finished = async {
+        while let Some(ended) = connections.join_next().await {
+            note_panic(ended);
+        }
+    };
+    if tokio::time::timeout_at(limit.into(), finished).await.is_err() {
+        // Dropping the tasks closes their records; those tell from this why.
+        core.proxy.stopped.store(true, Ordering::Relaxed);
+    }
+    drop(connections);
+    tokio::task::yield_now().await;
+}
+
+fn note_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!("a connection ended by a panic");
+    }
+}
+
+fn sweep_core(core: &Core) {
+    let now = Timestamp::now();
+    let live = |id: &SessionId| {
+        let default = core.proxy.default_session.as_ref().is_some_and(|session| session.id == *id);
+        default || core.proxy.sessions.get(id).is_some_and(|session| session.is_live(now))
+    };
+    core.pool.sweep(live);
+    core.dialer.sweep(live);
+}
+
+/// Accepts for ever. Out of descriptors it waits a little and goes on: connections that end give some back.
+async fn accept_all(listener: StdListener, give: tokio::sync::mpsc::Sender<tokio::net::TcpStream>) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "a listener could not be used"),
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                if give.send(stream).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Step 4: may this session reach this host and port at all. Comes before any name lookup and any certificate.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use model::{Destination, Host, Reason};
+use policies::Rules;
+use sessions::Session;
+
+use crate::refusal::Refusal;
+use crate::{Proxy, reserved};
+
+/// How the connection goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passage {
+    /// Its requests are read and judged one by one.
+    Intercept,
+    /// Egret itself answers.
+    Reserved,
+}
+
+/// The session's combination of the policies in force; one exchange uses it from start to end.
+///
+/// # Errors
+/// `policy_unavailable` where a policy of the session is not loaded or its policies contradict each other.
+pub(crate) fn rules(proxy: &Proxy, session: &Session) -> Result<Arc<Rules>, Refusal> {
+    proxy.policies.load().rules_for(&session.policies).map_err(|error| {
+        tracing::warn!(session = %session.id, %error, "the session's policies are not usable");
+        Refusal::of(Reason::PolicyUnavailable, "a policy of the session is not loaded, or its policies contradict each other")
+    })
+}
+
+/// Decides on the destination of a CONNECT or of an absolute-form request.
+///
+/// # Errors
+/// `denied_host`, `denied_port`, `denied_address`, `denied_self`, `policy_unavailable`.
+pub(crate) fn decide(proxy: &Proxy, session: &Session, destination: &Destination) -> Result<Passage, Refusal> {
+    if reserved::is_reserved(destination) {
+        return Ok(Passage::Reserved);
+    }
+    let own = match destination.host() {
+        Host::Name(name) => proxy.is_own_name(name, destination.port()),
+        Host::V4(v4) => proxy.is_own(SocketAddr::from((*v4, destination.port()))),
+        Host::V6(v6) => proxy.is_own(SocketAddr::from((*v6, destination.port()))),
+    };
+    if own {
+        return Err(Refusal::of(Reason::DeniedSelf, "the destination is a listener of Egret"));
+    }
+    match rules(proxy, session)?.decide(destination.host(), destination.port())? {
+        policies::Passage::Intercept => Ok(Passage::Intercept),
+    }
+}

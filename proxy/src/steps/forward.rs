@@ -1,0 +1,320 @@
+//! Step 9: sends the request to the upstream and waits for the head of its response.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::{PathAndQuery, Scheme as UriScheme};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use model::{Destination, Reason, Scheme};
+use policies::Permit;
+use sessions::Session;
+use vault::Lease;
+
+use crate::Core;
+use crate::body::{Progress, Return, Upload};
+use crate::dial::{self, Fresh, Located, Speaks, Stream};
+use crate::pool::{Key, Sender, Upstream};
+use crate::refusal::Refusal;
+use crate::steps::inject::Armed;
+use crate::steps::record::Open;
+
+/// Bytes of a window for one HTTP/2 stream, and for a whole connection.
+const STREAM_WINDOW: u32 = 512 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// A response whose body is still to come, and the leases that are needed to redact it.
+pub(crate) struct Reply {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) leases: Vec<Lease>,
+    pub(crate) upstreamed: Upstreamed,
+}
+
+/// What stays of the upstream side until the response body ends.
+pub(crate) struct Upstreamed {
+    pub(crate) upload: Arc<Progress>,
+    pub(crate) back: Option<Return>,
+    pub(crate) idle_timeout: Duration,
+}
+
+/// A way to the upstream that the rule may take: found before the opening record is written, used after it.
+pub(crate) struct Way {
+    key: Key,
+    kind: Kind,
+}
+
+enum Kind {
+    Kept(Upstream),
+    Addresses(Located),
+}
+
+/// Finds a way: a kept connection whose address passes the rule, or addresses that do.
+///
+/// # Errors
+/// `upstream_dns`, `denied_address`, `denied_self`.
+///
+/// # Cancellation
+/// The lookup is given up.
+pub(crate) async fn locate(
+    core: &Core,
+    session: &Session,
+    destination: &Destination,
+    armed: &Armed,
+    permit: &Permit,
+    open: &mut Open,
+) -> Result<Way, Refusal> {
+    let speaks = match (destination.scheme(), armed.routed.version) {
+        (Scheme::Https, Version::HTTP_2) => Speaks::Http2OrHttp1,
+        _ => Speaks::Http1,
+    };
+    let key = Key {
+        session: session.id.clone(),
+        destination: destination.clone(),
+        speaks,
+        credentials: armed.leases.iter().map(|lease| (lease.id().clone(), lease.version())).collect(),
+    };
+    let passes = |address| dial::check_address(&core.proxy, permit, address).is_ok();
+    if let Some(kept) = core.pool.take(&key, passes) {
+        open.address(kept.address.ip());
+        return Ok(Way { key, kind: Kind::Kept(kept) });
+    }
+    let located = dial::locate(&core.proxy, &core.dialer, destination, permit).await?;
+    if let Some(first) = located.first() {
+        open.address(first.ip());
+    }
+    Ok(Way { key, kind: Kind::Addresses(located) })
+}
+
+/// Sends the request; a kept connection that turns out to be closed before it took the request is replaced once.
+///
+/// # Errors
+/// `upstream_refused`, `upstream_tls`, `upstream_timeout`, `upstream_protocol`; for a replaced connection those of `locate` too.
+///
+/// # Cancellation
+/// The upstream connection is closed.
+pub(crate) async fn forward(
+    core: &Core,
+    session: &Session,
+    destination: &Destination,
+    permit: &Permit,
+    armed: Armed,
+    way: Way,
+    open: &mut Open,
+) -> Result<Reply, Refusal> {
+    let Way { key, kind } = way;
+    let (mut request, upload, leases) = assemble(destination, armed)?;
+    let mut upstream = match kind {
+        Kind::Kept(kept) => kept,
+        Kind::Addresses(located) => establish(core, session, destination, &located, &key).await?,
+    };
+    loop {
+        let reused = upstream.reused;
+        match send(core, &mut upstream, destination, request, &upload).await {
+            Ok(response) => return reply(core, key, upstream, response, leases, upload),
+            // Nothing of the request was sent, so sending it again is sending it once.
+            Err(Unsent::Request(unsent)) if reused => {
+                request = *unsent;
+                let located = dial::locate(&core.proxy, &core.dialer, destination, permit).await?;
+                upstream = establish(core, session, destination, &located, &key).await?;
+                open.address(upstream.address.ip());
+            }
+            Err(Unsent::Request(_)) => return Err(Refusal::of(Reason::UpstreamProtocol, "the upstream closed before it took the request")),
+            Err(Unsent::Failed(refusal)) => return Err(refusal),
+        }
+    }
+}
+
+fn reply(
+    core: &Core,
+    key: Key,
+    upstream: Upstream,
+    response: Response<Incoming>,
+    leases: Vec<Lease>,
+    upload: Arc<Progress>,
+) -> Result<Reply, Refusal> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Refusal::of(Reason::UpstreamProtocol, "the upstream switched protocols though nobody asked"));
+    }
+    let (mut parts, body) = response.into_parts();
+    remove_one_hop(&mut parts.headers);
+    // hyper keeps the upstream's reason phrase there; an upstream could echo a secret in it.
+    parts.extensions.clear();
+    parts.version = Version::HTTP_11;
+    let back = match upstream.sender {
+        Sender::Http1(_) => Some(Return { pool: core.pool.clone(), key, upstream }),
+        // The pool has its own clone.
+        Sender::Http2(_) => None,
+    };
+    let idle_timeout = core.proxy.config.limits.idle_timeout;
+    Ok(Reply { response: Response::from_parts(parts, body), leases, upstreamed: Upstreamed { upload, back, idle_timeout } })
+}
+
+fn remove_one_hop(fields: &mut HeaderMap) {
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::PROXY_AUTHENTICATE] {
+        fields.remove(name);
+    }
+    for name in ["keep-alive", "proxy-connection", "proxy-authentication-info"] {
+        fields.remove(name);
+    }
+}
+
+/// The request as it goes out, in the form of HTTP/1.1; `send` gives it the form of the connection.
+fn assemble(destination: &Destination, armed: Armed) -> Result<(Request<Upload>, Arc<Progress>, Vec<Lease>), Refusal> {
+    let Armed { routed, target, leases } = armed;
+    let bad = |_| Refusal::of(Reason::BadTarget, "the request target cannot be sent on");
+    let (upload, progress) = Upload::new(routed.body);
+    let mut request = Request::new(upload);
+    *request.method_mut() = routed.method;
+    *request.uri_mut() = Uri::from(PathAndQuery::try_from(target.as_str()).map_err(bad)?);
+    *request.headers_mut() = routed.fields;
+    let authority = HeaderValue::from_str(&destination.authority());
+    let authority = authority.map_err(|_| Refusal::of(Reason::Internal, "a canonical host is no field value"))?;
+    request.headers_mut().insert(header::HOST, authority);
+    // The client's expectation was met by us: hyper sends 100 when the body is first read.
+    request.headers_mut().remove(header::EXPECT);
+    Ok((request, progress, leases))
+}
+
+/// Dials and speaks the protocol's beginning.
+async fn establish(core: &Core, session: &Session, destination: &Destination, located: &Located, key: &Key) -> Result<Upstream, Refusal> {
+    let fresh = dial::connect(&core.proxy, &core.dialer, session, destination, located, key.speaks).await?;
+    let Fresh { stream, address } = fresh;
+    let sender = match stream {
+        Stream::Plain(tcp) => start_http1(tcp).await?,
+        Stream::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => start_http2(*tls).await?,
+        Stream::Tls(tls) => start_http1(*tls).await?,
+    };
+    if let Sender::Http2(shared) = &sender {
+        let kept = Upstream { sender: Sender::Http2(shared.clone()), address, reused: true };
+        core.pool.put(key.clone(), kept);
+    }
+    Ok(Upstream { sender, address, reused: false })
+}
+
+async fn start_http1<S>(stream: S) -> Result<Sender, Refusal>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let handshake = http1::Builder::new().max_headers(256).handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = handshake.map_err(|error| protocol(&error))?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an upstream connection ended");
+        }
+    });
+    Ok(Sender::Http1(sender))
+}
+
+async fn start_http2<S>(stream: S) -> Result<Sender, Refusal>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(64 << 10);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| protocol(&error))?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an upstream connection ended");
+        }
+    });
+    Ok(Sender::Http2(sender))
+}
+
+fn protocol(error: &hyper::Error) -> Refusal {
+    tracing::debug!(%error, "the upstream broke the protocol");
+    Refusal::of(Reason::UpstreamProtocol, "the upstream closed the connection or broke the protocol")
+}
+
+/// Why there is no response.
+enum Unsent {
+    /// The connection did not take the request; here it is.
+    Request(Box<Request<Upload>>),
+    /// It may have been sent.
+    Failed(Refusal),
+}
+
+impl Unsent {
+    fn from(error: TrySendError<Request<Upload>>) -> Self {
+        let mut error = error;
+        match error.take_message() {
+            Some(request) => Self::Request(Box::new(request)),
+            None => Self::Failed(protocol(error.error())),
+        }
+    }
+}
+
+/// Sends one request on one connection.
+async fn send(
+    core: &Core,
+    upstream: &mut Upstream,
+    destination: &Destination,
+    request: Request<Upload>,
+    upload: &Progress,
+) -> Result<Response<Incoming>, Unsent> {
+    let timeout = core.proxy.config.limits.first_byte_timeout;
+    match &mut upstream.sender {
+        Sender::Http1(sender) => {
+            if sender.ready().await.is_err() {
+                return Err(Unsent::Request(Box::new(request)));
+            }
+            let response = sender.try_send_request(join_cookies(request));
+            within(timeout, upload, response).await
+        }
+        Sender::Http2(sender) => {
+            if sender.ready().await.is_err() {
+                return Err(Unsent::Request(Box::new(request)));
+            }
+            let response = sender.try_send_request(for_http2(destination, request).map_err(Unsent::Failed)?);
+            within(timeout, upload, response).await
+        }
+    }
+}
+
+/// Waits for the head of a response. The time runs from the last byte of the request body.
+async fn within<F>(timeout: Duration, upload: &Progress, response: F) -> Result<Response<Incoming>, Unsent>
+where
+    F: Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>>,
+{
+    let mut response = std::pin::pin!(response);
+    let mut sent = upload.bytes();
+    loop {
+        match tokio::time::timeout(timeout, response.as_mut()).await {
+            Ok(result) => return result.map_err(Unsent::from),
+            Err(_) if !upload.has_ended() && upload.bytes() != sent => sent = upload.bytes(),
+            Err(_) => {
+                let refusal = Refusal::of(Reason::UpstreamTimeout, "the upstream did not answer in time");
+                return Err(Unsent::Failed(refusal.with_class("first_byte")));
+            }
+        }
+    }
+}
+
+/// HTTP/2 lets a client cut its cookies over several fields; HTTP/1.1 wants one (RFC 9113 section 8.2.3).
+fn join_cookies(mut request: Request<Upload>) -> Request<Upload> {
+    let fields = request.headers_mut();
+    if fields.get_all(header::COOKIE).iter().nth(1).is_some() {
+        let all: Vec<&[u8]> = fields.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        if let Ok(mut joined) = HeaderValue::from_bytes(&all.join(b"; ".as_slice())) {
+            joined.set_sensitive(true);
+            fields.insert(header::COOKIE, joined);
+        }
+    }
+    *request.version_mut() = Version::HTTP_11;
+    request
+}
+
+/// In HTTP/2 the authority stands in the target, not in Host.
+fn for_http2(destination: &Destination, mut request: Request<Upload>) -> Result<Request<Upload>, Refusal> {
+    let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    let uri = Uri::builder().scheme(UriScheme::HTTPS).authority(destination.authority()).path_and_query(path).build();
+    *request.uri_mut() = uri.map_err(|_| Refusal::of(Reason::BadTarget, "the request target cannot be sent on"))?;
+    request.headers_mut().remove(header::HOST);
+    *request.version_mut() = Version::HTTP_2;
+    Ok(request)
+}

@@ -1,0 +1,56 @@
+//! Step 2: who is asking. Takes the proxy credentials of a head, gives the session they belong to.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use model::{Reason, Timestamp};
+use sessions::Session;
+
+use crate::Proxy;
+use crate::head::RequestHead;
+use crate::refusal::Refusal;
+
+/// The session of a request that came over a shared listener.
+///
+/// # Errors
+/// `session_required` where no readable credentials came, `session_invalid` where they are not those of a live session:
+/// unknown, wrong, ended and expired alike.
+pub(crate) fn identify(proxy: &Proxy, head: &RequestHead) -> Result<Arc<Session>, Refusal> {
+    let Some(field) = &head.proxy_authorization else {
+        return proxy.default_session.clone().ok_or_else(|| required("no proxy credentials were sent"));
+    };
+    let pair = decode_basic(field).ok_or_else(|| required("the proxy credentials are not of the Basic scheme"))?;
+    let colon = memchr::memchr(b':', &pair).ok_or_else(|| required("the proxy credentials have no password"))?;
+    let (id, token) = pair.split_at(colon);
+    let id = std::str::from_utf8(id).unwrap_or_default();
+    let token = token.get(1..).unwrap_or_default();
+    proxy.sessions.authenticate(id, token, Timestamp::now()).map_err(|invalid| {
+        tracing::debug!(why = ?invalid.why, "proxy credentials refused");
+        Refusal::of(Reason::SessionInvalid, "the proxy credentials are not those of a running session")
+    })
+}
+
+/// That the session of a tunnel is still live when the next request comes in it.
+///
+/// # Errors
+/// `session_invalid` where it has ended.
+pub(crate) fn still_live(session: &Session) -> Result<(), Refusal> {
+    match session.is_live(Timestamp::now()) {
+        true => Ok(()),
+        false => Err(Refusal::of(Reason::SessionInvalid, "the session has ended")),
+    }
+}
+
+fn required(detail: &'static str) -> Refusal {
+    Refusal::of(Reason::SessionRequired, detail)
+}
+
+/// The pair of a Basic credential (RFC 7617).
+fn decode_basic(field: &[u8]) -> Option<Vec<u8>> {
+    let (scheme, rest) = field.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return None;
+    }
+    BASE64_STANDARD.decode(rest.trim_ascii()).ok()
+}

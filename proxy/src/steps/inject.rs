@@ -1,0 +1,319 @@
+//! Step 8: credentials. Judges placeholders before any secret is opened, then puts each credential where it belongs.
+//!
+//! *Added*: the rule's `use` puts it on the request and replaces what the client sent there. *Swapped*: the client sent the
+//! placeholder, and the value takes its place. Either way the session was granted it, the rule uses it, the audience holds the
+//! destination, and the destination is reached over verified TLS.
+
+use std::ops::Range;
+
+use audit::CredentialUse;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use model::{CredentialId, Destination, Reason, Scheme, Timestamp};
+use policies::Permit;
+use sessions::Session;
+use vault::{Lease, LeaseError, Placement, Vault};
+use zeroize::Zeroizing;
+
+use crate::refusal::Refusal;
+use crate::steps::record::Open;
+use crate::steps::route::Routed;
+
+/// A request with its credentials, and the leases that lent them. No Clone, no Debug.
+pub(crate) struct Armed {
+    pub(crate) routed: Routed,
+    /// The target to send; differs from the judged path only by a credential in the query.
+    pub(crate) target: Zeroizing<String>,
+    pub(crate) leases: Vec<Lease>,
+}
+
+/// A placeholder in a field value, and the credential it stands for.
+struct Found {
+    field: HeaderName,
+    nth: usize,
+    place: Place,
+    credential: CredentialId,
+}
+
+enum Place {
+    /// These bytes of the value.
+    Plain(Range<usize>),
+    /// These bytes of the decoded pair of a Basic credential.
+    Basic(Range<usize>),
+}
+
+/// Arms a permitted request.
+///
+/// # Errors
+/// `placeholder_unknown`, `placeholder_misplaced`, `denied_plaintext` before any secret was opened; `credential_unavailable`,
+/// `vault_sealed` after.
+pub(crate) fn inject(
+    vault: &Vault,
+    session: &Session,
+    destination: &Destination,
+    mut routed: Routed,
+    permit: &Permit,
+    open: &mut Open,
+) -> Result<Armed, Refusal> {
+    let under = |refusal: Refusal| refusal.under(permit.rule(), permit.policy());
+    let found = find(session, &routed).map_err(under)?;
+    for one in &found {
+        judge(vault, session, destination, permit, one).map_err(under)?;
+    }
+    let added = added(vault, session, destination, permit, &found).map_err(under)?;
+    let mut armed = Vec::new();
+    let mut target = Zeroizing::new(routed.path.target().to_owned());
+    for one in &found {
+        let lease = lease(vault, session, &one.credential, destination).map_err(under)?;
+        swap(&mut routed.fields, one, &lease).map_err(under)?;
+        open.credential(use_of(&lease), "header");
+        armed.push(lease);
+    }
+    for credential in added {
+        let lease = lease(vault, session, credential, destination).map_err(under)?;
+        let place = add(&mut routed.fields, &mut target, &lease).map_err(under)?;
+        open.credential(use_of(&lease), place);
+        armed.push(lease);
+    }
+    if !armed.is_empty() {
+        prepare_for_redaction(&mut routed);
+    }
+    Ok(Armed { routed, target, leases: armed })
+}
+
+fn use_of(lease: &Lease) -> CredentialUse {
+    CredentialUse { name: lease.id().clone(), version: lease.version() }
+}
+
+/// All placeholders of the head. One that is not this session's refuses the request, as does one outside the fields.
+fn find(session: &Session, routed: &Routed) -> Result<Vec<Found>, Refusal> {
+    let mut found = Vec::new();
+    for name in routed.fields.keys() {
+        for (nth, value) in routed.fields.get_all(name).iter().enumerate() {
+            find_in_value(session, name, nth, value.as_bytes(), &mut found)?;
+        }
+    }
+    let elsewhere = routed.path.target().as_bytes();
+    if let Some(mark) = sessions::find_marks(elsewhere).next() {
+        owner(session, elsewhere, mark)?;
+        return Err(misplaced("a placeholder stands in the target"));
+    }
+    // More than a few means that somebody probes.
+    if found.len() > 8 {
+        return Err(misplaced("the request holds too many placeholders"));
+    }
+    Ok(found)
+}
+
+fn find_in_value(session: &Session, field: &HeaderName, nth: usize, value: &[u8], found: &mut Vec<Found>) -> Result<(), Refusal> {
+    for mark in sessions::find_marks(value) {
+        let (range, credential) = owner(session, value, mark)?;
+        found.push(Found { field: field.clone(), nth, place: Place::Plain(range), credential });
+    }
+    if *field == header::AUTHORIZATION
+        && let Some(pair) = basic_pair(value)
+    {
+        for mark in sessions::find_marks(&pair) {
+            let (range, credential) = owner(session, &pair, mark)?;
+            found.push(Found { field: field.clone(), nth, place: Place::Basic(range), credential });
+        }
+    }
+    Ok(())
+}
+
+fn owner(session: &Session, bytes: &[u8], mark: Range<usize>) -> Result<(Range<usize>, CredentialId), Refusal> {
+    match session.placeholder_in(bytes, mark) {
+        Some((range, credential)) => Ok((range, credential.clone())),
+        // Another session's, an old one, an invented one: the client learns no difference.
+        None => Err(Refusal::of(Reason::PlaceholderUnknown, "the request holds a placeholder that is not this session's")),
+    }
+}
+
+fn misplaced(detail: &'static str) -> Refusal {
+    Refusal::of(Reason::PlaceholderMisplaced, detail)
+}
+
+/// The decoded pair of a Basic credential.
+fn basic_pair(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (scheme, rest) = value.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return None;
+    }
+    BASE64_STANDARD.decode(rest.trim_ascii()).ok().map(Zeroizing::new)
+}
+
+/// Whether a placeholder may be swapped here, judged without opening anything.
+fn judge(vault: &Vault, session: &Session, destination: &Destination, permit: &Permit, found: &Found) -> Result<(), Refusal> {
+    if destination.scheme() == Scheme::Http {
+        return Err(Refusal::of(Reason::DeniedPlaintext, "a credential never travels in cleartext"));
+    }
+    if !permit.credentials().contains(&found.credential) {
+        return Err(misplaced("the rule in force does not use the credential of a placeholder"));
+    }
+    if !session.is_running(Timestamp::now()) {
+        return Err(misplaced("credentials are used only while the session is running"));
+    }
+    let shape = vault.slot(&session.tenant, &found.credential);
+    let shape = shape.ok_or_else(|| Refusal::of(Reason::CredentialUnavailable, "the credential is not in the vault"))?;
+    if !shape.covers(destination) {
+        return Err(misplaced("the host is outside the audience of the credential"));
+    }
+    let fits = match &found.place {
+        Place::Plain(_) => shape.takes_field(found.field.as_str()),
+        Place::Basic(_) => shape.takes_basic(),
+    };
+    if fits { Ok(()) } else { Err(misplaced("a placeholder stands in a field where its credential does not go")) }
+}
+
+/// The credentials that the rule adds: granted, for this audience, and not swapped already.
+fn added<'p>(
+    vault: &Vault,
+    session: &Session,
+    destination: &Destination,
+    permit: &'p Permit,
+    swapped: &[Found],
+) -> Result<Vec<&'p CredentialId>, Refusal> {
+    if !session.is_running(Timestamp::now()) {
+        return Ok(Vec::new());
+    }
+    let wanted = permit.credentials().iter().filter(|id| session.grants(id) && swapped.iter().all(|s| s.credential != **id));
+    let mut added = Vec::new();
+    for id in wanted {
+        if destination.scheme() == Scheme::Http {
+            return Err(Refusal::of(Reason::DeniedPlaintext, "a credential never travels in cleartext"));
+        }
+        match vault.slot(&session.tenant, id) {
+            // Policy and audience intersect: outside the audience the request goes without it.
+            Some(shape) if !shape.covers(destination) => {}
+            Some(_) => added.push(id),
+            None => return Err(Refusal::of(Reason::CredentialUnavailable, "the credential is not in the vault")),
+        }
+    }
+    Ok(added)
+}
+
+fn lease(vault: &Vault, session: &Session, credential: &CredentialId, destination: &Destination) -> Result<Lease, Refusal> {
+    vault.lease(&session.tenant, credential, destination).map_err(|error| match error {
+        LeaseError::Audience => misplaced("the host is outside the audience of the credential"),
+        LeaseError::Plaintext => Refusal::of(Reason::DeniedPlaintext, "a credential never travels in cleartext"),
+        LeaseError::Expired => Refusal::of(Reason::CredentialUnavailable, "the credential has expired").with_class("expired"),
+        LeaseError::Unknown => Refusal::of(Reason::CredentialUnavailable, "the credential is not in the vault"),
+        LeaseError::Corrupt => Refusal::of(Reason::CredentialUnavailable, "the vault's record of the credential was changed").with_class("vault_corrupt"),
+    })
+}
+
+/// Puts the value in the placeholder's place.
+fn swap(fields: &mut HeaderMap, found: &Found, lease: &Lease) -> Result<(), Refusal> {
+    let mut values: Vec<HeaderValue> = fields.get_all(&found.field).iter().cloned().collect();
+    let value = values.get_mut(found.nth).ok_or_else(|| Refusal::of(Reason::Internal, "a field value is gone"))?;
+    let swapped = match &found.place {
+        Place::Plain(range) => splice(value.as_bytes(), range, lease.swap_value())?,
+        Place::Basic(range) => {
+            let pair = basic_pair(value.as_bytes()).ok_or_else(|| Refusal::of(Reason::Internal, "a pair is gone"))?;
+            let pair = splice(&pair, range, lease.swap_value())?;
+            let coded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_slice()));
+            Zeroizing::new([b"Basic ".as_slice(), coded.as_bytes()].concat())
+        }
+    };
+    *value = sensitive(&swapped)?;
+    fields.remove(&found.field);
+    for value in values {
+        fields.append(&found.field, value);
+    }
+    Ok(())
+}
+
+/// `bytes` with `range` replaced; a prefix of the placeholder went with it.
+fn splice(bytes: &[u8], range: &Range<usize>, value: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    match (bytes.get(..range.start), bytes.get(range.end..)) {
+        (Some(front), Some(back)) => Ok(Zeroizing::new([front, value, back].concat())),
+        _ => Err(Refusal::of(Reason::Internal, "a placeholder moved")),
+    }
+}
+
+/// Adds the credential, in place of whatever the client sent there; gives where.
+fn add(fields: &mut HeaderMap, target: &mut Zeroizing<String>, lease: &Lease) -> Result<&'static str, Refusal> {
+    match lease.placement() {
+        Placement::Header { name, value } => {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
+            // `insert` replaces every occurrence by this one.
+            fields.insert(name, sensitive(&value)?);
+            Ok("header")
+        }
+        Placement::Query { name, value } => {
+            *target = with_parameter(target, &name, &value);
+            Ok("query")
+        }
+    }
+}
+
+fn unusable() -> Refusal {
+    Refusal::of(Reason::CredentialUnavailable, "the credential cannot stand in a field")
+}
+
+/// A value that no debug output shows and that HPACK never indexes.
+fn sensitive(value: &[u8]) -> Result<HeaderValue, Refusal> {
+    let mut value = HeaderValue::from_bytes(value).map_err(|_| unusable())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The target with one query parameter set; every other occurrence of its name is dropped.
+fn with_parameter(target: &str, name: &str, value: &str) -> Zeroizing<String> {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut out = Zeroizing::new(String::with_capacity(target.len() + name.len() + value.len() + 2));
+    out.push_str(path);
+    out.push('?');
+    for pair in query.split('&').filter(|pair| !pair.is_empty() && !names(pair, name)) {
+        out.push_str(pair);
+        out.push('&');
+    }
+    out.push_str(name);
+    out.push('=');
+    out.push_str(value);
+    out
+}
+
+/// Whether a parameter has this name, spelled plainly or with escapes.
+fn names(pair: &str, name: &str) -> bool {
+    let spelled = pair.split_once('=').map_or(pair, |(spelled, _)| spelled).as_bytes();
+    let digit = |at: usize| spelled.get(at).and_then(|byte| (*byte as char).to_digit(16));
+    let mut decoded = Vec::with_capacity(spelled.len());
+    let mut at = 0;
+    while let Some(byte) = spelled.get(at) {
+        match (byte, digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high << 4 | low) as u8);
+                at += 3;
+            }
+            _ => {
+                decoded.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    decoded == name.as_bytes()
+}
+
+/// Asks the upstream for a response in which secrets can be found: whole, and in no coding.
+fn prepare_for_redaction(routed: &mut Routed) {
+    if routed.fields.remove(header::RANGE).is_some() {
+        routed.stripped.push("range");
+    }
+    if routed.fields.remove(header::IF_RANGE).is_some() {
+        routed.stripped.push("if-range");
+    }
+    routed.fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_set_once() {
+        assert_eq!(with_parameter("/p", "key", "v").as_str(), "/p?key=v");
+        assert_eq!(with_parameter("/p?a=b&key=x&k%65y=y&KEY=z", "key", "v").as_str(), "/p?a=b&KEY=z&key=v");
+    }
+}

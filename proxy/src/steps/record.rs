@@ -1,0 +1,232 @@
+//! Step 11, and the trail that runs beside all others: what is kept of an exchange, and the answer that the client sees.
+//!
+//! The trail takes facts in one direction; no step reads it back. However an exchange ends, its record is closed once.
+
+use std::sync::Arc;
+
+use audit::{CredentialUse, Decision, Facts, Fault, Outcome, Trail};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use model::{Destination, Reason, RequestPath, SnapshotDigest, Timestamp};
+use policies::Permit;
+use sessions::Session;
+
+use crate::Proxy;
+use crate::body::{Body, Relay};
+use crate::refusal::Refusal;
+use crate::steps::forward::Upstreamed;
+use crate::steps::redact::Redacted;
+
+/// The open record of one exchange.
+pub(crate) struct Open {
+    trail: Option<Trail>,
+    session: Option<Arc<Session>>,
+    proxy: Arc<Proxy>,
+}
+
+impl Open {
+    /// Opens a record; nothing is written before the first byte is about to leave or the exchange ends.
+    pub(crate) fn new(proxy: &Arc<Proxy>, session: Option<&Arc<Session>>) -> Self {
+        let facts = match session {
+            Some(session) => Facts {
+                tenant: session.tenant.clone(),
+                user: session.user.clone(),
+                agent: session.agent.clone(),
+                session: Some(session.id.clone()),
+                ..Facts::default()
+            },
+            None => Facts::default(),
+        };
+        Self { trail: Some(Trail::begin(&proxy.journal, facts)), session: session.cloned(), proxy: proxy.clone() }
+    }
+
+    fn trail(&mut self) -> &mut Trail {
+        self.trail.as_mut().expect("only close, cut and drop take the trail, and they end the record")
+    }
+
+    /// Where it goes.
+    pub(crate) fn destination(&mut self, destination: &Destination) {
+        self.trail().destination(destination);
+    }
+
+    /// What is asked.
+    pub(crate) fn asked(&mut self, method: &http::Method, path: Option<&RequestPath>, protocol: &'static str) {
+        match static_method(method) {
+            Some(name) => self.trail().method(name),
+            None => self.trail().method(method.as_str().to_owned()),
+        }
+        self.trail().protocol(protocol);
+        if let Some(path) = path {
+            self.trail().path(path);
+        }
+    }
+
+    /// Fields that were removed.
+    pub(crate) fn stripped(&mut self, names: &[&'static str]) {
+        for name in names {
+            self.trail().stripped(*name);
+        }
+    }
+
+    /// The policies that judge it.
+    pub(crate) fn snapshot(&mut self, snapshot: &SnapshotDigest) {
+        self.trail().snapshot(snapshot);
+    }
+
+    /// What was decided, where no rule is concerned.
+    pub(crate) fn decision(&mut self, decision: Decision) {
+        self.trail().decision(decision);
+    }
+
+    /// The status of the answer.
+    pub(crate) fn status(&mut self, status: StatusCode) {
+        self.trail().status(status.as_u16());
+    }
+
+    /// The rule that lets it pass.
+    pub(crate) fn permit(&mut self, permit: &Permit) {
+        self.trail().rule(permit.rule(), permit.policy());
+    }
+
+    /// A credential that goes with it.
+    pub(crate) fn credential(&mut self, used: CredentialUse, place: &'static str) {
+        self.trail().credential(used, place);
+    }
+
+    /// The address that is dialed.
+    pub(crate) fn address(&mut self, address: std::net::IpAddr) {
+        self.trail().address(address);
+    }
+
+    /// Makes the opening record durable; no byte may leave before.
+    ///
+    /// # Errors
+    /// `audit_unavailable`.
+    ///
+    /// # Cancellation
+    /// The closing record is written all the same.
+    pub(crate) async fn permitted(&mut self) -> Result<(), Refusal> {
+        let limit = self.proxy.config.limits.audit_timeout;
+        let written = tokio::time::timeout(limit, self.trail().permitted()).await;
+        match written {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Refusal::of(Reason::AuditUnavailable, "the journal cannot be written, so nothing is sent")),
+        }
+    }
+
+    /// What passed in the bodies.
+    pub(crate) fn body(&mut self, request_bytes: u64, response_bytes: u64, redactions: u64) {
+        self.trail().request_bytes(request_bytes);
+        self.trail().response_bytes(response_bytes);
+        if redactions > 0 {
+            self.trail().redactions(redactions);
+        }
+    }
+
+    /// Ends the record.
+    pub(crate) fn close(mut self, outcome: Outcome, fault: Option<Fault>, reason: Option<Reason>) {
+        if let Some(trail) = self.trail.take() {
+            trail.close(outcome, fault, reason);
+        }
+    }
+
+    /// Ends the record of an exchange that was cut short from outside: its session ended, Egret stops, or the client left.
+    pub(crate) fn cut(mut self) {
+        self.end_early();
+    }
+
+    fn end_early(&mut self) {
+        let Some(trail) = self.trail.take() else { return };
+        if self.session.as_ref().is_some_and(|session| !session.is_live(Timestamp::now())) {
+            trail.close(Outcome::Aborted, Some(Fault::Policy), Some(Reason::SessionEnded));
+        } else if self.proxy.is_stopped() {
+            trail.close(Outcome::Aborted, Some(Fault::Egret), Some(Reason::Draining));
+        } else {
+            trail.close(Outcome::ClientAbort, Some(Fault::Downstream), None);
+        }
+    }
+
+    /// Ends the record with a refusal; gives the id that the client is told.
+    pub(crate) fn refuse(mut self, refusal: &Refusal) -> String {
+        let row = refusal.row();
+        let Some(mut trail) = self.trail.take() else { return String::new() };
+        let record = trail.record_id().to_string();
+        trail.status(row.status.as_u16());
+        if let (Some(rule), Some(policy)) = (refusal.rule(), refusal.policy()) {
+            trail.rule(rule, policy);
+        }
+        if let Some(sni) = refusal.sni() {
+            trail.sni(sni);
+        }
+        if let Some(class) = refusal.class() {
+            trail.detail(class);
+        }
+        let (outcome, fault) = outcome_of(refusal, row.fault);
+        trail.close(outcome, Some(fault), Some(refusal.reason()));
+        record
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.end_early();
+    }
+}
+
+/// How an exchange ended that has no answer from the upstream.
+fn outcome_of(refusal: &Refusal, fault: Fault) -> (Outcome, Fault) {
+    let outcome = match refusal.reason() {
+        Reason::UpstreamTimeout => Outcome::Timeout,
+        Reason::UpstreamProtocol => Outcome::UpstreamReset,
+        Reason::Internal => Outcome::ProxyFault,
+        _ => Outcome::Refused,
+    };
+    (outcome, fault)
+}
+
+fn static_method(method: &http::Method) -> Option<&'static str> {
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT"].into_iter().find(|name| method.as_str() == *name)
+}
+
+/// Turns the outcome of the line into the response that the client sees, and sees to it that the record closes with it.
+pub(crate) fn close(open: Open, outcome: Result<Redacted, Refusal>) -> Response<Body> {
+    match outcome {
+        Ok(redacted) => relay(open, redacted),
+        Err(refusal) => {
+            let record = open.refuse(&refusal);
+            answer(&refusal, &record)
+        }
+    }
+}
+
+fn relay(mut open: Open, redacted: Redacted) -> Response<Body> {
+    let Redacted { response, masker, upstreamed } = redacted;
+    let Upstreamed { upload, back, idle_timeout } = upstreamed;
+    open.trail().status(response.status().as_u16());
+    let (parts, incoming) = response.into_parts();
+    let relay = Relay::new(incoming, masker, open, upload, back, idle_timeout);
+    Response::from_parts(parts, Body::Relayed(Box::new(relay)))
+}
+
+/// The answer to a refused request (RFC 9457, RFC 9209).
+pub(crate) fn answer(refusal: &Refusal, record: &str) -> Response<Body> {
+    let mut response = Response::new(Body::own(refusal.problem(record)));
+    *response.status_mut() = refusal.row().status;
+    for (name, value) in refusal_fields(refusal, record) {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+/// The fields of a refusal, for answers made with and without hyper.
+pub(crate) fn refusal_fields(refusal: &Refusal, record: &str) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let text = |value: &str| HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("egret"));
+    fields.insert("proxy-status", text(&refusal.proxy_status()));
+    fields.insert("egret-record", text(record));
+    if refusal.row().status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        fields.insert(header::PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"egret\", charset=\"UTF-8\""));
+    }
+    fields
+}
