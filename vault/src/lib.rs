@@ -1,1 +1,24 @@
-//! Egret: vault.
+//! Secrets at rest and in use. Values go in, never out, but as a [`Lease`] for one exchange.
+//!
+//! One line from disk to request: `store` keeps ciphertext only, `format` proves that every byte of it
+//! is ours, `envelope` opens one secret under `kek`'s key, `audience` says where it may go, and `lease`
+//! lends it. Knows no HTTP: it says what to put on a request, and others put it there.
+
+pub mod audience;
+pub mod credential;
+mod document;
+mod envelope;
+mod format;
+pub mod kek;
+pub mod lease;
+pub mod secret;
+pub mod store;
+pub mod vault;
+
+pub use audience::Audience;
+pub use credential::{CredentialError, CredentialShape, Kind, NewCredential, Placement, ValueError};
+pub use kek::{KeyError, KeyFile, KeySource, Passphrase};
+pub use lease::{Lease, LeaseError};
+pub use secret::Secret;
+pub use store::{Store, StoreError};
+pub use vault::{CredentialSummary, KeyKind, Vault, VaultError, VaultStatus, Version};

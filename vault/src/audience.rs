@@ -1,0 +1,131 @@
+//! The hosts a credential may ever go to; part of the credential, and no policy widens it.
+
+use std::fmt;
+
+use model::{Authority, Destination, Host, HostError, Scheme};
+use thiserror::Error;
+
+/// The most patterns of one audience.
+pub const MAX_PATTERNS: usize = 64;
+
+/// Where a credential may go: https destinations, each by name (or wildcard) and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audience(Box<[Pattern]>);
+
+/// Why an audience is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AudienceError {
+    /// A credential that may go nowhere, or to more places than anyone reads.
+    #[error("an audience has 1 to {MAX_PATTERNS} hosts")]
+    Count,
+    /// Not a host.
+    #[error("audience host {pattern:?} is not valid")]
+    Host {
+        /// As written.
+        pattern: String,
+        /// What is wrong with it.
+        #[source]
+        source: HostError,
+    },
+    /// A star elsewhere than as the whole first label, or before an address.
+    #[error("audience host {0:?} has a star elsewhere than in `*.name` or `**.name`")]
+    Star(String),
+    /// A wildcard over a whole top-level domain.
+    #[error("audience host {0:?} covers a whole top-level domain")]
+    TooWide(String),
+}
+
+/// Top-level names that nobody can register (RFC 6761, RFC 6762, and `internal` by ICANN): wildcards below them are fine.
+const PRIVATE_TOP_LEVELS: [&str; 6] = ["example", "internal", "invalid", "local", "localhost", "test"];
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pattern {
+    hosts: Hosts,
+    port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Hosts {
+    /// This name or address.
+    One(Host),
+    /// `*.name`: one more label.
+    Children(Box<str>),
+    /// `**.name`: one or more labels.
+    Descendants(Box<str>),
+}
+
+impl Audience {
+    /// Reads patterns such as `api.github.com`, `*.example.com`, `**.example.com:8443`; the port is 443 where none stands.
+    ///
+    /// # Errors
+    /// [`AudienceError`] names the pattern.
+    pub fn parse<T: AsRef<str>>(patterns: &[T]) -> Result<Self, AudienceError> {
+        if patterns.is_empty() || patterns.len() > MAX_PATTERNS {
+            return Err(AudienceError::Count);
+        }
+        patterns.iter().map(|pattern| Pattern::parse(pattern.as_ref())).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether the credential may go there. Never over cleartext.
+    pub fn covers(&self, destination: &Destination) -> bool {
+        destination.scheme() == Scheme::Https && self.0.iter().any(|pattern| pattern.covers(destination))
+    }
+
+    /// The patterns in canonical form.
+    pub fn patterns(&self) -> Vec<String> {
+        self.0.iter().map(ToString::to_string).collect()
+    }
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Self, AudienceError> {
+        let (stars, rest) = match text.strip_prefix("**.") {
+            Some(rest) => (2, rest),
+            None => text.strip_prefix("*.").map_or((0, text), |rest| (1, rest)),
+        };
+        if rest.contains('*') {
+            return Err(AudienceError::Star(text.to_owned()));
+        }
+        let authority =
+            Authority::parse(rest, false).map_err(|source| AudienceError::Host { pattern: text.to_owned(), source })?;
+        let port = authority.port.unwrap_or(Scheme::Https.default_port());
+        let hosts = match (stars, authority.host) {
+            (0, host) => Hosts::One(host),
+            (_, Host::V4(_) | Host::V6(_)) => return Err(AudienceError::Star(text.to_owned())),
+            (_, Host::Name(name)) if !name.contains('.') && !PRIVATE_TOP_LEVELS.contains(&&*name) => {
+                return Err(AudienceError::TooWide(text.to_owned()));
+            }
+            (1, Host::Name(name)) => Hosts::Children(Box::from(&*name)),
+            (_, Host::Name(name)) => Hosts::Descendants(Box::from(&*name)),
+        };
+        Ok(Self { hosts, port })
+    }
+
+    fn covers(&self, destination: &Destination) -> bool {
+        if self.port != destination.port() {
+            return false;
+        }
+        match &self.hosts {
+            Hosts::One(host) => host == destination.host(),
+            Hosts::Children(parent) => below(destination.host(), parent).is_some_and(|labels| !labels.contains('.')),
+            Hosts::Descendants(parent) => below(destination.host(), parent).is_some(),
+        }
+    }
+}
+
+/// The labels of a host in front of `.parent`, at least one.
+fn below<'a>(host: &'a Host, parent: &str) -> Option<&'a str> {
+    let labels = host.name()?.strip_suffix(parent)?.strip_suffix('.')?;
+    (!labels.is_empty()).then_some(labels)
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.hosts {
+            Hosts::One(host) => write!(f, "{host}")?,
+            Hosts::Children(parent) => write!(f, "*.{parent}")?,
+            Hosts::Descendants(parent) => write!(f, "**.{parent}")?,
+        }
+        if self.port == Scheme::Https.default_port() { Ok(()) } else { write!(f, ":{}", self.port) }
+    }
+}

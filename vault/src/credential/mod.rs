@@ -1,0 +1,341 @@
+//! What a credential is besides its value: one file per kind says what it needs and how it goes onto a request.
+
+pub mod basic;
+pub mod bearer;
+pub mod header;
+pub mod query;
+
+use std::fmt;
+use std::sync::Arc;
+
+use model::{CredentialId, Destination, TenantId, Timestamp};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::audience::{Audience, AudienceError};
+use crate::secret::Secret;
+
+/// The longest value of a credential; it has to fit into a request head.
+pub const MAX_VALUE_BYTES: usize = 16 * 1024;
+/// Values shorter than this are found in ordinary text too, where masking them destroys it (importers warn).
+pub const SHORT_VALUE_BYTES: usize = 8;
+/// The longest name of a credential, a tenant or a variable.
+pub const MAX_NAME_BYTES: usize = 128;
+/// The longest prefix of a placeholder, or of a header value.
+pub const MAX_PREFIX_BYTES: usize = 64;
+/// The longest description.
+pub const MAX_DESCRIPTION_BYTES: usize = 1024;
+
+/// How a credential goes onto a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `Authorization: Bearer ..` (RFC 6750).
+    Bearer,
+    /// `Authorization: Basic ..` (RFC 7617); the value is `user:password`.
+    Basic,
+    /// A header of this name.
+    Header {
+        /// The field name.
+        name: String,
+        /// What stands before the value, such as `token `.
+        prefix: Option<String>,
+    },
+    /// A query parameter of this name.
+    Query {
+        /// The parameter's name, unencoded.
+        name: String,
+    },
+}
+
+/// Where a value goes on a request, and the bytes that go there. `Debug` does not show them.
+pub enum Placement {
+    /// A header field.
+    Header {
+        /// The field name in lower case.
+        name: String,
+        /// The field value.
+        value: Zeroizing<Vec<u8>>,
+    },
+    /// A query parameter.
+    Query {
+        /// The parameter's name, percent-encoded.
+        name: String,
+        /// The parameter's value, percent-encoded.
+        value: Zeroizing<String>,
+    },
+}
+
+/// Why a value cannot be a credential of its kind. Recorded as `vault_value_invalid`; never says what the value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ValueError {
+    /// Nothing there.
+    #[error("the value is empty")]
+    Empty,
+    /// Longer than fits into a request.
+    #[error("the value exceeds {MAX_VALUE_BYTES} bytes")]
+    Length,
+    /// CR, LF, NUL or another control character.
+    #[error("the value holds a line end or another control character")]
+    Control,
+    /// White space where the kind has none.
+    #[error("the value holds white space where none may be")]
+    Space,
+    /// Bytes beyond ASCII where the kind has none.
+    #[error("the value holds characters beyond ASCII")]
+    Ascii,
+    /// A basic pair without a colon.
+    #[error("the value of a basic credential is `user:password`")]
+    Colon,
+}
+
+/// Why a credential is refused for something other than its value.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CredentialError {
+    /// The name of the credential or tenant.
+    #[error("a name has 1 to {MAX_NAME_BYTES} letters, digits, `.`, `_` and `-`, and begins with a letter or digit")]
+    Name,
+    /// The name of the environment variable.
+    #[error("an environment variable has letters, digits and `_`, and does not begin with a digit")]
+    Env,
+    /// The placeholder's prefix.
+    #[error("a placeholder's prefix has at most {MAX_PREFIX_BYTES} letters, digits, `.`, `_` and `-`")]
+    Prefix,
+    /// The header's name.
+    #[error("the header name is not valid, or one that decides where a request goes or ends")]
+    Header,
+    /// What stands before the value in a header.
+    #[error("the prefix of a header value is not valid")]
+    HeaderPrefix,
+    /// The query parameter's name.
+    #[error("the query parameter's name is empty, too long or holds control characters")]
+    Query,
+    /// The description.
+    #[error("a description has at most {MAX_DESCRIPTION_BYTES} bytes without control characters")]
+    Description,
+    /// The end lies in the past.
+    #[error("the credential would already have expired")]
+    Expired,
+    /// The audience.
+    #[error(transparent)]
+    Audience(#[from] AudienceError),
+}
+
+/// A credential to be put into a vault, besides its value.
+#[derive(Clone, Debug)]
+pub struct NewCredential {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its name.
+    pub id: CredentialId,
+    /// How it goes onto a request.
+    pub kind: Kind,
+    /// The hosts it may go to: `api.github.com`, `*.example.com`, `**.example.com:8443`.
+    pub audience: Vec<String>,
+    /// The variable its placeholder is offered under.
+    pub env: Option<String>,
+    /// What its placeholders begin with, such as `sk-ant-`.
+    pub prefix: Option<String>,
+    /// From when on it is no longer lent.
+    pub expires: Option<Timestamp>,
+    /// For people.
+    pub description: Option<String>,
+}
+
+impl NewCredential {
+    /// Judges everything but the value.
+    pub(crate) fn shape(&self, version: u32) -> Result<Shape, CredentialError> {
+        check_name(self.tenant.as_str())?;
+        check_name(self.id.as_str())?;
+        self.kind.check()?;
+        let fits = |text: &Option<String>, fits: fn(&str) -> bool| text.as_deref().is_none_or(fits);
+        match () {
+            () if !fits(&self.env, is_variable) => Err(CredentialError::Env),
+            () if !fits(&self.prefix, is_prefix) => Err(CredentialError::Prefix),
+            () if !fits(&self.description, is_description) => Err(CredentialError::Description),
+            () => Ok(Shape {
+                kind: self.kind.clone(),
+                audience: Audience::parse(&self.audience)?,
+                env: self.env.clone(),
+                prefix: self.prefix.clone(),
+                description: self.description.clone(),
+                expires: self.expires,
+                version,
+            }),
+        }
+    }
+}
+
+/// All of one version of a credential but its value. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct CredentialShape(Arc<Shape>);
+
+#[derive(Debug)]
+pub(crate) struct Shape {
+    pub(crate) kind: Kind,
+    pub(crate) audience: Audience,
+    pub(crate) env: Option<String>,
+    pub(crate) prefix: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) expires: Option<Timestamp>,
+    pub(crate) version: u32,
+}
+
+impl CredentialShape {
+    pub(crate) fn new(shape: Shape) -> Self {
+        Self(Arc::new(shape))
+    }
+
+    /// How it goes onto a request.
+    pub fn kind(&self) -> &Kind {
+        &self.0.kind
+    }
+
+    /// Where it may go.
+    pub fn audience(&self) -> &Audience {
+        &self.0.audience
+    }
+
+    /// Whether it may go there; https only.
+    pub fn covers(&self, destination: &Destination) -> bool {
+        self.0.audience.covers(destination)
+    }
+
+    /// The variable its placeholder is offered under.
+    pub fn env(&self) -> Option<&str> {
+        self.0.env.as_deref()
+    }
+
+    /// What its placeholders begin with.
+    pub fn prefix(&self) -> Option<&str> {
+        self.0.prefix.as_deref()
+    }
+
+    /// For people.
+    pub fn description(&self) -> Option<&str> {
+        self.0.description.as_deref()
+    }
+
+    /// From when on it is no longer lent.
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.0.expires
+    }
+
+    /// Whether it is past its end.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.0.expires.is_some_and(|end| end <= now)
+    }
+
+    /// Its version; the first is 1.
+    pub fn version(&self) -> u32 {
+        self.0.version
+    }
+}
+
+impl Kind {
+    /// `bearer`, `basic`, `header` or `query`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Bearer => "bearer",
+            Self::Basic => "basic",
+            Self::Header { .. } => "header",
+            Self::Query { .. } => "query",
+        }
+    }
+
+    fn check(&self) -> Result<(), CredentialError> {
+        match self {
+            Self::Bearer | Self::Basic => Ok(()),
+            Self::Header { name, prefix } => header::check_names(name, prefix.as_deref()),
+            Self::Query { name } => query::check_name(name),
+        }
+    }
+
+    /// Whether this value can be a credential of this kind.
+    ///
+    /// # Errors
+    /// [`ValueError`] names what is wrong with it, never what it is.
+    #[expect(clippy::disallowed_methods, reason = "a value is judged before it is sealed")]
+    pub fn check_value(&self, value: &Secret) -> Result<(), ValueError> {
+        let value = value.expose_secret();
+        match () {
+            () if value.is_empty() => return Err(ValueError::Empty),
+            () if value.len() > MAX_VALUE_BYTES => return Err(ValueError::Length),
+            () if value.iter().any(|b| b.is_ascii_control() && *b != b'\t') => return Err(ValueError::Control),
+            () => {}
+        }
+        match self {
+            Self::Bearer => bearer::check_value(value),
+            Self::Basic => basic::check_value(value),
+            Self::Header { .. } => header::check_value(value),
+            Self::Query { .. } => query::check_value(value),
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the value is placed on one request")]
+    pub(crate) fn placement(&self, value: &Secret) -> Placement {
+        let value = value.expose_secret();
+        match self {
+            Self::Bearer => bearer::placement(value),
+            Self::Basic => basic::placement(value),
+            Self::Header { name, prefix } => header::placement(name, prefix.as_deref(), value),
+            Self::Query { name } => query::placement(name, value),
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the value takes a placeholder's place on one request")]
+    pub(crate) fn swap_value<'a>(&self, value: &'a Secret) -> &'a [u8] {
+        match self {
+            Self::Basic => basic::password(value.expose_secret()),
+            Self::Bearer | Self::Header { .. } | Self::Query { .. } => value.expose_secret(),
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the value is looked for in responses, to be taken out")]
+    pub(crate) fn patterns(&self, value: &Secret) -> Vec<Zeroizing<Vec<u8>>> {
+        let value = value.expose_secret();
+        match self {
+            Self::Basic => basic::patterns(value),
+            Self::Bearer | Self::Header { .. } | Self::Query { .. } => vec![copy(&[value])],
+        }
+    }
+}
+
+impl fmt::Debug for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header { name, .. } => write!(f, "Header({name}: [REDACTED])"),
+            Self::Query { name, .. } => write!(f, "Query({name}=[REDACTED])"),
+        }
+    }
+}
+
+/// One wiped buffer of these parts, never moved while it is filled.
+fn copy(parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| part.len()).sum()));
+    for part in parts {
+        bytes.extend_from_slice(part);
+    }
+    bytes
+}
+
+pub(crate) fn check_name(name: &str) -> Result<(), CredentialError> {
+    let begins = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    if begins && name.len() <= MAX_NAME_BYTES && is_plain(name) { Ok(()) } else { Err(CredentialError::Name) }
+}
+
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+fn is_variable(name: &str) -> bool {
+    let begins = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    begins && name.len() <= MAX_NAME_BYTES && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn is_prefix(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_PREFIX_BYTES && is_plain(text)
+}
+
+fn is_description(text: &str) -> bool {
+    text.len() <= MAX_DESCRIPTION_BYTES && !text.chars().any(char::is_control)
+}

@@ -1,0 +1,79 @@
+//! A credential lent for one exchange. Dropping the lease wipes the value and so ends it.
+
+use std::fmt;
+
+use model::CredentialId;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::credential::{CredentialShape, Placement};
+use crate::secret::Secret;
+
+/// Why a credential is not lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum LeaseError {
+    /// The tenant has no credential of this name.
+    #[error("there is no such credential")]
+    Unknown,
+    /// The request would travel in cleartext.
+    #[error("a credential never travels in cleartext")]
+    Plaintext,
+    /// The destination is outside the audience.
+    #[error("the destination is outside the credential's audience")]
+    Audience,
+    /// The credential is past its end.
+    #[error("the credential has expired")]
+    Expired,
+    /// The sealed value does not open.
+    #[error("the credential cannot be opened")]
+    Corrupt,
+}
+
+/// A credential opened for one destination. No `Clone`; `Debug` shows its name only.
+pub struct Lease {
+    id: CredentialId,
+    shape: CredentialShape,
+    value: Secret,
+}
+
+impl Lease {
+    pub(crate) fn new(id: CredentialId, shape: CredentialShape, value: Secret) -> Self {
+        Self { id, shape, value }
+    }
+
+    /// The name of the credential.
+    pub fn id(&self) -> &CredentialId {
+        &self.id
+    }
+
+    /// Its version when it was lent.
+    pub fn version(&self) -> u32 {
+        self.shape.version()
+    }
+
+    /// Its kind, audience and names.
+    pub fn shape(&self) -> &CredentialShape {
+        &self.shape
+    }
+
+    /// What to put on a request to which the credential is added.
+    pub fn placement(&self) -> Placement {
+        self.shape.kind().placement(&self.value)
+    }
+
+    /// The value that takes a placeholder's place, unencoded: the password of a basic pair, else the whole value.
+    pub fn swap_value(&self) -> &[u8] {
+        self.shape.kind().swap_value(&self.value)
+    }
+
+    /// Every plain pattern to take out of responses: the value, and what a basic pair is made of and becomes.
+    pub fn patterns(&self) -> Vec<Zeroizing<Vec<u8>>> {
+        self.shape.kind().patterns(&self.value)
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lease({} version {})", self.id, self.version())
+    }
+}

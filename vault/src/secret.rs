@@ -1,0 +1,78 @@
+//! The only type that holds plaintext: boxed, wiped when dropped, and silent.
+
+use std::fmt;
+use std::io::{self, Read};
+
+use zeroize::{Zeroize, Zeroizing};
+
+/// Bytes that must not be seen. No `Clone`, `PartialEq`, `Serialize` or `Display`; `Debug` prints `[REDACTED]`.
+pub struct Secret(Zeroizing<Box<[u8]>>);
+
+impl Secret {
+    /// Takes the bytes over; no copy of them is left behind.
+    pub fn new(mut bytes: Vec<u8>) -> Self {
+        if bytes.len() == bytes.capacity() {
+            return Self(Zeroizing::new(bytes.into_boxed_slice()));
+        }
+        // Shrinking the vector could move the bytes and leave the old ones in freed memory.
+        let secret = Self::copy_of(&bytes);
+        bytes.zeroize();
+        secret
+    }
+
+    /// Reads to the end, at most `max_bytes` bytes.
+    ///
+    /// # Errors
+    /// Those of the reader, and [`io::ErrorKind::FileTooLarge`] where more than `max_bytes` come.
+    pub fn from_reader(reader: impl Read, max_bytes: usize) -> io::Result<Self> {
+        let limit = max_bytes.saturating_add(1);
+        // The room is there from the start, so that the vector never moves while it is filled.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(limit.saturating_add(32)));
+        reader.take(limit as u64).read_to_end(&mut bytes)?;
+        if bytes.len() > max_bytes {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {max_bytes} bytes")));
+        }
+        Ok(Self::copy_of(&bytes))
+    }
+
+    /// The same without one line end (`\n` or `\r\n`), as a text editor or `echo` adds it.
+    #[must_use]
+    pub fn without_line_end(self) -> Self {
+        match self.0.as_ref() {
+            [front @ .., b'\r', b'\n'] | [front @ .., b'\n'] => Self::copy_of(front),
+            _ => self,
+        }
+    }
+
+    /// How many bytes it has.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it is empty.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The plaintext: the one door. Each use says why it must be.
+    pub fn expose_secret(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Fills a secret in its final place; nothing is kept where `fill` fails.
+    pub(crate) fn made_in_place<E>(length: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        let mut bytes = Zeroizing::new(vec![0u8; length].into_boxed_slice());
+        fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    fn copy_of(bytes: &[u8]) -> Self {
+        Self(Zeroizing::new(Box::from(bytes)))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[REDACTED]")
+    }
+}
