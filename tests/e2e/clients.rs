@@ -1,0 +1,516 @@
+//! Real clients: each through a sidecar that runs (`serve` and `session create`) and through `egret run`.
+//! The secret arrives at the origin, and is nowhere where the client could see it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use egret_tests::canary::{Canary, hex};
+use egret_tests::egret::Session;
+use egret_tests::origin::body;
+use egret_tests::shared::Shared;
+use egret_tests::tools::{self, program};
+use sha2::{Digest, Sha256, Sha512};
+
+use crate::world::World;
+
+static SHARED: Shared<Clients> = Shared::new();
+
+const POLICY: &str = r#"
+policy: clients
+rules:
+  - id: api
+    allow: {host: [api.origin.test, bulk.origin.test], port: PORT, LOCAL}
+    use: [token]
+  - id: packages
+    allow: {host: [pypi.origin.test, npm.origin.test, crates.origin.test], port: PORT, methods: [GET, HEAD], LOCAL}
+    use: [token]
+  - id: git
+    allow: {host: git.origin.test, port: PORT, methods: [GET, POST], path: /git/**, LOCAL}
+    use: [git]
+"#;
+
+const HOSTS: &[&str] = &[
+    "api.origin.test",
+    "bulk.origin.test",
+    "pypi.origin.test",
+    "npm.origin.test",
+    "crates.origin.test",
+    "git.origin.test",
+];
+
+struct Clients {
+    world: World,
+    token: Canary,
+    password: Canary,
+    session: Session,
+}
+
+impl Clients {
+    fn new() -> Self {
+        let world = World::new(HOSTS, &[POLICY], |setup| setup.logging("info"));
+        let targets: Vec<String> = HOSTS.iter().map(|host| world.target(host)).collect();
+        let mut options = vec!["--kind", "bearer", "--env", "CLIENT_TOKEN"];
+        options.extend(targets[..5].iter().flat_map(|target| ["--audience", target.as_str()]));
+        let token = world.egret.put("token", &options);
+        let password = Canary::new("git");
+        world.egret.put_value(
+            "git",
+            &["--kind", "basic", "--audience", &targets[5]],
+            &format!("robot:{}", password.value()),
+        );
+        world.egret.watch(password.clone());
+        for host in &HOSTS[..5] {
+            world.origin.require(host, "authorization", &format!("Bearer {}", token.value()));
+        }
+        let pair = STANDARD.encode(format!("robot:{}", password.value()));
+        world.origin.require("git.origin.test", "authorization", &format!("Basic {pair}"));
+        let session = world.egret.session(&["clients"], &["token", "git"]);
+        Self { world, token, password, session }
+    }
+
+    /// `https://host:port`.
+    fn url(&self, host: &str) -> String {
+        format!("https://{}", self.world.target(host))
+    }
+
+    /// Runs `client` both ways; each must succeed. Gives what the runs printed.
+    fn both_ways(&self, client: impl Fn(&mut Scene<'_>)) {
+        for way in [Way::Serve, Way::Run] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut scene = Scene { clients: self, way, folder: folder.path().to_owned() };
+            client(&mut scene);
+            for canary in [&self.token, &self.password] {
+                canary.assert_absent_below(folder.path());
+            }
+        }
+    }
+
+    fn assert_clean(&self, output: &Output) {
+        for canary in [&self.token, &self.password] {
+            canary.assert_absent("standard output", &output.stdout);
+            canary.assert_absent("standard error", &output.stderr);
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Serve,
+    Run,
+}
+
+/// One client in a folder of its own.
+struct Scene<'a> {
+    clients: &'a Clients,
+    way: Way,
+    folder: PathBuf,
+}
+
+impl Scene<'_> {
+    /// Runs a program in the sandbox's environment; it must succeed.
+    fn run(&self, program: &Path, args: &[&str], env: &[(&str, &str)]) -> String {
+        let output = self.output(program, args, env);
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{} {args:?} ({:?}) ended with {}:\n{text}",
+            program.display(),
+            self.way,
+            output.status
+        );
+        text
+    }
+
+    fn output(&self, program: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
+        let mut command = self.command(program, args);
+        command.current_dir(&self.folder).env("HOME", &self.folder).envs(env.iter().copied());
+        let output = tools::output(&mut command);
+        self.clients.assert_clean(&output);
+        output
+    }
+
+    fn command(&self, program: &Path, args: &[&str]) -> Command {
+        match self.way {
+            Way::Serve => {
+                let mut command = Command::new(program);
+                command.args(args).env_clear().envs(&self.clients.session.env);
+                command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+                command
+            }
+            Way::Run => {
+                let program = program.display().to_string();
+                let options = ["run", "--policy", "clients", "--credential", "token", "--credential", "git", "--"];
+                let mut command = self.clients.world.egret.command(&options);
+                command.arg(program).args(args);
+                command
+            }
+        }
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+}
+
+fn clients() -> Arc<Clients> {
+    SHARED.get(Clients::new)
+}
+
+#[test]
+fn the_environment_of_a_client() {
+    let it = clients();
+    it.both_ways(|scene| {
+        let text = scene.run(&program("env"), &[], &[]);
+        let env: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
+        for name in [
+            "HTTPS_PROXY",
+            "https_proxy",
+            "HTTP_PROXY",
+            "http_proxy",
+            "NO_PROXY",
+            "no_proxy",
+            "SSL_CERT_FILE",
+            "REQUESTS_CA_BUNDLE",
+            "CURL_CA_BUNDLE",
+            "NODE_EXTRA_CA_CERTS",
+            "GIT_SSL_CAINFO",
+            "AWS_CA_BUNDLE",
+            "CARGO_HTTP_CAINFO",
+            "npm_config_cafile",
+            "PIP_CERT",
+            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+            "WEBSOCKET_CLIENT_CA_BUNDLE",
+            "NODE_USE_ENV_PROXY",
+            "JAVA_TOOL_OPTIONS",
+        ] {
+            assert!(env.contains_key(name), "{name} is not set ({:?})", scene.way);
+        }
+        assert!(env["CLIENT_TOKEN"].contains("egret_ph_"), "{:?}", env["CLIENT_TOKEN"]);
+    });
+}
+
+#[test]
+fn run_gives_the_commands_own_code() {
+    let it = clients();
+    for code in [0, 7] {
+        let output = it.world.egret.run(&["run", "--policy", "clients", "--", "sh", "-c", &format!("exit {code}")], "");
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+    }
+}
+
+#[test]
+fn curl_over_both_protocols() {
+    let it = clients();
+    it.both_ways(|scene| {
+        for version in ["--http1.1", "--http2"] {
+            let mark = format!("/curl{version}-{:?}", scene.way);
+            let url = format!("{}{mark}", it.url("api.origin.test"));
+            let args = ["-sS", "--fail", version, "-o", "body", "-w", "%{http_version}", &url];
+            let spoken = scene.run(&program("curl"), &args, &[]);
+            assert_eq!(spoken, if version == "--http2" { "2" } else { "1.1" });
+            assert_eq!(
+                it.world.origin.seen_once(&mark).values("authorization"),
+                [format!("Bearer {}", it.token.value())]
+            );
+        }
+        // A refusal reaches the user of curl: the code stands in the status line.
+        let output = scene.output(&program("curl"), &["-sSv", "https://elsewhere.origin.test/"], &[]);
+        assert!(!output.status.success());
+        assert!(String::from_utf8_lossy(&output.stderr).contains("denied_host"), "{output:?}");
+        // The placeholder, sent by the client itself.
+        let script = format!(
+            "curl -sS --fail -o body -H \"Authorization: Bearer $CLIENT_TOKEN\" {}/curl-swapped",
+            it.url("api.origin.test")
+        );
+        scene.run(&program("sh"), &["-c", &script], &[]);
+    });
+}
+
+/// A repository with `mebibytes` of bytes that no coder makes smaller.
+fn repository(folder: &Path, mebibytes: u64) -> PathBuf {
+    let work = folder.join("seed");
+    std::fs::create_dir_all(&work).unwrap();
+    for number in 0..mebibytes / 5 {
+        let bytes: Vec<u8> =
+            body::generated(5 * 1024 * 1024).flatten().map(|byte| byte ^ u8::try_from(number + 1).unwrap()).collect();
+        std::fs::write(work.join(format!("blob-{number}")), scramble(bytes, number)).unwrap();
+    }
+    let git = |args: &[&str]| tools::succeed(Command::new(program("git")).args(args).current_dir(&work));
+    git(&["init", "-q", "-b", "main"]);
+    git(&["add", "."]);
+    git(&["-c", "user.name=t", "-c", "user.email=t@origin.test", "-c", "gc.auto=0", "commit", "-q", "-m", "seed"]);
+    work
+}
+
+/// Makes every block different, so that no delta between blobs is small.
+fn scramble(mut bytes: Vec<u8>, number: u64) -> Vec<u8> {
+    let mut state = number + 0x9e37_79b9;
+    for word in bytes.chunks_exact_mut(8) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        for (byte, mask) in word.iter_mut().zip(state.to_le_bytes()) {
+            *byte ^= mask;
+        }
+    }
+    bytes
+}
+
+#[test]
+fn git_clone_and_push_of_50_mebibytes() {
+    let it = clients();
+    let seed_folder = tempfile::tempdir().unwrap();
+    let seed = repository(seed_folder.path(), 50);
+    let root = it.world.origin.packages(|packages| packages.git_root().to_owned());
+    it.both_ways(|scene| {
+        let name = format!("{:?}.git", scene.way).to_lowercase();
+        tools::succeed(Command::new(program("git")).args(["clone", "-q", "--bare"]).arg(&seed).arg(root.join(&name)));
+        let url = format!("{}/git/{name}", it.url("git.origin.test"));
+        let git = program("git");
+        let quiet = [("GIT_TERMINAL_PROMPT", "0")];
+        scene.run(&git, &["clone", "-q", &url, "clone"], &quiet);
+        for number in 0..10 {
+            let blob = format!("blob-{number}");
+            let same = std::fs::read(seed.join(&blob)).unwrap()
+                == std::fs::read(scene.folder.join("clone").join(&blob)).unwrap();
+            assert!(same, "{blob} changed on its way");
+        }
+        let bytes = scramble(body::generated(50 * 1024 * 1024).flatten().collect(), 99);
+        std::fs::write(scene.folder.join("clone/pushed"), &bytes).unwrap();
+        let in_clone = |args: &[&str]| {
+            let args: Vec<&str> = ["-C", "clone", "-c", "user.name=t", "-c", "user.email=t@origin.test"]
+                .iter()
+                .chain(args)
+                .copied()
+                .collect();
+            scene.run(&git, &args, &quiet)
+        };
+        in_clone(&["add", "."]);
+        in_clone(&["commit", "-q", "-m", "pushed"]);
+        in_clone(&["push", "-q", "origin", "main"]);
+        let here = in_clone(&["rev-parse", "HEAD"]);
+        let there = tools::succeed(Command::new(&git).arg("-C").arg(root.join(&name)).args(["rev-parse", "main"]));
+        assert_eq!(here.lines().last(), there.lines().last());
+        std::fs::remove_dir_all(scene.folder.join("clone")).unwrap();
+    });
+}
+
+#[test]
+fn pip_install() {
+    let it = clients();
+    let folder = tempfile::tempdir().unwrap();
+    let make = r#"
+import zipfile, base64, hashlib
+files = {"canarypkg.py": "VALUE = 42\n",
+         "canarypkg-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: canarypkg\nVersion: 1.0\n",
+         "canarypkg-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: egret\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
+record = ""
+for name, text in files.items():
+    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+    record += f"{name},sha256={digest},{len(text)}\n"
+files["canarypkg-1.0.dist-info/RECORD"] = record + "canarypkg-1.0.dist-info/RECORD,,\n"
+with zipfile.ZipFile("canarypkg-1.0-py3-none-any.whl", "w") as wheel:
+    for name, text in files.items():
+        wheel.writestr(name, text)
+"#;
+    tools::succeed(Command::new(program("python3")).args(["-c", make]).current_dir(folder.path()));
+    let name = "canarypkg-1.0-py3-none-any.whl";
+    let wheel = std::fs::read(folder.path().join(name)).unwrap();
+    let page = format!(
+        "<html><body><a href=\"/files/{name}#sha256={}\">{name}</a></body></html>",
+        hex(&Sha256::digest(&wheel))
+    );
+    it.world.origin.packages(|packages| {
+        packages.put("/simple/canarypkg/", "text/html", page);
+        packages.put(&format!("/files/{name}"), "application/octet-stream", wheel);
+    });
+    let python = tools::python();
+    it.both_ways(|scene| {
+        tools::succeed(Command::new(&python).args(["-m", "venv"]).arg(scene.folder.join("venv")));
+        let own = scene.folder.join("venv/bin/python");
+        let index = format!("{}/simple/", it.url("pypi.origin.test"));
+        scene.run(
+            &own,
+            &[
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--disable-pip-version-check",
+                "--no-cache-dir",
+                "--index-url",
+                &index,
+                "canarypkg",
+            ],
+            &[],
+        );
+        let printed = tools::succeed(Command::new(&own).args(["-c", "import canarypkg; print(canarypkg.VALUE)"]));
+        assert_eq!(printed.trim(), "42");
+    });
+}
+
+/// A gzip-coded tar of one folder.
+fn tarball(folder: &Path, name: &str) -> Vec<u8> {
+    let output = tools::output(Command::new(program("tar")).args(["-czf", "-", name]).current_dir(folder));
+    assert!(output.status.success(), "{output:?}");
+    output.stdout
+}
+
+#[test]
+fn npm_install_of_a_scoped_package() {
+    let it = clients();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("package")).unwrap();
+    std::fs::write(
+        folder.path().join("package/package.json"),
+        r#"{"name":"@canary/pkg","version":"1.0.0","main":"index.js"}"#,
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("package/index.js"), "module.exports = 42;\n").unwrap();
+    let packed = tarball(folder.path(), "package");
+    let integrity = format!("sha512-{}", STANDARD.encode(Sha512::digest(&packed)));
+    let registry = format!("{}/npm/", it.url("npm.origin.test"));
+    let document = serde_json::json!({
+        "name": "@canary/pkg",
+        "dist-tags": {"latest": "1.0.0"},
+        "versions": {"1.0.0": {
+            "name": "@canary/pkg", "version": "1.0.0", "main": "index.js",
+            "dist": {"tarball": format!("{registry}@canary/pkg/-/pkg-1.0.0.tgz"), "integrity": integrity},
+        }},
+    });
+    it.world.origin.packages(|packages| {
+        packages.put("/npm/@canary%2fpkg", "application/json", document.to_string());
+        packages.put("/npm/@canary/pkg/-/pkg-1.0.0.tgz", "application/octet-stream", packed);
+    });
+    it.both_ways(|scene| {
+        scene.write("package.json", r#"{"name":"host","version":"1.0.0","private":true}"#);
+        let option = format!("--registry={registry}");
+        scene.run(
+            &program("npm"),
+            &["install", "--no-audit", "--no-fund", "--no-update-notifier", &option, "@canary/pkg"],
+            &[],
+        );
+        let printed = tools::succeed(
+            Command::new(program("node")).args(["-p", "require('@canary/pkg')"]).current_dir(&scene.folder),
+        );
+        assert_eq!(printed.trim(), "42");
+    });
+}
+
+#[test]
+fn cargo_fetch_from_a_sparse_registry() {
+    let it = clients();
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("canary-crate-1.0.0");
+    std::fs::create_dir_all(source.join("src")).unwrap();
+    std::fs::write(
+        source.join("Cargo.toml"),
+        "[package]\nname = \"canary-crate\"\nversion = \"1.0.0\"\nedition = \"2021\"\n",
+    )
+    .unwrap();
+    std::fs::write(source.join("src/lib.rs"), "pub const VALUE: u8 = 42;\n").unwrap();
+    let packed = tarball(folder.path(), "canary-crate-1.0.0");
+    let line = serde_json::json!({
+        "name": "canary-crate", "vers": "1.0.0", "deps": [], "cksum": hex(&Sha256::digest(&packed)), "features": {}, "yanked": false,
+    });
+    let base = it.url("crates.origin.test");
+    it.world.origin.packages(|packages| {
+        packages.put(
+            "/index/config.json",
+            "application/json",
+            format!("{{\"dl\": \"{base}/crates/{{crate}}-{{version}}.crate\"}}"),
+        );
+        packages.put("/index/ca/na/canary-crate", "text/plain", format!("{line}\n"));
+        packages.put("/crates/canary-crate-1.0.0.crate", "application/octet-stream", packed);
+    });
+    // The program itself: the proxy of rustup would look for its own home.
+    let cargo = tools::succeed(Command::new("rustc").args(["--print", "sysroot"]));
+    let cargo = Path::new(cargo.trim()).join("bin/cargo");
+    it.both_ways(|scene| {
+        scene.write("host/src/lib.rs", "");
+        scene.write(
+            "host/Cargo.toml",
+            "[package]\nname = \"host\"\nversion = \"1.0.0\"\nedition = \"2021\"\n[dependencies]\ncanary-crate = {version = \"1\", registry = \"canary\"}\n[workspace]\n",
+        );
+        scene.write("host/.cargo/config.toml", &format!("[registries.canary]\nindex = \"sparse+{base}/index/\"\n"));
+        let manifest = scene.folder.join("host/Cargo.toml").display().to_string();
+        let home = scene.folder.join("cargo-home").display().to_string();
+        let config = format!("registries.canary.index='sparse+{base}/index/'");
+        scene.run(&cargo, &["fetch", "--config", &config, "--manifest-path", &manifest], &[("CARGO_HOME", &home)]);
+        assert!(scene.folder.join("host/Cargo.lock").exists());
+    });
+}
+
+#[test]
+fn python_requests_and_httpx() {
+    let it = clients();
+    let url = it.url("api.origin.test");
+    let requests = format!(
+        "import os, requests\nr = requests.post('{url}/python-requests', data=b'body')\nassert r.status_code == 200, r.text\n\
+         r = requests.get('{url}/python-swapped', headers={{'Authorization': 'Bearer ' + os.environ['CLIENT_TOKEN']}})\n\
+         assert r.status_code == 200, r.text\nprint(dict(r.headers), r.text)\n"
+    );
+    let httpx = format!(
+        "import httpx\nfor h2 in (False, True):\n    with httpx.Client(http2=h2) as c:\n        r = c.get('{url}/python-httpx')\n        \
+         assert r.status_code == 200, r.text\n        assert r.http_version == ('HTTP/2' if h2 else 'HTTP/1.1')\n        print(r.text)\n"
+    );
+    it.both_ways(|scene| {
+        scene.run(&tools::python(), &["-c", &requests], &[]);
+        scene.run(&tools::python(), &["-c", &httpx], &[]);
+    });
+    assert!(it.world.origin.seen("/python-").len() >= 8);
+}
+
+#[test]
+fn node_undici() {
+    let it = clients();
+    let script = format!(
+        "const {{ EnvHttpProxyAgent, fetch }} = require('undici');\n(async () => {{\n  const dispatcher = new EnvHttpProxyAgent();\n  \
+         const r = await fetch('{}/node-undici', {{ dispatcher, method: 'POST', body: 'x' }});\n  if (r.status !== 200) throw new Error(await r.text());\n  \
+         console.log(await r.text());\n}})();\n",
+        it.url("api.origin.test")
+    );
+    let modules = tools::node_modules().display().to_string();
+    it.both_ways(|scene| {
+        let path = scene.write("undici.js", &script);
+        scene.run(&program("node"), &[&path], &[("NODE_PATH", &modules)]);
+    });
+    assert_eq!(it.world.origin.seen("/node-undici").len(), 2);
+}
+
+const GIBIBYTE: u64 = 1 << 30;
+
+#[test]
+fn a_gibibyte_each_way_in_64_mebibytes_of_memory() {
+    // A sidecar of its own: its peak memory is that of these transfers.
+    let it = Clients::new();
+    let folder = tempfile::tempdir().unwrap();
+    let big = folder.path().join("big");
+    let mut file = std::io::BufWriter::new(std::fs::File::create(&big).unwrap());
+    for piece in body::generated(GIBIBYTE) {
+        std::io::Write::write_all(&mut file, &piece).unwrap();
+    }
+    drop(file);
+    let want = body::generated_hash(GIBIBYTE);
+    let url = it.url("bulk.origin.test");
+    it.both_ways(|scene| {
+        for version in ["--http1.1", "--http2"] {
+            let script = format!("set -o pipefail; curl -sS --fail {version} {url}/sized/{GIBIBYTE} | sha256sum");
+            let printed = scene.run(&program("bash"), &["-c", &script], &[]);
+            assert_eq!(printed.split(' ').next(), Some(want.as_str()), "the download changed ({version})");
+        }
+        let big = big.display().to_string();
+        let printed =
+            scene.run(&program("curl"), &["-sS", "--fail", "-T", &big, "-X", "POST", &format!("{url}/hash")], &[]);
+        assert_eq!(printed.trim(), format!("{GIBIBYTE} {want}"), "the upload changed");
+    });
+    let peak = it.world.egret.peak_memory();
+    assert!(peak < 64 * 1024, "the sidecar took {peak} KiB");
+}

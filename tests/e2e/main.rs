@@ -1,0 +1,16 @@
+//! End-to-end tests: the real binary, real origins, real clients, and the threat cases by number.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking where it stands")]
+
+mod authority;
+mod clients;
+mod framing;
+mod harness;
+mod journal;
+mod lifecycle;
+mod names;
+mod paths;
+mod promises;
+mod secrets;
+mod sessions;
+mod tls;
+mod world;

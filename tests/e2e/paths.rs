@@ -1,0 +1,125 @@
+//! D: paths in both readings, and redirects.
+
+use std::sync::Arc;
+
+use egret_tests::client::{self, H2};
+use egret_tests::refusal;
+use egret_tests::shared::Shared;
+
+use crate::world::World;
+
+static WORLD: Shared<World> = Shared::new();
+
+const POLICY: &str = r#"
+policy: paths
+rules:
+  - id: version-one
+    allow: {host: api.origin.test, port: PORT, path: "/v1/*", LOCAL}
+  - id: tree
+    allow: {host: tree.origin.test, port: PORT, path: "/npm/**", LOCAL}
+  - id: never-admin
+    deny: {host: tree.origin.test, port: PORT, path: "/npm/admin/**"}
+  - id: elsewhere
+    allow: {host: elsewhere.origin.test, port: PORT, LOCAL}
+  - id: start
+    allow: {host: start.origin.test, port: PORT, LOCAL}
+    use: [start]
+"#;
+
+fn world() -> Arc<World> {
+    let hosts = ["api.origin.test", "tree.origin.test", "elsewhere.origin.test", "start.origin.test"];
+    WORLD.get(|| {
+        let world = World::new(&hosts, &[POLICY], |setup| setup);
+        world.egret.put("start", &["--kind", "bearer", "--audience", &world.target("start.origin.test")]);
+        world
+    })
+}
+
+#[test]
+fn t068_both_readings_of_a_path() {
+    let world = world();
+    let session = world.egret.session(&["paths"], &[]);
+    let target = world.target("api.origin.test");
+    assert_eq!(client::get(&world.egret, &session, &target, "/v1/t068").status, 200);
+    for path in [
+        "/v1/../admin",
+        "/v1/%2e%2e/admin",
+        "/v1/.%2e/x",
+        "/v1/..;/x",
+        "/v1/%2f..%2fadmin",
+        "/v1\\..\\admin",
+        "/v1/%5c..",
+        "/v1/%252e%252e/",
+        "/v1/..",
+        "/v1/%2e%2e",
+        "/admin/../v2/x",
+        "/V1/x",
+        "/v1",
+    ] {
+        let answer = client::get(&world.egret, &session, &target, &format!("{path}?t068x"));
+        assert_eq!(answer.status, 403, "{path}: {answer:?}");
+        refusal::expect_denied(&world.egret, &answer, 403, "denied_path");
+        let mut h2 = H2::open(&world.egret, &session, &target);
+        // A path that no URI library writes cannot be sent by one; what can be sent gets the same verdict.
+        let Ok(uri) = format!("https://{target}{path}?t068x").parse::<http::Uri>() else { continue };
+        let answer = h2.send(http::Request::get(uri).body(http_body_util::Full::default()).unwrap()).unwrap();
+        assert_eq!(answer.status, 403, "{path} over h2: {answer:?}");
+    }
+    world.origin.assert_saw_nothing_of("t068x");
+}
+
+#[test]
+fn t068_both_readings_pass_under_one_rule_and_travel_as_sent() {
+    let world = world();
+    let session = world.egret.session(&["paths"], &[]);
+    let target = world.target("tree.origin.test");
+    for path in ["/npm/@scope%2fname", "/npm/@scope%2Fname", "/npm/a//b", "/npm/a/./b", "/npm/a;v=1/b"] {
+        let answer = client::get(&world.egret, &session, &target, &format!("{path}?t068-as-sent"));
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        let seen = world.origin.seen(&format!("{path}?t068-as-sent"));
+        assert_eq!(seen.len(), 1, "{path} did not arrive byte for byte");
+    }
+    for path in ["/npm/x/../admin/y", "/npm/%61dmin/y", "/npm//admin/y", "/npm/admin%2fy"] {
+        let answer = client::get(&world.egret, &session, &target, path);
+        let record = refusal::expect_denied(&world.egret, &answer, 403, "denied_path");
+        assert_eq!(record.text("rule"), "never-admin", "{path}: a deny counts in either reading");
+    }
+}
+
+#[test]
+fn t069_broken_targets() {
+    let world = world();
+    let session = world.egret.session(&["paths"], &[]);
+    let target = world.target("api.origin.test");
+    for path in ["/v1/%", "/v1/%2", "/v1/%zz", "/v1/%c0%af", "/v1/%00", "/v1/x#y", "/v1/\u{e9}", "/v1/\"", "/v1/<"] {
+        let answer = client::get(&world.egret, &session, &target, path);
+        assert_eq!(answer.status, 400, "{path}: {answer:?}");
+        refusal::expect_denied(&world.egret, &answer, 400, "bad_target");
+    }
+}
+
+#[test]
+fn t072_redirects_are_the_clients() {
+    let world = world();
+    let session = world.egret.session(&["paths"], &["start"]);
+    let elsewhere = world.target("elsewhere.origin.test");
+    for status in [301, 302, 303, 307, 308] {
+        let to = format!("https://{elsewhere}/t072-{status}");
+        let answer = client::get(
+            &world.egret,
+            &session,
+            &world.target("start.origin.test"),
+            &format!("/redirect/{status}?to={to}"),
+        );
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.header("location"), Some(to));
+        assert!(world.origin.seen(&format!("/t072-{status}")).is_empty(), "the proxy followed a redirect");
+        // The client follows: judged anew, and without the first host's secret.
+        let answer = client::get(&world.egret, &session, &elsewhere, &format!("/t072-{status}"));
+        assert_eq!(answer.status, 200);
+        let seen = world.origin.seen(&format!("/t072-{status}"));
+        let arrived = seen.iter().find(|seen| seen.sni.as_deref() == Some("elsewhere.origin.test")).unwrap();
+        assert_eq!(arrived.value("authorization"), None);
+    }
+    assert!(world.origin.seen("/redirect/").iter().all(|seen| seen.value("authorization").is_some()));
+}

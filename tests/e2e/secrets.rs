@@ -1,0 +1,474 @@
+//! E: secrets. They go where all four keys fit, and come back masked.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use egret_tests::canary::{Canary, contains};
+use egret_tests::client::{self, Answer, H2, Tunnel};
+use egret_tests::egret::Session;
+use egret_tests::origin::script::{Script, Step};
+use egret_tests::pki::Flaw;
+use egret_tests::refusal;
+use egret_tests::shared::Shared;
+
+use crate::world::World;
+
+static SHARED: Shared<Secrets> = Shared::new();
+
+const POLICY: &str = r#"
+policy: secrets
+rules:
+  - id: bearer
+    allow: {host: ["bearer.origin.test", "h1.origin.test", "raw.origin.test", "bad.origin.test"], port: PORT, LOCAL}
+    use: [bearer]
+  - id: basic
+    allow: {host: ["basic.origin.test", "basic-h1.origin.test", "basic-raw.origin.test"], port: PORT, LOCAL}
+    use: [basic]
+  - id: header
+    allow: {host: header.origin.test, port: PORT, LOCAL}
+    use: [header]
+  - id: query
+    allow: {host: query.origin.test, port: PORT, LOCAL}
+    use: [query]
+  - id: open
+    allow: {host: open.origin.test, port: PORT, LOCAL}
+  - id: plain
+    allow: {host: bearer.origin.test, port: PLAIN, scheme: http, LOCAL}
+"#;
+
+const HOSTS: &[&str] = &[
+    "bearer.origin.test",
+    "h1.origin.test",
+    "raw.origin.test",
+    "bad.origin.test",
+    "basic.origin.test",
+    "basic-h1.origin.test",
+    "basic-raw.origin.test",
+    "header.origin.test",
+    "query.origin.test",
+    "open.origin.test",
+];
+
+struct Secrets {
+    world: World,
+    bearer: Canary,
+    password: Canary,
+    header: Canary,
+    query: Canary,
+}
+
+impl Secrets {
+    fn new() -> Self {
+        let world = World::new(HOSTS, &[POLICY], |setup| setup);
+        let audience = |hosts: &[&str]| {
+            hosts.iter().flat_map(|host| ["--audience".to_owned(), world.target(host)]).collect::<Vec<_>>()
+        };
+        let put = |name: &str, kind: &[&str], hosts: &[&str]| {
+            let audience = audience(hosts);
+            let options: Vec<&str> = kind.iter().copied().chain(audience.iter().map(String::as_str)).collect();
+            world.egret.put(name, &options)
+        };
+        let bearer_hosts = ["bearer.origin.test", "h1.origin.test", "raw.origin.test", "bad.origin.test"];
+        let bearer = put("bearer", &["--kind", "bearer", "--env", "BEARER_TOKEN"], &bearer_hosts);
+        let header = put(
+            "header",
+            &["--kind", "header", "--header", "X-Api-Key", "--env", "HEADER_KEY"],
+            &["header.origin.test"],
+        );
+        let query = put("query", &["--kind", "query", "--query", "key", "--env", "QUERY_KEY"], &["query.origin.test"]);
+        let password = Canary::new("password");
+        let audience = audience(&["basic.origin.test", "basic-h1.origin.test", "basic-raw.origin.test"]);
+        let mut options = vec!["--kind", "basic", "--env", "BASIC_PASSWORD"];
+        options.extend(audience.iter().map(String::as_str));
+        world.egret.put_value("basic", &options, &format!("robot:{}", password.value()));
+        world.egret.watch(password.clone());
+        for host in ["h1.origin.test", "basic-h1.origin.test"] {
+            world.origin.protocols(host, &["http/1.1"]);
+        }
+        world.origin.flaw("bad.origin.test", Flaw::SelfSigned);
+        Self { world, bearer, password, header, query }
+    }
+
+    fn session(&self) -> Session {
+        self.world.egret.session(&["secrets"], &["bearer", "basic", "header", "query"])
+    }
+
+    fn get(&self, session: &Session, host: &str, path: &str) -> Answer {
+        self.get_with(session, host, path, "")
+    }
+
+    fn get_with(&self, session: &Session, host: &str, path: &str, fields: &str) -> Answer {
+        client::get_with(&self.world.egret, session, &self.world.target(host), path, fields)
+    }
+
+    /// The value of Authorization for the basic credential.
+    fn pair(&self) -> String {
+        STANDARD.encode(format!("robot:{}", self.password.value()))
+    }
+
+    /// None of the secrets stands in the answer.
+    fn assert_masked(&self, answer: &Answer) {
+        let everything = answer.everything();
+        for canary in [&self.bearer, &self.password, &self.header, &self.query] {
+            canary.assert_absent("an answer", &everything);
+        }
+        assert!(!contains(&everything, self.pair().as_bytes()), "the basic pair stands in an answer");
+    }
+}
+
+fn secrets() -> Arc<Secrets> {
+    SHARED.get(Secrets::new)
+}
+
+#[test]
+fn every_kind_is_added() {
+    let it = secrets();
+    let session = it.session();
+    assert_eq!(it.get(&session, "bearer.origin.test", "/added-bearer").status, 200);
+    assert_eq!(it.get(&session, "basic.origin.test", "/added-basic").status, 200);
+    assert_eq!(it.get(&session, "header.origin.test", "/added-header").status, 200);
+    assert_eq!(it.get(&session, "query.origin.test", "/added-query?a=1").status, 200);
+    let seen = |mark: &str| it.world.origin.seen_once(mark);
+    assert_eq!(seen("/added-bearer").value("authorization"), Some(format!("Bearer {}", it.bearer.value())));
+    assert_eq!(seen("/added-basic").value("authorization"), Some(format!("Basic {}", it.pair())));
+    assert_eq!(seen("/added-header").value("x-api-key"), Some(it.header.value().to_owned()));
+    let encoded = it.query.value().replace('/', "%2F");
+    let target = seen("/added-query").target;
+    assert!(
+        target == format!("/added-query?a=1&key={encoded}")
+            || target == format!("/added-query?a=1&key={}", it.query.value()),
+        "{target}"
+    );
+    let record = it.world.egret.record_where("the record", |r| {
+        r.text("path").starts_with("/added-bearer") && r.text("kind") == "exchange.closed"
+    });
+    assert!(record.text("credentials").contains("bearer"), "{}", record.0);
+    assert_eq!((record.text("decision"), record.text("outcome")), ("allow".to_owned(), "ok".to_owned()));
+}
+
+#[test]
+fn every_kind_is_swapped() {
+    let it = secrets();
+    let session = it.session();
+    let bearer = session.placeholder("BEARER_TOKEN");
+    let basic = STANDARD.encode(format!("robot:{}", session.placeholder("BASIC_PASSWORD")));
+    let answer =
+        it.get_with(&session, "bearer.origin.test", "/swapped-bearer", &format!("Authorization: Bearer {bearer}\r\n"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let answer =
+        it.get_with(&session, "basic.origin.test", "/swapped-basic", &format!("Authorization: Basic {basic}\r\n"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let header = session.placeholder("HEADER_KEY");
+    let answer = it.get_with(&session, "header.origin.test", "/swapped-header", &format!("X-Api-Key: {header}\r\n"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let query = session.placeholder("QUERY_KEY");
+    let answer = it.get(&session, "query.origin.test", &format!("/swapped-query?key={query}&a=1"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let seen = |mark: &str| it.world.origin.seen_once(mark);
+    assert_eq!(seen("/swapped-bearer").value("authorization"), Some(format!("Bearer {}", it.bearer.value())));
+    assert_eq!(seen("/swapped-basic").value("authorization"), Some(format!("Basic {}", it.pair())));
+    assert_eq!(seen("/swapped-header").value("x-api-key"), Some(it.header.value().to_owned()));
+    let target = seen("/swapped-query").target;
+    assert!(target.contains(&it.query.value().replace('/', "%2F")) || target.contains(it.query.value()), "{target}");
+    assert_eq!(target.matches("key=").count(), 1, "{target}");
+    it.world.origin.assert_saw_nothing_of("egret_ph_");
+}
+
+#[test]
+fn a_credential_that_was_not_granted_is_not_added() {
+    let it = secrets();
+    let session = it.world.egret.session(&["secrets"], &[]);
+    let answer = it.get(&session, "bearer.origin.test", "/not-granted");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(it.world.origin.seen_once("/not-granted").value("authorization"), None);
+}
+
+#[test]
+fn t080_placeholder_at_another_host() {
+    let it = secrets();
+    let session = it.session();
+    let placeholder = session.placeholder("BEARER_TOKEN");
+    let field = format!("Authorization: Bearer {placeholder}\r\n");
+    for host in ["open.origin.test", "header.origin.test"] {
+        let answer = it.get_with(&session, host, "/t080", &field);
+        let record = refusal::expect_denied(&it.world.egret, &answer, 403, "placeholder_misplaced");
+        assert!(
+            record.text("credentials").contains("bearer") || record.0.to_string().contains("bearer"),
+            "{}",
+            record.0
+        );
+        assert!(!contains(&answer.everything(), placeholder.as_bytes()), "the refusal repeats the placeholder");
+    }
+    it.world.origin.assert_saw_nothing_of("t080");
+}
+
+#[test]
+fn t081_placeholder_outside_its_slot() {
+    let it = secrets();
+    let session = it.session();
+    let placeholder = session.placeholder("BEARER_TOKEN");
+    for (path, field) in [
+        ("/t081", format!("Cookie: a={placeholder}\r\n")),
+        ("/t081", format!("User-Agent: {placeholder}\r\n")),
+        ("/t081", format!("Referer: https://x/{placeholder}\r\n")),
+        ("/t081", format!("X-Api-Key: {placeholder}\r\n")),
+        (&*format!("/t081/{placeholder}"), String::new()),
+        (&*format!("/t081?a={placeholder}"), String::new()),
+        (&*format!("/t081?{placeholder}"), String::new()),
+    ] {
+        let answer = it.get_with(&session, "bearer.origin.test", path, &field);
+        assert_eq!(answer.status, 403, "{path} {field}: {answer:?}");
+        refusal::expect_denied(&it.world.egret, &answer, 403, "placeholder_misplaced");
+    }
+    it.world.origin.assert_saw_nothing_of("t081");
+}
+
+#[test]
+fn t084_placeholders_that_are_not_this_sessions() {
+    let it = secrets();
+    let session = it.session();
+    let own = session.placeholder("BEARER_TOKEN").to_owned();
+    let other = it.session().placeholder("BEARER_TOKEN").to_owned();
+    let old_session = it.session();
+    let old = old_session.placeholder("BEARER_TOKEN").to_owned();
+    it.world.egret.ok(&["session", "end", &old_session.id], "");
+    let mut changed = own.clone().into_bytes();
+    let last = changed.last_mut().unwrap();
+    *last = if *last == b'a' { b'b' } else { b'a' };
+    let changed = String::from_utf8(changed).unwrap();
+    let unknown = format!("egret_ph_{}", "Z".repeat(32));
+    let mut bodies = Vec::new();
+    for placeholder in [other, old, unknown, changed] {
+        let answer =
+            it.get_with(&session, "bearer.origin.test", "/t084", &format!("Authorization: Bearer {placeholder}\r\n"));
+        refusal::expect_denied(&it.world.egret, &answer, 403, "placeholder_unknown");
+        let mut problem = refusal::problem(&answer);
+        problem["record"] = "one".into();
+        bodies.push(problem);
+    }
+    assert!(bodies.iter().all(|body| *body == bodies[0]), "the four answers differ: {bodies:#?}");
+    it.world.origin.assert_saw_nothing_of("t084");
+}
+
+#[test]
+fn t086_own_authorization_is_replaced() {
+    let it = secrets();
+    let session = it.session();
+    let fields = "Authorization: Bearer mine\r\nauthorization: Basic bWluZTptaW5l\r\n";
+    let answer = it.get_with(&session, "bearer.origin.test", "/t086-h1", fields);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let target = it.world.target("bearer.origin.test");
+    let request = http::Request::get(format!("https://{target}/t086-h2"))
+        .header("authorization", "Bearer mine")
+        .header("authorization", "Bearer too")
+        .body(http_body_util::Full::default())
+        .unwrap();
+    assert_eq!(H2::open(&it.world.egret, &session, &target).send(request).unwrap().status, 200);
+    for mark in ["t086-h1", "t086-h2"] {
+        let seen = it.world.origin.seen_once(mark);
+        assert_eq!(seen.values("authorization"), [format!("Bearer {}", it.bearer.value())], "{mark}");
+    }
+    let record = it
+        .world
+        .egret
+        .record_where("the record", |r| r.text("path") == "/t086-h1" && r.text("kind") == "exchange.closed");
+    assert_eq!(record.text("decision"), "allow");
+}
+
+#[test]
+fn t087_values_that_cannot_travel_are_refused_at_import() {
+    let it = secrets();
+    for (name, value) in
+        [("cr", "before\rafter\n"), ("lf", "before\nafter\n"), ("nul", "before\0after\n"), ("empty", "")]
+    {
+        let output =
+            it.world.egret.run(&["vault", "put", name, "--kind", "bearer", "--audience", "a.origin.test"], value);
+        assert_eq!(output.status.code(), Some(2), "{name}: {output:?}");
+        assert!(!contains(&output.stderr, b"before"), "{name}: the message repeats the value");
+    }
+    let list = it.world.egret.ok(&["vault", "list", "--format", "json"], "");
+    assert!(!list.contains("a.origin.test"), "{list}");
+}
+
+#[test]
+fn t088_nothing_is_injected_in_clear() {
+    let it = secrets();
+    let session = it.session();
+    let plain = it.world.plain("bearer.origin.test");
+    let mut wire = client::Wire::open(&it.world.egret);
+    let placeholder = session.placeholder("BEARER_TOKEN");
+    wire.send(format!(
+        "GET http://{plain}/t088 HTTP/1.1\r\nHost: {plain}\r\nProxy-Authorization: {}\r\nAuthorization: Bearer {placeholder}\r\n\r\n",
+        session.authorization()
+    ));
+    refusal::expect_denied(&it.world.egret, &wire.answer(), 403, "denied_plaintext");
+    it.world.origin.assert_saw_nothing_of("t088");
+}
+
+#[test]
+fn t089_no_byte_goes_to_a_bad_certificate() {
+    let it = secrets();
+    let session = it.session();
+    let answer = it.get(&session, "bad.origin.test", "/t089");
+    let record = refusal::expect(&it.world.egret, &answer, 502, "upstream_tls");
+    assert_eq!(record.text("fault"), "upstream");
+    it.world.origin.assert_saw_nothing_of("t089");
+    assert!(it.world.origin.connections("bad.origin.test").iter().all(|c| c.bytes() == 0), "bytes went out");
+}
+
+#[test]
+fn t090_echo_outside_the_body() {
+    let it = secrets();
+    let session = it.session();
+    for host in
+        ["bearer.origin.test", "h1.origin.test", "basic.origin.test", "basic-h1.origin.test", "header.origin.test"]
+    {
+        for place in ["header", "cookie", "location", "trailer"] {
+            let answer = it.get_with(&session, host, &format!("/into/{place}"), "TE: trailers\r\n");
+            assert!(matches!(answer.status, 200 | 302), "{host} {place}: {answer:?}");
+            it.assert_masked(&answer);
+        }
+    }
+    let redacted = it
+        .world
+        .egret
+        .record_where("a record with redactions", |r| r.text("path") == "/into/header" && r.has("redactions"));
+    assert!(redacted.number("redactions") >= 1, "{}", redacted.0);
+
+    let phrase = format!("HTTP/1.1 200 {}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", it.bearer.value());
+    it.world.origin.script("raw.origin.test", Script::new(vec![Step::Write(phrase.into_bytes()), Step::Close]));
+    let answer = it.get(&session, "raw.origin.test", "/t090-phrase");
+    assert_eq!((answer.status, answer.text()), (200, "ok".to_owned()));
+    it.assert_masked(&answer);
+}
+
+/// The echo split at every byte, as frames of the upstream's body.
+fn split_in_frames(it: &Secrets, host: &str, secret: &str) {
+    let session = it.session();
+    let target = it.world.target(host);
+    let prefix = "before-".len();
+    let mut wire = Tunnel::to(&target).open(&it.world.egret, &session);
+    for at in prefix..=prefix + secret.len() + 7 {
+        wire.send(format!("GET /split/{at} HTTP/1.1\r\nHost: {target}\r\n\r\n"));
+        let answer = wire.answer();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        it.assert_masked(&answer);
+        let text = answer.text();
+        assert!(text.starts_with("before-") && text.ends_with("-after"), "split at {at}: {text}");
+    }
+}
+
+#[test]
+fn t091_echo_split_over_chunks() {
+    let it = secrets();
+    split_in_frames(&it, "h1.origin.test", it.bearer.value());
+    split_in_frames(&it, "basic-h1.origin.test", &it.pair());
+}
+
+#[test]
+fn t091_echo_split_over_data_frames() {
+    let it = secrets();
+    split_in_frames(&it, "bearer.origin.test", it.bearer.value());
+    split_in_frames(&it, "basic.origin.test", &it.pair());
+}
+
+/// The echo split at every byte, as segments of a body whose length stands in the head.
+fn split_over_tcp(it: &Secrets, host: &str, secret: &str) {
+    let session = it.session();
+    let body = format!("before-{secret}-after");
+    for at in "before-".len()..=body.len() - "-after".len() {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        let (first, second) = body.as_bytes().split_at(at);
+        let mut steps = vec![Step::Write([head.as_bytes(), first].concat())];
+        steps.extend([Step::Write(second.to_vec()), Step::Close]);
+        it.world.origin.script(host, Script::new(steps));
+        let answer = it.get(&session, host, "/t091");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        it.assert_masked(&answer);
+        let text = answer.text();
+        assert_eq!(text.len(), body.len(), "the length changed under Content-Length: {text}");
+        assert!(text.starts_with("before-") && text.ends_with("-after"), "split at {at}: {text}");
+    }
+}
+
+#[test]
+fn t091_echo_split_over_tcp() {
+    let it = secrets();
+    split_over_tcp(&it, "basic-raw.origin.test", &it.pair());
+    split_over_tcp(&it, "basic-raw.origin.test", it.password.value());
+}
+
+#[test]
+fn t091_echo_byte_by_byte() {
+    let it = secrets();
+    let session = it.session();
+    let body = format!("before-{}-after", it.pair());
+    let mut steps =
+        vec![Step::Write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n".to_vec())];
+    steps.extend(body.bytes().map(|byte| Step::Write(format!("1\r\n{}\r\n", char::from(byte)).into_bytes())));
+    steps.extend([Step::Write(b"0\r\n\r\n".to_vec()), Step::Close]);
+    it.world.origin.script("basic-raw-2.origin.test", Script::new(steps.clone()));
+    it.world.origin.script("raw.origin.test", Script::new(steps));
+    // The pair is not the bearer's secret: at that host it is other text, and passes unchanged.
+    let answer = it.get(&session, "raw.origin.test", "/t091-foreign");
+    assert_eq!(answer.status, 200);
+    let foreign = answer.text();
+    assert!(foreign == body || !foreign.contains(&it.pair()), "{foreign}");
+}
+
+#[test]
+fn t096_range_is_removed_where_a_secret_is_added() {
+    let it = secrets();
+    let session = it.session();
+    let answer = it.get_with(&session, "bearer.origin.test", "/t096", "Range: bytes=0-2\r\nIf-Range: \"x\"\r\n");
+    assert_eq!(answer.status, 200);
+    let seen = it.world.origin.seen_once("/t096");
+    assert_eq!((seen.value("range"), seen.value("if-range")), (None, None));
+    let record =
+        it.world.egret.record_where("the record", |r| r.text("path") == "/t096" && r.text("kind") == "exchange.closed");
+    assert!(record.text("stripped").to_lowercase().contains("range"), "{}", record.0);
+
+    let partial = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-2/10\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc";
+    it.world.origin.script("h1-partial.origin.test", Script::answer(partial));
+    let answer = it.get_with(&session, "open.origin.test", "/t096-open", "Range: bytes=0-2\r\n");
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        it.world.origin.seen_once("/t096-open").value("range"),
+        Some("bytes=0-2".to_owned()),
+        "no secret, no change"
+    );
+}
+
+#[test]
+fn a_coded_answer_cannot_hide_the_secret() {
+    let it = secrets();
+    let session = it.session();
+    let answer = it.get_with(&session, "bearer.origin.test", "/gzip/x", "Accept-Encoding: gzip\r\n");
+    // Decoded and masked, or refused; never passed on unread.
+    if answer.status == 200 {
+        assert_eq!(answer.header("content-encoding"), None);
+        it.assert_masked(&answer);
+    } else {
+        refusal::expect(&it.world.egret, &answer, 502, "redaction_impossible");
+    }
+}
+
+#[test]
+fn the_environment_of_a_session_holds_no_secret() {
+    let it = secrets();
+    let session = it.session();
+    let printed = session.document.to_string();
+    for canary in [&it.bearer, &it.password, &it.header, &it.query] {
+        canary.assert_absent("the session's document", printed.as_bytes());
+    }
+    for command in [
+        &["vault", "list", "--format", "json"][..],
+        &["vault", "show", "bearer", "--format", "json"],
+        &["session", "list", "--format", "json"],
+    ] {
+        let text = it.world.egret.ok(command, "");
+        it.bearer.assert_absent(&command.join(" "), text.as_bytes());
+        assert!(!text.contains(&session.token), "the token stands in {command:?}");
+    }
+}

@@ -1,0 +1,527 @@
+//! Clients that can send any byte: raw connections, tunnels with a chosen SNI and ALPN, HTTP/2.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use crate::egret::{Egret, Session};
+use crate::pki;
+
+/// How long a read may take before the test fails.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// One response.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The reason phrase; empty over HTTP/2.
+    pub reason: String,
+    /// Fields in order.
+    pub headers: Vec<(String, String)>,
+    /// The body without its framing.
+    pub body: Vec<u8>,
+    /// Trailer fields in order.
+    pub trailers: Vec<(String, String)>,
+    /// Everything as it came over the wire; empty over HTTP/2.
+    pub raw: Vec<u8>,
+}
+
+impl Answer {
+    /// The first value of a field.
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.headers.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Everything that came: head, body and trailers.
+    pub fn everything(&self) -> Vec<u8> {
+        let mut all = self.raw.clone();
+        for (name, value) in self.headers.iter().chain(&self.trailers) {
+            all.extend_from_slice(format!("{name}: {value}\n").as_bytes());
+        }
+        all.extend_from_slice(&self.body);
+        all
+    }
+}
+
+/// A blocking connection, in clear or within TLS.
+#[derive(Debug)]
+pub struct Wire {
+    stream: Stream,
+    read: Vec<u8>,
+    ended: bool,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+/// What ended a TLS handshake.
+#[derive(Debug)]
+pub struct HandshakeError(pub std::io::Error);
+
+impl HandshakeError {
+    /// The alert that the server sent, if that ended it.
+    pub fn alert(&self) -> Option<rustls::AlertDescription> {
+        let error = self.0.get_ref()?.downcast_ref::<rustls::Error>()?;
+        if let rustls::Error::AlertReceived(alert) = error { Some(*alert) } else { None }
+    }
+}
+
+impl Wire {
+    /// A connection to the proxy.
+    pub fn open(egret: &Egret) -> Self {
+        Self::over(TcpStream::connect(egret.proxy()).unwrap())
+    }
+
+    /// A connection that exists.
+    pub fn over(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        Self { stream: Stream::Plain(stream), read: Vec::new(), ended: false }
+    }
+
+    /// Sends these bytes. A peer that has closed already is no failure: its answer is still to be read.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _closed = match &mut self.stream {
+            Stream::Plain(stream) => stream.write_all(bytes.as_ref()).and_then(|()| stream.flush()),
+            Stream::Tls(stream) => stream.write_all(bytes.as_ref()).and_then(|()| stream.flush()),
+        };
+    }
+
+    /// Reads more; false at the end of the connection.
+    fn more(&mut self) -> bool {
+        let mut buffer = [0u8; 16 * 1024];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => self.ended = true,
+            Ok(count) => self.read.extend_from_slice(&buffer[..count]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                panic!("nothing came within {DEADLINE:?}; so far: {}", String::from_utf8_lossy(&self.read));
+            }
+            Err(_reset) => self.ended = true,
+        }
+        !self.ended
+    }
+
+    /// Whether the peer has closed, with nothing left to read.
+    pub fn is_closed(&mut self) -> bool {
+        while !self.ended {
+            if !self.read.is_empty() {
+                return false;
+            }
+            self.more();
+        }
+        self.read.is_empty()
+    }
+
+    /// Everything up to the end of the connection.
+    pub fn rest(&mut self) -> Vec<u8> {
+        while self.more() {}
+        std::mem::take(&mut self.read)
+    }
+
+    /// Reads until `mark` has come; gives everything up to and with it.
+    pub fn read_until(&mut self, mark: &str) -> Vec<u8> {
+        loop {
+            if let Some(at) = find(&self.read, mark.as_bytes()) {
+                return self.read.drain(..at + mark.len()).collect();
+            }
+            assert!(self.more(), "the connection ended before {mark:?}: {}", String::from_utf8_lossy(&self.read));
+        }
+    }
+
+    /// The next response to a request with a body in its answer.
+    pub fn answer(&mut self) -> Answer {
+        self.answer_to("GET")
+    }
+
+    /// The next final response to a request with this method.
+    pub fn answer_to(&mut self, method: &str) -> Answer {
+        self.try_answer_to(method).unwrap_or_else(|| {
+            panic!("the connection ended before an answer: {:?}", String::from_utf8_lossy(&self.read))
+        })
+    }
+
+    /// As [`Wire::answer_to`]; `None` where the connection ends before a whole head.
+    pub fn try_answer_to(&mut self, method: &str) -> Option<Answer> {
+        loop {
+            let answer = self.one_answer(method)?;
+            if answer.status >= 200 || answer.status == 101 {
+                return Some(answer);
+            }
+        }
+    }
+
+    /// The next response, also an interim one.
+    pub fn one_answer(&mut self, method: &str) -> Option<Answer> {
+        while find(&self.read, b"\r\n\r\n").is_none() {
+            if !self.more() {
+                return None;
+            }
+        }
+        let end = find(&self.read, b"\r\n\r\n").unwrap() + 4;
+        let head: Vec<u8> = self.read.drain(..end).collect();
+        let mut answer = parse_head(&head);
+        self.read_body(&mut answer, method);
+        Some(answer)
+    }
+
+    fn read_body(&mut self, answer: &mut Answer, method: &str) {
+        let bodiless = method == "HEAD"
+            || matches!(answer.status, 100..=199 | 204 | 304)
+            || (method == "CONNECT" && answer.status == 200);
+        if bodiless {
+            return;
+        }
+        let chunked = answer.header("transfer-encoding").is_some_and(|v| v.eq_ignore_ascii_case("chunked"));
+        if chunked {
+            self.read_chunks(answer);
+        } else if let Some(length) = answer.header("content-length") {
+            answer.body = self.exactly(length.parse().unwrap());
+            answer.raw.extend_from_slice(&answer.body);
+        } else {
+            answer.body = self.rest();
+            answer.raw.extend_from_slice(&answer.body);
+        }
+    }
+
+    fn read_chunks(&mut self, answer: &mut Answer) {
+        loop {
+            let line = self.line();
+            let size = usize::from_str_radix(line.trim_end().split(';').next().unwrap(), 16).unwrap();
+            answer.raw.extend_from_slice(line.as_bytes());
+            if size == 0 {
+                break;
+            }
+            let data = self.exactly(size + 2);
+            answer.raw.extend_from_slice(&data);
+            assert!(data.ends_with(b"\r\n"), "a chunk does not end where its size says");
+            answer.body.extend_from_slice(&data[..size]);
+        }
+        loop {
+            let line = self.line();
+            answer.raw.extend_from_slice(line.as_bytes());
+            let Some((name, value)) = line.trim_end().split_once(':') else { return };
+            answer.trailers.push((name.to_owned(), value.trim().to_owned()));
+        }
+    }
+
+    fn line(&mut self) -> String {
+        String::from_utf8_lossy(&self.read_until("\r\n")).into_owned()
+    }
+
+    fn exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.read.len() < count {
+            assert!(self.more(), "the body ended after {} of {count} bytes", self.read.len());
+        }
+        self.read.drain(..count).collect()
+    }
+
+    /// Makes TLS over a plain connection.
+    ///
+    /// # Errors
+    /// [`HandshakeError`] where the handshake fails.
+    pub fn start_tls(self, config: ClientConfig, name: &str) -> Result<Self, HandshakeError> {
+        let Stream::Plain(mut socket) = self.stream else { panic!("the connection speaks TLS already") };
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        while connection.is_handshaking() {
+            if let Err(error) = connection.complete_io(&mut socket) {
+                // What the client has to say of it (an alert) goes out as well.
+                let _closed = connection.complete_io(&mut socket);
+                return Err(HandshakeError(error));
+            }
+        }
+        let stream = StreamOwned::new(connection, socket);
+        Ok(Self { stream: Stream::Tls(Box::new(stream)), read: self.read, ended: false })
+    }
+
+    /// The certificates that the server sent.
+    pub fn peer_certificates(&self) -> Vec<CertificateDer<'static>> {
+        match &self.stream {
+            Stream::Tls(stream) => stream.conn.peer_certificates().unwrap_or_default().to_vec(),
+            Stream::Plain(_) => Vec::new(),
+        }
+    }
+
+    /// Ends our half of a cleartext connection.
+    pub fn half_close(&mut self) {
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.shutdown(std::net::Shutdown::Write).unwrap(),
+            Stream::Tls(stream) => {
+                stream.conn.send_close_notify();
+                stream.flush().unwrap();
+            }
+        }
+    }
+}
+
+fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    memchr::memmem::find(bytes, needle)
+}
+
+fn parse_head(head: &[u8]) -> Answer {
+    let text = String::from_utf8_lossy(head).into_owned();
+    let mut lines = text.split("\r\n");
+    let first = lines.next().unwrap_or_default();
+    let mut words = first.splitn(3, ' ');
+    assert!(words.next().is_some_and(|v| v.starts_with("HTTP/1.")), "no status line: {first:?}");
+    let status = words.next().unwrap_or_default().parse().unwrap();
+    let reason = words.next().unwrap_or_default().to_owned();
+    let fields = lines.filter_map(|line| line.split_once(':'));
+    let headers = fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect();
+    Answer { status, reason, headers, raw: head.to_vec(), ..Answer::default() }
+}
+
+/// How a tunnel is opened.
+#[derive(Clone, Debug)]
+pub struct Tunnel<'a> {
+    target: &'a str,
+    sni: Option<&'a str>,
+    alpn: Vec<&'a str>,
+}
+
+impl<'a> Tunnel<'a> {
+    /// To `host:port`, with the SNI of that host and HTTP/1.1.
+    pub fn to(target: &'a str) -> Self {
+        let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
+        Self { target, sni: Some(host), alpn: vec!["http/1.1"] }
+    }
+
+    /// With another SNI.
+    #[must_use]
+    pub fn sni(mut self, name: &'a str) -> Self {
+        self.sni = Some(name);
+        self
+    }
+
+    /// Without an SNI.
+    #[must_use]
+    pub fn no_sni(mut self) -> Self {
+        self.sni = None;
+        self
+    }
+
+    /// Offering these protocols.
+    #[must_use]
+    pub fn alpn(mut self, names: &[&'a str]) -> Self {
+        self.alpn = names.to_vec();
+        self
+    }
+
+    /// Sends the CONNECT; panics where the proxy does not accept it.
+    pub fn connect(&self, egret: &Egret, session: &Session) -> Wire {
+        let (answer, wire) = connect(egret, Some(session), self.target);
+        assert_eq!(answer.status, 200, "CONNECT {} was refused: {answer:#?}", self.target);
+        wire
+    }
+
+    /// Opens the tunnel and makes TLS in it.
+    ///
+    /// # Errors
+    /// [`HandshakeError`] where the handshake fails.
+    pub fn try_open(&self, egret: &Egret, session: &Session) -> Result<Wire, HandshakeError> {
+        let wire = self.connect(egret, session);
+        let host = self.target.rsplit_once(':').map_or(self.target, |(host, _)| host);
+        let mut config = client_config(egret, &self.alpn);
+        config.enable_sni = self.sni.is_some();
+        if self.sni != Some(host) {
+            // The name in the handshake is not the one to verify, so the verifier checks the chain alone.
+            config.dangerous().set_certificate_verifier(Arc::new(AnyCertificate));
+        }
+        wire.start_tls(config, self.sni.unwrap_or("absent.invalid"))
+    }
+
+    /// Opens the tunnel; panics where the handshake fails.
+    pub fn open(&self, egret: &Egret, session: &Session) -> Wire {
+        self.try_open(egret, session).unwrap_or_else(|error| panic!("TLS to {}: {error:?}", self.target))
+    }
+}
+
+/// Sends `CONNECT target`; gives the answer and the connection.
+pub fn connect(egret: &Egret, session: Option<&Session>, target: &str) -> (Answer, Wire) {
+    let mut wire = Wire::open(egret);
+    wire.send(connect_head(session, target));
+    let answer = wire.answer_to("CONNECT");
+    (answer, wire)
+}
+
+fn connect_head(session: Option<&Session>, target: &str) -> String {
+    let authorization = session.map(|s| format!("Proxy-Authorization: {}\r\n", s.authorization())).unwrap_or_default();
+    format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{authorization}\r\n")
+}
+
+/// A TLS client that trusts the sidecar's CA.
+pub fn client_config(egret: &Egret, alpn: &[&str]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    for certificate in pki::certificates(&egret.ca_file()) {
+        roots.add(certificate).unwrap();
+    }
+    let mut config = ClientConfig::builder_with_provider(pki::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config
+}
+
+/// Takes any certificate, for handshakes whose SNI is not the name that was asked for.
+#[derive(Debug)]
+struct AnyCertificate;
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        pki::provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// One GET through a tunnel over HTTP/1.1.
+pub fn get(egret: &Egret, session: &Session, target: &str, path: &str) -> Answer {
+    request(egret, session, target, &format!("GET {path} HTTP/1.1\r\nHost: {target}\r\n\r\n"))
+}
+
+/// One GET with further fields, each with its line end.
+pub fn get_with(egret: &Egret, session: &Session, target: &str, path: &str, fields: &str) -> Answer {
+    request(egret, session, target, &format!("GET {path} HTTP/1.1\r\nHost: {target}\r\n{fields}\r\n"))
+}
+
+/// Raw bytes through a tunnel, and the answer; a refused CONNECT is the answer as well.
+pub fn request(egret: &Egret, session: &Session, target: &str, bytes: &str) -> Answer {
+    let (answer, wire) = connect(egret, Some(session), target);
+    if answer.status != 200 {
+        return answer;
+    }
+    let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
+    let mut wire = wire.start_tls(client_config(egret, &["http/1.1"]), host).unwrap();
+    wire.send(bytes);
+    wire.answer_to(bytes.split(' ').next().unwrap_or_default())
+}
+
+/// One request in absolute form, in clear to the proxy.
+pub fn absolute(egret: &Egret, session: &Session, url: &str, host: &str) -> Answer {
+    let mut wire = Wire::open(egret);
+    let authorization = session.authorization();
+    wire.send(format!("GET {url} HTTP/1.1\r\nHost: {host}\r\nProxy-Authorization: {authorization}\r\n\r\n"));
+    wire.answer()
+}
+
+/// An HTTP/2 connection in a tunnel.
+#[derive(Debug)]
+pub struct H2 {
+    runtime: tokio::runtime::Runtime,
+    sender: SendRequest<Full<Bytes>>,
+}
+
+impl H2 {
+    /// Opens a tunnel to `target` and speaks HTTP/2 in it.
+    pub fn open(egret: &Egret, session: &Session, target: &str) -> Self {
+        let wire = Tunnel::to(target).connect(egret, session);
+        let Stream::Plain(socket) = wire.stream else { panic!("a new connection is plain") };
+        let host = target.rsplit_once(':').map_or(target, |(host, _)| host).to_owned();
+        let config = client_config(egret, &["h2"]);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let sender = runtime.block_on(async {
+            socket.set_nonblocking(true).unwrap();
+            let socket = tokio::net::TcpStream::from_std(socket).unwrap();
+            let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+            let tls = connector.connect(ServerName::try_from(host).unwrap(), socket).await.unwrap();
+            assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]), "the proxy does not offer h2");
+            let (sender, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.unwrap();
+            tokio::spawn(async move { drop(connection.await) });
+            sender
+        });
+        Self { runtime, sender }
+    }
+
+    /// Sends a request and reads the whole answer.
+    ///
+    /// # Errors
+    /// hyper's, where the stream or the connection is reset.
+    pub fn send(&mut self, request: http::Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
+        let sender = &mut self.sender;
+        self.runtime.block_on(async {
+            sender.ready().await?;
+            let response = sender.send_request(request).await?;
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await?;
+            let trailers = body.trailers().map(fields).unwrap_or_default();
+            Ok(Answer {
+                status: parts.status.as_u16(),
+                headers: fields(&parts.headers),
+                trailers,
+                body: body.to_bytes().to_vec(),
+                ..Answer::default()
+            })
+        })
+    }
+
+    /// One GET.
+    ///
+    /// # Errors
+    /// As [`H2::send`].
+    pub fn get(&mut self, target: &str, path: &str) -> Result<Answer, hyper::Error> {
+        let uri = format!("https://{target}{path}");
+        self.send(http::Request::get(uri).body(Full::default()).unwrap())
+    }
+}
+
+fn fields(map: &http::HeaderMap) -> Vec<(String, String)> {
+    map.iter().map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect()
+}

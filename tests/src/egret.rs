@@ -1,0 +1,473 @@
+//! The real binary, run as a user would run it: a configuration file, a data folder, the command line.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::canary::Canary;
+use crate::origin::Origin;
+use crate::records::{self, Record};
+use crate::wait;
+
+/// How the sidecar of a test is set up.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// The text of the policy file; several policies are several entries.
+    pub policies: Vec<String>,
+    /// Made-up names and the addresses they resolve to.
+    pub resolve: BTreeMap<String, String>,
+    /// A file with CAs to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Further lines of the configuration file, at its top level.
+    pub extra: String,
+    /// The proxy's port; 0 takes a free one.
+    pub port: u16,
+    /// How much the sidecar says; `trace` unless a test moves gigabytes.
+    pub log: Option<&'static str>,
+}
+
+impl Setup {
+    /// A setup in which every one of `hosts` is the origin.
+    pub fn for_origin(origin: &Origin, hosts: &[&str]) -> Self {
+        let resolve = hosts.iter().map(|host| ((*host).to_owned(), "127.0.0.1".to_owned())).collect();
+        Self { resolve, ca_file: Some(origin.ca_file()), ..Self::default() }
+    }
+
+    /// Adds a policy file.
+    #[must_use]
+    pub fn policy(mut self, text: &str) -> Self {
+        self.policies.push(text.to_owned());
+        self
+    }
+
+    /// Adds a fixed answer for a name.
+    #[must_use]
+    pub fn resolving(mut self, name: &str, address: &str) -> Self {
+        self.resolve.insert(name.to_owned(), address.to_owned());
+        self
+    }
+
+    /// Listens on this port of loopback.
+    #[must_use]
+    pub fn listening(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Says only what is at this level or above.
+    #[must_use]
+    pub fn logging(mut self, level: &'static str) -> Self {
+        self.log = Some(level);
+        self
+    }
+
+    /// Adds lines to the configuration file.
+    #[must_use]
+    pub fn config(mut self, lines: &str) -> Self {
+        self.extra.push_str(lines);
+        self.extra.push('\n');
+        self
+    }
+
+    /// Writes configuration and policies into `folder`; gives the configuration's path.
+    pub fn write(&self, folder: &Path) -> PathBuf {
+        let policies = folder.join("policies");
+        std::fs::create_dir_all(&policies).unwrap();
+        for (number, text) in self.policies.iter().enumerate() {
+            std::fs::write(policies.join(format!("policy-{number}.yaml")), text).unwrap();
+        }
+        let mut config = format!("listen:\n  proxy: 127.0.0.1:{}\npolicies:\n", self.port);
+        writeln!(config, "  - {}", policies.display()).unwrap();
+        if self.policies.is_empty() {
+            config = config.replace(&format!("policies:\n  - {}\n", policies.display()), "");
+        }
+        config.push_str("upstream:\n");
+        if let Some(file) = &self.ca_file {
+            writeln!(config, "  ca_files: [{}]", file.display()).unwrap();
+        }
+        config.push_str("  resolve:\n");
+        for (name, address) in &self.resolve {
+            writeln!(config, "    {name}: \"{address}\"").unwrap();
+        }
+        if self.resolve.is_empty() {
+            config = config.replace("  resolve:\n", "  resolve: {}\n");
+        }
+        config.push_str(&self.extra);
+        let path = folder.join("egret.yaml");
+        std::fs::write(&path, config).unwrap();
+        path
+    }
+}
+
+/// A running sidecar; stopped, and its records verified, when it is dropped.
+#[derive(Debug)]
+pub struct Egret {
+    folder: tempfile::TempDir,
+    config: PathBuf,
+    log: &'static str,
+    running: Mutex<Option<Running>>,
+    canaries: Mutex<Vec<Canary>>,
+    starts: Mutex<u32>,
+}
+
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    proxy: SocketAddr,
+}
+
+/// A session as its creator sees it.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// `ses_...`.
+    pub id: String,
+    /// `egt_...`.
+    pub token: String,
+    /// The value of `HTTPS_PROXY`.
+    pub proxy_url: String,
+    /// The environment block for clients.
+    pub env: BTreeMap<String, String>,
+    /// The document as it was printed.
+    pub document: Value,
+}
+
+impl Session {
+    /// The placeholder offered under an environment variable.
+    pub fn placeholder(&self, variable: &str) -> &str {
+        self.env
+            .get(variable)
+            .unwrap_or_else(|| panic!("{variable} is not in the session's environment: {:#?}", self.env))
+    }
+
+    /// The value of Proxy-Authorization.
+    pub fn authorization(&self) -> String {
+        use base64::Engine;
+        let pair = format!("{}:{}", self.id, self.token);
+        format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+    }
+}
+
+/// Where the binary under test lies.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("EGRET_BIN") {
+        return PathBuf::from(path);
+    }
+    // target/<profile>/deps/e2e-<hash> stands beside target/<profile>/egret.
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    if path.ends_with("deps") {
+        path.pop();
+    }
+    let path = path.join("egret");
+    assert!(path.exists(), "{} is missing: run `cargo xtask test`, or `cargo build -p egret` first", path.display());
+    path
+}
+
+impl Egret {
+    /// Starts a sidecar and waits until it says that it is ready.
+    pub fn start(setup: &Setup) -> Self {
+        let egret = Self::prepare(setup);
+        egret.launch();
+        egret
+    }
+
+    /// Makes the folders and files, and starts nothing.
+    pub fn prepare(setup: &Setup) -> Self {
+        let folder = tempfile::Builder::new().prefix("egret-e2e-").tempdir().unwrap();
+        let config = setup.write(folder.path());
+        std::fs::create_dir(folder.path().join("cores")).unwrap();
+        let log = setup.log.unwrap_or("trace");
+        Self { folder, config, log, running: Mutex::default(), canaries: Mutex::default(), starts: Mutex::default() }
+    }
+
+    /// Starts it (again) and waits until it says that it is ready.
+    pub fn launch(&self) {
+        let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        *starts += 1;
+        let log = self.log_path(*starts);
+        // A file of a killed run would look like readiness.
+        let _absent = std::fs::remove_file(self.ready_path());
+        let mut child = self
+            .command(&["serve"])
+            .arg("--config")
+            .arg(&self.config)
+            .env("RUST_LOG", self.log)
+            .current_dir(self.folder.path().join("cores"))
+            .stdin(Stdio::null())
+            .stdout(File::create(&log).unwrap())
+            .stderr(File::options().append(true).open(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let proxy = wait::until("the sidecar to be ready", || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("egret serve ended with {status}:\n{}", std::fs::read_to_string(&log).unwrap_or_default());
+            }
+            proxy_address(&self.ready_path())
+        });
+        *self.lock() = Some(Running { child, proxy });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The folder that holds everything of this sidecar.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The journal's folder.
+    pub fn journal_folder(&self) -> PathBuf {
+        self.data().join("journal")
+    }
+
+    fn ready_path(&self) -> PathBuf {
+        self.data().join("egret.json")
+    }
+
+    fn log_path(&self, start: u32) -> PathBuf {
+        self.folder.path().join(format!("serve-{start}.log"))
+    }
+
+    /// Where the proxy listens.
+    pub fn proxy(&self) -> SocketAddr {
+        self.lock().as_ref().expect("the sidecar runs").proxy
+    }
+
+    /// The process id of the sidecar.
+    pub fn pid(&self) -> u32 {
+        self.lock().as_ref().expect("the sidecar runs").child.id()
+    }
+
+    /// The CA that clients trust.
+    pub fn ca_file(&self) -> PathBuf {
+        self.data().join("trust").join("ca.pem")
+    }
+
+    /// A command of the binary with a clean environment and this data folder.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(args).env_clear().env("EGRET_DATA_DIR", self.data()).env("HOME", self.folder.path());
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
+        command
+    }
+
+    /// Runs a command to its end with this on standard input.
+    pub fn run(&self, args: &[&str], input: &str) -> Output {
+        let mut child =
+            self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // A command that fails early does not read its input.
+        let _unread = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    /// Runs a command that must succeed; gives what it printed.
+    pub fn ok(&self, args: &[&str], input: &str) -> String {
+        let output = self.run(args, input);
+        assert!(
+            output.status.success(),
+            "egret {} ended with {}:\n{}{}",
+            args.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Puts a credential whose value is a new canary; `options` are those of `vault put`.
+    pub fn put(&self, name: &str, options: &[&str]) -> Canary {
+        let canary = Canary::new(name);
+        self.put_value(name, options, canary.value());
+        self.watch(canary.clone());
+        canary
+    }
+
+    /// Puts a credential with a value of the caller's.
+    pub fn put_value(&self, name: &str, options: &[&str], value: &str) {
+        let mut args = vec!["vault", "put", name];
+        args.extend_from_slice(options);
+        self.ok(&args, &format!("{value}\n"));
+    }
+
+    /// Searches for this secret too, when the sidecar is taken down.
+    pub fn watch(&self, canary: Canary) {
+        self.canaries.lock().unwrap_or_else(PoisonError::into_inner).push(canary);
+    }
+
+    /// Creates a session.
+    pub fn session(&self, policies: &[&str], credentials: &[&str]) -> Session {
+        self.session_with(policies, credentials, &[])
+    }
+
+    /// Creates a session with further options of `session create`.
+    pub fn session_with(&self, policies: &[&str], credentials: &[&str], options: &[&str]) -> Session {
+        let mut args = vec!["session", "create", "--format", "json"];
+        for policy in policies {
+            args.extend_from_slice(&["--policy", policy]);
+        }
+        for credential in credentials {
+            args.extend_from_slice(&["--credential", credential]);
+        }
+        args.extend_from_slice(options);
+        let session = parse_session(&self.ok(&args, ""));
+        self.watch(Canary::of(&session.token));
+        session
+    }
+
+    /// Every record of the journal.
+    pub fn records(&self) -> Vec<Record> {
+        records::journal(&self.journal_folder())
+    }
+
+    /// The record with this id.
+    pub fn record(&self, id: &str) -> Record {
+        records::by_id(&self.journal_folder(), id)
+    }
+
+    /// The newest record that fits, once there is one.
+    pub fn record_where(&self, what: &str, fits: impl Fn(&Record) -> bool) -> Record {
+        wait::until(what, || self.records().into_iter().rev().find(|record| fits(record)))
+    }
+
+    /// The sidecar's log of all starts.
+    pub fn log(&self) -> String {
+        let starts = *self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        (1..=starts).map(|n| std::fs::read_to_string(self.log_path(n)).unwrap_or_default()).collect()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the sidecar's end.
+    pub fn wait_end(&self) -> ExitStatus {
+        let mut running = self.lock().take().expect("the sidecar runs");
+        wait::within(std::time::Duration::from_secs(60), "", || running.child.try_wait().unwrap())
+            .expect("the sidecar ends after its signal")
+    }
+
+    /// Kills it as the kernel would.
+    pub fn kill(&self) -> ExitStatus {
+        self.signal(Signal::KILL);
+        self.wait_end()
+    }
+
+    /// Ends it in order; it must give 0.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+        let status = self.wait_end();
+        assert_eq!(status.code(), Some(0), "the end after SIGTERM was {status}:\n{}", tail(&self.log()));
+    }
+
+    /// Checks the chain (oracle O4); panics where it does not hold.
+    pub fn verify(&self) {
+        self.ok(&["audit", "verify"], "");
+    }
+
+    /// Searches data folder, logs and everything else below the folder for the canaries (oracle O3).
+    pub fn assert_no_leaks(&self) {
+        for canary in self.canaries.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            canary.assert_absent_below(self.folder.path());
+        }
+    }
+
+    /// Peak resident memory in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        status_field(self.pid(), "VmHWM:")
+    }
+
+    /// Resident memory in KiB.
+    pub fn memory(&self) -> u64 {
+        status_field(self.pid(), "VmRSS:")
+    }
+
+    /// Open descriptors.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+}
+
+impl Drop for Egret {
+    fn drop(&mut self) {
+        let runs = self.lock().is_some();
+        if std::thread::panicking() {
+            if let Some(mut running) = self.lock().take() {
+                // The test has failed already; only the process must not stay.
+                let _dead = (running.child.kill(), running.child.wait());
+            }
+            eprintln_tail(&self.log());
+            return;
+        }
+        if runs {
+            self.terminate();
+            self.verify();
+        }
+        self.assert_no_leaks();
+        let cores = std::fs::read_dir(self.folder.path().join("cores")).unwrap().count();
+        assert_eq!(cores, 0, "the sidecar left files in its working folder");
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "what a failed test needs to be understood")]
+fn eprintln_tail(log: &str) {
+    eprintln!("the end of the sidecar's log:\n{}", tail(log));
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<_> = log.lines().filter(|line| !line.contains("TRACE") && !line.contains("DEBUG")).collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
+
+fn status_field(pid: u32, name: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// The proxy's address out of `egret.json`: a string, or the first of a list.
+fn proxy_address(path: &Path) -> Option<SocketAddr> {
+    let document: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let proxy = document.get("proxy").or_else(|| document.pointer("/addresses/proxy"))?;
+    let text = proxy.as_str().or_else(|| proxy.get(0).and_then(Value::as_str))?;
+    text.parse().ok()
+}
+
+/// A session out of what `session create --format json` printed.
+pub fn parse_session(text: &str) -> Session {
+    let document: Value =
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("no JSON document ({error}): {text}"));
+    let field = |name: &str| {
+        document
+            .get(name)
+            .or_else(|| document.pointer(&format!("/session/{name}")))
+            .and_then(Value::as_str)
+            .unwrap_or_else(|| panic!("{name} is not in {document}"))
+            .to_owned()
+    };
+    let env = document["env"].as_object().unwrap_or_else(|| panic!("env is not in {document}"));
+    let env = env.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
+    Session { id: field("id"), token: field("token"), proxy_url: field("proxy_url"), env, document }
+}

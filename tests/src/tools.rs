@@ -1,0 +1,51 @@
+//! Client programs: where they are, and running them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// The program `name` on PATH.
+///
+/// Panics where it is missing: a client that is not tried is a promise that is not kept.
+pub fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| panic!("{name} is missing: run `cargo xtask test`, which installs it"))
+}
+
+/// The folder in which `cargo xtask test` keeps client libraries.
+pub fn clients() -> PathBuf {
+    match std::env::var_os("EGRET_CLIENTS") {
+        Some(path) => PathBuf::from(path),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients"),
+    }
+}
+
+/// The Python whose environment has requests and httpx.
+pub fn python() -> PathBuf {
+    existing(clients().join("venv/bin/python"))
+}
+
+/// The `node_modules` with undici.
+pub fn node_modules() -> PathBuf {
+    existing(clients().join("node_modules"))
+}
+
+fn existing(path: PathBuf) -> PathBuf {
+    assert!(path.exists(), "{} is missing: run `cargo xtask test`, which installs it", path.display());
+    path
+}
+
+/// Runs a command that must succeed; gives what it printed on both outputs.
+pub fn succeed(command: &mut Command) -> String {
+    let output = output(command);
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?} ended with {}:\n{text}", output.status);
+    text
+}
+
+/// Runs a command to its end.
+pub fn output(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}

@@ -1,0 +1,25 @@
+//! Waiting for a condition, never for a time.
+
+use std::time::{Duration, Instant};
+
+/// How long a condition may take before the test fails.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Asks again and again until `found` gives something; panics with `what` after [`PATIENCE`].
+pub fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, &mut found).unwrap_or_else(|| panic!("gave up waiting: {what}"))
+}
+
+/// As [`until`], with a patience of the caller's and `None` where it runs out.
+pub fn within<T>(patience: Duration, _what: &str, mut found: impl FnMut() -> Option<T>) -> Option<T> {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = found() {
+            return Some(value);
+        }
+        if started.elapsed() > patience {
+            return None;
+        }
+        std::thread::park_timeout(Duration::from_millis(4));
+    }
+}

@@ -1,0 +1,306 @@
+//! What manifests and sources can show of the invariants: who may import whom, and what is absent where.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking where it stands")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Sources of the workspace by crate folder; `target` and hidden folders are not looked at.
+struct Tree {
+    root: PathBuf,
+    sources: BTreeMap<String, Vec<(PathBuf, String)>>,
+}
+
+const CRATES: &[&str] =
+    &["model", "policies", "vault", "certs", "audit", "sessions", "proxy", "control", "cli", "tests", "xtask"];
+
+impl Tree {
+    fn read() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned();
+        let mut sources = BTreeMap::new();
+        for name in CRATES {
+            let mut files = Vec::new();
+            collect(&root.join(name), &mut files);
+            assert!(!files.is_empty(), "no sources in {name}");
+            sources.insert((*name).to_owned(), files);
+        }
+        Self { root, sources }
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.sources.keys().flat_map(|name| self.of(name))
+    }
+
+    fn of<'a>(&'a self, name: &str) -> impl Iterator<Item = (&'a Path, &'a str)> {
+        self.sources[name].iter().map(|(path, text)| (path.strip_prefix(&self.root).unwrap(), text.as_str()))
+    }
+}
+
+fn collect(folder: &Path, files: &mut Vec<(PathBuf, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            files.push((path, text));
+        }
+    }
+}
+
+/// The lines of a source without comments, and without what is only compiled for tests.
+fn product(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let tests = text.find("#[cfg(test)]\nmod tests").unwrap_or(text.len());
+    let text = text.get(..tests).unwrap_or(text);
+    text.lines().enumerate().map(|(n, line)| (n + 1, line)).filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+fn is_test_file(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str() == "tests") || path.file_name().is_some_and(|name| name == "tests.rs")
+}
+
+/// Dependencies by section of one manifest, in the short names that the sources use.
+fn dependencies(root: &Path, name: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let text = std::fs::read_to_string(root.join(name).join("Cargo.toml")).unwrap();
+    let mut sections: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut section = String::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(title) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = title.to_owned();
+        } else if section.ends_with("dependencies") && !line.is_empty() && !line.starts_with('#') {
+            let key: String = line.chars().take_while(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect();
+            if !key.is_empty() {
+                sections.entry(section.clone()).or_default().insert(key);
+            }
+        }
+    }
+    sections
+}
+
+fn normal(root: &Path, name: &str) -> BTreeSet<String> {
+    dependencies(root, name).remove("dependencies").unwrap_or_default()
+}
+
+#[test]
+fn imports_point_one_way() {
+    let tree = Tree::read();
+    let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("model", &[][..]),
+        ("policies", &["model"]),
+        ("vault", &["model"]),
+        ("certs", &["model"]),
+        ("audit", &["model"]),
+        ("sessions", &["model"]),
+        ("proxy", &["model", "policies", "vault", "certs", "audit", "sessions"]),
+        ("control", &["model", "policies", "vault", "certs", "audit", "sessions"]),
+        ("cli", &["model", "policies", "vault", "certs", "audit", "sessions", "proxy", "control"]),
+        ("tests", CRATES),
+        ("xtask", &[]),
+    ]);
+    for (name, allowed) in allowed {
+        for (section, used) in dependencies(&tree.root, name) {
+            let own: Vec<_> = used
+                .iter()
+                .filter(|used| CRATES.contains(&used.as_str()) && !allowed.contains(&used.as_str()))
+                .collect();
+            assert!(own.is_empty(), "{name} [{section}] imports {own:?}");
+        }
+    }
+}
+
+#[test]
+fn libraries_stay_where_they_belong() {
+    let tree = Tree::read();
+    for (library, homes) in [
+        ("tokio", &["sessions", "proxy", "control", "cli", "tests"][..]),
+        ("hyper", &["proxy", "control", "cli", "tests"]),
+        ("http", &["proxy", "control", "cli", "tests"]),
+        ("h2", &["proxy", "tests"]),
+        ("axum", &["control"]),
+        ("anyhow", &["cli", "xtask"]),
+        ("rustls", &["certs", "proxy", "tests"]),
+        ("hickory-resolver", &["proxy"]),
+        ("rusqlite", &["audit"]),
+        ("clap", &["cli"]),
+        ("aes-gcm", &["vault"]),
+        ("argon2", &["vault"]),
+    ] {
+        for name in CRATES {
+            assert!(
+                !normal(&tree.root, name).contains(library) || homes.contains(name),
+                "{name} depends on {library}, which belongs to {homes:?}"
+            );
+        }
+    }
+}
+
+/// Panics where a line of `name`'s product code holds one of `words`.
+fn absent(tree: &Tree, name: &str, words: &[&str]) {
+    for (path, text) in tree.of(name).filter(|(path, _)| !is_test_file(path)) {
+        for (number, line) in product(text) {
+            for word in words {
+                assert!(!line.contains(word), "{}:{number} holds {word}: {line}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn policies_are_pure() {
+    let tree = Tree::read();
+    absent(
+        &tree,
+        "policies",
+        &[
+            "std::fs",
+            "std::net::Tcp",
+            "std::net::Udp",
+            "SystemTime",
+            "Instant",
+            "Timestamp::now",
+            "std::env",
+            "std::io",
+            "rand::",
+            "tokio",
+            "hyper",
+        ],
+    );
+    absent(&tree, "model", &["std::fs", "SystemTime", "Instant", "std::env", "std::io", "rand::", "tokio", "hyper"]);
+}
+
+#[test]
+fn records_and_certificates_cannot_name_a_secret() {
+    let tree = Tree::read();
+    absent(&tree, "audit", &["vault::", "egret_vault"]);
+    absent(&tree, "certs", &["vault::", "egret_vault"]);
+    absent(&tree, "control", &["expose_secret"]);
+}
+
+#[test]
+fn only_the_command_line_knows_the_process() {
+    let tree = Tree::read();
+    for name in CRATES.iter().filter(|name| !["cli", "tests", "xtask"].contains(*name)) {
+        absent(&tree, name, &["std::env::", "env::var", "std::process::exit", "println!", "eprintln!"]);
+    }
+}
+
+#[test]
+fn only_dial_opens_upstream_connections() {
+    let tree = Tree::read();
+    for (path, text) in tree.of("proxy").filter(|(path, _)| !is_test_file(path) && !path.ends_with("src/dial.rs")) {
+        for (number, line) in product(text) {
+            for word in ["TcpStream::connect", "TcpSocket", "lookup_host", "to_socket_addrs", "hickory_resolver"] {
+                assert!(!line.contains(word), "{}:{number} holds {word}", path.display());
+            }
+        }
+    }
+    for name in ["policies", "vault", "certs", "audit", "sessions"] {
+        absent(&tree, name, &["TcpStream", "TcpSocket", "UdpSocket"]);
+    }
+}
+
+#[test]
+fn the_steps_are_declared_in_order() {
+    let tree = Tree::read();
+    let (_, text) = tree.of("proxy").find(|(path, _)| path.ends_with("src/steps.rs")).expect("proxy/src/steps.rs");
+    let declared: Vec<&str> = text.lines().filter_map(|line| line.split("mod ").nth(1)?.strip_suffix(';')).collect();
+    let order = [
+        "accept",
+        "identify",
+        "parse",
+        "decide",
+        "intercept",
+        "route",
+        "authorize",
+        "inject",
+        "forward",
+        "redact",
+        "record",
+    ];
+    let known: Vec<&str> = declared.iter().copied().filter(|name| order.contains(name)).collect();
+    assert_eq!(known, order);
+}
+
+#[test]
+fn no_test_is_switched_off_and_nothing_is_left_to_do() {
+    let tree = Tree::read();
+    // Spelled in two parts, so that this file does not hold them.
+    let words = [["#[ign", "ore"], ["should_", "panic"], ["tod", "o!("], ["unimple", "mented!("], ["FIX", "ME"]]
+        .map(|parts| parts.concat());
+    for (path, text) in tree.all() {
+        for word in &words {
+            assert!(!text.contains(word.as_str()), "{} holds {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_file_is_longer_than_anyone_reads() {
+    let tree = Tree::read();
+    for (path, text) in tree.all() {
+        let lines = text.lines().count();
+        assert!(lines <= 700, "{} has {lines} lines", path.display());
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    for (path, text) in Tree::read().all() {
+        assert!(text.starts_with("//!"), "{} does not begin with its place in the whole", path.display());
+    }
+}
+
+#[test]
+fn no_path_of_a_machine() {
+    let tree = Tree::read();
+    let words = [["/ro", "ot/"], ["/Us", "ers/"], ["/wo", "rk/"]].map(|parts| parts.concat());
+    for (path, text) in tree.all() {
+        for word in &words {
+            assert!(!text.contains(word.as_str()), "{} holds {word}", path.display());
+        }
+    }
+}
+
+/// The names of functions that begin with `t` and three digits.
+fn threat_names(text: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for word in text.split(|c: char| !(c.is_alphanumeric() || c == '_')) {
+        let digits = word
+            .strip_prefix('t')
+            .and_then(|rest| rest.get(..3))
+            .is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+        if digits && word.get(4..5) == Some("_") && word.len() > 5 {
+            names.insert(word.to_owned());
+        }
+    }
+    names
+}
+
+#[test]
+fn the_threat_model_and_the_tests_agree() {
+    let tree = Tree::read();
+    let document = std::fs::read_to_string(tree.root.join("docs/threat-model.md")).unwrap();
+    let mut functions = BTreeSet::new();
+    for (_, text) in tree.all() {
+        let lines = text.lines().filter_map(|line| line.trim_start().split_once("fn ").map(|(_, rest)| rest));
+        for rest in lines {
+            functions.extend(threat_names(rest.split('(').next().unwrap_or_default()));
+        }
+    }
+    let mut claimed = BTreeSet::new();
+    for line in document.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let (Some(number), Some(proof)) = (cells.first().and_then(|cell| cell.parse::<u16>().ok()), cells.last())
+        else {
+            continue;
+        };
+        for name in threat_names(proof) {
+            assert!(name.starts_with(&format!("t{number:03}_")), "case {number} names {name} as its proof");
+            claimed.insert(name);
+        }
+    }
+    let invented: Vec<_> = claimed.difference(&functions).collect();
+    assert!(invented.is_empty(), "docs/threat-model.md names tests that do not exist: {invented:?}");
+    let untold: Vec<_> = functions.difference(&claimed).collect();
+    assert!(untold.is_empty(), "docs/threat-model.md does not name these tests: {untold:?}");
+}
