@@ -1,1 +1,139 @@
-//! Egret: control.
+//! The control API: sessions, credentials, policies and records, over the unix socket in the data folder.
+//!
+//! It can replace or revoke a secret and never read one; it is never on the request line, and the
+//! proxy refuses to carry a request to it.
+
+mod credential;
+mod guard;
+mod loader;
+mod policy;
+mod problem;
+mod record;
+mod session;
+mod span;
+mod state;
+
+pub mod env;
+pub mod wire;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use audit::{Index, Journal, Kind, Record};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{get, post, put};
+use http::StatusCode;
+use model::{Reason, Timestamp};
+use sessions::Registry;
+use vault::Vault;
+
+use crate::env::TrustFiles;
+use crate::problem::Problem;
+
+pub use crate::guard::{Gate, Peer, Stream};
+pub use crate::loader::{LoadError, Loader, read_library, read_path};
+pub use crate::span::{parse_span, print_span};
+
+const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// What the API works on.
+pub struct Control {
+    /// All sessions.
+    pub sessions: Arc<Registry>,
+    /// The vault.
+    pub vault: Arc<Vault>,
+    /// The policies, and where they come from.
+    pub policies: Arc<Loader>,
+    /// Where changes are recorded.
+    pub journal: Journal,
+    /// What answers queries for records.
+    pub index: Arc<Index>,
+    /// The CA that clients trust.
+    pub ca: CaFacts,
+    /// Where the proxy listens; the first is the one that new sessions are told.
+    pub proxy: Vec<SocketAddr>,
+    /// The data folder.
+    pub data_dir: PathBuf,
+    /// The version of Egret.
+    pub version: &'static str,
+    /// When the process started.
+    pub started: Timestamp,
+}
+
+/// The public side of the CA.
+pub struct CaFacts {
+    /// The certificate, PEM.
+    pub pem: String,
+    /// Its SHA-256, hex.
+    pub fingerprint: String,
+    /// Where clients find it.
+    pub files: TrustFiles,
+}
+
+/// Serves the API until `shutdown` resolves; calls that run are finished.
+///
+/// # Errors
+/// When the listener fails for good.
+///
+/// # Cancellation
+/// Dropping the future drops every connection.
+pub async fn serve(
+    gate: Gate,
+    control: Arc<Control>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    for session in control.sessions.list() {
+        session::watch(&control, session);
+    }
+    let service = router(control).into_make_service_with_connect_info::<Peer>();
+    axum::serve(gate, service).with_graceful_shutdown(shutdown).await
+}
+
+fn router(control: Arc<Control>) -> Router {
+    let credentials = "/v1/vaults/default/credentials";
+    Router::new()
+        .route("/healthz", get(state::health))
+        .route("/v1/status", get(state::status))
+        .route("/v1/ca", get(state::ca))
+        .route("/v1/sessions", get(session::list).post(session::create))
+        .route("/v1/sessions/{id}", get(session::show).delete(session::end))
+        .route("/v1/sessions/{id}/end", post(session::end))
+        .route("/v1/sessions/{id}/state", put(session::set_state))
+        .route(credentials, get(credential::list))
+        .route(
+            &format!("{credentials}/{{name}}"),
+            get(credential::show).put(credential::put).delete(credential::remove),
+        )
+        .route("/v1/policies", get(policy::list))
+        .route("/v1/policies/reload", post(policy::reload))
+        .route("/v1/records", get(record::query))
+        .fallback(|| async { Problem::of_status(StatusCode::NOT_FOUND) })
+        .method_not_allowed_fallback(|| async { Problem::of_status(StatusCode::METHOD_NOT_ALLOWED) })
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(control.clone(), guard::guard))
+        .with_state(control)
+}
+
+impl Control {
+    /// Nothing is changed that cannot be recorded.
+    pub(crate) fn recording(&self) -> Result<(), Problem> {
+        if self.journal.is_writable() { Ok(()) } else { Err(Problem::audit_unavailable()) }
+    }
+
+    pub(crate) fn record_denied(&self, why: &'static str) {
+        let code = Some(Reason::ControlDenied);
+        self.journal.append(Record { code, detail: Some(why.into()), ..Record::new(Kind::ControlDenied) });
+    }
+}
+
+/// Runs what waits for the disk beside the runtime.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Problem::internal(&error))
+}
+
+#[cfg(test)]
+mod tests;

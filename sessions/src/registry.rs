@@ -29,6 +29,8 @@ const MAX_ITEMS: usize = 64;
 /// What a new session shall be.
 #[derive(Clone, Debug, Default)]
 pub struct NewSession {
+    /// From [`Registry::draw_id`], where the id must be known before; drawn where none is given.
+    pub id: Option<SessionId>,
     /// The isolation boundary.
     pub tenant: TenantId,
     /// The person on whose behalf it works.
@@ -163,6 +165,15 @@ impl Registry {
         let session = Arc::new(session);
         self.write().insert(session.clone());
         Ok(Created { session, token, placeholders })
+    }
+
+    /// Draws an id for a session to be: six bytes of milliseconds, so that ids sort by time, and ten random ones.
+    pub fn draw_id(now: Timestamp) -> SessionId {
+        let mut bytes = [0u8; 16];
+        rand::fill(&mut bytes[6..]);
+        let millis = u64::try_from(now.as_millisecond()).unwrap_or_default().to_be_bytes();
+        bytes[..6].copy_from_slice(&millis[2..]);
+        SessionId::from_bytes(bytes)
     }
 
     /// Makes the session of connections that bring no proxy credentials. It lives in memory, until
@@ -322,7 +333,7 @@ fn offer(request: &GrantRequest, placeholders: &mut Vec<Offered>) -> Grant {
 
 fn assemble(new: NewSession, grants: Vec<Grant>, now: Timestamp, expires: Option<Timestamp>) -> Session {
     Session {
-        id: draw_id(now),
+        id: new.id.unwrap_or_else(|| Registry::draw_id(now)),
         tenant: new.tenant,
         user: new.user.map(Into::into),
         agent: new.agent.map(Into::into),
@@ -337,15 +348,6 @@ fn assemble(new: NewSession, grants: Vec<Grant>, now: Timestamp, expires: Option
         over: Notify::new(),
         saving: Mutex::new(()),
     }
-}
-
-/// An id that sorts by time: six bytes of milliseconds, ten random ones.
-fn draw_id(now: Timestamp) -> SessionId {
-    let mut bytes = [0u8; 16];
-    rand::fill(&mut bytes[6..]);
-    let millis = u64::try_from(now.as_millisecond()).unwrap_or_default().to_be_bytes();
-    bytes[..6].copy_from_slice(&millis[2..]);
-    SessionId::from_bytes(bytes)
 }
 
 fn check(new: &NewSession) -> Result<(), SessionError> {

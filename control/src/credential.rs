@@ -1,0 +1,158 @@
+//! Calls about credentials: values go in, and never out.
+//!
+//! The value is the body as it is, not JSON, so that it is copied once, into the box that is wiped.
+//! The buffer that the HTTP library read it into is the library's; see docs/threat-model.md.
+
+use std::sync::Arc;
+
+use audit::{CredentialUse, Kind as RecordKind, Record};
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use http::StatusCode;
+use model::{CredentialId, TenantId, Timestamp};
+use serde::Deserialize;
+use vault::{CredentialSummary, Kind, NewCredential, Secret, VaultError};
+
+use crate::problem::{Problem, Query};
+use crate::wire::{CredentialRequest, CredentialView, List};
+use crate::{Control, blocking};
+
+const MAX_NAME_BYTES: usize = 128;
+
+/// Which tenant is meant.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Whose {
+    tenant: Option<String>,
+}
+
+impl Whose {
+    fn tenant(&self) -> TenantId {
+        self.tenant.as_deref().map(TenantId::new).unwrap_or_default()
+    }
+}
+
+type Shared = State<Arc<Control>>;
+
+/// `GET /v1/vaults/default/credentials`
+pub(crate) async fn list(State(control): Shared, Query(whose): Query<Whose>) -> axum::Json<List<CredentialView>> {
+    let tenant = whose.tenant();
+    axum::Json(List { items: control.vault.list(&tenant).into_iter().map(|summary| view(&tenant, summary)).collect() })
+}
+
+/// `GET /v1/vaults/default/credentials/{name}`
+pub(crate) async fn show(
+    State(control): Shared,
+    Path(name): Path<String>,
+    Query(whose): Query<Whose>,
+) -> Result<axum::Json<CredentialView>, Problem> {
+    let tenant = whose.tenant();
+    let summary = control.vault.show(&tenant, &CredentialId::new(name.as_str())).ok_or_else(|| unknown(&name))?;
+    Ok(axum::Json(view(&tenant, summary)))
+}
+
+/// `PUT /v1/vaults/default/credentials/{name}`
+pub(crate) async fn put(
+    State(control): Shared,
+    Path(name): Path<String>,
+    Query(request): Query<CredentialRequest>,
+    value: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, axum::Json<CredentialView>), Problem> {
+    let secret = Secret::new(Vec::from(value?));
+    let new = read(&name, request)?;
+    control.recording()?;
+    blocking(move || {
+        let (tenant, id) = (new.tenant.clone(), new.id.clone());
+        let version = control.vault.put(new, secret, Timestamp::now()).map_err(refused)?;
+        control.journal.append(about(RecordKind::CredentialPut, &tenant, &id, version));
+        let summary = control.vault.show(&tenant, &id).ok_or_else(|| unknown(id.as_str()))?;
+        let status = if version == 1 { StatusCode::CREATED } else { StatusCode::OK };
+        Ok((status, axum::Json(view(&tenant, summary))))
+    })
+    .await?
+}
+
+/// `DELETE /v1/vaults/default/credentials/{name}`
+pub(crate) async fn remove(
+    State(control): Shared,
+    Path(name): Path<String>,
+    Query(whose): Query<Whose>,
+) -> Result<StatusCode, Problem> {
+    control.recording()?;
+    blocking(move || {
+        let (tenant, id) = (whose.tenant(), CredentialId::new(name.as_str()));
+        let summary = control.vault.show(&tenant, &id).ok_or_else(|| unknown(&name))?;
+        control.vault.remove(&tenant, &id).map_err(refused)?;
+        control.journal.append(about(RecordKind::CredentialRemoved, &tenant, &id, summary.version));
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await?
+}
+
+fn read(name: &str, request: CredentialRequest) -> Result<NewCredential, Problem> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(plain) {
+        let allowed = format!("a credential's name is 1 to {MAX_NAME_BYTES} letters, digits and the signs - _ .");
+        return Err(Problem::invalid(allowed));
+    }
+    let audience = request.audience.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect();
+    Ok(NewCredential {
+        tenant: request.tenant.as_deref().map(TenantId::new).unwrap_or_default(),
+        id: CredentialId::new(name),
+        kind: kind(&request)?,
+        audience,
+        env: request.env,
+        prefix: request.prefix,
+        expires: request.expires,
+        description: request.description,
+    })
+}
+
+fn kind(request: &CredentialRequest) -> Result<Kind, Problem> {
+    let (header, query) = (&request.header, &request.query);
+    match (request.kind.as_str(), header, query) {
+        ("bearer", None, None) => Ok(Kind::Bearer),
+        ("basic", None, None) => Ok(Kind::Basic),
+        ("header", Some(name), None) => Ok(Kind::Header { name: name.clone(), prefix: request.header_prefix.clone() }),
+        ("query", None, Some(name)) => Ok(Kind::Query { name: name.clone() }),
+        ("header", None, _) => Err(Problem::invalid("the kind header needs the header's name (--header X-Api-Key)")),
+        ("query", _, None) => Err(Problem::invalid("the kind query needs the parameter's name (--query key)")),
+        ("bearer" | "basic" | "header" | "query", ..) => {
+            Err(Problem::invalid("header is for the kind header, and query is for the kind query"))
+        }
+        (other, ..) => Err(Problem::invalid(format!("{other:?} is no kind; the kinds are bearer, basic, header and query"))),
+    }
+}
+
+fn view(tenant: &TenantId, summary: CredentialSummary) -> CredentialView {
+    CredentialView {
+        name: summary.id.to_string(),
+        tenant: tenant.to_string(),
+        kind: match &summary.kind {
+            Kind::Bearer => "bearer".to_owned(),
+            Kind::Basic => "basic".to_owned(),
+            Kind::Header { name, .. } => format!("header {name}"),
+            Kind::Query { name } => format!("query {name}"),
+        },
+        audience: summary.audience,
+        env: summary.env,
+        version: summary.version,
+        updated: Some(summary.updated),
+        expires: summary.expires,
+        description: summary.description,
+    }
+}
+
+fn about(kind: RecordKind, tenant: &TenantId, id: &CredentialId, version: u32) -> Record {
+    let credentials = vec![CredentialUse { name: id.clone(), version }];
+    Record { tenant: Some(tenant.clone()), credentials, ..Record::new(kind) }
+}
+
+fn unknown(name: &str) -> Problem {
+    Problem::not_found(format!("there is no credential {name:?}"))
+}
+
+fn refused(error: VaultError) -> Problem {
+    Problem::invalid(crate::problem::chain(&error))
+}

@@ -1,0 +1,267 @@
+//! Policy files: read from where the configuration says, compiled, and put in force whole.
+//!
+//! A file that is not acceptable changes nothing: the set before stays in force, and why the new
+//! one was refused is logged, recorded and shown by `/healthz`.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use audit::{Journal, Kind, Record};
+use model::{PolicyName, Reason, SessionId};
+use policies::{PolicySet, PolicySource};
+
+use crate::wire::PolicyDocument;
+
+const MAX_FILE_BYTES: u64 = 1 << 20;
+const MAX_FILES: usize = 10_000;
+
+/// Reads policies and holds the set in force.
+pub struct Loader {
+    paths: Vec<PathBuf>,
+    session_dir: PathBuf,
+    set: Arc<ArcSwap<PolicySet>>,
+    /// Why the files as they were last seen are not in force. Held while they are read, so that
+    /// the newest reading wins.
+    rejected: Mutex<Option<String>>,
+}
+
+/// Why policies were not taken.
+#[derive(Debug)]
+pub enum LoadError {
+    /// A file or folder cannot be read.
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The files do not compile; everything that is wrong with them.
+    Problems(Vec<policies::Problem>),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { path, source } => write!(f, "cannot read policies from {}: {source}", path.display()),
+            Self::Problems(problems) => {
+                for (place, problem) in problems.iter().enumerate() {
+                    write!(f, "{}{problem}", if place == 0 { "" } else { "\n\n" })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+impl Loader {
+    /// Reads and compiles everything: the built-in policies, `paths` (files, or folders of `*.yaml`
+    /// and `*.yml`), and the files that live sessions brought along; those of others are removed.
+    ///
+    /// # Errors
+    /// A path that cannot be read, or files that do not compile.
+    pub fn open(paths: Vec<PathBuf>, session_dir: &Path, lives: impl Fn(&str) -> bool) -> Result<Self, LoadError> {
+        let failed = |source| LoadError::Read { path: session_dir.to_owned(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(session_dir).map_err(failed)?;
+        for path in files_of(session_dir).map_err(failed)? {
+            if !lives(owner_of(&path)) {
+                fs::remove_file(&path).map_err(failed)?;
+            }
+        }
+        let sources = read_all(&paths, session_dir)?;
+        let set = policies::compile(&sources).map_err(LoadError::Problems)?;
+        let set = Arc::new(ArcSwap::from_pointee(set));
+        Ok(Self { paths, session_dir: session_dir.to_owned(), set, rejected: Mutex::new(None) })
+    }
+
+    /// The built-in policies alone, for commands that must work where the files do not.
+    ///
+    /// # Errors
+    /// When the built-in policies do not compile, which a test rules out.
+    pub fn built_in(session_dir: &Path, rejected: String) -> Result<Self, LoadError> {
+        let set = policies::compile(&read_library()).map_err(LoadError::Problems)?;
+        let set = Arc::new(ArcSwap::from_pointee(set));
+        let rejected = Mutex::new(Some(rejected));
+        Ok(Self { paths: Vec::new(), session_dir: session_dir.to_owned(), set, rejected })
+    }
+
+    /// The set in force; it is replaced whole.
+    pub fn set(&self) -> &Arc<ArcSwap<PolicySet>> {
+        &self.set
+    }
+
+    /// Files and folders whose change should lead to [`Loader::reload`].
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// Why the files as they were last seen are not in force, if so.
+    pub fn rejected(&self) -> Option<String> {
+        self.lock().clone()
+    }
+
+    /// Reads everything again and puts it in force; tells whether anything changed.
+    ///
+    /// # Errors
+    /// A path that cannot be read, or files that do not compile: the set before stays in force.
+    pub fn reload(&self, journal: &Journal) -> Result<bool, LoadError> {
+        let mut rejected = self.lock();
+        let loaded = read_all(&self.paths, &self.session_dir)
+            .and_then(|sources| policies::compile(&sources).map_err(LoadError::Problems));
+        match loaded {
+            Ok(set) => {
+                *rejected = None;
+                let changed = set.digest() != self.set.load().digest();
+                if changed {
+                    let snapshot = Some(set.digest().clone());
+                    self.set.store(Arc::new(set));
+                    journal.append(Record { snapshot, ..Record::new(Kind::PolicyLoaded) });
+                    tracing::info!(snapshot = %self.set.load().digest(), "policies are in force");
+                }
+                Ok(changed)
+            }
+            Err(error) => {
+                let text = error.to_string();
+                // The same broken file is told once, however often it is looked at.
+                if rejected.as_deref() != Some(text.as_str()) {
+                    journal.append(Record { detail: Some(brief(&error).into()), code: Some(Reason::PolicyRejected), ..Record::new(Kind::PolicyRejected) });
+                    tracing::error!("policies are not taken, the ones before stay in force:\n{text}");
+                    *rejected = Some(text);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the policy files that a session brings along; gives the names of their policies.
+    ///
+    /// # Errors
+    /// Files that do not compile, alone or beside the others: nothing has changed then.
+    pub fn add(&self, session: &SessionId, documents: &[PolicyDocument], journal: &Journal) -> Result<Vec<PolicyName>, LoadError> {
+        let mut names = Vec::new();
+        for document in documents {
+            let source = PolicySource { name: document.name.clone(), text: document.text.clone() };
+            let alone = policies::compile(&[source]).map_err(LoadError::Problems)?;
+            names.extend(alone.names().cloned());
+        }
+        for (place, document) in documents.iter().enumerate() {
+            let path = self.session_dir.join(format!("{session}.{place}.yaml"));
+            let written = write_private(&path, document.text.as_bytes());
+            if let Err(source) = written {
+                self.remove(session, journal);
+                return Err(LoadError::Read { path, source });
+            }
+        }
+        if let Err(error) = self.reload(journal) {
+            self.remove(session, journal);
+            return Err(error);
+        }
+        Ok(names)
+    }
+
+    /// Drops the policy files that a session brought along.
+    pub fn remove(&self, session: &SessionId, journal: &Journal) {
+        let files = files_of(&self.session_dir).unwrap_or_default();
+        let own: Vec<_> = files.iter().filter(|path| owner_of(path) == session.as_str()).collect();
+        if own.is_empty() {
+            return;
+        }
+        for path in own {
+            if let Err(error) = fs::remove_file(path) {
+                tracing::warn!(file = %path.display(), %error, "a past session's policy file cannot be removed");
+            }
+        }
+        // A failure is logged and recorded by the reload itself; the set before stays in force.
+        let _changed = self.reload(journal);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.rejected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the built-in policies are, under the names they have in messages.
+pub fn read_library() -> Vec<PolicySource> {
+    policies::library().iter().map(PolicySource::from).collect()
+}
+
+/// Reads one path: a file, or every policy file of a folder.
+///
+/// # Errors
+/// A path that is missing, is not text, or is too large.
+pub fn read_path(path: &Path) -> Result<Vec<PolicySource>, LoadError> {
+    let failed = |path: &Path| { let path = path.to_owned(); move |source| LoadError::Read { path, source } };
+    let files = match fs::metadata(path).map_err(failed(path))?.is_dir() {
+        true => files_of(path).map_err(failed(path))?,
+        false => vec![path.to_owned()],
+    };
+    files.iter().map(|file| read_file(file).map_err(failed(file))).collect()
+}
+
+fn read_all(paths: &[PathBuf], session_dir: &Path) -> Result<Vec<PolicySource>, LoadError> {
+    let mut sources = read_library();
+    for path in paths {
+        sources.extend(read_path(path)?);
+    }
+    // Two sessions may bring the same file, or one that is configured as well: it counts once.
+    for brought in read_path(session_dir)? {
+        if !sources.iter().any(|source| source.text == brought.text) {
+            sources.push(brought);
+        }
+    }
+    if sources.len() > MAX_FILES {
+        let source = io::Error::other(format!("more than {MAX_FILES} policy files"));
+        return Err(LoadError::Read { path: session_dir.to_owned(), source });
+    }
+    Ok(sources)
+}
+
+fn read_file(path: &Path) -> io::Result<PolicySource> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other(format!("the file is larger than {MAX_FILE_BYTES} bytes")));
+    }
+    Ok(PolicySource { name: path.display().to_string(), text })
+}
+
+/// The policy files of a folder, sorted; editors' and mounters' hidden files are not among them.
+fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        let policy = matches!(path.extension().and_then(|end| end.to_str()), Some("yaml" | "yml"));
+        if policy && !hidden && !path.is_dir() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The session whose file it is: what stands before the first dot.
+fn owner_of(path: &Path) -> &str {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.split('.').next().unwrap_or_default()
+}
+
+fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text)
+}
+
+fn brief(error: &LoadError) -> String {
+    match error {
+        LoadError::Read { .. } => error.to_string(),
+        LoadError::Problems(problems) => problems
+            .first()
+            .map(|first| format!("{}:{}:{}: {} ({})", first.file, first.line, first.column, first.message, first.code))
+            .unwrap_or_default(),
+    }
+}

@@ -1,0 +1,31 @@
+//! Calls about policies.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use model::PolicyName;
+
+use crate::problem::Problem;
+use crate::wire::PoliciesView;
+use crate::{Control, blocking};
+
+/// `GET /v1/policies`
+pub(crate) async fn list(State(control): State<Arc<Control>>) -> axum::Json<PoliciesView> {
+    axum::Json(view(&control))
+}
+
+/// `POST /v1/policies/reload`
+pub(crate) async fn reload(State(control): State<Arc<Control>>) -> Result<axum::Json<PoliciesView>, Problem> {
+    control.recording()?;
+    let loaded = blocking(move || control.policies.reload(&control.journal).map(|_changed| view(&control))).await?;
+    loaded.map(axum::Json).map_err(|error| Problem::policy(error.to_string()))
+}
+
+fn view(control: &Control) -> PoliciesView {
+    let set = control.policies.set().load();
+    PoliciesView {
+        snapshot: set.digest().to_string(),
+        policies: set.names().map(PolicyName::to_string).collect(),
+        rejected: control.policies.rejected(),
+    }
+}

@@ -1,0 +1,260 @@
+//! Calls about sessions.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use audit::{CredentialUse, Kind, Record};
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use jiff::SignedDuration;
+use model::{CredentialId, PolicyName, SessionId, TenantId, Timestamp};
+use serde::Deserialize;
+use sessions::{Created, GrantRequest, NewSession, Registry, Session, SessionError};
+
+use crate::env::{dialed, environment, proxy_url};
+use crate::problem::{Json, Problem};
+use crate::span::parse_span;
+use crate::wire::{CaView, List, SessionCreated, SessionRequest, SessionView};
+use crate::{CaFacts, Control, blocking};
+
+type Shared = State<Arc<Control>>;
+
+/// `GET /v1/sessions`
+pub(crate) async fn list(State(control): Shared) -> axum::Json<List<SessionView>> {
+    let now = Timestamp::now();
+    axum::Json(List { items: control.sessions.list().iter().map(|session| view(session, now)).collect() })
+}
+
+/// `GET /v1/sessions/{id}`
+pub(crate) async fn show(State(control): Shared, Path(id): Path<String>) -> Result<axum::Json<SessionView>, Problem> {
+    let session = control.sessions.get(&SessionId::new(id.as_str())).ok_or_else(|| unknown(&id))?;
+    Ok(axum::Json(view(&session, Timestamp::now())))
+}
+
+/// `POST /v1/sessions`
+pub(crate) async fn create(State(control): Shared, Json(request): Json<SessionRequest>) -> Result<Response, Problem> {
+    control.recording()?;
+    let maker = control.clone();
+    let (created, address) = blocking(move || make(&maker, request)).await??;
+    let session = created.session.clone();
+    // The session is announced before it can be used, or it is not made at all.
+    if control.journal.append_durable(about(&session, Kind::SessionCreated)).await.is_err() {
+        finish(&control, &session.id)?;
+        return Err(Problem::audit_unavailable());
+    }
+    watch(&control, session);
+    let document = axum::Json(present(&control.ca, created, address));
+    let mut response = (StatusCode::CREATED, document).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// `POST /v1/sessions/{id}/end`, `DELETE /v1/sessions/{id}`
+pub(crate) async fn end(State(control): Shared, Path(id): Path<String>) -> Result<axum::Json<SessionView>, Problem> {
+    let id = SessionId::new(id.as_str());
+    let session = blocking(move || finish(&control, &id)).await??;
+    Ok(axum::Json(view(&session, Timestamp::now())))
+}
+
+/// The body of `PUT /v1/sessions/{id}/state`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewState {
+    state: String,
+}
+
+/// `PUT /v1/sessions/{id}/state`
+pub(crate) async fn set_state(
+    State(control): Shared,
+    Path(id): Path<String>,
+    Json(body): Json<NewState>,
+) -> Result<axum::Json<SessionView>, Problem> {
+    let known = "the states are running, idle, rescheduling and terminated";
+    let state = sessions::State::from_name(&body.state).ok_or_else(|| Problem::invalid(known))?;
+    control.recording()?;
+    let id = SessionId::new(id.as_str());
+    let session = blocking(move || match state {
+        sessions::State::Terminated => finish(&control, &id),
+        sessions::State::Running | sessions::State::Idle | sessions::State::Rescheduling => {
+            let session = control.sessions.set_state(&id, state, Timestamp::now()).map_err(refused)?;
+            let detail = Some(state.as_str().into());
+            control.journal.append(Record { detail, ..about(&session, Kind::SessionChanged) });
+            Ok(session)
+        }
+    });
+    Ok(axum::Json(view(&*session.await??, Timestamp::now())))
+}
+
+/// Ends the session when its time is over, so that the end is recorded and written down.
+pub(crate) fn watch(control: &Arc<Control>, session: Arc<Session>) {
+    if !session.is_live(Timestamp::UNIX_EPOCH) {
+        return;
+    }
+    let control = control.clone();
+    // Owned by the runtime of the control API: it ends with the session or with the process.
+    tokio::spawn(async move {
+        session.ended().await;
+        let id = session.id.clone();
+        match blocking(move || finish(&control, &id)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(problem)) | Err(problem) => tracing::error!(?problem, "the end of a session is not written down"),
+        }
+    });
+}
+
+/// Ends a session once: for its users, on disk, in the journal, and with its own policies.
+fn finish(control: &Control, id: &SessionId) -> Result<Arc<Session>, Problem> {
+    let now = Timestamp::now();
+    let by_time = control.sessions.get(id).is_some_and(|session| session.expires.is_some_and(|end| end <= now));
+    let ending = control.sessions.end(id, now).map_err(refused)?;
+    if ending.first {
+        let detail = Some(if by_time { "its time is over" } else { "ended by call" }.into());
+        control.journal.append(Record { detail, ..about(&ending.session, Kind::SessionEnded) });
+        control.policies.remove(id, &control.journal);
+    }
+    Ok(ending.session)
+}
+
+fn make(control: &Control, request: SessionRequest) -> Result<(Created, SocketAddr), Problem> {
+    let now = Timestamp::now();
+    let Some(address) = control.proxy.first().copied() else {
+        return Err(Problem::conflict("no sidecar is running whose proxy the session could use; start one with `egret serve`"));
+    };
+    let id = Registry::draw_id(now);
+    let tenant = request.tenant.as_deref().map(TenantId::new).unwrap_or_default();
+    let grants = request.credentials.iter().map(|name| grant(control, &tenant, name, now)).collect::<Result<Vec<_>, _>>()?;
+    distinct_variables(&grants)?;
+    let ttl = request.ttl.as_deref().map(parse_span).transpose().map_err(Problem::invalid)?;
+    let own = control.policies.add(&id, &request.documents, &control.journal).map_err(|e| Problem::policy(e.to_string()))?;
+    let made = admit(control, request, own, Draft { id: id.clone(), tenant, grants, ttl }, now);
+    if made.is_err() {
+        control.policies.remove(&id, &control.journal);
+    }
+    made.map(|created| (created, address))
+}
+
+/// What is settled of a session before its policies are.
+struct Draft {
+    id: SessionId,
+    tenant: TenantId,
+    grants: Vec<GrantRequest>,
+    ttl: Option<SignedDuration>,
+}
+
+fn admit(
+    control: &Control,
+    request: SessionRequest,
+    own: Vec<PolicyName>,
+    draft: Draft,
+    now: Timestamp,
+) -> Result<Created, Problem> {
+    let mut policies: Vec<_> = request.policies.iter().map(|name| PolicyName::new(name.as_str())).chain(own).collect();
+    policies.sort();
+    policies.dedup();
+    let set = control.policies.set().load();
+    if let Err(error) = set.rules_for(&policies) {
+        let loaded: Vec<_> = set.names().map(PolicyName::as_str).collect();
+        return Err(Problem::policy(format!("{error}; loaded are: {}", loaded.join(", "))));
+    }
+    let new = NewSession {
+        id: Some(draft.id),
+        tenant: draft.tenant,
+        user: request.user,
+        agent: request.agent,
+        labels: request.labels,
+        policies,
+        grants: draft.grants,
+        ttl: draft.ttl,
+    };
+    control.sessions.create(new, now).map_err(refused)
+}
+
+fn grant(control: &Control, tenant: &TenantId, name: &str, now: Timestamp) -> Result<GrantRequest, Problem> {
+    let credential = CredentialId::new(name);
+    let Some(held) = control.vault.show(tenant, &credential) else {
+        let detail = format!("there is no credential {name:?} in the vault; put it there with `egret vault put`");
+        return Err(Problem::credential(detail));
+    };
+    if held.expires.is_some_and(|end| end <= now) {
+        return Err(Problem::credential(format!("the credential {name:?} has ended; put a new value")));
+    }
+    Ok(GrantRequest { credential, env: held.env, prefix: held.prefix })
+}
+
+fn distinct_variables(grants: &[GrantRequest]) -> Result<(), Problem> {
+    let mut seen = BTreeMap::new();
+    for grant in grants {
+        let Some(env) = &grant.env else { continue };
+        if let Some(other) = seen.insert(env, &grant.credential) {
+            let both = format!("the credentials {other} and {} are both offered under {env}", grant.credential);
+            return Err(Problem::credential(both));
+        }
+    }
+    Ok(())
+}
+
+fn present(ca: &CaFacts, created: Created, proxy: SocketAddr) -> SessionCreated {
+    let session = view(&created.session, Timestamp::now());
+    let offered = created.placeholders.iter();
+    let variables = offered.clone().filter_map(|one| Some((one.env.as_deref()?, one.placeholder.as_str())));
+    SessionCreated {
+        env: environment(proxy, &session.id, &created.token, &ca.files, variables),
+        proxy_url: proxy_url(dialed(proxy), &session.id, &created.token),
+        placeholders: offered.map(|one| (one.credential.to_string(), one.placeholder.clone())).collect(),
+        ca: ca_view(ca),
+        token: created.token,
+        session,
+    }
+}
+
+/// The CA as documents show it.
+pub(crate) fn ca_view(ca: &CaFacts) -> CaView {
+    CaView {
+        fingerprint: ca.fingerprint.clone(),
+        certificate: ca.files.ca.display().to_string(),
+        bundle: ca.files.bundle.display().to_string(),
+        truststore: ca.files.truststore.display().to_string(),
+    }
+}
+
+fn view(session: &Session, now: Timestamp) -> SessionView {
+    SessionView {
+        id: session.id.to_string(),
+        state: session.state(now).as_str().to_owned(),
+        tenant: session.tenant.to_string(),
+        user: session.user.as_deref().map(str::to_owned),
+        agent: session.agent.as_deref().map(str::to_owned),
+        labels: session.labels.clone(),
+        policies: session.policies.iter().map(PolicyName::to_string).collect(),
+        credentials: session.grants.iter().map(|grant| grant.credential.to_string()).collect(),
+        created: session.created,
+        expires: session.expires,
+        ended: session.ended_at(now),
+    }
+}
+
+fn about(session: &Session, kind: Kind) -> Record {
+    Record {
+        session: Some(session.id.clone()),
+        tenant: Some(session.tenant.clone()),
+        user: session.user.clone(),
+        agent: session.agent.clone(),
+        credentials: Vec::<CredentialUse>::new(),
+        ..Record::new(kind)
+    }
+}
+
+fn unknown(id: &str) -> Problem {
+    Problem::not_found(format!("there is no session {id:?}"))
+}
+
+fn refused(error: SessionError) -> Problem {
+    match &error {
+        SessionError::File { .. } => Problem::internal(&error),
+        SessionError::Field { .. } => Problem::invalid(error.to_string()),
+        SessionError::TooMany(_) => Problem::conflict(error.to_string()),
+        SessionError::NotFound(id) => unknown(id.as_str()),
+    }
+}
