@@ -1,3 +1,34 @@
 //! `cargo xtask`: the tasks that cargo alone cannot say.
 
-fn main() {}
+mod install;
+mod run;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+cargo xtask test             install what the tests need, build the release binary, run every test
+cargo xtask e2e [FILTER]     only the end-to-end tests, against the release binary
+cargo xtask crash [--rounds N]    kill the sidecar under load, 50 times or N
+cargo xtask soak [--seconds N]    mixed load for 600 seconds or N; memory and descriptors must stay
+cargo xtask bench            run the micro-benchmarks (the examples named bench_*)
+cargo xtask install          only install what the tests need";
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["test"] => run::test(),
+        ["e2e", filters @ ..] => run::e2e(filters),
+        ["crash"] => run::crash("50"),
+        ["crash", "--rounds", rounds] => run::crash(rounds),
+        ["soak"] => run::soak("600"),
+        ["soak", "--seconds", seconds] => run::soak(seconds),
+        ["bench"] => run::bench(),
+        ["install"] => install::everything(),
+        [] | ["help" | "-h" | "--help"] => {
+            run::say(USAGE);
+            Ok(())
+        }
+        _ => bail!("unknown task: {}\n{USAGE}", words.join(" ")),
+    }
+}

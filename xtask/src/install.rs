@@ -1,0 +1,109 @@
+//! What the tests need and the machine may lack: client programs from the distribution's packages, client libraries from
+//! PyPI and npm. Nothing is touched that is there already.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, ensure};
+
+use crate::run::{command, root, say};
+
+/// Programs, each with the Debian package that has it.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("curl", "curl"),
+    ("git", "git"),
+    ("openssl", "openssl"),
+    ("tar", "tar"),
+    ("python3", "python3"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+];
+
+/// The folder of client libraries.
+pub(crate) fn clients() -> PathBuf {
+    root().join("target").join("clients")
+}
+
+/// Installs whatever is missing.
+pub(crate) fn everything() -> Result<()> {
+    packages()?;
+    python()?;
+    node()
+}
+
+fn packages() -> Result<()> {
+    let mut missing: Vec<&str> =
+        PROGRAMS.iter().filter(|(program, _)| !is_on_path(program)).map(|(_, package)| *package).collect();
+    // Debian ships Python without what makes virtual environments.
+    if missing.contains(&"python3") || !succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"])) {
+        missing.push("python3-venv");
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    say(&format!("installing {} with apt-get", missing.join(", ")));
+    apt(&["update", "-qq"])?;
+    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend(&missing);
+    apt(&arguments)
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
+    let program = if is_root { "apt-get" } else { "sudo" };
+    let mut apt = Command::new(program);
+    if !is_root {
+        apt.arg("apt-get");
+    }
+    apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    command(&mut apt)
+}
+
+fn is_on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+fn python() -> Result<()> {
+    let folder = clients().join("venv");
+    let python = folder.join("bin").join("python");
+    if succeeds(Command::new(&python).args(["-c", "import requests, httpx, h2"])) {
+        return Ok(());
+    }
+    say("installing requests and httpx from PyPI into target/clients/venv");
+    command(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    command(Command::new(&python).args([
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+        "requests>=2.32",
+        "httpx[http2]>=0.28",
+    ]))
+}
+
+fn node() -> Result<()> {
+    let folder = clients();
+    if folder.join("node_modules/undici/package.json").is_file() {
+        return Ok(());
+    }
+    say("installing undici from npm into target/clients");
+    std::fs::create_dir_all(&folder)?;
+    // The 6 line is the newest that the Node of Debian's stable releases runs.
+    command(
+        Command::new("npm")
+            .args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"])
+            .arg(&folder)
+            .arg("undici@6"),
+    )?;
+    ensure!(
+        Path::new(&folder.join("node_modules/undici")).is_dir(),
+        "npm said that it installed undici, and it is not there"
+    );
+    Ok(())
+}
