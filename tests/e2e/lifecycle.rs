@@ -291,3 +291,55 @@ fn an_ended_session_is_cut() {
     });
     assert_eq!(record.text("code"), "session_ended", "{}", record.0);
 }
+
+/// One client's round of everything ordinary: answers, refusals, bodies both ways, an unfinished request.
+fn mixed_round(world: &World, session: &Session, number: usize) {
+    let target = world.target("api.origin.test");
+    for path in ["/soak", "/sized/300000", "/gzip/x"] {
+        assert_eq!(client::get(&world.egret, session, &target, path).status, 200);
+    }
+    let (refused, _) = client::connect(&world.egret, Some(session), "other.origin.test:443");
+    assert_eq!(refused.status, 403);
+    assert_eq!(client::connect(&world.egret, None, &target).0.status, 407);
+    let mut wire = Tunnel::to(&target).open(&world.egret, session);
+    wire.send(format!("POST /hash HTTP/1.1\r\nHost: {target}\r\nContent-Length: 100000\r\n\r\n"));
+    wire.send(vec![b'x'; 100_000]);
+    assert_eq!(wire.answer().status, 200);
+    let mut left = Tunnel::to(&target).open(&world.egret, session);
+    left.send(format!("POST /hash HTTP/1.1\r\nHost: {target}\r\nContent-Length: 100\r\n\r\nless"));
+    drop(left);
+    let mut h2 = H2::open(&world.egret, session, &target);
+    assert_eq!(h2.get(&target, &format!("/soak-h2-{number}")).unwrap().status, 200);
+}
+
+#[test]
+fn memory_and_descriptors_stay() {
+    let seconds = std::env::var_os("EGRET_SOAK_SECONDS").map_or(5, |text| text.to_string_lossy().parse().unwrap());
+    let origin = Origin::start();
+    let setup = Setup::for_origin(&origin, &["api.origin.test"]).policy(&fill(&origin, POLICY)).logging("warn");
+    let world = World { egret: Egret::start(&setup), origin };
+    let session = world.egret.session(&["lifecycle"], &[]);
+    let load = |duration: Duration| {
+        let started = std::time::Instant::now();
+        std::thread::scope(|scope| {
+            for client in 0..4 {
+                let (world, session) = (&world, &session);
+                scope.spawn(move || {
+                    while started.elapsed() < duration {
+                        mixed_round(world, session, client);
+                    }
+                });
+            }
+        });
+    };
+    // Caches, arenas and pools fill first; what grows after that does not end.
+    load(Duration::from_secs(2));
+    let (descriptors, memory) = (world.egret.descriptors(), world.egret.memory());
+    load(Duration::from_secs(seconds));
+    let settled = wait::within(Duration::from_secs(20), "", || {
+        let (now, bytes) = (world.egret.descriptors(), world.egret.memory());
+        (now <= descriptors + descriptors / 20 + 2 && bytes <= memory + memory / 20 + 4096).then_some(())
+    });
+    let now = (world.egret.descriptors(), world.egret.memory());
+    assert!(settled.is_some(), "descriptors and KiB were {descriptors} and {memory}, and are {now:?}");
+}
