@@ -252,7 +252,7 @@ fn policies_are_reloaded_and_a_bad_file_changes_nothing() {
     assert_eq!(rejected.text("code"), "policy_rejected");
     assert_eq!(ask_kept("reload-rejected").status, 200);
 
-    std::fs::write(&path, good.replace("allow: {", "deny: {").replace(", addresses: [\"127.0.0.1/32\"]", "")).unwrap();
+    std::fs::write(&path, good.replace("allow: {", "deny: {").replace("    addresses: [\"127.0.0.1/32\"]\n", "")).unwrap();
     world.egret.signal(Signal::HUP);
     wait::until("the new policy", || {
         let answer = client::get(&world.egret, &session, &target, "/reload-probe");

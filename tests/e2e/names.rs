@@ -25,7 +25,8 @@ rules:
   - id: unbounded
     allow: {host: ["*.range.origin.test", inside.origin.test], port: PORT}
   - id: covered
-    allow: {host: "*.covered.origin.test", port: PORT, addresses: ["169.254.0.0/16", "fd00::/8", "168.63.129.0/24", "100.64.0.0/10"]}
+    allow: {host: "*.covered.origin.test", port: PORT}
+    addresses: ["169.254.0.0/16", "fd00::/8", "168.63.129.0/24", "100.64.0.0/10"]
 "#;
 
 /// Special ranges, each with one address out of it (case 33).

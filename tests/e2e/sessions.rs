@@ -188,9 +188,12 @@ fn t148_control_is_not_behind_the_proxy() {
 #[test]
 fn t148_a_name_that_points_at_the_listener() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let policy = format!(
-        "policy: self\nrules:\n  - id: self\n    allow: {{host: me.origin.test, port: {free}, scheme: [http, https], addresses: [\"127.0.0.1/32\"]}}\n"
-    );
+    let rule = |scheme: &str| {
+        format!(
+            "  - id: {scheme}\n    allow: {{host: me.origin.test, port: {free}, scheme: {scheme}}}\n    addresses: [\"127.0.0.1/32\"]\n"
+        )
+    };
+    let policy = format!("policy: self\nrules:\n{}{}", rule("http"), rule("https"));
     let world = World::new(&["me.origin.test"], &[&policy], |setup| setup.listening(free));
     let session = world.egret.session(&["self"], &[]);
     assert_eq!(world.egret.proxy().port(), free);

@@ -94,7 +94,7 @@ fn t110_own_ca_is_no_upstreams_ca() {
     let session = world.egret.session(&["tls"], &[]);
     let port = mirror(&world, "own.origin.test", &session);
     let policy = format!(
-        "policy: mirror\nrules:\n  - id: mirror\n    allow: {{host: own.origin.test, port: {port}, addresses: [\"127.0.0.1/32\"]}}\n"
+        "policy: mirror\nrules:\n  - id: mirror\n    allow: {{host: own.origin.test, port: {port}}}\n    addresses: [\"127.0.0.1/32\"]\n"
     );
     std::fs::write(world.egret.folder().join("policies/mirror.yaml"), policy).unwrap();
     world.egret.signal(rustix::process::Signal::HUP);

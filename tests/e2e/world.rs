@@ -12,7 +12,8 @@ pub(crate) struct World {
 
 impl World {
     /// Starts both; `hosts` are names of the origin. In policies and in what `more` adds, `PORT` is the origin's
-    /// TLS port, `PLAIN` its cleartext port and `LOCAL` what a rule needs to dial loopback.
+    /// TLS port, `PLAIN` its cleartext port and `LOCAL` at a match's end what its rule needs
+    /// to dial loopback.
     pub(crate) fn new(hosts: &[&str], policies: &[&str], more: impl FnOnce(Setup) -> Setup) -> Self {
         let origin = Origin::start();
         let mut setup = more(Setup::for_origin(&origin, hosts));
@@ -38,5 +39,5 @@ pub(crate) fn fill(origin: &Origin, policy: &str) -> String {
     policy
         .replace("PORT", &origin.port().to_string())
         .replace("PLAIN", &origin.plain_port().to_string())
-        .replace("LOCAL", "addresses: [\"127.0.0.1/32\"]")
+        .replace(", LOCAL}", "}\n    addresses: [\"127.0.0.1/32\"]")
 }
