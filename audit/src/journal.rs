@@ -1,18 +1,36 @@
 //! The evidence: an append-only folder of files, one record a line.
+//!
+//! Records are written in groups by those who wait for them. The first to come leads: it steps back
+//! once, so that the other tasks of its runtime can add theirs, then chains and writes all of them
+//! with one system call and wakes the others. Numbers and hashes come into being at that moment.
+//! No thread is woken for a record, and no lock is held across an await.
 
-use std::cell::RefCell;
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+mod disk;
+mod keeper;
+mod queue;
+mod recovery;
+mod writer;
+
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::{Context, Poll, Waker};
+use std::thread::{JoinHandle, Thread};
+use std::{fmt, io};
 
 use model::{RecordId, Timestamp};
 use rand::Rng as _;
 use thiserror::Error;
 
-use crate::chain::{self, Head, Link};
-use crate::record::Record;
+use crate::chain::{self, Link};
+use crate::record::{Kind, Record};
+use queue::{Place, Progress, Queue};
+use writer::Writer;
+
+/// Enough that the threads of a large machine rarely share one.
+const QUEUES: usize = 16;
 
 /// What an acknowledged record survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,15 +50,15 @@ pub struct Unavailable;
 #[derive(Debug, Error)]
 pub enum JournalError {
     /// The folder or a file in it cannot be used.
-    #[error("cannot use {}", path.display())]
+    #[error("the audit journal {} cannot be used", path.display())]
     Io {
-        /// What cannot be used.
+        /// The folder.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Another process writes it.
-    #[error("the journal {} is in use by another process", path.display())]
+    #[error("the audit journal {} is in use by another process", path.display())]
     Locked {
         /// The folder.
         path: PathBuf,
@@ -52,100 +70,415 @@ pub enum JournalError {
 pub struct Recovery {
     /// Bytes of a torn last record that were cut off.
     pub cut_bytes: u64,
-    /// Exchanges that the previous run left open and that are now closed as `aborted`.
+    /// Records that were noted as written and are missing at the end.
+    pub missing: u64,
+    /// Exchanges and tunnels that the previous run left open and that are now closed as `aborted`.
     pub aborted: u64,
-    /// Where the journal does not verify, if that was seen.
+    /// Where the journal does not verify, if that was seen on the way.
     pub corrupt: Option<String>,
 }
 
-/// The journal; clones share it.
+/// How a journal is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// What an acknowledged record survives.
+    pub durability: Durability,
+    /// A file that has reached so many bytes is followed by another; 64 MiB.
+    pub segment_bytes: u64,
+    /// Bytes kept free on the disk so that a full disk can still be recorded; 16 MiB, and an eighth of the disk at most.
+    pub reserve_bytes: u64,
+}
+
+impl Settings {
+    /// The defaults, with a durability.
+    pub fn new(durability: Durability) -> Self {
+        Self { durability, segment_bytes: 64 << 20, reserve_bytes: 16 << 20 }
+    }
+}
+
+/// The journal; clones share it, and the last one to go closes it.
 #[derive(Clone)]
-pub struct Journal(Arc<Shared>);
-
-struct Shared {
-    file: Mutex<Writer>,
-    writable: AtomicBool,
-    last_seq: AtomicU64,
-}
-
-struct Writer {
-    file: File,
-    head: Head,
-}
+pub struct Journal(Arc<Owner>);
 
 impl Journal {
-    /// Opens the journal in a folder, making it where it is missing.
+    /// Opens the journal in a folder, making it where it is missing, and repairs what a crash left.
     ///
     /// # Errors
     /// [`JournalError`] where the folder cannot be used or another process has it.
     pub fn open(dir: &Path, durability: Durability) -> Result<(Self, Recovery), JournalError> {
-        let _ = durability;
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| JournalError::Io { path, source }
-        };
-        std::fs::create_dir_all(dir).map_err(io(dir))?;
-        let path = dir.join("00000001.jsonl");
-        let file = OpenOptions::new().append(true).create(true).open(&path).map_err(io(&path))?;
-        let file = Mutex::new(Writer { file, head: Head::START });
-        Ok((
-            Self(Arc::new(Shared { file, writable: AtomicBool::new(true), last_seq: AtomicU64::new(0) })),
-            Recovery::default(),
-        ))
+        Self::open_with(dir, Settings::new(durability))
     }
 
-    /// Appends a record that nobody waits for; it is kept until it can be written.
+    /// Opens the journal in a folder with settings of one's own.
+    ///
+    /// # Errors
+    /// [`JournalError`] where the folder cannot be used or another process has it.
+    pub fn open_with(dir: &Path, settings: Settings) -> Result<(Self, Recovery), JournalError> {
+        recovery::open(dir, settings).map_err(|source| {
+            let path = dir.to_owned();
+            if source.kind() == io::ErrorKind::WouldBlock {
+                JournalError::Locked { path }
+            } else {
+                JournalError::Io { path, source }
+            }
+        })
+    }
+
+    fn start(writer: Writer, durability: Durability) -> io::Result<Self> {
+        let shared = Arc::new(Shared::new(writer, durability));
+        let owner = Owner { shared: shared.clone(), threads: Mutex::default() };
+        let keeper = keeper::start(shared.clone())?;
+        shared.calls.keeper(keeper.thread().clone());
+        owner.threads().push(keeper);
+        if durability == Durability::Power {
+            let syncer = keeper::start_syncer(shared.clone())?;
+            shared.calls.syncer(syncer.thread().clone());
+            owner.threads().push(syncer);
+        }
+        Ok(Self(Arc::new(owner)))
+    }
+
+    /// Appends a record that nobody waits for: written within about 20 ms, and kept while the journal cannot be written.
     pub fn append(&self, record: Record) {
-        let written = self.write(&record);
-        self.0.writable.store(written.is_ok(), Ordering::Release);
+        self.append_closing(&record, 0);
+    }
+
+    /// Appends the record that closes what was opened in a segment (0: nothing was).
+    pub(crate) fn append_closing(&self, record: &Record, opened_in: u32) {
+        let shared = &self.0.shared;
+        encode(record.kind, record, |link, contents| shared.queue().put(link, opened_in, contents));
+        if shared.closed.load(Ordering::Acquire) {
+            shared.flush(&shared.queues);
+        } else {
+            shared.arm();
+        }
     }
 
     /// Appends a record and returns once it is durable.
     ///
     /// # Errors
-    /// [`Unavailable`] where it could not be written; it never will be then.
+    /// [`Unavailable`] where it could not be written within two seconds; it counts as never written then.
     ///
     /// # Cancellation
-    /// Dropped, the record may or may not be written.
+    /// Dropped before the record is written, it is not written.
     pub async fn append_durable(&self, record: Record) -> Result<(), Unavailable> {
-        self.write(&record).map_err(|_| Unavailable)
+        self.append_opening(record.kind, &record, &mut 0).await
     }
 
-    fn write(&self, record: &Record) -> std::io::Result<()> {
-        let now = record.time.unwrap_or_else(Timestamp::now);
-        let id = record.id.clone().unwrap_or_else(|| RecordId::from_bytes(draw(now)));
-        let mut contents = Vec::new();
-        record.write_contents(&id, &mut contents);
-        let mut salt = [0; 16];
-        rand::rng().fill_bytes(&mut salt);
-        let link =
-            Link { time: now.as_microsecond(), kind: record.kind, salt, digest: chain::digest_of(&salt, &contents) };
-        let mut writer: MutexGuard<'_, Writer> = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut line = Vec::new();
-        let mut head = writer.head;
-        head.write_line(&link, &contents, &mut line);
-        writer.file.write_all(&line)?;
-        writer.head = head;
-        self.0.last_seq.store(head.seq, Ordering::Release);
-        Ok(())
+    /// Appends a record under another kind; tells in which segment it stands as soon as it does, even when dropped.
+    pub(crate) async fn append_opening(
+        &self,
+        kind: Kind,
+        record: &Record,
+        opened_in: &mut u32,
+    ) -> Result<(), Unavailable> {
+        let shared = &*self.0.shared;
+        if !self.is_writable() {
+            return Err(Unavailable);
+        }
+        let queue = shared.queue();
+        let now = shared.tick.load(Ordering::Relaxed);
+        let place = encode(kind, record, |link, contents| queue.put_awaited(link, contents, now));
+        shared.arm();
+        let (waiter, leads) = match place {
+            Place::Full => return Err(Unavailable),
+            Place::Leader(waiter) => (waiter, true),
+            Place::Follower(waiter) => (waiter, false),
+        };
+        let lead = match shared.durability {
+            Durability::Process if leads => Lead::Will,
+            Durability::Process => Lead::No,
+            Durability::Power => {
+                shared.call_syncer();
+                Lead::No
+            }
+        };
+        Wait { shared, queue, waiter: Some(waiter), lead, opened_in }.await
     }
 
     /// Whether a durable append would be taken now.
     pub fn is_writable(&self) -> bool {
-        self.0.writable.load(Ordering::Acquire)
+        self.0.shared.healthy.load(Ordering::Acquire) && !self.0.shared.closed.load(Ordering::Acquire)
     }
 
     /// The sequence number of the last record written; 0 where there is none.
     pub fn last_seq(&self) -> u64 {
-        self.0.last_seq.load(Ordering::Acquire)
+        self.0.shared.last_seq.load(Ordering::Acquire)
     }
 
-    /// Writes and syncs what is pending.
-    pub fn close(&self) {}
+    /// Writes, syncs and notes what there is, and ends the threads. What is appended later is written at once.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").field("last_seq", &self.last_seq()).field("is_writable", &self.is_writable()).finish()
+    }
+}
+
+/// Holds the threads; they hold what they share with it, so that the last journal to go can end them.
+struct Owner {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Owner {
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        let shared = &self.shared;
+        shared.closed.store(true, Ordering::Release);
+        shared.stopped.store(true, Ordering::Release);
+        for thread in std::mem::take(&mut *self.threads()) {
+            thread.thread().unpark();
+            // A thread that panicked has nothing left to do.
+            drop(thread.join());
+        }
+        shared.flush(&shared.queues);
+        shared.writer().sync();
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// What the journal, its threads and its waiters have in common.
+struct Shared {
+    queues: [Queue; QUEUES],
+    writer: Mutex<Writer>,
+    durability: Durability,
+    /// Records can be written.
+    healthy: AtomicBool,
+    /// The keeper is awake and will look at the queues.
+    armed: AtomicBool,
+    /// Counts the keeper's ticks.
+    tick: AtomicU32,
+    sync_wanted: AtomicBool,
+    closed: AtomicBool,
+    stopped: AtomicBool,
+    last_seq: AtomicU64,
+    calls: Calls,
+}
+
+/// The threads that can be woken.
+#[derive(Default)]
+struct Calls {
+    keeper: std::sync::OnceLock<Thread>,
+    syncer: std::sync::OnceLock<Thread>,
+}
+
+impl Calls {
+    fn keeper(&self, thread: Thread) {
+        self.keeper.get_or_init(|| thread);
+    }
+
+    fn syncer(&self, thread: Thread) {
+        self.syncer.get_or_init(|| thread);
+    }
+}
+
+impl Shared {
+    fn new(writer: Writer, durability: Durability) -> Self {
+        Self {
+            queues: Default::default(),
+            durability,
+            healthy: AtomicBool::new(writer.is_good()),
+            armed: AtomicBool::new(false),
+            tick: AtomicU32::new(0),
+            sync_wanted: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            last_seq: AtomicU64::new(writer.head().seq),
+            writer: Mutex::new(writer),
+            calls: Calls::default(),
+        }
+    }
+
+    /// The queue of the calling thread.
+    fn queue(&self) -> &Queue {
+        &self.queues[LANE.with(|lane| *lane) % QUEUES]
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The writer, unless someone is writing.
+    fn idle_writer(&self) -> Option<MutexGuard<'_, Writer>> {
+        match self.writer.try_lock() {
+            Ok(writer) => Some(writer),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Writes what is in some queues and wakes those who waited for it.
+    fn flush(&self, queues: &[Queue]) {
+        self.flush_with(self.writer(), queues);
+    }
+
+    fn flush_with(&self, mut writer: MutexGuard<'_, Writer>, queues: &[Queue]) {
+        let mut wakers = WAKERS.take();
+        writer.flush(queues, &mut wakers);
+        self.publish(&writer);
+        if self.closed.load(Ordering::Acquire) {
+            writer.note();
+        }
+        drop(writer);
+        // Outside of every lock: a waker may drop a task, and with it a future that comes back here.
+        wakers.drain(..).for_each(Waker::wake);
+        WAKERS.set(wakers);
+    }
+
+    /// For the keeper, which must not wait: has a queue written by whoever may.
+    fn serve(&self, queue: &Queue) {
+        match self.durability {
+            Durability::Power => self.call_syncer(),
+            Durability::Process => {
+                if let Some(writer) = self.idle_writer() {
+                    self.flush_with(writer, std::slice::from_ref(queue));
+                }
+            }
+        }
+    }
+
+    fn recover(&self) {
+        if let Some(mut writer) = self.idle_writer() {
+            writer.recover();
+            self.publish(&writer);
+        }
+    }
+
+    /// Notes the head; false where someone is writing.
+    fn note(&self) -> bool {
+        let writer = self.idle_writer();
+        let free = writer.is_some();
+        writer.into_iter().for_each(|mut writer| writer.note());
+        free
+    }
+
+    fn publish(&self, writer: &Writer) {
+        self.last_seq.store(writer.head().seq, Ordering::Release);
+        if !writer.is_good() && self.healthy.swap(false, Ordering::AcqRel) {
+            self.calls.keeper.get().into_iter().for_each(Thread::unpark);
+        } else if writer.is_good() {
+            self.healthy.store(true, Ordering::Release);
+        }
+    }
+
+    /// Makes sure that the keeper is awake, without a system call where it is.
+    fn arm(&self) {
+        if !self.armed.load(Ordering::Acquire) && !self.armed.swap(true, Ordering::AcqRel) {
+            self.calls.keeper.get().into_iter().for_each(Thread::unpark);
+        }
+    }
+
+    fn call_syncer(&self) {
+        if !self.sync_wanted.swap(true, Ordering::AcqRel) {
+            self.calls.syncer.get().into_iter().for_each(Thread::unpark);
+        }
+    }
+}
+
+/// Whether one who waits also writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lead {
+    No,
+    /// After the others of its runtime had their turn.
+    Will,
+    Now,
+}
+
+/// Waits for one record.
+struct Wait<'a> {
+    shared: &'a Shared,
+    queue: &'a Queue,
+    waiter: Option<u32>,
+    lead: Lead,
+    opened_in: &'a mut u32,
+}
+
+impl Future for Wait<'_> {
+    type Output = Result<(), Unavailable>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.lead {
+            Lead::Will => {
+                self.lead = Lead::Now;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Lead::Now => {
+                self.lead = Lead::No;
+                self.shared.flush(std::slice::from_ref(self.queue));
+            }
+            Lead::No => {}
+        }
+        let waiter = self.waiter.expect("a future is not polled after it was ready");
+        let result = match self.queue.poll(waiter, context.waker()) {
+            Progress::Waiting | Progress::Taken => return Poll::Pending,
+            Progress::Written(number) => {
+                *self.opened_in = number;
+                Ok(())
+            }
+            Progress::Failed => Err(Unavailable),
+        };
+        self.waiter = None;
+        Poll::Ready(result)
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if let Some(waiter) = self.waiter
+            && let Progress::Written(number) = self.queue.forsake(waiter)
+        {
+            *self.opened_in = number;
+        }
+        // Others may rely on it.
+        if self.lead != Lead::No {
+            self.shared.flush(std::slice::from_ref(self.queue));
+        }
+    }
 }
 
 thread_local! {
+    static LANE: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    };
     static RANDOM: RefCell<rand::rngs::ThreadRng> = RefCell::new(rand::rng());
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static WAKERS: Cell<Vec<Waker>> = const { Cell::new(Vec::new()) };
+}
+
+/// Writes the contents of a record and draws what it needs to be chained.
+fn encode<T>(kind: Kind, record: &Record, take: impl FnOnce(Link, &[u8]) -> T) -> T {
+    let time = record.time.unwrap_or_else(Timestamp::now);
+    let mut contents = SCRATCH.take();
+    contents.clear();
+    match &record.id {
+        Some(id) => record.write_contents(id, &mut contents),
+        None => record.write_contents(&RecordId::from_bytes(draw(time)), &mut contents),
+    }
+    let taken = seal(time, kind, &contents, take);
+    SCRATCH.set(contents);
+    taken
+}
+
+/// Digests contents under a salt of their own.
+fn seal<T>(time: Timestamp, kind: Kind, contents: &[u8], take: impl FnOnce(Link, &[u8]) -> T) -> T {
+    let mut salt = [0; 16];
+    RANDOM.with_borrow_mut(|random| random.fill_bytes(&mut salt));
+    let digest = chain::digest_of(&salt, contents);
+    take(Link { time: time.as_microsecond(), kind, salt, digest }, contents)
 }
 
 /// 16 bytes for an id: six of time in milliseconds, so that ids sort by it, and ten random ones.

@@ -15,7 +15,7 @@ mod trail;
 mod verify;
 
 pub use index::{FollowerHandle, Index, IndexError};
-pub use journal::{Durability, Journal, JournalError, Recovery, Unavailable};
+pub use journal::{Durability, Journal, JournalError, Recovery, Settings, Unavailable};
 pub use line::LineError;
 pub use query::{Filter, MAX_ROWS, Row};
 pub use record::{Attribution, CredentialUse, Decision, Fault, Kind, Outcome, Record, Text};

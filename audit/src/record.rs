@@ -103,6 +103,22 @@ words! {
     }
 }
 
+impl Kind {
+    /// Whether a closing record must follow.
+    pub(crate) fn opens(self) -> bool {
+        self == Self::ExchangeOpened || self == Self::TunnelOpened
+    }
+
+    /// The kind of the record that closes what this one opened.
+    pub(crate) fn closing(self) -> Option<Self> {
+        match self {
+            Self::ExchangeOpened => Some(Self::ExchangeClosed),
+            Self::TunnelOpened => Some(Self::TunnelClosed),
+            _ => None,
+        }
+    }
+}
+
 words! {
     /// What the policy said.
     Decision {

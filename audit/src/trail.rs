@@ -36,8 +36,11 @@ pub struct Trail {
     record: Box<Record>,
     id: RecordId,
     exchange: ExchangeId,
+    time: Timestamp,
     began: Instant,
     opening: Kind,
+    /// The segment that holds the opening record; 0 while there is none.
+    opened_in: u32,
     closed: bool,
 }
 
@@ -63,7 +66,17 @@ impl Trail {
         record.agent = facts.agent;
         record.session = facts.session;
         record.attribution = facts.attribution;
-        Self { journal: journal.clone(), record, id, exchange, began: Instant::now(), opening, closed: false }
+        Self {
+            journal: journal.clone(),
+            record,
+            id,
+            exchange,
+            time: now,
+            began: Instant::now(),
+            opening,
+            opened_in: 0,
+            closed: false,
+        }
     }
 
     /// The exchange, the same in the opening and the closing record.
@@ -184,11 +197,10 @@ impl Trail {
     /// [`Unavailable`] where the journal cannot take it: the request must be refused.
     ///
     /// # Cancellation
-    /// Dropped, the opening record may or may not be written; the closing one always is.
+    /// Dropped before the opening record is written, it is not written; the closing one always is.
     pub async fn permitted(&mut self) -> Result<(), Unavailable> {
         self.record.decision.get_or_insert(Decision::Allow);
-        let opening = Record { kind: self.opening, ..(*self.record).clone() };
-        self.journal.append_durable(opening).await
+        self.journal.append_opening(self.opening, &self.record, &mut self.opened_in).await
     }
 
     /// Writes the closing record.
@@ -198,18 +210,18 @@ impl Trail {
 
     fn finish(&mut self, outcome: Outcome, fault: Option<Fault>, code: Option<Reason>) {
         self.closed = true;
-        let mut record = std::mem::replace(&mut *self.record, Record::new(Kind::Gap));
+        let record = &mut *self.record;
         if outcome == Outcome::Refused {
             record.decision = Some(Decision::Deny);
         }
         let took = self.began.elapsed();
         record.id = Some(self.id.clone());
-        record.time = record.time.map(|began| began + took);
+        record.time = Some(self.time + took);
         record.duration = Some(took);
         record.outcome = Some(outcome);
         record.fault = fault;
         record.code = code;
-        self.journal.append(record);
+        self.journal.append_closing(record, self.opened_in);
     }
 }
 

@@ -1,0 +1,154 @@
+//! What a record costs: `cargo run --release -p egret-audit --example journal_bench [FOLDER]`.
+
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement that a person reads")]
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use audit::{CredentialUse, Durability, Facts, Journal, Kind, Outcome, Record, Trail, verify};
+use egret_audit as audit;
+use model::{Destination, Host, PolicyName, RequestPath, RuleId, Scheme, SessionId, SnapshotDigest, TenantId};
+
+/// Exchanges of one measurement; each writes two records.
+const EXCHANGES: usize = 200_000;
+
+struct Scene {
+    facts: Facts,
+    destination: Destination,
+    path: RequestPath,
+    snapshot: SnapshotDigest,
+    rule: RuleId,
+    policy: PolicyName,
+    credential: CredentialUse,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self {
+            facts: Facts {
+                tenant: TenantId::default(),
+                user: Some("alice@example.com".into()),
+                agent: Some("coding-agent".into()),
+                session: Some(SessionId::from_bytes([7; 16])),
+                attribution: Some(audit::Attribution::ProxyCredentials),
+            },
+            destination: Destination::new(Scheme::Https, Host::parse("api.github.com").unwrap(), 443),
+            path: RequestPath::parse("/repos/acme/site/contents/readme.md?ref=main").unwrap(),
+            snapshot: SnapshotDigest::new(format!("sha256:{}", "0f".repeat(32))),
+            rule: RuleId::new("read-code"),
+            policy: PolicyName::new("coding-agent"),
+            credential: CredentialUse { name: "github".into(), version: 3 },
+        }
+    }
+
+    fn trail(&self, journal: &Journal) -> Trail {
+        let mut trail = Trail::begin(journal, self.facts.clone());
+        trail.destination(&self.destination);
+        trail.method("GET");
+        trail.path(&self.path);
+        trail.snapshot(&self.snapshot);
+        trail.rule(&self.rule, &self.policy);
+        trail.protocol("http/1.1");
+        trail
+    }
+
+    async fn exchange(&self, journal: &Journal) {
+        let mut trail = self.trail(journal);
+        trail.permitted().await.unwrap();
+        trail.credential(self.credential.clone(), "header authorization");
+        trail.address("140.82.121.6".parse().unwrap());
+        trail.tls("1.3");
+        trail.status(200);
+        trail.request_bytes(0);
+        trail.response_bytes(4711);
+        trail.close(Outcome::Ok, None, None);
+    }
+}
+
+fn main() {
+    let root = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from).join("egret-journal-bench");
+    drop(std::fs::remove_dir_all(&root));
+    let scene = Scene::new();
+    for tasks in [1, 8, 64] {
+        let dir = root.join(format!("tasks-{tasks}"));
+        let (journal, _) = Journal::open(&dir, Durability::Process).unwrap();
+        let began = Instant::now();
+        let cpu = cpu_time();
+        run(&scene, &journal, tasks);
+        report(&format!("end to end, {tasks} tasks"), began.elapsed(), cpu_time() - cpu, EXCHANGES * 2);
+        journal.close();
+        drop(journal);
+        let began = Instant::now();
+        let verified = verify(&dir).unwrap();
+        let took = began.elapsed();
+        assert_eq!(verified.records, EXCHANGES as u64 * 2);
+        report("  verify", took, took, verified.records as usize);
+        drop(std::fs::remove_dir_all(&dir));
+    }
+    two_runtimes(&scene, &root);
+    unawaited(&scene, &root);
+    drop(std::fs::remove_dir_all(&root));
+}
+
+fn run(scene: &Scene, journal: &Journal, tasks: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let mut running = Vec::new();
+        for _ in 0..tasks {
+            let (journal, scene) =
+                (journal.clone(), std::rc::Rc::new(Scene { facts: scene.facts.clone(), ..Scene::new() }));
+            running.push(tokio::task::spawn_local(async move {
+                for _ in 0..EXCHANGES / tasks {
+                    scene.exchange(&journal).await;
+                    tokio::task::yield_now().await;
+                }
+            }));
+        }
+        for task in running {
+            task.await.unwrap();
+        }
+    });
+}
+
+fn two_runtimes(scene: &Scene, root: &std::path::Path) {
+    let (journal, _) = Journal::open(&root.join("two"), Durability::Process).unwrap();
+    let (began, cpu) = (Instant::now(), cpu_time());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| run(scene, &journal, 64));
+        }
+    });
+    report("end to end, 2 runtimes of 64 tasks", began.elapsed(), cpu_time() - cpu, EXCHANGES * 4);
+}
+
+/// Records that nobody waits for: what the caller pays, and what all of it costs.
+fn unawaited(scene: &Scene, root: &std::path::Path) {
+    let (journal, _) = Journal::open(&root.join("append"), Durability::Process).unwrap();
+    let record = Record {
+        exchange: Some("ex_0123456789abcdefghjkmnpqrs".into()),
+        tenant: Some(scene.facts.tenant.clone()),
+        session: scene.facts.session.clone(),
+        host: Some(scene.destination.host().clone()),
+        ..Record::new(Kind::SessionCreated)
+    };
+    let (began, cpu) = (Instant::now(), cpu_time());
+    for n in 0..EXCHANGES {
+        journal.append(record.clone());
+        if n % 4000 == 0 {
+            std::thread::sleep(Duration::from_millis(25));
+        }
+    }
+    journal.close();
+    report("append of a small record", began.elapsed(), cpu_time() - cpu, EXCHANGES);
+}
+
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+fn report(what: &str, wall: Duration, cpu: Duration, records: usize) {
+    let each = |time: Duration| time.as_nanos() / records as u128;
+    println!("{what:<36} {:>6} ns of CPU, {:>6} ns of time a record", each(cpu), each(wall));
+}

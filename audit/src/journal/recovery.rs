@@ -1,0 +1,295 @@
+//! Opening: finds the end of the chain, repairs what a crash left, and says so in the journal itself.
+//!
+//! A torn end is cut off. A damaged place before the end is left as it is, for `verify` to name:
+//! the journal goes on in a new file. Whatever was open when the previous run died is closed as `aborted`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+use model::{Reason, RecordId, Timestamp};
+use serde_json::value::RawValue;
+
+use crate::chain::{self, Head, Noted};
+use crate::journal::disk::{Disk, Sizes};
+use crate::journal::writer::Writer;
+use crate::journal::{Durability, Journal, Recovery, Settings, draw, seal};
+use crate::line::{Line, LineError, Lines, Segment, segments};
+use crate::record::{CONTENTS, Fault, Kind, Outcome, Record};
+
+/// Closings are written after so many.
+const CLOSINGS: usize = 1_000;
+
+/// Opens the journal in a folder, repaired.
+pub(super) fn open(dir: &Path, settings: Settings) -> io::Result<(Journal, Recovery)> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let folder = Disk::lock(dir)?;
+    let mut repair = Repair::default();
+    let noted = repair.noted(dir)?;
+    let files = segments(dir)?;
+    let end = repair.end(&files, noted.map(|noted| noted.head))?;
+    let open = left_open(&files, noted.map(|noted| noted.oldest_open))?;
+    let sizes = Sizes { segment_bytes: settings.segment_bytes, reserve_bytes: settings.reserve_bytes };
+    let disk = Disk::open(dir, folder, end.number, end.head, sizes)?;
+    let journal = Journal::start(Writer::new(disk, settings.durability == Durability::Power), settings.durability)?;
+    for gap in repair.gaps {
+        journal.append(gap);
+    }
+    repair.found.aborted = open.len() as u64;
+    for closings in open.chunks(CLOSINGS) {
+        for opening in closings {
+            close(&journal, &files, opening)?;
+        }
+        journal.0.shared.flush(&journal.0.shared.queues);
+    }
+    journal.0.shared.flush(&journal.0.shared.queues);
+    Ok((journal, repair.found))
+}
+
+/// Where the journal goes on.
+struct End {
+    number: u32,
+    head: Head,
+}
+
+/// What is found on the way, and what is to be said of it.
+#[derive(Default)]
+struct Repair {
+    found: Recovery,
+    gaps: Vec<Record>,
+}
+
+impl Repair {
+    fn noted(&mut self, dir: &Path) -> io::Result<Option<Noted>> {
+        match chain::read_head(dir) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                self.corrupt(format!("the noted head is not readable: {error}"));
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+
+    fn end(&mut self, files: &[Segment], noted: Option<Head>) -> io::Result<End> {
+        let mut end = End { number: files.last().map_or(1, |file| file.number), head: Head::START };
+        for (n, file) in files.iter().enumerate().rev() {
+            let survey = Survey::of(file, noted)?;
+            if let Some(bad) = &survey.bad {
+                if n + 1 == files.len() && survey.is_torn(noted) {
+                    self.cut(file, &survey)?;
+                } else {
+                    self.corrupt(format!("{} line {}: {}", file.name(), bad.line, bad.why));
+                    end.number = files.last().map_or(1, |file| file.number) + 1;
+                }
+            }
+            if let Some(seq) = survey.differs {
+                self.corrupt(format!("{} record {seq}: not the record that was written at this place", file.name()));
+            }
+            if let Some(head) = survey.after.or(survey.head) {
+                end.head = head;
+                break;
+            }
+        }
+        if let Some(noted) = noted.filter(|noted| noted.seq > end.head.seq) {
+            self.missing(end.head.seq, noted.seq);
+        }
+        Ok(end)
+    }
+
+    fn cut(&mut self, file: &Segment, survey: &Survey) -> io::Result<()> {
+        let torn = std::fs::OpenOptions::new().write(true).open(&file.path)?;
+        torn.set_len(survey.good_end)?;
+        torn.sync_all()?;
+        self.found.cut_bytes = survey.end - survey.good_end;
+        let detail = format!("bytes of {} from byte {}", file.name(), survey.good_end);
+        self.say(Reason::TailTruncated, Some(self.found.cut_bytes), detail);
+        Ok(())
+    }
+
+    fn missing(&mut self, last: u64, noted: u64) {
+        self.found.missing = noted - last;
+        self.say(Reason::TailTruncated, Some(noted - last), format!("records {} to {noted}", last + 1));
+    }
+
+    fn corrupt(&mut self, place: String) {
+        self.say(Reason::Internal, None, place.clone());
+        self.found.corrupt.get_or_insert(place);
+    }
+
+    fn say(&mut self, code: Reason, count: Option<u64>, detail: String) {
+        tracing::warn!(code = code.code(), detail, "the audit journal is not whole");
+        let gap = Record::new(Kind::Gap);
+        self.gaps.push(Record {
+            code: Some(code),
+            fault: Some(Fault::Egret),
+            count,
+            detail: Some(detail.into()),
+            ..gap
+        });
+    }
+}
+
+/// What one file holds.
+#[derive(Default)]
+struct Survey {
+    /// The last record before the first bad line.
+    head: Option<Head>,
+    good_end: u64,
+    end: u64,
+    bad: Option<Bad>,
+    /// The last record after a bad line that verifies by itself.
+    after: Option<Head>,
+    /// A record that is not the one whose head was noted.
+    differs: Option<u64>,
+}
+
+struct Bad {
+    line: u64,
+    why: LineError,
+    complete: bool,
+}
+
+impl Survey {
+    fn of(file: &Segment, noted: Option<Head>) -> io::Result<Self> {
+        let mut survey = Self::default();
+        if file.number == 1 {
+            survey.head = Some(Head::START);
+        }
+        let mut lines = Lines::open(&file.path, 0)?;
+        let mut number = 0;
+        while let Some(raw) = lines.next()? {
+            number += 1;
+            survey.end = raw.end();
+            let line = if raw.complete { Line::parse(raw.bytes) } else { Err(LineError::Form) };
+            match line.and_then(|line| survey.admit(&line)) {
+                Ok(head) if survey.bad.is_some() => survey.after = Some(head),
+                Ok(head) => {
+                    survey.differs = survey
+                        .differs
+                        .or(noted.filter(|noted| noted.seq == head.seq && *noted != head).map(|noted| noted.seq));
+                    survey.head = Some(head);
+                    survey.good_end = raw.end();
+                }
+                Err(LineError::Version) => return Err(io::Error::new(io::ErrorKind::InvalidData, LineError::Version)),
+                Err(why) => {
+                    survey.bad.get_or_insert(Bad { line: number, why, complete: raw.complete });
+                }
+            }
+        }
+        // The first file begins at the start of the chain, but holds no record yet.
+        survey.head = survey.head.filter(|head| head.seq > 0);
+        Ok(survey)
+    }
+
+    /// Takes the next record: in its place, or behind a damaged one if it verifies by itself.
+    fn admit(&self, line: &Line<'_>) -> Result<Head, LineError> {
+        match (&self.bad, self.head) {
+            (None, Some(head)) => line.follow(&head),
+            // What the first record of a later file continues is for `verify` to check.
+            (Some(_), _) | (None, None) => line.check().map(|()| line.head()),
+        }
+    }
+
+    /// Whether the bad end is what a crash leaves: nothing good follows, and nobody noted that it was good.
+    fn is_torn(&self, noted: Option<Head>) -> bool {
+        let last = self.head.map_or(0, |head| head.seq);
+        let noted_later = noted.is_some_and(|noted| noted.seq > last);
+        self.after.is_none() && self.bad.as_ref().is_some_and(|bad| !bad.complete || !noted_later)
+    }
+}
+
+/// An opening without a closing.
+struct Opening {
+    seq: u64,
+    kind: Kind,
+    file: usize,
+    start: u64,
+}
+
+/// The openings without a closing, in their order.
+fn left_open(files: &[Segment], oldest: Option<u32>) -> io::Result<Vec<Opening>> {
+    let from = match oldest {
+        Some(number) => files.iter().position(|file| file.number >= number).unwrap_or(0),
+        None => last_start(files)?,
+    };
+    let mut open: HashMap<Box<str>, Opening> = HashMap::new();
+    for (n, file) in files.iter().enumerate().skip(from) {
+        let mut lines = Lines::open(&file.path, 0)?;
+        while let Some(raw) = lines.next()? {
+            let Ok(line) = Line::parse(raw.bytes) else { continue };
+            let Some(kind) = Kind::from_word(line.kind) else { continue };
+            let Some(exchange) = line.body.and_then(|(_, contents)| exchange_of(contents)) else { continue };
+            match kind {
+                Kind::ExchangeOpened | Kind::TunnelOpened => {
+                    open.insert(exchange.into(), Opening { seq: line.seq, kind, file: n, start: raw.start });
+                }
+                Kind::ExchangeClosed | Kind::TunnelClosed => {
+                    open.remove(exchange);
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut open: Vec<Opening> = open.into_values().collect();
+    open.sort_unstable_by_key(|opening| opening.seq);
+    Ok(open)
+}
+
+/// The last file in which a sidecar started; what came before it was closed by that start.
+fn last_start(files: &[Segment]) -> io::Result<usize> {
+    for (n, file) in files.iter().enumerate().rev() {
+        let mut lines = Lines::open(&file.path, 0)?;
+        while let Some(raw) = lines.next()? {
+            if Line::parse(raw.bytes).is_ok_and(|line| line.kind == Kind::SidecarStarted.as_str()) {
+                return Ok(n);
+            }
+        }
+    }
+    Ok(0)
+}
+
+/// The exchange that contents speak of: their second field, where they speak of one.
+fn exchange_of(contents: &[u8]) -> Option<&str> {
+    let rest = contents.strip_prefix(b"{\"id\":\"")?;
+    let end = rest.iter().position(|byte| *byte == b'"')?;
+    let rest = rest.get(end..)?.strip_prefix(b"\",\"exchange\":\"")?;
+    let end = rest.iter().position(|byte| *byte == b'"')?;
+    std::str::from_utf8(rest.get(..end)?).ok()
+}
+
+/// Writes the closing record of an opening that nobody closed.
+fn close(journal: &Journal, files: &[Segment], opening: &Opening) -> io::Result<()> {
+    let mut lines = Lines::open(&files[opening.file].path, opening.start)?;
+    let raw = lines.next()?;
+    let line = raw.and_then(|raw| Line::parse(raw.bytes).ok());
+    let contents = line.and_then(|line| aborted(line.body?.1));
+    let kind = opening.kind.closing();
+    if let (Some(contents), Some(kind)) = (contents, kind) {
+        let shared = &journal.0.shared;
+        seal(Timestamp::now(), kind, &contents, |link, contents| shared.queue().put(link, 0, contents));
+    }
+    Ok(())
+}
+
+/// The contents of an opening turned into those of its closing, every value spelled as it was.
+fn aborted(opening: &[u8]) -> Option<Vec<u8>> {
+    let mut fields: BTreeMap<&str, &RawValue> = serde_json::from_slice(opening).ok()?;
+    let quoted = |word: &str| RawValue::from_string(format!("\"{word}\"")).ok();
+    let id = quoted(RecordId::from_bytes(draw(Timestamp::now())).as_str())?;
+    let outcome = quoted(Outcome::Aborted.as_str())?;
+    let fault = quoted(Fault::Egret.as_str())?;
+    fields.extend([("id", &*id), ("outcome", &*outcome), ("fault", &*fault)]);
+    let mut contents = Vec::with_capacity(opening.len() + 64);
+    let mut sign = b'{';
+    for name in CONTENTS {
+        if let Some(value) = fields.get(name) {
+            contents.push(sign);
+            contents.extend_from_slice(format!("\"{name}\":{value}").as_bytes());
+            sign = b',';
+        }
+    }
+    contents.push(b'}');
+    Some(contents)
+}
