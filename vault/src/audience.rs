@@ -129,3 +129,102 @@ impl fmt::Display for Pattern {
         if self.port == Scheme::Https.default_port() { Ok(()) } else { write!(f, ":{}", self.port) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn covers(pattern: &str, url: &str) -> bool {
+        let (scheme, authority) = url.split_once("://").unwrap();
+        let scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
+        let destination = Destination::of(scheme, Authority::parse(authority, false).unwrap());
+        Audience::parse(&[pattern]).unwrap().covers(&destination)
+    }
+
+    #[test]
+    fn patterns_match_label_by_label() {
+        for (pattern, url, want) in [
+            ("api.github.com", "https://api.github.com", true),
+            ("API.GitHub.com.", "https://api.github.com", true),
+            ("api.github.com", "https://API.GITHUB.COM.", true),
+            ("api.github.com", "https://github.com", false),
+            ("api.github.com", "https://x.api.github.com", false),
+            ("api.github.com", "https://evilapi.github.com", false),
+            ("api.github.com", "https://api.github.com.evil.net", false),
+            ("*.example.com", "https://a.example.com", true),
+            ("*.example.com", "https://a.b.example.com", false),
+            ("*.example.com", "https://example.com", false),
+            ("*.example.com", "https://evilexample.com", false),
+            ("*.example.com", "https://example.com.evil.net", false),
+            ("**.example.com", "https://a.example.com", true),
+            ("**.example.com", "https://a.b.example.com", true),
+            ("**.example.com", "https://example.com", false),
+            ("**.example.com", "https://evilexample.com", false),
+            ("10.0.0.5", "https://10.0.0.5", true),
+            ("10.0.0.5", "https://10.0.0.6", false),
+            ("[::1]:8443", "https://[::1]:8443", true),
+            ("*.0.0.1.test", "https://127.0.0.1", false),
+        ] {
+            assert_eq!(covers(pattern, url), want, "{pattern} {url}");
+        }
+    }
+
+    #[test]
+    fn the_port_is_part_of_the_audience() {
+        assert!(covers("api.example.com", "https://api.example.com:443"));
+        assert!(!covers("api.example.com", "https://api.example.com:8443"));
+        assert!(covers("api.example.com:8443", "https://api.example.com:8443"));
+        assert!(!covers("api.example.com:8443", "https://api.example.com"));
+    }
+
+    #[test]
+    fn t088_cleartext_is_never_covered() {
+        assert!(!covers("api.example.com", "http://api.example.com"));
+        assert!(!covers("api.example.com", "http://api.example.com:443"));
+        assert!(!covers("api.example.com:80", "http://api.example.com"));
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        for text in [
+            "*",
+            "**",
+            "*.",
+            "**.",
+            "a.*.com",
+            "*a.example.com",
+            "*.*.example.com",
+            "***.example.com",
+            "*.10.0.0.1",
+            "*.[::1]",
+        ] {
+            assert!(Audience::parse(&[text]).is_err(), "{text}");
+        }
+        for text in [
+            "",
+            "a b",
+            "https://a.example",
+            "a.example/x",
+            "u@a.example",
+            "a.example:0",
+            "a.example:",
+            "a.example:99999",
+            "a_\u{0}b",
+        ] {
+            assert!(matches!(Audience::parse(&[text]), Err(AudienceError::Host { .. })), "{text}");
+        }
+        assert_eq!(Audience::parse(&["**.com"]), Err(AudienceError::TooWide("**.com".to_owned())));
+        assert!(Audience::parse(&["*.internal"]).is_ok());
+        assert_eq!(Audience::parse::<&str>(&[]), Err(AudienceError::Count));
+        assert_eq!(Audience::parse(&["a.example"; MAX_PATTERNS + 1]), Err(AudienceError::Count));
+    }
+
+    #[test]
+    fn patterns_are_written_as_they_are_read() {
+        let written = Audience::parse(&["A.example", "*.b.example:8443", "**.c.example:443", "b\u{fc}cher.example"])
+            .unwrap()
+            .patterns();
+        assert_eq!(written, ["a.example", "*.b.example:8443", "**.c.example", "xn--bcher-kva.example"]);
+        assert_eq!(Audience::parse(&written).unwrap().patterns(), written);
+    }
+}

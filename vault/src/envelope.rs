@@ -70,3 +70,6 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], NoRandom> {
     SysRng.try_fill_bytes(&mut bytes).map_err(|_| NoRandom)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

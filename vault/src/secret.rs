@@ -76,3 +76,40 @@ impl fmt::Debug for Secret {
         f.write_str("[REDACTED]")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "the tests look at made-up values")]
+    use super::*;
+
+    #[test]
+    fn debug_shows_nothing() {
+        let secret = Secret::new(b"hunter2-hunter2".to_vec());
+        assert_eq!(format!("{secret:?} {:#?}", Some(&secret)), "[REDACTED] Some(\n    [REDACTED],\n)");
+    }
+
+    #[test]
+    fn a_vector_with_room_to_spare_is_taken_whole() {
+        let mut bytes = Vec::with_capacity(100);
+        bytes.extend_from_slice(b"value");
+        assert_eq!(Secret::new(bytes).expose_secret(), b"value");
+    }
+
+    #[test]
+    fn reading_stops_at_the_limit() {
+        assert_eq!(Secret::from_reader(&b"12345678"[..], 8).unwrap().expose_secret(), b"12345678");
+        let error = Secret::from_reader(&b"123456789"[..], 8).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        assert!(!error.to_string().contains("123456789"));
+    }
+
+    #[test]
+    fn one_line_end_is_cut() {
+        for (text, want) in
+            [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a", "a"), ("a\r", "a\r"), ("\n", ""), ("", "")]
+        {
+            let cut = Secret::new(text.as_bytes().to_vec()).without_line_end();
+            assert_eq!(cut.expose_secret(), want.as_bytes(), "{text:?}");
+        }
+    }
+}

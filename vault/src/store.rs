@@ -189,3 +189,6 @@ fn is_ours(found: &fs::Metadata) -> bool {
 fn io_error(path: &Path, action: &'static str, source: io::Error) -> StoreError {
     StoreError::Io { path: path.to_owned(), action, source }
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,6 +134,9 @@ struct State {
     generation: u64,
     credentials: BTreeMap<TenantId, BTreeMap<CredentialId, Arc<Entry>>>,
     internal: BTreeMap<CredentialId, Arc<Entry>>,
+    /// The last version of what was removed since the vault was opened: a value put under the name of a removed one
+    /// must not pass for it where a connection or a stream is known by name and version.
+    retired: BTreeMap<(TenantId, CredentialId), Version>,
 }
 
 /// One item, with what of it is in use all the time.
@@ -257,7 +260,7 @@ impl Vault {
         }
         self.change(|state| {
             let before = state.find(&new.tenant, &new.id).map(|entry| entry.item.label.clone());
-            let version = before.as_ref().map_or(1, |label| label.version.saturating_add(1));
+            let version = state.last_version(&new.tenant, &new.id).saturating_add(1);
             let shape = new.shape(version)?;
             let label = Label {
                 tenant: new.tenant,
@@ -291,10 +294,11 @@ impl Vault {
     pub fn remove(&self, tenant: &TenantId, id: &CredentialId) -> Result<(), VaultError> {
         self.change(|state| {
             let credentials = state.credentials.get_mut(tenant).ok_or(VaultError::Unknown)?;
-            credentials.remove(id).ok_or(VaultError::Unknown)?;
+            let removed = credentials.remove(id).ok_or(VaultError::Unknown)?;
             if credentials.is_empty() {
                 state.credentials.remove(tenant);
             }
+            state.retired.insert((tenant.clone(), id.clone()), removed.item.label.version);
             Ok(())
         })
     }
@@ -310,6 +314,11 @@ impl Vault {
                 Stretch::Argon2id { .. } => KeyKind::Passphrase,
             },
         }
+    }
+
+    /// How many times the vault was written; changes with every change.
+    pub fn generation(&self) -> u64 {
+        self.state.load().generation
     }
 
     /// How many times a value was opened since the vault was.
@@ -433,6 +442,12 @@ impl State {
         self.credentials.get(tenant)?.get(id)
     }
 
+    /// The version of what is or was there; 0 where nothing was.
+    fn last_version(&self, tenant: &TenantId, id: &CredentialId) -> Version {
+        let retired = || self.retired.get(&(tenant.clone(), id.clone())).copied();
+        self.find(tenant, id).map(|entry| entry.item.label.version).or_else(retired).unwrap_or(0)
+    }
+
     fn insert(&mut self, entry: Entry) {
         let label = &entry.item.label;
         let items = match &entry.shape {
@@ -508,3 +523,6 @@ impl Entry {
 fn whole_micros(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }
+
+#[cfg(test)]
+mod tests;

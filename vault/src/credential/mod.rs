@@ -339,3 +339,6 @@ fn is_prefix(text: &str) -> bool {
 fn is_description(text: &str) -> bool {
     text.len() <= MAX_DESCRIPTION_BYTES && !text.chars().any(char::is_control)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+#![expect(clippy::disallowed_methods, reason = "the tests look at made-up values")]
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn kek(byte: u8) -> Kek {
+    Kek::for_tests([byte; 32])
+}
+
+#[test]
+fn what_is_sealed_opens_once_more() {
+    let envelope = Envelope::seal(&kek(1), b"context", b"value").unwrap();
+    assert_eq!(envelope.open(&kek(1), b"context").unwrap().expose_secret(), b"value");
+    assert_ne!(&*envelope.ciphertext, b"value");
+}
+
+#[test]
+fn t158_another_key_or_context_opens_nothing() {
+    let envelope = Envelope::seal(&kek(1), b"tenant a", b"value").unwrap();
+    assert!(envelope.open(&kek(2), b"tenant a").is_err());
+    assert!(envelope.open(&kek(1), b"tenant b").is_err());
+    assert!(envelope.open(&kek(1), b"").is_err());
+}
+
+#[test]
+fn t161_no_salt_or_nonce_repeats() {
+    let sealed: Vec<_> = (0..20_000).map(|_| Envelope::seal(&kek(1), b"", b"").unwrap()).collect();
+    assert_eq!(sealed.iter().map(|e| e.salt).collect::<HashSet<_>>().len(), sealed.len());
+    assert_eq!(sealed.iter().map(|e| e.nonce).collect::<HashSet<_>>().len(), sealed.len());
+}
+
+proptest! {
+    #[test]
+    fn any_value_survives(value in prop::collection::vec(any::<u8>(), 0..300), aad in prop::collection::vec(any::<u8>(), 0..50)) {
+        let envelope = Envelope::seal(&kek(1), &aad, &value).unwrap();
+        prop_assert_eq!(envelope.ciphertext.len(), value.len());
+        let opened = envelope.open(&kek(1), &aad).unwrap();
+        prop_assert_eq!(opened.expose_secret(), &value[..]);
+    }
+
+    #[test]
+    fn one_flipped_bit_opens_nothing(value in prop::collection::vec(any::<u8>(), 1..100), at in any::<prop::sample::Index>(), bit in 0..8u8) {
+        let mut envelope = Envelope::seal(&kek(1), b"context", &value).unwrap();
+        let total = SALT_BYTES + NONCE_BYTES + TAG_BYTES + value.len();
+        let all = envelope.salt.iter_mut().chain(&mut envelope.nonce).chain(&mut envelope.tag).chain(&mut envelope.ciphertext);
+        *all.skip(at.index(total)).next().unwrap() ^= 1 << bit;
+        prop_assert!(envelope.open(&kek(1), b"context").is_err());
+    }
+}

@@ -1,0 +1,449 @@
+#![expect(clippy::disallowed_methods, reason = "the tests look at made-up values")]
+
+use model::{Authority, Host};
+use proptest::prelude::*;
+
+use super::*;
+use crate::kek::{KeyFile, Passphrase};
+
+const CANARY: &[u8] = b"canary-7f3a91c05e";
+
+/// A store in memory that can be told to fail.
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Content>>);
+
+#[derive(Default)]
+struct Content {
+    bytes: Option<Vec<u8>>,
+    fault: Option<Fault>,
+}
+
+#[derive(Clone, Copy)]
+enum Fault {
+    Write,
+    Sync,
+}
+
+impl Memory {
+    fn of(bytes: &[u8]) -> Self {
+        Self(Arc::new(Mutex::new(Content { bytes: Some(bytes.to_vec()), fault: None })))
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap().bytes.clone().unwrap()
+    }
+
+    fn fail(&self, fault: Option<Fault>) {
+        self.0.lock().unwrap().fault = fault;
+    }
+}
+
+impl Store for Memory {
+    fn read(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.0.lock().unwrap().bytes.clone())
+    }
+
+    fn replace(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut content = self.0.lock().unwrap();
+        let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        match content.fault {
+            Some(Fault::Write) => Err(StoreError::Io { path: "memory".into(), action: "written", source }),
+            fault => {
+                content.bytes = Some(bytes.to_vec());
+                match fault {
+                    Some(_) => Err(StoreError::NotDurable { path: "memory".into(), source }),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// A key without a file; takes any stretch, as an attacker's changed header might ask for.
+struct Key(u8);
+
+impl KeySource for Key {
+    fn stretch(&self) -> Stretch {
+        Stretch::KeyFile
+    }
+
+    fn kek(&self, _: &Stretch, _: &[u8; 32]) -> Result<Kek, KeyError> {
+        Ok(Kek::for_tests([self.0; 32]))
+    }
+}
+
+fn now() -> Timestamp {
+    "2026-11-20T12:00:00.123456789Z".parse().unwrap()
+}
+
+fn github() -> NewCredential {
+    NewCredential {
+        tenant: TenantId::default(),
+        id: "github".into(),
+        kind: Kind::Bearer,
+        audience: vec!["api.github.com".to_owned()],
+        env: Some("GITHUB_TOKEN".to_owned()),
+        prefix: Some("ghp_".to_owned()),
+        expires: None,
+        description: Some("reads the site".to_owned()),
+    }
+}
+
+fn canary() -> Secret {
+    Secret::new(CANARY.to_vec())
+}
+
+fn to(scheme: Scheme, authority: &str) -> Destination {
+    Destination::of(scheme, Authority::parse(authority, false).unwrap())
+}
+
+fn created() -> (Memory, Vault) {
+    let store = Memory::default();
+    let vault = Vault::create_in(Box::new(store.clone()), &Key(1)).unwrap();
+    (store, vault)
+}
+
+fn filled() -> (Memory, Vault) {
+    let (store, vault) = created();
+    vault.put(github(), canary(), now()).unwrap();
+    (store, vault)
+}
+
+fn open(bytes: &[u8]) -> Result<Vault, VaultError> {
+    Vault::open_in(Box::new(Memory::of(bytes)), &Key(1))
+}
+
+fn lent(vault: &Vault, tenant: &str, id: &str) -> Vec<u8> {
+    vault.lease(&tenant.into(), &id.into(), &to(Scheme::Https, "api.github.com")).unwrap().swap_value().to_vec()
+}
+
+#[test]
+fn what_is_put_is_there_after_opening_again() {
+    let (store, vault) = filled();
+    let basic = NewCredential {
+        tenant: "acme".into(),
+        id: "registry".into(),
+        kind: Kind::Basic,
+        audience: vec!["*.registry.example:8443".to_owned(), "api.github.com".to_owned()],
+        expires: Some("2030-01-01T00:00:00Z".parse().unwrap()),
+        ..github()
+    };
+    vault.put(basic, Secret::new(b"user:password".to_vec()), now()).unwrap();
+    vault.seal_internal("ca.key", &canary()).unwrap();
+    let again = open(&store.bytes()).unwrap();
+    for vault in [&vault, &again] {
+        let shown = vault.show(&"acme".into(), &"registry".into()).unwrap();
+        assert_eq!(shown.audience, ["*.registry.example:8443", "api.github.com"]);
+        assert_eq!((shown.kind, shown.version), (Kind::Basic, 1));
+        assert_eq!(shown.created.to_string(), "2026-11-20T12:00:00.123456Z");
+        assert_eq!(shown.expires.unwrap().to_string(), "2030-01-01T00:00:00Z");
+        let shown = vault.show(&TenantId::default(), &"github".into()).unwrap();
+        assert_eq!((shown.env.as_deref(), shown.prefix.as_deref()), (Some("GITHUB_TOKEN"), Some("ghp_")));
+        assert_eq!(shown.description.as_deref(), Some("reads the site"));
+        assert_eq!(lent(vault, "default", "github"), CANARY);
+        assert_eq!(lent(vault, "acme", "registry"), b"password");
+        assert_eq!(vault.open_internal("ca.key").unwrap().unwrap().expose_secret(), CANARY);
+        assert!(vault.open_internal("other").unwrap().is_none());
+        assert_eq!(vault.status(), VaultStatus { generation: 4, credentials: 2, key: KeyKind::File });
+    }
+}
+
+#[test]
+fn put_again_is_a_new_version_and_removing_ends_it() {
+    let (store, vault) = filled();
+    let later = "2026-11-21T00:00:00Z".parse().unwrap();
+    assert_eq!(vault.put(github(), Secret::new(b"second-value".to_vec()), later).unwrap(), 2);
+    assert_eq!(lent(&vault, "default", "github"), b"second-value");
+    let shown = open(&store.bytes()).unwrap().show(&TenantId::default(), &"github".into()).unwrap();
+    assert_eq!((shown.version, shown.updated), (2, later));
+    assert!(shown.created < shown.updated);
+    vault.remove(&TenantId::default(), &"github".into()).unwrap();
+    assert!(vault.slot(&TenantId::default(), &"github".into()).is_none());
+    assert!(matches!(vault.remove(&TenantId::default(), &"github".into()), Err(VaultError::Unknown)));
+    assert!(open(&store.bytes()).unwrap().list(&TenantId::default()).is_empty());
+    assert_eq!(vault.put(github(), canary(), now()).unwrap(), 3, "never passes for the removed one");
+}
+
+#[test]
+fn a_lease_keeps_the_version_it_began_with() {
+    let (_store, vault) = filled();
+    let lease = vault.lease(&TenantId::default(), &"github".into(), &to(Scheme::Https, "api.github.com")).unwrap();
+    vault.put(github(), Secret::new(b"second-value".to_vec()), now()).unwrap();
+    assert_eq!((lease.version(), lease.swap_value()), (1, CANARY));
+    assert_eq!(format!("{lease:?}"), "Lease(github version 1)");
+}
+
+#[test]
+fn t080_nothing_is_opened_for_a_host_outside_the_audience() {
+    let (_store, vault) = filled();
+    let tenant = TenantId::default();
+    let lease = |id: &str, scheme, host| vault.lease(&tenant, &id.into(), &to(scheme, host)).unwrap_err();
+    assert_eq!(lease("github", Scheme::Https, "evil.example"), LeaseError::Audience);
+    assert_eq!(lease("github", Scheme::Https, "api.github.com:8443"), LeaseError::Audience);
+    assert_eq!(lease("github", Scheme::Http, "api.github.com:443"), LeaseError::Plaintext);
+    assert_eq!(lease("gitlab", Scheme::Https, "api.github.com"), LeaseError::Unknown);
+    let slot = vault.slot(&tenant, &"github".into()).unwrap();
+    assert!(!slot.covers(&Destination::new(Scheme::Https, Host::parse("evil.example").unwrap(), 443)));
+    assert_eq!(vault.reads(), 0);
+    lent(&vault, "default", "github");
+    assert_eq!(vault.reads(), 1);
+}
+
+#[test]
+fn an_expired_credential_is_not_lent() {
+    let (_store, vault) = created();
+    let end: Timestamp = "2001-01-01T00:00:00Z".parse().unwrap();
+    let new = || NewCredential { expires: Some(end), ..github() };
+    assert!(matches!(vault.put(new(), canary(), now()), Err(VaultError::Credential(CredentialError::Expired))));
+    vault.put(new(), canary(), "2000-01-01T00:00:00Z".parse().unwrap()).unwrap();
+    let lease = vault.lease(&TenantId::default(), &"github".into(), &to(Scheme::Https, "api.github.com"));
+    assert_eq!(lease.unwrap_err(), LeaseError::Expired);
+    assert_eq!(vault.reads(), 0);
+}
+
+#[test]
+fn another_tenant_sees_and_gets_nothing() {
+    let (_store, vault) = filled();
+    let other = TenantId::from("acme");
+    assert!(vault.list(&other).is_empty());
+    assert!(vault.show(&other, &"github".into()).is_none());
+    assert!(vault.slot(&other, &"github".into()).is_none());
+    assert!(vault.list(&INTERNAL.into()).is_empty());
+    let lease = vault.lease(&other, &"github".into(), &to(Scheme::Https, "api.github.com"));
+    assert_eq!(lease.unwrap_err(), LeaseError::Unknown);
+}
+
+#[test]
+fn t087_a_refused_value_changes_nothing() {
+    let (store, vault) = filled();
+    let before = store.bytes();
+    let error = vault.put(github(), Secret::new(b"two\r\nlines".to_vec()), now()).unwrap_err();
+    assert_eq!(error.code(), "vault_value_invalid");
+    assert!(!format!("{error} {error:?}").contains("lines"));
+    assert!(store.bytes() == before);
+}
+
+#[test]
+fn at_rest_nothing_shows_but_names_and_dates() {
+    let (store, vault) = filled();
+    vault.seal_internal("ca.key", &canary()).unwrap();
+    let bytes = store.bytes();
+    let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    assert!(holds(b"github") && holds(b"default"));
+    for hidden in [CANARY, b"api.github.com", b"bearer", b"GITHUB_TOKEN", b"ghp_", b"reads the site"] {
+        assert!(!holds(hidden), "{}", String::from_utf8_lossy(hidden));
+    }
+}
+
+#[test]
+fn t155_a_wrong_key_is_not_told_from_a_damaged_header() {
+    let (store, _vault) = filled();
+    let wrong = Vault::open_in(Box::new(store.clone()), &Key(2)).unwrap_err();
+    assert_eq!((wrong.code(), matches!(wrong, VaultError::Unseal)), ("unseal_failed", true));
+    let mut bytes = store.bytes();
+    bytes[30] ^= 1; // in the salt
+    assert!(matches!(open(&bytes), Err(VaultError::Unseal)));
+}
+
+#[test]
+fn t155_a_wrong_passphrase_opens_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vault.egret");
+    let passphrase = |text: &str| Passphrase(Secret::new(text.as_bytes().to_vec()));
+    let vault = Vault::create(&path, &passphrase("correct horse")).unwrap();
+    vault.put(github(), canary(), now()).unwrap();
+    assert_eq!(vault.status().key, KeyKind::Passphrase);
+    assert!(matches!(Vault::open(&path, &passphrase("correct horsf")), Err(VaultError::Unseal)));
+    let file = KeyFile(folder.path().join("vault.key"));
+    assert!(matches!(Vault::open(&path, &file), Err(VaultError::Key(KeyError::NeedsPassphrase))));
+    assert_eq!(lent(&Vault::open(&path, &passphrase("correct horse")).unwrap(), "default", "github"), CANARY);
+}
+
+#[test]
+fn t157_every_single_flipped_bit_is_detected() {
+    let (store, vault) = filled();
+    for number in 0..13 {
+        vault.put(NewCredential { id: format!("name-{number}").as_str().into(), ..github() }, canary(), now()).unwrap();
+    }
+    let mut bytes = store.bytes();
+    assert!((4096..5120).contains(&bytes.len()), "{}", bytes.len());
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            bytes[at] ^= 1 << bit;
+            assert!(open(&bytes).is_err(), "byte {at} bit {bit}");
+            bytes[at] ^= 1 << bit;
+        }
+    }
+    assert!(open(&bytes).is_ok());
+}
+
+#[test]
+fn t158_truncated_at_every_length_or_extended_is_detected() {
+    let (store, _vault) = filled();
+    let mut bytes = store.bytes();
+    for length in 0..bytes.len() {
+        assert!(open(&bytes[..length]).is_err(), "{length}");
+    }
+    bytes.push(0);
+    assert!(matches!(open(&bytes), Err(VaultError::Corrupt)));
+}
+
+#[test]
+fn t160_parameters_out_of_bounds_are_refused_before_the_key_is_asked_for() {
+    struct Never;
+    impl KeySource for Never {
+        fn stretch(&self) -> Stretch {
+            Stretch::PASSPHRASE
+        }
+        fn kek(&self, _: &Stretch, _: &[u8; 32]) -> Result<Kek, KeyError> {
+            panic!("asked for the key")
+        }
+    }
+    let (store, _vault) = filled();
+    for memory in [8u32, 64 << 20, u32::MAX] {
+        let mut bytes = store.bytes();
+        bytes[10] = 1;
+        bytes[11..15].copy_from_slice(&memory.to_be_bytes());
+        bytes[15..19].copy_from_slice(&3u32.to_be_bytes());
+        bytes[19..23].copy_from_slice(&4u32.to_be_bytes());
+        let error = Vault::open_in(Box::new(Memory::of(&bytes)), &Never).unwrap_err();
+        assert_eq!(error.code(), "vault_params", "{memory}");
+    }
+}
+
+#[test]
+fn t189_another_format_version_is_refused_clearly() {
+    let (store, _vault) = filled();
+    let mut bytes = store.bytes();
+    bytes[9] = 2;
+    assert!(matches!(open(&bytes), Err(VaultError::Format(2))));
+    assert!(matches!(open(b"not a vault at all"), Err(VaultError::NotAVault)));
+    assert!(matches!(open(b""), Err(VaultError::NotAVault)));
+}
+
+/// Writes the items with right MACs, as only the holder of the key could: what the envelopes alone must catch.
+fn forged(edit: impl FnOnce(&mut Vec<Item>)) -> Result<Vault, VaultError> {
+    let (store, vault) = filled();
+    vault.put(NewCredential { tenant: "acme".into(), ..github() }, canary(), now()).unwrap();
+    vault.put(NewCredential { id: "gitlab".into(), ..github() }, canary(), now()).unwrap();
+    let bytes = store.bytes();
+    let (header, kek) = (format::read_header(&bytes).unwrap(), Kek::for_tests([1; 32]));
+    let mut items = format::read(&bytes, &header, &kek).unwrap();
+    edit(&mut items);
+    open(&format::write(&header, items.iter(), &kek))
+}
+
+#[test]
+fn t158_items_under_another_name_or_tenant_do_not_open() {
+    // In the order of the file: acme github, default github, default gitlab.
+    assert!(forged(|_| ()).is_ok());
+    let corrupt = |edit: fn(&mut Vec<Item>)| matches!(forged(edit), Err(VaultError::Corrupt));
+    assert!(corrupt(|items| items[0].label.tenant = "beta".into()));
+    assert!(corrupt(|items| items[2].label.id = "gitlac".into()));
+    assert!(corrupt(|items| items[0].label.version = 2));
+    assert!(corrupt(|items| items[0].label.expires = Some(now())));
+    assert!(corrupt(|items| items[1].description = items[2].description.clone()));
+    assert!(corrupt(|items| items.swap(1, 2)), "out of order");
+    assert!(corrupt(|items| items.push(items[2].clone())), "twice");
+}
+
+#[test]
+fn t158_a_value_under_another_name_or_tenant_is_not_lent() {
+    for (from, into) in [(0, 1), (1, 2)] {
+        let vault = forged(|items| items[into].value = items[from].value.clone()).unwrap();
+        let id = ["github", "github", "gitlab"][into];
+        let lease = vault.lease(&TenantId::default(), &id.into(), &to(Scheme::Https, "api.github.com"));
+        assert_eq!(lease.unwrap_err(), LeaseError::Corrupt);
+    }
+}
+
+#[test]
+fn the_value_is_bound_to_its_audience() {
+    // Even with a description that opens, a value sealed for another audience does not.
+    let vault = forged(|items| {
+        let item = items.iter_mut().find(|item| item.label.tenant.as_str() == "acme").unwrap();
+        let audience = vec!["**.github.com".to_owned()];
+        let wide = document::write(&NewCredential { audience, ..github() }.shape(1).unwrap());
+        let aad = item.label.description_aad();
+        item.description = Envelope::seal(&Kek::for_tests([1; 32]), &aad, &wide).unwrap();
+    });
+    let (vault, acme) = (vault.unwrap(), TenantId::from("acme"));
+    assert_eq!(vault.show(&acme, &"github".into()).unwrap().audience, ["**.github.com"]);
+    let lease = vault.lease(&acme, &"github".into(), &to(Scheme::Https, "api.github.com"));
+    assert_eq!(lease.unwrap_err(), LeaseError::Corrupt);
+}
+
+#[test]
+fn t164_a_failed_write_changes_nothing() {
+    let (store, vault) = filled();
+    let before = store.bytes();
+    store.fail(Some(Fault::Write));
+    let error = vault.put(github(), Secret::new(b"second-value".to_vec()), now()).unwrap_err();
+    assert_eq!(error.code(), "vault_write_failed");
+    assert!(vault.remove(&TenantId::default(), &"github".into()).is_err());
+    assert!(vault.seal_internal("ca.key", &canary()).is_err());
+    assert_eq!(lent(&vault, "default", "github"), CANARY);
+    assert_eq!(vault.generation(), 2);
+    assert!(store.bytes() == before);
+    store.fail(None);
+    assert_eq!(vault.put(github(), canary(), now()).unwrap(), 2);
+}
+
+#[test]
+fn t164_memory_shows_what_the_file_shows_when_only_the_last_sync_failed() {
+    let (store, vault) = filled();
+    store.fail(Some(Fault::Sync));
+    assert!(vault.put(github(), Secret::new(b"second-value".to_vec()), now()).is_err());
+    assert_eq!(lent(&vault, "default", "github"), b"second-value");
+    assert_eq!(lent(&open(&store.bytes()).unwrap(), "default", "github"), b"second-value");
+}
+
+#[test]
+fn a_vault_is_never_created_over_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vault.egret");
+    assert!(matches!(Vault::open(&path, &Key(1)), Err(VaultError::Missing)));
+    assert!(!Vault::exists(&path));
+    drop(Vault::create(&path, &Key(1)).unwrap());
+    assert!(Vault::exists(&path));
+    assert!(matches!(Vault::create(&path, &Key(1)), Err(VaultError::Exists)));
+    assert!(Vault::open(&path, &Key(1)).is_ok());
+}
+
+#[test]
+fn writers_on_many_threads_lose_nothing() {
+    let (store, vault) = created();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let vault = &vault;
+            scope.spawn(move || {
+                for number in 0..10 {
+                    let id = format!("name-{thread}-{number}");
+                    vault.put(NewCredential { id: id.as_str().into(), ..github() }, canary(), now()).unwrap();
+                    assert_eq!(lent(vault, "default", &id), CANARY);
+                }
+            });
+        }
+    });
+    let again = open(&store.bytes()).unwrap();
+    assert_eq!(again.list(&TenantId::default()).len(), 40);
+    assert_eq!(again.generation(), 41);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        prop_assert!(open(&bytes).is_err());
+    }
+
+    #[test]
+    fn any_splice_of_two_generations_is_refused(cut in any::<prop::sample::Index>()) {
+        let (store, vault) = filled();
+        let old = store.bytes();
+        vault.put(github(), Secret::new(b"canary-7f3a91c05f".to_vec()), now()).unwrap();
+        let new = store.bytes();
+        let cut = 1 + cut.index(new.len() - 1);
+        let spliced = [&old[..cut], &new[cut..]].concat();
+        prop_assert!(open(&spliced).is_err() || spliced == new || spliced == old);
+    }
+}
