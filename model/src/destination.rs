@@ -273,7 +273,11 @@ impl Destination {
 
     /// `host` or, where the port is not the scheme's, `host:port`: the value of a Host field (RFC 9110 section 7.2).
     pub fn authority(&self) -> String {
-        if self.port == self.scheme.default_port() { self.host.to_string() } else { format!("{}:{}", self.host, self.port) }
+        if self.port == self.scheme.default_port() {
+            self.host.to_string()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 }
 

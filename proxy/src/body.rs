@@ -1,6 +1,5 @@
 //! Bodies on their way through: counted, bounded in time, masked where a credential went out, never held.
 
-use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,14 +12,26 @@ use http::{HeaderMap, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use model::Reason;
+use thiserror::Error;
 use tokio::time::{Instant, Sleep};
 
 use crate::mask::Masker;
 use crate::pool::{Key, Pool, Upstream};
 use crate::steps::record::Open;
 
-/// Any error, as hyper's bodies carry it.
-pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+/// Why a stream towards the client ends early; hyper resets it then.
+#[derive(Debug, Error)]
+pub(crate) enum StreamError {
+    /// The upstream broke off within the body.
+    #[error("the upstream broke off")]
+    Upstream(#[source] hyper::Error),
+    /// The upstream sent nothing for too long.
+    #[error("the upstream was silent for too long within a body")]
+    Silent,
+    /// The request breaks HTTP/2; the stream is reset with this reason.
+    #[error("the stream is reset")]
+    Http2(#[source] h2::Error),
+}
 
 /// How far the request body has come, as the other half of the exchange sees it.
 #[derive(Debug, Default)]
@@ -101,9 +112,9 @@ impl Body {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = BoxError;
+    type Error = StreamError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         match self.get_mut() {
             Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Relayed(relay) => relay.poll(cx),
@@ -191,7 +202,7 @@ impl Relay {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         if let Some(frame) = self.pending.take() {
             self.finish();
             return Poll::Ready(Some(Ok(frame)));
@@ -214,7 +225,7 @@ impl Relay {
                 },
                 Some(Err(error)) => {
                     self.fail(Outcome::UpstreamReset, Fault::Upstream, Some(Reason::UpstreamProtocol));
-                    return Poll::Ready(Some(Err(error.into())));
+                    return Poll::Ready(Some(Err(StreamError::Upstream(error))));
                 }
                 None => return self.end(),
             };
@@ -240,14 +251,14 @@ impl Relay {
         if rest.is_empty() { passed } else { [passed, rest].concat().into() }
     }
 
-    fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let rest = self.masker.as_mut().map(Masker::finish).unwrap_or_default();
         self.bytes += rest.len() as u64;
         self.finish();
         Poll::Ready((!rest.is_empty()).then(|| Ok(Frame::data(rest))))
     }
 
-    fn trailers(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn trailers(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let mut trailers = frame.into_trailers().unwrap_or_default();
         let mut rest = Bytes::new();
         if let Some(masker) = &mut self.masker {
@@ -263,12 +274,12 @@ impl Relay {
         Poll::Ready(Some(Ok(Frame::data(rest))))
     }
 
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let timeout = self.idle_timeout;
         let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(idle.as_mut().poll(cx));
         self.fail(Outcome::Timeout, Fault::Upstream, Some(Reason::UpstreamTimeout));
-        Poll::Ready(Some(Err("the upstream was silent for too long within a body".into())))
+        Poll::Ready(Some(Err(StreamError::Silent)))
     }
 
     /// The whole body has passed: the record is closed and the connection can serve another request.

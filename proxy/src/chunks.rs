@@ -140,8 +140,19 @@ mod tests {
     #[test]
     fn t049_odd_chunk_sizes() {
         for bad in [
-            b"0x5\r\n".as_slice(), b"5 \r\n", b" 5\r\n", b"+5\r\n", b"5_\r\n", b"11111111111111111\r\n", b"5\nhello", b"\r\n",
-            b"5;a\rb\r\n", b"5;a\nb\r\n", b"5\r\nhellox", b"0\r\n x: y\r\n\r\n", b"0\r\n\n",
+            b"0x5\r\n".as_slice(),
+            b"5 \r\n",
+            b" 5\r\n",
+            b"+5\r\n",
+            b"5_\r\n",
+            b"11111111111111111\r\n",
+            b"5\nhello",
+            b"\r\n",
+            b"5;a\rb\r\n",
+            b"5;a\nb\r\n",
+            b"5\r\nhellox",
+            b"0\r\n x: y\r\n\r\n",
+            b"0\r\n\n",
         ] {
             assert_eq!(take(bad), Err(BadChunk), "{:?}", String::from_utf8_lossy(bad));
         }

@@ -17,7 +17,8 @@ use sessions::Session;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::body::{Body, BoxError};
+use crate::body::{Body, StreamError};
+use crate::config::Limits;
 use crate::exchange::exchange;
 use crate::guard::{First, Guard, Verdicts};
 use crate::head::{Framing, RequestHead, Target};
@@ -41,12 +42,12 @@ pub(crate) async fn connection(core: Arc<Core>, downstream: Downstream) {
     loop {
         let first = tokio::select! {
             first = guard.first() => first,
-            () = draining(&core.proxy) => return,
+            () = draining(core.proxy.clone()) => return,
         };
         match first {
             Ok(First::Closed) => return,
-            Ok(First::Connect(head)) => return Box::pin(tunnel(&core, head, guard)).await,
-            Ok(First::Request) => match Box::pin(plain(&core, guard)).await {
+            Ok(First::Connect(head)) => return Box::pin(tunnel(core, head, guard)).await,
+            Ok(First::Request) => match Box::pin(plain(core.clone(), guard)).await {
                 // A CONNECT came on a connection that had carried requests in absolute form.
                 Some(back) => guard = back,
                 None => return,
@@ -61,7 +62,7 @@ pub(crate) async fn connection(core: Arc<Core>, downstream: Downstream) {
 }
 
 /// Resolves when Egret begins to drain.
-async fn draining(proxy: &Proxy) {
+async fn draining(proxy: Arc<Proxy>) {
     let mut draining = proxy.draining.clone();
     if draining.wait_for(|draining| *draining).await.is_err() {
         std::future::pending::<()>().await;
@@ -69,7 +70,7 @@ async fn draining(proxy: &Proxy) {
 }
 
 /// One CONNECT: admits it, opens the inside, serves the requests in it until it closes or its session ends.
-async fn tunnel(core: &Arc<Core>, head: RequestHead, guard: Guard<TcpStream>) {
+async fn tunnel(core: Arc<Core>, head: RequestHead, guard: Guard<TcpStream>) {
     let (stream, ahead) = guard.into_parts();
     let (session, destination) = match admit(&core.proxy, &head) {
         Ok(admitted) => admitted,
@@ -91,12 +92,12 @@ async fn tunnel(core: &Arc<Core>, head: RequestHead, guard: Guard<TcpStream>) {
         Ok(None) => {}
         Ok(Some(Inner::Plain(stream))) => {
             let destination = Destination::new(Scheme::Http, destination.host().clone(), destination.port());
-            serve_http1(core, session, destination, stream).await;
+            serve_http1(Tunnel { core, session, destination }, stream).await;
         }
         Ok(Some(Inner::Tls(stream))) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-            serve_http2(core, session, destination, stream).await;
+            serve_http2(Tunnel { core, session, destination }, *stream).await;
         }
-        Ok(Some(Inner::Tls(stream))) => serve_http1(core, session, destination, stream).await,
+        Ok(Some(Inner::Tls(stream))) => serve_http1(Tunnel { core, session, destination }, *stream).await,
     }
 }
 
@@ -116,7 +117,12 @@ fn admit(proxy: &Arc<Proxy>, head: &RequestHead) -> Result<(Arc<Session>, Destin
     }
 }
 
-fn open_connect(proxy: &Arc<Proxy>, session: Option<&Arc<Session>>, head: &RequestHead, destination: Option<&Destination>) -> Open {
+fn open_connect(
+    proxy: &Arc<Proxy>,
+    session: Option<&Arc<Session>>,
+    head: &RequestHead,
+    destination: Option<&Destination>,
+) -> Open {
     let mut open = Open::new(proxy, session);
     if let Some(destination) = destination {
         open.destination(destination);
@@ -154,20 +160,23 @@ async fn say(mut stream: TcpStream, refusal: &Refusal, record: &str) {
     }
 }
 
+/// The response to one request in the making. Boxed: hyper moves it about, and the exchange within is large.
+type Serving<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
+
 /// Serves requests in absolute form. Gives the guard back when a CONNECT comes instead.
-async fn plain(core: &Arc<Core>, guard: Guard<TcpStream>) -> Option<Guard<TcpStream>> {
+async fn plain(core: Arc<Core>, guard: Guard<TcpStream>) -> Option<Guard<TcpStream>> {
     let verdicts = guard.verdicts();
     let bound: Arc<Bound> = Arc::default();
-    let service = service_fn(|request: Request<Incoming>| {
-        let (core, verdict, bound) = (core.clone(), verdicts.next(), bound.clone());
-        Box::pin(async move { Ok::<_, Infallible>(plain_request(&core, &bound, verdict, request).await) })
-            as Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>
+    let (serving, binding) = (core.clone(), bound.clone());
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (core, verdict, bound) = (serving.clone(), verdicts.next(), binding.clone());
+        Box::pin(async move { Ok(plain_request(&core, &bound, verdict, request).await) }) as Serving<Infallible>
     });
     let mut connection = http1_settings().serve_connection(TokioIo::new(guard), service);
     let served = tokio::select! {
         served = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)) => served,
         () = bound.ended() => return None,
-        () = draining(&core.proxy) => {
+        () = draining(core.proxy.clone()) => {
             Pin::new(&mut connection).graceful_shutdown();
             tokio::select! {
                 served = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)) => served,
@@ -213,7 +222,12 @@ impl Bound {
     }
 }
 
-async fn plain_request(core: &Arc<Core>, bound: &Bound, verdict: Result<RequestHead, Refusal>, request: Request<Incoming>) -> Response<Body> {
+async fn plain_request(
+    core: &Arc<Core>,
+    bound: &Bound,
+    verdict: Result<RequestHead, Refusal>,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let head = match verdict {
         Ok(head) => head,
         Err(refusal) => return refuse(Open::new(&core.proxy, None), &refusal),
@@ -244,30 +258,51 @@ fn http1_settings() -> http1::Builder {
     let mut builder = http1::Builder::new();
     // The guard has judged the head before hyper sees it; these are hyper's own bounds, a little wider. A client that has
     // sent all it wants may close its half and still gets its answer.
-    builder.half_close(true).auto_date_header(false).max_headers(128).timer(TokioTimer::new()).header_read_timeout(None);
+    builder
+        .half_close(true)
+        .auto_date_header(false)
+        .max_headers(128)
+        .timer(TokioTimer::new())
+        .header_read_timeout(None);
     builder
 }
 
+/// What every request within one tunnel has in common.
+struct Tunnel {
+    core: Arc<Core>,
+    session: Arc<Session>,
+    destination: Destination,
+}
+
+impl Tunnel {
+    fn open(&self) -> Open {
+        let mut open = Open::new(&self.core.proxy, Some(&self.session));
+        open.destination(&self.destination);
+        open
+    }
+}
+
 /// Serves HTTP/1.1 within a tunnel.
-async fn serve_http1<S>(core: &Arc<Core>, session: Arc<Session>, destination: Destination, stream: S)
+async fn serve_http1<S>(tunnel: Tunnel, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let guard = Guard::new(stream, core.proxy.limits.clone(), true);
-    let verdicts: Verdicts = guard.verdicts();
-    let service = service_fn(|request: Request<Incoming>| {
-        let verdict = verdicts.next();
-        async { Ok::<_, Infallible>(tunnel_request(core, &session, &destination, verdict, request).await) }
+    let tunnel = Arc::new(tunnel);
+    let guard = Guard::new(stream, tunnel.core.proxy.limits.clone(), true);
+    let (verdicts, serving): (Verdicts, _) = (guard.verdicts(), tunnel.clone());
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (tunnel, verdict) = (serving.clone(), verdicts.next());
+        Box::pin(async move { Ok(tunnel_request(&tunnel, verdict, request).await) }) as Serving<Infallible>
     });
     let mut connection = std::pin::pin!(http1_settings().serve_connection(TokioIo::new(guard), service));
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        () = session.ended() => return,
-        () = draining(&core.proxy) => {
+        () = tunnel.session.ended() => return,
+        () = draining(tunnel.core.proxy.clone()) => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 served = connection.as_mut() => served,
-                () = session.ended() => return,
+                () = tunnel.session.ended() => return,
             }
         }
     };
@@ -277,15 +312,13 @@ where
 }
 
 async fn tunnel_request(
-    core: &Core,
-    session: &Arc<Session>,
-    destination: &Destination,
+    tunnel: &Tunnel,
     verdict: Result<RequestHead, Refusal>,
     request: Request<Incoming>,
 ) -> Response<Body> {
     match verdict {
         Ok(head) => {
-            let response = exchange(core, session, destination, Asked { head, request }).await;
+            let response = exchange(&tunnel.core, &tunnel.session, &tunnel.destination, Asked { head, request }).await;
             // Whoever names another host on this connection is confused or lies; either way it ends.
             if response.status() == http::StatusCode::MISDIRECTED_REQUEST && matches!(response.body(), Body::Own(_)) {
                 closing(response)
@@ -293,11 +326,7 @@ async fn tunnel_request(
                 response
             }
         }
-        Err(refusal) => {
-            let mut open = Open::new(&core.proxy, Some(session));
-            open.destination(destination);
-            refuse(open, &refusal)
-        }
+        Err(refusal) => refuse(tunnel.open(), &refusal),
     }
 }
 
@@ -306,18 +335,35 @@ const STREAM_WINDOW: u32 = 512 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// Serves HTTP/2 within a tunnel; every stream is one request.
-async fn serve_http2<S>(core: &Arc<Core>, session: Arc<Session>, destination: Destination, stream: S)
+async fn serve_http2<S>(tunnel: Tunnel, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let limits = &core.proxy.limits;
-    let service = service_fn({
-        let (core, session) = (core.clone(), session.clone());
-        move |request: Request<Incoming>| {
-            let (core, session, destination) = (core.clone(), session.clone(), destination.clone());
-            async move { http2_request(&core, &session, &destination, request).await }
-        }
+    let tunnel = Arc::new(tunnel);
+    let serving = tunnel.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let tunnel = serving.clone();
+        Box::pin(async move { http2_request(&tunnel, request).await }) as Serving<StreamError>
     });
+    let settings = http2_settings(&tunnel.core.proxy.limits);
+    let mut connection = std::pin::pin!(settings.serve_connection(TokioIo::new(stream), service));
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = tunnel.session.ended() => return,
+        () = draining(tunnel.core.proxy.clone()) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                served = connection.as_mut() => served,
+                () = tunnel.session.ended() => return,
+            }
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+fn http2_settings(limits: &Limits) -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -329,38 +375,18 @@ where
         .max_send_buf_size(256 << 10)
         .keep_alive_interval(limits.keep_alive / 2)
         .keep_alive_timeout(limits.handshake_timeout);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = session.ended() => return,
-        () = draining(&core.proxy) => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                served = connection.as_mut() => served,
-                () = session.ended() => return,
-            }
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection ended");
-    }
+    builder
 }
 
-async fn http2_request(
-    core: &Core,
-    session: &Arc<Session>,
-    destination: &Destination,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, BoxError> {
-    match http2_head(&request, core) {
-        Ok(head) => Ok(exchange(core, session, destination, Asked { head, request }).await),
+async fn http2_request(tunnel: &Tunnel, request: Request<Incoming>) -> Result<Response<Body>, StreamError> {
+    match http2_head(&request, &tunnel.core) {
+        Ok(head) => Ok(exchange(&tunnel.core, &tunnel.session, &tunnel.destination, Asked { head, request }).await),
         Err(refusal) => {
-            let mut open = Open::new(&core.proxy, Some(session));
-            open.destination(destination);
+            let mut open = tunnel.open();
             open.asked(request.method(), None, "h2");
             if refusal.reason() == Reason::Malformed {
                 drop(open.refuse(&refusal));
-                return Err(h2::Error::from(h2::Reason::PROTOCOL_ERROR).into());
+                return Err(StreamError::Http2(h2::Reason::PROTOCOL_ERROR.into()));
             }
             let record = open.refuse(&refusal);
             Ok(record::answer(&refusal, &record))
@@ -379,7 +405,8 @@ fn http2_head(request: &Request<Incoming>, core: &Core) -> Result<RequestHead, R
     }
     let authority = request.uri().authority().map(|authority| authority.as_str());
     let mut hosts = request.headers().get_all(header::HOST).iter();
-    let host = hosts.next().map(|host| host.to_str().map_err(|_| malformed("the host field is no host"))).transpose()?;
+    let host =
+        hosts.next().map(|host| host.to_str().map_err(|_| malformed("the host field is no host"))).transpose()?;
     if hosts.next().is_some() {
         return Err(malformed("the host field stands twice"));
     }
@@ -397,7 +424,9 @@ fn http2_head(request: &Request<Incoming>, core: &Core) -> Result<RequestHead, R
     }
     let target = match target {
         "*" => Target::Asterisk,
-        path => Target::Origin(RequestPath::parse(path).map_err(|_| Refusal::of(Reason::BadTarget, "the path is not valid"))?),
+        path => Target::Origin(
+            RequestPath::parse(path).map_err(|_| Refusal::of(Reason::BadTarget, "the path is not valid"))?,
+        ),
     };
     Ok(RequestHead {
         method: request.method().clone(),

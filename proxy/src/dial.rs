@@ -154,8 +154,12 @@ pub(crate) fn check_address(proxy: &Proxy, permit: &Permit, address: SocketAddr)
         return Ok(());
     }
     let detail = match AddressClass::of(address.ip()) {
-        AddressClass::Metadata => "the name leads to a metadata service, which a rule has to name exactly in `addresses`",
-        AddressClass::Special => "the name leads to an address that is not globally routable and not in the rule's `addresses`",
+        AddressClass::Metadata => {
+            "the name leads to a metadata service, which a rule has to name exactly in `addresses`"
+        }
+        AddressClass::Special => {
+            "the name leads to an address that is not globally routable and not in the rule's `addresses`"
+        }
         AddressClass::Global => "the name leads to an address that is not in the rule's `addresses`",
     };
     Err(Refusal::of(Reason::DeniedAddress, detail).under(permit.rule(), permit.policy()))
@@ -168,7 +172,12 @@ pub(crate) fn check_address(proxy: &Proxy, permit: &Permit, address: SocketAddr)
 ///
 /// # Cancellation
 /// The lookup is given up.
-pub(crate) async fn locate(proxy: &Proxy, dialer: &Dialer, destination: &Destination, permit: &Permit) -> Result<Located, Refusal> {
+pub(crate) async fn locate(
+    proxy: &Proxy,
+    dialer: &Dialer,
+    destination: &Destination,
+    permit: &Permit,
+) -> Result<Located, Refusal> {
     let addresses = dialer.resolve(proxy, destination).await?;
     let mut located = Vec::with_capacity(addresses.len());
     for address in addresses {
@@ -207,7 +216,9 @@ pub(crate) async fn connect(
     };
     match tokio::time::timeout(proxy.config.limits.connect_timeout, attempt).await {
         Ok(result) => result,
-        Err(_) => Err(Refusal::of(Reason::UpstreamTimeout, "the upstream did not answer in time").with_class("connect")),
+        Err(_) => {
+            Err(Refusal::of(Reason::UpstreamTimeout, "the upstream did not answer in time").with_class("connect"))
+        }
     }
 }
 
@@ -229,7 +240,11 @@ async fn dial(located: &Located) -> Result<(TcpStream, SocketAddr), Refusal> {
     Err(Refusal::of(Reason::UpstreamRefused, "no address of the upstream took the connection"))
 }
 
-async fn handshake(config: Arc<rustls::ClientConfig>, host: &Host, tcp: TcpStream) -> Result<TlsStream<TcpStream>, Refusal> {
+async fn handshake(
+    config: Arc<rustls::ClientConfig>,
+    host: &Host,
+    tcp: TcpStream,
+) -> Result<TlsStream<TcpStream>, Refusal> {
     let name = match host {
         Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| tls_refusal(TlsClass::WrongHost))?,
         Host::V4(v4) => ServerName::IpAddress(IpAddr::V4(*v4).into()),
@@ -237,7 +252,7 @@ async fn handshake(config: Arc<rustls::ClientConfig>, host: &Host, tcp: TcpStrea
     };
     TlsConnector::from(config).connect(name, tcp).await.map_err(|error| {
         tracing::debug!(%error, "the TLS handshake with the upstream failed");
-        tls_refusal(certs::classify_io(&error))
+        tls_refusal(certs::classify_io(&error).unwrap_or(TlsClass::Other))
     })
 }
 

@@ -23,7 +23,12 @@ use crate::steps::{authorize, decide, forward, identify, inject, redact, route};
 ///
 /// # Cancellation
 /// The upstream request is given up, and the record closed with the reason.
-pub(crate) async fn exchange(core: &Core, session: &Arc<Session>, destination: &Destination, asked: Asked) -> Response<Body> {
+pub(crate) async fn exchange(
+    core: &Core,
+    session: &Arc<Session>,
+    destination: &Destination,
+    asked: Asked,
+) -> Response<Body> {
     let mut open = Open::new(&core.proxy, Some(session));
     open.destination(destination);
     open.asked(&asked.head.method, path_of(&asked), protocol_of(&asked));

@@ -264,13 +264,20 @@ impl<S: AsyncRead + Unpin> Guard<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_chunks(&mut self, cx: &mut Context<'_>, chunks: &mut Chunks, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_chunks(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut Chunks,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.buffer.is_empty() {
             ready!(self.poll_fill(cx))?;
         }
         let visible = self.buffer.len().min(out.remaining());
         let bytes = self.buffer.get(..visible).unwrap_or_default();
-        let taken = chunks.take(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the chunked body is malformed"))?;
+        let taken = chunks
+            .take(bytes)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the chunked body is malformed"))?;
         self.release(taken as u64, out);
         Poll::Ready(Ok(()))
     }
@@ -347,7 +354,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write_vectored(cx, parts)
     }
 

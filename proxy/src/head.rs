@@ -152,9 +152,11 @@ enum Version {
 }
 
 fn request_line<'a>(line: &'a [u8], limits: &Limits) -> Result<(Method, &'a str, Version), Refusal> {
-    let line = std::str::from_utf8(line).map_err(|_| Refusal::of(Reason::BadTarget, "the target holds raw non-ASCII bytes"))?;
+    let line = std::str::from_utf8(line)
+        .map_err(|_| Refusal::of(Reason::BadTarget, "the target holds raw non-ASCII bytes"))?;
     let mut parts = line.split(' ');
-    let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return Err(malformed("the request line is not method, target, version with single spaces"));
     };
     if method.is_empty() || method.len() > 32 || !method.bytes().all(is_token) {
@@ -196,9 +198,12 @@ fn read_target(method: &Method, target: &str) -> Result<Target, Refusal> {
         return Err(bad("the target * belongs to OPTIONS"));
     }
     if target.starts_with('/') {
-        return RequestPath::parse(target).map(Target::Origin).map_err(|_| bad("the request target is not a valid path"));
+        return RequestPath::parse(target)
+            .map(Target::Origin)
+            .map_err(|_| bad("the request target is not a valid path"));
     }
-    let (scheme, rest) = target.split_once("://").ok_or_else(|| bad("the request target is neither a path nor a URI"))?;
+    let (scheme, rest) =
+        target.split_once("://").ok_or_else(|| bad("the request target is neither a path nor a URI"))?;
     let scheme = match scheme {
         _ if scheme.eq_ignore_ascii_case("http") => Scheme::Http,
         _ if scheme.eq_ignore_ascii_case("https") => Scheme::Https,

@@ -97,7 +97,9 @@ impl Masker {
             let from = bytes.len().saturating_sub(pattern.len() - 1);
             let tail = bytes.get(from..).unwrap_or_default();
             let first = *pattern.first()?;
-            memchr::memchr_iter(first, tail).find(|at| tail.get(*at..).is_some_and(|end| pattern.starts_with(end))).map(|at| from + at)
+            memchr::memchr_iter(first, tail)
+                .find(|at| tail.get(*at..).is_some_and(|end| pattern.starts_with(end)))
+                .map(|at| from + at)
         };
         self.patterns.iter().filter_map(begins).min().unwrap_or(bytes.len())
     }

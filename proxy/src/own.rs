@@ -18,7 +18,7 @@ pub(crate) fn addresses() -> Vec<IpAddr> {
 
 /// A line `|-- 192.0.2.1` is followed by `/32 host LOCAL` where the address is our own.
 fn from_fib_trie(text: &str) -> Vec<Ipv4Addr> {
-    let mut last = None;
+    let mut last: Option<Ipv4Addr> = None;
     let mut own = Vec::new();
     for line in text.lines() {
         if let Some(address) = line.trim().strip_prefix("|-- ") {

@@ -164,7 +164,9 @@ fn row(reason: Reason) -> Row {
     use Retry::{AfterApproval, Later, Never};
     let (status, title, error, retry, fault) = match reason {
         Reason::Malformed => (400, "The request breaks the grammar of HTTP", "http_request_error", Never, Downstream),
-        Reason::AmbiguousFraming => (400, "The request's framing is ambiguous", "http_request_error", Never, Downstream),
+        Reason::AmbiguousFraming => {
+            (400, "The request's framing is ambiguous", "http_request_error", Never, Downstream)
+        }
         Reason::BadHost => (400, "The request names no single valid host", "http_request_error", Never, Downstream),
         Reason::BadTarget => (400, "The request target is not acceptable", "http_request_error", Never, Downstream),
         Reason::DeniedHost => (403, "The host is not allowed", "http_request_denied", Never, Policy),
@@ -174,13 +176,21 @@ fn row(reason: Reason) -> Row {
         Reason::DeniedUpgrade => (403, "The upgrade is not allowed", "http_request_denied", Never, Policy),
         Reason::DeniedTool => (403, "The tool call may not do this", "http_request_denied", Never, Policy),
         Reason::DeniedAddress => (403, "The address is not allowed", "destination_ip_prohibited", Never, Policy),
-        Reason::DeniedSelf => (403, "Egret does not serve requests to itself", "destination_ip_prohibited", Never, Policy),
-        Reason::DeniedPlaintext => (403, "A credential never travels in cleartext", "http_request_denied", Never, Policy),
+        Reason::DeniedSelf => {
+            (403, "Egret does not serve requests to itself", "destination_ip_prohibited", Never, Policy)
+        }
+        Reason::DeniedPlaintext => {
+            (403, "A credential never travels in cleartext", "http_request_denied", Never, Policy)
+        }
         Reason::ProtocolNotAllowed => (403, "The protocol is not allowed", "http_request_denied", Never, Policy),
         Reason::PlaceholderMisplaced => (403, "A placeholder may not go there", "http_request_denied", Never, Policy),
-        Reason::PlaceholderUnknown => (403, "A placeholder is not this session's", "http_request_denied", Never, Policy),
+        Reason::PlaceholderUnknown => {
+            (403, "A placeholder is not this session's", "http_request_denied", Never, Policy)
+        }
         Reason::SecretInRequest => (403, "The request carries a secret", "http_request_denied", Never, Policy),
-        Reason::ApprovalRequired => (403, "A person has to approve this first", "http_request_denied", AfterApproval, Policy),
+        Reason::ApprovalRequired => {
+            (403, "A person has to approve this first", "http_request_denied", AfterApproval, Policy)
+        }
         Reason::ApprovalDenied => (403, "A person refused this", "http_request_denied", Never, Policy),
         Reason::ApprovalTimeout => (403, "Nobody approved this in time", "http_request_denied", AfterApproval, Policy),
         Reason::SessionRequired => (407, "Proxy credentials are required", "http_request_denied", Never, Downstream),
@@ -191,23 +201,31 @@ fn row(reason: Reason) -> Row {
         Reason::BodyTooLarge => (413, "The request body is too large", "http_request_error", Never, Downstream),
         Reason::UriTooLong => (414, "The request target is too long", "http_request_error", Never, Downstream),
         Reason::ExpectUnsupported => (417, "The expectation is not supported", "http_request_error", Never, Downstream),
-        Reason::AuthorityMismatch => (421, "The names of one exchange differ", "http_request_denied", Never, Downstream),
+        Reason::AuthorityMismatch => {
+            (421, "The names of one exchange differ", "http_request_denied", Never, Downstream)
+        }
         Reason::RateLimited => (429, "Too many requests", "connection_limit_reached", Later, Policy),
         Reason::MintLimited => (429, "Too many new names", "connection_limit_reached", Later, Policy),
         Reason::SessionQuota => (429, "The session uses all of its share", "connection_limit_reached", Later, Policy),
         Reason::BudgetExhausted => (429, "The session's budget is spent", "http_request_denied", Never, Policy),
         Reason::HeadTooLarge => (431, "The request head is too large", "http_request_error", Never, Downstream),
         Reason::Internal => (500, "A fault of Egret", "proxy_internal_error", Later, Egret),
-        Reason::UpstreamRefused => (502, "The upstream did not take the connection", "connection_refused", Later, Upstream),
+        Reason::UpstreamRefused => {
+            (502, "The upstream did not take the connection", "connection_refused", Later, Upstream)
+        }
         Reason::UpstreamDns => (502, "The name could not be resolved", "dns_error", Later, Upstream),
         Reason::UpstreamTls => (502, "The upstream's TLS is not acceptable", "tls_certificate_error", Never, Upstream),
         Reason::UpstreamProtocol => (502, "The upstream broke the protocol", "http_protocol_error", Later, Upstream),
         Reason::ResponseTooLarge => (502, "The response is too large", "http_response_body_size", Never, Upstream),
         Reason::CredentialUnavailable => (502, "The credential could not be had", "proxy_internal_error", Later, Egret),
-        Reason::RedactionImpossible => (502, "Secrets could not be found in the response", "http_response_content_coding", Never, Upstream),
+        Reason::RedactionImpossible => {
+            (502, "Secrets could not be found in the response", "http_response_content_coding", Never, Upstream)
+        }
         Reason::AuditUnavailable => (503, "The journal cannot be written", "proxy_internal_error", Later, Egret),
         Reason::VaultSealed => (503, "The vault is not open", "proxy_internal_error", Later, Egret),
-        Reason::PolicyUnavailable => (503, "A policy of the session is not loaded", "proxy_configuration_error", Later, Egret),
+        Reason::PolicyUnavailable => {
+            (503, "A policy of the session is not loaded", "proxy_configuration_error", Later, Egret)
+        }
         Reason::Overloaded => (503, "Too much at once", "connection_limit_reached", Later, Egret),
         Reason::Draining => (503, "Egret is stopping", "connection_limit_reached", Later, Egret),
         Reason::UpstreamTimeout => (504, "The upstream took too long", "connection_read_timeout", Later, Upstream),

@@ -62,10 +62,23 @@ fn answer(core: &Core, session: &Session, asked: &Asked) -> Result<Vec<u8>, Refu
         "agent": session.agent.as_deref(),
         "expires": session.expires.map(|end| end.to_string()),
         "policies": session.policies.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
-        "reach": rules.reach(),
+        "reach": rules.reach().iter().map(reach).collect::<Vec<_>>(),
         "placeholders": placeholders,
     });
-    let mut body = serde_json::to_vec_pretty(&document).map_err(|_| Refusal::of(Reason::Internal, "the answer could not be written"))?;
+    let mut body = serde_json::to_vec_pretty(&document)
+        .map_err(|_| Refusal::of(Reason::Internal, "the answer could not be written"))?;
     body.push(b'\n');
     Ok(body)
+}
+
+fn reach(line: &policies::ReachLine) -> serde_json::Value {
+    json!({
+        "policy": line.policy.as_str(),
+        "rule": line.rule.as_str(),
+        "scheme": line.scheme,
+        "hosts": line.hosts,
+        "ports": line.ports,
+        "methods": line.methods,
+        "paths": line.paths,
+    })
 }

@@ -14,11 +14,6 @@ pub(crate) struct Rewound<S> {
 }
 
 impl<S: AsyncRead + Unpin> Rewound<S> {
-    /// The stream and what was not read of it.
-    pub(crate) fn into_parts(self) -> (S, Vec<u8>) {
-        (self.io, self.ahead)
-    }
-
     /// Puts bytes back before a stream.
     pub(crate) fn new(io: S, ahead: Vec<u8>) -> Self {
         Self { ahead, io }
@@ -81,7 +76,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write_vectored(cx, parts)
     }
 

@@ -114,7 +114,8 @@ impl Drop for Running {
 /// # Errors
 /// [`StartError`]; nothing listens then.
 pub fn start(parts: Parts) -> Result<Running, StartError> {
-    let listeners: Vec<StdListener> = parts.config.listen.iter().map(|address| bind(*address)).collect::<Result<_, _>>()?;
+    let listeners: Vec<StdListener> =
+        parts.config.listen.iter().map(|address| bind(*address)).collect::<Result<_, _>>()?;
     let addresses: Vec<SocketAddr> =
         listeners.iter().map(StdListener::local_addr).collect::<Result<_, _>>().map_err(StartError::System)?;
     let (drain, draining) = watch::channel(false);
@@ -124,7 +125,8 @@ pub fn start(parts: Parts) -> Result<Running, StartError> {
     let mut running =
         Running { addresses, drain, deadline, connections: proxy.connections.clone(), stopped, threads: Vec::new() };
     for number in 0..proxy.config.threads.max(1) {
-        let duplicates = listeners.iter().map(StdListener::try_clone).collect::<Result<_, _>>().map_err(StartError::System)?;
+        let duplicates =
+            listeners.iter().map(StdListener::try_clone).collect::<Result<_, _>>().map_err(StartError::System)?;
         running.threads.push(spawn(number, proxy.clone(), duplicates, deadlines.clone())?);
     }
     Ok(running)
@@ -141,7 +143,11 @@ fn proxy(
         Some(default) => {
             let new = NewSession {
                 policies: default.policies.clone(),
-                grants: default.credentials.iter().map(|id| GrantRequest::new(id.clone())).collect(),
+                grants: default
+                    .credentials
+                    .iter()
+                    .map(|id| GrantRequest { credential: id.clone(), env: None, prefix: None })
+                    .collect(),
                 ..NewSession::default()
             };
             Some(parts.sessions.default_session(new, Timestamp::now()).map_err(StartError::DefaultSession)?)

@@ -65,7 +65,15 @@ fn t027_port_tricks() {
         let host = judge(&format!("GET / HTTP/1.1\r\nHost: a.example:{port}\r\n\r\n"));
         assert_eq!(host.unwrap_err(), Reason::BadHost, "{port}");
     }
-    for target in ["a.example:0443", "a.example:+443", "a.example:65536", "a.example:0", "a.example:443:80", "a.example:", "a.example"] {
+    for target in [
+        "a.example:0443",
+        "a.example:+443",
+        "a.example:65536",
+        "a.example:0",
+        "a.example:443:80",
+        "a.example:",
+        "a.example",
+    ] {
         let connect = judge(&format!("CONNECT {target} HTTP/1.1\r\nHost: a.example\r\n\r\n"));
         assert_eq!(connect.unwrap_err(), Reason::BadHost, "{target}");
     }
@@ -90,14 +98,32 @@ fn t044_odd_content_lengths() {
 
 #[test]
 fn t045_odd_transfer_encodings() {
-    for value in [",chunked", "cow, chunked", "chunked, identity", "xchunked", "chunked;x=1", "\tchunked", "chunked\t", "identity", "", "chunked,"] {
-        assert_eq!(with_fields(&format!("Transfer-Encoding: {value}")).unwrap_err(), Reason::AmbiguousFraming, "{value:?}");
+    for value in [
+        ",chunked",
+        "cow, chunked",
+        "chunked, identity",
+        "xchunked",
+        "chunked;x=1",
+        "\tchunked",
+        "chunked\t",
+        "identity",
+        "",
+        "chunked,",
+    ] {
+        assert_eq!(
+            with_fields(&format!("Transfer-Encoding: {value}")).unwrap_err(),
+            Reason::AmbiguousFraming,
+            "{value:?}"
+        );
     }
     for odd in [b"\x0bchunked".as_slice(), b"\x85chunked", b"chunked\xa0", b"chunked\0"] {
         let head = [b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: ", odd, b"\r\n\r\n"].concat();
         assert!(judge_bytes(&head).is_err(), "{odd:?}");
     }
-    assert_eq!(with_fields("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked").unwrap_err(), Reason::AmbiguousFraming);
+    assert_eq!(
+        with_fields("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked").unwrap_err(),
+        Reason::AmbiguousFraming
+    );
     assert_eq!(judge("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap_err(), Reason::AmbiguousFraming);
     assert_eq!(with_fields("Transfer-Encoding: Chunked").unwrap().framing, Framing::Chunked);
 }
@@ -125,8 +151,20 @@ fn t048_bare_line_ends_and_nul() {
 #[test]
 fn t058_odd_request_lines() {
     for line in [
-        "GET  / HTTP/1.1", "GET\t/ HTTP/1.1", "GET /x HTTP/1.1 HTTP/1.0", "GET /", "GET / HTTP/0.9", "GET / HTTP/1.9",
-        "GET / HTTP/11.1", "GET / http/1.1", "GET HTTP/1.1", "GET  HTTP/1.1", " GET / HTTP/1.1", "G(T / HTTP/1.1", "", "GET / HTTP/2.0",
+        "GET  / HTTP/1.1",
+        "GET\t/ HTTP/1.1",
+        "GET /x HTTP/1.1 HTTP/1.0",
+        "GET /",
+        "GET / HTTP/0.9",
+        "GET / HTTP/1.9",
+        "GET / HTTP/11.1",
+        "GET / http/1.1",
+        "GET HTTP/1.1",
+        "GET  HTTP/1.1",
+        " GET / HTTP/1.1",
+        "G(T / HTTP/1.1",
+        "",
+        "GET / HTTP/2.0",
     ] {
         let head = format!("{line}\r\nHost: a\r\n\r\n");
         assert_eq!(judge(&head).unwrap_err(), Reason::Malformed, "{line:?}");
@@ -152,7 +190,9 @@ fn the_end_is_found_across_pieces() {
     for cut in 0..18 {
         assert_eq!(reach(bytes.get(..cut).unwrap(), 0), Reach::Open, "{cut}");
     }
-    for broken in [b"GET / HTTP/1.1\nHost: a\n\n".as_slice(), b"GET / HTTP/1.1\rH", b"\x16\x03\x01", b"\r\nGET", b" GET"] {
+    for broken in
+        [b"GET / HTTP/1.1\nHost: a\n\n".as_slice(), b"GET / HTTP/1.1\rH", b"\x16\x03\x01", b"\r\nGET", b" GET"]
+    {
         assert_eq!(reach(broken, 0), Reach::Broken, "{broken:?}");
     }
 }

@@ -26,7 +26,10 @@ pub(crate) enum Passage {
 pub(crate) fn rules(proxy: &Proxy, session: &Session) -> Result<Arc<Rules>, Refusal> {
     proxy.policies.load().rules_for(&session.policies).map_err(|error| {
         tracing::warn!(session = %session.id, %error, "the session's policies are not usable");
-        Refusal::of(Reason::PolicyUnavailable, "a policy of the session is not loaded, or its policies contradict each other")
+        Refusal::of(
+            Reason::PolicyUnavailable,
+            "a policy of the session is not loaded, or its policies contradict each other",
+        )
     })
 }
 

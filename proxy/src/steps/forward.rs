@@ -16,6 +16,7 @@ use vault::Lease;
 use crate::Core;
 use crate::body::{Progress, Return, Upload};
 use crate::dial::{self, Fresh, Located, Speaks, Stream};
+use crate::mask::Patterns;
 use crate::pool::{Key, Sender, Upstream};
 use crate::refusal::Refusal;
 use crate::steps::inject::Armed;
@@ -28,7 +29,9 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 /// A response whose body is still to come, and the leases that are needed to redact it.
 pub(crate) struct Reply {
     pub(crate) response: Response<Incoming>,
+    /// Held until the response is known to be redactable.
     pub(crate) leases: Vec<Lease>,
+    pub(crate) patterns: Patterns,
     pub(crate) upstreamed: Upstreamed,
 }
 
@@ -38,6 +41,9 @@ pub(crate) struct Upstreamed {
     pub(crate) back: Option<Return>,
     pub(crate) idle_timeout: Duration,
 }
+
+/// What went on the request, and the bytes to find in the response.
+type Secrets = (Vec<Lease>, Patterns);
 
 /// A way to the upstream that the rule may take: found before the opening record is written, used after it.
 pub(crate) struct Way {
@@ -104,7 +110,7 @@ pub(crate) async fn forward(
     open: &mut Open,
 ) -> Result<Reply, Refusal> {
     let Way { key, kind } = way;
-    let (mut request, upload, leases) = assemble(destination, armed)?;
+    let (mut request, upload, secrets) = assemble(destination, armed)?;
     let mut upstream = match kind {
         Kind::Kept(kept) => kept,
         Kind::Addresses(located) => establish(core, session, destination, &located, &key).await?,
@@ -112,7 +118,7 @@ pub(crate) async fn forward(
     loop {
         let reused = upstream.reused;
         match send(core, &mut upstream, destination, request, &upload).await {
-            Ok(response) => return reply(core, key, upstream, response, leases, upload),
+            Ok(response) => return reply(core, key, upstream, response, secrets, upload),
             // Nothing of the request was sent, so sending it again is sending it once.
             Err(Unsent::Request(unsent)) if reused => {
                 request = *unsent;
@@ -120,7 +126,9 @@ pub(crate) async fn forward(
                 upstream = establish(core, session, destination, &located, &key).await?;
                 open.address(upstream.address.ip());
             }
-            Err(Unsent::Request(_)) => return Err(Refusal::of(Reason::UpstreamProtocol, "the upstream closed before it took the request")),
+            Err(Unsent::Request(_)) => {
+                return Err(Refusal::of(Reason::UpstreamProtocol, "the upstream closed before it took the request"));
+            }
             Err(Unsent::Failed(refusal)) => return Err(refusal),
         }
     }
@@ -131,7 +139,7 @@ fn reply(
     key: Key,
     upstream: Upstream,
     response: Response<Incoming>,
-    leases: Vec<Lease>,
+    secrets: Secrets,
     upload: Arc<Progress>,
 ) -> Result<Reply, Refusal> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -148,7 +156,13 @@ fn reply(
         Sender::Http2(_) => None,
     };
     let idle_timeout = core.proxy.config.limits.idle_timeout;
-    Ok(Reply { response: Response::from_parts(parts, body), leases, upstreamed: Upstreamed { upload, back, idle_timeout } })
+    let (leases, patterns) = secrets;
+    Ok(Reply {
+        response: Response::from_parts(parts, body),
+        leases,
+        patterns,
+        upstreamed: Upstreamed { upload, back, idle_timeout },
+    })
 }
 
 fn remove_one_hop(fields: &mut HeaderMap) {
@@ -161,8 +175,8 @@ fn remove_one_hop(fields: &mut HeaderMap) {
 }
 
 /// The request as it goes out, in the form of HTTP/1.1; `send` gives it the form of the connection.
-fn assemble(destination: &Destination, armed: Armed) -> Result<(Request<Upload>, Arc<Progress>, Vec<Lease>), Refusal> {
-    let Armed { routed, target, leases } = armed;
+fn assemble(destination: &Destination, armed: Armed) -> Result<(Request<Upload>, Arc<Progress>, Secrets), Refusal> {
+    let Armed { routed, target, leases, patterns } = armed;
     let bad = |_| Refusal::of(Reason::BadTarget, "the request target cannot be sent on");
     let (upload, progress) = Upload::new(routed.body);
     let mut request = Request::new(upload);
@@ -174,11 +188,17 @@ fn assemble(destination: &Destination, armed: Armed) -> Result<(Request<Upload>,
     request.headers_mut().insert(header::HOST, authority);
     // The client's expectation was met by us: hyper sends 100 when the body is first read.
     request.headers_mut().remove(header::EXPECT);
-    Ok((request, progress, leases))
+    Ok((request, progress, (leases, patterns)))
 }
 
 /// Dials and speaks the protocol's beginning.
-async fn establish(core: &Core, session: &Session, destination: &Destination, located: &Located, key: &Key) -> Result<Upstream, Refusal> {
+async fn establish(
+    core: &Core,
+    session: &Session,
+    destination: &Destination,
+    located: &Located,
+    key: &Key,
+) -> Result<Upstream, Refusal> {
     let fresh = dial::connect(&core.proxy, &core.dialer, session, destination, located, key.speaks).await?;
     let Fresh { stream, address } = fresh;
     let sender = match stream {

@@ -13,9 +13,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use model::{CredentialId, Destination, Reason, Scheme, Timestamp};
 use policies::Permit;
 use sessions::Session;
-use vault::{Lease, LeaseError, Placement, Vault};
+use vault::{Kind, Lease, LeaseError, Placement, Vault};
 use zeroize::Zeroizing;
 
+use crate::mask::Patterns;
 use crate::refusal::Refusal;
 use crate::steps::record::Open;
 use crate::steps::route::Routed;
@@ -26,6 +27,8 @@ pub(crate) struct Armed {
     /// The target to send; differs from the judged path only by a credential in the query.
     pub(crate) target: Zeroizing<String>,
     pub(crate) leases: Vec<Lease>,
+    /// Every form of the credentials that went on the request, to be found in the response.
+    pub(crate) patterns: Patterns,
 }
 
 /// A placeholder in a field value, and the credential it stands for.
@@ -62,24 +65,26 @@ pub(crate) fn inject(
         judge(vault, session, destination, permit, one).map_err(under)?;
     }
     let added = added(vault, session, destination, permit, &found).map_err(under)?;
-    let mut armed = Vec::new();
+    let mut leases = Vec::new();
+    let mut patterns = Patterns::new();
     let mut target = Zeroizing::new(routed.path.target().to_owned());
     for one in &found {
         let lease = lease(vault, session, &one.credential, destination).map_err(under)?;
-        swap(&mut routed.fields, one, &lease).map_err(under)?;
+        patterns.extend(swap(&mut routed.fields, one, &lease).map_err(under)?);
         open.credential(use_of(&lease), "header");
-        armed.push(lease);
+        leases.push(lease);
     }
     for credential in added {
         let lease = lease(vault, session, credential, destination).map_err(under)?;
         let place = add(&mut routed.fields, &mut target, &lease).map_err(under)?;
         open.credential(use_of(&lease), place);
-        armed.push(lease);
+        leases.push(lease);
     }
-    if !armed.is_empty() {
+    if !leases.is_empty() {
         prepare_for_redaction(&mut routed);
+        patterns.extend(leases.iter().flat_map(Lease::patterns));
     }
-    Ok(Armed { routed, target, leases: armed })
+    Ok(Armed { routed, target, leases, patterns })
 }
 
 fn use_of(lease: &Lease) -> CredentialUse {
@@ -106,7 +111,13 @@ fn find(session: &Session, routed: &Routed) -> Result<Vec<Found>, Refusal> {
     Ok(found)
 }
 
-fn find_in_value(session: &Session, field: &HeaderName, nth: usize, value: &[u8], found: &mut Vec<Found>) -> Result<(), Refusal> {
+fn find_in_value(
+    session: &Session,
+    field: &HeaderName,
+    nth: usize,
+    value: &[u8],
+    found: &mut Vec<Found>,
+) -> Result<(), Refusal> {
     for mark in sessions::find_marks(value) {
         let (range, credential) = owner(session, value, mark)?;
         found.push(Found { field: field.clone(), nth, place: Place::Plain(range), credential });
@@ -126,7 +137,9 @@ fn owner(session: &Session, bytes: &[u8], mark: Range<usize>) -> Result<(Range<u
     match session.placeholder_in(bytes, mark) {
         Some((range, credential)) => Ok((range, credential.clone())),
         // Another session's, an old one, an invented one: the client learns no difference.
-        None => Err(Refusal::of(Reason::PlaceholderUnknown, "the request holds a placeholder that is not this session's")),
+        None => {
+            Err(Refusal::of(Reason::PlaceholderUnknown, "the request holds a placeholder that is not this session's"))
+        }
     }
 }
 
@@ -144,7 +157,13 @@ fn basic_pair(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// Whether a placeholder may be swapped here, judged without opening anything.
-fn judge(vault: &Vault, session: &Session, destination: &Destination, permit: &Permit, found: &Found) -> Result<(), Refusal> {
+fn judge(
+    vault: &Vault,
+    session: &Session,
+    destination: &Destination,
+    permit: &Permit,
+    found: &Found,
+) -> Result<(), Refusal> {
     if destination.scheme() == Scheme::Http {
         return Err(Refusal::of(Reason::DeniedPlaintext, "a credential never travels in cleartext"));
     }
@@ -155,13 +174,17 @@ fn judge(vault: &Vault, session: &Session, destination: &Destination, permit: &P
         return Err(misplaced("credentials are used only while the session is running"));
     }
     let shape = vault.slot(&session.tenant, &found.credential);
-    let shape = shape.ok_or_else(|| Refusal::of(Reason::CredentialUnavailable, "the credential is not in the vault"))?;
+    let shape =
+        shape.ok_or_else(|| Refusal::of(Reason::CredentialUnavailable, "the credential is not in the vault"))?;
     if !shape.covers(destination) {
         return Err(misplaced("the host is outside the audience of the credential"));
     }
-    let fits = match &found.place {
-        Place::Plain(_) => shape.takes_field(found.field.as_str()),
-        Place::Basic(_) => shape.takes_basic(),
+    let fits = match (shape.kind(), &found.place) {
+        (Kind::Bearer, Place::Plain(_)) => found.field == header::AUTHORIZATION,
+        (Kind::Bearer | Kind::Basic, Place::Basic(_)) => true,
+        (Kind::Header { name, .. }, Place::Plain(_)) => found.field.as_str().eq_ignore_ascii_case(name),
+        (Kind::Basic | Kind::Query { .. }, Place::Plain(_))
+        | (Kind::Header { .. } | Kind::Query { .. }, Place::Basic(_)) => false,
     };
     if fits { Ok(()) } else { Err(misplaced("a placeholder stands in a field where its credential does not go")) }
 }
@@ -177,7 +200,8 @@ fn added<'p>(
     if !session.is_running(Timestamp::now()) {
         return Ok(Vec::new());
     }
-    let wanted = permit.credentials().iter().filter(|id| session.grants(id) && swapped.iter().all(|s| s.credential != **id));
+    let wanted =
+        permit.credentials().iter().filter(|id| session.grants(id) && swapped.iter().all(|s| s.credential != **id));
     let mut added = Vec::new();
     for id in wanted {
         if destination.scheme() == Scheme::Http {
@@ -193,27 +217,40 @@ fn added<'p>(
     Ok(added)
 }
 
-fn lease(vault: &Vault, session: &Session, credential: &CredentialId, destination: &Destination) -> Result<Lease, Refusal> {
+fn lease(
+    vault: &Vault,
+    session: &Session,
+    credential: &CredentialId,
+    destination: &Destination,
+) -> Result<Lease, Refusal> {
     vault.lease(&session.tenant, credential, destination).map_err(|error| match error {
         LeaseError::Audience => misplaced("the host is outside the audience of the credential"),
         LeaseError::Plaintext => Refusal::of(Reason::DeniedPlaintext, "a credential never travels in cleartext"),
-        LeaseError::Expired => Refusal::of(Reason::CredentialUnavailable, "the credential has expired").with_class("expired"),
+        LeaseError::Expired => {
+            Refusal::of(Reason::CredentialUnavailable, "the credential has expired").with_class("expired")
+        }
         LeaseError::Unknown => Refusal::of(Reason::CredentialUnavailable, "the credential is not in the vault"),
-        LeaseError::Corrupt => Refusal::of(Reason::CredentialUnavailable, "the vault's record of the credential was changed").with_class("vault_corrupt"),
+        LeaseError::Corrupt => {
+            Refusal::of(Reason::CredentialUnavailable, "the vault's record of the credential was changed")
+                .with_class("vault_corrupt")
+        }
     })
 }
 
-/// Puts the value in the placeholder's place.
-fn swap(fields: &mut HeaderMap, found: &Found, lease: &Lease) -> Result<(), Refusal> {
+/// Puts the value in the placeholder's place; gives the coded pair where it became part of one.
+fn swap(fields: &mut HeaderMap, found: &Found, lease: &Lease) -> Result<Option<Zeroizing<Vec<u8>>>, Refusal> {
     let mut values: Vec<HeaderValue> = fields.get_all(&found.field).iter().cloned().collect();
     let value = values.get_mut(found.nth).ok_or_else(|| Refusal::of(Reason::Internal, "a field value is gone"))?;
+    let mut coded_pair = None;
     let swapped = match &found.place {
         Place::Plain(range) => splice(value.as_bytes(), range, lease.swap_value())?,
         Place::Basic(range) => {
             let pair = basic_pair(value.as_bytes()).ok_or_else(|| Refusal::of(Reason::Internal, "a pair is gone"))?;
             let pair = splice(&pair, range, lease.swap_value())?;
-            let coded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_slice()));
-            Zeroizing::new([b"Basic ".as_slice(), coded.as_bytes()].concat())
+            let coded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_slice()).into_bytes());
+            let value = Zeroizing::new([b"Basic ".as_slice(), &coded].concat());
+            coded_pair = Some(coded);
+            value
         }
     };
     *value = sensitive(&swapped)?;
@@ -221,7 +258,7 @@ fn swap(fields: &mut HeaderMap, found: &Found, lease: &Lease) -> Result<(), Refu
     for value in values {
         fields.append(&found.field, value);
     }
-    Ok(())
+    Ok(coded_pair)
 }
 
 /// `bytes` with `range` replaced; a prefix of the placeholder went with it.

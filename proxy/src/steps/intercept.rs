@@ -50,7 +50,9 @@ pub(crate) async fn intercept(
             Ok(tls) => tls.map(|tls| Some(Inner::Tls(Box::new(tls)))),
             Err(_) => Err(Refusal::of(Reason::TimeoutHead, "the TLS handshake took too long")),
         },
-        Some(byte) if byte.is_ascii_uppercase() && looks_like_http(&mut stream, limit).await => Ok(Some(Inner::Plain(stream))),
+        Some(byte) if byte.is_ascii_uppercase() && looks_like_http(&mut stream, limit).await => {
+            Ok(Some(Inner::Plain(stream)))
+        }
         Some(_) => Err(Refusal::of(Reason::ProtocolNotAllowed, "the tunnel carries neither TLS nor HTTP")),
     }
 }
@@ -98,7 +100,12 @@ fn is_named(destination: &Destination, sni: &str) -> bool {
 fn handshake_failed(error: &io::Error) -> Refusal {
     use rustls::{AlertDescription as Alert, Error};
     let rejected = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()).is_some_and(|inner| {
-        matches!(inner, Error::AlertReceived(Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown | Alert::UnsupportedCertificate))
+        matches!(
+            inner,
+            Error::AlertReceived(
+                Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown | Alert::UnsupportedCertificate
+            )
+        )
     });
     tracing::debug!(%error, "the TLS handshake with a client failed");
     match rejected {

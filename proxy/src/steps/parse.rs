@@ -15,14 +15,18 @@ pub(crate) fn parse(head: &RequestHead) -> Result<Destination, Refusal> {
         Target::Absolute(destination, _) => Ok(destination.clone()),
         Target::Authority(authority) => {
             // Clients differ in whether Host repeats the port (RFC 9112 section 3.2.3 wants it, some leave it out).
-            let same = head.host.as_ref().is_none_or(|host| host.host == authority.host && (host.port.is_none() || host.port == authority.port));
+            let same = head
+                .host
+                .as_ref()
+                .is_none_or(|host| host.host == authority.host && (host.port.is_none() || host.port == authority.port));
             match same {
                 true => Ok(Destination::of(Scheme::Https, authority.clone())),
                 false => Err(Refusal::of(Reason::BadHost, "the Host field differs from the CONNECT target")),
             }
         }
-        Target::Origin(_) | Target::Asterisk => {
-            Err(Refusal::of(Reason::BadTarget, "this is a proxy: the request target has to be a whole URI or CONNECT host:port"))
-        }
+        Target::Origin(_) | Target::Asterisk => Err(Refusal::of(
+            Reason::BadTarget,
+            "this is a proxy: the request target has to be a whole URI or CONNECT host:port",
+        )),
     }
 }

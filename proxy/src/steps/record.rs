@@ -109,7 +109,9 @@ impl Open {
         let written = tokio::time::timeout(limit, self.trail().permitted()).await;
         match written {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Refusal::of(Reason::AuditUnavailable, "the journal cannot be written, so nothing is sent")),
+            Ok(Err(_)) | Err(_) => {
+                Err(Refusal::of(Reason::AuditUnavailable, "the journal cannot be written, so nothing is sent"))
+            }
         }
     }
 
@@ -184,7 +186,9 @@ fn outcome_of(refusal: &Refusal, fault: Fault) -> (Outcome, Fault) {
 }
 
 fn static_method(method: &http::Method) -> Option<&'static str> {
-    ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT"].into_iter().find(|name| method.as_str() == *name)
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT"]
+        .into_iter()
+        .find(|name| method.as_str() == *name)
 }
 
 /// Turns the outcome of the line into the response that the client sees, and sees to it that the record closes with it.
@@ -211,9 +215,7 @@ fn relay(mut open: Open, redacted: Redacted) -> Response<Body> {
 pub(crate) fn answer(refusal: &Refusal, record: &str) -> Response<Body> {
     let mut response = Response::new(Body::own(refusal.problem(record)));
     *response.status_mut() = refusal.row().status;
-    for (name, value) in refusal_fields(refusal, record) {
-        response.headers_mut().insert(name, value);
-    }
+    *response.headers_mut() = refusal_fields(refusal, record);
     response
 }
 

@@ -23,19 +23,25 @@ pub(crate) struct Redacted {
 /// # Errors
 /// `redaction_impossible` where the body is coded though identity was asked for, or is a part that nobody asked for.
 pub(crate) fn redact(reply: Reply) -> Result<Redacted, Refusal> {
-    let Reply { mut response, leases, upstreamed } = reply;
+    let Reply { mut response, leases, patterns, upstreamed } = reply;
     // It would lead the client to another protocol and port, past the proxy.
     response.headers_mut().remove(header::ALT_SVC);
     if leases.is_empty() {
         return Ok(Redacted { response, masker: None, upstreamed });
     }
     if !http_body::Body::is_end_stream(response.body()) && is_coded(&response) {
-        return Err(Refusal::of(Reason::RedactionImpossible, "the upstream coded a response though it was asked not to"));
+        return Err(Refusal::of(
+            Reason::RedactionImpossible,
+            "the upstream coded a response though it was asked not to",
+        ));
     }
     if response.status() == http::StatusCode::PARTIAL_CONTENT {
-        return Err(Refusal::of(Reason::RedactionImpossible, "the upstream sent a part though the whole was asked for"));
+        return Err(Refusal::of(
+            Reason::RedactionImpossible,
+            "the upstream sent a part though the whole was asked for",
+        ));
     }
-    let mut masker = Masker::new(leases.iter().flat_map(vault::Lease::patterns).collect());
+    let mut masker = Masker::new(patterns);
     drop(leases);
     mask_fields(&mut masker, response.headers_mut());
     Ok(Redacted { response, masker: Some(masker), upstreamed })

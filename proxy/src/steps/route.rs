@@ -59,16 +59,24 @@ const OVERRIDES: [&str; 9] = [
 pub(crate) fn route(destination: &Destination, asked: Asked) -> Result<Routed, Refusal> {
     let Asked { head, request } = asked;
     if head.host.as_ref().is_some_and(|host| !destination.is(host)) {
-        return Err(Refusal::of(Reason::AuthorityMismatch, "the Host of the request is not the host of its connection"));
+        return Err(Refusal::of(
+            Reason::AuthorityMismatch,
+            "the Host of the request is not the host of its connection",
+        ));
     }
     let path = match head.target {
         Target::Origin(path) => path,
         Target::Absolute(named, path) if named == *destination => path,
         Target::Absolute(..) => {
-            return Err(Refusal::of(Reason::AuthorityMismatch, "the target of the request is not the host of its connection"));
+            return Err(Refusal::of(
+                Reason::AuthorityMismatch,
+                "the target of the request is not the host of its connection",
+            ));
         }
         Target::Asterisk => RequestPath::asterisk(),
-        Target::Authority(_) => return Err(Refusal::of(Reason::ProtocolNotAllowed, "CONNECT within a tunnel is not served")),
+        Target::Authority(_) => {
+            return Err(Refusal::of(Reason::ProtocolNotAllowed, "CONNECT within a tunnel is not served"));
+        }
     };
     let version = request.version();
     let (parts, body) = request.into_parts();
@@ -121,7 +129,8 @@ fn remove_one_hop(fields: &mut HeaderMap) -> Vec<&'static str> {
     }
     if found {
         let trailers = fields.get_all(header::TE).iter().any(|v| contains_token(v.as_bytes(), b"trailers"));
-        let hop: Vec<HeaderName> = fields.keys().filter(|n| n.as_str().starts_with("proxy-") || HOP_BY_HOP.contains(n)).cloned().collect();
+        let hop: Vec<HeaderName> =
+            fields.keys().filter(|n| n.as_str().starts_with("proxy-") || HOP_BY_HOP.contains(n)).cloned().collect();
         for name in hop {
             fields.remove(name);
         }
