@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_body_ends_where_it_ends() {
         assert_eq!(take(b"5\r\nhello\r\n0\r\n\r\nGET /"), Ok((15, true)));
-        assert_eq!(take(b"5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n"), Ok((26, true)));
+        assert_eq!(take(b"5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n"), Ok((25, true)));
         assert_eq!(take(b"5\r\nhel"), Ok((6, false)));
     }
 
