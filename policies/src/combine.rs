@@ -19,6 +19,7 @@ const MAX_COMBINATIONS: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub(crate) name: PolicyName,
+    pub(crate) description: Option<String>,
     pub(crate) rules: Vec<Arc<Rule>>,
     pub(crate) checks: Vec<Check>,
 }
@@ -72,6 +73,11 @@ impl PolicySet {
     /// The policies of the set, by name.
     pub fn names(&self) -> impl Iterator<Item = &PolicyName> {
         self.policies.keys()
+    }
+
+    /// What a policy says about itself.
+    pub fn description(&self, policy: &PolicyName) -> Option<&str> {
+        self.policies.get(policy)?.description.as_deref()
     }
 
     /// What is probably not meant as it is written, though the files are acceptable.

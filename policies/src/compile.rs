@@ -1,18 +1,20 @@
 //! Documents to a [`PolicySet`], or every problem found, each with file, line and column.
 
+mod parts;
 mod policy;
 mod rule;
+mod sets;
 
 use std::collections::HashMap;
 use std::fmt::Write;
 
 use model::{PolicyName, SnapshotDigest};
-use serde_saphyr::Location;
 use sha2::{Digest, Sha256};
 
 use crate::combine::{Policy, PolicySet};
+use crate::document::place;
 use crate::parse::parse;
-use crate::problem::{Problem, Reporter, Severity, code};
+use crate::problem::{Place, Problem, Reporter, Severity, code, quote};
 
 /// One policy file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,14 +36,11 @@ pub fn compile(sources: &[PolicySource]) -> Result<PolicySet, Vec<Problem>> {
     let mut contents = Vec::new();
     for source in sources {
         let mut reporter = Reporter::new(&source.name, &source.text);
-        match parse(&reporter) {
-            Ok(document) => {
-                let policy = policy::compile(&document, &mut reporter);
-                claim(&policy, &source.name, document.policy.referenced, &mut taken, &mut reporter);
-                contents.push((policy.name.clone(), source.text.as_str()));
-                policies.push(policy);
-            }
-            Err(problem) => problems.push(problem),
+        if let Some(document) = parse(&mut reporter) {
+            let policy = policy::compile(&document, &mut reporter);
+            claim(&policy, &source.name, place(&document.policy), &mut taken, &mut reporter);
+            contents.push((policy.name.clone(), source.text.as_str()));
+            policies.push(policy);
         }
         problems.extend(reporter.into_problems());
     }
@@ -56,12 +55,12 @@ pub fn compile(sources: &[PolicySource]) -> Result<PolicySet, Vec<Problem>> {
 fn claim<'a>(
     policy: &Policy,
     file: &'a str,
-    at: Location,
+    at: Place,
     taken: &mut HashMap<PolicyName, &'a str>,
     reporter: &mut Reporter<'_>,
 ) {
     if let Some(other) = taken.insert(policy.name.clone(), file) {
-        let message = format!("policy `{}` is also defined in {other}", policy.name);
+        let message = format!("policy {} is also defined in {other}", quote(policy.name.as_str()));
         reporter.error(code::DUPLICATE_POLICY, at, message, "give each policy a name of its own");
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use model::Scheme;
+use model::{CredentialId, Scheme};
 
 use crate::index::Rank;
 use crate::pattern::{HostPattern, PathPattern};
@@ -21,26 +21,39 @@ struct Peers<'a> {
     rank: Rank,
 }
 
+/// One way in which one rule of a group matches.
+struct Peer<'a> {
+    at: usize,
+    rule: &'a Rule,
+    path: Option<&'a PathPattern>,
+    effect: usize,
+}
+
 /// The pairs of rules, by their places, that no rank tells apart.
 pub(crate) fn ties(rules: &[Arc<Rule>]) -> Vec<(usize, usize)> {
-    let mut groups: HashMap<Peers<'_>, Vec<(usize, Option<&PathPattern>)>> = HashMap::new();
+    let mut groups: HashMap<Peers<'_>, Vec<Peer<'_>>> = HashMap::new();
+    let mut effects = HashMap::new();
     for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.effect == Effect::Allow) {
+        let next = effects.len();
+        let effect = *effects.entry((sorted(&rule.credentials), &rule.addresses)).or_insert(next);
         for host in &rule.hosts {
-            for (path, pattern) in ways(rule) {
-                let peers = Peers {
-                    host,
-                    scheme: rule.scheme,
-                    prefix: pattern.map(PathPattern::literal_prefix),
-                    rank: Rank::of(rule, path),
-                };
-                groups.entry(peers).or_default().push((at, pattern));
+            for (place, path) in ways(rule) {
+                let prefix = path.map(PathPattern::literal_prefix);
+                let peers = Peers { host, scheme: rule.scheme, prefix, rank: Rank::of(rule, place) };
+                groups.entry(peers).or_default().push(Peer { at, rule, path, effect });
             }
         }
     }
-    let mut found: Vec<_> = groups.values().flat_map(|group| ties_within(rules, group)).collect();
+    let mut found: Vec<_> = groups.values().flat_map(|group| ties_within(group)).collect();
     found.sort_unstable();
     found.dedup();
     found
+}
+
+fn sorted(credentials: &[CredentialId]) -> Vec<&CredentialId> {
+    let mut sorted: Vec<_> = credentials.iter().collect();
+    sorted.sort_unstable();
+    sorted
 }
 
 /// The ways in which a rule matches a path: by each of its patterns, or by none.
@@ -49,23 +62,19 @@ fn ways(rule: &Rule) -> impl Iterator<Item = (Option<usize>, Option<&PathPattern
     rule.paths.iter().flatten().enumerate().map(|(at, pattern)| (Some(at), Some(pattern))).chain(pathless)
 }
 
-fn ties_within(rules: &[Arc<Rule>], group: &[(usize, Option<&PathPattern>)]) -> Vec<(usize, usize)> {
+fn ties_within(group: &[Peer<'_>]) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
-    for (n, (first, a)) in group.iter().enumerate() {
-        for (second, b) in group.iter().skip(n + 1) {
-            let (x, y) = (&rules[*first], &rules[*second]);
-            let paths_meet = a.zip(*b).is_none_or(|(a, b)| a.meets(b));
-            if first != second && !x.same_effect(y) && overlap(x, y) && paths_meet {
-                found.push((*first.min(second), *first.max(second)));
-            }
+    for (n, a) in group.iter().enumerate() {
+        for b in group.iter().skip(n + 1).filter(|b| a.effect != b.effect && overlap(a, b)) {
+            found.push((a.at.min(b.at), a.at.max(b.at)));
         }
     }
     found
 }
 
-/// Whether some port and some method are covered by both.
-fn overlap(a: &Rule, b: &Rule) -> bool {
-    let ports = a.ports.as_ref().zip(b.ports.as_ref()).is_none_or(|(a, b)| !a.is_disjoint(b));
-    let methods = a.methods.as_ref().zip(b.methods.as_ref()).is_none_or(|(a, b)| !a.is_disjoint(b));
-    ports && methods
+/// Whether some port, some method and some path are covered by both.
+fn overlap(a: &Peer<'_>, b: &Peer<'_>) -> bool {
+    let ports = a.rule.ports.as_ref().zip(b.rule.ports.as_ref()).is_none_or(|(a, b)| !a.is_disjoint(b));
+    let methods = a.rule.methods.as_ref().zip(b.rule.methods.as_ref()).is_none_or(|(a, b)| !a.is_disjoint(b));
+    ports && methods && a.path.zip(b.path).is_none_or(|(a, b)| a.meets(b))
 }

@@ -1,26 +1,27 @@
 //! A policy file as it is written: serde types only, with the place of every value that can be wrong.
 //!
-//! No key may be empty: an empty value would read as "not limited", so `null` is an error everywhere.
+//! No value is empty and no text reads as a boolean: `parse` has seen to it before this comes to be, so an
+//! `Option` is `None` only where the key is not there.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::value::SeqAccessDeserializer;
-use serde::de::{Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
+
+use crate::problem::Place;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Document {
     pub(crate) policy: Spanned<String>,
-    #[serde(default, deserialize_with = "given")]
     pub(crate) description: Option<String>,
-    #[serde(default, deserialize_with = "given")]
     pub(crate) mode: Option<Spanned<Mode>>,
     #[serde(default)]
-    pub(crate) hosts: Pairs<Spanned<OneOrMany<String>>>,
+    pub(crate) hosts: Pairs<Spanned<OneOrMany>>,
     #[serde(default)]
     pub(crate) rules: Vec<RuleEntry>,
     #[serde(default)]
@@ -40,15 +41,11 @@ pub(crate) enum Mode {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RuleEntry {
     pub(crate) id: Spanned<String>,
-    #[serde(default, deserialize_with = "given")]
     pub(crate) allow: Option<Spanned<Match>>,
-    #[serde(default, deserialize_with = "given")]
     pub(crate) deny: Option<Spanned<Match>>,
-    #[serde(default, deserialize_with = "given")]
-    pub(crate) addresses: Option<Spanned<OneOrMany<String>>>,
-    #[serde(default, rename = "use", deserialize_with = "given")]
-    pub(crate) credentials: Option<Spanned<OneOrMany<String>>>,
-    #[serde(default, deserialize_with = "given")]
+    pub(crate) addresses: Option<Spanned<OneOrMany>>,
+    #[serde(rename = "use")]
+    pub(crate) credentials: Option<Spanned<OneOrMany>>,
     pub(crate) reason: Option<Spanned<String>>,
 }
 
@@ -56,15 +53,11 @@ pub(crate) struct RuleEntry {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Match {
-    pub(crate) host: Spanned<OneOrMany<String>>,
-    #[serde(default, deserialize_with = "given")]
-    pub(crate) port: Option<Spanned<OneOrMany<u16>>>,
-    #[serde(default, deserialize_with = "given")]
+    pub(crate) host: Spanned<OneOrMany>,
+    pub(crate) port: Option<Spanned<OneOrMany>>,
     pub(crate) scheme: Option<Spanned<SchemeName>>,
-    #[serde(default, deserialize_with = "given")]
-    pub(crate) methods: Option<Spanned<OneOrMany<String>>>,
-    #[serde(default, deserialize_with = "given")]
-    pub(crate) path: Option<Spanned<OneOrMany<String>>>,
+    pub(crate) methods: Option<Spanned<OneOrMany>>,
+    pub(crate) path: Option<Spanned<OneOrMany>>,
 }
 
 /// How requests travel.
@@ -81,7 +74,6 @@ pub(crate) enum SchemeName {
 pub(crate) struct CheckEntry {
     pub(crate) request: Spanned<String>,
     pub(crate) expect: Expect,
-    #[serde(default, deserialize_with = "given")]
     pub(crate) rule: Option<Spanned<String>>,
 }
 
@@ -93,20 +85,41 @@ pub(crate) enum Expect {
     Deny,
 }
 
-/// A value that may be written alone or as a list.
-#[derive(Debug)]
-pub(crate) enum OneOrMany<T> {
-    One(T),
-    Many(Vec<Spanned<T>>),
+/// One value of a key that takes several.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Scalar {
+    Text(String),
+    Number(i64),
+    /// What stands without quotes and reads as something that no key takes.
+    Other(String),
 }
 
-impl<T> OneOrMany<T> {
+/// Values written alone or as a list.
+#[derive(Debug)]
+pub(crate) enum OneOrMany {
+    One(Scalar),
+    Many(Vec<Spanned<Scalar>>),
+}
+
+impl OneOrMany {
     /// Each value with its place; a value written alone stands where the whole stands.
-    pub(crate) fn items(whole: &Spanned<Self>) -> Vec<(&T, Location)> {
+    pub(crate) fn items(whole: &Spanned<Self>) -> Vec<(&Scalar, Place)> {
         match &whole.value {
-            Self::One(value) => vec![(value, whole.referenced)],
-            Self::Many(values) => values.iter().map(|item| (&item.value, item.referenced)).collect(),
+            Self::One(value) => vec![(value, place(whole))],
+            Self::Many(values) => values.iter().map(|item| (&item.value, place(item))).collect(),
         }
+    }
+}
+
+/// Where a value stands.
+pub(crate) fn place<T>(value: &Spanned<T>) -> Place {
+    Place::from(value.referenced)
+}
+
+impl From<Location> for Place {
+    fn from(at: Location) -> Self {
+        let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        Self { line: number(at.line()), column: number(at.column()), width: number(at.span().len()) }
     }
 }
 
@@ -120,47 +133,78 @@ impl<T> Default for Pairs<T> {
     }
 }
 
-/// Reads a value that stands there; `null` is not taken for its absence.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+impl<'de> Deserialize<'de> for Scalar {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OneOrManyVisitor(PhantomData))
+        deserializer.deserialize_any(ScalarVisitor)
     }
 }
 
-struct OneOrManyVisitor<T>(PhantomData<T>);
+struct ScalarVisitor;
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrManyVisitor<T> {
-    type Value = OneOrMany<T>;
+impl Visitor<'_> for ScalarVisitor {
+    type Value = Scalar;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value or a list of values")
+        f.write_str("a text or a number")
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
-        T::deserialize(value.into_deserializer()).map(OneOrMany::One)
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Scalar, E> {
+        Ok(Scalar::Other(value.to_string()))
     }
 
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
-        T::deserialize(value.into_deserializer()).map(OneOrMany::One)
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Scalar, E> {
+        Ok(Scalar::Number(value))
     }
 
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
-        T::deserialize(value.into_deserializer()).map(OneOrMany::One)
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Scalar, E> {
+        Ok(i64::try_from(value).map_or_else(|_| Scalar::Other(value.to_string()), Scalar::Number))
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
-        T::deserialize(value.into_deserializer()).map(OneOrMany::One)
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Scalar, E> {
+        Ok(Scalar::Other(format!("{value:?}")))
     }
 
-    fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
-        T::deserialize(value.into_deserializer()).map(OneOrMany::One)
+    fn visit_str<E: Error>(self, value: &str) -> Result<Scalar, E> {
+        Ok(Scalar::Text(value.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrManyVisitor)
+    }
+}
+
+struct OneOrManyVisitor;
+
+impl<'de> Visitor<'de> for OneOrManyVisitor {
+    type Value = OneOrMany;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, a number or a list of them")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, values: A) -> Result<Self::Value, A::Error> {
+    fn visit_bool<E: Error>(self, value: bool) -> Result<OneOrMany, E> {
+        ScalarVisitor.visit_bool(value).map(OneOrMany::One)
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<OneOrMany, E> {
+        ScalarVisitor.visit_i64(value).map(OneOrMany::One)
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<OneOrMany, E> {
+        ScalarVisitor.visit_u64(value).map(OneOrMany::One)
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<OneOrMany, E> {
+        ScalarVisitor.visit_f64(value).map(OneOrMany::One)
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<OneOrMany, E> {
+        ScalarVisitor.visit_str(value).map(OneOrMany::One)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, values: A) -> Result<OneOrMany, A::Error> {
         Vec::deserialize(SeqAccessDeserializer::new(values)).map(OneOrMany::Many)
     }
 }

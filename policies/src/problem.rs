@@ -4,7 +4,6 @@
 use std::fmt;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
-use serde_saphyr::Location;
 
 /// The stable codes, one for each kind of mistake. New ones are added; none changes its meaning.
 pub(crate) mod code {
@@ -135,6 +134,34 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+/// How many errors, and how many warnings, one file is told.
+const MAX_PROBLEMS: usize = 100;
+
+/// How much of a line is kept, in characters; a longer one is no line that anyone wrote by hand.
+const MAX_LINE_CHARS: usize = 1000;
+
+/// How much of a text is quoted in a message, in characters.
+const MAX_QUOTE_CHARS: usize = 80;
+
+/// A text for a message: as it is, or its beginning.
+pub(crate) fn quote(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTE_CHARS) {
+        None => format!("`{text}`"),
+        Some((end, _)) => format!("`{}…`", text.get(..end).unwrap_or_default()),
+    }
+}
+
+/// Where something stands in a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Counted from 1; 0 where the whole file is meant.
+    pub(crate) line: usize,
+    /// In characters, counted from 1.
+    pub(crate) column: usize,
+    /// In characters; what spans lines is marked on its first.
+    pub(crate) width: usize,
+}
+
 /// Collects the problems of one file.
 #[derive(Debug)]
 pub(crate) struct Reporter<'a> {
@@ -152,46 +179,44 @@ impl<'a> Reporter<'a> {
         self.text
     }
 
+    /// A line of the file, counted from 1, without its end; empty where there is none.
+    pub(crate) fn line(&self, number: usize) -> &'a str {
+        number.checked_sub(1).and_then(|n| self.text.lines().nth(n)).unwrap_or_default()
+    }
+
+    /// Adds a problem. Beyond a bound they only say again that the file is not acceptable.
+    pub(crate) fn push(&mut self, problem: Problem) {
+        let same = |other: &&Problem| other.severity == problem.severity;
+        if self.problems.iter().filter(same).count() < MAX_PROBLEMS {
+            self.problems.push(problem);
+        }
+    }
+
     /// Notes that the file cannot be taken.
-    pub(crate) fn error(
-        &mut self,
-        code: &'static str,
-        at: Location,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
+    pub(crate) fn error(&mut self, code: &'static str, at: Place, message: impl Into<String>, help: impl Into<String>) {
         let problem = self.problem(code, at, message.into(), Some(help.into()));
-        self.problems.push(problem);
+        self.push(problem);
     }
 
     /// Notes what is probably not meant.
-    pub(crate) fn warn(
-        &mut self,
-        code: &'static str,
-        at: Location,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
+    pub(crate) fn warn(&mut self, code: &'static str, at: Place, message: impl Into<String>, help: impl Into<String>) {
         let problem = self.problem(code, at, message.into(), Some(help.into()));
-        self.problems.push(Problem { severity: Severity::Warning, ..problem });
+        self.push(Problem { severity: Severity::Warning, ..problem });
     }
 
-    /// An error with its place, for whoever reports it otherwise. What spans lines is marked on its first.
-    pub(crate) fn problem(&self, code: &'static str, at: Location, message: String, help: Option<String>) -> Problem {
-        let line = usize::try_from(at.line()).unwrap_or_default();
-        let column = usize::try_from(at.column()).unwrap_or_default();
-        let source_line = line.checked_sub(1).and_then(|n| self.text.lines().nth(n)).unwrap_or_default();
-        let rest = source_line.chars().count().saturating_sub(column.saturating_sub(1));
-        let width = usize::try_from(at.span().len()).unwrap_or_default().clamp(1, rest.max(1));
+    /// An error with its place, for whoever reports it otherwise.
+    pub(crate) fn problem(&self, code: &'static str, at: Place, message: String, help: Option<String>) -> Problem {
+        let source_line: String = self.line(at.line).chars().take(MAX_LINE_CHARS).collect();
+        let rest = source_line.chars().count().saturating_sub(at.column.saturating_sub(1));
         Problem {
             code,
             severity: Severity::Error,
             message,
             file: self.file.to_owned(),
-            line,
-            column,
-            width,
-            source_line: source_line.to_owned(),
+            line: at.line,
+            column: at.column,
+            width: at.width.clamp(1, rest.max(1)),
+            source_line,
             help,
         }
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use model::{AddressClass, CredentialId, Host, PolicyName, RuleId, Scheme};
+use model::{AddressClass, CredentialId, PolicyName, RuleId, Scheme};
 
 use crate::pattern::{HostPattern, PathPattern};
 
@@ -33,11 +33,6 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    /// Whether the rule names one of these hosts; the slow way, without an index.
-    pub(crate) fn names_host(&self, host: &Host) -> bool {
-        self.hosts.iter().any(|pattern| pattern.matches(host))
-    }
-
     pub(crate) fn covers_scheme(&self, scheme: Scheme) -> bool {
         self.scheme.is_none_or(|own| own == scheme)
     }
@@ -62,12 +57,6 @@ impl Rule {
     /// Whether it matches by host, port and scheme alone.
     pub(crate) fn is_blanket(&self) -> bool {
         self.methods.is_none() && self.paths.is_none()
-    }
-
-    /// Whether two rules give the requests they match the same things.
-    pub(crate) fn same_effect(&self, other: &Self) -> bool {
-        let sorted = |rule: &Self| rule.credentials.iter().cloned().collect::<BTreeSet<_>>();
-        self.addresses == other.addresses && sorted(self) == sorted(other)
     }
 
     /// Whether the data path may dial this address for a request that the rule allowed.

@@ -1,0 +1,63 @@
+//! The fixture folders: `good` policies with requests and their answers, `broken` ones with one mistake each.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use egret_policies::{PolicySource, compile};
+use model::PolicyName;
+
+use crate::support::{answer, list};
+
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder);
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|own| own == extension));
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+fn source(path: &Path) -> PolicySource {
+    PolicySource {
+        name: path.file_name().unwrap().to_str().unwrap().to_owned(),
+        text: fs::read_to_string(path).unwrap(),
+    }
+}
+
+/// Beside `x.yaml` stands `x.requests`: a request and its answer a line.
+#[test]
+fn good_policies_answer_as_written_beside_them() {
+    for path in files("good", "yaml") {
+        let set = compile(&[source(&path)]).unwrap_or_else(|problems| panic!("{}", list(&problems)));
+        assert_eq!(set.warnings(), [], "{}", path.display());
+        for result in set.run_checks() {
+            assert!(result.passed(), "{result:?}");
+        }
+        let names: Vec<PolicyName> = set.names().cloned().collect();
+        let rules = set.rules_for(&names).unwrap();
+        let requests = fs::read_to_string(path.with_extension("requests")).unwrap();
+        for line in requests.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let (request, expected) = line.split_once(" => ").unwrap();
+            assert_eq!(answer(&rules, request.trim()), expected.trim(), "{}: {request}", path.display());
+        }
+    }
+}
+
+/// The first line of each file is `# CODE LINE:COLUMN`; that problem is found, and no other.
+#[test]
+fn broken_policies_are_refused_with_the_code_and_the_place() {
+    let (mut told, mut wrong) = (String::new(), Vec::new());
+    for path in files("broken", "yaml") {
+        let source = source(&path);
+        let expected = source.text.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap().to_owned();
+        let problems = compile(&[source]).map_or_else(|problems| problems, |set| set.warnings().to_vec());
+        let found: Vec<String> = problems.iter().map(|p| format!("{} {}:{}", p.code, p.line, p.column)).collect();
+        if found != [expected.as_str()] {
+            wrong.push((path, expected, found));
+        }
+        told.push_str(&list(&problems));
+        told.push('\n');
+    }
+    assert_eq!(wrong, []);
+    insta::assert_snapshot!(told);
+}
