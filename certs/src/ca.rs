@@ -161,3 +161,73 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]).map(char::from).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use x509_parser::prelude::*;
+
+    fn now() -> Timestamp {
+        "2026-11-20T12:00:00.5Z".parse().unwrap()
+    }
+
+    #[test]
+    fn the_profile_is_that_of_rfc_5280() {
+        let (ca, _) = Ca::create(now()).unwrap();
+        let (_, parsed) = X509Certificate::from_der(ca.cert_der()).unwrap();
+        let constraints = parsed.basic_constraints().unwrap().unwrap();
+        assert!(constraints.critical && constraints.value.ca);
+        assert_eq!(constraints.value.path_len_constraint, Some(0));
+        let usage = parsed.key_usage().unwrap().unwrap();
+        assert!(usage.critical && usage.value.key_cert_sign() && usage.value.crl_sign());
+        assert!(!usage.value.digital_signature());
+        let key_ids = parsed
+            .extensions()
+            .iter()
+            .filter(|extension| matches!(extension.parsed_extension(), ParsedExtension::SubjectKeyIdentifier(_)));
+        assert_eq!(key_ids.count(), 1);
+        assert_eq!(parsed.raw_serial().len(), 16);
+        assert!(parsed.raw_serial()[0] < 0x80);
+    }
+
+    #[test]
+    fn it_is_valid_from_before_its_creation_for_ten_years() {
+        let (ca, _) = Ca::create(now()).unwrap();
+        assert_eq!(ca.not_before().to_string(), "2026-11-18T12:00:00Z");
+        assert_eq!(ca.not_after().to_string(), "2036-11-17T12:00:00Z");
+    }
+
+    #[test]
+    fn what_was_created_is_loaded() {
+        let (ca, key) = Ca::create(now()).unwrap();
+        let again = Ca::load(ca.cert_pem(), &key).unwrap();
+        assert_eq!(again.cert_der(), ca.cert_der());
+        assert_eq!(again.cert_pem(), ca.cert_pem());
+        assert_eq!((again.subject(), again.not_after()), (ca.subject(), ca.not_after()));
+        assert!(ca.cert_pem().starts_with("-----BEGIN CERTIFICATE-----\nMII"));
+    }
+
+    #[test]
+    fn two_cas_have_two_names() {
+        let (one, two) = (Ca::create(now()).unwrap().0, Ca::create(now()).unwrap().0);
+        assert_ne!(one.subject(), two.subject());
+        assert_ne!(one.fingerprint(), two.fingerprint());
+        assert_eq!(one.fingerprint().len(), 64);
+    }
+
+    #[test]
+    fn certificate_and_key_must_belong_together() {
+        let (one, key) = Ca::create(now()).unwrap();
+        let (two, _) = Ca::create(now()).unwrap();
+        assert!(matches!(Ca::load(two.cert_pem(), &key), Err(CertError::Mismatch)));
+        assert!(matches!(Ca::load("", &key), Err(CertError::Certificate)));
+        assert!(matches!(Ca::load(&one.cert_pem().replace("MII", "MIA"), &key), Err(CertError::Certificate)));
+        assert!(matches!(Ca::load(one.cert_pem(), b"not a key"), Err(CertError::Key(_))));
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let (ca, _) = Ca::create(now()).unwrap();
+        assert_eq!(format!("{ca:?}"), format!("Ca({})", ca.fingerprint()));
+    }
+}

@@ -125,3 +125,76 @@ impl rustls::server::ResolvesServerCert for Nothing {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaves(capacity: u64) -> Leaves {
+        Leaves::new(Arc::new(Ca::create(at("2026-11-20")).unwrap().0), capacity).unwrap()
+    }
+
+    fn at(day: &str) -> Timestamp {
+        format!("{day}T00:00:00Z").parse().unwrap()
+    }
+
+    fn host(name: &str) -> Host {
+        Host::parse(name).unwrap()
+    }
+
+    #[test]
+    fn a_leaf_is_reused_until_it_is_near_its_end() {
+        let leaves = leaves(10);
+        let first = leaves.server_config(&host("a.example"), at("2026-11-20")).unwrap();
+        let other = leaves.server_config(&host("b.example"), at("2026-11-20")).unwrap();
+        assert!(!Arc::ptr_eq(&first, &other));
+        assert!(Arc::ptr_eq(&first, &leaves.server_config(&host("a.example"), at("2026-12-09")).unwrap()));
+        let renewed = leaves.server_config(&host("a.example"), at("2026-12-10")).unwrap();
+        assert!(!Arc::ptr_eq(&first, &renewed));
+        assert!(Arc::ptr_eq(&renewed, &leaves.server_config(&host("a.example"), at("2026-12-11")).unwrap()));
+    }
+
+    #[test]
+    fn one_signing_serves_all_who_ask_at_once() {
+        let leaves = leaves(100);
+        for round in 0..50 {
+            let name = host(&format!("n{round}.example"));
+            let barrier = std::sync::Barrier::new(4);
+            let configs: Vec<_> = std::thread::scope(|scope| {
+                let ask = || {
+                    barrier.wait();
+                    leaves.server_config(&name, at("2026-11-20")).unwrap()
+                };
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(configs.iter().all(|config| Arc::ptr_eq(config, &configs[0])), "round {round}");
+        }
+    }
+
+    #[test]
+    fn t117_the_cache_stays_within_its_bound() {
+        let leaves = leaves(20);
+        for number in 0..500 {
+            leaves.server_config(&host(&format!("n{number}.example")), at("2026-11-20")).unwrap();
+        }
+        leaves.cache.run_pending_tasks();
+        assert!(leaves.len() <= 20, "{}", leaves.len());
+    }
+
+    #[test]
+    fn outside_the_validity_of_the_ca_nothing_is_shown() {
+        let leaves = leaves(10);
+        assert!(matches!(leaves.server_config(&host("a.example"), at("2040-01-01")), Err(CertError::NotValid)));
+        assert!(leaves.is_empty());
+    }
+
+    #[test]
+    fn t115_no_early_data_and_no_key_log() {
+        let config = leaves(10).server_config(&host("a.example"), at("2026-11-20")).unwrap();
+        assert_eq!(config.max_early_data_size, 0);
+        assert!(!config.key_log.will_log("CLIENT_RANDOM"));
+        assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
+        assert!(config.ignore_client_order && config.ticketer.enabled() && config.send_tls13_tickets == 1);
+    }
+}

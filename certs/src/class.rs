@@ -75,7 +75,8 @@ fn classify_certificate(error: &CertificateError) -> TlsClass {
     match error {
         E::Expired | E::ExpiredContext { .. } | E::NotValidYet | E::NotValidYetContext { .. } => TlsClass::Expired,
         E::NotValidForName | E::NotValidForNameContext { .. } => TlsClass::WrongHost,
-        E::UnknownIssuer => TlsClass::UnknownCa,
+        // Signed by another key than that of the anchor whose name it bears, such as a CA made anew.
+        E::UnknownIssuer | E::BadSignature => TlsClass::UnknownCa,
         E::Revoked | E::UnknownRevocationStatus | E::ExpiredRevocationList | E::ExpiredRevocationListContext { .. } => {
             TlsClass::Revoked
         }
@@ -97,5 +98,38 @@ fn classify_alert(alert: AlertDescription) -> TlsClass {
         A::ProtocolVersion | A::HandshakeFailure | A::InsufficientSecurity => TlsClass::Version,
         A::UnrecognisedName => TlsClass::WrongHost,
         _ => TlsClass::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_have_classes() {
+        for (alert, class) in [
+            (AlertDescription::CertificateRequired, TlsClass::ClientCert),
+            (AlertDescription::ProtocolVersion, TlsClass::Version),
+            (AlertDescription::HandshakeFailure, TlsClass::Version),
+            (AlertDescription::UnrecognisedName, TlsClass::WrongHost),
+            (AlertDescription::InternalError, TlsClass::Other),
+        ] {
+            assert_eq!(classify(&Error::AlertReceived(alert)), class, "{alert:?}");
+        }
+        assert_eq!(classify(&CertificateError::Revoked.into()), TlsClass::Revoked);
+    }
+
+    #[test]
+    fn an_io_error_has_a_class_where_tls_caused_it() {
+        let wrapped = std::io::Error::other(Error::from(CertificateError::UnknownIssuer));
+        assert_eq!(classify_io(&wrapped), Some(TlsClass::UnknownCa));
+        assert_eq!(classify_io(&std::io::Error::other("reset")), None);
+        assert_eq!(classify_io(&std::io::ErrorKind::ConnectionReset.into()), None);
+    }
+
+    #[test]
+    fn names_are_distinct() {
+        let names: std::collections::BTreeSet<_> = TlsClass::ALL.iter().map(|class| class.as_str()).collect();
+        assert_eq!(names.len(), TlsClass::ALL.len());
     }
 }

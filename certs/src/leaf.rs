@@ -107,3 +107,95 @@ fn profile(host: &Host) -> Result<CertificateParams, CertError> {
     params.use_authority_key_identifier_extension = true;
     Ok(params)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use x509_parser::prelude::*;
+
+    const NOW: &str = "2026-11-20T12:00:00Z";
+
+    fn leaf(host: &str, at: &str) -> (Ca, Leaf) {
+        let ca = Ca::create(NOW.parse().unwrap()).unwrap().0;
+        let leaf = mint(&ca, &LeafKey::generate().unwrap(), &Host::parse(host).unwrap(), at.parse().unwrap()).unwrap();
+        (ca, leaf)
+    }
+
+    fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+        let names = certificate.subject_alternative_name().unwrap().unwrap();
+        names.value.general_names.iter().map(|name| format!("{name:?}")).collect()
+    }
+
+    #[test]
+    fn t118_a_leaf_has_exactly_the_one_name() {
+        for (host, name, common) in [
+            ("api.example.com", "DNSName(\"api.example.com\")", "CN=api.example.com"),
+            ("127.0.0.1", "IPAddress([127, 0, 0, 1])", "CN=127.0.0.1"),
+            ("[::1]", "IPAddress([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])", "CN=::1"),
+            ("a_b.example", "DNSName(\"a_b.example\")", "CN=a_b.example"),
+        ] {
+            let (_, leaf) = leaf(host, NOW);
+            let (_, parsed) = X509Certificate::from_der(&leaf.certificate).unwrap();
+            assert_eq!(names(&parsed), [name]);
+            assert_eq!(parsed.subject().to_string(), common);
+        }
+    }
+
+    #[test]
+    fn a_name_too_long_for_a_subject_stands_in_a_critical_san() {
+        let long = format!("{}.example", ["label-of-eleven"; 8].join("."));
+        let (_, leaf) = leaf(&long, NOW);
+        let (_, parsed) = X509Certificate::from_der(&leaf.certificate).unwrap();
+        assert_eq!(parsed.subject().iter().count(), 0);
+        assert!(parsed.subject_alternative_name().unwrap().unwrap().critical);
+    }
+
+    #[test]
+    fn the_profile_is_that_of_a_server() {
+        let (ca, leaf) = leaf("api.example.com", NOW);
+        let (_, parsed) = X509Certificate::from_der(&leaf.certificate).unwrap();
+        let (_, issuer) = X509Certificate::from_der(ca.cert_der()).unwrap();
+        assert_eq!(parsed.issuer().as_raw(), issuer.subject().as_raw());
+        assert!(!parsed.basic_constraints().unwrap().unwrap().value.ca);
+        let usage = parsed.key_usage().unwrap().unwrap();
+        assert!(usage.critical && usage.value.digital_signature() && !usage.value.key_cert_sign());
+        let extended = parsed.extended_key_usage().unwrap().unwrap().value;
+        assert!(extended.server_auth && !extended.client_auth && !extended.any);
+        assert!(parsed.raw_serial().len() == 16 && parsed.raw_serial()[0] < 0x80);
+        let key_id = |certificate: &X509Certificate<'_>| {
+            certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+                _ => None,
+            })
+        };
+        let authority = parsed.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref().map(|id| id.0.to_vec()),
+            _ => None,
+        });
+        assert!(key_id(&parsed).is_some());
+        assert_eq!(authority, key_id(&issuer));
+    }
+
+    #[test]
+    fn dates_allow_for_slow_clocks_and_end_soon() {
+        let (_, leaf) = leaf("a.example", NOW);
+        let (_, parsed) = X509Certificate::from_der(&leaf.certificate).unwrap();
+        let at = |time: ASN1Time| Timestamp::from_second(time.timestamp()).unwrap().to_string();
+        assert_eq!(at(parsed.validity().not_before), "2026-11-19T12:00:00Z");
+        assert_eq!(at(parsed.validity().not_after), "2026-12-20T12:00:00Z");
+        assert_eq!(leaf.renew_at.to_string(), "2026-12-10T12:00:00Z");
+    }
+
+    #[test]
+    fn a_leaf_never_outlives_its_ca() {
+        let (ca, leaf) = leaf("a.example", "2036-11-16T12:00:00Z");
+        let (_, parsed) = X509Certificate::from_der(&leaf.certificate).unwrap();
+        assert_eq!(parsed.validity().not_after.timestamp(), ca.not_after().as_second());
+        assert_eq!(leaf.renew_at.to_string(), "2036-11-17T00:00:00Z");
+        for outside in ["2036-11-17T12:00:00Z", "2026-11-18T11:59:59Z"] {
+            let host = Host::parse("a.example").unwrap();
+            let refused = mint(&ca, &LeafKey::generate().unwrap(), &host, outside.parse().unwrap());
+            assert!(matches!(refused, Err(CertError::NotValid)), "{outside}");
+        }
+    }
+}

@@ -67,3 +67,39 @@ fn time(bytes: &[u8]) -> Option<(Timestamp, &[u8])> {
     let instant = jiff::tz::Offset::UTC.to_timestamp(day.to_datetime(clock)).ok()?;
     full.ends_with('Z').then_some((instant, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    fn validity(from: (i32, u8, u8), to: (i32, u8, u8)) -> Validity {
+        let mut params = CertificateParams::default();
+        params.not_before = date_time_ymd(from.0, from.1, from.2);
+        params.not_after = date_time_ymd(to.0, to.1, to.2);
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        Validity::of(certificate.der()).unwrap()
+    }
+
+    #[test]
+    fn both_forms_of_time_are_read() {
+        let found = validity((1999, 12, 31), (2049, 12, 31));
+        assert_eq!(found.not_before.to_string(), "1999-12-31T00:00:00Z");
+        assert_eq!(found.not_after.to_string(), "2049-12-31T00:00:00Z");
+        assert_eq!(validity((2026, 1, 1), (2050, 1, 1)).not_after.to_string(), "2050-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn broken_certificates_are_refused_without_a_panic() {
+        let certificate = CertificateParams::default().self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let bytes = certificate.der().to_vec();
+        for length in 0..bytes.len() {
+            assert_eq!(Validity::of(&CertificateDer::from(&bytes[..length])), None, "{length}");
+        }
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0xff;
+            std::hint::black_box(Validity::of(&CertificateDer::from(changed)));
+        }
+    }
+}
