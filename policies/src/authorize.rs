@@ -9,7 +9,7 @@ use model::{CredentialId, Destination, PolicyName, Reason, RequestPath, RuleId, 
 
 use crate::combine::Rules;
 use crate::decide::Denied;
-use crate::index::{Entry, Index};
+use crate::index::{Entry, Index, Stage};
 use crate::rule::Rule;
 
 /// What is asked.
@@ -63,16 +63,6 @@ impl Permit {
     }
 }
 
-/// How far a rule went along with a request; the furthest names the denial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    Host,
-    Scheme,
-    Port,
-    Method,
-    Path,
-}
-
 impl Rules {
     /// Whether the request may go, and by which rule. Allocates nothing where it may.
     ///
@@ -122,32 +112,16 @@ impl Rules {
     }
 
     fn unmatched(&self, question: &Question<'_>) -> Denied {
-        let host = question.destination.host();
-        let mut furthest = Stage::Host;
-        let _: ControlFlow<()> = self.allows.visit(host, |bucket| {
-            let stages = bucket.rules().iter().map(|at| stage(self.rule(*at), question));
-            furthest = stages.max().map_or(furthest, |stage| stage.max(furthest));
-            ControlFlow::Continue(())
+        let destination = question.destination;
+        let stage = self.furthest(destination.host(), |bucket| {
+            bucket.stage(destination.scheme(), destination.port(), question.method)
         });
-        match furthest {
-            Stage::Host => Denied::host(host),
-            Stage::Scheme => Denied::unmatched(Reason::ProtocolNotAllowed),
-            Stage::Port => Denied::unmatched(Reason::DeniedPort),
-            Stage::Method => Denied::unmatched(Reason::DeniedMethod),
-            Stage::Path => Denied::unmatched(Reason::DeniedPath),
-        }
-    }
-}
-
-/// Where a rule that names the host stops matching.
-fn stage(rule: &Rule, question: &Question<'_>) -> Stage {
-    if !rule.covers_scheme(question.destination.scheme()) {
-        Stage::Scheme
-    } else if !rule.covers_port(question.destination.port()) {
-        Stage::Port
-    } else if !rule.covers_method(question.method) {
-        Stage::Method
-    } else {
-        Stage::Path
+        Denied::unmatched(match stage {
+            Stage::Host => return Denied::host(destination.host()),
+            Stage::Scheme => Reason::ProtocolNotAllowed,
+            Stage::Port => Reason::DeniedPort,
+            Stage::Method => Reason::DeniedMethod,
+            Stage::Path => Reason::DeniedPath,
+        })
     }
 }

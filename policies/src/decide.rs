@@ -6,6 +6,7 @@ use std::sync::Arc;
 use model::{AddressClass, Host, PolicyName, Reason, RuleId, Scheme};
 
 use crate::combine::Rules;
+use crate::index::{Bucket, Stage};
 use crate::rule::Rule;
 
 /// How a connection to a destination is carried.
@@ -60,19 +61,17 @@ impl Rules {
     /// # Errors
     /// [`Denied`] where none could, or where a rule denies the whole of host and port.
     pub fn decide(&self, host: &Host, port: u16) -> Result<Passage, Denied> {
-        let schemes = [Scheme::Https, Scheme::Http];
-        let reached = schemes.map(|scheme| self.reaches(scheme, host, port));
-        if reached == [false; 2] {
-            return Err(self.unreached(host, port));
-        }
         let mut refusal = None;
-        for (scheme, _) in schemes.into_iter().zip(reached).filter(|(_, reached)| *reached) {
+        for scheme in [Scheme::Https, Scheme::Http] {
+            if !self.opens(scheme, host, port) {
+                continue;
+            }
             match self.denies_all(scheme, host, port) {
                 None => return Ok(Passage::Intercept),
                 Some(rule) => refusal = refusal.or(Some(rule)),
             }
         }
-        Err(refusal.map_or_else(|| Denied::host(host), Denied::by))
+        Err(refusal.map_or_else(|| self.unreached(host, port), Denied::by))
     }
 
     /// No allow comes so far; where a rule denies it all anyway, its author's words are the better answer.
@@ -80,14 +79,26 @@ impl Rules {
         let denies = [Scheme::Https, Scheme::Http].map(|scheme| self.denies_all(scheme, host, port));
         match denies {
             [Some(rule), Some(_)] => Denied::by(rule),
-            _ if self.names_host(host) => Denied::unmatched(Reason::DeniedPort),
-            _ => Denied::host(host),
+            _ => match self.furthest(host, |bucket| bucket.stage(Scheme::Https, port, "")) {
+                Stage::Host => Denied::host(host),
+                // The scheme is not known yet, so it is not what was wrong.
+                Stage::Scheme | Stage::Port | Stage::Method | Stage::Path => Denied::unmatched(Reason::DeniedPort),
+            },
         }
     }
 
-    fn reaches(&self, scheme: Scheme, host: &Host, port: u16) -> bool {
-        let covers = |at: &usize| self.rule(*at).covers_scheme(scheme) && self.rule(*at).covers_port(port);
-        let found = self.allows.visit(host, |bucket| match bucket.rules().iter().any(covers) {
+    /// How far any allow of this host goes along.
+    pub(crate) fn furthest(&self, host: &Host, stage: impl Fn(&Bucket) -> Stage) -> Stage {
+        let mut furthest = Stage::Host;
+        let _: ControlFlow<()> = self.allows.visit(host, |bucket| {
+            furthest = furthest.max(stage(bucket));
+            ControlFlow::Continue(())
+        });
+        furthest
+    }
+
+    fn opens(&self, scheme: Scheme, host: &Host, port: u16) -> bool {
+        let found = self.allows.visit(host, |bucket| match bucket.has_door(scheme, port) {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         });
@@ -95,24 +106,11 @@ impl Rules {
     }
 
     fn denies_all(&self, scheme: Scheme, host: &Host, port: u16) -> Option<&Rule> {
-        let covers = |rule: &&Rule| rule.is_blanket() && rule.covers_scheme(scheme) && rule.covers_port(port);
+        let covers = |rule: &&Rule| rule.covers_scheme(scheme) && rule.covers_port(port);
         let found = self.denies.visit(host, |bucket| {
-            bucket
-                .rules()
-                .iter()
-                .map(|at| &**self.rule(*at))
-                .find(covers)
-                .map_or(ControlFlow::Continue(()), ControlFlow::Break)
+            let rule = bucket.blankets().iter().map(|at| &**self.rule(*at)).find(covers);
+            rule.map_or(ControlFlow::Continue(()), ControlFlow::Break)
         });
         found.break_value()
-    }
-
-    pub(crate) fn names_host(&self, host: &Host) -> bool {
-        self.allows
-            .visit(
-                host,
-                |bucket| if bucket.rules().is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) },
-            )
-            .is_break()
     }
 }

@@ -4,13 +4,13 @@
 //! with paths is found by the folders of the path. Nothing here allocates while it is asked.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
-use model::Host;
+use model::{Host, Scheme};
 
 use crate::pattern::{HostPattern, PathRank};
-use crate::rule::Rule;
+use crate::rule::{Rule, covered_unnamed};
 
 /// How exactly an entry matches what its host matches; greater wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,11 +44,28 @@ pub(crate) struct Entry {
 /// The rules of one host pattern.
 #[derive(Debug, Default)]
 pub(crate) struct Bucket {
-    /// Each rule once, for questions that know no path.
-    rules: Vec<usize>,
+    doors: BTreeMap<(bool, u16), Methods>,
+    blankets: Vec<usize>,
     pathless: Vec<Entry>,
     by_path: HashMap<Box<str>, Vec<Entry>>,
     longest_key: usize,
+}
+
+/// The methods that some rule covers through one door, which is a scheme and a port.
+#[derive(Debug, Default)]
+struct Methods {
+    unnamed: bool,
+    named: BTreeSet<Box<str>>,
+}
+
+/// How far the rules of a host go along with a request, by the first thing that none of them covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Host,
+    Scheme,
+    Port,
+    Method,
+    Path,
 }
 
 /// The rules of one effect, by host pattern.
@@ -123,11 +140,10 @@ impl Index {
 
 impl Bucket {
     fn insert(&mut self, at: usize, rule: &Rule) {
-        // A rule may name one host twice; it still is one rule.
-        if self.rules.last() == Some(&at) {
-            return;
+        self.open_doors(rule);
+        if rule.is_blanket() {
+            self.blankets.push(at);
         }
-        self.rules.push(at);
         let Some(paths) = &rule.paths else {
             self.pathless.push(Entry { rule: at, path: None, rank: Rank::of(rule, None) });
             return;
@@ -140,9 +156,39 @@ impl Bucket {
         }
     }
 
-    /// The rules of this host pattern, in their order.
-    pub(crate) fn rules(&self) -> &[usize] {
-        &self.rules
+    /// Only an allow has doors: it always names its scheme and ports.
+    fn open_doors(&mut self, rule: &Rule) {
+        let Some(scheme) = rule.scheme else { return };
+        for port in rule.ports.iter().flatten() {
+            let methods = self.doors.entry((scheme == Scheme::Https, *port)).or_default();
+            match &rule.methods {
+                None => methods.unnamed = true,
+                Some(named) => methods.named.extend(named.iter().cloned()),
+            }
+        }
+    }
+
+    /// Whether some rule covers the scheme and the port.
+    pub(crate) fn has_door(&self, scheme: Scheme, port: u16) -> bool {
+        self.doors.contains_key(&(scheme == Scheme::Https, port))
+    }
+
+    /// How far the rules go along; beyond the method, only the path is left to stop them.
+    pub(crate) fn stage(&self, scheme: Scheme, port: u16, method: &str) -> Stage {
+        let https = scheme == Scheme::Https;
+        match self.doors.get(&(https, port)) {
+            Some(methods) if methods.named.contains(method) => Stage::Path,
+            Some(methods) if methods.unnamed && covered_unnamed(method) => Stage::Path,
+            Some(_) => Stage::Method,
+            None if self.doors.range((https, 0)..=(https, u16::MAX)).next().is_some() => Stage::Port,
+            None if !self.doors.is_empty() => Stage::Scheme,
+            None => Stage::Host,
+        }
+    }
+
+    /// The rules that match by host, port and scheme alone.
+    pub(crate) fn blankets(&self) -> &[usize] {
+        &self.blankets
     }
 
     /// The entries that could match this path, in no order.

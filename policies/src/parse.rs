@@ -245,13 +245,15 @@ fn explain(reporter: &Reporter<'_>, error: &Error) -> Problem {
                 }
                 "sequence start" => ("a list is expected here", "write `- entry`, one a line, or `[entry, ..]`"),
                 "string scalar" => ("a text is expected here", "write one value"),
-                _ => ("something else is expected here", "compare with the example in docs/policy.md"),
+                _ => ("something else is expected here", "compare with the examples in docs/policy.md"),
             };
             say(code::WRONG_TYPE, message.into(), Some(help.into()))
         }
-        Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
-            say(code::WRONG_TYPE, format!("{expected} is expected here"), None)
-        }
+        Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => say(
+            code::WRONG_TYPE,
+            format!("{expected} is expected here"),
+            Some("write one value, or `[value, ..]`".into()),
+        ),
         Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. } | Error::UnexpectedValueForUnitEnumVariant { .. } => {
             say(
                 code::WRONG_TYPE,
@@ -260,7 +262,7 @@ fn explain(reporter: &Reporter<'_>, error: &Error) -> Problem {
             )
         }
         // The first pass found it to be YAML; what is left does not fit the language.
-        _ => say(code::WRONG_TYPE, plain_message(error), None),
+        _ => say(code::WRONG_TYPE, plain_message(error), Some("compare with the examples in docs/policy.md".into())),
     }
 }
 

@@ -41,15 +41,14 @@ impl Rule {
         self.ports.as_ref().is_none_or(|own| own.contains(&port))
     }
 
-    /// An allow without `methods` leaves out the two that reach past the exchange itself.
     pub(crate) fn covers_method(&self, method: &str) -> bool {
         match &self.methods {
             Some(own) => own.contains(method),
-            None => self.effect == Effect::Deny || !matches!(method, "CONNECT" | "TRACE"),
+            None => self.effect == Effect::Deny || covered_unnamed(method),
         }
     }
 
-    /// The same for the `path` key: a rule without it covers every path, but not the target `*` of the whole server.
+    /// A rule without `path` covers every path; an allow not the target `*`, which is the whole server.
     pub(crate) fn covers_any_path(&self, path: &str) -> bool {
         self.paths.is_none() && (self.effect == Effect::Deny || path != "*")
     }
@@ -69,4 +68,10 @@ impl Rule {
             (AddressClass::Metadata, Some(nets)) => nets.contains(&IpNet::from(address)),
         }
     }
+}
+
+/// Whether an allow without `methods` covers this one. TRACE would echo what was added to the request, and
+/// CONNECT reach past the host.
+pub(crate) fn covered_unnamed(method: &str) -> bool {
+    !matches!(method, "CONNECT" | "TRACE")
 }

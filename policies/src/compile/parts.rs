@@ -160,10 +160,16 @@ fn address_range(text: &str) -> Result<IpNet, String> {
 }
 
 fn report_metadata(net: IpNet, at: Place, all: &BTreeSet<IpNet>, reporter: &mut Reporter<'_>) {
-    let exact = |address: &IpAddr| all.contains(&IpNet::from(*address));
-    for address in METADATA.iter().filter(|address| net.contains(*address) && !exact(address)) {
-        let message = format!("`{net}` holds the metadata service {address}, which a range never allows");
-        reporter.warn(code::METADATA_RANGE, at, message, format!("name it exactly ({address}) where it is meant"));
+    let covered = |address: &&IpAddr| net.contains(*address) && !all.contains(&IpNet::from(**address));
+    let held: Vec<String> = METADATA.iter().filter(covered).map(ToString::to_string).collect();
+    if !held.is_empty() {
+        let message = format!("`{net}` holds metadata services ({}), which a range never allows", held.join(", "));
+        reporter.warn(
+            code::METADATA_RANGE,
+            at,
+            message,
+            "list the very address where it is meant; else write narrower ranges",
+        );
     }
 }
 

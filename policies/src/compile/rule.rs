@@ -1,8 +1,7 @@
 //! One entry of `rules` to one rule: defaults filled in, sets resolved, contradictions refused.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
-use ipnet::IpNet;
 use model::{AddressClass, PolicyName, RuleId, Scheme};
 use serde_saphyr::Spanned;
 
@@ -91,6 +90,7 @@ fn hosts(
     reporter: &mut Reporter<'_>,
 ) -> Vec<HostPattern> {
     let mut hosts = Vec::new();
+    let mut seen = HashSet::new();
     for (text, at) in parts::texts("host", list, reporter) {
         let named = match text.strip_prefix('@') {
             None => parts::host_pattern(text, at, reporter).into_iter().collect(),
@@ -99,7 +99,7 @@ fn hosts(
         if effect == Effect::Allow {
             named.iter().for_each(|pattern| report_wide(pattern, at, reporter));
         }
-        hosts.extend(named);
+        hosts.extend(named.into_iter().filter(|pattern| seen.insert(pattern.clone())));
     }
     hosts
 }
@@ -157,6 +157,6 @@ fn report_undialable(pattern: &HostPattern, written: &Spanned<OneOrMany>, rule: 
         AddressClass::Special => format!("{address} is not globally routable, and `addresses` does not cover it"),
         AddressClass::Metadata => format!("{address} is a metadata service, and `addresses` does not name it exactly"),
     };
-    let help = format!("add it beside `allow`: `addresses: [\"{}\"]`", IpNet::from(address));
+    let help = format!("add it beside `allow`: `addresses: [\"{address}\"]`");
     reporter.error(code::UNDIALABLE, at, message, help);
 }

@@ -52,7 +52,9 @@ fn broken_policies_are_refused_with_the_code_and_the_place() {
         let expected = source.text.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap().to_owned();
         let problems = compile(&[source]).map_or_else(|problems| problems, |set| set.warnings().to_vec());
         let found: Vec<String> = problems.iter().map(|p| format!("{} {}:{}", p.code, p.line, p.column)).collect();
-        if found != [expected.as_str()] {
+        // Of what is no YAML, nobody knows what was meant.
+        let hinted = problems.iter().all(|p| p.help.is_some() || p.code == "EG0002");
+        if !hinted || found != [expected.as_str()] {
             wrong.push((path, expected, found));
         }
         told.push_str(&list(&problems));

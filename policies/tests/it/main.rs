@@ -1,5 +1,7 @@
 //! The policy decision point through its public API: fixtures, threat cases, properties, the documentation.
 
+#![expect(clippy::unwrap_used, reason = "what a test needs and does not have ends the test")]
+
 mod decisions;
 mod docs;
 mod fixtures;
