@@ -1,3 +1,152 @@
-//! The command `egret`.
+//! The command `egret`: the only crate that reads arguments and the environment.
 
-fn main() {}
+mod audit_command;
+mod ca;
+mod child;
+mod client;
+mod config;
+mod data_dir;
+mod exit;
+mod foundation;
+mod harden;
+mod logging;
+mod output;
+mod policy;
+mod run;
+mod serve;
+mod session;
+mod sidecar;
+mod vault_command;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use config::Config;
+use data_dir::{DataDir, Places};
+use exit::{Answer, OrFail as _};
+
+/// The guarded exit of an agent's sandbox: a proxy that lets through what policies allow, adds
+/// credentials the sandbox never holds, and keeps evidence of both.
+#[derive(Parser)]
+#[command(name = "egret", version, max_term_width = 100, arg_required_else_help = true)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(clap::Args, Clone, Debug)]
+struct Common {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data folder [default: $EGRET_DATA_DIR, the configuration's, $XDG_DATA_HOME/egret, ~/.local/share/egret].
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the sidecar.
+    Serve(serve::Serve),
+    /// Run one command in a session of its own.
+    Run(run::Run),
+    /// Keep credentials.
+    Vault(vault_command::Vault),
+    /// Check policy files.
+    Policy(policy::Policy),
+    /// Open and end sessions.
+    Session(session::Session),
+    /// Query and verify the records.
+    Audit(audit_command::Audit),
+    /// Show the CA that clients must trust.
+    Ca(ca::Ca),
+    /// Print the completions of a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What a command knows of its surroundings.
+struct Context {
+    common: Common,
+    places: Places,
+    before: harden::Before,
+}
+
+impl Context {
+    /// The configuration, or the defaults where no file is named.
+    fn config(&self) -> Answer<Config> {
+        match &self.common.config {
+            Some(path) => config::load(path, self.places.home.as_deref()).or_usage(),
+            None => Ok(Config::default()),
+        }
+    }
+
+    fn data_dir(&self, config: &Config) -> Answer<DataDir> {
+        DataDir::resolve(self.common.data_dir.as_deref(), config.data_dir.as_deref(), &self.places).or_usage()
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are answers, not mistakes.
+            let code = if error.use_stderr() { 2 } else { 0 };
+            let _gone = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let done = begin(arguments.common).and_then(|context| dispatch(arguments.command, &context));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let text = failure.to_string();
+            if !text.is_empty() {
+                output::say(&format!("egret: {text}"));
+            }
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn begin(common: Common) -> Answer<Context> {
+    let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let places =
+        Places { data_dir: path("EGRET_DATA_DIR"), xdg_data_home: path("XDG_DATA_HOME"), home: path("HOME") };
+    let before = harden::harden().or_unreachable()?;
+    Ok(Context { common, places, before })
+}
+
+fn dispatch(command: Command, context: &Context) -> Answer {
+    match command {
+        Command::Serve(serve) => serve.execute(context),
+        Command::Run(run) => run.execute(context),
+        Command::Vault(vault) => with_logs(|| vault.execute(context)),
+        Command::Policy(policy) => with_logs(|| policy.execute(context)),
+        Command::Session(session) => with_logs(|| session.execute(context)),
+        Command::Audit(audit) => with_logs(|| audit.execute(context)),
+        Command::Ca(ca) => with_logs(|| ca.execute(context)),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "egret", &mut text);
+            output::print(&String::from_utf8_lossy(&text));
+            Ok(())
+        }
+    }
+}
+
+/// Commands other than the sidecar say only what is wrong.
+fn with_logs(work: impl FnOnce() -> Answer) -> Answer {
+    logging::start("warn", false)?;
+    work()
+}
+
+#[cfg(test)]
+mod tests;

@@ -12,10 +12,10 @@ use axum::extract::{Path, State};
 use http::StatusCode;
 use model::{CredentialId, TenantId, Timestamp};
 use serde::Deserialize;
-use vault::{CredentialSummary, Kind, NewCredential, Secret, VaultError};
+use vault::{CredentialSummary, KeyKind, Kind, NewCredential, Secret, VaultError};
 
 use crate::problem::{Problem, Query};
-use crate::wire::{CredentialRequest, CredentialView, List};
+use crate::wire::{CredentialRequest, CredentialView, List, VaultView};
 use crate::{Control, blocking};
 
 const MAX_NAME_BYTES: usize = 128;
@@ -34,6 +34,17 @@ impl Whose {
 }
 
 type Shared = State<Arc<Control>>;
+
+/// `GET /v1/vaults/default`
+pub(crate) async fn status(State(control): Shared) -> axum::Json<VaultView> {
+    let status = control.vault.status();
+    let key = match status.key {
+        KeyKind::File => "key file",
+        KeyKind::Passphrase => "passphrase",
+    };
+    let (credentials, generation) = (status.credentials, status.generation);
+    axum::Json(VaultView { open: true, key: key.to_owned(), credentials, generation })
+}
 
 /// `GET /v1/vaults/default/credentials`
 pub(crate) async fn list(State(control): Shared, Query(whose): Query<Whose>) -> axum::Json<List<CredentialView>> {
@@ -137,6 +148,7 @@ fn view(tenant: &TenantId, summary: CredentialSummary) -> CredentialView {
         },
         audience: summary.audience,
         env: summary.env,
+        prefix: summary.prefix,
         version: summary.version,
         updated: Some(summary.updated),
         expires: summary.expires,
@@ -154,5 +166,19 @@ fn unknown(name: &str) -> Problem {
 }
 
 fn refused(error: VaultError) -> Problem {
-    Problem::invalid(crate::problem::chain(&error))
+    match &error {
+        VaultError::Value(_) | VaultError::Credential(_) => Problem::invalid(crate::problem::chain(&error)),
+        VaultError::Unknown => Problem::not_found(error.to_string()),
+        VaultError::Exists
+        | VaultError::Missing
+        | VaultError::Store(_)
+        | VaultError::Key(_)
+        | VaultError::NotAVault
+        | VaultError::Format(_)
+        | VaultError::Parameters
+        | VaultError::Unseal
+        | VaultError::Corrupt
+        | VaultError::Random
+        | VaultError::TooLarge => Problem::internal(&error),
+    }
 }

@@ -103,6 +103,7 @@ fn router(control: Arc<Control>) -> Router {
         .route("/v1/sessions/{id}", get(session::show).delete(session::end))
         .route("/v1/sessions/{id}/end", post(session::end))
         .route("/v1/sessions/{id}/state", put(session::set_state))
+        .route("/v1/vaults/default", get(credential::status))
         .route(credentials, get(credential::list))
         .route(
             &format!("{credentials}/{{name}}"),

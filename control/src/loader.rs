@@ -22,7 +22,7 @@ const MAX_FILES: usize = 10_000;
 
 /// Reads policies and holds the set in force.
 pub struct Loader {
-    paths: Vec<PathBuf>,
+    paths: Mutex<Vec<PathBuf>>,
     session_dir: PathBuf,
     set: Arc<ArcSwap<PolicySet>>,
     /// Why the files as they were last seen are not in force. Held while they are read, so that
@@ -77,7 +77,7 @@ impl Loader {
         let sources = read_all(&paths, session_dir)?;
         let set = policies::compile(&sources).map_err(LoadError::Problems)?;
         let set = Arc::new(ArcSwap::from_pointee(set));
-        Ok(Self { paths, session_dir: session_dir.to_owned(), set, rejected: Mutex::new(None) })
+        Ok(Self { paths: Mutex::new(paths), session_dir: session_dir.to_owned(), set, rejected: Mutex::new(None) })
     }
 
     /// The built-in policies alone, for commands that must work where the files do not.
@@ -88,7 +88,7 @@ impl Loader {
         let set = policies::compile(&read_library()).map_err(LoadError::Problems)?;
         let set = Arc::new(ArcSwap::from_pointee(set));
         let rejected = Mutex::new(Some(rejected));
-        Ok(Self { paths: Vec::new(), session_dir: session_dir.to_owned(), set, rejected })
+        Ok(Self { paths: Mutex::default(), session_dir: session_dir.to_owned(), set, rejected })
     }
 
     /// The set in force; it is replaced whole.
@@ -96,9 +96,9 @@ impl Loader {
         &self.set
     }
 
-    /// Files and folders whose change should lead to [`Loader::reload`].
-    pub fn paths(&self) -> &[PathBuf] {
-        &self.paths
+    /// Reads these files and folders from the next reload on.
+    pub fn set_paths(&self, paths: Vec<PathBuf>) {
+        *self.paths.lock().unwrap_or_else(PoisonError::into_inner) = paths;
     }
 
     /// Why the files as they were last seen are not in force, if so.
@@ -112,7 +112,8 @@ impl Loader {
     /// A path that cannot be read, or files that do not compile: the set before stays in force.
     pub fn reload(&self, journal: &Journal) -> Result<bool, LoadError> {
         let mut rejected = self.lock();
-        let loaded = read_all(&self.paths, &self.session_dir)
+        let paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let loaded = read_all(&paths, &self.session_dir)
             .and_then(|sources| policies::compile(&sources).map_err(LoadError::Problems));
         match loaded {
             Ok(set) => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use http::StatusCode;
-use model::{TenantId, Timestamp};
+use model::Timestamp;
 
 use crate::Control;
 use crate::session::ca_view;
@@ -27,7 +27,7 @@ pub(crate) async fn status(State(control): State<Arc<Control>>) -> axum::Json<St
         proxy: control.proxy.iter().map(ToString::to_string).collect(),
         data_dir: control.data_dir.display().to_string(),
         sessions: control.sessions.list().iter().filter(|session| session.is_live(now)).count(),
-        credentials: control.vault.list(&TenantId::default()).len(),
+        credentials: control.vault.status().credentials,
         snapshot: control.policies.set().load().digest().to_string(),
         last_record: control.journal.last_seq(),
         health: judge(&control),

@@ -156,6 +156,8 @@ pub struct CredentialView {
     pub audience: Vec<String>,
     /// The environment variable its placeholder is offered under.
     pub env: Option<String>,
+    /// What its placeholders begin with.
+    pub prefix: Option<String>,
     /// The version in use, from 1.
     pub version: u32,
     /// When that version was put.
@@ -164,6 +166,19 @@ pub struct CredentialView {
     pub expires: Option<Timestamp>,
     /// What it is for.
     pub description: Option<String>,
+}
+
+/// `GET /v1/vaults/default`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VaultView {
+    /// Whether it is open; a sidecar whose vault is not does not start.
+    pub open: bool,
+    /// What it is locked with: `key file` or `passphrase`.
+    pub key: String,
+    /// How many credentials it holds, of all tenants.
+    pub credentials: usize,
+    /// How many times it was written.
+    pub generation: u64,
 }
 
 /// `GET /v1/policies`, and the answer to a reload.
@@ -205,7 +220,7 @@ pub struct Status {
     pub data_dir: String,
     /// Live sessions.
     pub sessions: usize,
-    /// Credentials of all tenants that are named.
+    /// Credentials of all tenants.
     pub credentials: usize,
     /// The digest of the policies in force.
     pub snapshot: String,

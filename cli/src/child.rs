@@ -1,0 +1,37 @@
+//! Starts a command the way it would have been started without us: what [`crate::harden`] took from
+//! this process is not taken from its child.
+
+use std::process::ExitStatus;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
+use tokio::process::{Child, Command};
+
+use crate::harden::Before;
+
+/// Starts the command under the limits and the file mask that the caller of `egret` had.
+pub(crate) fn spawn(command: &mut Command, before: Before) -> std::io::Result<Child> {
+    let ours = [Resource::Core, Resource::Nofile].map(|which| (which, getrlimit(which)));
+    // The files of this process are made with their modes said, so a moment under another mask changes none.
+    let mask = umask(before.umask);
+    lend(Resource::Core, before.core);
+    lend(Resource::Nofile, before.files);
+    let child = command.spawn();
+    for (which, limit) in ours {
+        lend(which, limit);
+    }
+    umask(mask);
+    child
+}
+
+fn lend(which: Resource, limit: Rlimit) {
+    if let Err(error) = setrlimit(which, limit) {
+        tracing::warn!(?which, %error, "a limit of the command could not be set");
+    }
+}
+
+/// The code a shell would give: the command's own, or 128 and the signal that ended it.
+pub(crate) fn code_of(status: ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt as _;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    u8::try_from(code).unwrap_or(u8::MAX)
+}

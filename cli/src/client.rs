@@ -1,0 +1,225 @@
+//! Speaks to the control API: of the sidecar that serves the data folder, or, where none does, to
+//! one inside this process that works in the folder under its lock. Both are asked the same way.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use bytes::Bytes;
+use control::{Control, Gate};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use model::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
+use tokio::time::Instant;
+
+use crate::Context;
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::exit::{Answer, Failure, OrFail as _};
+use crate::foundation::{Foundation, Policies};
+
+/// How long another process may have the folder without answering.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(50);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_ANSWER_BYTES: usize = 256 << 20;
+const INSIDE_BUFFER_BYTES: usize = 64 << 10;
+
+/// One connection to the control API.
+pub(crate) struct Client {
+    sender: SendRequest<Full<Bytes>>,
+    /// Whether a sidecar answers, rather than this process itself.
+    sidecar: bool,
+}
+
+/// Whether a command may make a data folder that is not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Make it, with a vault and a CA.
+    Make,
+    /// Say that there is nothing yet.
+    Tell,
+}
+
+impl Client {
+    /// Finds whoever serves the data folder, or opens it.
+    pub(crate) async fn find(context: &Context, missing: Missing) -> Answer<Self> {
+        let config = context.config()?;
+        let dir = context.data_dir(&config)?;
+        if !dir.path().exists() && missing == Missing::Tell {
+            let shown = dir.path().display();
+            return Err(Failure::unreachable(anyhow!("there is no data folder {shown} yet; `egret serve` or `egret vault init` makes it")));
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(stream) = dial(&dir).await {
+                return Self::over(stream, true).await;
+            }
+            dir.prepare().or_unreachable()?;
+            if let Some(lock) = dir.try_lock().or_unreachable()? {
+                let foundation = Foundation::open(config, dir, lock, Policies::Spared)?;
+                foundation.notes.iter().for_each(|note| crate::output::say(note));
+                return Self::inside(foundation).await;
+            }
+            if Instant::now() >= deadline {
+                return Err(Failure::unreachable(anyhow!("{}", busy(&dir))));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Connects to a sidecar that is known to run.
+    pub(crate) async fn to_sidecar(dir: &DataDir) -> Answer<Option<Self>> {
+        match dial(dir).await {
+            Some(stream) => Self::over(stream, true).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Serves the API over a pipe inside this process.
+    async fn inside(foundation: Foundation) -> Answer<Self> {
+        // Where a sidecar would listen; a free port is known only once it does.
+        let proxy = Some(foundation.config.proxy).filter(|address| address.port() != 0).into_iter().collect();
+        let control = Arc::new(Control {
+            sessions: foundation.sessions.clone(),
+            vault: foundation.vault.clone(),
+            policies: foundation.policies.clone(),
+            journal: foundation.journal.clone(),
+            index: foundation.index.clone(),
+            ca: foundation.ca_facts(),
+            proxy,
+            data_dir: foundation.dir.path().to_owned(),
+            version: env!("CARGO_PKG_VERSION"),
+            started: Timestamp::now(),
+        });
+        let (near, far) = tokio::io::duplex(INSIDE_BUFFER_BYTES);
+        // Owned by the command's runtime; it holds the folder's lock until the command ends.
+        tokio::spawn(async move {
+            let served = control::serve(Gate::Inside(Some(far)), control, std::future::pending()).await;
+            drop(foundation);
+            served
+        });
+        Self::over(near, false).await
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, sidecar: bool) -> Answer<Self> {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.context("the control socket does not answer").or_unreachable()?;
+        // Ends with the sender.
+        tokio::spawn(connection);
+        Ok(Self { sender, sidecar })
+    }
+
+    /// Whether a sidecar answers, rather than this process itself.
+    pub(crate) fn is_sidecar(&self) -> bool {
+        self.sidecar
+    }
+
+    /// Gets a document.
+    pub(crate) async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Answer<T> {
+        let body = self.call(Method::GET, path, None, Bytes::new()).await?;
+        serde_json::from_slice(&body).context("the answer cannot be understood").or_unreachable()
+    }
+
+    /// Sends a document and gets one.
+    pub(crate) async fn post<T: DeserializeOwned>(&mut self, path: &str, document: &impl Serialize) -> Answer<T> {
+        let text = serde_json::to_vec(document).context("cannot write the request").or_usage()?;
+        let body = self.call(Method::POST, path, Some("application/json"), text.into()).await?;
+        serde_json::from_slice(&body).context("the answer cannot be understood").or_unreachable()
+    }
+
+    /// Sends a value as it is and gets a document.
+    pub(crate) async fn put<T: DeserializeOwned>(&mut self, path: &str, value: Bytes) -> Answer<T> {
+        let body = self.call(Method::PUT, path, Some("application/octet-stream"), value).await?;
+        serde_json::from_slice(&body).context("the answer cannot be understood").or_unreachable()
+    }
+
+    /// Removes something.
+    pub(crate) async fn delete(&mut self, path: &str) -> Answer {
+        self.call(Method::DELETE, path, None, Bytes::new()).await.map(drop)
+    }
+
+    async fn call(&mut self, method: Method, path: &str, kind: Option<&str>, body: Bytes) -> Answer<Bytes> {
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+        if let Some(kind) = kind {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
+        let request = request.body(Full::new(body)).context("the request cannot be made").or_usage()?;
+        let answered = tokio::time::timeout(ANSWER_TIMEOUT, exchange(&mut self.sender, request)).await;
+        let (status, body) = answered.context("the sidecar did not answer in a minute").or_unreachable()?.or_unreachable()?;
+        if status.is_success() { Ok(body) } else { Err(failure(status, &body)) }
+    }
+}
+
+async fn exchange(sender: &mut SendRequest<Full<Bytes>>, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
+    sender.ready().await.context("the sidecar closed the connection")?;
+    let response = sender.send_request(request).await.context("the sidecar closed the connection")?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+    let body = body.map_err(|error| anyhow!("the answer broke off: {error}"))?;
+    Ok((status, body.to_bytes()))
+}
+
+/// A problem document (RFC 9457) as a failure of the command.
+fn failure(status: StatusCode, body: &[u8]) -> Failure {
+    let document: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |name: &str| document.get(name).and_then(serde_json::Value::as_str);
+    let said = text("detail").or(text("title")).unwrap_or("the call failed").to_owned();
+    let error = anyhow!(said);
+    match status {
+        StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::FORBIDDEN => Failure::refused(error),
+        status if status.is_client_error() => Failure::usage(error),
+        _ => Failure::unreachable(error),
+    }
+}
+
+async fn dial(dir: &DataDir) -> Option<UnixStream> {
+    let path = crate::sidecar::short_path(dir)?;
+    UnixStream::connect(&path.path).await.ok()
+}
+
+/// Who has the folder, as far as is known.
+pub(crate) fn busy(dir: &DataDir) -> String {
+    let who = dir.ready().map_or_else(String::new, |ready| format!(" (process {})", ready.pid));
+    format!("another egret{who} uses the data folder {}; stop it, or give another --data-dir", dir.path().display())
+}
+
+/// A path with parameters, percent-encoded (RFC 3986).
+pub(crate) fn path_with(path: &str, parameters: &[(&str, Option<String>)]) -> String {
+    let given: Vec<_> = parameters.iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(value.as_deref()?)))).collect();
+    if given.is_empty() { path.to_owned() } else { format!("{path}?{}", given.join("&")) }
+}
+
+/// One segment or value, percent-encoded.
+pub(crate) fn encode(text: &str) -> String {
+    let sign = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(sign).collect()
+}
+
+/// Runs a command's conversation on a small runtime of its own.
+pub(crate) fn converse<T>(work: impl Future<Output = Answer<T>>) -> Answer<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start").or_unreachable()?.block_on(work)
+}
+
+/// Reads a file whose text travels with a request.
+pub(crate) fn read_text(path: &Path) -> Answer<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display())).or_usage()
+}
+
+/// The configuration as the process that would serve it sees it.
+pub(crate) fn with_listener(mut config: Config, listen: Option<std::net::SocketAddr>) -> Config {
+    if let Some(address) = listen {
+        config.proxy = address;
+    }
+    config
+}

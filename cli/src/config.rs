@@ -1,0 +1,217 @@
+//! `egret.yaml`: the document as written, then the compiled value with every default filled in.
+//!
+//! Strict: an unknown key, a key written twice or a value that cannot be is an error that names
+//! file, line and column and shows the line.
+
+mod document;
+mod limits;
+mod problem;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use audit::Durability;
+use jiff::SignedDuration;
+use model::Host;
+use proxy::{DefaultSession, Limits};
+use serde_saphyr::Spanned;
+
+use document::{Document, KeyDocument};
+use problem::Source;
+
+pub(crate) use problem::Problem;
+
+/// Everything that the file can say.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Where it was read from.
+    pub file: Option<PathBuf>,
+    /// The data folder, where the file names one.
+    pub data_dir: Option<PathBuf>,
+    /// Where the proxy listens.
+    pub proxy: SocketAddr,
+    /// For connections without proxy credentials; they are answered 407 where there is none.
+    pub default_session: Option<DefaultSession>,
+    /// Policy files and folders.
+    pub policies: Vec<PathBuf>,
+    /// Where the vault's key comes from.
+    pub key: Key,
+    /// What a record survives before its request is sent.
+    pub durability: Durability,
+    /// How long records are to be kept.
+    pub retention: Option<SignedDuration>,
+    /// Files of CAs that are trusted besides the system's.
+    pub ca_files: Vec<PathBuf>,
+    /// Fixed answers that come before DNS.
+    pub resolve: HashMap<String, IpAddr>,
+    /// Bounds of the data path.
+    pub limits: Limits,
+}
+
+/// Where the vault's key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// `vault.key` in the data folder, made where it is missing.
+    Default,
+    /// A key file, which must exist unless the vault does not either.
+    File(PathBuf),
+    /// A file that holds a passphrase.
+    PassphraseFile(PathBuf),
+    /// An environment variable that holds a passphrase.
+    PassphraseEnv(String),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            file: None,
+            data_dir: None,
+            proxy: SocketAddr::from((Ipv4Addr::LOCALHOST, 3128)),
+            default_session: None,
+            policies: Vec::new(),
+            key: Key::Default,
+            durability: Durability::Process,
+            retention: None,
+            ca_files: Vec::new(),
+            resolve: HashMap::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Reads and compiles a file.
+///
+/// # Errors
+/// A file that cannot be read, or the first thing that is wrong in it.
+pub(crate) fn load(path: &Path, home: Option<&Path>) -> anyhow::Result<Config> {
+    use anyhow::Context as _;
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
+    let base = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let base = base.canonicalize().with_context(|| format!("cannot find the folder {}", base.display()))?;
+    let source = Source { file: path.display().to_string(), text: &text };
+    let mut config = compile(&source, &base, home)?;
+    config.file = Some(path.to_owned());
+    Ok(config)
+}
+
+fn compile(source: &Source<'_>, base: &Path, home: Option<&Path>) -> Result<Config, Problem> {
+    let document = source.parse::<Document>()?;
+    not_yet(source, &document)?;
+    let at = |text: &str| place(base, home, text);
+    let paths = |texts: &[Spanned<String>]| -> Vec<PathBuf> { texts.iter().map(|text| at(&text.value)).collect() };
+    let mut config = Config { data_dir: document.data_dir.as_ref().map(|text| at(&text.value)), ..Config::default() };
+    if let Some(text) = &document.listen.proxy {
+        config.proxy = address(source, text)?;
+    }
+    config.default_session = document.sessions.default.map(|default| DefaultSession {
+        policies: default.policies.iter().map(|name| name.as_str().into()).collect(),
+        credentials: default.credentials.iter().map(|name| name.as_str().into()).collect(),
+    });
+    config.policies = policy_paths(source, &document.policies, at)?;
+    if let Some(key) = &document.vault.key {
+        config.key = key_choice(source, key, at)?;
+    }
+    if let Some(word) = &document.audit.durability {
+        config.durability = durability(source, word)?;
+    }
+    if let Some(text) = &document.audit.retention {
+        let span = control::parse_span(&text.value).map_err(|why| source.problem(text, why, None))?;
+        config.retention = Some(span);
+    }
+    config.ca_files = paths(&document.upstream.ca_files);
+    for (name, text) in &document.upstream.resolve {
+        let (name, address) = fixed_answer(source, name, text)?;
+        config.resolve.insert(name, address);
+    }
+    for (name, text) in &document.limits {
+        limits::set(&mut config.limits, source, name, text)?;
+    }
+    Ok(config)
+}
+
+/// A path in the file is relative to the file; `~/` is the home folder.
+fn place(base: &Path, home: Option<&Path>, text: &str) -> PathBuf {
+    match (text.strip_prefix("~/"), home) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => base.join(text),
+    }
+}
+
+/// Keys that are reserved: silence about them would be a promise that nobody keeps.
+fn not_yet(source: &Source<'_>, document: &Document) -> Result<(), Problem> {
+    let listen = &document.listen;
+    let keys = [
+        ("listen.socks", &listen.socks),
+        ("listen.transparent", &listen.transparent),
+        ("listen.control", &listen.control),
+        ("upstream.proxy", &document.upstream.proxy),
+    ];
+    for (key, value) in keys {
+        if let Some(value) = value {
+            let help = "remove the key, or set it to null";
+            return Err(source.problem(value, format!("`{key}` is not available yet in this version"), Some(help)));
+        }
+    }
+    Ok(())
+}
+
+fn address(source: &Source<'_>, text: &Spanned<String>) -> Result<SocketAddr, Problem> {
+    let wrong = || {
+        let message = format!("`{}` is no address to listen on", text.value);
+        source.problem(text, message, Some("write an IP address and a port, such as 127.0.0.1:3128 or \"[::1]:3128\""))
+    };
+    text.value.parse().map_err(|_| wrong())
+}
+
+fn policy_paths(
+    source: &Source<'_>,
+    texts: &[Spanned<String>],
+    at: impl Fn(&str) -> PathBuf,
+) -> Result<Vec<PathBuf>, Problem> {
+    let path = |text: &Spanned<String>| {
+        if text.value.starts_with("library/") && !at(&text.value).exists() {
+            let help = "the built-in policies are always loaded; name them where a session is created";
+            return Err(source.problem(text, format!("there is no file `{}`", text.value), Some(help)));
+        }
+        Ok(at(&text.value))
+    };
+    texts.iter().map(path).collect()
+}
+
+fn key_choice(source: &Source<'_>, key: &Spanned<KeyDocument>, at: impl Fn(&str) -> PathBuf) -> Result<Key, Problem> {
+    let KeyDocument { file, passphrase_file, passphrase_env } = &key.value;
+    match (file, passphrase_file, passphrase_env) {
+        (Some(file), None, None) => Ok(Key::File(at(file))),
+        (None, Some(file), None) => Ok(Key::PassphraseFile(at(file))),
+        (None, None, Some(name)) => Ok(Key::PassphraseEnv(name.clone())),
+        _ => {
+            let message = "`vault.key` needs exactly one of `file`, `passphrase_file` and `passphrase_env`";
+            Err(source.problem(key, message.to_owned(), None))
+        }
+    }
+}
+
+fn durability(source: &Source<'_>, word: &Spanned<String>) -> Result<Durability, Problem> {
+    match word.value.as_str() {
+        "process" => Ok(Durability::Process),
+        "power" => Ok(Durability::Power),
+        other => {
+            let message = format!("`{other}` is no durability");
+            let help = "process: records survive a killed process; power: they survive a power loss too";
+            Err(source.problem(word, message, Some(help)))
+        }
+    }
+}
+
+fn fixed_answer(source: &Source<'_>, name: &str, text: &Spanned<String>) -> Result<(String, IpAddr), Problem> {
+    let host = Host::parse(name).ok();
+    let Some(canonical) = host.as_ref().and_then(Host::name) else {
+        return Err(source.problem(text, format!("`{name}` is no host name that could be resolved"), None));
+    };
+    let wrong = || source.problem(text, format!("`{}` is no IP address", text.value), None);
+    Ok((canonical.to_owned(), text.value.parse().map_err(|_| wrong())?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+use super::*;
+
+fn read(text: &str) -> Result<Config, Problem> {
+    let source = Source { file: "egret.yaml".to_owned(), text };
+    compile(&source, Path::new("/etc/egret"), Some(Path::new("/home/ann")))
+}
+
+fn refused(text: &str) -> String {
+    read(text).unwrap_err().to_string()
+}
+
+#[test]
+fn every_key_of_the_documentation_is_read() {
+    let config = read(
+        "data_dir: ~/egret\n\
+         listen: {proxy: 127.0.0.1:0, socks: null, transparent: null, control: null}\n\
+         sessions: {default: {policies: [library/pypi], credentials: [github]}}\n\
+         policies: [policies, /srv/one.yaml]\n\
+         vault: {key: {file: ./vault.key}}\n\
+         audit: {durability: power, retention: 90d}\n\
+         upstream: {ca_files: [ca.pem], resolve: {A.example: \"127.0.0.1\", b.example: ::1}, proxy: null}\n\
+         limits: {max_head_bytes: 64KiB, max_streams: 100, idle_timeout: 5m}\n",
+    )
+    .unwrap();
+    assert_eq!(config.data_dir, Some(PathBuf::from("/home/ann/egret")));
+    assert_eq!(config.proxy.port(), 0);
+    assert_eq!(config.default_session.unwrap().policies, ["library/pypi".into()]);
+    assert_eq!(config.policies, [PathBuf::from("/etc/egret/policies"), PathBuf::from("/srv/one.yaml")]);
+    assert_eq!(config.key, Key::File(PathBuf::from("/etc/egret/./vault.key")));
+    assert!(matches!(config.durability, Durability::Power));
+    assert_eq!(config.retention, Some(SignedDuration::from_hours(90 * 24)));
+    assert_eq!(config.ca_files, [PathBuf::from("/etc/egret/ca.pem")]);
+    assert_eq!(config.resolve["a.example"], IpAddr::from([127, 0, 0, 1]));
+    assert_eq!(config.limits.max_head_bytes, 65_536);
+    assert_eq!(config.limits.max_streams, 100);
+    assert_eq!(config.limits.idle_timeout.as_secs(), 300);
+}
+
+#[test]
+fn an_empty_file_is_the_default() {
+    for text in ["", "\n", "# nothing\n\n"] {
+        assert_eq!(read(text).unwrap().proxy, Config::default().proxy, "{text:?}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_shown_where_it_stands() {
+    let text = refused("data_dir: /tmp/x\nlisten:\n  proxies: 127.0.0.1:1\n");
+    let mut lines = text.lines();
+    let first = lines.next().unwrap();
+    assert!(first.starts_with("egret.yaml:3:3: unknown field `proxies`"), "{text}");
+    assert_eq!(lines.nth(1), Some("3 |   proxies: 127.0.0.1:1"));
+    assert_eq!(lines.next(), Some("  |   ^"));
+}
+
+#[test]
+fn a_key_written_twice_is_refused() {
+    let text = refused("policies: []\npolicies: [a]\n");
+    assert!(text.starts_with("egret.yaml:2:1: "), "{text}");
+}
+
+#[test]
+fn values_that_cannot_be_are_shown_where_they_stand() {
+    for (document, place, words) in [
+        ("listen: {proxy: localhost}\n", "1:17", "no address to listen on"),
+        ("listen:\n  socks: 127.0.0.1:1080\n", "2:10", "`listen.socks` is not available yet"),
+        ("upstream:\n  proxy: {url: x}\n", "2:10", "`upstream.proxy` is not available yet"),
+        ("audit: {durability: paper}\n", "1:21", "`paper` is no durability"),
+        ("audit: {retention: long}\n", "1:20", "no length of time"),
+        ("vault:\n  key: {file: a, passphrase_env: B}\n", "2:8", "exactly one of"),
+        ("vault:\n  key: {}\n", "2:8", "exactly one of"),
+        ("upstream: {resolve: {a.example: here}}\n", "1:33", "`here` is no IP address"),
+        ("upstream: {resolve: {\"a b\": 127.0.0.1}}\n", "1:29", "`a b` is no host name"),
+        ("limits: {max_heads: 1}\n", "1:21", "no limit `max_heads`"),
+        ("limits: {max_fields: 0}\n", "1:22", "no value for `max_fields`"),
+        ("limits: {head_timeout: 10}\n", "1:24", "no value for `head_timeout`"),
+        ("policies: [library/pypi]\n", "1:12", "there is no file `library/pypi`"),
+    ] {
+        let text = refused(document);
+        assert!(text.starts_with(&format!("egret.yaml:{place}: ")), "{document}: {text}");
+        assert!(text.contains(words), "{document}: {text}");
+    }
+}
+
+#[test]
+fn every_limit_of_the_data_path_has_a_key() {
+    // The names of the fields, as Debug prints them.
+    let printed = format!("{:#?}", Limits::default());
+    for line in printed.lines().filter(|line| line.starts_with("    ") && line.contains(": ")) {
+        let name = line.trim().split(':').next().unwrap();
+        let value = if name.ends_with("_timeout") || name.ends_with("keep_alive") { "7s" } else { "7" };
+        assert!(read(&format!("limits: {{{name}: {value}}}\n")).is_ok(), "{name}");
+    }
+}

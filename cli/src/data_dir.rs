@@ -1,0 +1,244 @@
+//! The data folder: where it is, what lies in it, who may read it, and who works in it.
+//!
+//! The folder itself may be passed through (0711) so that other users reach `trust/`; everything
+//! else in it is private.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+/// What the environment says about folders; read once, in `main.rs`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places {
+    /// `$EGRET_DATA_DIR`.
+    pub data_dir: Option<PathBuf>,
+    /// `$XDG_DATA_HOME`.
+    pub xdg_data_home: Option<PathBuf>,
+    /// `$HOME`.
+    pub home: Option<PathBuf>,
+}
+
+/// The data folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DataDir(PathBuf);
+
+/// Held as long as a process works in the folder; the kernel lets go of it with the process.
+pub(crate) struct Lock {
+    _file: File,
+}
+
+/// `egret.json`: who serves this folder.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Ready {
+    /// The sidecar's process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// Where the proxy listens.
+    pub proxy: Vec<String>,
+    /// The control socket.
+    pub control: String,
+}
+
+impl DataDir {
+    /// The flag, else `$EGRET_DATA_DIR`, else the file, else `$XDG_DATA_HOME/egret`, else `~/.local/share/egret`.
+    pub(crate) fn resolve(flag: Option<&Path>, file: Option<&Path>, places: &Places) -> anyhow::Result<Self> {
+        let named = flag.or(places.data_dir.as_deref()).or(file).map(Path::to_owned);
+        let shared = || places.xdg_data_home.as_deref().filter(|path| path.is_absolute()).map(|path| path.join("egret"));
+        let home = || places.home.as_deref().map(|path| path.join(".local/share/egret"));
+        let Some(path) = named.or_else(shared).or_else(home) else {
+            bail!("there is no data folder: give --data-dir, or set EGRET_DATA_DIR or HOME");
+        };
+        Ok(Self(std::path::absolute(&path).with_context(|| format!("cannot use the data folder {}", path.display()))?))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn vault(&self) -> PathBuf {
+        self.0.join("vault.egret")
+    }
+
+    pub(crate) fn vault_key(&self) -> PathBuf {
+        self.0.join("vault.key")
+    }
+
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.0.join("journal")
+    }
+
+    pub(crate) fn index(&self) -> PathBuf {
+        self.0.join("index.db")
+    }
+
+    pub(crate) fn sessions(&self) -> PathBuf {
+        self.0.join("sessions")
+    }
+
+    pub(crate) fn session_policies(&self) -> PathBuf {
+        self.0.join("session-policies")
+    }
+
+    pub(crate) fn trust(&self) -> PathBuf {
+        self.0.join("trust")
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.0.join("control.sock")
+    }
+
+    fn ready_file(&self) -> PathBuf {
+        self.0.join("egret.json")
+    }
+
+    /// Makes the folder and `trust/` where they are missing, and sets their modes.
+    ///
+    /// # Errors
+    /// A folder that cannot be made, is another user's, or can be written by others.
+    pub(crate) fn prepare(&self) -> anyhow::Result<()> {
+        for (path, mode) in [(self.0.clone(), 0o711), (self.trust(), 0o755)] {
+            let shown = path.display();
+            DirBuilder::new().recursive(true).mode(0o755).create(&path).with_context(|| format!("cannot make {shown}"))?;
+            let found = fs::metadata(&path).with_context(|| format!("cannot read {shown}"))?;
+            let own = rustix::process::geteuid().as_raw();
+            if found.uid() != own {
+                bail!("{shown} belongs to user {}, not to the user {own} that runs Egret; use another folder, or run as that user", found.uid());
+            }
+            if found.mode() & 0o022 != 0 {
+                bail!("{shown} can be written by other users; take that right away first: chmod go-w {shown}");
+            }
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).with_context(|| format!("cannot set the mode of {shown}"))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the folder for this process; `None` where another one has it.
+    ///
+    /// # Errors
+    /// A lock file that cannot be opened.
+    pub(crate) fn try_lock(&self) -> anyhow::Result<Option<Lock>> {
+        let path = self.0.join("lock");
+        let shown = path.display();
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = file.with_context(|| format!("cannot open {shown}"))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Lock { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot lock {shown}")),
+        }
+    }
+
+    /// Who serves the folder, if someone says so.
+    pub(crate) fn ready(&self) -> Option<Ready> {
+        serde_json::from_slice(&fs::read(self.ready_file()).ok()?).ok()
+    }
+
+    /// Says that this process serves the folder now.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub(crate) fn announce(&self, ready: &Ready) -> anyhow::Result<()> {
+        let text = serde_json::to_vec(ready).context("cannot write egret.json")?;
+        replace(&self.ready_file(), &text, 0o600).context("cannot write egret.json")
+    }
+
+    /// Removes what a sidecar leaves for others to find; under the lock only.
+    pub(crate) fn withdraw(&self) {
+        for path in [self.ready_file(), self.socket()] {
+            match fs::remove_file(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => tracing::warn!(file = %path.display(), %error, "a file of a past run cannot be removed"),
+            }
+        }
+    }
+}
+
+/// Writes a file whole: beside it, flushed, then renamed over it. Its mode does not depend on the umask.
+pub(crate) fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let fresh = path.with_file_name(name);
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn the_nearest_word_decides_where_the_folder_is() {
+        let some = |text: &str| Some(PathBuf::from(text));
+        let all = Places { data_dir: some("/env"), xdg_data_home: some("/xdg"), home: some("/home/ann") };
+        let resolve = |flag: Option<&str>, file: Option<&str>, places: &Places| {
+            DataDir::resolve(flag.map(Path::new), file.map(Path::new), places).map(|dir| dir.0)
+        };
+        assert_eq!(resolve(Some("/flag"), Some("/file"), &all).unwrap(), Path::new("/flag"));
+        assert_eq!(resolve(None, Some("/file"), &all).unwrap(), Path::new("/env"));
+        let less = Places { data_dir: None, ..all };
+        assert_eq!(resolve(None, Some("/file"), &less).unwrap(), Path::new("/file"));
+        assert_eq!(resolve(None, None, &less).unwrap(), Path::new("/xdg/egret"));
+        let home = Places { xdg_data_home: some("relative"), ..less };
+        assert_eq!(resolve(None, None, &home).unwrap(), Path::new("/home/ann/.local/share/egret"));
+        assert!(resolve(None, None, &Places::default()).is_err());
+    }
+
+    #[test]
+    fn the_folder_is_passable_and_trust_is_readable() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = DataDir(place.path().join("a/b"));
+        dir.prepare().unwrap();
+        assert_eq!((mode(dir.path()), mode(&dir.trust())), (0o711, 0o755));
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        dir.prepare().unwrap();
+        assert_eq!(mode(dir.path()), 0o711);
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let said = DataDir(place.path().to_owned()).prepare().unwrap_err().to_string();
+        assert!(said.contains("chmod go-w"), "{said}");
+        assert_eq!(mode(place.path()), 0o777);
+    }
+
+    #[test]
+    fn one_process_at_a_time_works_in_the_folder() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = DataDir(place.path().to_owned());
+        let lock = dir.try_lock().unwrap();
+        assert!(lock.is_some());
+        assert!(dir.try_lock().unwrap().is_none());
+        assert_eq!(mode(&place.path().join("lock")), 0o600);
+        drop(lock);
+        assert!(dir.try_lock().unwrap().is_some());
+    }
+
+    #[test]
+    fn the_announcement_is_read_back_and_withdrawn() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = DataDir(place.path().to_owned());
+        assert!(dir.ready().is_none());
+        let ready = Ready { pid: 7, version: "1".into(), proxy: vec!["127.0.0.1:1".into()], control: "x".into() };
+        dir.announce(&ready).unwrap();
+        assert_eq!(dir.ready().unwrap().pid, 7);
+        assert_eq!(mode(&place.path().join("egret.json")), 0o600);
+        dir.withdraw();
+        assert!(dir.ready().is_none());
+    }
+}

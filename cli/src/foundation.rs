@@ -1,0 +1,235 @@
+//! What every command that works in the data folder stands on: the folder's lock, the vault, the
+//! CA, the journal, the sessions and the policies, opened in this order.
+//!
+//! What was never there is made and said; what is configured but missing or unusable ends the
+//! start. There is no mode that goes on without.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow, bail};
+use audit::{Index, Journal, Kind, Record};
+use certs::{Ca, Trust};
+use control::env::{TRUSTSTORE_PASSWORD, TrustFiles};
+use control::{CaFacts, LoadError, Loader};
+use model::Timestamp;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use sessions::Registry;
+use vault::{KeyFile, KeySource, Passphrase, Secret, Vault};
+
+use crate::config::{Config, Key};
+use crate::data_dir::{DataDir, Lock, replace};
+use crate::exit::{Answer, Failure, OrFail as _};
+
+/// The names under which the CA rests in the vault.
+const CA_KEY: &str = "ca-key";
+const CA_CERTIFICATE: &str = "ca-certificate";
+
+const MAX_PASSPHRASE_BYTES: usize = 4096;
+
+/// Everything that is open.
+pub(crate) struct Foundation {
+    pub(crate) dir: DataDir,
+    pub(crate) config: Config,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) ca: Arc<Ca>,
+    pub(crate) trust: Trust,
+    pub(crate) journal: Journal,
+    pub(crate) index: Arc<Index>,
+    pub(crate) sessions: Arc<Registry>,
+    pub(crate) policies: Arc<Loader>,
+    /// What was made or is worth knowing, for people.
+    pub(crate) notes: Vec<String>,
+    /// Last, so that the folder is let go of after everything in it.
+    pub(crate) lock: Lock,
+}
+
+/// What to do with policy files that cannot be used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Policies {
+    /// End the start: nothing may run under other policies than those that are configured.
+    Needed,
+    /// Go on with the built-in ones: the command does not judge requests.
+    Spared,
+}
+
+/// What is made because it was never there; recorded as soon as there is a journal.
+#[derive(Default)]
+struct Made {
+    vault: bool,
+    ca: bool,
+    notes: Vec<String>,
+}
+
+impl Foundation {
+    /// Opens everything.
+    ///
+    /// # Errors
+    /// 2 for what is configured and unusable, 3 for a store that cannot be used.
+    pub(crate) fn open(config: Config, dir: DataDir, lock: Lock, policies: Policies) -> Answer<Self> {
+        let now = Timestamp::now();
+        let mut made = Made::default();
+        let vault = Arc::new(open_vault(&config, &dir, &mut made)?);
+        let ca = Arc::new(open_ca(&vault, now, &mut made).or_unreachable()?);
+        let trust = Trust::load(&config.ca_files, &ca).or_usage()?;
+        write_trust(&dir, &ca, &trust).or_unreachable()?;
+        let (journal, recovery) = Journal::open(&dir.journal(), config.durability).or_unreachable()?;
+        if recovery != audit::Recovery::default() {
+            tracing::warn!(?recovery, "the last run did not end in order; its journal was repaired");
+        }
+        let index = Arc::new(Index::open(&dir.journal(), &dir.index()).or_unreachable()?);
+        let sessions = Arc::new(Registry::open(&dir.sessions(), now).or_unreachable()?);
+        let policies = Arc::new(load_policies(&config, &dir, &sessions, policies)?);
+        record(&journal, &made);
+        Ok(Self { dir, config, vault, ca, trust, journal, index, sessions, policies, notes: made.notes, lock })
+    }
+
+    /// The public side of the CA, for the control API.
+    pub(crate) fn ca_facts(&self) -> CaFacts {
+        let trust = self.dir.trust();
+        let files = TrustFiles {
+            ca: trust.join("ca.pem"),
+            bundle: trust.join("bundle.pem"),
+            truststore: trust.join("truststore.jks"),
+        };
+        CaFacts { pem: self.ca.cert_pem().to_owned(), fingerprint: self.ca.fingerprint(), files }
+    }
+}
+
+fn open_vault(config: &Config, dir: &DataDir, made: &mut Made) -> Answer<Vault> {
+    let path = dir.vault();
+    let shown = path.display();
+    let exists = Vault::exists(&path);
+    let key = key_source(config, dir, exists, made)?;
+    if exists {
+        return Vault::open(&path, key.as_ref()).with_context(|| format!("cannot open the vault {shown}")).or_unreachable();
+    }
+    // Everything else is there: the vault was lost, and a new one would have a new CA.
+    if dir.journal().join("00000001.jsonl").exists() && dir.index().exists() {
+        let lost = "the vault is missing, though this data folder was in use; restore it, or start with an empty folder";
+        return Err(Failure::unreachable(anyhow!("{shown}: {lost}")));
+    }
+    made.vault = true;
+    made.notes.push(format!("made the vault {shown}"));
+    Vault::create(&path, key.as_ref()).with_context(|| format!("cannot make the vault {shown}")).or_unreachable()
+}
+
+/// Where the key comes from. Only the key file in the data folder is made by itself, and only for a new vault.
+fn key_source(config: &Config, dir: &DataDir, vault_exists: bool, made: &mut Made) -> Answer<Box<dyn KeySource>> {
+    match &config.key {
+        Key::PassphraseFile(path) => Ok(Box::new(Passphrase(passphrase_file(path).or_usage()?))),
+        Key::PassphraseEnv(name) => Ok(Box::new(Passphrase(passphrase_env(name).or_usage()?))),
+        Key::File(path) => match path.exists() {
+            true => Ok(Box::new(KeyFile(path.clone()))),
+            false => {
+                let shown = path.display();
+                let hint = if vault_exists { "restore it from your backup" } else { "`egret vault init` makes it" };
+                Err(Failure::usage(anyhow!("the key file {shown} of the configuration is missing; {hint}")))
+            }
+        },
+        Key::Default => default_key(dir, vault_exists, made),
+    }
+}
+
+fn default_key(dir: &DataDir, vault_exists: bool, made: &mut Made) -> Answer<Box<dyn KeySource>> {
+    let key = KeyFile(dir.vault_key());
+    let shown = key.0.display();
+    if !key.0.exists() {
+        if vault_exists {
+            let lost = "the vault's key file is missing; restore it, or name the vault's key in the configuration (vault.key)";
+            return Err(Failure::unreachable(anyhow!("{shown}: {lost}")));
+        }
+        key.create().or_unreachable()?;
+        made.notes.push(format!(
+            "made the key file {shown}: whoever can read it can open the vault. A passphrase is better \
+             (vault.key.passphrase_file in egret.yaml, before the vault is made)"
+        ));
+    }
+    Ok(Box::new(key))
+}
+
+fn passphrase_file(path: &Path) -> anyhow::Result<Secret> {
+    let shown = path.display();
+    let file = std::fs::File::open(path).with_context(|| format!("cannot read the passphrase file {shown}"))?;
+    let secret = Secret::from_reader(file.take(MAX_PASSPHRASE_BYTES as u64), MAX_PASSPHRASE_BYTES);
+    Ok(secret.with_context(|| format!("cannot read the passphrase file {shown}"))?.without_line_end())
+}
+
+fn passphrase_env(name: &str) -> anyhow::Result<Secret> {
+    use std::os::unix::ffi::OsStringExt as _;
+    let Some(value) = std::env::var_os(name) else { bail!("the environment variable {name} of the configuration (vault.key.passphrase_env) is not set") };
+    tracing::warn!("the passphrase comes from the environment, which other programs of this user can read; a file (vault.key.passphrase_file) is better");
+    Ok(Secret::new(value.into_vec()))
+}
+
+/// Makes a configured key file, for `vault init`.
+pub(crate) fn make_configured_key(config: &Config, dir: &DataDir) -> Answer {
+    match &config.key {
+        Key::File(path) if !path.exists() && !Vault::exists(&dir.vault()) => KeyFile(path.clone()).create().or_usage(),
+        Key::File(_) | Key::Default | Key::PassphraseFile(_) | Key::PassphraseEnv(_) => Ok(()),
+    }
+}
+
+fn open_ca(vault: &Vault, now: Timestamp, made: &mut Made) -> anyhow::Result<Ca> {
+    let key = vault.open_internal(CA_KEY).context("cannot open the CA's key")?;
+    let certificate = vault.open_internal(CA_CERTIFICATE).context("cannot open the CA's certificate")?;
+    match (key, certificate) {
+        (Some(key), Some(certificate)) => load_ca(&key, &certificate),
+        // The key is sealed last: without it, a certificate is what a killed first start left.
+        (None, _) => {
+            let (ca, key) = Ca::create(now).context("cannot make the CA")?;
+            let certificate = Secret::new(ca.cert_pem().as_bytes().to_vec());
+            vault.seal_internal(CA_CERTIFICATE, &certificate).context("cannot keep the CA's certificate")?;
+            vault.seal_internal(CA_KEY, &Secret::new(key.to_vec())).context("cannot keep the CA's key")?;
+            made.ca = true;
+            made.notes.push("made a CA; its key rests sealed in the vault".to_owned());
+            Ok(ca)
+        }
+        (Some(_), None) => bail!("the vault holds the CA's key but not its certificate"),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the CA's key goes from the vault to the signer once, at the start")]
+fn load_ca(key: &Secret, certificate: &Secret) -> anyhow::Result<Ca> {
+    let pem = std::str::from_utf8(certificate.expose_secret()).context("the CA's certificate is no text")?;
+    Ca::load(pem, key.expose_secret()).context("cannot load the CA")
+}
+
+/// Writes what clients read; whole files, so that none is ever seen half written.
+fn write_trust(dir: &DataDir, ca: &Ca, trust: &Trust) -> anyhow::Result<()> {
+    let bundle = trust.bundle_pem();
+    let all: Vec<_> = CertificateDer::pem_slice_iter(bundle.as_bytes()).collect::<Result<_, _>>().context("the system's roots cannot be read")?;
+    let store = certs::truststore_jks(&all, TRUSTSTORE_PASSWORD);
+    let files = [("ca.pem", ca.cert_pem().as_bytes()), ("bundle.pem", bundle.as_bytes())];
+    for (name, text) in files {
+        let path = dir.trust().join(name);
+        if std::fs::read(&path).is_ok_and(|old| old == text) {
+            continue;
+        }
+        replace(&path, text, 0o644).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let path = dir.trust().join("truststore.jks");
+    replace(&path, &store, 0o644).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn load_policies(config: &Config, dir: &DataDir, sessions: &Registry, need: Policies) -> Answer<Loader> {
+    let now = Timestamp::now();
+    let lives = |id: &str| sessions.get(&id.into()).is_some_and(|session| session.is_live(now));
+    match Loader::open(config.policies.clone(), &dir.session_policies(), lives) {
+        Ok(loader) => Ok(loader),
+        Err(error) if need == Policies::Spared => {
+            Loader::built_in(&dir.session_policies(), error.to_string()).or_unreachable()
+        }
+        Err(error @ (LoadError::Read { .. } | LoadError::Problems(_))) => Err(Failure::usage(error)),
+    }
+}
+
+fn record(journal: &Journal, made: &Made) {
+    for (done, kind) in [(made.vault, Kind::VaultCreated), (made.ca, Kind::CaCreated)] {
+        if done {
+            journal.append(Record::new(kind));
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What the process does to itself before it touches a secret.
+
+use rustix::process::{self, DumpableBehavior, Resource, Rlimit};
+
+/// The limits that a command which `run` starts shall get back.
+#[derive(Clone, Copy)]
+pub(crate) struct Before {
+    pub(crate) core: Rlimit,
+    pub(crate) files: Rlimit,
+    pub(crate) umask: rustix::fs::Mode,
+}
+
+/// No core dumps, no attaching debugger of the same user, no file that others can read unless its
+/// mode is set on purpose, and as many descriptors as the system grants.
+pub(crate) fn harden() -> anyhow::Result<Before> {
+    use anyhow::Context as _;
+    let core = process::getrlimit(Resource::Core);
+    let files = process::getrlimit(Resource::Nofile);
+    process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context("cannot forbid core dumps")?;
+    process::setrlimit(Resource::Core, Rlimit { current: Some(0), ..core }).context("cannot forbid core dumps")?;
+    let umask = process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    // Fewer descriptors mean fewer connections, which the limits of the data path handle.
+    if process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).is_err() {
+        tracing::warn!("the limit of open files could not be raised");
+    }
+    Ok(Before { core, files, umask })
+}

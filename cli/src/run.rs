@@ -1,0 +1,226 @@
+//! `egret run`: one command in a session of its own.
+//!
+//! It joins the sidecar that serves the data folder, or becomes one on a free port until its last
+//! session ends; others join it then.
+
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use control::wire::{PolicyDocument, SessionCreated, SessionRequest, SessionView};
+use model::Timestamp;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+use crate::Context;
+use crate::child;
+use crate::client::{Client, busy, encode, read_text};
+use crate::config::{Config, Key};
+use crate::data_dir::DataDir;
+use crate::exit::{Answer, Failure, OrFail as _};
+use crate::foundation::{Foundation, Policies};
+use crate::logging;
+use crate::output::say;
+use crate::serve::control_runtime;
+use crate::sidecar::Sidecar;
+
+/// How long another process may take between having the folder and answering.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
+/// What still runs when the last session has ended has no one left to read it.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Run one command in a session of its own; it ends with the command.
+#[derive(clap::Args)]
+pub(crate) struct Run {
+    /// A policy by name, or a policy file that is loaded for this session; none means that nothing is allowed.
+    #[arg(long = "policy", value_name = "NAME|FILE")]
+    policies: Vec<String>,
+    /// A credential the command may use.
+    #[arg(long = "credential", value_name = "NAME")]
+    credentials: Vec<String>,
+    /// How long the session lives at most, such as 1h [default: 24h].
+    #[arg(long, value_name = "TIME")]
+    ttl: Option<String>,
+    /// The command and its arguments.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+impl Run {
+    /// # Errors
+    /// The command's own code; 2 and 3 as everywhere, before it starts.
+    pub(crate) fn execute(&self, context: &Context) -> Answer {
+        logging::start("warn", false)?;
+        let runtime = control_runtime()?;
+        let done = runtime.block_on(self.run(context));
+        runtime.shutdown_background();
+        done
+    }
+
+    async fn run(&self, context: &Context) -> Answer {
+        let config = context.config()?;
+        let hidden = match &config.key {
+            Key::PassphraseEnv(name) => Some(name.clone()),
+            Key::Default | Key::File(_) | Key::PassphraseFile(_) => None,
+        };
+        let request = self.request()?;
+        let (mut client, host) = join_or_become(context, config).await?;
+        let created: SessionCreated = match client.post("/v1/sessions", &request).await {
+            Ok(created) => created,
+            Err(failure) => {
+                stop(host).await;
+                return Err(failure);
+            }
+        };
+        say("egret: without isolation, a command of your own user could read the vault's key file and use the control socket; run what you do not trust in a sandbox or as another user");
+        let ended = self.command(context, &created, hidden.as_deref()).await;
+        let over = end(&mut client, &created.session.id).await;
+        drop(client);
+        if let Some(sidecar) = &host {
+            others(sidecar).await;
+        }
+        stop(host).await;
+        let status = ended?;
+        over?;
+        match child::code_of(status) {
+            0 => Ok(()),
+            code => Err(Failure::code_of_command(code)),
+        }
+    }
+
+    fn request(&self) -> Answer<SessionRequest> {
+        let (files, names): (Vec<&String>, Vec<&String>) = self.policies.iter().partition(|text| is_file(text));
+        let document = |path: &&String| Ok(PolicyDocument { name: (*path).clone(), text: read_text(Path::new(path))? });
+        Ok(SessionRequest {
+            policies: names.into_iter().cloned().collect(),
+            documents: files.iter().map(document).collect::<Answer<_>>()?,
+            credentials: self.credentials.clone(),
+            ttl: self.ttl.clone(),
+            agent: self.command.first().and_then(|name| Path::new(name).file_name()).map(|name| crate::output::visible(&name.to_string_lossy())),
+            ..SessionRequest::default()
+        })
+    }
+
+    async fn command(&self, context: &Context, created: &SessionCreated, hidden: Option<&str>) -> Answer<ExitStatus> {
+        let (program, arguments) = self.command.split_first().ok_or_else(|| Failure::usage(anyhow!("there is no command")))?;
+        let mut command = Command::new(program);
+        // Placeholders take the place of real values that the caller's environment may hold.
+        command.args(arguments).envs(&created.env);
+        if let Some(name) = hidden {
+            command.env_remove(name);
+        }
+        let child = child::spawn(&mut command, context.before);
+        let child = child.with_context(|| format!("cannot run {}", program.to_string_lossy())).or_usage()?;
+        wait(child).await.context("cannot wait for the command").or_unreachable()
+    }
+}
+
+/// A name ends in no file's ending and begins with no path's beginning.
+fn is_file(text: &str) -> bool {
+    let named = [".yaml", ".yml"].iter().any(|end| text.ends_with(end));
+    named || ["/", "./", "../"].iter().any(|start| text.starts_with(start))
+}
+
+async fn join_or_become(context: &Context, mut config: Config) -> Answer<(Client, Option<Sidecar>)> {
+    let dir = context.data_dir(&config)?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(client) = Client::to_sidecar(&dir).await? {
+            return Ok((client, None));
+        }
+        dir.prepare().or_unreachable()?;
+        if let Some(lock) = dir.try_lock().or_unreachable()? {
+            config.proxy = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            return become_sidecar(config, dir, lock).await;
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure::unreachable(anyhow!("{}", busy(&dir))));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn become_sidecar(config: Config, dir: DataDir, lock: crate::data_dir::Lock) -> Answer<(Client, Option<Sidecar>)> {
+    let foundation = Foundation::open(config, dir.clone(), lock, Policies::Needed)?;
+    foundation.notes.iter().for_each(|note| say(&format!("egret: {note}")));
+    let sidecar = Sidecar::start(foundation).await?;
+    let client = Client::to_sidecar(&dir).await?;
+    let client = client.ok_or_else(|| Failure::unreachable(anyhow!("the control socket does not answer")))?;
+    Ok((client, Some(sidecar)))
+}
+
+/// Waits for the command. A signal from the terminal reaches it by itself; any other is passed on.
+async fn wait(mut child: Child) -> std::io::Result<ExitStatus> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let from_terminal = std::io::stdin().is_terminal();
+    loop {
+        tokio::select! {
+            status = child.wait() => return status,
+            _ = interrupt.recv() => if !from_terminal { pass_on(&child, Signal::INT) },
+            _ = terminate.recv() => pass_on(&child, Signal::TERM),
+            _ = hangup.recv() => if !from_terminal { pass_on(&child, Signal::HUP) },
+        }
+    }
+}
+
+fn pass_on(child: &Child, signal: Signal) {
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    // A command that is gone already needs no signal.
+    let _gone = pid.map(|pid| kill_process(pid, signal));
+}
+
+async fn end(client: &mut Client, id: &str) -> Answer {
+    let path = format!("/v1/sessions/{}/end", encode(id));
+    client.post::<SessionView>(&path, &serde_json::json!({})).await.map(drop)
+}
+
+/// Waits until the sessions of others that joined are over.
+async fn others(sidecar: &Sidecar) {
+    let mut said = false;
+    loop {
+        let now = Timestamp::now();
+        let mut live = sidecar.control.sessions.list().into_iter().filter(|session| session.is_live(now) && session.expires.is_some());
+        let Some(next) = live.next() else { return };
+        if !std::mem::replace(&mut said, true) {
+            say("egret: other sessions use this sidecar; it goes on until they end (Ctrl-C ends it now)");
+        }
+        let next = Arc::clone(&next);
+        tokio::select! {
+            () = next.ended() => {}
+            _ = tokio::signal::ctrl_c() => return,
+        }
+        // The session is written down as over by the control API, at about the same time.
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn stop(host: Option<Sidecar>) {
+    if let Some(sidecar) = host {
+        sidecar.stop(DRAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_files_are_told_apart() {
+        for file in ["a.yaml", "dir/b.yml", "./c", "/etc/d", "../e"] {
+            assert!(is_file(file), "{file}");
+        }
+        for name in ["coding-agent", "library/pypi"] {
+            assert!(!is_file(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! `egret serve`: the sidecar until a signal.
+
+mod watch;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::Context;
+use crate::client::busy;
+use crate::config::{self, Config};
+use crate::data_dir::{DataDir, Lock};
+use crate::exit::{Answer, Failure, OrFail as _};
+use crate::foundation::{Foundation, Policies};
+use crate::logging;
+use crate::output::{print, say};
+use crate::sidecar::Sidecar;
+
+/// How long open exchanges may go on after SIGTERM.
+const DRAIN: Duration = Duration::from_secs(30);
+/// How long another process may still be letting go of the folder.
+const HANDOVER: Duration = Duration::from_secs(5);
+
+/// Run the sidecar until SIGTERM or SIGINT. SIGHUP reloads policies and trusted CAs.
+#[derive(clap::Args)]
+pub(crate) struct Serve {
+    /// Listen here instead of where the configuration says; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Say in JSON that it is ready (one line on standard output), and log in JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Serve {
+    /// # Errors
+    /// 2 where something configured is unusable, 3 where a store is; nothing listens then.
+    pub(crate) fn execute(&self, context: &Context) -> Answer {
+        logging::start("info", self.json)?;
+        let config = crate::client::with_listener(context.config()?, self.listen);
+        let dir = context.data_dir(&config)?;
+        dir.prepare().or_unreachable()?;
+        let lock = claim(&dir)?;
+        let foundation = Foundation::open(config, dir, lock, Policies::Needed)?;
+        warn_of(&foundation);
+        let runtime = control_runtime()?;
+        let done = runtime.block_on(self.serve(context, foundation));
+        // A second signal leaves the drain behind in its thread.
+        runtime.shutdown_background();
+        done
+    }
+
+    async fn serve(&self, context: &Context, foundation: Foundation) -> Answer {
+        let notes = foundation.notes.clone();
+        let watched = foundation.config.policies.clone();
+        // Before anything listens, so that no signal is lost between.
+        let mut signals = Signals::catch().or_unreachable()?;
+        let sidecar = Sidecar::start(foundation).await?;
+        let changes = watch::policies(&watched);
+        let mut changes = changes.context("cannot watch the policy files").or_unreachable()?;
+        self.greet(&sidecar, &notes);
+        loop {
+            tokio::select! {
+                _ = signals.hangup.recv() => reload(context, &sidecar).await,
+                () = changes.next() => reload_policies(&sidecar).await,
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
+            }
+        }
+        tracing::info!("draining; another signal stops at once");
+        tokio::select! {
+            () = sidecar.stop(DRAIN) => Ok(()),
+            _ = signals.terminate.recv() => Err(Failure::refused(anyhow!("stopped before the drain was over"))),
+            _ = signals.interrupt.recv() => Err(Failure::refused(anyhow!("stopped before the drain was over"))),
+        }
+    }
+
+    fn greet(&self, sidecar: &Sidecar, notes: &[String]) {
+        let ready = sidecar.ready();
+        if self.json {
+            notes.iter().for_each(|note| tracing::info!("{note}"));
+            print(&format!("{}\n", serde_json::json!({"event": "ready", "pid": ready.pid, "version": ready.version, "proxy": ready.proxy, "control": ready.control, "ca": sidecar.control.ca.files.ca, "bundle": sidecar.control.ca.files.bundle})));
+            return;
+        }
+        notes.iter().for_each(|note| say(note));
+        say(&format!(
+            "egret {} is ready
+  proxy     {}
+  data      {}
+  clients   trust {}
+next
+  put a credential      egret vault put github --kind bearer --audience api.github.com --env GITHUB_TOKEN < token
+  open a session        egret session create --policy library/pypi --credential github --format sh
+  or run one command    egret run --policy library/pypi -- pip download requests",
+            ready.version,
+            ready.proxy.join(", "),
+            sidecar.control.data_dir.display(),
+            sidecar.control.ca.files.bundle.display(),
+        ));
+    }
+}
+
+/// The runtime of signals and the control API; the data path has threads of its own.
+pub(crate) fn control_runtime() -> Answer<Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("egret-control").enable_all().build();
+    runtime.context("cannot start").or_unreachable()
+}
+
+/// Takes the folder; a command that works in it has a moment to finish.
+fn claim(dir: &DataDir) -> Answer<Lock> {
+    let end = std::time::Instant::now() + HANDOVER;
+    loop {
+        if let Some(lock) = dir.try_lock().or_unreachable()? {
+            return Ok(lock);
+        }
+        if dir.ready().is_some() || std::time::Instant::now() >= end {
+            return Err(Failure::unreachable(anyhow!("{}", busy(dir))));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn warn_of(foundation: &Foundation) {
+    if foundation.config.retention.is_some() {
+        tracing::warn!("audit.retention is not applied yet: records are kept until someone removes them");
+    }
+    if foundation.trust.system_roots() == 0 {
+        tracing::warn!("the system has no trusted roots; only upstreams of upstream.ca_files can be verified (install ca-certificates)");
+    }
+    if !foundation.config.proxy.ip().is_loopback() {
+        tracing::warn!(address = %foundation.config.proxy, "the proxy listens beyond this machine; its session tokens travel in cleartext");
+    }
+}
+
+/// SIGHUP: the files again, and of the configuration what can change while it runs.
+async fn reload(context: &Context, sidecar: &Sidecar) {
+    match read_again(context) {
+        Ok(Some(config)) => {
+            sidecar.control.policies.set_paths(config.policies);
+            if let Err(error) = sidecar.replace_trust(&config.ca_files) {
+                tracing::error!(error = format!("{error:#}"), "upstream.ca_files cannot be used");
+            }
+            tracing::info!("read the configuration again: policies and upstream.ca_files; other keys need a restart");
+        }
+        Ok(None) => {}
+        Err(error) => tracing::error!("the configuration is not taken: {error:#}"),
+    }
+    reload_policies(sidecar).await;
+}
+
+fn read_again(context: &Context) -> anyhow::Result<Option<Config>> {
+    let Some(path) = &context.common.config else { return Ok(None) };
+    config::load(path, context.places.home.as_deref()).map(Some)
+}
+
+async fn reload_policies(sidecar: &Sidecar) {
+    let control = sidecar.control.clone();
+    let loaded = tokio::task::spawn_blocking(move || control.policies.reload(&control.journal).is_ok()).await;
+    // What is wrong with the files has been logged and recorded by the reload itself.
+    tracing::debug!(taken = loaded.unwrap_or(false), "looked at the policy files");
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> anyhow::Result<Self> {
+        let catch = |kind| signal(kind).context("cannot catch signals");
+        Ok(Self {
+            hangup: catch(SignalKind::hangup())?,
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+        })
+    }
+}

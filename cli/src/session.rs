@@ -1,0 +1,240 @@
+//! `egret session`: sessions for sandboxes.
+
+use std::collections::BTreeMap;
+
+use anyhow::anyhow;
+use control::wire::{List, SessionCreated, SessionRequest, SessionView};
+
+use crate::Context;
+use crate::client::{Client, Missing, converse, encode};
+use crate::exit::{Answer, Failure};
+use crate::output::{self, Format, shell_quoted};
+
+/// Open and end sessions.
+#[derive(clap::Args)]
+pub(crate) struct Session {
+    #[command(subcommand)]
+    command: SessionCommand,
+}
+
+#[derive(clap::Subcommand)]
+enum SessionCommand {
+    /// Open a session; its token and placeholders are shown only now.
+    Create(Box<Create>),
+    /// List the sessions, and for a while those that are over.
+    List {
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Show one session.
+    Show {
+        /// Its id.
+        id: String,
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// End a session; what it still receives is cut.
+    End {
+        /// Its id.
+        id: String,
+    },
+}
+
+#[derive(clap::Args)]
+struct Create {
+    /// A policy it is judged by; none means that nothing is allowed.
+    #[arg(long = "policy", value_name = "NAME")]
+    policies: Vec<String>,
+    /// A credential it may use.
+    #[arg(long = "credential", value_name = "NAME")]
+    credentials: Vec<String>,
+    /// How long it lives, such as 90s, 1h or 7d [default: 24h].
+    #[arg(long, value_name = "TIME")]
+    ttl: Option<String>,
+    /// The person on whose behalf it works.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// The agent's name.
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// The tenant it belongs to.
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<String>,
+    /// A mark on it.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t)]
+    format: Shown,
+}
+
+/// How a new session is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Shown {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+    /// Lines for a shell: eval "$(egret session create --format sh)".
+    Sh,
+    /// Lines for docker run --env-file.
+    Docker,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl Session {
+    /// # Errors
+    /// 1 for a session that is not there, 2 for one that cannot be, 3 where no one answers.
+    pub(crate) fn execute(&self, context: &Context) -> Answer {
+        match &self.command {
+            SessionCommand::Create(create) => create.execute(context),
+            SessionCommand::List { format } => list(context, *format),
+            SessionCommand::Show { id, format } => show(context, id, *format),
+            SessionCommand::End { id } => end(context, id),
+        }
+    }
+}
+
+impl Create {
+    fn execute(&self, context: &Context) -> Answer {
+        let mut labels = BTreeMap::new();
+        for (key, value) in &self.labels {
+            if labels.insert(key.clone(), value.clone()).is_some() {
+                return Err(Failure::usage(anyhow!("the label {key:?} is given twice")));
+            }
+        }
+        let request = SessionRequest {
+            tenant: self.tenant.clone(),
+            user: self.user.clone(),
+            agent: self.agent.clone(),
+            labels,
+            policies: self.policies.clone(),
+            documents: Vec::new(),
+            credentials: self.credentials.clone(),
+            ttl: self.ttl.clone(),
+        };
+        let (created, sidecar) = converse(async {
+            let mut client = Client::find(context, Missing::Make).await?;
+            let created: SessionCreated = client.post("/v1/sessions", &request).await?;
+            Ok((created, client.is_sidecar()))
+        })?;
+        self.print(&created)?;
+        if !sidecar {
+            output::say("no sidecar is running; the session can be used once `egret serve` does");
+        }
+        if self.policies.is_empty() {
+            output::say("the session has no policy, so nothing is allowed; name policies with --policy");
+        }
+        Ok(())
+    }
+
+    fn print(&self, created: &SessionCreated) -> Answer {
+        match self.format {
+            Shown::Json => return output::json(created),
+            Shown::Sh => output::print(&shell_lines(&created.env)),
+            Shown::Docker => output::print(&docker_lines(&created.env)),
+            Shown::Table => {
+                let expires = created.session.expires.map(|end| end.to_string()).unwrap_or_default();
+                let mut facts = vec![
+                    ("id", created.session.id.clone()),
+                    ("token", created.token.clone()),
+                    ("proxy", created.proxy_url.clone()),
+                    ("expires", expires),
+                    ("trust", created.ca.bundle.clone()),
+                ];
+                let offered = created.placeholders.iter();
+                facts.extend(offered.map(|(name, text)| ("placeholder", format!("{text} ({name})"))));
+                output::facts(&facts);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `export` lines, each value quoted.
+fn shell_lines(env: &BTreeMap<String, String>) -> String {
+    env.iter().map(|(name, value)| format!("export {name}={}\n", shell_quoted(value))).collect()
+}
+
+/// `NAME=value` lines; docker takes the rest of the line as it is.
+fn docker_lines(env: &BTreeMap<String, String>) -> String {
+    env.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
+}
+
+fn list(context: &Context, format: Format) -> Answer {
+    let found: List<SessionView> =
+        converse(async { Client::find(context, Missing::Tell).await?.get("/v1/sessions").await })?;
+    if format == Format::Json {
+        return output::json(&found.items);
+    }
+    let rows = found.items.into_iter().map(|one| {
+        let expires = one.expires.map(|end| end.to_string()).unwrap_or_else(|| "never".to_owned());
+        let who = one.user.or(one.agent).unwrap_or_default();
+        [one.id, one.state, who, one.policies.join(","), one.credentials.join(","), expires]
+    });
+    output::table(["id", "state", "who", "policies", "credentials", "expires"], rows);
+    Ok(())
+}
+
+fn show(context: &Context, id: &str, format: Format) -> Answer {
+    let path = format!("/v1/sessions/{}", encode(id));
+    let one: SessionView = converse(async { Client::find(context, Missing::Tell).await?.get(&path).await })?;
+    if format == Format::Json {
+        return output::json(&one);
+    }
+    let labels: Vec<_> = one.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let time = |time: Option<model::Timestamp>| time.map(|time| time.to_string()).unwrap_or_default();
+    output::facts(&[
+        ("id", one.id),
+        ("state", one.state),
+        ("tenant", one.tenant),
+        ("user", one.user.unwrap_or_default()),
+        ("agent", one.agent.unwrap_or_default()),
+        ("labels", labels.join(", ")),
+        ("policies", one.policies.join(", ")),
+        ("credentials", one.credentials.join(", ")),
+        ("created", one.created.to_string()),
+        ("expires", time(one.expires)),
+        ("ended", time(one.ended)),
+    ]);
+    Ok(())
+}
+
+fn end(context: &Context, id: &str) -> Answer {
+    let path = format!("/v1/sessions/{}/end", encode(id));
+    let one: SessionView =
+        converse(async { Client::find(context, Missing::Tell).await?.post(&path, &serde_json::json!({})).await })?;
+    output::say(&format!("the session {} is over", one.id));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_every_value_as_it_is() {
+        let env = BTreeMap::from([
+            ("A".to_owned(), "plain/path:1".to_owned()),
+            ("B".to_owned(), "it's $HOME `x` \"y\"".to_owned()),
+            ("C".to_owned(), "a|b".to_owned()),
+        ]);
+        assert_eq!(shell_lines(&env), "export A=plain/path:1\nexport B='it'\\''s $HOME `x` \"y\"'\nexport C='a|b'\n");
+        let script = format!("{}printf %s \"$B\"", shell_lines(&env));
+        let said = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
+        assert_eq!(String::from_utf8(said.stdout).unwrap(), env["B"]);
+    }
+
+    #[test]
+    fn labels_are_pairs() {
+        assert_eq!(label("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert!(label("a").is_err());
+    }
+}

@@ -1,0 +1,167 @@
+//! The sidecar: the data path, the control socket, the index and the watch on policy files, started
+//! in this order over an open foundation, and stopped in the other.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use audit::{FollowerHandle, Kind, Record};
+use certs::{Leaves, Trust};
+use control::{Control, Gate};
+use model::Timestamp;
+use proxy::{Parts, Running};
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::data_dir::{DataDir, Ready};
+use crate::exit::{Answer, OrFail as _};
+use crate::foundation::Foundation;
+
+/// Leaf certificates kept ready.
+const LEAVES: u64 = 10_000;
+/// A socket's path must fit into 108 bytes with its end (unix(7)).
+const MAX_SOCKET_PATH: usize = 100;
+/// Control calls that run while the sidecar stops.
+const LAST_CALLS: Duration = Duration::from_secs(1);
+
+/// The sidecar at work.
+pub(crate) struct Sidecar {
+    pub(crate) control: Arc<Control>,
+    trust: Arc<ArcSwap<Trust>>,
+    running: Running,
+    api: JoinHandle<std::io::Result<()>>,
+    stop_api: oneshot::Sender<()>,
+    follower: FollowerHandle,
+    ca: Arc<certs::Ca>,
+    dir: DataDir,
+    /// Holds the folder's lock.
+    _lock: crate::data_dir::Lock,
+}
+
+impl Sidecar {
+    /// Starts everything; nothing listens before all of it is known to work.
+    ///
+    /// # Errors
+    /// 2 for an address that cannot be used, 3 for everything else.
+    pub(crate) async fn start(foundation: Foundation) -> Answer<Self> {
+        let started = Timestamp::now();
+        let ca = foundation.ca_facts();
+        let Foundation { dir, config, vault, ca: signer, trust, journal, index, sessions, policies, notes: _, lock } = foundation;
+        dir.withdraw();
+        let leaves = Arc::new(Leaves::new(signer.clone(), LEAVES).or_unreachable()?);
+        let trust = Arc::new(ArcSwap::from_pointee(trust));
+        let parts = Parts {
+            config: proxy::Config {
+                listen: vec![config.proxy],
+                resolve: config.resolve,
+                default_session: config.default_session,
+                limits: config.limits,
+                ..proxy::Config::default()
+            },
+            sessions: sessions.clone(),
+            policies: policies.set().clone(),
+            vault: vault.clone(),
+            leaves,
+            trust: trust.clone(),
+            journal: journal.clone(),
+        };
+        let listener = bind(&dir).or_unreachable()?;
+        let running = proxy::start(parts).or_usage()?;
+        let follower = index.clone().follow();
+        let control = Arc::new(Control {
+            sessions,
+            vault,
+            policies,
+            journal: journal.clone(),
+            index,
+            ca,
+            proxy: running.addresses().to_vec(),
+            data_dir: dir.path().to_owned(),
+            version: env!("CARGO_PKG_VERSION"),
+            started,
+        });
+        let (stop_api, stopped) = oneshot::channel();
+        let api = control::serve(Gate::Socket(listener), control.clone(), async { drop(stopped.await) });
+        let api = tokio::spawn(api);
+        journal.append(Record { detail: Some(env!("CARGO_PKG_VERSION").into()), ..Record::new(Kind::SidecarStarted) });
+        let sidecar = Self { control, trust, running, api, stop_api, follower, ca: signer, dir, _lock: lock };
+        sidecar.dir.announce(&sidecar.ready()).or_unreachable()?;
+        Ok(sidecar)
+    }
+
+    /// What others need to find it.
+    pub(crate) fn ready(&self) -> Ready {
+        Ready {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            proxy: self.running.addresses().iter().map(SocketAddr::to_string).collect(),
+            control: self.dir.socket().display().to_string(),
+        }
+    }
+
+    /// Trusts these files from now on, besides the system's roots as they are now.
+    ///
+    /// # Errors
+    /// A file that cannot be used: the trust before stays.
+    pub(crate) fn replace_trust(&self, ca_files: &[PathBuf]) -> anyhow::Result<()> {
+        let fresh = Trust::load(ca_files, &self.ca).context("the trust before stays in force")?;
+        self.trust.store(Arc::new(fresh));
+        Ok(())
+    }
+
+    /// Stops taking connections, lets what runs finish, cuts it after `limit`, and writes the last record.
+    ///
+    /// # Cancellation
+    /// Dropped, the drain goes on in its thread until the process ends.
+    pub(crate) async fn stop(self, limit: Duration) {
+        self.dir.withdraw();
+        let Self { control, running, mut api, stop_api, follower, .. } = self;
+        let drained = tokio::task::spawn_blocking(move || running.drain(limit)).await;
+        match drained {
+            Ok(drained) if drained.cut > 0 => tracing::warn!(connections = drained.cut, "connections were cut at the end of the drain"),
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "the drain failed"),
+        }
+        // A caller that holds its connection open does not keep the process.
+        let _gone = stop_api.send(());
+        if tokio::time::timeout(LAST_CALLS, &mut api).await.is_err() {
+            api.abort();
+        }
+        drop(follower);
+        control.journal.append(Record::new(Kind::SidecarStopped));
+        control.journal.close();
+    }
+}
+
+/// A path to the control socket that fits into a socket address, with what keeps it valid.
+pub(crate) struct ShortPath {
+    pub(crate) path: PathBuf,
+    _folder: Option<File>,
+}
+
+/// The control socket's path, by way of `/proc/self/fd` where it is too long; `None` where there is no folder.
+pub(crate) fn short_path(dir: &DataDir) -> Option<ShortPath> {
+    let path = dir.socket();
+    if path.as_os_str().len() <= MAX_SOCKET_PATH {
+        return Some(ShortPath { path, _folder: None });
+    }
+    let folder = File::open(dir.path()).ok()?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}/control.sock", folder.as_raw_fd()));
+    Some(ShortPath { path, _folder: Some(folder) })
+}
+
+fn bind(dir: &DataDir) -> anyhow::Result<UnixListener> {
+    let shown = dir.socket();
+    let short = short_path(dir).with_context(|| format!("cannot open {}", dir.path().display()))?;
+    // The umask leaves nothing to others even before the mode is set.
+    let listener = UnixListener::bind(&short.path).with_context(|| format!("cannot listen on {}", shown.display()))?;
+    std::fs::set_permissions(&shown, std::fs::Permissions::from_mode(0o600)).with_context(|| format!("cannot set the mode of {}", shown.display()))?;
+    Ok(listener)
+}

@@ -1,0 +1,288 @@
+//! `egret vault`: credentials go in, and never out.
+
+use std::fs::File;
+use std::io::{IsTerminal as _, Read};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, anyhow};
+use bytes::Bytes;
+use control::wire::{CredentialRequest, CredentialView, List, VaultView};
+use model::Timestamp;
+use zeroize::Zeroizing;
+
+use crate::Context;
+use crate::client::{Client, Missing, converse, encode, path_with};
+use crate::exit::{Answer, Failure, OrFail as _};
+use crate::foundation::make_configured_key;
+use crate::output::{self, Format};
+
+const CREDENTIALS: &str = "/v1/vaults/default/credentials";
+const MAX_VALUE_BYTES: u64 = 64 << 10;
+
+/// Keep credentials. Values are read from standard input or a file, and are never shown.
+#[derive(clap::Args)]
+pub(crate) struct Vault {
+    #[command(subcommand)]
+    command: VaultCommand,
+}
+
+#[derive(clap::Subcommand)]
+enum VaultCommand {
+    /// Make the data folder with its vault and CA.
+    Init,
+    /// Say what the vault holds and how it is locked.
+    Status(Listing),
+    /// Put a credential, or a new value of one; the value comes from standard input or --file.
+    Put(Box<Put>),
+    /// List the credentials.
+    List(Listing),
+    /// Show one credential, without its value.
+    Show {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Remove a credential; what it is used for right now is cut.
+    Rm {
+        /// Its name.
+        name: String,
+        /// The tenant it belongs to.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<String>,
+    },
+}
+
+#[derive(clap::Args)]
+struct Listing {
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// The tenant that is meant.
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<String>,
+}
+
+#[derive(clap::Args)]
+struct Put {
+    /// Its name: letters, digits and the signs - _ .
+    name: String,
+    /// How it goes onto a request; the value of basic is user:password.
+    #[arg(long, value_parser = ["bearer", "basic", "header", "query"])]
+    kind: String,
+    /// A host it may go to: api.example.com, *.example.com or **.example.com, with :PORT if not 443.
+    #[arg(long, required = true, value_name = "HOST")]
+    audience: Vec<String>,
+    /// The header's name, for --kind header.
+    #[arg(long, value_name = "NAME", required_if_eq("kind", "header"))]
+    header: Option<String>,
+    /// What stands before the value in that header, such as "Token ".
+    #[arg(long, value_name = "TEXT", requires = "header")]
+    header_prefix: Option<String>,
+    /// The parameter's name, for --kind query.
+    #[arg(long, value_name = "NAME", required_if_eq("kind", "query"))]
+    query: Option<String>,
+    /// The environment variable under which sessions are offered its placeholder.
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
+    /// What clients expect such a value to begin with, such as sk-ant-.
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+    /// When it ends (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    expires: Option<Timestamp>,
+    /// What it is for.
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// The tenant it belongs to.
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<String>,
+    /// Read the value from this file.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl Vault {
+    /// # Errors
+    /// 1 for a credential that is not there, 2 for one that cannot be, 3 where the vault cannot be used.
+    pub(crate) fn execute(&self, context: &Context) -> Answer {
+        match &self.command {
+            VaultCommand::Init => init(context),
+            VaultCommand::Status(listing) => status(context, listing),
+            VaultCommand::Put(put) => put.execute(context),
+            VaultCommand::List(listing) => list(context, listing),
+            VaultCommand::Show { name, listing } => show(context, name, listing),
+            VaultCommand::Rm { name, tenant } => remove(context, name, tenant.clone()),
+        }
+    }
+}
+
+fn init(context: &Context) -> Answer {
+    let config = context.config()?;
+    let dir = context.data_dir(&config)?;
+    dir.prepare().or_unreachable()?;
+    make_configured_key(&config, &dir)?;
+    let view = converse(async { Client::find(context, Missing::Make).await?.get::<VaultView>("/v1/vaults/default").await })?;
+    output::say(&format!("the vault in {} is ready, locked with a {}", dir.path().display(), view.key));
+    Ok(())
+}
+
+fn status(context: &Context, listing: &Listing) -> Answer {
+    let view: VaultView = converse(async { Client::find(context, Missing::Tell).await?.get("/v1/vaults/default").await })?;
+    if listing.format == Format::Json {
+        return output::json(&view);
+    }
+    output::facts(&[
+        ("open", if view.open { "yes" } else { "no" }.to_owned()),
+        ("locked with", view.key),
+        ("credentials", view.credentials.to_string()),
+        ("written", format!("{} times", view.generation)),
+    ]);
+    Ok(())
+}
+
+fn list(context: &Context, listing: &Listing) -> Answer {
+    let path = path_with(CREDENTIALS, &[("tenant", listing.tenant.clone())]);
+    let found: List<CredentialView> = converse(async { Client::find(context, Missing::Tell).await?.get(&path).await })?;
+    if listing.format == Format::Json {
+        return output::json(&found.items);
+    }
+    let rows = found.items.into_iter().map(|one| {
+        let expires = one.expires.map(|end| end.to_string()).unwrap_or_else(|| "never".to_owned());
+        [one.name, one.kind, one.audience.join(","), one.env.unwrap_or_default(), one.version.to_string(), expires]
+    });
+    output::table(["name", "kind", "audience", "env", "version", "expires"], rows);
+    Ok(())
+}
+
+fn show(context: &Context, name: &str, listing: &Listing) -> Answer {
+    let path = path_with(&format!("{CREDENTIALS}/{}", encode(name)), &[("tenant", listing.tenant.clone())]);
+    let one: CredentialView = converse(async { Client::find(context, Missing::Tell).await?.get(&path).await })?;
+    if listing.format == Format::Json {
+        return output::json(&one);
+    }
+    let time = |time: Option<Timestamp>| time.map(|time| time.to_string()).unwrap_or_else(|| "never".to_owned());
+    output::facts(&[
+        ("name", one.name),
+        ("tenant", one.tenant),
+        ("kind", one.kind),
+        ("audience", one.audience.join(", ")),
+        ("env", one.env.unwrap_or_default()),
+        ("prefix", one.prefix.unwrap_or_default()),
+        ("version", one.version.to_string()),
+        ("updated", time(one.updated)),
+        ("expires", time(one.expires)),
+        ("description", one.description.unwrap_or_default()),
+    ]);
+    Ok(())
+}
+
+fn remove(context: &Context, name: &str, tenant: Option<String>) -> Answer {
+    let path = path_with(&format!("{CREDENTIALS}/{}", encode(name)), &[("tenant", tenant)]);
+    converse(async { Client::find(context, Missing::Tell).await?.delete(&path).await })?;
+    output::say(&format!("removed the credential {name}"));
+    Ok(())
+}
+
+impl Put {
+    fn execute(&self, context: &Context) -> Answer {
+        let value = self.value()?;
+        let path = self.path();
+        let view: CredentialView = converse(async {
+            let mut client = Client::find(context, Missing::Make).await?;
+            client.put(&path, Bytes::from_owner(Wiped(value))).await
+        })?;
+        output::say(&format!("put the credential {}, version {}, for {}", view.name, view.version, view.audience.join(", ")));
+        Ok(())
+    }
+
+    fn path(&self) -> String {
+        let request = CredentialRequest {
+            kind: self.kind.clone(),
+            audience: self.audience.join(","),
+            header: self.header.clone(),
+            header_prefix: self.header_prefix.clone(),
+            query: self.query.clone(),
+            env: self.env.clone(),
+            prefix: self.prefix.clone(),
+            expires: self.expires,
+            description: self.description.clone(),
+            tenant: self.tenant.clone(),
+        };
+        let path = format!("{CREDENTIALS}/{}", encode(&self.name));
+        path_with(
+            &path,
+            &[
+                ("kind", Some(request.kind)),
+                ("audience", Some(request.audience)),
+                ("header", request.header),
+                ("header_prefix", request.header_prefix),
+                ("query", request.query),
+                ("env", request.env),
+                ("prefix", request.prefix),
+                ("expires", request.expires.map(|end| end.to_string())),
+                ("description", request.description),
+                ("tenant", request.tenant),
+            ],
+        )
+    }
+
+    fn value(&self) -> Answer<Zeroizing<Vec<u8>>> {
+        match &self.file {
+            Some(path) => {
+                let shown = path.display();
+                let file = File::open(path).with_context(|| format!("cannot read {shown}")).or_usage()?;
+                read_value(file, &shown.to_string())
+            }
+            None if std::io::stdin().is_terminal() => {
+                let hint = "give the value on standard input (`egret vault put .. < file`) or with --file; it is not asked for at the terminal";
+                Err(Failure::usage(anyhow!(hint)))
+            }
+            None => read_value(std::io::stdin().lock(), "standard input"),
+        }
+    }
+}
+
+/// Reads a value without leaving parts of it behind in grown buffers; cuts one line end.
+fn read_value(source: impl Read, name: &str) -> Answer<Zeroizing<Vec<u8>>> {
+    let limit = usize::try_from(MAX_VALUE_BYTES).unwrap_or(usize::MAX);
+    let mut value = Zeroizing::new(Vec::with_capacity(limit + 64));
+    source.take(MAX_VALUE_BYTES + 1).read_to_end(&mut value).with_context(|| format!("cannot read {name}")).or_usage()?;
+    if value.len() > limit {
+        return Err(Failure::usage(anyhow!("{name} holds more than {MAX_VALUE_BYTES} bytes, which no credential does")));
+    }
+    if value.last() == Some(&b'\n') {
+        value.pop();
+        if value.last() == Some(&b'\r') {
+            value.pop();
+        }
+    }
+    if value.is_empty() {
+        return Err(Failure::usage(anyhow!("{name} holds no value")));
+    }
+    Ok(value)
+}
+
+/// Lends the value to the HTTP library and wipes it when that lets go.
+struct Wiped(Zeroizing<Vec<u8>>);
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_end_is_cut_from_a_value() {
+        for (given, kept) in [("a", "a"), ("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), (" a ", " a ")] {
+            assert_eq!(&**read_value(given.as_bytes(), "input").unwrap(), kept.as_bytes(), "{given:?}");
+        }
+        assert_eq!(read_value(&b"\n"[..], "input").unwrap_err().code(), 2);
+        assert_eq!(read_value(&vec![b'a'; 65_537][..], "input").unwrap_err().code(), 2);
+        assert_eq!(read_value(&vec![b'a'; 65_536][..], "input").unwrap().len(), 65_536);
+    }
+}
