@@ -15,10 +15,7 @@ fn every_example_is_a_policy_that_passes_its_checks() {
     let examples: Vec<&str> = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert!(examples.len() >= 4);
     for example in examples {
-        // Two blocks show one policy where a later one is only its rules.
-        let text =
-            if example.starts_with("policy:") { example.to_owned() } else { format!("policy: example\n{example}") };
-        let set = set(&[&text]);
+        let set = set(&[example]);
         assert_eq!(set.warnings(), []);
         for result in set.run_checks() {
             assert!(result.passed(), "{}", result.problem.unwrap());
