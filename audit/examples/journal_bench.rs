@@ -1,4 +1,4 @@
-//! What a record costs: `cargo run --release -p egret-audit --example journal_bench [FOLDER]`.
+//! What a record costs: `cargo run --release -p egret-audit --example journal_bench [FOLDER [TASKS]]`.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement that a person reads")]
 
@@ -69,7 +69,9 @@ fn main() {
     let root = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from).join("egret-journal-bench");
     drop(std::fs::remove_dir_all(&root));
     let scene = Scene::new();
-    for tasks in [1, 8, 64] {
+    steps(&scene);
+    let only: Option<usize> = std::env::args().nth(2).and_then(|tasks| tasks.parse().ok());
+    for tasks in [1, 8, 64].into_iter().filter(|tasks| only.is_none_or(|only| only == *tasks)) {
         let dir = root.join(format!("tasks-{tasks}"));
         let (journal, _) = Journal::open(&dir, Durability::Process).unwrap();
         let began = Instant::now();
@@ -85,9 +87,69 @@ fn main() {
         report("  verify", took, took, verified.records as usize);
         drop(std::fs::remove_dir_all(&dir));
     }
-    two_runtimes(&scene, &root);
-    unawaited(&scene, &root);
+    if only.is_none() {
+        two_runtimes(&scene, &root);
+        unawaited(&scene, &root);
+    }
     drop(std::fs::remove_dir_all(&root));
+}
+
+/// The steps of one closing record, each by itself.
+fn steps(scene: &Scene) {
+    let record = Record {
+        id: Some(model::RecordId::from_bytes([9; 16])),
+        exchange: Some(model::ExchangeId::from_bytes([9; 16])),
+        tenant: Some(scene.facts.tenant.clone()),
+        user: scene.facts.user.clone(),
+        agent: scene.facts.agent.clone(),
+        session: scene.facts.session.clone(),
+        attribution: scene.facts.attribution,
+        decision: Some(audit::Decision::Allow),
+        rule: Some(scene.rule.clone()),
+        policy: Some(scene.policy.clone()),
+        snapshot: Some(scene.snapshot.clone()),
+        method: Some("GET".into()),
+        scheme: Some(Scheme::Https),
+        host: Some(scene.destination.host().clone()),
+        port: Some(443),
+        path: Some(scene.path.for_record()),
+        address: Some("140.82.121.6".parse().unwrap()),
+        protocol: Some("http/1.1".into()),
+        tls: Some("1.3".into()),
+        credentials: vec![scene.credential.clone()],
+        injected_into: vec!["header authorization".into()],
+        status: Some(200),
+        request_bytes: Some(0),
+        response_bytes: Some(4711),
+        first_byte: Some(Duration::from_micros(12_345)),
+        duration: Some(Duration::from_micros(13_456)),
+        outcome: Some(Outcome::Ok),
+        ..Record::new(Kind::ExchangeClosed)
+    };
+    let mut contents = Vec::new();
+    audit::measure::contents(&record, &mut contents);
+    let digest = audit::measure::digest(&contents);
+    let mut chain = audit::measure::Chain::new(&record, digest);
+    let mut line = Vec::new();
+    chain.line(&contents, &mut line);
+    println!("a closing record: {} bytes of contents, {} bytes in the file", contents.len(), line.len());
+    let measure = |what: &str, step: &mut dyn FnMut()| {
+        let (began, cpu) = (Instant::now(), cpu_time());
+        (0..EXCHANGES).for_each(|_| step());
+        report(what, began.elapsed(), cpu_time() - cpu, EXCHANGES);
+    };
+    let mut out = Vec::new();
+    measure("  contents as JSON", &mut || {
+        out.clear();
+        audit::measure::contents(std::hint::black_box(&record), &mut out);
+    });
+    measure("  digest of the contents", &mut || {
+        std::hint::black_box(audit::measure::digest(std::hint::black_box(&contents)));
+    });
+    measure("  chaining and the line", &mut || {
+        line.clear();
+        chain.line(std::hint::black_box(&contents), &mut line);
+    });
 }
 
 fn run(scene: &Scene, journal: &Journal, tasks: usize) {

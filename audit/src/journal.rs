@@ -488,3 +488,6 @@ pub(crate) fn draw(now: Timestamp) -> [u8; 16] {
     bytes[..6].copy_from_slice(&now.as_millisecond().to_be_bytes()[2..]);
     bytes
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,13 @@ mod journal;
 mod line;
 mod query;
 mod record;
+#[cfg(test)]
+mod testing;
 mod trail;
 mod verify;
+
+#[doc(hidden)]
+pub mod measure;
 
 pub use index::{FollowerHandle, Index, IndexError};
 pub use journal::{Durability, Journal, JournalError, Recovery, Settings, Unavailable};
