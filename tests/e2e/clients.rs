@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use egret_tests::canary::{Canary, hex};
+use egret_tests::canary::{Canary, hex, random_bytes};
 use egret_tests::egret::Session;
 use egret_tests::origin::body;
 use egret_tests::shared::Shared;
@@ -111,18 +111,18 @@ struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// Runs a program in the sandbox's environment; it must succeed.
+    /// Runs a program in the sandbox's environment; it must succeed. Gives its standard output.
     fn run(&self, program: &Path, args: &[&str], env: &[(&str, &str)]) -> String {
         let output = self.output(program, args, env);
-        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(
             output.status.success(),
-            "{} {args:?} ({:?}) ended with {}:\n{text}",
+            "{} {args:?} ({:?}) ended with {}:\n{stdout}{stderr}",
             program.display(),
             self.way,
             output.status
         );
-        text
+        stdout.into_owned()
     }
 
     fn output(&self, program: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
@@ -234,33 +234,17 @@ fn curl_over_both_protocols() {
 }
 
 /// A repository with `mebibytes` of bytes that no coder makes smaller.
-fn repository(folder: &Path, mebibytes: u64) -> PathBuf {
+fn repository(folder: &Path, mebibytes: usize) -> PathBuf {
     let work = folder.join("seed");
     std::fs::create_dir_all(&work).unwrap();
     for number in 0..mebibytes / 5 {
-        let bytes: Vec<u8> =
-            body::generated(5 * 1024 * 1024).flatten().map(|byte| byte ^ u8::try_from(number + 1).unwrap()).collect();
-        std::fs::write(work.join(format!("blob-{number}")), scramble(bytes, number)).unwrap();
+        std::fs::write(work.join(format!("blob-{number}")), random_bytes(5 << 20)).unwrap();
     }
     let git = |args: &[&str]| tools::succeed(Command::new(program("git")).args(args).current_dir(&work));
     git(&["init", "-q", "-b", "main"]);
     git(&["add", "."]);
     git(&["-c", "user.name=t", "-c", "user.email=t@origin.test", "-c", "gc.auto=0", "commit", "-q", "-m", "seed"]);
     work
-}
-
-/// Makes every block different, so that no delta between blobs is small.
-fn scramble(mut bytes: Vec<u8>, number: u64) -> Vec<u8> {
-    let mut state = number + 0x9e37_79b9;
-    for word in bytes.chunks_exact_mut(8) {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        for (byte, mask) in word.iter_mut().zip(state.to_le_bytes()) {
-            *byte ^= mask;
-        }
-    }
-    bytes
 }
 
 #[test]
@@ -282,7 +266,7 @@ fn git_clone_and_push_of_50_mebibytes() {
                 == std::fs::read(scene.folder.join("clone").join(&blob)).unwrap();
             assert!(same, "{blob} changed on its way");
         }
-        let bytes = scramble(body::generated(50 * 1024 * 1024).flatten().collect(), 99);
+        let bytes = random_bytes(50 << 20);
         std::fs::write(scene.folder.join("clone/pushed"), &bytes).unwrap();
         let in_clone = |args: &[&str]| {
             let args: Vec<&str> = ["-C", "clone", "-c", "user.name=t", "-c", "user.email=t@origin.test"]
@@ -431,8 +415,9 @@ fn cargo_fetch_from_a_sparse_registry() {
         packages.put("/crates/canary-crate-1.0.0.crate", "application/octet-stream", packed);
     });
     // The program itself: the proxy of rustup would look for its own home.
-    let cargo = tools::succeed(Command::new("rustc").args(["--print", "sysroot"]));
-    let cargo = Path::new(cargo.trim()).join("bin/cargo");
+    let sysroot = tools::succeed(Command::new("rustc").args(["--print", "sysroot"]));
+    let bin = Path::new(sysroot.trim()).join("bin");
+    let (cargo, rustc) = (bin.join("cargo"), bin.join("rustc").display().to_string());
     it.both_ways(|scene| {
         scene.write("host/src/lib.rs", "");
         scene.write(
@@ -443,7 +428,7 @@ fn cargo_fetch_from_a_sparse_registry() {
         let manifest = scene.folder.join("host/Cargo.toml").display().to_string();
         let home = scene.folder.join("cargo-home").display().to_string();
         let config = format!("registries.canary.index='sparse+{base}/index/'");
-        scene.run(&cargo, &["fetch", "--config", &config, "--manifest-path", &manifest], &[("CARGO_HOME", &home)]);
+        scene.run(&cargo, &["fetch", "--config", &config, "--manifest-path", &manifest], &[("CARGO_HOME", &home), ("RUSTC", &rustc)]);
         assert!(scene.folder.join("host/Cargo.lock").exists());
     });
 }

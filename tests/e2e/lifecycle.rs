@@ -63,11 +63,6 @@ fn t185_what_is_configured_must_be_there() {
         Some(2),
     );
     refuses_to_start(&absent.clone().config("unknown_key: 1"), "unknown_key", Some(2));
-    refuses_to_start(
-        &absent.clone().config("sessions:\n  default: {policies: [absent-policy], credentials: []}"),
-        "absent-policy",
-        None,
-    );
     // A folder where the journal's folder should be made, taken by a file.
     let egret = Egret::prepare(&absent);
     std::fs::create_dir_all(egret.data()).unwrap();
@@ -82,6 +77,15 @@ fn t185_what_is_configured_must_be_there() {
     std::fs::write(egret.data().join("vault.key"), [7u8; 32]).unwrap();
     let output = egret.run(&["serve", "--config", &egret.config().display().to_string()], "");
     assert!(!output.status.success(), "{output:?}");
+}
+
+#[test]
+fn t185_default_session_of_policies_that_are_not_there() {
+    refuses_to_start(
+        &Setup::default().config("sessions:\n  default: {policies: [absent-policy], credentials: []}"),
+        "absent-policy",
+        None,
+    );
 }
 
 #[test]
@@ -252,7 +256,8 @@ fn policies_are_reloaded_and_a_bad_file_changes_nothing() {
     assert_eq!(rejected.text("code"), "policy_rejected");
     assert_eq!(ask_kept("reload-rejected").status, 200);
 
-    std::fs::write(&path, good.replace("allow: {", "deny: {").replace("    addresses: [\"127.0.0.1/32\"]\n", "")).unwrap();
+    std::fs::write(&path, good.replace("allow: {", "deny: {").replace("    addresses: [\"127.0.0.1/32\"]\n", ""))
+        .unwrap();
     world.egret.signal(Signal::HUP);
     wait::until("the new policy", || {
         let answer = client::get(&world.egret, &session, &target, "/reload-probe");
@@ -260,7 +265,8 @@ fn policies_are_reloaded_and_a_bad_file_changes_nothing() {
     });
     // Case 74: each request on an old connection is judged by the snapshot of its own time.
     let refused = ask_kept("reload-denied");
-    refusal::expect_denied(&world.egret, &refused, 403, "denied_host");
+    // The deny reaches as far as the port.
+    refusal::expect_denied(&world.egret, &refused, 403, "denied_port");
     world.origin.assert_saw_nothing_of("reload-denied");
     std::fs::write(&path, good).unwrap();
     wait::until("the old policy, found by watching", || {

@@ -60,10 +60,14 @@ impl Canary {
 
 /// Random hex digits, `bytes` times two.
 pub fn random_hex(bytes: usize) -> String {
-    let mut raw = vec![0u8; bytes];
-    let provider = crate::pki::provider();
-    provider.secure_random.fill(&mut raw).unwrap();
-    hex(&raw)
+    hex(&random_bytes(bytes))
+}
+
+/// Bytes that no coder makes smaller.
+pub fn random_bytes(count: usize) -> Vec<u8> {
+    let mut raw = vec![0u8; count];
+    crate::pki::provider().secure_random.fill(&mut raw).unwrap();
+    raw
 }
 
 /// Lower-case hex digits.

@@ -20,7 +20,7 @@ use crate::pki;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// One response.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
@@ -34,6 +34,13 @@ pub struct Answer {
     pub trailers: Vec<(String, String)>,
     /// Everything as it came over the wire; empty over HTTP/2.
     pub raw: Vec<u8>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let body = String::from_utf8_lossy(&self.body[..self.body.len().min(600)]).into_owned();
+        write!(f, "{} {} {:?} {body:?} {:?}", self.status, self.reason, self.headers, self.trailers)
+    }
 }
 
 impl Answer {

@@ -10,7 +10,12 @@ use crate::records::Record;
 pub fn expect(egret: &Egret, answer: &Answer, status: u16, code: &str) -> Record {
     assert_eq!(answer.status, status, "expected {status} {code}, got {answer:#?}");
     let problem = problem(answer);
-    assert_eq!(problem["code"], code, "in {problem}");
+    assert_eq!(
+        problem["code"],
+        code,
+        "in {problem}, recorded as {:?}",
+        answer.header("egret-record").map(|id| egret.record(&id).0)
+    );
     assert_eq!(problem["status"], status, "in {problem}");
     for field in ["type", "title", "detail", "retry"] {
         assert!(problem[field].is_string(), "{field} is missing in {problem}");
