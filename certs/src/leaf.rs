@@ -162,18 +162,22 @@ mod tests {
         let extended = parsed.extended_key_usage().unwrap().unwrap().value;
         assert!(extended.server_auth && !extended.client_auth && !extended.any);
         assert!(parsed.raw_serial().len() == 16 && parsed.raw_serial()[0] < 0x80);
-        let key_id = |certificate: &X509Certificate<'_>| {
-            certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-                ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
-                _ => None,
-            })
-        };
-        let authority = parsed.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-            ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref().map(|id| id.0.to_vec()),
-            _ => None,
-        });
         assert!(key_id(&parsed).is_some());
-        assert_eq!(authority, key_id(&issuer));
+        assert_eq!(authority_key_id(&parsed), key_id(&issuer));
+    }
+
+    fn key_id(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+        certificate.extensions().iter().find_map(|extension| {
+            let ParsedExtension::SubjectKeyIdentifier(id) = extension.parsed_extension() else { return None };
+            Some(id.0.to_vec())
+        })
+    }
+
+    fn authority_key_id(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+        certificate.extensions().iter().find_map(|extension| {
+            let ParsedExtension::AuthorityKeyIdentifier(id) = extension.parsed_extension() else { return None };
+            id.key_identifier.as_ref().map(|id| id.0.to_vec())
+        })
     }
 
     #[test]

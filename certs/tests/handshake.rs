@@ -325,6 +325,19 @@ fn t146_nothing_is_resumed_across_two_configurations() {
     assert_eq!(kind(trust.client_config(&[])), Some(rustls::HandshakeKind::Full));
 }
 
+#[test]
+fn the_key_log_variable_is_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("keys.log");
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["a_good_upstream_is_accepted_in_both_versions", "a_client_that_comes_back_resumes", "--exact"])
+        .env("SSLKEYLOGFILE", &log)
+        .stdout(std::process::Stdio::null())
+        .status();
+    assert!(status.unwrap().success());
+    assert!(!log.exists());
+}
+
 /// A client inside a sandbox.
 fn sandbox(own: &Ca, alpn: &[&[u8]]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
