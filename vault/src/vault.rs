@@ -1,4 +1,4 @@
-//! The vault in memory: descriptions open, values sealed. Readers take a snapshot and never wait for a writer.
+//! The vault: what others call. Readers take a snapshot and never wait for a writer; writers go to disk first.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,113 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use model::{CredentialId, Destination, Scheme, TenantId, Timestamp};
-use thiserror::Error;
 
-use crate::credential::{CredentialError, CredentialShape, Kind, NewCredential, ValueError, check_name};
+use crate::credential::{CredentialError, CredentialShape, NewCredential, check_name};
 use crate::document;
-use crate::envelope::{Envelope, NoRandom, random};
-use crate::format::{self, FormatError, Header, Item, Label};
-use crate::kek::{Kek, KeyError, KeySource, Stretch};
+use crate::envelope::random;
+use crate::error::{MAX_INTERNAL_BYTES, VaultError};
+use crate::format::{self, Header, Item, Label};
+use crate::kek::{Kek, KeySource, Stretch};
 use crate::lease::{Lease, LeaseError};
 use crate::secret::Secret;
+use crate::state::{CredentialSummary, Entry, INTERNAL, State};
 use crate::store::{FileStore, Store, StoreError};
 
 /// The number of a credential's value, 1 for the first.
 pub type Version = u32;
-
-/// The tenant of Egret's own values; no tenant can be named so.
-const INTERNAL: &str = "egret:internal";
-/// The longest of Egret's own values.
-const MAX_INTERNAL_BYTES: usize = 64 * 1024;
-
-/// Why the vault cannot do it.
-#[derive(Debug, Error)]
-pub enum VaultError {
-    /// There is a vault already.
-    #[error("there is a vault already")]
-    Exists,
-    /// There is no vault.
-    #[error("there is no vault")]
-    Missing,
-    /// The file could not be read, written or trusted.
-    #[error("the vault's file cannot be used")]
-    Store(#[from] StoreError),
-    /// The key source gives no key.
-    #[error("the vault's key cannot be had")]
-    Key(#[from] KeyError),
-    /// Something else lies there.
-    #[error("the file is no vault")]
-    NotAVault,
-    /// Written by another version of Egret.
-    #[error("the vault has format version {0}, this Egret reads version 1")]
-    Format(u16),
-    /// The header asks for more or less than any vault of ours.
-    #[error("the vault's key parameters are outside their bounds")]
-    Parameters,
-    /// The key is not the vault's; a damaged header looks the same.
-    #[error("the key does not open the vault, or its header is damaged")]
-    Unseal,
-    /// Something in the file was changed, moved, cut off or added.
-    #[error("the vault was damaged or changed by someone else")]
-    Corrupt,
-    /// The system gave no random bytes.
-    #[error("no random bytes could be had")]
-    Random,
-    /// The value cannot be a credential of its kind.
-    #[error(transparent)]
-    Value(#[from] ValueError),
-    /// Something else about the credential is wrong.
-    #[error(transparent)]
-    Credential(#[from] CredentialError),
-    /// The tenant has no such credential.
-    #[error("there is no such credential")]
-    Unknown,
-    /// A value of Egret's own is too long.
-    #[error("the value exceeds {MAX_INTERNAL_BYTES} bytes")]
-    TooLarge,
-}
-
-impl VaultError {
-    /// The stable code in records and messages.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Exists => "vault_exists",
-            Self::Missing => "vault_missing",
-            Self::Store(StoreError::Unsafe { .. }) => "vault_unsafe",
-            Self::Store(StoreError::Io { .. } | StoreError::NotDurable { .. } | StoreError::TooLarge) => {
-                "vault_write_failed"
-            }
-            Self::Key(_) => "vault_key_unavailable",
-            Self::NotAVault | Self::Corrupt => "vault_corrupt",
-            Self::Format(_) => "vault_version",
-            Self::Parameters => "vault_params",
-            Self::Unseal => "unseal_failed",
-            Self::Random => "internal",
-            Self::Value(_) => "vault_value_invalid",
-            Self::Credential(_) => "credential_invalid",
-            Self::Unknown => "credential_unknown",
-            Self::TooLarge => "vault_value_invalid",
-        }
-    }
-}
-
-impl From<FormatError> for VaultError {
-    fn from(error: FormatError) -> Self {
-        match error {
-            FormatError::Magic => Self::NotAVault,
-            FormatError::Version(version) => Self::Format(version),
-            FormatError::Parameters => Self::Parameters,
-            FormatError::Unseal => Self::Unseal,
-            FormatError::Corrupt => Self::Corrupt,
-        }
-    }
-}
-
-impl From<NoRandom> for VaultError {
-    fn from(NoRandom: NoRandom) -> Self {
-        Self::Random
-    }
-}
 
 /// An open vault.
 pub struct Vault {
@@ -126,53 +33,6 @@ pub struct Vault {
     /// Held while a change is written, never while a value is read.
     writing: Mutex<()>,
     reads: AtomicU64,
-}
-
-/// One generation of the vault.
-#[derive(Clone, Default)]
-struct State {
-    generation: u64,
-    credentials: BTreeMap<TenantId, BTreeMap<CredentialId, Arc<Entry>>>,
-    internal: BTreeMap<CredentialId, Arc<Entry>>,
-    /// The last version of what was removed since the vault was opened: a value put under the name of a removed one
-    /// must not pass for it where a connection or a stream is known by name and version.
-    retired: BTreeMap<(TenantId, CredentialId), Version>,
-}
-
-/// One item, with what of it is in use all the time.
-struct Entry {
-    item: Item,
-    /// The context of the value's envelope.
-    aad: Vec<u8>,
-    /// `None` for Egret's own values.
-    shape: Option<CredentialShape>,
-}
-
-/// What is known of a credential besides its value.
-#[derive(Clone, Debug)]
-pub struct CredentialSummary {
-    /// Whose it is.
-    pub tenant: TenantId,
-    /// Its name.
-    pub id: CredentialId,
-    /// How it goes onto a request.
-    pub kind: Kind,
-    /// The hosts it may go to.
-    pub audience: Vec<String>,
-    /// The variable its placeholder is offered under.
-    pub env: Option<String>,
-    /// What its placeholders begin with.
-    pub prefix: Option<String>,
-    /// For people.
-    pub description: Option<String>,
-    /// The number of its value.
-    pub version: Version,
-    /// When its first value was put.
-    pub created: Timestamp,
-    /// When its present value was put.
-    pub updated: Timestamp,
-    /// From when on it is no longer lent.
-    pub expires: Option<Timestamp>,
 }
 
 /// What a vault is locked with.
@@ -434,88 +294,6 @@ impl Vault {
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Vault({:?})", self.status())
-    }
-}
-
-impl State {
-    fn find(&self, tenant: &TenantId, id: &CredentialId) -> Option<&Arc<Entry>> {
-        self.credentials.get(tenant)?.get(id)
-    }
-
-    /// The version of what is or was there; 0 where nothing was.
-    fn last_version(&self, tenant: &TenantId, id: &CredentialId) -> Version {
-        let retired = || self.retired.get(&(tenant.clone(), id.clone())).copied();
-        self.find(tenant, id).map(|entry| entry.item.label.version).or_else(retired).unwrap_or(0)
-    }
-
-    fn insert(&mut self, entry: Entry) {
-        let label = &entry.item.label;
-        let items = match &entry.shape {
-            Some(_) => self.credentials.entry(label.tenant.clone()).or_default(),
-            None => &mut self.internal,
-        };
-        items.insert(label.id.clone(), Arc::new(entry));
-    }
-
-    /// All entries in the order of the file.
-    fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        let mut all: Vec<&Arc<Entry>> =
-            self.credentials.values().flat_map(BTreeMap::values).chain(self.internal.values()).collect();
-        all.sort_by(|a, b| {
-            let key = |entry: &Arc<Entry>| (entry.item.label.tenant.clone(), entry.item.label.id.clone());
-            key(a).cmp(&key(b))
-        });
-        all.into_iter()
-    }
-}
-
-impl Entry {
-    #[expect(clippy::disallowed_methods, reason = "the value is sealed")]
-    fn sealed(
-        label: Label,
-        description: &[u8],
-        shape: Option<CredentialShape>,
-        value: &Secret,
-        kek: &Kek,
-    ) -> Result<Self, NoRandom> {
-        let aad = label.value_aad(description);
-        let value = Envelope::seal(kek, &aad, value.expose_secret())?;
-        let description = Envelope::seal(kek, &label.description_aad(), description)?;
-        Ok(Self { item: Item { label, description, value }, aad, shape })
-    }
-
-    /// Opens the description, not the value.
-    #[expect(clippy::disallowed_methods, reason = "a description is sealed like a value, but may be known")]
-    fn opened(item: Item, kek: &Kek) -> Option<Self> {
-        let description = item.description.open(kek, &item.label.description_aad()).ok()?;
-        let description = description.expose_secret();
-        let aad = item.label.value_aad(description);
-        let shape = match item.label.tenant.as_str() {
-            INTERNAL => None,
-            _ => {
-                let shape = document::read(description, item.label.version, item.label.expires)?;
-                Some(CredentialShape::new(shape))
-            }
-        };
-        Some(Self { item, aad, shape })
-    }
-
-    fn summary(&self) -> Option<CredentialSummary> {
-        let shape = self.shape.as_ref()?;
-        let label = &self.item.label;
-        Some(CredentialSummary {
-            tenant: label.tenant.clone(),
-            id: label.id.clone(),
-            kind: shape.kind().clone(),
-            audience: shape.audience().patterns(),
-            env: shape.env().map(str::to_owned),
-            prefix: shape.prefix().map(str::to_owned),
-            description: shape.description().map(str::to_owned),
-            version: label.version,
-            created: label.created,
-            updated: label.updated,
-            expires: label.expires,
-        })
     }
 }
 

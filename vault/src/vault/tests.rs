@@ -4,7 +4,9 @@ use model::{Authority, Host};
 use proptest::prelude::*;
 
 use super::*;
-use crate::kek::{KeyFile, Passphrase};
+use crate::credential::Kind;
+use crate::envelope::Envelope;
+use crate::kek::{KeyError, KeyFile, Passphrase};
 
 const CANARY: &[u8] = b"canary-7f3a91c05e";
 

@@ -1,0 +1,102 @@
+//! Why the vault cannot do what was asked, and the stable code of each reason.
+
+use thiserror::Error;
+
+use crate::credential::{CredentialError, ValueError};
+use crate::envelope::NoRandom;
+use crate::format::FormatError;
+use crate::kek::KeyError;
+use crate::store::StoreError;
+
+/// The longest of Egret's own values.
+pub(crate) const MAX_INTERNAL_BYTES: usize = 64 * 1024;
+
+/// Why the vault cannot do it.
+#[derive(Debug, Error)]
+pub enum VaultError {
+    /// There is a vault already.
+    #[error("there is a vault already")]
+    Exists,
+    /// There is no vault.
+    #[error("there is no vault")]
+    Missing,
+    /// The file could not be read, written or trusted.
+    #[error("the vault's file cannot be used")]
+    Store(#[from] StoreError),
+    /// The key source gives no key.
+    #[error("the vault's key cannot be had")]
+    Key(#[from] KeyError),
+    /// Something else lies there.
+    #[error("the file is no vault")]
+    NotAVault,
+    /// Written by another version of Egret.
+    #[error("the vault has format version {0}, this Egret reads version 1")]
+    Format(u16),
+    /// The header asks for more or less than any vault of ours.
+    #[error("the vault's key parameters are outside their bounds")]
+    Parameters,
+    /// The key is not the vault's; a damaged header looks the same.
+    #[error("the key does not open the vault, or its header is damaged")]
+    Unseal,
+    /// Something in the file was changed, moved, cut off or added.
+    #[error("the vault was damaged or changed by someone else")]
+    Corrupt,
+    /// The system gave no random bytes.
+    #[error("no random bytes could be had")]
+    Random,
+    /// The value cannot be a credential of its kind.
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    /// Something else about the credential is wrong.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// The tenant has no such credential.
+    #[error("there is no such credential")]
+    Unknown,
+    /// A value of Egret's own is too long.
+    #[error("the value exceeds {MAX_INTERNAL_BYTES} bytes")]
+    TooLarge,
+}
+
+impl VaultError {
+    /// The stable code in records and messages.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Exists => "vault_exists",
+            Self::Missing => "vault_missing",
+            Self::Store(StoreError::Unsafe { .. }) => "vault_unsafe",
+            Self::Store(
+                StoreError::Io { action: "written", .. } | StoreError::NotDurable { .. } | StoreError::TooLarge,
+            ) => "vault_write_failed",
+            Self::Store(StoreError::Io { .. }) => "vault_unavailable",
+            Self::Key(_) => "vault_key_unavailable",
+            Self::NotAVault | Self::Corrupt => "vault_corrupt",
+            Self::Format(_) => "vault_version",
+            Self::Parameters => "vault_params",
+            Self::Unseal => "unseal_failed",
+            Self::Random => "internal",
+            Self::Value(_) => "vault_value_invalid",
+            Self::Credential(_) => "credential_invalid",
+            Self::Unknown => "credential_unknown",
+            Self::TooLarge => "vault_value_invalid",
+        }
+    }
+}
+
+impl From<FormatError> for VaultError {
+    fn from(error: FormatError) -> Self {
+        match error {
+            FormatError::Magic => Self::NotAVault,
+            FormatError::Version(version) => Self::Format(version),
+            FormatError::Parameters => Self::Parameters,
+            FormatError::Unseal => Self::Unseal,
+            FormatError::Corrupt => Self::Corrupt,
+        }
+    }
+}
+
+impl From<NoRandom> for VaultError {
+    fn from(NoRandom: NoRandom) -> Self {
+        Self::Random
+    }
+}
