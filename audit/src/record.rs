@@ -545,3 +545,6 @@ impl Object<'_> {
         self.out.extend_from_slice(if self.cut { b",\"truncated\":true}" } else { b"}" });
     }
 }
+
+#[cfg(test)]
+mod tests;

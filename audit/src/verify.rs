@@ -179,3 +179,6 @@ impl Walk {
         Broken { seq: self.head.seq + 1, file: file.path.clone(), line, why }
     }
 }
+
+#[cfg(test)]
+mod tests;
