@@ -119,7 +119,7 @@ impl Index {
         let reader = lock(&self.reader);
         let rows = (|| {
             let mut prepared = reader.prepare_cached(&statement.sql)?;
-            let rows = prepared.query_map(rusqlite::params_from_iter(statement.values), |row| Row::read(row))?;
+            let rows = prepared.query_map(rusqlite::params_from_iter(statement.values), Row::read)?;
             rows.collect::<Result<Vec<_>, _>>()
         })();
         let mut rows = rows.map_err(|source| self.failed(source))?;

@@ -109,13 +109,14 @@ impl Kind {
         self == Self::ExchangeOpened || self == Self::TunnelOpened
     }
 
-    /// The kind of the record that closes what this one opened.
-    pub(crate) fn closing(self) -> Option<Self> {
-        match self {
-            Self::ExchangeOpened => Some(Self::ExchangeClosed),
-            Self::TunnelOpened => Some(Self::TunnelClosed),
-            _ => None,
-        }
+    /// Whether it closes what another one opened.
+    pub(crate) fn closes(self) -> bool {
+        self == Self::ExchangeClosed || self == Self::TunnelClosed
+    }
+
+    /// The kind of the record that closes an opening one.
+    pub(crate) fn closing(self) -> Self {
+        if self == Self::TunnelOpened { Self::TunnelClosed } else { Self::ExchangeClosed }
     }
 }
 

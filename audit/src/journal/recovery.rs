@@ -221,14 +221,10 @@ fn left_open(files: &[Segment], oldest: Option<u32>) -> io::Result<Vec<Opening>>
             let Ok(line) = Line::parse(raw.bytes) else { continue };
             let Some(kind) = Kind::from_word(line.kind) else { continue };
             let Some(exchange) = line.body.and_then(|(_, contents)| exchange_of(contents)) else { continue };
-            match kind {
-                Kind::ExchangeOpened | Kind::TunnelOpened => {
-                    open.insert(exchange.into(), Opening { seq: line.seq, kind, file: n, start: raw.start });
-                }
-                Kind::ExchangeClosed | Kind::TunnelClosed => {
-                    open.remove(exchange);
-                }
-                _ => {}
+            if kind.opens() {
+                open.insert(exchange.into(), Opening { seq: line.seq, kind, file: n, start: raw.start });
+            } else if kind.closes() {
+                open.remove(exchange);
             }
         }
     }
@@ -265,10 +261,9 @@ fn close(journal: &Journal, files: &[Segment], opening: &Opening) -> io::Result<
     let raw = lines.next()?;
     let line = raw.and_then(|raw| Line::parse(raw.bytes).ok());
     let contents = line.and_then(|line| aborted(line.body?.1));
-    let kind = opening.kind.closing();
-    if let (Some(contents), Some(kind)) = (contents, kind) {
+    if let Some(contents) = contents {
         let shared = &journal.0.shared;
-        seal(Timestamp::now(), kind, &contents, |link, contents| shared.queue().put(link, 0, contents));
+        seal(Timestamp::now(), opening.kind.closing(), &contents, |link, contents| shared.queue().put(link, 0, contents));
     }
     Ok(())
 }
