@@ -55,7 +55,9 @@ impl Client {
         let dir = context.data_dir(&config)?;
         if !dir.path().exists() && missing == Missing::Tell {
             let shown = dir.path().display();
-            return Err(Failure::unreachable(anyhow!("there is no data folder {shown} yet; `egret serve` or `egret vault init` makes it")));
+            return Err(Failure::unreachable(anyhow!(
+                "there is no data folder {shown} yet; `egret serve` or `egret vault init` makes it"
+            )));
         }
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -110,7 +112,10 @@ impl Client {
     }
 
     async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, sidecar: bool) -> Answer<Self> {
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.context("the control socket does not answer").or_unreachable()?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .context("the control socket does not answer")
+            .or_unreachable()?;
         // Ends with the sender.
         tokio::spawn(connection);
         Ok(Self { sender, sidecar })
@@ -152,12 +157,16 @@ impl Client {
         }
         let request = request.body(Full::new(body)).context("the request cannot be made").or_usage()?;
         let answered = tokio::time::timeout(ANSWER_TIMEOUT, exchange(&mut self.sender, request)).await;
-        let (status, body) = answered.context("the sidecar did not answer in a minute").or_unreachable()?.or_unreachable()?;
+        let (status, body) =
+            answered.context("the sidecar did not answer in a minute").or_unreachable()?.or_unreachable()?;
         if status.is_success() { Ok(body) } else { Err(failure(status, &body)) }
     }
 }
 
-async fn exchange(sender: &mut SendRequest<Full<Bytes>>, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
+async fn exchange(
+    sender: &mut SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<(StatusCode, Bytes)> {
     sender.ready().await.context("the sidecar closed the connection")?;
     let response = sender.send_request(request).await.context("the sidecar closed the connection")?;
     let status = response.status();
@@ -192,7 +201,8 @@ pub(crate) fn busy(dir: &DataDir) -> String {
 
 /// A path with parameters, percent-encoded (RFC 3986).
 pub(crate) fn path_with(path: &str, parameters: &[(&str, Option<String>)]) -> String {
-    let given: Vec<_> = parameters.iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(value.as_deref()?)))).collect();
+    let given: Vec<_> =
+        parameters.iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(value.as_deref()?)))).collect();
     if given.is_empty() { path.to_owned() } else { format!("{path}?{}", given.join("&")) }
 }
 

@@ -86,7 +86,8 @@ impl Default for Config {
 /// A file that cannot be read, or the first thing that is wrong in it.
 pub(crate) fn load(path: &Path, home: Option<&Path>) -> anyhow::Result<Config> {
     use anyhow::Context as _;
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
     let base = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let base = base.canonicalize().with_context(|| format!("cannot find the folder {}", base.display()))?;
     let source = Source { file: path.display().to_string(), text: &text };

@@ -49,7 +49,8 @@ impl DataDir {
     /// The flag, else `$EGRET_DATA_DIR`, else the file, else `$XDG_DATA_HOME/egret`, else `~/.local/share/egret`.
     pub(crate) fn resolve(flag: Option<&Path>, file: Option<&Path>, places: &Places) -> anyhow::Result<Self> {
         let named = flag.or(places.data_dir.as_deref()).or(file).map(Path::to_owned);
-        let shared = || places.xdg_data_home.as_deref().filter(|path| path.is_absolute()).map(|path| path.join("egret"));
+        let shared =
+            || places.xdg_data_home.as_deref().filter(|path| path.is_absolute()).map(|path| path.join("egret"));
         let home = || places.home.as_deref().map(|path| path.join(".local/share/egret"));
         let Some(path) = named.or_else(shared).or_else(home) else {
             bail!("there is no data folder: give --data-dir, or set EGRET_DATA_DIR or HOME");
@@ -104,16 +105,24 @@ impl DataDir {
     pub(crate) fn prepare(&self) -> anyhow::Result<()> {
         for (path, mode) in [(self.0.clone(), 0o711), (self.trust(), 0o755)] {
             let shown = path.display();
-            DirBuilder::new().recursive(true).mode(0o755).create(&path).with_context(|| format!("cannot make {shown}"))?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(&path)
+                .with_context(|| format!("cannot make {shown}"))?;
             let found = fs::metadata(&path).with_context(|| format!("cannot read {shown}"))?;
             let own = rustix::process::geteuid().as_raw();
             if found.uid() != own {
-                bail!("{shown} belongs to user {}, not to the user {own} that runs Egret; use another folder, or run as that user", found.uid());
+                bail!(
+                    "{shown} belongs to user {}, not to the user {own} that runs Egret; use another folder, or run as that user",
+                    found.uid()
+                );
             }
             if found.mode() & 0o022 != 0 {
                 bail!("{shown} can be written by other users; take that right away first: chmod go-w {shown}");
             }
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).with_context(|| format!("cannot set the mode of {shown}"))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode))
+                .with_context(|| format!("cannot set the mode of {shown}"))?;
         }
         Ok(())
     }

@@ -15,11 +15,6 @@ pub(crate) struct Failure {
 pub(crate) type Answer<T = ()> = Result<T, Failure>;
 
 impl Failure {
-    /// The answer is no, and the command has said so.
-    pub(crate) fn no() -> Self {
-        Self { code: 1, error: None }
-    }
-
     /// The answer is no, for this reason.
     pub(crate) fn refused(error: impl Into<anyhow::Error>) -> Self {
         Self { code: 1, error: Some(error.into()) }

@@ -104,11 +104,14 @@ fn open_vault(config: &Config, dir: &DataDir, made: &mut Made) -> Answer<Vault> 
     let exists = Vault::exists(&path);
     let key = key_source(config, dir, exists, made)?;
     if exists {
-        return Vault::open(&path, key.as_ref()).with_context(|| format!("cannot open the vault {shown}")).or_unreachable();
+        return Vault::open(&path, key.as_ref())
+            .with_context(|| format!("cannot open the vault {shown}"))
+            .or_unreachable();
     }
     // Everything else is there: the vault was lost, and a new one would have a new CA.
     if dir.journal().join("00000001.jsonl").exists() && dir.index().exists() {
-        let lost = "the vault is missing, though this data folder was in use; restore it, or start with an empty folder";
+        let lost =
+            "the vault is missing, though this data folder was in use; restore it, or start with an empty folder";
         return Err(Failure::unreachable(anyhow!("{shown}: {lost}")));
     }
     made.vault = true;
@@ -138,7 +141,8 @@ fn default_key(dir: &DataDir, vault_exists: bool, made: &mut Made) -> Answer<Box
     let shown = key.0.display();
     if !key.0.exists() {
         if vault_exists {
-            let lost = "the vault's key file is missing; restore it, or name the vault's key in the configuration (vault.key)";
+            let lost =
+                "the vault's key file is missing; restore it, or name the vault's key in the configuration (vault.key)";
             return Err(Failure::unreachable(anyhow!("{shown}: {lost}")));
         }
         key.create().or_unreachable()?;
@@ -159,8 +163,12 @@ fn passphrase_file(path: &Path) -> anyhow::Result<Secret> {
 
 fn passphrase_env(name: &str) -> anyhow::Result<Secret> {
     use std::os::unix::ffi::OsStringExt as _;
-    let Some(value) = std::env::var_os(name) else { bail!("the environment variable {name} of the configuration (vault.key.passphrase_env) is not set") };
-    tracing::warn!("the passphrase comes from the environment, which other programs of this user can read; a file (vault.key.passphrase_file) is better");
+    let Some(value) = std::env::var_os(name) else {
+        bail!("the environment variable {name} of the configuration (vault.key.passphrase_env) is not set")
+    };
+    tracing::warn!(
+        "the passphrase comes from the environment, which other programs of this user can read; a file (vault.key.passphrase_file) is better"
+    );
     Ok(Secret::new(value.into_vec()))
 }
 
@@ -200,7 +208,9 @@ fn load_ca(key: &Secret, certificate: &Secret) -> anyhow::Result<Ca> {
 /// Writes what clients read; whole files, so that none is ever seen half written.
 fn write_trust(dir: &DataDir, ca: &Ca, trust: &Trust) -> anyhow::Result<()> {
     let bundle = trust.bundle_pem();
-    let all: Vec<_> = CertificateDer::pem_slice_iter(bundle.as_bytes()).collect::<Result<_, _>>().context("the system's roots cannot be read")?;
+    let all: Vec<_> = CertificateDer::pem_slice_iter(bundle.as_bytes())
+        .collect::<Result<_, _>>()
+        .context("the system's roots cannot be read")?;
     let store = certs::truststore_jks(&all, TRUSTSTORE_PASSWORD);
     let files = [("ca.pem", ca.cert_pem().as_bytes()), ("bundle.pem", bundle.as_bytes())];
     for (name, text) in files {

@@ -17,12 +17,17 @@ pub(crate) fn start(default: &str, json: bool) -> Answer {
         Some((name, value)) => (name, value.to_string_lossy().into_owned()),
         None => ("EGRET_LOG", default.to_owned()),
     };
-    let wrong = |error: &dyn std::fmt::Display| Failure::usage(anyhow::anyhow!("{name} is no log filter: {error}; write for example info or warn,egret_proxy=debug"));
+    let wrong = |error: &dyn std::fmt::Display| {
+        Failure::usage(anyhow::anyhow!(
+            "{name} is no log filter: {error}; write for example info or warn,egret_proxy=debug"
+        ))
+    };
     let mut filter = EnvFilter::builder().parse(&text).map_err(|error| wrong(&error))?;
     for directive in QUIET {
         filter = filter.add_directive(directive.parse().map_err(|error| wrong(&error))?);
     }
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
-    let started = if json { builder.json().flatten_event(true).try_init() } else { builder.with_ansi(false).try_init() };
+    let started =
+        if json { builder.json().flatten_event(true).try_init() } else { builder.with_ansi(false).try_init() };
     started.map_err(|error| Failure::unreachable(anyhow::anyhow!("cannot start logging: {error}")))
 }

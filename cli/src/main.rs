@@ -118,8 +118,7 @@ fn main() -> ExitCode {
 
 fn begin(common: Common) -> Answer<Context> {
     let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let places =
-        Places { data_dir: path("EGRET_DATA_DIR"), xdg_data_home: path("XDG_DATA_HOME"), home: path("HOME") };
+    let places = Places { data_dir: path("EGRET_DATA_DIR"), xdg_data_home: path("XDG_DATA_HOME"), home: path("HOME") };
     let before = harden::harden().or_unreachable()?;
     Ok(Context { common, places, before })
 }

@@ -43,7 +43,8 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Ite
     for row in rows {
         table.add_row(row.map(|cell| visible(&cell)));
     }
-    let trimmed: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    let line = |line: String| format!("{}\n", line.strip_prefix(' ').unwrap_or(&line).trim_end());
+    let trimmed: String = table.lines().map(line).collect();
     print(&trimmed);
 }
 

@@ -39,7 +39,9 @@ impl Policy {
 fn check(context: &Context, files: &[PathBuf]) -> Answer {
     let paths = if files.is_empty() { context.config()?.policies } else { files.to_vec() };
     if paths.is_empty() {
-        return Err(Failure::usage(anyhow!("there is nothing to check: name files, or a configuration that does (--config)")));
+        return Err(Failure::usage(anyhow!(
+            "there is nothing to check: name files, or a configuration that does (--config)"
+        )));
     }
     let mut sources: Vec<PolicySource> = Vec::new();
     for path in &paths {
@@ -52,7 +54,12 @@ fn check(context: &Context, files: &[PathBuf]) -> Answer {
     let set = policies::compile(&sources).map_err(|problems| {
         let count = problems.len();
         output::print(&format!("{}\n\n", LoadError::Problems(problems)));
-        Failure::refused(anyhow!("{count} {} in {} policy {}", plural(count, "problem"), own.len(), plural(own.len(), "file")))
+        Failure::refused(anyhow!(
+            "{count} {} in {} policy {}",
+            plural(count, "problem"),
+            own.len(),
+            plural(own.len(), "file")
+        ))
     })?;
     report(&set, &own)
 }
@@ -68,7 +75,11 @@ fn report(set: &PolicySet, own: &[String]) -> Answer {
     }
     if !failed.is_empty() {
         let count = failed.len();
-        return Err(Failure::refused(anyhow!("{count} of {} {} failed", results.len(), plural(results.len(), "check"))));
+        return Err(Failure::refused(anyhow!(
+            "{count} of {} {} failed",
+            results.len(),
+            plural(results.len(), "check")
+        )));
     }
     output::print(&format!(
         "{} policy {} and {} {}: all good\n",

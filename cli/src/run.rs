@@ -80,7 +80,9 @@ impl Run {
                 return Err(failure);
             }
         };
-        say("egret: without isolation, a command of your own user could read the vault's key file and use the control socket; run what you do not trust in a sandbox or as another user");
+        say(
+            "egret: without isolation, a command of your own user could read the vault's key file and use the control socket; run what you do not trust in a sandbox or as another user",
+        );
         let ended = self.command(context, &created, hidden.as_deref()).await;
         let over = end(&mut client, &created.session.id).await;
         drop(client);
@@ -104,13 +106,18 @@ impl Run {
             documents: files.iter().map(document).collect::<Answer<_>>()?,
             credentials: self.credentials.clone(),
             ttl: self.ttl.clone(),
-            agent: self.command.first().and_then(|name| Path::new(name).file_name()).map(|name| crate::output::visible(&name.to_string_lossy())),
+            agent: self
+                .command
+                .first()
+                .and_then(|name| Path::new(name).file_name())
+                .map(|name| crate::output::visible(&name.to_string_lossy())),
             ..SessionRequest::default()
         })
     }
 
     async fn command(&self, context: &Context, created: &SessionCreated, hidden: Option<&str>) -> Answer<ExitStatus> {
-        let (program, arguments) = self.command.split_first().ok_or_else(|| Failure::usage(anyhow!("there is no command")))?;
+        let (program, arguments) =
+            self.command.split_first().ok_or_else(|| Failure::usage(anyhow!("there is no command")))?;
         let mut command = Command::new(program);
         // Placeholders take the place of real values that the caller's environment may hold.
         command.args(arguments).envs(&created.env);
@@ -148,7 +155,11 @@ async fn join_or_become(context: &Context, mut config: Config) -> Answer<(Client
     }
 }
 
-async fn become_sidecar(config: Config, dir: DataDir, lock: crate::data_dir::Lock) -> Answer<(Client, Option<Sidecar>)> {
+async fn become_sidecar(
+    config: Config,
+    dir: DataDir,
+    lock: crate::data_dir::Lock,
+) -> Answer<(Client, Option<Sidecar>)> {
     let foundation = Foundation::open(config, dir.clone(), lock, Policies::Needed)?;
     foundation.notes.iter().for_each(|note| say(&format!("egret: {note}")));
     let sidecar = Sidecar::start(foundation).await?;
@@ -189,7 +200,12 @@ async fn others(sidecar: &Sidecar) {
     let mut said = false;
     loop {
         let now = Timestamp::now();
-        let mut live = sidecar.control.sessions.list().into_iter().filter(|session| session.is_live(now) && session.expires.is_some());
+        let mut live = sidecar
+            .control
+            .sessions
+            .list()
+            .into_iter()
+            .filter(|session| session.is_live(now) && session.expires.is_some());
         let Some(next) = live.next() else { return };
         if !std::mem::replace(&mut said, true) {
             say("egret: other sessions use this sidecar; it goes on until they end (Ctrl-C ends it now)");

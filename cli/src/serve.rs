@@ -82,7 +82,10 @@ impl Serve {
         let ready = sidecar.ready();
         if self.json {
             notes.iter().for_each(|note| tracing::info!("{note}"));
-            print(&format!("{}\n", serde_json::json!({"event": "ready", "pid": ready.pid, "version": ready.version, "proxy": ready.proxy, "control": ready.control, "ca": sidecar.control.ca.files.ca, "bundle": sidecar.control.ca.files.bundle})));
+            print(&format!(
+                "{}\n",
+                serde_json::json!({"event": "ready", "pid": ready.pid, "version": ready.version, "proxy": ready.proxy, "control": ready.control, "ca": sidecar.control.ca.files.ca, "bundle": sidecar.control.ca.files.bundle})
+            ));
             return;
         }
         notes.iter().for_each(|note| say(note));
@@ -105,7 +108,8 @@ next
 
 /// The runtime of signals and the control API; the data path has threads of its own.
 pub(crate) fn control_runtime() -> Answer<Runtime> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("egret-control").enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("egret-control").enable_all().build();
     runtime.context("cannot start").or_unreachable()
 }
 
@@ -128,7 +132,9 @@ fn warn_of(foundation: &Foundation) {
         tracing::warn!("audit.retention is not applied yet: records are kept until someone removes them");
     }
     if foundation.trust.system_roots() == 0 {
-        tracing::warn!("the system has no trusted roots; only upstreams of upstream.ca_files can be verified (install ca-certificates)");
+        tracing::warn!(
+            "the system has no trusted roots; only upstreams of upstream.ca_files can be verified (install ca-certificates)"
+        );
     }
     if !foundation.config.proxy.ip().is_loopback() {
         tracing::warn!(address = %foundation.config.proxy, "the proxy listens beyond this machine; its session tokens travel in cleartext");

@@ -53,7 +53,8 @@ impl Sidecar {
     pub(crate) async fn start(foundation: Foundation) -> Answer<Self> {
         let started = Timestamp::now();
         let ca = foundation.ca_facts();
-        let Foundation { dir, config, vault, ca: signer, trust, journal, index, sessions, policies, notes: _, lock } = foundation;
+        let Foundation { dir, config, vault, ca: signer, trust, journal, index, sessions, policies, notes: _, lock } =
+            foundation;
         dir.withdraw();
         let leaves = Arc::new(Leaves::new(signer.clone(), LEAVES).or_unreachable()?);
         let trust = Arc::new(ArcSwap::from_pointee(trust));
@@ -73,7 +74,9 @@ impl Sidecar {
             journal: journal.clone(),
         };
         let listener = bind(&dir).or_unreachable()?;
-        let running = proxy::start(parts).or_usage()?;
+        // It has runtimes of its own, which must not begin on a thread of this one.
+        let starting = tokio::task::spawn_blocking(move || proxy::start(parts)).await;
+        let running = starting.context("the data path could not start").or_unreachable()?.or_usage()?;
         let follower = index.clone().follow();
         let control = Arc::new(Control {
             sessions,
@@ -91,6 +94,8 @@ impl Sidecar {
         let api = control::serve(Gate::Socket(listener), control.clone(), async { drop(stopped.await) });
         let api = tokio::spawn(api);
         journal.append(Record { detail: Some(env!("CARGO_PKG_VERSION").into()), ..Record::new(Kind::SidecarStarted) });
+        let snapshot = Some(control.policies.set().load().digest().clone());
+        journal.append(Record { snapshot, ..Record::new(Kind::PolicyLoaded) });
         let sidecar = Self { control, trust, running, api, stop_api, follower, ca: signer, dir, _lock: lock };
         sidecar.dir.announce(&sidecar.ready()).or_unreachable()?;
         Ok(sidecar)
@@ -125,7 +130,9 @@ impl Sidecar {
         let Self { control, running, mut api, stop_api, follower, .. } = self;
         let drained = tokio::task::spawn_blocking(move || running.drain(limit)).await;
         match drained {
-            Ok(drained) if drained.cut > 0 => tracing::warn!(connections = drained.cut, "connections were cut at the end of the drain"),
+            Ok(drained) if drained.cut > 0 => {
+                tracing::warn!(connections = drained.cut, "connections were cut at the end of the drain")
+            }
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "the drain failed"),
         }
@@ -162,6 +169,7 @@ fn bind(dir: &DataDir) -> anyhow::Result<UnixListener> {
     let short = short_path(dir).with_context(|| format!("cannot open {}", dir.path().display()))?;
     // The umask leaves nothing to others even before the mode is set.
     let listener = UnixListener::bind(&short.path).with_context(|| format!("cannot listen on {}", shown.display()))?;
-    std::fs::set_permissions(&shown, std::fs::Permissions::from_mode(0o600)).with_context(|| format!("cannot set the mode of {}", shown.display()))?;
+    std::fs::set_permissions(&shown, std::fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("cannot set the mode of {}", shown.display()))?;
     Ok(listener)
 }

@@ -122,13 +122,15 @@ fn init(context: &Context) -> Answer {
     let dir = context.data_dir(&config)?;
     dir.prepare().or_unreachable()?;
     make_configured_key(&config, &dir)?;
-    let view = converse(async { Client::find(context, Missing::Make).await?.get::<VaultView>("/v1/vaults/default").await })?;
+    let view =
+        converse(async { Client::find(context, Missing::Make).await?.get::<VaultView>("/v1/vaults/default").await })?;
     output::say(&format!("the vault in {} is ready, locked with a {}", dir.path().display(), view.key));
     Ok(())
 }
 
 fn status(context: &Context, listing: &Listing) -> Answer {
-    let view: VaultView = converse(async { Client::find(context, Missing::Tell).await?.get("/v1/vaults/default").await })?;
+    let view: VaultView =
+        converse(async { Client::find(context, Missing::Tell).await?.get("/v1/vaults/default").await })?;
     if listing.format == Format::Json {
         return output::json(&view);
     }
@@ -192,7 +194,12 @@ impl Put {
             let mut client = Client::find(context, Missing::Make).await?;
             client.put(&path, Bytes::from_owner(Wiped(value))).await
         })?;
-        output::say(&format!("put the credential {}, version {}, for {}", view.name, view.version, view.audience.join(", ")));
+        output::say(&format!(
+            "put the credential {}, version {}, for {}",
+            view.name,
+            view.version,
+            view.audience.join(", ")
+        ));
         Ok(())
     }
 
@@ -247,9 +254,15 @@ impl Put {
 fn read_value(source: impl Read, name: &str) -> Answer<Zeroizing<Vec<u8>>> {
     let limit = usize::try_from(MAX_VALUE_BYTES).unwrap_or(usize::MAX);
     let mut value = Zeroizing::new(Vec::with_capacity(limit + 64));
-    source.take(MAX_VALUE_BYTES + 1).read_to_end(&mut value).with_context(|| format!("cannot read {name}")).or_usage()?;
+    source
+        .take(MAX_VALUE_BYTES + 1)
+        .read_to_end(&mut value)
+        .with_context(|| format!("cannot read {name}"))
+        .or_usage()?;
     if value.len() > limit {
-        return Err(Failure::usage(anyhow!("{name} holds more than {MAX_VALUE_BYTES} bytes, which no credential does")));
+        return Err(Failure::usage(anyhow!(
+            "{name} holds more than {MAX_VALUE_BYTES} bytes, which no credential does"
+        )));
     }
     if value.last() == Some(&b'\n') {
         value.pop();

@@ -107,7 +107,8 @@ fn read(name: &str, request: CredentialRequest) -> Result<NewCredential, Problem
         let allowed = format!("a credential's name is 1 to {MAX_NAME_BYTES} letters, digits and the signs - _ .");
         return Err(Problem::invalid(allowed));
     }
-    let audience = request.audience.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect();
+    let audience =
+        request.audience.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect();
     Ok(NewCredential {
         tenant: request.tenant.as_deref().map(TenantId::new).unwrap_or_default(),
         id: CredentialId::new(name),
@@ -132,7 +133,9 @@ fn kind(request: &CredentialRequest) -> Result<Kind, Problem> {
         ("bearer" | "basic" | "header" | "query", ..) => {
             Err(Problem::invalid("header is for the kind header, and query is for the kind query"))
         }
-        (other, ..) => Err(Problem::invalid(format!("{other:?} is no kind; the kinds are bearer, basic, header and query"))),
+        (other, ..) => {
+            Err(Problem::invalid(format!("{other:?} is no kind; the kinds are bearer, basic, header and query")))
+        }
     }
 }
 

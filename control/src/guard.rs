@@ -39,6 +39,13 @@ pub struct Peer {
     trusted: bool,
 }
 
+impl Peer {
+    #[cfg(test)]
+    pub(crate) fn for_test(trusted: bool) -> Self {
+        Self { trusted }
+    }
+}
+
 impl Listener for Gate {
     type Io = Box<dyn Stream>;
     type Addr = Peer;

@@ -117,7 +117,9 @@ impl Loader {
             .and_then(|sources| policies::compile(&sources).map_err(LoadError::Problems));
         match loaded {
             Ok(set) => {
-                *rejected = None;
+                if rejected.take().is_some() {
+                    tracing::info!("the policy files are acceptable again");
+                }
                 let changed = set.digest() != self.set.load().digest();
                 if changed {
                     let snapshot = Some(set.digest().clone());
@@ -131,7 +133,11 @@ impl Loader {
                 let text = error.to_string();
                 // The same broken file is told once, however often it is looked at.
                 if rejected.as_deref() != Some(text.as_str()) {
-                    journal.append(Record { detail: Some(brief(&error).into()), code: Some(Reason::PolicyRejected), ..Record::new(Kind::PolicyRejected) });
+                    journal.append(Record {
+                        detail: Some(brief(&error).into()),
+                        code: Some(Reason::PolicyRejected),
+                        ..Record::new(Kind::PolicyRejected)
+                    });
                     tracing::error!("policies are not taken, the ones before stay in force:\n{text}");
                     *rejected = Some(text);
                 }
@@ -144,7 +150,12 @@ impl Loader {
     ///
     /// # Errors
     /// Files that do not compile, alone or beside the others: nothing has changed then.
-    pub fn add(&self, session: &SessionId, documents: &[PolicyDocument], journal: &Journal) -> Result<Vec<PolicyName>, LoadError> {
+    pub fn add(
+        &self,
+        session: &SessionId,
+        documents: &[PolicyDocument],
+        journal: &Journal,
+    ) -> Result<Vec<PolicyName>, LoadError> {
         let mut names = Vec::new();
         for document in documents {
             let source = PolicySource { name: document.name.clone(), text: document.text.clone() };
@@ -197,7 +208,10 @@ pub fn read_library() -> Vec<PolicySource> {
 /// # Errors
 /// A path that is missing, is not text, or is too large.
 pub fn read_path(path: &Path) -> Result<Vec<PolicySource>, LoadError> {
-    let failed = |path: &Path| { let path = path.to_owned(); move |source| LoadError::Read { path, source } };
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| LoadError::Read { path, source }
+    };
     let files = match fs::metadata(path).map_err(failed(path))?.is_dir() {
         true => files_of(path).map_err(failed(path))?,
         false => vec![path.to_owned()],

@@ -120,14 +120,18 @@ fn finish(control: &Control, id: &SessionId) -> Result<Arc<Session>, Problem> {
 fn make(control: &Control, request: SessionRequest) -> Result<(Created, SocketAddr), Problem> {
     let now = Timestamp::now();
     let Some(address) = control.proxy.first().copied() else {
-        return Err(Problem::conflict("no sidecar is running whose proxy the session could use; start one with `egret serve`"));
+        return Err(Problem::conflict(
+            "no sidecar is running whose proxy the session could use; start one with `egret serve`",
+        ));
     };
     let id = Registry::draw_id(now);
     let tenant = request.tenant.as_deref().map(TenantId::new).unwrap_or_default();
-    let grants = request.credentials.iter().map(|name| grant(control, &tenant, name, now)).collect::<Result<Vec<_>, _>>()?;
+    let grants =
+        request.credentials.iter().map(|name| grant(control, &tenant, name, now)).collect::<Result<Vec<_>, _>>()?;
     distinct_variables(&grants)?;
     let ttl = request.ttl.as_deref().map(parse_span).transpose().map_err(Problem::invalid)?;
-    let own = control.policies.add(&id, &request.documents, &control.journal).map_err(|e| Problem::policy(e.to_string()))?;
+    let own =
+        control.policies.add(&id, &request.documents, &control.journal).map_err(|e| Problem::policy(e.to_string()))?;
     let made = admit(control, request, own, Draft { id: id.clone(), tenant, grants, ttl }, now);
     if made.is_err() {
         control.policies.remove(&id, &control.journal);

@@ -10,7 +10,7 @@ use crate::Control;
 use crate::session::ca_view;
 use crate::wire::{CaDocument, Health, Status};
 
-/// `GET /healthz`: 200 where all is well, 503 where not; the document says what.
+/// `GET /healthz`: 200 where requests can pass, 503 where not; the document says more.
 pub(crate) async fn health(State(control): State<Arc<Control>>) -> (StatusCode, axum::Json<Health>) {
     let health = judge(&control);
     let status = if health.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -39,10 +39,15 @@ pub(crate) async fn ca(State(control): State<Arc<Control>>) -> axum::Json<CaDocu
     axum::Json(CaDocument { files: ca_view(&control.ca), pem: control.ca.pem.clone() })
 }
 
+/// Policy files that were not taken are told but make nothing sick: the ones before stay in force,
+/// and whoever restarted the sidecar for them would have none.
 fn judge(control: &Control) -> Health {
     let journal_writable = control.journal.is_writable();
-    let policies_rejected = control.policies.rejected();
-    // The vault is opened before anything is served, or nothing is served.
-    let vault_open = true;
-    Health { healthy: journal_writable && policies_rejected.is_none(), journal_writable, policies_rejected, vault_open }
+    Health {
+        healthy: journal_writable,
+        journal_writable,
+        policies_rejected: control.policies.rejected(),
+        // A sidecar whose vault is not open does not start.
+        vault_open: true,
+    }
 }

@@ -1,0 +1,287 @@
+use super::*;
+
+use std::path::Path;
+
+use ::policies::{PolicySource, compile};
+use audit::Durability;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use http::{Method, Request};
+use serde_json::{Value, json};
+use vault::KeyFile;
+
+const POLICY: &str = "policy: mine\nrules:\n  - id: one\n    allow: {host: api.github.com, methods: [GET]}\n";
+
+struct Api {
+    dir: tempfile::TempDir,
+    control: Arc<Control>,
+}
+
+impl Api {
+    fn open() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir(at("policies")).unwrap();
+        std::fs::write(at("policies/mine.yaml"), POLICY).unwrap();
+        let key = KeyFile(at("vault.key"));
+        key.create().unwrap();
+        let (journal, _) = Journal::open(&at("journal"), Durability::Process).unwrap();
+        let loader = Loader::open(vec![at("policies")], &at("session-policies"), |_| false).unwrap();
+        let file = |name: &str| at(name);
+        let files = TrustFiles { ca: file("ca.pem"), bundle: file("bundle.pem"), truststore: file("truststore.jks") };
+        let control = Control {
+            sessions: Arc::new(Registry::open(&at("sessions"), Timestamp::now()).unwrap()),
+            vault: Arc::new(Vault::create(&at("vault.egret"), &key).unwrap()),
+            policies: Arc::new(loader),
+            index: Arc::new(Index::open(&at("journal"), &at("index.db")).unwrap()),
+            journal,
+            ca: CaFacts { pem: "pem".into(), fingerprint: "00".into(), files },
+            proxy: vec![SocketAddr::from(([127, 0, 0, 1], 3128))],
+            data_dir: dir.path().to_owned(),
+            version: "1",
+            started: Timestamp::now(),
+        };
+        Self { dir, control: Arc::new(control) }
+    }
+
+    async fn send(&self, request: Request<Body>, trusted: bool) -> (u16, Value) {
+        use tower_service::Service as _;
+        let mut request = request;
+        request.extensions_mut().insert(ConnectInfo(Peer::for_test(trusted)));
+        let response = router(self.control.clone()).call(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
+        let request = Request::builder().method(method).uri(path).header("host", "localhost");
+        let request = request.header("content-type", "application/json").body(Body::from(body.to_string()));
+        self.send(request.unwrap(), true).await
+    }
+
+    async fn put(&self, name: &str, query: &str, value: &str) -> (u16, Value) {
+        let path = format!("/v1/vaults/default/credentials/{name}?{query}");
+        let request = Request::builder().method(Method::PUT).uri(path).header("host", "localhost");
+        self.send(request.body(Body::from(value.to_owned())).unwrap(), true).await
+    }
+
+    fn journal(&self) -> String {
+        self.control.journal.close();
+        let mut text = String::new();
+        for entry in std::fs::read_dir(self.dir.path().join("journal")).unwrap() {
+            text.push_str(&std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default());
+        }
+        text
+    }
+}
+
+#[tokio::test]
+async fn t149_browsers_strange_hosts_and_other_users_are_refused() {
+    let api = Api::open();
+    let get = |name: &str, value: &str| {
+        let request = Request::builder().uri("/v1/sessions").header(name, value);
+        request.body(Body::empty()).unwrap()
+    };
+    let mut browser = get("host", "localhost");
+    browser.headers_mut().insert("origin", "http://localhost".parse().unwrap());
+    let mut twice = get("host", "localhost");
+    twice.headers_mut().append("host", "localhost".parse().unwrap());
+    for (request, trusted) in [
+        (browser, true),
+        (twice, true),
+        (get("host", "evil.example"), true),
+        (get("host", "localhost:80"), true),
+        (get("x-none", "1"), true),
+        (get("host", "localhost"), false),
+    ] {
+        let shown = format!("{request:?}");
+        let (status, problem) = api.send(request, trusted).await;
+        assert_eq!((status, problem["code"].as_str()), (403, Some("control_denied")), "{shown}");
+    }
+    let (status, _) = api.send(get("host", "localhost"), true).await;
+    assert_eq!(status, 200);
+    assert_eq!(api.journal().matches("control.denied").count(), 6);
+}
+
+#[tokio::test]
+async fn t149_a_form_cannot_create_a_session() {
+    let api = Api::open();
+    let request = Request::builder().method(Method::POST).uri("/v1/sessions").header("host", "localhost");
+    let request = request.header("content-type", "application/x-www-form-urlencoded").body(Body::from("policies=mine"));
+    let (status, _) = api.send(request.unwrap(), true).await;
+    assert_eq!(status, 415);
+    assert!(api.control.sessions.list().is_empty());
+}
+
+#[tokio::test]
+async fn a_session_comes_with_everything_a_client_needs() {
+    let api = Api::open();
+    let (status, view) =
+        api.put("github", "kind=bearer&audience=api.github.com&env=GITHUB_TOKEN", "sEcReT-value").await;
+    assert_eq!((status, view["version"].as_u64()), (201, Some(1)));
+    let body = json!({"policies": ["mine"], "credentials": ["github"], "ttl": "1h", "labels": {"a": "b"}});
+    let (status, made) = api.call(Method::POST, "/v1/sessions", body).await;
+    assert_eq!(status, 201, "{made}");
+    let (id, token) = (made["id"].as_str().unwrap(), made["token"].as_str().unwrap());
+    assert_eq!(made["proxy_url"], format!("http://{id}:{token}@127.0.0.1:3128"));
+    assert_eq!(made["env"]["HTTPS_PROXY"], made["proxy_url"]);
+    assert_eq!(made["env"]["GITHUB_TOKEN"], made["placeholders"]["github"]);
+    let (_, shown) = api.call(Method::GET, &format!("/v1/sessions/{id}"), Value::Null).await;
+    assert_eq!(shown["state"], "running");
+    assert!(shown.get("token").is_none());
+
+    let (status, _) = api.call(Method::POST, &format!("/v1/sessions/{id}/end"), Value::Null).await;
+    assert_eq!(status, 200);
+    let (_, shown) = api.call(Method::GET, &format!("/v1/sessions/{id}"), Value::Null).await;
+    assert_eq!(shown["state"], "terminated");
+    api.call(Method::DELETE, &format!("/v1/sessions/{id}"), Value::Null).await;
+    let journal = api.journal();
+    for (kind, count) in [("credential.put", 1), ("session.created", 1), ("session.ended", 1)] {
+        assert_eq!(journal.matches(kind).count(), count, "{kind}");
+    }
+    for secret in ["sEcReT-value", token, "egret_ph_"] {
+        assert!(!journal.contains(secret), "{secret} is in the journal");
+    }
+}
+
+#[tokio::test]
+async fn what_a_session_cannot_have_is_named() {
+    let api = Api::open();
+    api.put("one", "kind=bearer&audience=a.example&env=KEY", "sEcReT-value").await;
+    api.put("two", "kind=bearer&audience=a.example&env=KEY", "sEcReT-value").await;
+    for (body, words) in [
+        (json!({"policies": ["nope"]}), "policy `nope` is not loaded"),
+        (json!({"credentials": ["nope"]}), "no credential \"nope\""),
+        (json!({"credentials": ["one", "two"]}), "both offered under KEY"),
+        (json!({"ttl": "soon"}), "no length of time"),
+        (json!({"user": "a\nb"}), "user must be"),
+        (json!({"documents": [{"name": "x.yaml", "text": "policy: ["}]}), "x.yaml:1:"),
+        (json!({"documents": [{"name": "x.yaml", "text": "policy: mine\nrules: []\n"}]}), "mine"),
+        (json!({"polices": []}), "unknown field `polices`"),
+    ] {
+        let (status, problem) = api.call(Method::POST, "/v1/sessions", body.clone()).await;
+        assert_eq!(status, 422, "{body}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(words), "{body}: {problem}");
+    }
+    assert!(api.control.sessions.list().is_empty());
+    assert_eq!(std::fs::read_dir(api.dir.path().join("session-policies")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_sessions_own_policy_lives_as_long_as_it() {
+    let api = Api::open();
+    let text = POLICY.replace("policy: mine", "policy: own");
+    let body = json!({"documents": [{"name": "own.yaml", "text": text}]});
+    let (status, made) = api.call(Method::POST, "/v1/sessions", body.clone()).await;
+    assert_eq!((status, &made["policies"]), (201, &json!(["own"])), "{made}");
+    // The same file again is the same policy.
+    let (status, again) = api.call(Method::POST, "/v1/sessions", body).await;
+    assert_eq!(status, 201, "{again}");
+    let folder = api.dir.path().join("session-policies");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+    for session in [&made, &again] {
+        let names: Vec<String> = api.control.policies.set().load().names().map(ToString::to_string).collect();
+        assert!(names.contains(&"own".to_owned()), "{names:?}");
+        let path = format!("/v1/sessions/{}/end", session["id"].as_str().unwrap());
+        api.call(Method::POST, &path, Value::Null).await;
+    }
+    let names: Vec<String> = api.control.policies.set().load().names().map(ToString::to_string).collect();
+    assert!(!names.contains(&"own".to_owned()), "{names:?}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_bad_policy_file_changes_nothing_and_says_so() {
+    let api = Api::open();
+    let before = api.control.policies.set().load().digest().clone();
+    let file = api.dir.path().join("policies/bad.yaml");
+    std::fs::write(&file, "policy: [").unwrap();
+    for _ in 0..2 {
+        let (status, problem) = api.call(Method::POST, "/v1/policies/reload", Value::Null).await;
+        assert_eq!((status, problem["code"].as_str()), (422, Some("policy_rejected")));
+    }
+    assert_eq!(*api.control.policies.set().load().digest(), before);
+    let (status, health) = api.call(Method::GET, "/healthz", Value::Null).await;
+    assert_eq!(status, 200);
+    assert!(health["policies_rejected"].as_str().unwrap().contains("bad.yaml:1"), "{health}");
+    std::fs::remove_file(&file).unwrap();
+    let (status, view) = api.call(Method::POST, "/v1/policies/reload", Value::Null).await;
+    assert_eq!((status, &view["rejected"]), (200, &Value::Null));
+    assert_eq!(api.journal().matches("policy.rejected").count(), 1);
+}
+
+#[tokio::test]
+async fn values_go_in_and_never_out() {
+    let api = Api::open();
+    let (status, _) = api.put("k", "kind=header&header=X-Api-Key&audience=a.example,*.b.example", "sEcReT-value").await;
+    assert_eq!(status, 201);
+    let (status, view) = api.put("k", "kind=query&query=key&audience=a.example", "sEcReT-other").await;
+    assert_eq!((status, view["version"].as_u64()), (200, Some(2)));
+    let (_, list) = api.call(Method::GET, "/v1/vaults/default/credentials", Value::Null).await;
+    let (_, one) = api.call(Method::GET, "/v1/vaults/default/credentials/k", Value::Null).await;
+    assert_eq!(list["items"][0], one);
+    assert!(!format!("{list}{one}").contains("sEcReT"));
+    assert_eq!(api.control.vault.reads(), 0);
+    for (query, value, words) in [
+        ("kind=magic&audience=a.example", "v-v-v-v-v", "no kind"),
+        ("kind=header&audience=a.example", "v-v-v-v-v", "needs the header's name"),
+        ("kind=bearer&header=X&audience=a.example", "v-v-v-v-v", "for the kind header"),
+        ("kind=bearer&audience=a.example", "a\nb-long-enough", "value"),
+        ("kind=bearer&audience=", "v-v-v-v-v", "audience"),
+        ("kind=bearer&audience=a.example&extra=1", "v-v-v-v-v", "extra"),
+    ] {
+        let (status, problem) = api.put("bad", query, value).await;
+        assert!(matches!(status, 400 | 422), "{query}: {status} {problem}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(words) && !detail.contains("a\nb"), "{query}: {problem}");
+    }
+    let (status, _) = api.call(Method::DELETE, "/v1/vaults/default/credentials/k", Value::Null).await;
+    assert_eq!(status, 204);
+    let (status, _) = api.call(Method::DELETE, "/v1/vaults/default/credentials/k", Value::Null).await;
+    assert_eq!(status, 404);
+}
+
+#[tokio::test]
+async fn records_are_found_as_soon_as_they_are_written() {
+    let api = Api::open();
+    let (_, made) = api.call(Method::POST, "/v1/sessions", json!({})).await;
+    let (_, list) = api.call(Method::GET, "/v1/records?kind=session.created", Value::Null).await;
+    assert_eq!(list["items"][0]["session"], made["id"]);
+    for query in ["decision=maybe", "kind=nothing", "limit=many", "sql=1", "since=yesterday"] {
+        let (status, _) = api.call(Method::GET, &format!("/v1/records?{query}"), Value::Null).await;
+        assert!(matches!(status, 400 | 422), "{query}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_sessions_time_is_recorded() {
+    let api = Api::open();
+    let (_, made) = api.call(Method::POST, "/v1/sessions", json!({"ttl": "1s"})).await;
+    let session = api.control.sessions.get(&made["id"].as_str().unwrap().into()).unwrap();
+    session.ended().await;
+    // The watch runs on this runtime too.
+    while !api.journal().contains("its time is over") {
+        tokio::task::yield_now().await;
+    }
+    assert!(!session.is_live(Timestamp::now()));
+}
+
+#[tokio::test]
+async fn unknown_calls_are_answered_in_kind() {
+    let api = Api::open();
+    let (status, problem) = api.call(Method::GET, "/v1/nothing", Value::Null).await;
+    assert_eq!((status, problem["code"].as_str()), (404, Some("not_found")));
+    let (status, problem) = api.call(Method::PATCH, "/v1/sessions", Value::Null).await;
+    assert_eq!((status, problem["code"].as_str()), (405, Some("method_not_allowed")));
+    let large = json!({"user": "x".repeat(2 << 20)});
+    let (status, _) = api.call(Method::POST, "/v1/sessions", large).await;
+    assert_eq!(status, 413);
+}
+
+#[test]
+fn the_library_compiles() {
+    let sources: Vec<PolicySource> = read_library();
+    assert!(compile(&sources).is_ok());
+    assert!(read_path(Path::new("/nonexistent/x.yaml")).is_err());
+}

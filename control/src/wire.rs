@@ -195,7 +195,7 @@ pub struct PoliciesView {
 /// `GET /healthz`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Health {
-    /// Whether all of it is well.
+    /// Whether requests can pass.
     pub healthy: bool,
     /// Whether records can be written; without it nothing passes.
     pub journal_writable: bool,

@@ -39,17 +39,28 @@ const FIELDS: &[(&str, Field)] = &[
 pub(super) fn set(limits: &mut Limits, source: &Source<'_>, name: &str, text: &Spanned<String>) -> Result<(), Problem> {
     let Some((_, field)) = FIELDS.iter().find(|(key, _)| *key == name) else {
         let known: Vec<_> = FIELDS.iter().map(|(key, _)| *key).collect();
-        return Err(source.problem(text, format!("there is no limit `{name}`"), Some(&format!("the limits are {}", known.join(", ")))));
+        return Err(source.problem(
+            text,
+            format!("there is no limit `{name}`"),
+            Some(&format!("the limits are {}", known.join(", "))),
+        ));
     };
-    let wrong = |expected: &str| source.problem(text, format!("`{}` is no value for `{name}`", text.value), Some(expected));
-    let bytes = || size(&text.value).ok_or_else(|| wrong("write a number of bytes from 1 on, such as 65536, 64KiB or 1MiB"));
+    let wrong =
+        |expected: &str| source.problem(text, format!("`{}` is no value for `{name}`", text.value), Some(expected));
+    let bytes =
+        || size(&text.value).ok_or_else(|| wrong("write a number of bytes from 1 on, such as 65536, 64KiB or 1MiB"));
     let count = || text.value.parse().ok().filter(|n| *n > 0).ok_or_else(|| wrong("write a number from 1 on"));
     match field {
         Field::Bytes(place) => *place(limits) = bytes()?,
         Field::Bytes32(place) => *place(limits) = bytes()?.try_into().map_err(|_| wrong("write less than 4GiB"))?,
         Field::Count(place) => *place(limits) = count()?,
-        Field::Count32(place) => *place(limits) = count()?.try_into().map_err(|_| wrong("write less than 4294967296"))?,
-        Field::Time(place) => *place(limits) = time(&text.value).ok_or_else(|| wrong("write a length of time from 1s to 1d, such as 10s or 5m"))?,
+        Field::Count32(place) => {
+            *place(limits) = count()?.try_into().map_err(|_| wrong("write less than 4294967296"))?
+        }
+        Field::Time(place) => {
+            *place(limits) =
+                time(&text.value).ok_or_else(|| wrong("write a length of time from 1s to 1d, such as 10s or 5m"))?
+        }
     }
     Ok(())
 }
