@@ -27,6 +27,18 @@ const fn hex_pairs() -> [[u8; 2]; 256] {
     pairs
 }
 
+/// The value of each lower case hex digit; 16 and more for everything else.
+const fn hex_values() -> [u8; 256] {
+    let mut values = [0xf0; 256];
+    let mut n = 0;
+    while n < 16 {
+        values[HEX[n] as usize] = n as u8;
+        n += 1;
+    }
+    values
+}
+
+static HEX_VALUES: [u8; 256] = hex_values();
 static DIGITS: [[u8; 2]; 100] = digit_pairs();
 static HEX_PAIRS: [[u8; 2]; 256] = hex_pairs();
 
@@ -63,16 +75,14 @@ pub(crate) fn unhex<const BYTES: usize>(text: &[u8]) -> Option<[u8; BYTES]> {
     if text.len() != BYTES * 2 {
         return None;
     }
-    let digit = |b: u8| match b {
-        b'0'..=b'9' => Some(b - b'0'),
-        b'a'..=b'f' => Some(b - b'a' + 10),
-        _ => None,
-    };
     let mut bytes = [0; BYTES];
+    let mut wrong = 0;
     for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        let (high, low) = (HEX_VALUES[usize::from(pair[0])], HEX_VALUES[usize::from(pair[1])]);
+        wrong |= high | low;
+        *byte = high << 4 | low & 15;
     }
-    Some(bytes)
+    if wrong < 16 { Some(bytes) } else { None }
 }
 
 /// Writes microseconds since 1970 as RFC 3339 in UTC: `2026-11-20T11:06:12.123456Z`, always 27 characters.
@@ -115,16 +125,18 @@ fn civil(days: i64) -> (usize, usize, usize) {
 
 /// Writes text as it stands between the quotes of a JSON string, at most [`MAX_FIELD_BYTES`]; true where it was cut.
 pub(crate) fn escaped(out: &mut Vec<u8>, text: &str) -> bool {
-    if text.len() <= MAX_FIELD_BYTES && text.bytes().all(plain) {
-        out.extend_from_slice(text.as_bytes());
-        return false;
+    // Without an early end, so that the compiler can look at many bytes at a time.
+    let special = text.bytes().fold(false, |special, byte| special | is_special(byte));
+    if special || text.len() > MAX_FIELD_BYTES {
+        return escaped_slowly(out, text);
     }
-    escaped_slowly(out, text)
+    out.extend_from_slice(text.as_bytes());
+    false
 }
 
-/// Whether a byte stands for itself in a JSON string and does nothing to a terminal.
-fn plain(byte: u8) -> bool {
-    (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\')
+/// Whether a byte does not stand for itself in a JSON string, or may do something to a terminal.
+fn is_special(byte: u8) -> bool {
+    !(0x20..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\')
 }
 
 #[cold]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{borrow::Cow, io};
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -36,7 +36,7 @@ const SPAN_ROWS: i64 = 4_096;
 const SCHEMA_VERSION: i64 = 1;
 
 /// Columns that are stored, because filters use them; every other field is computed from `contents`.
-const STORED: &[&str] = &["exchange", "tenant", "session", "decision", "code", "method", "host"];
+const STORED: &[&str] = &["id", "exchange", "session", "decision", "code", "method", "host"];
 
 /// The index could not be used.
 #[derive(Debug, Error)]
@@ -146,7 +146,7 @@ impl Index {
         let (stop, stopped) = mpsc::channel();
         let body = move || {
             loop {
-                let began = Instant::now();
+                let before = cpu_time();
                 let reached_end = match self.step() {
                     Ok(step) => step.reached_end,
                     Err(error) => {
@@ -154,7 +154,7 @@ impl Index {
                         true
                     }
                 };
-                let rest = began.elapsed() * REST;
+                let rest = cpu_time().saturating_sub(before) * REST;
                 let rest = if reached_end { rest.max(IDLE) } else { rest };
                 if stopped.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
                     return;
@@ -181,7 +181,7 @@ impl Index {
         if !position.stands(files).map_err(|source| self.unreadable(source))? {
             tracing::info!("the audit index does not match its journal and is filled again");
             transaction
-                .execute_batch("DELETE FROM records; DELETE FROM spans;")
+                .execute_batch("DELETE FROM entries; DELETE FROM spans;")
                 .map_err(|source| self.failed(source))?;
             position = Position::default();
         }
@@ -304,9 +304,9 @@ impl Position {
 #[serde(default)]
 struct Stored<'a> {
     #[serde(borrow)]
-    exchange: Option<Cow<'a, str>>,
+    id: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    tenant: Option<Cow<'a, str>>,
+    exchange: Option<Cow<'a, str>>,
     #[serde(borrow)]
     session: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -329,11 +329,11 @@ fn insert(connection: &Connection, line: &Line<'_>) -> rusqlite::Result<()> {
     links[..32].copy_from_slice(&line.previous);
     links[32..].copy_from_slice(&line.hash);
     let seq = line.seq as i64;
-    let sql = "INSERT OR REPLACE INTO records (seq, time, kind, exchange, tenant, session, decision, code, method, host, contents, links) \
+    let sql = "INSERT OR REPLACE INTO entries (seq, time, kind, id, exchange, session, decision, code, method, host, contents, links) \
                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    let Stored { exchange, tenant, session, decision, code, method, host } = stored;
+    let Stored { id, exchange, session, decision, code, method, host } = stored;
     connection.prepare_cached(sql)?.execute(params![
-        seq, line.time, line.kind, exchange, tenant, session, decision, code, method, host, contents, links
+        seq, line.time, line.kind, id, exchange, session, decision, code, method, host, contents, links
     ])?;
     let sql = "UPDATE spans SET last_seq = ?1, min_time = min(min_time, ?2), max_time = max(max_time, ?2) \
                WHERE first_seq = (SELECT max(first_seq) FROM spans) AND last_seq < ?1 AND ?1 < first_seq + ?3";
@@ -347,8 +347,10 @@ fn insert(connection: &Connection, line: &Line<'_>) -> rusqlite::Result<()> {
 fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(5))?;
+    // What a batch changes stays in memory until it is committed: written out early, every page is written twice.
     connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -4096;",
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 4096;
+         PRAGMA cache_size = -8192; PRAGMA cache_spill = OFF; PRAGMA trusted_schema = OFF;",
     )?;
     connection.set_prepared_statement_cache_capacity(32);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -367,25 +369,29 @@ fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// The tables, and `records`: a view that computes the fields which have no column of their own. Computed columns
+/// of the table itself would be computed for every row that comes in, asked for or not.
 fn schema() -> String {
     let computed: String = CONTENTS
         .iter()
-        .filter(|name| !STORED.contains(name))
-        .map(|name| format!("\"{name}\" {} AS (contents ->> '$.{name}') VIRTUAL,\n", column_type(name)))
+        .map(|name| {
+            if STORED.contains(name) { format!("{name}, ") } else { format!("contents ->> '$.{name}' AS \"{name}\", ") }
+        })
         .collect();
     format!(
-        "DROP TABLE IF EXISTS records; DROP TABLE IF EXISTS spans; DROP TABLE IF EXISTS position;
-         CREATE TABLE records (
+        "DROP VIEW IF EXISTS records; DROP TABLE IF EXISTS entries; DROP TABLE IF EXISTS spans; DROP TABLE IF EXISTS position;
+         CREATE TABLE entries (
            seq INTEGER PRIMARY KEY, time TEXT NOT NULL, kind TEXT NOT NULL,
-           exchange TEXT, tenant TEXT, session TEXT, decision TEXT, code TEXT, method TEXT, host TEXT,
-           contents TEXT, links BLOB NOT NULL,
-           {computed}
-           previous TEXT AS (lower(hex(substr(links, 1, 32)))) VIRTUAL,
-           hash TEXT AS (lower(hex(substr(links, 33)))) VIRTUAL
+           id TEXT, exchange TEXT, session TEXT, decision TEXT, code TEXT, method TEXT, host TEXT,
+           contents TEXT, links BLOB NOT NULL
          ) STRICT;
-         CREATE INDEX by_session ON records (session, seq) WHERE session IS NOT NULL;
-         CREATE INDEX by_host ON records (host, seq) WHERE host IS NOT NULL;
-         CREATE INDEX by_refusal ON records (decision, seq) WHERE decision <> 'allow';
+         CREATE INDEX by_id ON entries (id);
+         CREATE INDEX by_exchange ON entries (exchange) WHERE exchange IS NOT NULL;
+         CREATE INDEX by_session ON entries (session, seq) WHERE session IS NOT NULL;
+         CREATE INDEX by_host ON entries (host, seq) WHERE host IS NOT NULL;
+         CREATE INDEX by_refusal ON entries (decision, seq) WHERE decision <> 'allow';
+         CREATE VIEW records AS SELECT seq, time, kind, {computed}
+           lower(hex(substr(links, 1, 32))) AS previous, lower(hex(substr(links, 33))) AS hash FROM entries;
          CREATE TABLE spans (first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, min_time TEXT NOT NULL, max_time TEXT NOT NULL) STRICT;
          CREATE TABLE position (id INTEGER PRIMARY KEY, file INTEGER NOT NULL, next INTEGER NOT NULL, line_file INTEGER NOT NULL,
            line INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL) STRICT;
@@ -393,12 +399,10 @@ fn schema() -> String {
     )
 }
 
-fn column_type(name: &str) -> &'static str {
-    match name {
-        "port" | "status" | "request_bytes" | "response_bytes" | "redactions" | "count" | "truncated" => "INTEGER",
-        "first_byte_ms" | "duration_ms" => "REAL",
-        _ => "TEXT",
-    }
+/// The CPU time of this thread: waiting for the disk costs nobody anything.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
 fn is_damage(error: &rusqlite::Error) -> bool {

@@ -239,7 +239,12 @@ impl Owner {
             drop(thread.join());
         }
         shared.flush(&shared.queues);
-        shared.writer().sync();
+        if !shared.healthy.load(Ordering::Acquire) {
+            // The last chance for what was kept.
+            shared.recover();
+            shared.flush(&shared.queues);
+        }
+        shared.writer().finish();
     }
 }
 

@@ -106,7 +106,7 @@ impl Filter {
         let filter =
             if conditions.text.is_empty() { String::new() } else { format!("WHERE {}", conditions.text.join(" AND ")) };
         conditions.values.push(Value::from(self.limit.min(MAX_ROWS)));
-        let sql = format!("SELECT seq, time, kind, contents, links FROM records {filter} ORDER BY seq {order} LIMIT ?");
+        let sql = format!("SELECT seq, time, kind, contents, links FROM entries {filter} ORDER BY seq {order} LIMIT ?");
         Statement { sql, values: conditions.values }
     }
 

@@ -263,7 +263,9 @@ fn close(journal: &Journal, files: &[Segment], opening: &Opening) -> io::Result<
     let contents = line.and_then(|line| aborted(line.body?.1));
     if let Some(contents) = contents {
         let shared = &journal.0.shared;
-        seal(Timestamp::now(), opening.kind.closing(), &contents, |link, contents| shared.queue().put(link, 0, contents));
+        seal(Timestamp::now(), opening.kind.closing(), &contents, |link, contents| {
+            shared.queue().put(link, 0, contents)
+        });
     }
     Ok(())
 }

@@ -232,9 +232,12 @@ impl Writer {
         }
     }
 
-    /// Sees to it that all of it survives power loss.
-    pub(super) fn sync(&mut self) {
-        if let Err(error) = self.disk.sync() {
+    /// Syncs at the end, and says what could not be written.
+    pub(super) fn finish(&mut self) {
+        if self.health == Health::Down {
+            let records = self.backlog.entries.len() as u64 + self.lost.count;
+            tracing::error!(records, "the audit journal closes with records that could not be written");
+        } else if let Err(error) = self.disk.sync() {
             tracing::warn!(%error, "the audit journal could not be synced");
         }
     }
