@@ -40,20 +40,19 @@ fn class_v4(v4: Ipv4Addr) -> AddressClass {
         return AddressClass::Metadata;
     }
     let [a, b, c, _] = v4.octets();
-    let special = match (a, b, c) {
-        (0 | 10 | 127, ..) => true,
-        (100, 64..=127, _) => true,
-        (169, 254, _) => true,
-        (172, 16..=31, _) => true,
-        (192, 0, 0 | 2) => true,
-        (192, 88, 99) => true,
-        (192, 168, _) => true,
-        (198, 18..=19, _) => true,
-        (198, 51, 100) => true,
-        (203, 0, 113) => true,
-        (224..=255, ..) => true,
-        _ => false,
-    };
+    let special = matches!(
+        (a, b, c),
+        (0 | 10 | 127 | 224..=255, ..)
+            | (100, 64..=127, _)
+            | (169, 254, _)
+            | (172, 16..=31, _)
+            | (192, 0, 0 | 2)
+            | (192, 88, 99)
+            | (192, 168, _)
+            | (198, 18..=19, _)
+            | (198, 51, 100)
+            | (203, 0, 113)
+    );
     if special { AddressClass::Special } else { AddressClass::Global }
 }
 

@@ -43,9 +43,15 @@ struct Idle {
     since: Instant,
 }
 
+#[derive(Default)]
+struct Kept {
+    by_key: HashMap<Key, Vec<Idle>>,
+    count: usize,
+}
+
 /// The idle HTTP/1.1 connections and the shared HTTP/2 connections of one core.
 pub(crate) struct Pool {
-    idle: Mutex<HashMap<Key, Vec<Idle>>>,
+    idle: Mutex<Kept>,
     keep_alive: Duration,
     capacity: usize,
 }
@@ -59,8 +65,10 @@ impl Pool {
     /// A connection of this key that still lives and leads to an address that passes `check`.
     pub(crate) fn take(&self, key: &Key, check: impl Fn(SocketAddr) -> bool) -> Option<Upstream> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = idle.get_mut(key)?;
+        let Kept { by_key, count } = &mut *idle;
+        let kept = by_key.get_mut(key)?;
         while let Some(mut last) = kept.pop() {
+            *count -= 1;
             if last.since.elapsed() > self.keep_alive || last.upstream.is_closed() || !check(last.upstream.address) {
                 continue;
             }
@@ -70,11 +78,11 @@ impl Pool {
                 // An HTTP/2 connection serves many requests at once: a clone goes out, it stays.
                 let sender = Sender::Http2(sender.clone());
                 kept.push(Idle { upstream: last.upstream, since: Instant::now() });
+                *count += 1;
                 return Some(Upstream { sender, address, reused: true });
             }
             return Some(last.upstream);
         }
-        idle.remove(key);
         None
     }
 
@@ -84,19 +92,20 @@ impl Pool {
             return;
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.values().map(Vec::len).sum::<usize>() >= self.capacity {
-            return;
+        if idle.count < self.capacity {
+            idle.count += 1;
+            idle.by_key.entry(key).or_default().push(Idle { upstream, since: Instant::now() });
         }
-        idle.entry(key).or_default().push(Idle { upstream, since: Instant::now() });
     }
 
     /// Closes what is old, closed, or belongs to a session that is over.
     pub(crate) fn sweep(&self, live: impl Fn(&SessionId) -> bool) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|key, kept| {
+        idle.by_key.retain(|key, kept| {
             kept.retain(|one| one.since.elapsed() <= self.keep_alive && !one.upstream.is_closed());
             !kept.is_empty() && live(&key.session)
         });
+        idle.count = idle.by_key.values().map(Vec::len).sum();
     }
 }
 

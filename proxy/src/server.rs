@@ -7,6 +7,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use model::{SessionId, Timestamp};
 use sessions::{GrantRequest, NewSession};
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -211,18 +212,17 @@ fn core(proxy: Arc<Proxy>) -> io::Result<Arc<Core>> {
 
 /// One core: accepts until the drain begins, then waits for what runs.
 async fn serve(core: Arc<Core>, listeners: Vec<StdListener>, mut deadlines: watch::Receiver<Option<Instant>>) {
-    let mut accepting = JoinSet::new();
-    let (give, mut take) = tokio::sync::mpsc::channel(64);
-    for listener in listeners {
-        let give = give.clone();
-        accepting.spawn(async move { accept_all(listener, give).await });
-    }
+    let listeners: io::Result<Vec<TcpListener>> = listeners.into_iter().map(TcpListener::from_std).collect();
+    let listeners = match listeners {
+        Ok(listeners) => listeners,
+        Err(error) => return tracing::error!(%error, "a listener could not be used"),
+    };
     let mut connections = JoinSet::new();
     let mut sweep = tokio::time::interval(Duration::from_secs(1));
     let mut draining = core.proxy.draining.clone();
     loop {
         tokio::select! {
-            Some(stream) = take.recv() => {
+            stream = next(&listeners) => {
                 if let Some(downstream) = accept::accept(&core.proxy, stream) {
                     connections.spawn(connection(core.clone(), downstream));
                 }
@@ -232,7 +232,7 @@ async fn serve(core: Arc<Core>, listeners: Vec<StdListener>, mut deadlines: watc
             _ = draining.wait_for(|draining| *draining) => break,
         }
     }
-    drop((accepting, take));
+    drop(listeners);
     let limit = deadlines.wait_for(Option::is_some).await.ok().and_then(|at| *at).unwrap_or_else(Instant::now);
     let finished = async {
         while let Some(ended) = connections.join_next().await {
@@ -265,19 +265,15 @@ fn sweep_core(core: &Core) {
     core.dialer.sweep(live);
 }
 
-/// Accepts for ever. Out of descriptors it waits a little and goes on: connections that end give some back.
-async fn accept_all(listener: StdListener, give: tokio::sync::mpsc::Sender<tokio::net::TcpStream>) {
-    let listener = match TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "a listener could not be used"),
-    };
+/// The next connection of any listener. Out of descriptors it waits a little and goes on: connections that end give some back.
+async fn next(listeners: &[TcpListener]) -> TcpStream {
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                if give.send(stream).await.is_err() {
-                    return;
-                }
-            }
+        let accepted = std::future::poll_fn(|cx| {
+            let ready = listeners.iter().map(|listener| listener.poll_accept(cx)).find(Poll::is_ready);
+            ready.unwrap_or(Poll::Pending)
+        });
+        match accepted.await {
+            Ok((stream, _)) => return stream,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
