@@ -51,17 +51,17 @@ impl Chunks {
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<usize, BadChunk> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
-            match self.place {
-                Place::Done => break,
-                Place::Data { left } => {
-                    let here = left.min((bytes.len() - at) as u64);
-                    at += usize::try_from(here).map_err(|_| BadChunk)?;
-                    self.place = if here == left { Place::DataCr } else { Place::Data { left: left - here } };
-                    continue;
-                }
-                _ => self.step(byte)?,
+            if self.is_done() {
+                break;
             }
-            at += 1;
+            if let Place::Data { left } = self.place {
+                let here = left.min((bytes.len() - at) as u64);
+                at += usize::try_from(here).map_err(|_| BadChunk)?;
+                self.place = if here == left { Place::DataCr } else { Place::Data { left: left - here } };
+            } else {
+                self.step(byte)?;
+                at += 1;
+            }
         }
         Ok(at)
     }

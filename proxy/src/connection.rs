@@ -74,7 +74,8 @@ async fn tunnel(core: Arc<Core>, head: RequestHead, guard: Guard<TcpStream>) {
     let (stream, ahead) = guard.into_parts();
     let (session, destination) = match admit(&core.proxy, &head) {
         Ok(admitted) => admitted,
-        Err((open, refusal)) => {
+        Err(rejected) => {
+            let Rejected { open, refusal } = *rejected;
             let record = open.refuse(&refusal);
             return say(stream, &refusal, &record).await;
         }
@@ -101,19 +102,23 @@ async fn tunnel(core: Arc<Core>, head: RequestHead, guard: Guard<TcpStream>) {
     }
 }
 
+/// A request to the proxy itself that does not get in, with its open record.
+struct Rejected {
+    open: Open,
+    refusal: Refusal,
+}
+
 /// Steps 2 to 4 for a request to the proxy itself.
-fn admit(proxy: &Arc<Proxy>, head: &RequestHead) -> Result<(Arc<Session>, Destination), (Open, Refusal)> {
-    let session = match identify::identify(proxy, head) {
-        Ok(session) => session,
-        Err(refusal) => return Err((open_connect(proxy, None, head, parse::parse(head).ok().as_ref()), refusal)),
+fn admit(proxy: &Arc<Proxy>, head: &RequestHead) -> Result<(Arc<Session>, Destination), Box<Rejected>> {
+    let rejected = |session: Option<&Arc<Session>>, destination: Option<&Destination>, refusal| {
+        Box::new(Rejected { open: open_connect(proxy, session, head, destination), refusal })
     };
-    let destination = match parse::parse(head) {
-        Ok(destination) => destination,
-        Err(refusal) => return Err((open_connect(proxy, Some(&session), head, None), refusal)),
-    };
+    let named = parse::parse(head);
+    let session = identify::identify(proxy, head).map_err(|refusal| rejected(None, named.as_ref().ok(), refusal))?;
+    let destination = named.map_err(|refusal| rejected(Some(&session), None, refusal))?;
     match decide::decide(proxy, &session, &destination) {
         Ok(Passage::Intercept | Passage::Reserved) => Ok((session, destination)),
-        Err(refusal) => Err((open_connect(proxy, Some(&session), head, Some(&destination)), refusal)),
+        Err(refusal) => Err(rejected(Some(&session), Some(&destination), refusal)),
     }
 }
 
@@ -234,7 +239,7 @@ async fn plain_request(
     };
     let (session, destination) = match admit(&core.proxy, &head) {
         Ok(admitted) => admitted,
-        Err((open, refusal)) => return refuse(open, &refusal),
+        Err(rejected) => return refuse(rejected.open, &rejected.refusal),
     };
     if !bound.admits(&session) {
         let refusal = Refusal::of(Reason::SessionInvalid, "the connection belongs to another session");

@@ -176,12 +176,13 @@ impl Drop for Open {
 
 /// How an exchange ended that has no answer from the upstream.
 fn outcome_of(refusal: &Refusal, fault: Fault) -> (Outcome, Fault) {
-    let outcome = match refusal.reason() {
-        Reason::UpstreamTimeout => Outcome::Timeout,
-        Reason::UpstreamProtocol => Outcome::UpstreamReset,
-        Reason::Internal => Outcome::ProxyFault,
-        _ => Outcome::Refused,
-    };
+    let named = [
+        (Reason::UpstreamTimeout, Outcome::Timeout),
+        (Reason::UpstreamProtocol, Outcome::UpstreamReset),
+        (Reason::Internal, Outcome::ProxyFault),
+    ];
+    let found = named.into_iter().find(|(reason, _)| *reason == refusal.reason());
+    let outcome = found.map_or(Outcome::Refused, |(_, outcome)| outcome);
     (outcome, fault)
 }
 
