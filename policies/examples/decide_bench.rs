@@ -17,9 +17,12 @@ fn main() {
         "rules", "spread over", "decide", "allow", "deny", "compile"
     ));
     for count in [10, 1_000, 100_000] {
-        for (spread, rule) in
-            [("hosts", host_rule as fn(usize) -> String), ("wildcards", wildcard_rule), ("paths", path_rule)]
-        {
+        for (spread, rule) in [
+            ("hosts", host_rule as fn(usize) -> String),
+            ("wildcards", wildcard_rule),
+            ("paths", path_rule),
+            ("globs", glob_rule),
+        ] {
             measure(count, spread, rule);
         }
     }
@@ -35,6 +38,10 @@ fn wildcard_rule(n: usize) -> String {
 
 fn path_rule(n: usize) -> String {
     format!("  - {{id: r{n}, allow: {{host: h.example.com, methods: [GET, HEAD], path: /v1/p{n}/**}}}}\n")
+}
+
+fn glob_rule(n: usize) -> String {
+    format!("  - {{id: r{n}, allow: {{host: h.example.com, methods: [GET, HEAD], path: /v1/p{n}/*/acme/**}}}}\n")
 }
 
 fn measure(count: usize, spread: &str, rule: fn(usize) -> String) {

@@ -5,6 +5,7 @@
 
 mod glob;
 mod host;
+mod meet;
 mod path;
 
 pub(crate) use host::HostPattern;

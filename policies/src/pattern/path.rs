@@ -4,16 +4,26 @@ use std::fmt;
 
 use super::PatternError;
 use super::glob::Glob;
+use super::meet::meets;
 
 /// The longest pattern, in bytes.
 const MAX_PATTERN_BYTES: usize = 1024;
 
 /// One path pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct PathPattern {
     text: Box<str>,
-    /// `None` where the pattern is a path without wildcards.
-    glob: Option<Glob>,
+    shape: Shape,
+}
+
+/// What it takes to match; nearly all patterns are of the first two shapes, which are text and no more.
+#[derive(Clone, Debug)]
+enum Shape {
+    /// A path without wildcards.
+    Exact,
+    /// `/x/**`: whatever begins with the text before the wildcard.
+    Below,
+    Glob(Glob),
 }
 
 /// How exactly a rule names a path; greater is more exact. The default is that of a rule without `path`.
@@ -37,7 +47,7 @@ impl PathPattern {
     pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
         // The target of a server-wide OPTIONS request, which is no path; only its very name covers it.
         if text == "*" {
-            return Ok(Self { text: text.into(), glob: None });
+            return Ok(Self { text: text.into(), shape: Shape::Exact });
         }
         if !text.starts_with('/') || text.len() > MAX_PATTERN_BYTES {
             return Err(PatternError::new(
@@ -47,30 +57,35 @@ impl PathPattern {
         }
         refuse_foreign(text)?;
         refuse_unreachable(text)?;
-        Ok(Self { text: text.into(), glob: text.contains('*').then(|| Glob::new(text)) })
+        Ok(Self { text: text.into(), shape: Shape::of(text)? })
     }
 
     /// Whether the path, in one of its readings, is one that the pattern names.
     pub(crate) fn matches(&self, path: &str) -> bool {
-        match &self.glob {
-            None => &*self.text == path,
-            Some(glob) => path.as_bytes().starts_with(self.literal_prefix().as_bytes()) && glob.matches(path),
+        match &self.shape {
+            Shape::Exact => &*self.text == path,
+            Shape::Below => path.starts_with(self.literal_prefix()),
+            Shape::Glob(glob) => {
+                path.starts_with(self.literal_prefix())
+                    && path.ends_with(self.literal_suffix())
+                    && glob.matches(&self.text, path)
+            }
         }
     }
 
     /// Whether some path is one that both patterns name.
     pub(crate) fn meets(&self, other: &Self) -> bool {
-        match (&self.glob, &other.glob) {
-            (Some(a), Some(b)) => a.meets(b),
-            (_, None) => self.matches(&other.text),
-            (None, _) => other.matches(&self.text),
+        match (&self.shape, &other.shape) {
+            (_, Shape::Exact) => self.matches(&other.text),
+            (Shape::Exact, _) => other.matches(&self.text),
+            (_, _) => meets(&self.text, &other.text),
         }
     }
 
     /// How exactly the pattern names the paths it matches.
     pub(crate) fn rank(&self) -> PathRank {
         PathRank {
-            class: if self.glob.is_some() { PathClass::Pattern } else { PathClass::Exact },
+            class: if self.is_exact() { PathClass::Exact } else { PathClass::Pattern },
             literal_prefix: self.literal_prefix().len(),
             literals: self.text.bytes().filter(|b| *b != b'*').count(),
         }
@@ -78,15 +93,39 @@ impl PathPattern {
 
     /// What stands before the first wildcard.
     pub(crate) fn literal_prefix(&self) -> &str {
-        self.text.split('*').next().filter(|_| self.glob.is_some()).unwrap_or(&self.text)
+        self.text.split('*').next().filter(|_| !self.is_exact()).unwrap_or(&self.text)
+    }
+
+    /// What stands after the last wildcard.
+    fn literal_suffix(&self) -> &str {
+        self.text.rsplit('*').next().unwrap_or(&self.text)
+    }
+
+    fn is_exact(&self) -> bool {
+        matches!(self.shape, Shape::Exact)
     }
 
     /// A text that is either the whole path or one of its folders (with the slash) wherever the pattern matches.
     pub(crate) fn index_key(&self) -> &str {
         let prefix = self.literal_prefix();
-        match (&self.glob, prefix.rfind('/')) {
-            (Some(_), Some(slash)) => prefix.get(..=slash).unwrap_or(prefix),
-            (_, _) => prefix,
+        match prefix.rfind('/') {
+            Some(slash) if !self.is_exact() => prefix.get(..=slash).unwrap_or(prefix),
+            Some(_) | None => prefix,
+        }
+    }
+}
+
+impl Shape {
+    fn of(text: &str) -> Result<Self, PatternError> {
+        match text.split_once('*') {
+            None => Ok(Self::Exact),
+            Some((before, "*")) if before.ends_with('/') => Ok(Self::Below),
+            Some(_) => Glob::new(text).map(Self::Glob).map_err(|why| {
+                PatternError::new(
+                    format!("`{text}` is not a path pattern: {}", why.kind()),
+                    "the only wildcards are `*` within a segment and `**` across segments",
+                )
+            }),
         }
     }
 }
@@ -136,7 +175,23 @@ impl fmt::Display for PathPattern {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn patterns() -> impl Strategy<Value = PathPattern> {
+        let segment = prop_oneof!["[ab]{1,2}", "[ab*]{1,4}", Just("**".to_owned())];
+        prop::collection::vec(segment, 1..5)
+            .prop_map(|segments| format!("/{}", segments.join("/")))
+            .prop_filter_map("`**` is a whole segment", |text| PathPattern::parse(&text).ok())
+    }
+
+    proptest! {
+        #[test]
+        fn patterns_that_match_one_path_meet(a in patterns(), b in patterns(), path in "(/[ab]{0,2}){1,4}") {
+            prop_assert!(!(a.matches(&path) && b.matches(&path)) || a.meets(&b));
+        }
+    }
 
     fn pattern(text: &str) -> PathPattern {
         PathPattern::parse(text).unwrap()
@@ -182,6 +237,40 @@ mod tests {
         assert!(pattern("*").matches("*"));
         assert!(!pattern("*").matches("/a"));
         assert!(!pattern("/**").matches("*"));
+    }
+
+    #[test]
+    fn only_what_needs_a_glob_engine_gets_one() {
+        let shapes = ["/a", "/", "*", "/**", "/a/b/**"].map(|text| pattern(text).shape);
+        assert!(shapes.iter().all(|shape| matches!(shape, Shape::Exact | Shape::Below)), "{shapes:?}");
+        let shapes = ["/*", "/a*", "/a/*/b", "/**/b", "/a/*/**", "/a/**/**"].map(|text| pattern(text).shape);
+        assert!(shapes.iter().all(|shape| matches!(shape, Shape::Glob(_))), "{shapes:?}");
+    }
+
+    #[test]
+    fn a_glob_is_compiled_when_a_path_comes_down_to_it() {
+        let pattern = pattern("/repos/*/issues");
+        let Shape::Glob(glob) = &pattern.shape else { panic!("{pattern:?}") };
+        assert!(!pattern.matches("/repos/site/pulls") && !pattern.matches("/users/site/issues"));
+        assert!(glob.matcher.get().is_none());
+        assert!(pattern.matches("/repos/site/issues") && glob.matcher.get().is_some());
+    }
+
+    #[test]
+    fn folders_end_at_a_slash() {
+        let below = pattern("/x/**");
+        assert!(["/x/", "/x/a", "/x/a/b"].iter().all(|path| below.matches(path)));
+        assert!(!["/x", "/xy/a", "/X/a", "/"].iter().any(|path| below.matches(path)));
+        assert!(pattern("/**").matches("/"));
+    }
+
+    /// The engine has bounds of its own, and meets a pattern only when a request does.
+    #[test]
+    fn the_longest_patterns_compile() {
+        for unit in ["/*", "/*a*b", "/**/a", "/**/a*"] {
+            let text = unit.repeat(MAX_PATTERN_BYTES / unit.len());
+            assert!(pattern(&text).matches(&text.replace("**", "x").replace('*', "")), "{unit}");
+        }
     }
 
     #[test]

@@ -115,7 +115,38 @@ fn host_matches(pattern: &str, host: &str) -> bool {
 }
 
 fn path_matches(pattern: &str, path: &str) -> bool {
-    globset::GlobBuilder::new(pattern).literal_separator(true).build().unwrap().compile_matcher().is_match(path)
+    names(pattern.as_bytes(), path.as_bytes())
+}
+
+/// The wildcards read plainly, sign by sign: every way to place them is tried.
+fn names(pattern: &[u8], path: &[u8]) -> bool {
+    match (pattern, path) {
+        (b"/**", _) => path.starts_with(b"/"),
+        ([b'/', b'*', b'*', rest @ ..], [b'/', ..]) => {
+            (0..path.len()).any(|at| path[at] == b'/' && names(rest, &path[at..]))
+        }
+        ([b'*', rest @ ..], [] | [b'/', ..]) => names(rest, path),
+        ([b'*', rest @ ..], [_, after @ ..]) => names(rest, path) || names(pattern, after),
+        ([sign, rest @ ..], [byte, after @ ..]) => sign == byte && names(rest, after),
+        ([], _) | (_, []) => pattern.len() == path.len(),
+    }
+}
+
+fn path_patterns() -> impl Strategy<Value = String> {
+    let segment = prop_oneof!["[ab.+(|$^]{1,3}", "[ab*]{1,4}", "[a.+*]{1,3}", Just("**".to_owned())];
+    prop::collection::vec(segment, 1..5)
+        .prop_map(|segments| format!("/{}", segments.join("/")))
+        .prop_filter("`**` is a whole segment", |text| text.split('/').all(|s| s == "**" || !s.contains("**")))
+        .prop_filter("no dot segments", |text| text.split('/').all(|s| s != "." && s != ".."))
+}
+
+/// A path by chance, or one that the pattern is likely to name.
+fn asked_path(pattern: &str) -> impl Strategy<Value = String> + use<> {
+    let likely = ("(a|b|a/b|bab|)", "(a|b|)").prop_map({
+        let pattern = pattern.to_owned();
+        move |(deep, flat)| pattern.replace("**", &deep).replace('*', &flat)
+    });
+    prop_oneof!["(/[ab.+(|$^]{0,3}){1,5}", likely]
 }
 
 #[derive(Clone, Debug)]
@@ -185,6 +216,20 @@ proptest! {
     #[test]
     fn the_index_agrees_with_the_plain_reading(specs in specs(), asked in asked()) {
         prop_assert_eq!(verdict_of(&specs, &asked).ok(), plain(&specs, &asked), "{}", text(&specs));
+    }
+
+    #[test]
+    fn a_pattern_names_what_it_reads(
+        (pattern, path) in path_patterns().prop_flat_map(|p| { let path = asked_path(&p); (Just(p), path) })
+    ) {
+        let text = format!("policy: p\nrules:\n  - {{id: r, allow: {{host: a.example, path: \"{pattern}\"}}}}\n");
+        let rules = compile(&sources(&[&text])).unwrap().rules_for(&["p".into()]).unwrap();
+        let destination = Destination::new(Scheme::Https, Host::parse("a.example").unwrap(), 443);
+        let asked = RequestPath::parse(&path).unwrap();
+        let question = Question { destination: &destination, method: "GET", path: &asked };
+        let mut readings = [Some(asked.as_sent()), asked.resolved()].into_iter().flatten();
+        let named = readings.all(|path| path_matches(&pattern, path));
+        prop_assert_eq!(rules.authorize(&question).is_ok(), named, "{} {}", pattern, path);
     }
 
     #[test]

@@ -1,0 +1,76 @@
+//! Whether two path patterns name one path: what decides if two rules can tie.
+//!
+//! Asked when policies are read and combined, never for a request.
+
+/// A part of a pattern cut at its slashes.
+#[derive(Debug, PartialEq, Eq)]
+enum Part<'a> {
+    /// One segment, in which `*` stands for any run of characters.
+    Segment(&'a str),
+    /// Any number of segments, also none.
+    Segments,
+}
+
+/// Whether some path is one that both patterns name.
+pub(super) fn meets(a: &str, b: &str) -> bool {
+    meet(
+        &parts(a),
+        &parts(b),
+        |part| *part == Part::Segments,
+        |a, b| match (a, b) {
+            (Part::Segment(a), Part::Segment(b)) => {
+                meet(a.as_bytes(), b.as_bytes(), |byte| *byte == b'*', |a, b| a == b)
+            }
+            (Part::Segments, _) | (_, Part::Segments) => false,
+        },
+    )
+}
+
+fn parts(pattern: &str) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let mut segments = pattern.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        if segment != "**" {
+            parts.push(Part::Segment(segment));
+            continue;
+        }
+        // At the end it stands for one segment or more: `/x/**` does not match `/x`.
+        if segments.peek().is_none() {
+            parts.push(Part::Segment("*"));
+        }
+        if parts.last() != Some(&Part::Segments) {
+            parts.push(Part::Segments);
+        }
+    }
+    parts
+}
+
+/// Whether one sequence fits two patterns, in which `any` marks what stands for any run; by the table
+/// of whether their ends meet, so in time proportional to its size.
+fn meet<T>(a: &[T], b: &[T], any: impl Fn(&T) -> bool, same: impl Fn(&T, &T) -> bool) -> bool {
+    let width = b.len() + 1;
+    let mut ends = vec![false; (a.len() + 1) * width];
+    for place in (0..ends.len()).rev() {
+        let (i, j) = (place / width, place % width);
+        let at = |i: usize, j: usize| i <= a.len() && j < width && ends[i * width + j];
+        ends[place] = match (a.get(i), b.get(j)) {
+            (None, None) => true,
+            (Some(x), _) if any(x) => at(i + 1, j) || at(i, j + 1),
+            (_, Some(y)) if any(y) => at(i, j + 1) || at(i + 1, j),
+            (Some(x), Some(y)) => same(x, y) && at(i + 1, j + 1),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+    }
+    ends[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_meet_where_one_path_fits_both() {
+        assert!(meets("/a/*", "/*/b") && meets("/a*", "/*z") && meets("/a/**", "/**/z") && meets("/a/**", "/a/*/c"));
+        assert!(!meets("/a/*", "/b/*") && !meets("/a/*", "/a/*/c") && !meets("/a*x", "/a*y") && !meets("/a/**", "/a"));
+    }
+}
