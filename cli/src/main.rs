@@ -42,10 +42,10 @@ struct Arguments {
 #[derive(clap::Args, Clone, Debug)]
 struct Common {
     /// The configuration file.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", display_order = 900)]
     config: Option<PathBuf>,
     /// The data folder [default: $EGRET_DATA_DIR, the configuration's, $XDG_DATA_HOME/egret, ~/.local/share/egret].
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", display_order = 901)]
     data_dir: Option<PathBuf>,
 }
 

@@ -8,15 +8,15 @@ use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitStatus;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use control::wire::{PolicyDocument, SessionCreated, SessionRequest, SessionView};
 use model::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
+use sessions::Session;
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as Unix, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::Context;
@@ -83,11 +83,12 @@ impl Run {
         say(
             "egret: without isolation, a command of your own user could read the vault's key file and use the control socket; run what you do not trust in a sandbox or as another user",
         );
-        let ended = self.command(context, &created, hidden.as_deref()).await;
+        let mut signals = Signals::catch().context("cannot catch signals").or_unreachable()?;
+        let ended = self.command(context, &created, hidden.as_deref(), &mut signals).await;
         let over = end(&mut client, &created.session.id).await;
         drop(client);
         if let Some(sidecar) = &host {
-            others(sidecar).await;
+            others(sidecar, &mut signals).await;
         }
         stop(host).await;
         let status = ended?;
@@ -115,7 +116,13 @@ impl Run {
         })
     }
 
-    async fn command(&self, context: &Context, created: &SessionCreated, hidden: Option<&str>) -> Answer<ExitStatus> {
+    async fn command(
+        &self,
+        context: &Context,
+        created: &SessionCreated,
+        hidden: Option<&str>,
+        signals: &mut Signals,
+    ) -> Answer<ExitStatus> {
         let (program, arguments) =
             self.command.split_first().ok_or_else(|| Failure::usage(anyhow!("there is no command")))?;
         let mut command = Command::new(program);
@@ -126,7 +133,7 @@ impl Run {
         }
         let child = child::spawn(&mut command, context.before);
         let child = child.with_context(|| format!("cannot run {}", program.to_string_lossy())).or_usage()?;
-        wait(child).await.context("cannot wait for the command").or_unreachable()
+        wait(child, signals).await.context("cannot wait for the command").or_unreachable()
     }
 }
 
@@ -168,18 +175,38 @@ async fn become_sidecar(
     Ok((client, Some(sidecar)))
 }
 
-/// Waits for the command. A signal from the terminal reaches it by itself; any other is passed on.
-async fn wait(mut child: Child) -> std::io::Result<ExitStatus> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+/// The signals that end things; from the moment they are caught, all of them are answered.
+struct Signals {
+    interrupt: Unix,
+    terminate: Unix,
+    hangup: Unix,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.interrupt.recv() => Signal::INT,
+            _ = self.terminate.recv() => Signal::TERM,
+            _ = self.hangup.recv() => Signal::HUP,
+        }
+    }
+}
+
+/// Waits for the command. What the terminal sends reaches it by itself; any other signal is passed on.
+async fn wait(mut child: Child, signals: &mut Signals) -> std::io::Result<ExitStatus> {
     let from_terminal = std::io::stdin().is_terminal();
     loop {
         tokio::select! {
             status = child.wait() => return status,
-            _ = interrupt.recv() => if !from_terminal { pass_on(&child, Signal::INT) },
-            _ = terminate.recv() => pass_on(&child, Signal::TERM),
-            _ = hangup.recv() => if !from_terminal { pass_on(&child, Signal::HUP) },
+            signal = signals.next() => if !from_terminal || signal == Signal::TERM { pass_on(&child, signal) },
         }
     }
 }
@@ -195,25 +222,23 @@ async fn end(client: &mut Client, id: &str) -> Answer {
     client.post::<SessionView>(&path, &serde_json::json!({})).await.map(drop)
 }
 
-/// Waits until the sessions of others that joined are over.
-async fn others(sidecar: &Sidecar) {
+/// Waits until the sessions of others that joined are over. Sessions from before were told another
+/// address, and do not use this sidecar.
+async fn others(sidecar: &Sidecar, signals: &mut Signals) {
     let mut said = false;
+    let started = sidecar.control.started;
     loop {
         let now = Timestamp::now();
-        let mut live = sidecar
-            .control
-            .sessions
-            .list()
-            .into_iter()
-            .filter(|session| session.is_live(now) && session.expires.is_some());
+        let joined =
+            |session: &Session| session.is_live(now) && session.created >= started && session.expires.is_some();
+        let mut live = sidecar.control.sessions.list().into_iter().filter(|session| joined(session));
         let Some(next) = live.next() else { return };
         if !std::mem::replace(&mut said, true) {
-            say("egret: other sessions use this sidecar; it goes on until they end (Ctrl-C ends it now)");
+            say("egret: other sessions use this sidecar; it goes on until they end (Ctrl-C or SIGTERM ends it now)");
         }
-        let next = Arc::clone(&next);
         tokio::select! {
             () = next.ended() => {}
-            _ = tokio::signal::ctrl_c() => return,
+            _ = signals.next() => return,
         }
         // The session is written down as over by the control API, at about the same time.
         tokio::time::sleep(PAUSE).await;
