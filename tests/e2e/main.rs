@@ -3,6 +3,7 @@
 
 mod authority;
 mod clients;
+mod faults;
 mod framing;
 mod harness;
 mod journal;
