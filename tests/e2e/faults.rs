@@ -112,16 +112,19 @@ fn an_upstream_that_is_away() {
 
 #[test]
 fn an_idle_connection_that_the_upstream_closed() {
-    let world = world();
+    // A world of its own: its descriptors tell when the closed connection was noticed.
+    let world = World::new(&["stale.origin.test"], &[POLICY], |setup| setup);
     let session = world.egret.session(&["faults"], &[]);
     let target = world.target("stale.origin.test");
     let steps = vec![Step::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec()), Step::Close];
     world.origin.script("stale.origin.test", Script::new(steps));
     let mut wire = Tunnel::to(&target).open(&world.egret, &session);
-    for number in 0..20 {
+    let before = world.egret.descriptors();
+    for number in 0..5 {
         wire.send(format!("GET /stale-{number} HTTP/1.1\r\nHost: {target}\r\n\r\n"));
         let answer = wire.answer();
         assert_eq!((answer.status, answer.text()), (200, "ok".to_owned()), "request {number}");
+        wait::until("the closed connection to be let go", || (world.egret.descriptors() <= before).then_some(()));
     }
 }
 
