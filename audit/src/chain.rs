@@ -106,7 +106,9 @@ impl Head {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Noted {
     pub(crate) head: Head,
-    /// No exchange that was open then was opened in an earlier segment.
+    /// How many exchanges and tunnels were open then.
+    pub(crate) open: u64,
+    /// None of them was opened in an earlier segment.
     pub(crate) oldest_open: u32,
 }
 
@@ -120,13 +122,14 @@ pub(crate) fn read_head(dir: &Path) -> io::Result<Option<Noted>> {
     let document: HeadDocument =
         serde_json::from_slice(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     let hash = format::unhex(document.hash.as_bytes()).ok_or(io::ErrorKind::InvalidData)?;
-    Ok(Some(Noted { head: Head { seq: document.seq, hash }, oldest_open: document.oldest_open }))
+    Ok(Some(Noted { head: Head { seq: document.seq, hash }, open: document.open, oldest_open: document.oldest_open }))
 }
 
 /// Notes a head, whole or not at all.
 pub(crate) fn write_head(dir: &Path, noted: &Noted) -> io::Result<()> {
-    let Noted { head, oldest_open } = noted;
-    let text = format!("{{\"seq\":{},\"hash\":\"{}\",\"oldest_open\":{oldest_open}}}\n", head.seq, head.hash_text());
+    let Noted { head, open, oldest_open } = noted;
+    let (seq, hash) = (head.seq, head.hash_text());
+    let text = format!("{{\"seq\":{seq},\"hash\":\"{hash}\",\"open\":{open},\"oldest_open\":{oldest_open}}}\n");
     let next = dir.join("head.next");
     std::fs::write(&next, text)?;
     std::fs::rename(&next, dir.join(HEAD_FILE))
@@ -136,5 +139,6 @@ pub(crate) fn write_head(dir: &Path, noted: &Noted) -> io::Result<()> {
 struct HeadDocument {
     seq: u64,
     hash: String,
+    open: u64,
     oldest_open: u32,
 }

@@ -9,6 +9,7 @@ mod disk;
 mod keeper;
 mod queue;
 mod recovery;
+mod unclosed;
 mod writer;
 
 use std::cell::{Cell, RefCell};
@@ -27,6 +28,7 @@ use thiserror::Error;
 use crate::chain::{self, Link};
 use crate::record::{Kind, Record};
 use queue::{Place, Progress, Queue};
+use unclosed::IN_FLIGHT;
 use writer::Writer;
 
 /// Enough that the threads of a large machine rarely share one.
@@ -434,6 +436,10 @@ impl Future for Wait<'_> {
                 Ok(())
             }
             Progress::Failed => Err(Unavailable),
+            Progress::Lapsed => {
+                *self.opened_in = IN_FLIGHT;
+                Err(Unavailable)
+            }
         };
         self.waiter = None;
         Poll::Ready(result)
@@ -442,10 +448,11 @@ impl Future for Wait<'_> {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        if let Some(waiter) = self.waiter
-            && let Progress::Written(number) = self.queue.forsake(waiter)
-        {
-            *self.opened_in = number;
+        let progress = self.waiter.map(|waiter| self.queue.forsake(waiter));
+        match progress {
+            Some(Progress::Written(number)) => *self.opened_in = number,
+            Some(Progress::Taken | Progress::Lapsed) => *self.opened_in = IN_FLIGHT,
+            Some(Progress::Waiting | Progress::Failed) | None => {}
         }
         // Others may rely on it.
         if self.lead != Lead::No {

@@ -3,7 +3,6 @@
 //! A write that fails leaves the file and the chain as they were before it. A file or folder that
 //! was removed or replaced underneath counts as a failed write, found by looking after writing.
 
-use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,6 +15,7 @@ use rustix::io::Errno;
 
 use crate::chain::{self, Head, Link, Noted};
 use crate::journal::queue::Batch;
+use crate::journal::unclosed::Unclosed;
 use crate::line::{Segment, segments};
 
 /// The space that is kept free so that a full disk can still be recorded.
@@ -37,9 +37,7 @@ pub(super) struct Disk {
     looked: Instant,
     out: Vec<u8>,
     sizes: Sizes,
-    /// Openings without a closing, by the segment of the opening; the first entry is segment `open_from`.
-    open: VecDeque<u64>,
-    open_from: u32,
+    pub(super) unclosed: Unclosed,
     synced: bool,
     /// Whether the segment's name in the folder is known to survive power loss.
     named: bool,
@@ -85,8 +83,7 @@ impl Disk {
             looked: Instant::now(),
             out: Vec::new(),
             sizes,
-            open: VecDeque::from([0]),
-            open_from: number,
+            unclosed: Unclosed::new(number),
             synced: true,
             named: false,
         };
@@ -190,7 +187,7 @@ impl Disk {
         let segment = Segment::new(&self.dir, last.max(self.segment.number) + 1);
         let file = open_segment(&segment.path, true)?;
         self.named = false;
-        self.open.resize((segment.number - self.open_from + 1) as usize, 0);
+        self.unclosed.begin(segment.number);
         (self.segment, self.file, self.length) = (segment, file, 0);
         self.looked = Instant::now();
         Ok(())
@@ -213,7 +210,7 @@ impl Disk {
     /// Notes the head beside the segments, if there is a new one.
     pub(super) fn note(&mut self) -> io::Result<()> {
         if self.noted != self.head {
-            let noted = Noted { head: self.head, oldest_open: self.oldest_open() };
+            let noted = Noted { head: self.head, open: self.unclosed.total(), oldest_open: self.unclosed.oldest() };
             chain::write_head(&self.dir, &noted)?;
             self.noted = self.head;
         }
@@ -222,29 +219,7 @@ impl Disk {
 
     /// Counts what a batch that is now in the journal opens and closes.
     pub(super) fn count(&mut self, batch: &Batch) {
-        for entry in batch.entries.iter().filter(|entry| !entry.given_up) {
-            if entry.link.kind.opens() {
-                self.count_open(self.segment.number, 1);
-            } else if entry.opened_in > 0 {
-                self.count_open(entry.opened_in, -1);
-            }
-        }
-    }
-
-    /// One opening more, or one less, in a segment.
-    pub(super) fn count_open(&mut self, number: u32, by: i64) {
-        let place = number.checked_sub(self.open_from).and_then(|place| self.open.get_mut(place as usize));
-        if let Some(count) = place {
-            *count = count.saturating_add_signed(by);
-        }
-    }
-
-    fn oldest_open(&mut self) -> u32 {
-        while self.open.len() > 1 && self.open.front() == Some(&0) {
-            self.open.pop_front();
-            self.open_from += 1;
-        }
-        self.open_from
+        self.unclosed.count(batch, self.segment.number);
     }
 
     /// Gives the reserved space back to the disk; false where there was none.

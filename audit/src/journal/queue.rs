@@ -69,8 +69,10 @@ pub(super) enum Progress {
     Taken,
     /// Durable, in this segment.
     Written(u32),
-    /// Not written, and never will be; or nobody can wait for it any longer.
+    /// Not written, and never will be.
     Failed,
+    /// Being written for longer than anybody waits; it may or may not succeed.
+    Lapsed,
 }
 
 /// One who waits. Both the record and the future refer to it; it is free again when neither does.
@@ -174,14 +176,20 @@ impl Queue {
         let mut state = self.lock();
         let found = &mut state.waiters[waiter as usize];
         let progress = found.progress;
+        let mut former = None;
         match progress {
             Progress::Waiting | Progress::Taken => {
                 if !found.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-                    found.waker = Some(waker.clone());
+                    former = found.waker.replace(waker.clone());
                 }
             }
-            Progress::Written(_) | Progress::Failed => state.release(waiter, |found| found.awaited = false),
+            Progress::Written(_) | Progress::Failed | Progress::Lapsed => {
+                state.release(waiter, |found| found.awaited = false);
+            }
         }
+        drop(state);
+        // A waker may be the last to hold its task, whose drop may come back here.
+        drop(former);
         progress
     }
 
@@ -196,7 +204,6 @@ impl Queue {
         }
         state.release(waiter, |found| found.awaited = false);
         drop(state);
-        // A waker may be the last to hold its task, whose drop may come back here.
         drop(waker);
         progress
     }
@@ -222,7 +229,7 @@ impl Queue {
     }
 
     /// Tells those who wait for a batch how it went; gives how many openings there were that nobody learned of.
-    pub(super) fn settle(&self, batch: &Batch, outcome: Progress, wakers: &mut Vec<Waker>) -> u64 {
+    pub(super) fn settle(&self, batch: &Batch, outcome: Progress, wakers: &mut Vec<Waker>) -> usize {
         let mut unknown = 0;
         let mut state = self.lock();
         for (entry, waiter) in batch.entries.iter().filter_map(|entry| Some((entry, entry.waiter?))) {
@@ -231,7 +238,7 @@ impl Queue {
             if found.awaited && found.progress == Progress::Taken {
                 found.progress = outcome;
             } else {
-                unknown += u64::from(entry.link.kind.opens());
+                unknown += usize::from(entry.link.kind.opens());
             }
             state.release(waiter, |found| found.queued = false);
         }
@@ -242,9 +249,13 @@ impl Queue {
     pub(super) fn expire(&self, now: u32, limit: u32, wakers: &mut Vec<Waker>) {
         let mut state = self.lock();
         for waiter in &mut state.waiters {
-            let open = matches!(waiter.progress, Progress::Waiting | Progress::Taken);
-            if open && waiter.awaited && now.wrapping_sub(waiter.since) > limit {
-                waiter.progress = Progress::Failed;
+            let lapsed = match waiter.progress {
+                Progress::Waiting => Progress::Failed,
+                Progress::Taken => Progress::Lapsed,
+                Progress::Written(_) | Progress::Failed | Progress::Lapsed => continue,
+            };
+            if waiter.awaited && now.wrapping_sub(waiter.since) > limit {
+                waiter.progress = lapsed;
                 wakers.extend(waiter.waker.take());
             }
         }

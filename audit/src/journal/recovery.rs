@@ -12,7 +12,7 @@ use std::path::Path;
 use model::{Reason, RecordId, Timestamp};
 use serde_json::value::RawValue;
 
-use crate::chain::{self, Head, Noted};
+use crate::chain::{self, Head, MAX_LINE_BYTES, Noted};
 use crate::journal::disk::{Disk, Sizes};
 use crate::journal::writer::Writer;
 use crate::journal::{Durability, Journal, Recovery, Settings, draw, seal};
@@ -29,8 +29,13 @@ pub(super) fn open(dir: &Path, settings: Settings) -> io::Result<(Journal, Recov
     let mut repair = Repair::default();
     let noted = repair.noted(dir)?;
     let files = segments(dir)?;
-    let end = repair.end(&files, noted.map(|noted| noted.head))?;
-    let open = left_open(&files, noted.map(|noted| noted.oldest_open))?;
+    let (end, open) = match closed_in_order(&files, noted)? {
+        Some(end) => (end, Vec::new()),
+        None => {
+            let end = repair.end(&files, noted.map(|noted| noted.head))?;
+            (end, left_open(&files, noted.map(|noted| noted.oldest_open))?)
+        }
+    };
     let sizes = Sizes { segment_bytes: settings.segment_bytes, reserve_bytes: settings.reserve_bytes };
     let disk = Disk::open(dir, folder, end.number, end.head, sizes)?;
     let journal = Journal::start(Writer::new(disk, settings.durability == Durability::Power), settings.durability)?;
@@ -52,6 +57,20 @@ pub(super) fn open(dir: &Path, settings: Settings) -> io::Result<(Journal, Recov
 struct End {
     number: u32,
     head: Head,
+}
+
+/// Where the journal goes on if it ends as it was noted to, with nothing open: then there is nothing to repair,
+/// and a start does not have to read a whole file.
+fn closed_in_order(files: &[Segment], noted: Option<Noted>) -> io::Result<Option<End>> {
+    let (Some(last), Some(noted)) = (files.last(), noted.filter(|noted| noted.open == 0)) else { return Ok(None) };
+    let length = std::fs::metadata(&last.path)?.len();
+    let mut lines = Lines::open(&last.path, length.saturating_sub(MAX_LINE_BYTES as u64))?;
+    let mut head = None;
+    while let Some(raw) = lines.next()? {
+        let line = if raw.complete { Line::parse(raw.bytes).ok() } else { None };
+        head = line.filter(|line| line.check().is_ok()).map(|line| line.head());
+    }
+    Ok(head.filter(|head| *head == noted.head).map(|head| End { number: last.number, head }))
 }
 
 /// What is found on the way, and what is to be said of it.

@@ -73,7 +73,7 @@ impl Writer {
         for (queue, batch) in queues.iter().zip(&mut batches) {
             let unknown = queue.settle(batch, progress, wakers);
             if let Progress::Written(number) = progress {
-                self.disk.count_open(number, -i64::try_from(unknown).unwrap_or(0));
+                self.disk.unclosed.unclaimed(number, unknown);
             }
             batch.clear();
         }
