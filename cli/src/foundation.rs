@@ -13,7 +13,7 @@ use audit::{Index, Journal, Kind, Record};
 use certs::{Ca, Trust};
 use control::env::{TRUSTSTORE_PASSWORD, TrustFiles};
 use control::{CaFacts, LoadError, Loader};
-use model::Timestamp;
+use model::{TenantId, Timestamp};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sessions::Registry;
@@ -81,7 +81,11 @@ impl Foundation {
         }
         let index = Arc::new(Index::open(&dir.journal(), &dir.index()).or_unreachable()?);
         let sessions = Arc::new(Registry::open(&dir.sessions(), now).or_unreachable()?);
-        let policies = Arc::new(load_policies(&config, &dir, &sessions, policies)?);
+        let need = policies;
+        let policies = Arc::new(load_policies(&config, &dir, &sessions, need)?);
+        if need == Policies::Needed {
+            check_default_session(&config, &vault, &policies).or_usage()?;
+        }
         record(&journal, &made);
         Ok(Self { dir, config, vault, ca, trust, journal, index, sessions, policies, notes: made.notes, lock })
     }
@@ -234,6 +238,20 @@ fn load_policies(config: &Config, dir: &DataDir, sessions: &Registry, need: Poli
         }
         Err(error @ (LoadError::Read { .. } | LoadError::Problems(_))) => Err(Failure::usage(error)),
     }
+}
+
+/// The session of the configuration is judged at the start, not at its first request.
+fn check_default_session(config: &Config, vault: &Vault, policies: &Loader) -> anyhow::Result<()> {
+    let Some(default) = &config.default_session else { return Ok(()) };
+    policies.set().load().rules_for(&default.policies).context("sessions.default.policies cannot be used")?;
+    for name in &default.credentials {
+        if vault.show(&TenantId::default(), name).is_none() {
+            bail!(
+                "sessions.default.credentials names {name}, which is not in the vault; put it there with `egret vault put`"
+            );
+        }
+    }
+    Ok(())
 }
 
 fn record(journal: &Journal, made: &Made) {

@@ -74,9 +74,13 @@ impl Sidecar {
             journal: journal.clone(),
         };
         let listener = bind(&dir).or_unreachable()?;
-        // It has runtimes of its own, which must not begin on a thread of this one.
-        let starting = tokio::task::spawn_blocking(move || proxy::start(parts)).await;
-        let running = starting.context("the data path could not start").or_unreachable()?.or_usage()?;
+        let running = match start_proxy(parts).await {
+            Ok(running) => running,
+            Err(failure) => {
+                dir.withdraw();
+                return Err(failure);
+            }
+        };
         let follower = index.clone().follow();
         let control = Arc::new(Control {
             sessions,
@@ -145,6 +149,12 @@ impl Sidecar {
         control.journal.append(Record::new(Kind::SidecarStopped));
         control.journal.close();
     }
+}
+
+/// The data path has runtimes of its own, which must not begin on a thread of this one.
+async fn start_proxy(parts: Parts) -> Answer<Running> {
+    let starting = tokio::task::spawn_blocking(move || proxy::start(parts)).await;
+    starting.context("the data path could not start").or_unreachable()?.or_usage()
 }
 
 /// A path to the control socket that fits into a socket address, with what keeps it valid.

@@ -71,7 +71,7 @@ impl Problem {
     /// For a path or method that is not in the API.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         let code = if status == StatusCode::METHOD_NOT_ALLOWED { "method_not_allowed" } else { "not_found" };
-        Self::new(status, code, "The API has no such call", "the calls are listed in docs/operations.md")
+        Self::new(status, code, "The API has no such call", "calls begin with /v1/, besides /healthz")
     }
 
     fn malformed(status: StatusCode, detail: String) -> Self {
