@@ -118,7 +118,9 @@ fn finish(control: &Control, id: &SessionId) -> Result<Arc<Session>, Problem> {
 }
 
 fn make(control: &Control, request: SessionRequest) -> Result<(Created, SocketAddr), Problem> {
+    // Whole milliseconds: finer times only make the answer harder to read.
     let now = Timestamp::now();
+    let now = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
     let Some(address) = control.proxy.first().copied() else {
         return Err(Problem::conflict(
             "no sidecar is running whose proxy the session could use; start one with `egret serve`",
