@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use certs::{TlsClass, Trust};
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::LookupIpStrategy;
+use hickory_resolver::config::{LookupIpStrategy, ResolveHosts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use model::{AddressClass, Destination, Host, Reason, Scheme, SessionId};
 use policies::Permit;
@@ -19,6 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::Proxy;
+use crate::hosts::Hosts;
 use crate::refusal::Refusal;
 
 /// What an upstream connection is to speak.
@@ -67,6 +68,7 @@ pub(crate) enum Stream {
 /// Resolver and TLS settings of one core.
 pub(crate) struct Dialer {
     resolver: TokioResolver,
+    hosts: Mutex<Hosts>,
     /// One for each session, so that tickets are never shared between sessions.
     tls: Mutex<HashMap<(SessionId, Speaks), TlsSettings>>,
 }
@@ -94,12 +96,16 @@ impl Dialer {
         options.attempts = 2;
         // Canonical names are complete: a search domain would ask for a name that nobody judged.
         options.ndots = 0;
+        options.use_hosts_file = ResolveHosts::Never;
         let resolver = builder.build().map_err(io::Error::other)?;
-        Ok(Self { resolver, tls: Mutex::default() })
+        let mut hosts = Hosts::default();
+        hosts.refresh();
+        Ok(Self { resolver, hosts: Mutex::new(hosts), tls: Mutex::default() })
     }
 
-    /// Forgets the TLS settings of sessions that are over.
+    /// Forgets the TLS settings of sessions that are over, and looks whether the hosts file has changed.
     pub(crate) fn sweep(&self, live: impl Fn(&SessionId) -> bool) {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).refresh();
         self.tls.lock().unwrap_or_else(PoisonError::into_inner).retain(|(session, _), _| live(session));
     }
 
@@ -125,6 +131,9 @@ impl Dialer {
         };
         if let Some(address) = proxy.config.resolve.get(name.as_ref()) {
             return Ok(vec![*address]);
+        }
+        if let Some(addresses) = self.hosts.lock().unwrap_or_else(PoisonError::into_inner).addresses(name) {
+            return Ok(addresses.to_vec());
         }
         let failed = |class| Refusal::of(Reason::UpstreamDns, "the name has no address").with_class(class);
         let absolute = format!("{name}.");

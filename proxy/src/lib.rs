@@ -11,6 +11,7 @@ mod dial;
 mod exchange;
 mod guard;
 mod head;
+mod hosts;
 mod mask;
 mod own;
 mod pool;

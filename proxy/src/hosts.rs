@@ -1,0 +1,72 @@
+//! The machine's hosts file, which comes before DNS. A name that stands in it is never asked of a server, not even for the
+//! family of addresses that the file leaves out.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::SystemTime;
+
+use model::Host;
+
+const PATH: &str = "/etc/hosts";
+
+/// The names of the hosts file in canonical form; read again when the file changes.
+#[derive(Debug, Default)]
+pub(crate) struct Hosts {
+    modified: Option<SystemTime>,
+    names: HashMap<Box<str>, Vec<IpAddr>>,
+}
+
+impl Hosts {
+    /// The addresses of a canonical name.
+    pub(crate) fn addresses(&self, name: &str) -> Option<&[IpAddr]> {
+        self.names.get(name).map(Vec::as_slice)
+    }
+
+    /// Reads the file where it has changed since.
+    pub(crate) fn refresh(&mut self) {
+        self.refresh_from(Path::new(PATH));
+    }
+
+    fn refresh_from(&mut self, path: &Path) {
+        let modified = std::fs::metadata(path).and_then(|facts| facts.modified()).ok();
+        if modified != self.modified {
+            self.modified = modified;
+            self.names = std::fs::read_to_string(path).map(|text| parse(&text)).unwrap_or_default();
+        }
+    }
+}
+
+/// Lines of an address and its names; what cannot be read is skipped, as everywhere (hosts(5)).
+fn parse(text: &str) -> HashMap<Box<str>, Vec<IpAddr>> {
+    let mut names: HashMap<Box<str>, Vec<IpAddr>> = HashMap::new();
+    for line in text.lines() {
+        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+        let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else { continue };
+        for name in words.filter_map(|word| Host::parse(word).ok()) {
+            let Some(name) = name.name() else { continue };
+            let known = names.entry(name.into()).or_default();
+            if !known.contains(&address) {
+                known.push(address);
+            }
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_read_and_read_again() {
+        let names =
+            parse("127.0.0.1 localhost\n# 1.2.3.4 no\n10.0.0.1\tA.example b.example # c.example\n::1 localhost\nx y\n");
+        assert_eq!(names["localhost"], ["127.0.0.1".parse::<IpAddr>().unwrap(), "::1".parse().unwrap()]);
+        assert_eq!(names["a.example"], names["b.example"]);
+        assert_eq!(names.len(), 3);
+        let mut hosts = Hosts::default();
+        hosts.refresh_from(Path::new("/does/not/exist"));
+        assert_eq!(hosts.addresses("localhost"), None);
+    }
+}
