@@ -145,15 +145,13 @@ impl Index {
     pub fn follow(self: Arc<Self>) -> FollowerHandle {
         let (stop, stopped) = mpsc::channel();
         let body = move || {
+            let mut end = None;
             loop {
                 let before = cpu_time();
-                let reached_end = match self.step() {
-                    Ok(step) => step.reached_end,
-                    Err(error) => {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "the audit index does not follow");
-                        true
-                    }
-                };
+                // Nothing new costs a look at the folder, not a transaction.
+                let now = self.journal_end();
+                let reached_end = now == end || self.step_or_warn();
+                end = now.filter(|_| reached_end);
                 let rest = cpu_time().saturating_sub(before) * REST;
                 let rest = if reached_end { rest.max(IDLE) } else { rest };
                 if stopped.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
@@ -163,6 +161,23 @@ impl Index {
         };
         let thread = std::thread::Builder::new().name("audit-index".into()).spawn(body).ok();
         FollowerHandle { stop: Some(stop), thread }
+    }
+
+    /// For the follower: whether there is nothing left to do now. What fails is tried again when the journal has grown.
+    fn step_or_warn(&self) -> bool {
+        match self.step() {
+            Ok(step) => step.reached_end,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the audit index does not follow");
+                true
+            }
+        }
+    }
+
+    /// The last file of the journal and its length.
+    fn journal_end(&self) -> Option<(u32, u64)> {
+        let last = segments(&self.journal).ok()?.pop()?;
+        Some((last.number, std::fs::metadata(last.path).ok()?.len()))
     }
 
     /// One bounded piece of work, in one transaction.

@@ -6,33 +6,30 @@
 //! No thread is woken for a record, and no lock is held across an await.
 
 mod disk;
+mod encode;
 mod keeper;
 mod queue;
 mod recovery;
+mod shared;
 mod unclosed;
+mod wait;
 mod writer;
 
-use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::task::{Context, Poll, Waker};
-use std::thread::{JoinHandle, Thread};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::{fmt, io};
 
-use model::{RecordId, Timestamp};
-use rand::Rng as _;
 use thiserror::Error;
 
-use crate::chain::{self, Link};
 use crate::record::{Kind, Record};
-use queue::{Place, Progress, Queue};
-use unclosed::IN_FLIGHT;
+pub(crate) use encode::draw;
+use encode::encode;
+use queue::Place;
+use shared::Shared;
+use wait::{Lead, Wait};
 use writer::Writer;
-
-/// Enough that the threads of a large machine rarely share one.
-const QUEUES: usize = 16;
 
 /// What an acknowledged record survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,6 +189,9 @@ impl Journal {
             Durability::Process => Lead::No,
             Durability::Power => {
                 shared.call_syncer();
+                if shared.closed.load(Ordering::Acquire) {
+                    shared.flush(&shared.queues);
+                }
                 Lead::No
             }
         };
@@ -254,251 +254,6 @@ impl Drop for Owner {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-/// What the journal, its threads and its waiters have in common.
-struct Shared {
-    queues: [Queue; QUEUES],
-    writer: Mutex<Writer>,
-    durability: Durability,
-    /// Records can be written.
-    healthy: AtomicBool,
-    /// The keeper is awake and will look at the queues.
-    armed: AtomicBool,
-    /// Counts the keeper's ticks.
-    tick: AtomicU32,
-    sync_wanted: AtomicBool,
-    closed: AtomicBool,
-    stopped: AtomicBool,
-    last_seq: AtomicU64,
-    calls: Calls,
-}
-
-/// The threads that can be woken.
-#[derive(Default)]
-struct Calls {
-    keeper: std::sync::OnceLock<Thread>,
-    syncer: std::sync::OnceLock<Thread>,
-}
-
-impl Calls {
-    fn keeper(&self, thread: Thread) {
-        self.keeper.get_or_init(|| thread);
-    }
-
-    fn syncer(&self, thread: Thread) {
-        self.syncer.get_or_init(|| thread);
-    }
-}
-
-impl Shared {
-    fn new(writer: Writer, durability: Durability) -> Self {
-        Self {
-            queues: Default::default(),
-            durability,
-            healthy: AtomicBool::new(writer.is_good()),
-            armed: AtomicBool::new(false),
-            tick: AtomicU32::new(0),
-            sync_wanted: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
-            last_seq: AtomicU64::new(writer.head().seq),
-            writer: Mutex::new(writer),
-            calls: Calls::default(),
-        }
-    }
-
-    /// The queue of the calling thread.
-    fn queue(&self) -> &Queue {
-        &self.queues[LANE.with(|lane| *lane) % QUEUES]
-    }
-
-    fn writer(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The writer, unless someone is writing.
-    fn idle_writer(&self) -> Option<MutexGuard<'_, Writer>> {
-        match self.writer.try_lock() {
-            Ok(writer) => Some(writer),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
-    /// Writes what is in some queues and wakes those who waited for it.
-    fn flush(&self, queues: &[Queue]) {
-        self.flush_with(self.writer(), queues);
-    }
-
-    fn flush_with(&self, mut writer: MutexGuard<'_, Writer>, queues: &[Queue]) {
-        let mut wakers = WAKERS.take();
-        writer.flush(queues, &mut wakers);
-        self.publish(&writer);
-        if self.closed.load(Ordering::Acquire) {
-            writer.note();
-        }
-        drop(writer);
-        // Outside of every lock: a waker may drop a task, and with it a future that comes back here.
-        wakers.drain(..).for_each(Waker::wake);
-        WAKERS.set(wakers);
-    }
-
-    /// For the keeper, which must not wait: has a queue written by whoever may.
-    fn serve(&self, queue: &Queue) {
-        match self.durability {
-            Durability::Power => self.call_syncer(),
-            Durability::Process => {
-                if let Some(writer) = self.idle_writer() {
-                    self.flush_with(writer, std::slice::from_ref(queue));
-                }
-            }
-        }
-    }
-
-    fn recover(&self) {
-        if let Some(mut writer) = self.idle_writer() {
-            writer.recover();
-            self.publish(&writer);
-        }
-    }
-
-    /// Notes the head; false where someone is writing.
-    fn note(&self) -> bool {
-        let writer = self.idle_writer();
-        let free = writer.is_some();
-        writer.into_iter().for_each(|mut writer| writer.note());
-        free
-    }
-
-    fn publish(&self, writer: &Writer) {
-        self.last_seq.store(writer.head().seq, Ordering::Release);
-        if !writer.is_good() && self.healthy.swap(false, Ordering::AcqRel) {
-            self.calls.keeper.get().into_iter().for_each(Thread::unpark);
-        } else if writer.is_good() {
-            self.healthy.store(true, Ordering::Release);
-        }
-    }
-
-    /// Makes sure that the keeper is awake, without a system call where it is.
-    fn arm(&self) {
-        if !self.armed.load(Ordering::Acquire) && !self.armed.swap(true, Ordering::AcqRel) {
-            self.calls.keeper.get().into_iter().for_each(Thread::unpark);
-        }
-    }
-
-    fn call_syncer(&self) {
-        if !self.sync_wanted.swap(true, Ordering::AcqRel) {
-            self.calls.syncer.get().into_iter().for_each(Thread::unpark);
-        }
-    }
-}
-
-/// Whether one who waits also writes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Lead {
-    No,
-    /// After the others of its runtime had their turn.
-    Will,
-    Now,
-}
-
-/// Waits for one record.
-struct Wait<'a> {
-    shared: &'a Shared,
-    queue: &'a Queue,
-    waiter: Option<u32>,
-    lead: Lead,
-    opened_in: &'a mut u32,
-}
-
-impl Future for Wait<'_> {
-    type Output = Result<(), Unavailable>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.lead {
-            Lead::Will => {
-                self.lead = Lead::Now;
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Lead::Now => {
-                self.lead = Lead::No;
-                self.shared.flush(std::slice::from_ref(self.queue));
-            }
-            Lead::No => {}
-        }
-        let waiter = self.waiter.expect("a future is not polled after it was ready");
-        let result = match self.queue.poll(waiter, context.waker()) {
-            Progress::Waiting | Progress::Taken => return Poll::Pending,
-            Progress::Written(number) => {
-                *self.opened_in = number;
-                Ok(())
-            }
-            Progress::Failed => Err(Unavailable),
-            Progress::Lapsed => {
-                *self.opened_in = IN_FLIGHT;
-                Err(Unavailable)
-            }
-        };
-        self.waiter = None;
-        Poll::Ready(result)
-    }
-}
-
-impl Drop for Wait<'_> {
-    fn drop(&mut self) {
-        let progress = self.waiter.map(|waiter| self.queue.forsake(waiter));
-        match progress {
-            Some(Progress::Written(number)) => *self.opened_in = number,
-            Some(Progress::Taken | Progress::Lapsed) => *self.opened_in = IN_FLIGHT,
-            Some(Progress::Waiting | Progress::Failed) | None => {}
-        }
-        // Others may rely on it.
-        if self.lead != Lead::No {
-            self.shared.flush(std::slice::from_ref(self.queue));
-        }
-    }
-}
-
-thread_local! {
-    static LANE: usize = {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    };
-    static RANDOM: RefCell<rand::rngs::ThreadRng> = RefCell::new(rand::rng());
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    static WAKERS: Cell<Vec<Waker>> = const { Cell::new(Vec::new()) };
-}
-
-/// Writes the contents of a record and draws what it needs to be chained.
-fn encode<T>(kind: Kind, record: &Record, take: impl FnOnce(Link, &[u8]) -> T) -> T {
-    let time = record.time.unwrap_or_else(Timestamp::now);
-    let mut contents = SCRATCH.take();
-    contents.clear();
-    match &record.id {
-        Some(id) => record.write_contents(id, &mut contents),
-        None => record.write_contents(&RecordId::from_bytes(draw(time)), &mut contents),
-    }
-    let taken = seal(time, kind, &contents, take);
-    SCRATCH.set(contents);
-    taken
-}
-
-/// Digests contents under a salt of their own.
-fn seal<T>(time: Timestamp, kind: Kind, contents: &[u8], take: impl FnOnce(Link, &[u8]) -> T) -> T {
-    let mut salt = [0; 16];
-    RANDOM.with_borrow_mut(|random| random.fill_bytes(&mut salt));
-    let digest = chain::digest_of(&salt, contents);
-    take(Link { time: time.as_microsecond(), kind, salt, digest }, contents)
-}
-
-/// 16 bytes for an id: six of time in milliseconds, so that ids sort by it, and ten random ones.
-pub(crate) fn draw(now: Timestamp) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    RANDOM.with_borrow_mut(|random| random.fill_bytes(&mut bytes[6..]));
-    bytes[..6].copy_from_slice(&now.as_millisecond().to_be_bytes()[2..]);
-    bytes
 }
 
 #[cfg(test)]

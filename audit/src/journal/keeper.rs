@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::journal::Shared;
+use crate::journal::shared::Shared;
 
 /// One tick: a record that nobody waits for lies at most two of them.
 const TICK: Duration = Duration::from_millis(10);

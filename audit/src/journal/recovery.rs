@@ -14,8 +14,9 @@ use serde_json::value::RawValue;
 
 use crate::chain::{self, Head, MAX_LINE_BYTES, Noted};
 use crate::journal::disk::{Disk, Sizes};
+use crate::journal::encode::{draw, seal};
 use crate::journal::writer::Writer;
-use crate::journal::{Durability, Journal, Recovery, Settings, draw, seal};
+use crate::journal::{Durability, Journal, Recovery, Settings};
 use crate::line::{Line, LineError, Lines, Segment, segments};
 use crate::record::{CONTENTS, Fault, Kind, Outcome, Record};
 

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::task::{Context, Poll, Waker};
 
 use super::*;
+use crate::chain;
 use crate::record::Kind;
 use crate::testing::{
     block_on, eventually, exchange, of_kind, open, record, records, refusal, settings, snapshot, trail,

@@ -11,7 +11,7 @@ use model::{Reason, Timestamp};
 
 use crate::chain::Head;
 use crate::journal::disk::{Disk, is_full};
-use crate::journal::encode;
+use crate::journal::encode::encode;
 use crate::journal::queue::{Batch, Entry, Lost, Progress, Queue};
 use crate::record::{Fault, Kind, Record};
 

@@ -5,6 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::format;
 use crate::testing::{exchange, open, refusal};
 use crate::verify::verify;
 

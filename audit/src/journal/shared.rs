@@ -1,0 +1,160 @@
+//! What the journal, its threads and those who wait have in common.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::task::Waker;
+use std::thread::Thread;
+
+use crate::journal::Durability;
+use crate::journal::queue::Queue;
+use crate::journal::writer::Writer;
+
+/// Enough that the threads of a large machine rarely share one.
+const QUEUES: usize = 16;
+
+thread_local! {
+    static LANE: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    };
+    static WAKERS: Cell<Vec<Waker>> = const { Cell::new(Vec::new()) };
+}
+
+/// What the journal, its threads and its waiters have in common.
+pub(super) struct Shared {
+    pub(super) queues: [Queue; QUEUES],
+    pub(super) writer: Mutex<Writer>,
+    pub(super) durability: Durability,
+    /// Records can be written.
+    pub(super) healthy: AtomicBool,
+    /// The keeper is awake and will look at the queues.
+    pub(super) armed: AtomicBool,
+    /// Counts the keeper's ticks.
+    pub(super) tick: AtomicU32,
+    pub(super) sync_wanted: AtomicBool,
+    pub(super) closed: AtomicBool,
+    pub(super) stopped: AtomicBool,
+    pub(super) last_seq: AtomicU64,
+    pub(super) calls: Calls,
+}
+
+/// The threads that can be woken.
+#[derive(Default)]
+pub(super) struct Calls {
+    keeper: OnceLock<Thread>,
+    syncer: OnceLock<Thread>,
+}
+
+impl Calls {
+    pub(super) fn keeper(&self, thread: Thread) {
+        self.keeper.get_or_init(|| thread);
+    }
+
+    pub(super) fn syncer(&self, thread: Thread) {
+        self.syncer.get_or_init(|| thread);
+    }
+}
+
+impl Shared {
+    pub(super) fn new(writer: Writer, durability: Durability) -> Self {
+        Self {
+            queues: Default::default(),
+            durability,
+            healthy: AtomicBool::new(writer.is_good()),
+            armed: AtomicBool::new(false),
+            tick: AtomicU32::new(0),
+            sync_wanted: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            last_seq: AtomicU64::new(writer.head().seq),
+            writer: Mutex::new(writer),
+            calls: Calls::default(),
+        }
+    }
+
+    /// The queue of the calling thread.
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queues[LANE.with(|lane| *lane) % QUEUES]
+    }
+
+    pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The writer, unless someone is writing.
+    pub(super) fn idle_writer(&self) -> Option<MutexGuard<'_, Writer>> {
+        match self.writer.try_lock() {
+            Ok(writer) => Some(writer),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Writes what is in some queues and wakes those who waited for it.
+    pub(super) fn flush(&self, queues: &[Queue]) {
+        self.flush_with(self.writer(), queues);
+    }
+
+    pub(super) fn flush_with(&self, mut writer: MutexGuard<'_, Writer>, queues: &[Queue]) {
+        let mut wakers = WAKERS.take();
+        writer.flush(queues, &mut wakers);
+        self.publish(&writer);
+        if self.closed.load(Ordering::Acquire) {
+            writer.note();
+        }
+        drop(writer);
+        // Outside of every lock: a waker may drop a task, and with it a future that comes back here.
+        wakers.drain(..).for_each(Waker::wake);
+        WAKERS.set(wakers);
+    }
+
+    /// For the keeper, which must not wait: has a queue written by whoever may.
+    pub(super) fn serve(&self, queue: &Queue) {
+        match self.durability {
+            Durability::Power => self.call_syncer(),
+            Durability::Process => {
+                if let Some(writer) = self.idle_writer() {
+                    self.flush_with(writer, std::slice::from_ref(queue));
+                }
+            }
+        }
+    }
+
+    pub(super) fn recover(&self) {
+        if let Some(mut writer) = self.idle_writer() {
+            writer.recover();
+            self.publish(&writer);
+        }
+    }
+
+    /// Notes the head; false where someone is writing.
+    pub(super) fn note(&self) -> bool {
+        let writer = self.idle_writer();
+        let free = writer.is_some();
+        writer.into_iter().for_each(|mut writer| writer.note());
+        free
+    }
+
+    pub(super) fn publish(&self, writer: &Writer) {
+        self.last_seq.store(writer.head().seq, Ordering::Release);
+        if !writer.is_good() && self.healthy.swap(false, Ordering::AcqRel) {
+            self.calls.keeper.get().into_iter().for_each(Thread::unpark);
+        } else if writer.is_good() {
+            self.healthy.store(true, Ordering::Release);
+        }
+    }
+
+    /// Makes sure that the keeper is awake, without a system call where it is.
+    pub(super) fn arm(&self) {
+        if !self.armed.load(Ordering::Acquire) && !self.armed.swap(true, Ordering::AcqRel) {
+            self.calls.keeper.get().into_iter().for_each(Thread::unpark);
+        }
+    }
+
+    pub(super) fn call_syncer(&self) {
+        if !self.sync_wanted.swap(true, Ordering::AcqRel) {
+            self.calls.syncer.get().into_iter().for_each(Thread::unpark);
+        }
+    }
+}
