@@ -325,23 +325,23 @@ fn memory_and_descriptors_stay() {
     let setup = Setup::for_origin(&origin, &["api.origin.test"]).policy(&fill(&origin, POLICY)).logging("warn");
     let world = World { egret: Egret::start(&setup), origin };
     let session = world.egret.session(&["lifecycle"], &[]);
-    let load = |duration: Duration| {
-        let started = std::time::Instant::now();
+    let load = |goes_on: &(dyn Fn(usize) -> bool + Sync)| {
         std::thread::scope(|scope| {
             for client in 0..4 {
                 let (world, session) = (&world, &session);
                 scope.spawn(move || {
-                    while started.elapsed() < duration {
-                        mixed_round(world, session, client);
+                    for round in (0..).take_while(|round| goes_on(*round)) {
+                        mixed_round(world, session, client * 1_000_000 + round);
                     }
                 });
             }
         });
     };
     // Caches, arenas and pools fill first; what grows after that does not end.
-    load(Duration::from_secs(2));
+    load(&|round| round < 60);
     let (descriptors, memory) = (world.egret.descriptors(), world.egret.memory());
-    load(Duration::from_secs(seconds));
+    let end = std::time::Instant::now() + Duration::from_secs(seconds);
+    load(&|_| std::time::Instant::now() < end);
     let settled = wait::within(Duration::from_secs(20), "", || {
         let (now, bytes) = (world.egret.descriptors(), world.egret.memory());
         (now <= descriptors + descriptors / 20 + 2 && bytes <= memory + memory / 20 + 4096).then_some(())

@@ -399,9 +399,9 @@ impl Egret {
         status_field(self.pid(), "VmHWM:")
     }
 
-    /// Resident memory in KiB.
+    /// Resident memory of its own in KiB, without pages of files.
     pub fn memory(&self) -> u64 {
-        status_field(self.pid(), "VmRSS:")
+        status_field(self.pid(), "RssAnon:")
     }
 
     /// Open descriptors.
