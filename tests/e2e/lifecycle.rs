@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use egret_tests::client::{self, H2, Tunnel, Wire};
 use egret_tests::egret::{Egret, Session, Setup};
@@ -320,17 +320,18 @@ fn mixed_round(world: &World, session: &Session, number: usize) {
 
 #[test]
 fn memory_and_descriptors_stay() {
-    let seconds = std::env::var_os("EGRET_SOAK_SECONDS").map_or(5, |text| text.to_string_lossy().parse().unwrap());
+    let seconds: u64 = std::env::var_os("EGRET_SOAK_SECONDS").map_or(5, |text| text.to_string_lossy().parse().unwrap());
     let origin = Origin::start();
     let setup = Setup::for_origin(&origin, &["api.origin.test"]).policy(&fill(&origin, POLICY)).logging("warn");
     let world = World { egret: Egret::start(&setup), origin };
     let session = world.egret.session(&["lifecycle"], &[]);
-    let load = |goes_on: &(dyn Fn(usize) -> bool + Sync)| {
+    let load = |seconds: u64| {
+        let end = Instant::now() + Duration::from_secs(seconds);
         std::thread::scope(|scope| {
             for client in 0..4 {
                 let (world, session) = (&world, &session);
                 scope.spawn(move || {
-                    for round in (0..).take_while(|round| goes_on(*round)) {
+                    for round in (0..).take_while(|_| Instant::now() < end) {
                         mixed_round(world, session, client * 1_000_000 + round);
                     }
                 });
@@ -338,10 +339,9 @@ fn memory_and_descriptors_stay() {
         });
     };
     // Caches, arenas and pools fill first; what grows after that does not end.
-    load(&|round| round < 60);
+    load(seconds.div_ceil(2).max(6));
     let (descriptors, memory) = (world.egret.descriptors(), world.egret.memory());
-    let end = std::time::Instant::now() + Duration::from_secs(seconds);
-    load(&|_| std::time::Instant::now() < end);
+    load(seconds);
     let settled = wait::within(Duration::from_secs(20), "", || {
         let (now, bytes) = (world.egret.descriptors(), world.egret.memory());
         (now <= descriptors + descriptors / 20 + 2 && bytes <= memory + memory / 20 + 4096).then_some(())
