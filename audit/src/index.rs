@@ -12,6 +12,7 @@ use std::{borrow::Cow, io};
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::chain::Hash;
@@ -31,9 +32,6 @@ const REST: u32 = 9;
 
 /// Rows that one entry of `spans` may cover.
 const SPAN_ROWS: i64 = 4_096;
-
-/// The form of the tables; another number means: fill again.
-const SCHEMA_VERSION: i64 = 1;
 
 /// Columns that are stored, because filters use them; every other field is computed from `contents`.
 const STORED: &[&str] = &["id", "exchange", "session", "decision", "code", "method", "host"];
@@ -370,8 +368,10 @@ fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
     connection.set_prepared_statement_cache_capacity(32);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version != SCHEMA_VERSION {
-        transaction.execute_batch(&schema())?;
+    let schema = schema();
+    let wanted = version_of(&schema);
+    if version != wanted {
+        transaction.execute_batch(&format!("{schema}; PRAGMA user_version = {wanted};"))?;
     }
     transaction.commit()?;
     Ok(connection)
@@ -409,9 +409,15 @@ fn schema() -> String {
            lower(hex(substr(links, 1, 32))) AS previous, lower(hex(substr(links, 33))) AS hash FROM entries;
          CREATE TABLE spans (first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, min_time TEXT NOT NULL, max_time TEXT NOT NULL) STRICT;
          CREATE TABLE position (id INTEGER PRIMARY KEY, file INTEGER NOT NULL, next INTEGER NOT NULL, line_file INTEGER NOT NULL,
-           line INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL) STRICT;
-         PRAGMA user_version = {SCHEMA_VERSION};"
+           line INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL) STRICT"
     )
+}
+
+/// A number that changes whenever the schema does, so that an index of another build is made anew.
+fn version_of(schema: &str) -> i64 {
+    let digest = Sha256::digest(schema.as_bytes());
+    let first = digest.iter().take(4).fold(0u32, |number, byte| number << 8 | u32::from(*byte));
+    i64::from(first >> 1) | 1
 }
 
 /// The CPU time of this thread: waiting for the disk costs nobody anything.

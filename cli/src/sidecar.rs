@@ -25,7 +25,7 @@ use crate::exit::{Answer, OrFail as _};
 use crate::foundation::Foundation;
 
 /// Leaf certificates kept ready.
-const LEAVES: u64 = 10_000;
+const LEAVES: u64 = 1_000;
 /// A socket's path must fit into 108 bytes with its end (unix(7)).
 const MAX_SOCKET_PATH: usize = 100;
 /// Control calls that run while the sidecar stops.
@@ -64,6 +64,7 @@ impl Sidecar {
                 resolve: config.resolve,
                 default_session: config.default_session,
                 limits: config.limits,
+                own_names: own_names(),
                 ..proxy::Config::default()
             },
             sessions: sessions.clone(),
@@ -74,6 +75,8 @@ impl Sidecar {
             journal: journal.clone(),
         };
         let listener = bind(&dir).or_unreachable()?;
+        // Before anything can be asked for, so that what this run leaves open stands behind it.
+        journal.append(Record { detail: Some(env!("CARGO_PKG_VERSION").into()), ..Record::new(Kind::SidecarStarted) });
         let running = match start_proxy(parts).await {
             Ok(running) => running,
             Err(failure) => {
@@ -97,7 +100,6 @@ impl Sidecar {
         let (stop_api, stopped) = oneshot::channel();
         let api = control::serve(Gate::Socket(listener), control.clone(), async { drop(stopped.await) });
         let api = tokio::spawn(api);
-        journal.append(Record { detail: Some(env!("CARGO_PKG_VERSION").into()), ..Record::new(Kind::SidecarStarted) });
         let snapshot = Some(control.policies.set().load().digest().clone());
         journal.append(Record { snapshot, ..Record::new(Kind::PolicyLoaded) });
         let sidecar = Self { control, trust, running, api, stop_api, follower, ca: signer, dir, _lock: lock };
@@ -155,6 +157,12 @@ impl Sidecar {
 async fn start_proxy(parts: Parts) -> Answer<Running> {
     let starting = tokio::task::spawn_blocking(move || proxy::start(parts)).await;
     starting.context("the data path could not start").or_unreachable()?.or_usage()
+}
+
+/// What this machine calls itself.
+fn own_names() -> Vec<String> {
+    let host = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    vec!["localhost".to_owned(), host]
 }
 
 /// A path to the control socket that fits into a socket address, with what keeps it valid.
