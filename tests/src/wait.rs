@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Asks again and again until `found` gives something; panics with `what` after [`PATIENCE`].
+#[track_caller]
 pub fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     within(PATIENCE, what, &mut found).unwrap_or_else(|| panic!("gave up waiting: {what}"))
 }
