@@ -73,5 +73,5 @@ impl Rule {
 /// Whether an allow without `methods` covers this one. TRACE would echo what was added to the request, and
 /// CONNECT reach past the host.
 pub(crate) fn covered_unnamed(method: &str) -> bool {
-    !matches!(method, "CONNECT" | "TRACE")
+    !matches!(method, "CONNECT" | "TRACE" | "TRACK")
 }

@@ -15,6 +15,7 @@ use model::Reason;
 use thiserror::Error;
 use tokio::time::{Instant, Sleep};
 
+use crate::guard::Flight;
 use crate::mask::Masker;
 use crate::pool::{Key, Pool, Upstream};
 use crate::steps::record::Open;
@@ -65,6 +66,11 @@ impl Upload {
         let progress = Arc::new(Progress { bytes: AtomicU64::new(0), ended: AtomicBool::new(ended) });
         (Self { incoming: (!ended).then_some(incoming), progress: progress.clone() }, progress)
     }
+
+    /// No body at all.
+    pub(crate) fn empty(progress: Arc<Progress>) -> Self {
+        Self { incoming: None, progress }
+    }
 }
 
 impl HttpBody for Upload {
@@ -96,7 +102,12 @@ impl HttpBody for Upload {
 }
 
 /// A response body towards the client.
-pub(crate) enum Body {
+pub(crate) struct Body {
+    kind: Kind,
+    _flight: Option<Flight>,
+}
+
+enum Kind {
     /// Our own words.
     Own(Option<Bytes>),
     /// The upstream's, passing through.
@@ -106,7 +117,23 @@ pub(crate) enum Body {
 impl Body {
     /// A body that is complete.
     pub(crate) fn own(bytes: impl Into<Bytes>) -> Self {
-        Self::Own(Some(bytes.into()).filter(|bytes: &Bytes| !bytes.is_empty()))
+        let bytes = Some(bytes.into()).filter(|bytes: &Bytes| !bytes.is_empty());
+        Self { kind: Kind::Own(bytes), _flight: None }
+    }
+
+    /// The upstream's body.
+    pub(crate) fn relayed(relay: Relay) -> Self {
+        Self { kind: Kind::Relayed(Box::new(relay)), _flight: None }
+    }
+
+    /// Holds the token of the request it answers until it was sent.
+    pub(crate) fn with(self, flight: Flight) -> Self {
+        Self { _flight: Some(flight), ..self }
+    }
+
+    /// Whether it is ours and not the upstream's.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.kind, Kind::Own(_))
     }
 }
 
@@ -115,25 +142,25 @@ impl HttpBody for Body {
     type Error = StreamError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        match self.get_mut() {
-            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Relayed(relay) => relay.poll(cx),
+        match &mut self.get_mut().kind {
+            Kind::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Relayed(relay) => relay.poll(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Own(bytes) => bytes.is_none(),
-            Self::Relayed(relay) => relay.ended,
+        match &self.kind {
+            Kind::Own(bytes) => bytes.is_none(),
+            Kind::Relayed(relay) => relay.ended,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+        match &self.kind {
+            Kind::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             // Masking keeps the length, so the upstream's length holds.
-            Self::Relayed(relay) if relay.ended => SizeHint::with_exact(0),
-            Self::Relayed(relay) => relay.hint(),
+            Kind::Relayed(relay) if relay.ended => SizeHint::with_exact(0),
+            Kind::Relayed(relay) => relay.hint(),
         }
     }
 }

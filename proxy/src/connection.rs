@@ -93,12 +93,14 @@ async fn tunnel(core: Arc<Core>, head: RequestHead, guard: Guard<TcpStream>) {
         Ok(None) => {}
         Ok(Some(Inner::Plain(stream))) => {
             let destination = Destination::new(Scheme::Http, destination.host().clone(), destination.port());
-            serve_http1(Tunnel { core, session, destination }, stream).await;
+            serve_http1(Tunnel { core, session, destination, without_sni: false }, stream).await;
         }
-        Ok(Some(Inner::Tls(stream))) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-            serve_http2(Tunnel { core, session, destination }, *stream).await;
+        Ok(Some(Inner::Tls(stream))) => {
+            let (_, tls) = stream.get_ref();
+            let (http2, without_sni) = (tls.alpn_protocol() == Some(b"h2"), tls.server_name().is_none());
+            let tunnel = Tunnel { core, session, destination, without_sni };
+            if http2 { serve_http2(tunnel, *stream).await } else { serve_http1(tunnel, *stream).await }
         }
-        Ok(Some(Inner::Tls(stream))) => serve_http1(Tunnel { core, session, destination }, *stream).await,
     }
 }
 
@@ -174,8 +176,10 @@ async fn plain(core: Arc<Core>, guard: Guard<TcpStream>) -> Option<Guard<TcpStre
     let bound: Arc<Bound> = Arc::default();
     let (serving, binding) = (core.clone(), bound.clone());
     let service = service_fn(move |request: Request<Incoming>| {
-        let (core, verdict, bound) = (serving.clone(), verdicts.next(), binding.clone());
-        Box::pin(async move { Ok(plain_request(&core, &bound, verdict, request).await) }) as Serving<Infallible>
+        let (core, bound) = (serving.clone(), binding.clone());
+        let (verdict, flight) = verdicts.next();
+        Box::pin(async move { Ok(plain_request(&core, &bound, verdict, request).await.map(|body| body.with(flight))) })
+            as Serving<Infallible>
     });
     let mut connection = http1_settings().serve_connection(TokioIo::new(guard), service);
     let served = tokio::select! {
@@ -245,7 +249,9 @@ async fn plain_request(
         let refusal = Refusal::of(Reason::SessionInvalid, "the connection belongs to another session");
         return refuse(open_connect(&core.proxy, Some(&session), &head, Some(&destination)), &refusal);
     }
-    exchange(core, &session, &destination, Asked { head, request }).await
+    let mut open = Open::new(&core.proxy, Some(&session));
+    open.destination(&destination);
+    exchange(core, &session, &destination, Asked { head, request }, open).await
 }
 
 /// A refusal before the request half of the line; the connection closes after it.
@@ -261,14 +267,9 @@ fn closing(mut response: Response<Body>) -> Response<Body> {
 
 fn http1_settings() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    // The guard has judged the head before hyper sees it; these are hyper's own bounds, a little wider. A client that has
-    // sent all it wants may close its half and still gets its answer.
-    builder
-        .half_close(true)
-        .auto_date_header(false)
-        .max_headers(128)
-        .timer(TokioTimer::new())
-        .header_read_timeout(None);
+    // The guard has judged the head before hyper sees it; these are hyper's own bounds, a little wider. Without hyper's
+    // `half_close` it watches for clients that leave; the guard hides from it those that only closed their half.
+    builder.auto_date_header(false).max_headers(128).timer(TokioTimer::new()).header_read_timeout(None);
     builder
 }
 
@@ -277,12 +278,18 @@ struct Tunnel {
     core: Arc<Core>,
     session: Arc<Session>,
     destination: Destination,
+    /// Whether the client's handshake named no server.
+    without_sni: bool,
 }
 
 impl Tunnel {
+    /// The record of a request in this tunnel.
     fn open(&self) -> Open {
         let mut open = Open::new(&self.core.proxy, Some(&self.session));
         open.destination(&self.destination);
+        if self.without_sni {
+            open.sni("absent");
+        }
         open
     }
 }
@@ -296,8 +303,10 @@ where
     let guard = Guard::new(stream, tunnel.core.proxy.limits.clone(), true);
     let (verdicts, serving): (Verdicts, _) = (guard.verdicts(), tunnel.clone());
     let service = service_fn(move |request: Request<Incoming>| {
-        let (tunnel, verdict) = (serving.clone(), verdicts.next());
-        Box::pin(async move { Ok(tunnel_request(&tunnel, verdict, request).await) }) as Serving<Infallible>
+        let tunnel = serving.clone();
+        let (verdict, flight) = verdicts.next();
+        Box::pin(async move { Ok(tunnel_request(&tunnel, verdict, request).await.map(|body| body.with(flight))) })
+            as Serving<Infallible>
     });
     let mut connection = std::pin::pin!(http1_settings().serve_connection(TokioIo::new(guard), service));
     let served = tokio::select! {
@@ -323,9 +332,11 @@ async fn tunnel_request(
 ) -> Response<Body> {
     match verdict {
         Ok(head) => {
-            let response = exchange(&tunnel.core, &tunnel.session, &tunnel.destination, Asked { head, request }).await;
+            let response =
+                exchange(&tunnel.core, &tunnel.session, &tunnel.destination, Asked { head, request }, tunnel.open())
+                    .await;
             // Whoever names another host on this connection is confused or lies; either way it ends.
-            if response.status() == http::StatusCode::MISDIRECTED_REQUEST && matches!(response.body(), Body::Own(_)) {
+            if response.status() == http::StatusCode::MISDIRECTED_REQUEST && response.body().is_own() {
                 closing(response)
             } else {
                 response
@@ -385,7 +396,10 @@ fn http2_settings(limits: &Limits) -> http2::Builder<TokioExecutor> {
 
 async fn http2_request(tunnel: &Tunnel, request: Request<Incoming>) -> Result<Response<Body>, StreamError> {
     match http2_head(&request, &tunnel.core) {
-        Ok(head) => Ok(exchange(&tunnel.core, &tunnel.session, &tunnel.destination, Asked { head, request }).await),
+        Ok(head) => {
+            Ok(exchange(&tunnel.core, &tunnel.session, &tunnel.destination, Asked { head, request }, tunnel.open())
+                .await)
+        }
         Err(refusal) => {
             let mut open = tunnel.open();
             open.asked(request.method(), None, "h2");

@@ -19,7 +19,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::Proxy;
+use crate::config::{Config, Limits};
 use crate::hosts::Hosts;
+use crate::own::Own;
 use crate::refusal::Refusal;
 
 /// What an upstream connection is to speak.
@@ -83,7 +85,7 @@ impl Dialer {
     ///
     /// # Errors
     /// The resolver's settings are unusable.
-    pub(crate) fn new(proxy: &Proxy) -> io::Result<Self> {
+    pub(crate) fn new(limits: &Limits) -> io::Result<Self> {
         let provider = TokioRuntimeProvider::default();
         let mut builder = match TokioResolver::builder(provider.clone()) {
             Ok(builder) => builder,
@@ -92,15 +94,18 @@ impl Dialer {
         };
         let options = builder.options_mut();
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        options.timeout = proxy.config.limits.resolve_timeout / 2;
+        options.timeout = limits.resolve_timeout / 2;
         options.attempts = 2;
         // Canonical names are complete: a search domain would ask for a name that nobody judged.
         options.ndots = 0;
         options.use_hosts_file = ResolveHosts::Never;
-        let resolver = builder.build().map_err(io::Error::other)?;
+        Ok(Self::with(builder.build().map_err(io::Error::other)?))
+    }
+
+    fn with(resolver: TokioResolver) -> Self {
         let mut hosts = Hosts::default();
         hosts.refresh();
-        Ok(Self { resolver, hosts: Mutex::new(hosts), tls: Mutex::default() })
+        Self { resolver, hosts: Mutex::new(hosts), tls: Mutex::default() }
     }
 
     /// Forgets the TLS settings of sessions that are over, and looks whether the hosts file has changed.
@@ -123,13 +128,13 @@ impl Dialer {
         }
     }
 
-    async fn resolve(&self, proxy: &Proxy, destination: &Destination) -> Result<Vec<IpAddr>, Refusal> {
+    async fn resolve(&self, config: &Config, destination: &Destination) -> Result<Vec<IpAddr>, Refusal> {
         let name = match destination.host() {
             Host::V4(v4) => return Ok(vec![IpAddr::V4(*v4)]),
             Host::V6(v6) => return Ok(vec![IpAddr::V6(*v6)]),
             Host::Name(name) => name,
         };
-        if let Some(address) = proxy.config.resolve.get(name.as_ref()) {
+        if let Some(address) = config.resolve.get(name.as_ref()) {
             return Ok(vec![*address]);
         }
         if let Some(addresses) = self.hosts.lock().unwrap_or_else(PoisonError::into_inner).addresses(name) {
@@ -137,7 +142,7 @@ impl Dialer {
         }
         let failed = |class| Refusal::of(Reason::UpstreamDns, "the name has no address").with_class(class);
         let absolute = format!("{name}.");
-        let lookup = tokio::time::timeout(proxy.config.limits.resolve_timeout, self.resolver.lookup_ip(absolute));
+        let lookup = tokio::time::timeout(config.limits.resolve_timeout, self.resolver.lookup_ip(absolute));
         match lookup.await {
             Err(_) => Err(failed("timeout")),
             Ok(Err(error)) if error.is_no_records_found() || error.is_nx_domain() => Err(failed("no_address")),
@@ -154,10 +159,10 @@ impl Dialer {
 ///
 /// # Errors
 /// `denied_self` or `denied_address`.
-pub(crate) fn check_address(proxy: &Proxy, permit: &Permit, address: SocketAddr) -> Result<(), Refusal> {
-    if proxy.is_own(address) {
+pub(crate) fn check_address(own: &Own, permit: &Permit, address: SocketAddr) -> Result<(), Refusal> {
+    if own.is(address) {
         let refusal = Refusal::of(Reason::DeniedSelf, "the destination is a listener of Egret");
-        return Err(refusal.under(permit.rule(), permit.policy()));
+        return Err(refusal.under(permit.rule(), permit.policy()).with_address(address.ip()));
     }
     if permit.allows_address(address.ip()) {
         return Ok(());
@@ -171,7 +176,7 @@ pub(crate) fn check_address(proxy: &Proxy, permit: &Permit, address: SocketAddr)
         }
         AddressClass::Global => "the name leads to an address that is not in the rule's `addresses`",
     };
-    Err(Refusal::of(Reason::DeniedAddress, detail).under(permit.rule(), permit.policy()))
+    Err(Refusal::of(Reason::DeniedAddress, detail).under(permit.rule(), permit.policy()).with_address(address.ip()))
 }
 
 /// Resolves a destination once; one address that may not be dialed refuses the whole answer.
@@ -182,16 +187,17 @@ pub(crate) fn check_address(proxy: &Proxy, permit: &Permit, address: SocketAddr)
 /// # Cancellation
 /// The lookup is given up.
 pub(crate) async fn locate(
-    proxy: &Proxy,
+    config: &Config,
+    own: &Own,
     dialer: &Dialer,
     destination: &Destination,
     permit: &Permit,
 ) -> Result<Located, Refusal> {
-    let addresses = dialer.resolve(proxy, destination).await?;
+    let addresses = dialer.resolve(config, destination).await?;
     let mut located = Vec::with_capacity(addresses.len());
     for address in addresses {
         let address = SocketAddr::new(address, destination.port());
-        check_address(proxy, permit, address)?;
+        check_address(own, permit, address)?;
         located.push(address);
     }
     Ok(Located(located))
@@ -268,3 +274,6 @@ async fn handshake(
 fn tls_refusal(class: TlsClass) -> Refusal {
     Refusal::of(Reason::UpstreamTls, "the upstream's certificate or TLS is not acceptable").with_class(class.as_str())
 }
+
+#[cfg(test)]
+mod tests;

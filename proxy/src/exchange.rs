@@ -19,7 +19,7 @@ use crate::steps::redact::Redacted;
 use crate::steps::route::Asked;
 use crate::steps::{authorize, decide, forward, identify, inject, redact, route};
 
-/// Serves one request to `destination` for `session`.
+/// Serves one request to `destination` for `session`; `open` is its record, which knows the destination already.
 ///
 /// # Cancellation
 /// The upstream request is given up, and the record closed with the reason.
@@ -28,9 +28,8 @@ pub(crate) async fn exchange(
     session: &Arc<Session>,
     destination: &Destination,
     asked: Asked,
+    mut open: Open,
 ) -> Response<Body> {
-    let mut open = Open::new(&core.proxy, Some(session));
-    open.destination(destination);
     open.asked(&asked.head.method, path_of(&asked), protocol_of(&asked));
     if reserved::is_reserved(destination) {
         return reserved::serve(core, session, asked, open);
@@ -56,8 +55,8 @@ async fn attempt(
     let way = forward::locate(core, session, destination, &armed, &permit, open).await?;
     open.stripped(&armed.routed.stripped);
     open.permitted().await?; // durable before the first byte leaves
-    let reply = forward::forward(core, session, destination, &permit, armed, way, open).await?;
-    redact::redact(reply)
+    let reply = forward::forward(core, session, destination, &permit, armed, way, open).await;
+    reply.and_then(redact::redact).map_err(|refusal| refusal.under(permit.rule(), permit.policy()))
 }
 
 fn path_of(asked: &Asked) -> Option<&model::RequestPath> {

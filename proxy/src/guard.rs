@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -27,17 +28,37 @@ const READ_BYTES: usize = 16 << 10;
 
 /// The verdicts of one connection, in the order of its requests.
 #[derive(Clone, Default)]
-pub(crate) struct Verdicts(Arc<Mutex<VecDeque<Result<RequestHead, Refusal>>>>);
+pub(crate) struct Verdicts(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<VecDeque<Result<RequestHead, Refusal>>>,
+    in_flight: AtomicUsize,
+}
 
 impl Verdicts {
     fn push(&self, verdict: Result<RequestHead, Refusal>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(verdict);
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(verdict);
     }
 
-    /// The verdict on the request that hyper hands over next.
-    pub(crate) fn next(&self) -> Result<RequestHead, Refusal> {
-        let next = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        next.unwrap_or_else(|| Err(Refusal::of(Reason::Internal, "a request has no verdict")))
+    fn in_flight(&self) -> bool {
+        self.0.in_flight.load(Ordering::Relaxed) > 0
+    }
+
+    /// The verdict on the request that hyper hands over next, and the token that says it is being answered.
+    pub(crate) fn next(&self) -> (Result<RequestHead, Refusal>, Flight) {
+        let next = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        self.0.in_flight.fetch_add(1, Ordering::Relaxed);
+        (next.unwrap_or_else(|| Err(Refusal::of(Reason::Internal, "a request has no verdict"))), Flight(self.0.clone()))
+    }
+}
+
+/// While it lives, an answer is under way: a client that closes its half for good manners still waits for it.
+pub(crate) struct Flight(Arc<Shared>);
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -148,7 +169,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
             if self.buffer.len() >= self.limits.max_head_bytes {
                 return refused(Reason::HeadTooLarge, "the request head is too large");
             }
-            if self.timed_out(cx) {
+            if !self.verdicts.in_flight() && self.timed_out(cx) {
                 return match self.buffer.is_empty() {
                     true => Poll::Ready(Ok(None)),
                     false => refused(Reason::TimeoutHead, "the request head did not arrive in time"),
@@ -300,6 +321,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
             match &mut this.state {
                 State::Head => match ready!(this.poll_head(cx)) {
                     Ok(Some(())) => {}
+                    // hyper takes an end for a client that left. One that only closed its half waits for its answer; a client
+                    // that left TLS without saying so, or reset the connection, comes as an error.
+                    Ok(None) if this.verdicts.in_flight() => return Poll::Pending,
                     Ok(None) => return Poll::Ready(Ok(())),
                     Err(HeadFault::Socket(error)) => return Poll::Ready(Err(error)),
                     Err(HeadFault::Refused(refusal)) => {

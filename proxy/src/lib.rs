@@ -21,7 +21,6 @@ mod rewound;
 mod server;
 mod steps;
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -66,27 +65,12 @@ pub(crate) struct Proxy {
     pub(crate) journal: Journal,
     pub(crate) default_session: Option<Arc<Session>>,
     pub(crate) connections: Arc<AtomicUsize>,
-    /// Where we listen, with the ports that were really taken.
-    pub(crate) listening: Vec<SocketAddr>,
-    /// Addresses of this machine.
-    pub(crate) own_addresses: Vec<IpAddr>,
+    pub(crate) own: own::Own,
     pub(crate) draining: watch::Receiver<bool>,
     pub(crate) stopped: Arc<AtomicBool>,
 }
 
 impl Proxy {
-    /// Whether an address is one of our listeners.
-    pub(crate) fn is_own(&self, address: SocketAddr) -> bool {
-        let ip = address.ip().to_canonical();
-        let here = ip.is_loopback() || ip.is_unspecified() || self.own_addresses.contains(&ip);
-        here && self.listening.iter().any(|own| own.port() == address.port())
-    }
-
-    /// Whether a name and port are one of our listeners, as far as that is known without a lookup.
-    pub(crate) fn is_own_name(&self, name: &str, port: u16) -> bool {
-        self.listening.iter().any(|own| own.port() == port) && self.config.own_names.iter().any(|own| own == name)
-    }
-
     /// Whether the deadline of the drain has passed, so that what still ran was cut.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)

@@ -1,9 +1,40 @@
 //! The addresses of this machine, so that a request for one of our own listeners is known as such.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Where this process listens, and what this machine is called.
+#[derive(Debug)]
+pub(crate) struct Own {
+    /// Where we listen, with the ports that were really taken.
+    listening: Vec<SocketAddr>,
+    addresses: Vec<IpAddr>,
+    names: Vec<String>,
+}
+
+impl Own {
+    pub(crate) fn new(listening: Vec<SocketAddr>, names: Vec<String>) -> Self {
+        Self { listening, addresses: addresses(), names }
+    }
+
+    /// Whether an address is one of our listeners.
+    pub(crate) fn is(&self, address: SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        let here = ip.is_loopback() || ip.is_unspecified() || self.addresses.contains(&ip);
+        here && self.listens_on(address.port())
+    }
+
+    /// Whether a name and port are one of our listeners, as far as that is known without a lookup.
+    pub(crate) fn is_named(&self, name: &str, port: u16) -> bool {
+        self.listens_on(port) && self.names.iter().any(|own| own == name)
+    }
+
+    fn listens_on(&self, port: u16) -> bool {
+        self.listening.iter().any(|own| own.port() == port)
+    }
+}
 
 /// The addresses of all interfaces, as the kernel tells them; empty where it does not.
-pub(crate) fn addresses() -> Vec<IpAddr> {
+fn addresses() -> Vec<IpAddr> {
     let mut all = Vec::new();
     if let Ok(text) = std::fs::read_to_string("/proc/net/fib_trie") {
         all.extend(from_fib_trie(&text).into_iter().map(IpAddr::V4));

@@ -4,16 +4,20 @@
 //! A refusal never repeats what the client sent: no field values, paths, bodies or resolved addresses.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use audit::Fault;
+use audit::{CredentialUse, Fault};
 use http::StatusCode;
 use model::{HostError, PolicyName, Reason, RuleId};
 use serde_json::json;
 
-/// Why an exchange ended without the upstream's answer.
+/// Why an exchange ended without the upstream's answer. Boxed: it travels in every `Result` of the line, and is rare.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct Refusal(Box<Facts>);
+
+#[derive(Debug)]
+struct Facts {
     reason: Reason,
     detail: Cow<'static, str>,
     /// What kind of TLS or time-out failure; a closed list.
@@ -23,6 +27,10 @@ pub(crate) struct Refusal {
     words: Option<Arc<str>>,
     /// The name in a client's handshake, where it differs from the host; for the record only.
     sni: Option<Box<str>>,
+    /// The address that was not dialed; for the record only.
+    address: Option<IpAddr>,
+    /// The credential whose placeholder it is about; for the record only.
+    credential: Option<CredentialUse>,
 }
 
 /// What a client should do about it.
@@ -55,7 +63,17 @@ pub(crate) struct Row {
 impl Refusal {
     /// A refusal with a sentence of ours for the client; lower case, without what the client sent.
     pub(crate) fn of(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, detail: detail.into(), class: None, rule: None, policy: None, words: None, sni: None }
+        Self(Box::new(Facts {
+            reason,
+            detail: detail.into(),
+            class: None,
+            rule: None,
+            policy: None,
+            words: None,
+            sni: None,
+            address: None,
+            credential: None,
+        }))
     }
 
     /// A host that is no host.
@@ -64,55 +82,81 @@ impl Refusal {
     }
 
     /// With the class of the failure: the kind of certificate fault, the timer that fired.
-    pub(crate) fn with_class(self, class: &'static str) -> Self {
-        Self { class: Some(class), ..self }
+    pub(crate) fn with_class(mut self, class: &'static str) -> Self {
+        self.0.class = Some(class);
+        self
     }
 
     /// With the server name of the client's handshake.
-    pub(crate) fn with_sni(self, sni: &str) -> Self {
-        Self { sni: Some(sni.into()), ..self }
+    pub(crate) fn with_sni(mut self, sni: &str) -> Self {
+        self.0.sni = Some(sni.into());
+        self
+    }
+
+    /// With the address that may not be dialed.
+    pub(crate) fn with_address(mut self, address: IpAddr) -> Self {
+        self.0.address = Some(address);
+        self
+    }
+
+    /// With the credential whose placeholder it is about.
+    pub(crate) fn about(mut self, credential: CredentialUse) -> Self {
+        self.0.credential = Some(credential);
+        self
     }
 
     /// With the rule that was in force, so that the record names it.
-    pub(crate) fn under(self, rule: &RuleId, policy: &PolicyName) -> Self {
-        Self { rule: Some(rule.clone()), policy: Some(policy.clone()), ..self }
+    pub(crate) fn under(mut self, rule: &RuleId, policy: &PolicyName) -> Self {
+        self.0.rule = Some(rule.clone());
+        self.0.policy = Some(policy.clone());
+        self
     }
 
     /// The stable code.
     pub(crate) fn reason(&self) -> Reason {
-        self.reason
+        self.0.reason
     }
 
     /// The class of the failure, where it has one.
     pub(crate) fn class(&self) -> Option<&'static str> {
-        self.class
+        self.0.class
     }
 
     /// The server name of the client's handshake.
     pub(crate) fn sni(&self) -> Option<&str> {
-        self.sni.as_deref()
+        self.0.sni.as_deref()
+    }
+
+    /// The address that may not be dialed.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.0.address
+    }
+
+    /// The credential whose placeholder it is about.
+    pub(crate) fn credential(&self) -> Option<&CredentialUse> {
+        self.0.credential.as_ref()
     }
 
     /// The rule that refused, if one did.
     pub(crate) fn rule(&self) -> Option<&RuleId> {
-        self.rule.as_ref()
+        self.0.rule.as_ref()
     }
 
     /// The policy of that rule.
     pub(crate) fn policy(&self) -> Option<&PolicyName> {
-        self.policy.as_ref()
+        self.0.policy.as_ref()
     }
 
     /// The row of the table.
     pub(crate) fn row(&self) -> Row {
-        row(self.reason)
+        row(self.0.reason)
     }
 
     /// The value of the Proxy-Status field (RFC 9209).
     pub(crate) fn proxy_status(&self) -> String {
-        let details = match self.class {
-            Some(class) => format!("{}: {class}", self.reason.code()),
-            None => self.reason.code().to_owned(),
+        let details = match self.0.class {
+            Some(class) => format!("{}: {class}", self.0.reason.code()),
+            None => self.0.reason.code().to_owned(),
         };
         format!("egret; error={}; details=\"{details}\"", self.row().error)
     }
@@ -121,17 +165,17 @@ impl Refusal {
     pub(crate) fn problem(&self, record: &str) -> Vec<u8> {
         let row = self.row();
         let mut problem = json!({
-            "type": format!("https://egret.internal/problems/{}", self.reason.code()),
+            "type": format!("https://egret.internal/problems/{}", self.0.reason.code()),
             "title": row.title,
             "status": row.status.as_u16(),
-            "detail": self.detail,
-            "code": self.reason.code(),
-            "rule": self.rule.as_ref().map(RuleId::as_str),
-            "reason": self.words.as_deref(),
+            "detail": self.0.detail,
+            "code": self.0.reason.code(),
+            "rule": self.0.rule.as_ref().map(RuleId::as_str),
+            "reason": self.0.words.as_deref(),
             "record": record,
             "retry": row.retry.as_str(),
         });
-        if let (Some(class), Some(members)) = (self.class, problem.as_object_mut()) {
+        if let (Some(class), Some(members)) = (self.0.class, problem.as_object_mut()) {
             members.insert("class".to_owned(), class.into());
         }
         let mut body = serde_json::to_vec(&problem).expect("a JSON value of strings and numbers");
@@ -146,15 +190,11 @@ impl From<policies::Denied> for Refusal {
             Some(_) => "a rule of the session's policies refuses this",
             None => "no rule of the session's policies allows this",
         };
-        Self {
-            reason: denied.reason,
-            detail: detail.into(),
-            class: None,
-            rule: denied.rule,
-            policy: denied.policy,
-            words: denied.words,
-            sni: None,
-        }
+        let mut refusal = Self::of(denied.reason, detail);
+        refusal.0.rule = denied.rule;
+        refusal.0.policy = denied.policy;
+        refusal.0.words = denied.words;
+        refusal
     }
 }
 

@@ -21,9 +21,10 @@ use tokio::task::JoinSet;
 
 use crate::connection::connection;
 use crate::dial::Dialer;
+use crate::own::Own;
 use crate::pool::Pool;
 use crate::steps::accept;
-use crate::{Config, Core, Parts, Proxy, own};
+use crate::{Config, Core, Parts, Proxy};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -154,6 +155,7 @@ fn proxy(
             Some(parts.sessions.default_session(new, Timestamp::now()).map_err(StartError::DefaultSession)?)
         }
     };
+    let own = Own::new(listening, parts.config.own_names.clone());
     Ok(Proxy {
         limits: Arc::new(parts.config.limits.clone()),
         config: parts.config,
@@ -165,8 +167,7 @@ fn proxy(
         journal: parts.journal,
         default_session,
         connections: Arc::default(),
-        listening,
-        own_addresses: own::addresses(),
+        own,
         draining,
         stopped,
     })
@@ -206,7 +207,7 @@ fn spawn(
 fn core(proxy: Arc<Proxy>) -> io::Result<Arc<Core>> {
     let Config { limits, .. } = &proxy.config;
     let pool = Pool::new(limits.max_idle_upstreams, limits.upstream_keep_alive);
-    let dialer = Dialer::new(&proxy)?;
+    let dialer = Dialer::new(limits)?;
     Ok(Arc::new(Core { proxy, pool, dialer }))
 }
 

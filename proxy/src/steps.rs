@@ -1,13 +1,34 @@
 //! The steps of the line, in the order in which a request passes them.
 
+/// 1: a connection, within the limit of all.
 pub(crate) mod accept;
-pub(crate) mod authorize;
-pub(crate) mod decide;
-pub(crate) mod forward;
+
+/// 2: who is asking.
 pub(crate) mod identify;
-pub(crate) mod inject;
-pub(crate) mod intercept;
+
+/// 3: where to.
 pub(crate) mod parse;
-pub(crate) mod record;
-pub(crate) mod redact;
+
+/// 4: may this session reach this place at all.
+pub(crate) mod decide;
+
+/// 5: the inside of a CONNECT.
+pub(crate) mod intercept;
+
+/// 6: a request within its destination.
 pub(crate) mod route;
+
+/// 7: may this request pass.
+pub(crate) mod authorize;
+
+/// 8: credentials.
+pub(crate) mod inject;
+
+/// 9: to the upstream and back.
+pub(crate) mod forward;
+
+/// 10: secrets out of what comes back.
+pub(crate) mod redact;
+
+/// 11: what is kept, and the answer.
+pub(crate) mod record;

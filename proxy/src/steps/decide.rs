@@ -42,9 +42,9 @@ pub(crate) fn decide(proxy: &Proxy, session: &Session, destination: &Destination
         return Ok(Passage::Reserved);
     }
     let own = match destination.host() {
-        Host::Name(name) => proxy.is_own_name(name, destination.port()),
-        Host::V4(v4) => proxy.is_own(SocketAddr::from((*v4, destination.port()))),
-        Host::V6(v6) => proxy.is_own(SocketAddr::from((*v6, destination.port()))),
+        Host::Name(name) => proxy.own.is_named(name, destination.port()),
+        Host::V4(v4) => proxy.own.is(SocketAddr::from((*v4, destination.port()))),
+        Host::V6(v6) => proxy.own.is(SocketAddr::from((*v6, destination.port()))),
     };
     if own {
         return Err(Refusal::of(Reason::DeniedSelf, "the destination is a listener of Egret"));

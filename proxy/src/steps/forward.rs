@@ -1,10 +1,11 @@
 //! Step 9: sends the request to the upstream and waits for the head of its response.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{PathAndQuery, Scheme as UriScheme};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -81,12 +82,12 @@ pub(crate) async fn locate(
         speaks,
         credentials: armed.leases.iter().map(|lease| (lease.id().clone(), lease.version())).collect(),
     };
-    let passes = |address| dial::check_address(&core.proxy, permit, address).is_ok();
+    let passes = |address| dial::check_address(&core.proxy.own, permit, address).is_ok();
     if let Some(kept) = core.pool.take(&key, passes) {
         open.address(kept.address.ip());
         return Ok(Way { key, kind: Kind::Kept(kept) });
     }
-    let located = dial::locate(&core.proxy, &core.dialer, destination, permit).await?;
+    let located = dial::locate(&core.proxy.config, &core.proxy.own, &core.dialer, destination, permit).await?;
     if let Some(first) = located.first() {
         open.address(first.ip());
     }
@@ -115,23 +116,37 @@ pub(crate) async fn forward(
         Kind::Kept(kept) => kept,
         Kind::Addresses(located) => establish(core, session, destination, &located, &key).await?,
     };
+    // An upstream may close a kept connection in the very moment in which it is used again. What is safe and has no body
+    // can then be sent once more (RFC 9110 section 9.2.2), anything else only if not a byte of it went out.
+    let mut spare = if upstream.reused { spare(&request, &upload) } else { None };
     loop {
         let reused = upstream.reused;
-        match send(core, &mut upstream, destination, request, &upload).await {
+        let again = match send(core, &mut upstream, destination, request, &upload).await {
             Ok(response) => return reply(core, key, upstream, response, secrets, upload),
-            // Nothing of the request was sent, so sending it again is sending it once.
-            Err(Unsent::Request(unsent)) if reused => {
-                request = *unsent;
-                let located = dial::locate(&core.proxy, &core.dialer, destination, permit).await?;
-                upstream = establish(core, session, destination, &located, &key).await?;
-                open.address(upstream.address.ip());
-            }
-            Err(Unsent::Request(_)) => {
-                return Err(Refusal::of(Reason::UpstreamProtocol, "the upstream closed before it took the request"));
-            }
+            Err(Unsent::Request(unsent)) if reused => Some(*unsent),
+            Err(Unsent::Closed) if reused => spare.take(),
+            Err(Unsent::Request(_) | Unsent::Closed) => None,
             Err(Unsent::Failed(refusal)) => return Err(refusal),
-        }
+        };
+        request =
+            again.ok_or_else(|| Refusal::of(Reason::UpstreamProtocol, "the upstream closed before it answered"))?;
+        let located = dial::locate(&core.proxy.config, &core.proxy.own, &core.dialer, destination, permit).await?;
+        upstream = establish(core, session, destination, &located, &key).await?;
+        open.address(upstream.address.ip());
     }
+}
+
+/// A second copy of a request that may be sent twice.
+fn spare(request: &Request<Upload>, upload: &Arc<Progress>) -> Option<Request<Upload>> {
+    let safe = request.method() == Method::GET || request.method() == Method::HEAD;
+    if !safe || !http_body::Body::is_end_stream(request.body()) {
+        return None;
+    }
+    let mut spare = Request::new(Upload::empty(upload.clone()));
+    *spare.method_mut() = request.method().clone();
+    *spare.uri_mut() = request.uri().clone();
+    *spare.headers_mut() = request.headers().clone();
+    Some(spare)
 }
 
 fn reply(
@@ -255,7 +270,9 @@ fn protocol(error: &hyper::Error) -> Refusal {
 enum Unsent {
     /// The connection did not take the request; here it is.
     Request(Box<Request<Upload>>),
-    /// It may have been sent.
+    /// The connection closed before an answer began.
+    Closed,
+    /// It may have been sent, or the answer is no answer.
     Failed(Refusal),
 }
 
@@ -264,9 +281,16 @@ impl Unsent {
         let mut error = error;
         match error.take_message() {
             Some(request) => Self::Request(Box::new(request)),
+            None if is_closed(error.error()) => Self::Closed,
             None => Self::Failed(protocol(error.error())),
         }
     }
+}
+
+/// Whether a connection ended, rather than said something wrong.
+fn is_closed(error: &hyper::Error) -> bool {
+    let io = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || io.is_some()
 }
 
 /// Sends one request on one connection.

@@ -31,19 +31,28 @@ pub(crate) struct Armed {
     pub(crate) patterns: Patterns,
 }
 
-/// A placeholder in a field value, and the credential it stands for.
+/// A placeholder in the head, and the credential it stands for.
 struct Found {
-    field: HeaderName,
-    nth: usize,
     place: Place,
     credential: CredentialId,
 }
 
 enum Place {
-    /// These bytes of the value.
-    Plain(Range<usize>),
-    /// These bytes of the decoded pair of a Basic credential.
-    Basic(Range<usize>),
+    /// These bytes of a field's value.
+    Plain(Spot),
+    /// These bytes of the decoded pair of a Basic credential in a field.
+    Basic(Spot),
+    /// The whole value of this query parameter.
+    Query(String),
+    /// Anywhere else in the target.
+    Target,
+}
+
+/// Bytes of the nth value of a field.
+struct Spot {
+    field: HeaderName,
+    nth: usize,
+    range: Range<usize>,
 }
 
 /// Arms a permitted request.
@@ -62,16 +71,20 @@ pub(crate) fn inject(
     let under = |refusal: Refusal| refusal.under(permit.rule(), permit.policy());
     let found = find(session, &routed).map_err(under)?;
     for one in &found {
-        judge(vault, session, destination, permit, one).map_err(under)?;
+        let named = |refusal: Refusal| {
+            refusal.about(CredentialUse { name: one.credential.clone(), version: version(vault, session, one) })
+        };
+        judge(vault, session, destination, permit, one).map_err(named).map_err(under)?;
     }
     let added = added(vault, session, destination, permit, &found).map_err(under)?;
     let mut leases = Vec::new();
     let mut patterns = Patterns::new();
     let mut target = Zeroizing::new(routed.path.target().to_owned());
-    for one in &found {
+    // From the last to the first: a value that is longer than its placeholder moves only what stands behind it.
+    for one in found.iter().rev() {
         let lease = lease(vault, session, &one.credential, destination).map_err(under)?;
-        patterns.extend(swap(&mut routed.fields, one, &lease).map_err(under)?);
-        open.credential(use_of(&lease), "header");
+        let place = swap(&mut routed.fields, &mut target, one, &lease, &mut patterns).map_err(under)?;
+        open.credential(use_of(&lease), place);
         leases.push(lease);
     }
     for credential in added {
@@ -91,6 +104,10 @@ fn use_of(lease: &Lease) -> CredentialUse {
     CredentialUse { name: lease.id().clone(), version: lease.version() }
 }
 
+fn version(vault: &Vault, session: &Session, found: &Found) -> u32 {
+    vault.slot(&session.tenant, &found.credential).map_or(0, |shape| shape.version())
+}
+
 /// All placeholders of the head. One that is not this session's refuses the request, as does one outside the fields.
 fn find(session: &Session, routed: &Routed) -> Result<Vec<Found>, Refusal> {
     let mut found = Vec::new();
@@ -99,10 +116,10 @@ fn find(session: &Session, routed: &Routed) -> Result<Vec<Found>, Refusal> {
             find_in_value(session, name, nth, value.as_bytes(), &mut found)?;
         }
     }
-    let elsewhere = routed.path.target().as_bytes();
-    if let Some(mark) = sessions::find_marks(elsewhere).next() {
-        owner(session, elsewhere, mark)?;
-        return Err(misplaced("a placeholder stands in the target"));
+    let target = routed.path.target();
+    for mark in sessions::find_marks(target.as_bytes()) {
+        let (range, credential) = owner(session, target.as_bytes(), mark)?;
+        found.push(Found { place: place_in_target(target, &range), credential });
     }
     // More than a few means that somebody probes.
     if found.len() > 8 {
@@ -120,17 +137,28 @@ fn find_in_value(
 ) -> Result<(), Refusal> {
     for mark in sessions::find_marks(value) {
         let (range, credential) = owner(session, value, mark)?;
-        found.push(Found { field: field.clone(), nth, place: Place::Plain(range), credential });
+        found.push(Found { place: Place::Plain(Spot { field: field.clone(), nth, range }), credential });
     }
     if *field == header::AUTHORIZATION
         && let Some(pair) = basic_pair(value)
     {
         for mark in sessions::find_marks(&pair) {
             let (range, credential) = owner(session, &pair, mark)?;
-            found.push(Found { field: field.clone(), nth, place: Place::Basic(range), credential });
+            found.push(Found { place: Place::Basic(Spot { field: field.clone(), nth, range }), credential });
         }
     }
     Ok(())
+}
+
+/// A placeholder that is all of a parameter's value has a place of its own; anywhere else in the target it has none.
+fn place_in_target(target: &str, range: &Range<usize>) -> Place {
+    let before = target.get(..range.start).unwrap_or_default();
+    let ends = target.get(range.end..).is_some_and(|rest| rest.is_empty() || rest.starts_with('&'));
+    let name = before.strip_suffix('=').and_then(|front| front.rsplit(['?', '&']).next());
+    match name {
+        Some(name) if ends && before.contains('?') => Place::Query(name.to_owned()),
+        _ => Place::Target,
+    }
 }
 
 fn owner(session: &Session, bytes: &[u8], mark: Range<usize>) -> Result<(Range<usize>, CredentialId), Refusal> {
@@ -180,13 +208,16 @@ fn judge(
         return Err(misplaced("the host is outside the audience of the credential"));
     }
     let fits = match (shape.kind(), &found.place) {
-        (Kind::Bearer, Place::Plain(_)) => found.field == header::AUTHORIZATION,
+        (Kind::Bearer, Place::Plain(spot)) => spot.field == header::AUTHORIZATION,
         (Kind::Bearer | Kind::Basic, Place::Basic(_)) => true,
-        (Kind::Header { name, .. }, Place::Plain(_)) => found.field.as_str().eq_ignore_ascii_case(name),
+        (Kind::Header { name, .. }, Place::Plain(spot)) => spot.field.as_str().eq_ignore_ascii_case(name),
+        (Kind::Query { name }, Place::Query(parameter)) => names(parameter, name),
         (Kind::Basic | Kind::Query { .. }, Place::Plain(_))
-        | (Kind::Header { .. } | Kind::Query { .. }, Place::Basic(_)) => false,
+        | (Kind::Header { .. } | Kind::Query { .. }, Place::Basic(_))
+        | (Kind::Bearer | Kind::Basic | Kind::Header { .. }, Place::Query(..))
+        | (_, Place::Target) => false,
     };
-    if fits { Ok(()) } else { Err(misplaced("a placeholder stands in a field where its credential does not go")) }
+    if fits { Ok(()) } else { Err(misplaced("a placeholder stands where its credential does not go")) }
 }
 
 /// The credentials that the rule adds: granted, for this audience, and not swapped already.
@@ -237,35 +268,59 @@ fn lease(
     })
 }
 
-/// Puts the value in the placeholder's place; gives the coded pair where it became part of one.
-fn swap(fields: &mut HeaderMap, found: &Found, lease: &Lease) -> Result<Option<Zeroizing<Vec<u8>>>, Refusal> {
-    let mut values: Vec<HeaderValue> = fields.get_all(&found.field).iter().cloned().collect();
-    let value = values.get_mut(found.nth).ok_or_else(|| Refusal::of(Reason::Internal, "a field value is gone"))?;
-    let mut coded_pair = None;
-    let swapped = match &found.place {
-        Place::Plain(range) => splice(value.as_bytes(), range, lease.swap_value())?,
-        Place::Basic(range) => {
-            let pair = basic_pair(value.as_bytes()).ok_or_else(|| Refusal::of(Reason::Internal, "a pair is gone"))?;
-            let pair = splice(&pair, range, lease.swap_value())?;
-            let coded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_slice()).into_bytes());
-            let value = Zeroizing::new([b"Basic ".as_slice(), &coded].concat());
-            coded_pair = Some(coded);
-            value
+/// Puts the value in the placeholder's place; gives where. A pair that comes into being is one more pattern to redact.
+fn swap(
+    fields: &mut HeaderMap,
+    target: &mut Zeroizing<String>,
+    found: &Found,
+    lease: &Lease,
+    patterns: &mut Patterns,
+) -> Result<&'static str, Refusal> {
+    match &found.place {
+        Place::Plain(spot) => {
+            replace_value(fields, spot, |value| splice(value, &spot.range, lease.swap_value()))?;
+            Ok("header")
         }
-    };
-    *value = sensitive(&swapped)?;
-    fields.remove(&found.field);
-    for value in values {
-        fields.append(&found.field, value);
+        Place::Basic(spot) => {
+            replace_value(fields, spot, |value| {
+                let pair = basic_pair(value).ok_or_else(|| internal("a pair is gone"))?;
+                let pair = splice(&pair, &spot.range, lease.swap_value())?;
+                let coded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_slice()).into_bytes());
+                let value = Zeroizing::new([b"Basic ".as_slice(), &coded].concat());
+                patterns.push(coded);
+                Ok(value)
+            })?;
+            Ok("header")
+        }
+        Place::Query(..) | Place::Target => add(fields, target, lease),
     }
-    Ok(coded_pair)
+}
+
+/// Replaces one value of a field, and leaves the others in their order.
+fn replace_value(
+    fields: &mut HeaderMap,
+    spot: &Spot,
+    change: impl FnOnce(&[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal>,
+) -> Result<(), Refusal> {
+    let mut values: Vec<HeaderValue> = fields.get_all(&spot.field).iter().cloned().collect();
+    let value = values.get_mut(spot.nth).ok_or_else(|| internal("a field value is gone"))?;
+    *value = sensitive(&change(value.as_bytes())?)?;
+    fields.remove(&spot.field);
+    for value in values {
+        fields.append(&spot.field, value);
+    }
+    Ok(())
+}
+
+fn internal(detail: &'static str) -> Refusal {
+    Refusal::of(Reason::Internal, detail)
 }
 
 /// `bytes` with `range` replaced; a prefix of the placeholder went with it.
 fn splice(bytes: &[u8], range: &Range<usize>, value: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     match (bytes.get(..range.start), bytes.get(range.end..)) {
         (Some(front), Some(back)) => Ok(Zeroizing::new([front, value, back].concat())),
-        _ => Err(Refusal::of(Reason::Internal, "a placeholder moved")),
+        _ => Err(internal("a placeholder moved")),
     }
 }
 
@@ -347,6 +402,22 @@ fn prepare_for_redaction(routed: &mut Routed) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_placeholder_is_a_whole_parameter_or_misplaced() {
+        let at = |target: &str| {
+            let start = target.find("PH").unwrap();
+            match place_in_target(target, &(start..start + 2)) {
+                Place::Query(name) => Some(name),
+                Place::Target | Place::Plain(_) | Place::Basic(_) => None,
+            }
+        };
+        assert_eq!(at("/p?key=PH").as_deref(), Some("key"));
+        assert_eq!(at("/p?a=b&key=PH&c=d").as_deref(), Some("key"));
+        for target in ["/PH", "/p?PH", "/p?key=xPH", "/p?key=PHx", "/p?PH=x", "/key=PH", "/key=PH?a=b"] {
+            assert_eq!(at(target), None, "{target}");
+        }
+    }
 
     #[test]
     fn a_parameter_is_set_once() {

@@ -60,6 +60,11 @@ impl Open {
         }
     }
 
+    /// What the client's handshake said of the server name.
+    pub(crate) fn sni(&mut self, sni: &str) {
+        self.trail().sni(sni);
+    }
+
     /// Fields that were removed.
     pub(crate) fn stripped(&mut self, names: &[&'static str]) {
         for name in names {
@@ -159,6 +164,12 @@ impl Open {
         if let Some(sni) = refusal.sni() {
             trail.sni(sni);
         }
+        if let Some(address) = refusal.address() {
+            trail.address(address);
+        }
+        if let Some(credential) = refusal.credential() {
+            trail.credential(credential.clone(), "refused");
+        }
         if let Some(class) = refusal.class() {
             trail.detail(class);
         }
@@ -209,7 +220,7 @@ fn relay(mut open: Open, redacted: Redacted) -> Response<Body> {
     open.trail().status(response.status().as_u16());
     let (parts, incoming) = response.into_parts();
     let relay = Relay::new(incoming, masker, open, upload, back, idle_timeout);
-    Response::from_parts(parts, Body::Relayed(Box::new(relay)))
+    Response::from_parts(parts, Body::relayed(relay))
 }
 
 /// The answer to a refused request (RFC 9457, RFC 9209).

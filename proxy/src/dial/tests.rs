@@ -1,0 +1,146 @@
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use model::RequestPath;
+use policies::{PolicySource, Question};
+
+use super::*;
+
+/// A name server on loopback. Each A query of a name takes the next answer of its list; the last one stays. Counts the queries.
+struct NameServer {
+    port: u16,
+    queries: Arc<AtomicUsize>,
+}
+
+impl NameServer {
+    fn start(answers: &[(&str, &[&[[u8; 4]]])]) -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let queries = Arc::new(AtomicUsize::new(0));
+        let counter = queries.clone();
+        let mut lists: HashMap<String, Vec<Vec<[u8; 4]>>> = answers
+            .iter()
+            .map(|(name, list)| ((*name).to_owned(), list.iter().map(|a| a.to_vec()).collect()))
+            .collect();
+        std::thread::spawn(move || {
+            let mut query = [0; 512];
+            while let Ok((length, peer)) = socket.recv_from(&mut query) {
+                counter.fetch_add(1, Ordering::SeqCst);
+                socket.send_to(&answer(&query[..length], &mut lists), peer).unwrap();
+            }
+        });
+        Self { port, queries }
+    }
+
+    fn queries(&self) -> usize {
+        self.queries.load(Ordering::SeqCst)
+    }
+
+    fn dialer(&self) -> Dialer {
+        let mut connection = ConnectionConfig::udp();
+        connection.port = self.port;
+        let server = NameServerConfig::new(Ipv4Addr::LOCALHOST.into(), true, vec![connection]);
+        let config = ResolverConfig::from_parts(None, vec![], vec![server]);
+        let mut options = ResolverOpts::default();
+        options.timeout = Duration::from_secs(2);
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
+        Dialer::with(builder.build().unwrap())
+    }
+}
+
+/// The answer to a query, with a time to live of zero: the question again, and one A record for each address.
+fn answer(query: &[u8], lists: &mut HashMap<String, Vec<Vec<[u8; 4]>>>) -> Vec<u8> {
+    let mut labels = Vec::new();
+    let mut at = 12;
+    while query[at] != 0 {
+        let end = at + 1 + usize::from(query[at]);
+        labels.push(String::from_utf8(query[at + 1..end].to_vec()).unwrap().to_lowercase());
+        at = end;
+    }
+    let question = &query[12..at + 5];
+    let is_a = query[at + 1..at + 3] == [0, 1];
+    let addresses = match lists.get_mut(&labels.join(".")) {
+        Some(list) if is_a && list.len() > 1 => list.remove(0),
+        Some(list) if is_a => list[0].clone(),
+        _ => Vec::new(),
+    };
+    let mut out = query[..2].to_vec();
+    out.extend([0x81, 0x80, 0, 1, 0, u8::try_from(addresses.len()).unwrap(), 0, 0, 0, 0]);
+    out.extend(question);
+    for address in addresses {
+        out.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
+        out.extend(address);
+    }
+    out
+}
+
+fn permit(rule: &str) -> Permit {
+    let text = format!("policy: p\nrules:\n  - {{id: r, allow: {{host: \"*.example.com\"}}{rule}}}\n");
+    let set = policies::compile(&[PolicySource { name: "p.yaml".to_owned(), text }]).expect("a valid policy");
+    let destination = destination("any.example.com");
+    let path = RequestPath::parse("/").unwrap();
+    let rules = set.rules_for(&["p".into()]).unwrap();
+    rules.authorize(&Question { destination: &destination, method: "GET", path: &path }).unwrap()
+}
+
+fn destination(name: &str) -> Destination {
+    Destination::new(Scheme::Https, Host::parse(name).unwrap(), 443)
+}
+
+async fn locate_all(server: &NameServer, dialer: &Dialer, name: &str, permit: &Permit) -> Result<Vec<IpAddr>, Reason> {
+    let own = Own::new(vec![], vec![]);
+    let located = locate(&Config::default(), &own, dialer, &destination(name), permit).await;
+    assert!(server.queries() > 0);
+    located.map(|l| l.0.iter().map(SocketAddr::ip).collect()).map_err(|refusal| refusal.reason())
+}
+
+#[tokio::test]
+async fn t035_a_private_answer_is_refused() {
+    let server = NameServer::start(&[("in.example.com", &[&[[10, 0, 0, 7]]])]);
+    let dialer = server.dialer();
+    assert_eq!(locate_all(&server, &dialer, "in.example.com", &permit("")).await, Err(Reason::DeniedAddress));
+    let covered = permit(", addresses: [10.0.0.0/8]");
+    assert_eq!(locate_all(&server, &dialer, "in.example.com", &covered).await, Ok(vec![[10, 0, 0, 7].into()]));
+}
+
+#[tokio::test]
+async fn t036_one_private_address_refuses_the_whole_answer() {
+    let server = NameServer::start(&[("mixed.example.com", &[&[[1, 1, 1, 1], [127, 0, 0, 1]]])]);
+    let dialer = server.dialer();
+    assert_eq!(locate_all(&server, &dialer, "mixed.example.com", &permit("")).await, Err(Reason::DeniedAddress));
+}
+
+#[tokio::test]
+async fn t037_every_answer_is_checked_anew() {
+    let server = NameServer::start(&[("rebind.example.com", &[&[[1, 1, 1, 1]], &[[127, 0, 0, 1]]])]);
+    let dialer = server.dialer();
+    let permit = permit("");
+    assert_eq!(locate_all(&server, &dialer, "rebind.example.com", &permit).await, Ok(vec![[1, 1, 1, 1].into()]));
+    assert_eq!(locate_all(&server, &dialer, "rebind.example.com", &permit).await, Err(Reason::DeniedAddress));
+}
+
+#[tokio::test]
+async fn t034_a_metadata_service_needs_its_exact_address() {
+    let server = NameServer::start(&[("meta.example.com", &[&[[169, 254, 169, 254]]])]);
+    let dialer = server.dialer();
+    let exact = permit(", addresses: [169.254.169.254/32]");
+    assert_eq!(locate_all(&server, &dialer, "meta.example.com", &permit("")).await, Err(Reason::DeniedAddress));
+    assert!(locate_all(&server, &dialer, "meta.example.com", &exact).await.is_ok());
+}
+
+#[tokio::test]
+async fn fixed_answers_and_the_hosts_file_come_before_dns() {
+    let server = NameServer::start(&[]);
+    let dialer = server.dialer();
+    let config =
+        Config { resolve: HashMap::from([("fixed.example.com".to_owned(), [1, 2, 3, 4].into())]), ..Config::default() };
+    assert_eq!(dialer.resolve(&config, &destination("fixed.example.com")).await.unwrap(), [IpAddr::from([1, 2, 3, 4])]);
+    assert!(dialer.resolve(&config, &destination("localhost")).await.is_ok());
+    assert_eq!(server.queries(), 0);
+    let missing = dialer.resolve(&config, &destination("missing.example.com")).await;
+    assert_eq!(missing.map_err(|refusal| refusal.reason()), Err(Reason::UpstreamDns));
+}
