@@ -1,3 +1,5 @@
+//! What the command line looks like.
+
 use super::*;
 
 #[test]

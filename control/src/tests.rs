@@ -1,3 +1,5 @@
+//! Every call of the control API, in process.
+
 use super::*;
 
 use std::path::Path;

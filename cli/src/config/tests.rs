@@ -1,3 +1,5 @@
+//! Configuration files, good and broken.
+
 use super::*;
 
 fn read(text: &str) -> Result<Config, Problem> {

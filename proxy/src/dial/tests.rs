@@ -1,3 +1,5 @@
+//! Names and addresses, against a name server of their own.
+
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,3 +1,5 @@
+//! The strict reader, head by head.
+
 use super::*;
 
 fn judge(head: &str) -> Result<RequestHead, Reason> {

@@ -1,3 +1,5 @@
+//! Sessions from their making to their end.
+
 use super::*;
 
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,3 +1,5 @@
+//! Each kind of credential and what it refuses.
+
 use super::*;
 
 fn secret(text: impl AsRef<[u8]>) -> Secret {

@@ -1,3 +1,5 @@
+//! Sealing, opening, and what must not open.
+
 #![expect(clippy::disallowed_methods, reason = "the tests look at made-up values")]
 
 use std::collections::HashSet;

@@ -1,3 +1,5 @@
+//! Key files and passphrases.
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 

@@ -1,3 +1,5 @@
+//! The vault's file under faults.
+
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, symlink};
 

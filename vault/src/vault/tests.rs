@@ -1,3 +1,5 @@
+//! The vault as its callers see it.
+
 #![expect(clippy::disallowed_methods, reason = "the tests look at made-up values")]
 
 use model::{Authority, Host};
