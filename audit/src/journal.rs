@@ -208,6 +208,12 @@ impl Journal {
         self.0.shared.last_seq.load(Ordering::Acquire)
     }
 
+    /// Writes what was appended so far by any thread, so that what is appended next stands behind it.
+    pub fn flush(&self) {
+        let shared = &self.0.shared;
+        shared.flush(&shared.queues);
+    }
+
     /// Writes, syncs and notes what there is, and ends the threads. What is appended later is written at once.
     pub fn close(&self) {
         self.0.close();

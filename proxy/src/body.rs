@@ -131,6 +131,11 @@ impl Body {
         Self { _flight: Some(flight), ..self }
     }
 
+    /// Without a word of ours, as an answer to HEAD has to be.
+    pub(crate) fn for_head(self) -> Self {
+        if self.is_own() { Self { kind: Kind::Own(None), ..self } } else { self }
+    }
+
     /// Whether it is ours and not the upstream's.
     pub(crate) fn is_own(&self) -> bool {
         matches!(self.kind, Kind::Own(_))

@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use model::{CredentialId, PolicyName};
 
+/// Bytes of a window for one HTTP/2 stream, and for a whole connection, on both sides.
+pub(crate) const STREAM_WINDOW: u32 = 512 << 10;
+pub(crate) const CONNECTION_WINDOW: u32 = 1 << 20;
+
 /// Where to listen, how to find upstreams, and what bounds everything.
 #[derive(Clone, Debug)]
 pub struct Config {

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::body::{Body, StreamError};
-use crate::config::Limits;
+use crate::config::{CONNECTION_WINDOW, Limits, STREAM_WINDOW};
 use crate::exchange::exchange;
 use crate::guard::{First, Guard, Verdicts};
 use crate::head::{Framing, RequestHead, Target};
@@ -71,7 +71,7 @@ async fn draining(proxy: Arc<Proxy>) {
 
 /// One CONNECT: admits it, opens the inside, serves the requests in it until it closes or its session ends.
 async fn tunnel(core: Arc<Core>, head: RequestHead, guard: Guard<TcpStream>) {
-    let (stream, ahead) = guard.into_parts();
+    let (mut stream, ahead) = guard.into_parts();
     let (session, destination) = match admit(&core.proxy, &head) {
         Ok(admitted) => admitted,
         Err(rejected) => {
@@ -80,7 +80,6 @@ async fn tunnel(core: Arc<Core>, head: RequestHead, guard: Guard<TcpStream>) {
             return say(stream, &refusal, &record).await;
         }
     };
-    let mut stream = stream;
     if stream.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n").await.is_err() {
         return;
     }
@@ -134,11 +133,7 @@ fn open_connect(
     if let Some(destination) = destination {
         open.destination(destination);
     }
-    let path = match &head.target {
-        Target::Absolute(_, path) | Target::Origin(path) => Some(path),
-        Target::Authority(_) | Target::Asterisk => None,
-    };
-    open.asked(&head.method, path, "http/1.1");
+    open.asked(&head.method, head.target.path(), "http/1.1");
     open
 }
 
@@ -294,6 +289,26 @@ impl Tunnel {
     }
 }
 
+/// Runs a connection of a tunnel to its end. The end of the session drops it with all that is on it; a drain lets it finish.
+async fn until_over<C>(tunnel: &Tunnel, mut connection: Pin<&mut C>, drain: fn(Pin<&mut C>))
+where
+    C: Future<Output = Result<(), hyper::Error>>,
+{
+    let to_its_end = async {
+        tokio::select! {
+            served = connection.as_mut() => return served,
+            () = draining(tunnel.core.proxy.clone()) => drain(connection.as_mut()),
+        }
+        connection.as_mut().await
+    };
+    tokio::select! {
+        served = to_its_end => if let Err(error) = served {
+            tracing::debug!(%error, "a connection ended");
+        },
+        () = tunnel.session.ended() => {}
+    }
+}
+
 /// Serves HTTP/1.1 within a tunnel.
 async fn serve_http1<S>(tunnel: Tunnel, stream: S)
 where
@@ -308,21 +323,8 @@ where
         Box::pin(async move { Ok(tunnel_request(&tunnel, verdict, request).await.map(|body| body.with(flight))) })
             as Serving<Infallible>
     });
-    let mut connection = std::pin::pin!(http1_settings().serve_connection(TokioIo::new(guard), service));
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = tunnel.session.ended() => return,
-        () = draining(tunnel.core.proxy.clone()) => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                served = connection.as_mut() => served,
-                () = tunnel.session.ended() => return,
-            }
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection ended");
-    }
+    let connection = std::pin::pin!(http1_settings().serve_connection(TokioIo::new(guard), service));
+    until_over(&tunnel, connection, http1::Connection::graceful_shutdown).await;
 }
 
 async fn tunnel_request(
@@ -346,10 +348,6 @@ async fn tunnel_request(
     }
 }
 
-/// Bytes of a window for one HTTP/2 stream, and for a whole connection.
-const STREAM_WINDOW: u32 = 512 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
-
 /// Serves HTTP/2 within a tunnel; every stream is one request.
 async fn serve_http2<S>(tunnel: Tunnel, stream: S)
 where
@@ -362,21 +360,8 @@ where
         Box::pin(async move { http2_request(&tunnel, request).await }) as Serving<StreamError>
     });
     let settings = http2_settings(&tunnel.core.proxy.limits);
-    let mut connection = std::pin::pin!(settings.serve_connection(TokioIo::new(stream), service));
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = tunnel.session.ended() => return,
-        () = draining(tunnel.core.proxy.clone()) => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                served = connection.as_mut() => served,
-                () = tunnel.session.ended() => return,
-            }
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection ended");
-    }
+    let connection = std::pin::pin!(settings.serve_connection(TokioIo::new(stream), service));
+    until_over(&tunnel, connection, http2::Connection::graceful_shutdown).await;
 }
 
 fn http2_settings(limits: &Limits) -> http2::Builder<TokioExecutor> {
@@ -395,22 +380,32 @@ fn http2_settings(limits: &Limits) -> http2::Builder<TokioExecutor> {
 }
 
 async fn http2_request(tunnel: &Tunnel, request: Request<Incoming>) -> Result<Response<Body>, StreamError> {
-    match http2_head(&request, &tunnel.core) {
+    let for_head = request.method() == Method::HEAD;
+    let response = match http2_head(&request, &tunnel.core) {
         Ok(head) => {
-            Ok(exchange(&tunnel.core, &tunnel.session, &tunnel.destination, Asked { head, request }, tunnel.open())
-                .await)
+            let asked = Asked { head, request };
+            exchange(&tunnel.core, &tunnel.session, &tunnel.destination, asked, tunnel.open()).await
         }
         Err(refusal) => {
             let mut open = tunnel.open();
             open.asked(request.method(), None, "h2");
+            let record = open.refuse(&refusal);
             if refusal.reason() == Reason::Malformed {
-                drop(open.refuse(&refusal));
                 return Err(StreamError::Http2(h2::Reason::PROTOCOL_ERROR.into()));
             }
-            let record = open.refuse(&refusal);
-            Ok(record::answer(&refusal, &record))
+            record::answer(&refusal, &record)
         }
+    };
+    Ok(if for_head { without_body(response) } else { response })
+}
+
+/// An answer to HEAD: over HTTP/1.1 hyper leaves our words out, over HTTP/2 it does not.
+fn without_body(mut response: Response<Body>) -> Response<Body> {
+    if response.body().is_own() {
+        let length = http_body::Body::size_hint(response.body()).exact().unwrap_or_default();
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     }
+    response.map(Body::for_head)
 }
 
 /// The head of an HTTP/2 request in the form that the strict reader gives (RFC 9113 section 8.3).

@@ -67,6 +67,17 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Stream {
+    /// The TLS version, as records name it.
+    pub(crate) fn tls_version(&self) -> Option<&'static str> {
+        let Self::Tls(tls) = self else { return None };
+        tls.get_ref()
+            .1
+            .protocol_version()
+            .map(|version| if version == rustls::ProtocolVersion::TLSv1_3 { "1.3" } else { "1.2" })
+    }
+}
+
 /// Resolver and TLS settings of one core.
 pub(crate) struct Dialer {
     resolver: TokioResolver,

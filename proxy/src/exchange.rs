@@ -11,7 +11,6 @@ use sessions::Session;
 
 use crate::Core;
 use crate::body::Body;
-use crate::head::Target;
 use crate::refusal::Refusal;
 use crate::reserved;
 use crate::steps::record::{self, Open};
@@ -30,7 +29,7 @@ pub(crate) async fn exchange(
     asked: Asked,
     mut open: Open,
 ) -> Response<Body> {
-    open.asked(&asked.head.method, path_of(&asked), protocol_of(&asked));
+    open.asked(&asked.head.method, asked.head.target.path(), protocol_of(&asked));
     if reserved::is_reserved(destination) {
         return reserved::serve(core, session, asked, open);
     }
@@ -57,13 +56,6 @@ async fn attempt(
     open.permitted().await?; // durable before the first byte leaves
     let reply = forward::forward(core, session, destination, &permit, armed, way, open).await;
     reply.and_then(redact::redact).map_err(|refusal| refusal.under(permit.rule(), permit.policy()))
-}
-
-fn path_of(asked: &Asked) -> Option<&model::RequestPath> {
-    match &asked.head.target {
-        Target::Origin(path) | Target::Absolute(_, path) => Some(path),
-        Target::Authority(_) | Target::Asterisk => None,
-    }
 }
 
 fn protocol_of(asked: &Asked) -> &'static str {

@@ -96,6 +96,7 @@ pub(crate) struct Guard<S> {
     verdicts: Verdicts,
     connect: Option<RequestHead>,
     in_tunnel: bool,
+    busy: bool,
     timer: Option<Pin<Box<Sleep>>>,
     deadline: Instant,
     limits: Arc<Limits>,
@@ -112,6 +113,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
             verdicts: Verdicts::default(),
             connect: None,
             in_tunnel,
+            busy: false,
             timer: None,
             deadline: Instant::now() + limits.head_timeout,
             limits,
@@ -169,7 +171,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
             if self.buffer.len() >= self.limits.max_head_bytes {
                 return refused(Reason::HeadTooLarge, "the request head is too large");
             }
-            if !self.verdicts.in_flight() && self.timed_out(cx) {
+            if self.is_idle() && self.timed_out(cx) {
                 return match self.buffer.is_empty() {
                     true => Poll::Ready(Ok(None)),
                     false => refused(Reason::TimeoutHead, "the request head did not arrive in time"),
@@ -207,6 +209,15 @@ impl<S: AsyncRead + Unpin> Guard<S> {
         self.state = State::Release(length, head.framing);
         self.verdicts.push(Ok(head));
         Ok(())
+    }
+
+    /// Whether nothing is being answered; the time between two requests runs from the end of the answer.
+    fn is_idle(&mut self) -> bool {
+        let was_busy = std::mem::replace(&mut self.busy, self.verdicts.in_flight());
+        if was_busy && !self.busy && self.buffer.is_empty() {
+            self.deadline = Instant::now() + self.limits.keep_alive;
+        }
+        !self.busy
     }
 
     /// Whether the deadline has passed; otherwise the task is woken when it does.

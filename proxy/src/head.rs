@@ -38,6 +38,16 @@ pub(crate) enum Target {
     Asterisk,
 }
 
+impl Target {
+    /// The path that is asked for, where one is.
+    pub(crate) fn path(&self) -> Option<&RequestPath> {
+        match self {
+            Self::Origin(path) | Self::Absolute(_, path) => Some(path),
+            Self::Authority(_) | Self::Asterisk => None,
+        }
+    }
+}
+
 /// Where a request's body ends (RFC 9112 section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {

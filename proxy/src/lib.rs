@@ -3,6 +3,7 @@
 //! [`start`] binds the listeners and serves until [`Running::drain`]. One request goes down one straight line: `connection.rs`
 //! is the half that belongs to a connection, `exchange.rs` the half that belongs to a request, `steps/` holds one file per step.
 
+mod basic;
 mod body;
 mod chunks;
 mod config;

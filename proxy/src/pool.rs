@@ -28,6 +28,8 @@ pub(crate) struct Upstream {
     pub(crate) sender: Sender,
     /// The address that was checked and dialed.
     pub(crate) address: SocketAddr,
+    /// The TLS version, such as `1.3`; `None` in cleartext.
+    pub(crate) tls: Option<&'static str>,
     /// Whether it was used before.
     pub(crate) reused: bool,
 }
@@ -73,13 +75,13 @@ impl Pool {
                 continue;
             }
             last.upstream.reused = true;
-            let address = last.upstream.address;
+            let Upstream { address, tls, .. } = last.upstream;
             if let Sender::Http2(sender) = &last.upstream.sender {
                 // An HTTP/2 connection serves many requests at once: a clone goes out, it stays.
                 let sender = Sender::Http2(sender.clone());
                 kept.push(Idle { upstream: last.upstream, since: Instant::now() });
                 *count += 1;
-                return Some(Upstream { sender, address, reused: true });
+                return Some(Upstream { sender, address, tls, reused: true });
             }
             return Some(last.upstream);
         }

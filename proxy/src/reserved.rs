@@ -11,7 +11,6 @@ use sessions::Session;
 
 use crate::Core;
 use crate::body::Body;
-use crate::head::Target;
 use crate::refusal::Refusal;
 use crate::steps::decide;
 use crate::steps::record::{self, Open};
@@ -42,11 +41,7 @@ pub(crate) fn serve(core: &Core, session: &Arc<Session>, asked: Asked, mut open:
 }
 
 fn answer(core: &Core, session: &Session, asked: &Asked) -> Result<Vec<u8>, Refusal> {
-    let path = match &asked.head.target {
-        Target::Origin(path) | Target::Absolute(_, path) => path.as_sent(),
-        Target::Authority(_) | Target::Asterisk => "*",
-    };
-    if path != "/" {
+    if asked.head.target.path().is_none_or(|path| path.as_sent() != "/") {
         return Err(Refusal::of(Reason::DeniedPath, "egret.internal serves only the path /"));
     }
     if asked.head.method != Method::GET && asked.head.method != Method::HEAD {

@@ -16,16 +16,13 @@ use vault::Lease;
 
 use crate::Core;
 use crate::body::{Progress, Return, Upload};
+use crate::config::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::dial::{self, Fresh, Located, Speaks, Stream};
 use crate::mask::Patterns;
 use crate::pool::{Key, Sender, Upstream};
 use crate::refusal::Refusal;
 use crate::steps::inject::Armed;
 use crate::steps::record::Open;
-
-/// Bytes of a window for one HTTP/2 stream, and for a whole connection.
-const STREAM_WINDOW: u32 = 512 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// A response whose body is still to come, and the leases that are needed to redact it.
 pub(crate) struct Reply {
@@ -122,11 +119,14 @@ pub(crate) async fn forward(
     loop {
         let reused = upstream.reused;
         let again = match send(core, &mut upstream, destination, request, &upload).await {
-            Ok(response) => return reply(core, key, upstream, response, secrets, upload),
-            Err(Unsent::Request(unsent)) if reused => Some(*unsent),
-            Err(Unsent::Closed) if reused => spare.take(),
-            Err(Unsent::Request(_) | Unsent::Closed) => None,
-            Err(Unsent::Failed(refusal)) => return Err(refusal),
+            Ok(response) => {
+                upstream.tls.into_iter().for_each(|version| open.tls(version));
+                return reply(core, key, upstream, response, secrets, upload);
+            }
+            Err(NoResponse::Request(unsent)) if reused => Some(*unsent),
+            Err(NoResponse::Closed) if reused => spare.take(),
+            Err(NoResponse::Request(_) | NoResponse::Closed) => None,
+            Err(NoResponse::Failed(refusal)) => return Err(refusal),
         };
         request =
             again.ok_or_else(|| Refusal::of(Reason::UpstreamProtocol, "the upstream closed before it answered"))?;
@@ -216,16 +216,17 @@ async fn establish(
 ) -> Result<Upstream, Refusal> {
     let fresh = dial::connect(&core.proxy, &core.dialer, session, destination, located, key.speaks).await?;
     let Fresh { stream, address } = fresh;
+    let tls = stream.tls_version();
     let sender = match stream {
         Stream::Plain(tcp) => start_http1(tcp).await?,
         Stream::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => start_http2(*tls).await?,
         Stream::Tls(tls) => start_http1(*tls).await?,
     };
     if let Sender::Http2(shared) = &sender {
-        let kept = Upstream { sender: Sender::Http2(shared.clone()), address, reused: true };
+        let kept = Upstream { sender: Sender::Http2(shared.clone()), address, tls, reused: true };
         core.pool.put(key.clone(), kept);
     }
-    Ok(Upstream { sender, address, reused: false })
+    Ok(Upstream { sender, address, tls, reused: false })
 }
 
 async fn start_http1<S>(stream: S) -> Result<Sender, Refusal>
@@ -267,7 +268,7 @@ fn protocol(error: &hyper::Error) -> Refusal {
 }
 
 /// Why there is no response.
-enum Unsent {
+enum NoResponse {
     /// The connection did not take the request; here it is.
     Request(Box<Request<Upload>>),
     /// The connection closed before an answer began.
@@ -276,7 +277,7 @@ enum Unsent {
     Failed(Refusal),
 }
 
-impl Unsent {
+impl NoResponse {
     fn from(error: TrySendError<Request<Upload>>) -> Self {
         let mut error = error;
         match error.take_message() {
@@ -300,28 +301,28 @@ async fn send(
     destination: &Destination,
     request: Request<Upload>,
     upload: &Progress,
-) -> Result<Response<Incoming>, Unsent> {
+) -> Result<Response<Incoming>, NoResponse> {
     let timeout = core.proxy.config.limits.first_byte_timeout;
     match &mut upstream.sender {
         Sender::Http1(sender) => {
             if sender.ready().await.is_err() {
-                return Err(Unsent::Request(Box::new(request)));
+                return Err(NoResponse::Request(Box::new(request)));
             }
             let response = sender.try_send_request(join_cookies(request));
             within(timeout, upload, response).await
         }
         Sender::Http2(sender) => {
             if sender.ready().await.is_err() {
-                return Err(Unsent::Request(Box::new(request)));
+                return Err(NoResponse::Request(Box::new(request)));
             }
-            let response = sender.try_send_request(for_http2(destination, request).map_err(Unsent::Failed)?);
+            let response = sender.try_send_request(for_http2(destination, request).map_err(NoResponse::Failed)?);
             within(timeout, upload, response).await
         }
     }
 }
 
-/// Waits for the head of a response. The time runs from the last byte of the request body.
-async fn within<F>(timeout: Duration, upload: &Progress, response: F) -> Result<Response<Incoming>, Unsent>
+/// Waits for the head of a response. As long as the request body moves, the time begins anew when it has run out.
+async fn within<F>(timeout: Duration, upload: &Progress, response: F) -> Result<Response<Incoming>, NoResponse>
 where
     F: Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>>,
 {
@@ -329,11 +330,11 @@ where
     let mut sent = upload.bytes();
     loop {
         match tokio::time::timeout(timeout, response.as_mut()).await {
-            Ok(result) => return result.map_err(Unsent::from),
+            Ok(result) => return result.map_err(NoResponse::from),
             Err(_) if !upload.has_ended() && upload.bytes() != sent => sent = upload.bytes(),
             Err(_) => {
                 let refusal = Refusal::of(Reason::UpstreamTimeout, "the upstream did not answer in time");
-                return Err(Unsent::Failed(refusal.with_class("first_byte")));
+                return Err(NoResponse::Failed(refusal.with_class("first_byte")));
             }
         }
     }

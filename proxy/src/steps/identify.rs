@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use model::{Reason, Timestamp};
 use sessions::Session;
 
-use crate::Proxy;
 use crate::head::RequestHead;
 use crate::refusal::Refusal;
+use crate::{Proxy, basic};
 
 /// The session of a request that came over a shared listener.
 ///
@@ -20,7 +18,7 @@ pub(crate) fn identify(proxy: &Proxy, head: &RequestHead) -> Result<Arc<Session>
     let Some(field) = &head.proxy_authorization else {
         return proxy.default_session.clone().ok_or_else(|| required("no proxy credentials were sent"));
     };
-    let pair = decode_basic(field).ok_or_else(|| required("the proxy credentials are not of the Basic scheme"))?;
+    let pair = basic::pair(field).ok_or_else(|| required("the proxy credentials are not of the Basic scheme"))?;
     let colon = memchr::memchr(b':', &pair).ok_or_else(|| required("the proxy credentials have no password"))?;
     let (id, token) = pair.split_at(colon);
     let id = std::str::from_utf8(id).unwrap_or_default();
@@ -44,13 +42,4 @@ pub(crate) fn still_live(session: &Session) -> Result<(), Refusal> {
 
 fn required(detail: &'static str) -> Refusal {
     Refusal::of(Reason::SessionRequired, detail)
-}
-
-/// The pair of a Basic credential (RFC 7617).
-fn decode_basic(field: &[u8]) -> Option<Vec<u8>> {
-    let (scheme, rest) = field.split_at_checked(6)?;
-    if !scheme.eq_ignore_ascii_case(b"basic ") {
-        return None;
-    }
-    BASE64_STANDARD.decode(rest.trim_ascii()).ok()
 }

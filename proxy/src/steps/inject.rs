@@ -4,6 +4,7 @@
 //! placeholder, and the value takes its place. Either way the session was granted it, the rule uses it, the audience holds the
 //! destination, and the destination is reached over verified TLS.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use audit::CredentialUse;
@@ -16,6 +17,7 @@ use sessions::Session;
 use vault::{Kind, Lease, LeaseError, Placement, Vault};
 use zeroize::Zeroizing;
 
+use crate::basic;
 use crate::mask::Patterns;
 use crate::refusal::Refusal;
 use crate::steps::record::Open;
@@ -58,8 +60,7 @@ struct Spot {
 /// Arms a permitted request.
 ///
 /// # Errors
-/// `placeholder_unknown`, `placeholder_misplaced`, `denied_plaintext` before any secret was opened; `credential_unavailable`,
-/// `vault_sealed` after.
+/// `placeholder_unknown`, `placeholder_misplaced`, `denied_plaintext` before any secret was opened; `credential_unavailable` after.
 pub(crate) fn inject(
     vault: &Vault,
     session: &Session,
@@ -140,7 +141,7 @@ fn find_in_value(
         found.push(Found { place: Place::Plain(Spot { field: field.clone(), nth, range }), credential });
     }
     if *field == header::AUTHORIZATION
-        && let Some(pair) = basic_pair(value)
+        && let Some(pair) = basic::pair(value)
     {
         for mark in sessions::find_marks(&pair) {
             let (range, credential) = owner(session, &pair, mark)?;
@@ -173,15 +174,6 @@ fn owner(session: &Session, bytes: &[u8], mark: Range<usize>) -> Result<(Range<u
 
 fn misplaced(detail: &'static str) -> Refusal {
     Refusal::of(Reason::PlaceholderMisplaced, detail)
-}
-
-/// The decoded pair of a Basic credential.
-fn basic_pair(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let (scheme, rest) = value.split_at_checked(6)?;
-    if !scheme.eq_ignore_ascii_case(b"basic ") {
-        return None;
-    }
-    BASE64_STANDARD.decode(rest.trim_ascii()).ok().map(Zeroizing::new)
 }
 
 /// Whether a placeholder may be swapped here, judged without opening anything.
@@ -275,24 +267,25 @@ fn swap(
     found: &Found,
     lease: &Lease,
     patterns: &mut Patterns,
-) -> Result<&'static str, Refusal> {
+) -> Result<Cow<'static, str>, Refusal> {
     match &found.place {
         Place::Plain(spot) => {
             replace_value(fields, spot, |value| splice(value, &spot.range, lease.swap_value()))?;
-            Ok("header")
+            Ok(in_field(&spot.field))
         }
         Place::Basic(spot) => {
             replace_value(fields, spot, |value| {
-                let pair = basic_pair(value).ok_or_else(|| internal("a pair is gone"))?;
+                let pair = basic::pair(value).ok_or_else(|| internal("a pair is gone"))?;
                 let pair = splice(&pair, &spot.range, lease.swap_value())?;
                 let coded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_slice()).into_bytes());
                 let value = Zeroizing::new([b"Basic ".as_slice(), &coded].concat());
                 patterns.push(coded);
                 Ok(value)
             })?;
-            Ok("header")
+            Ok(in_field(&spot.field))
         }
-        Place::Query(..) | Place::Target => add(fields, target, lease),
+        Place::Query(_) => add(fields, target, lease),
+        Place::Target => Err(internal("a misplaced placeholder was let through")),
     }
 }
 
@@ -325,19 +318,25 @@ fn splice(bytes: &[u8], range: &Range<usize>, value: &[u8]) -> Result<Zeroizing<
 }
 
 /// Adds the credential, in place of whatever the client sent there; gives where.
-fn add(fields: &mut HeaderMap, target: &mut Zeroizing<String>, lease: &Lease) -> Result<&'static str, Refusal> {
+fn add(fields: &mut HeaderMap, target: &mut Zeroizing<String>, lease: &Lease) -> Result<Cow<'static, str>, Refusal> {
     match lease.placement() {
         Placement::Header { name, value } => {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
+            let place = in_field(&name);
             // `insert` replaces every occurrence by this one.
             fields.insert(name, sensitive(&value)?);
-            Ok("header")
+            Ok(place)
         }
         Placement::Query { name, value } => {
             *target = with_parameter(target, &name, &value);
-            Ok("query")
+            Ok("query".into())
         }
     }
+}
+
+/// How a record says where a credential was put.
+fn in_field(name: &HeaderName) -> Cow<'static, str> {
+    if *name == header::AUTHORIZATION { "header authorization".into() } else { format!("header {name}").into() }
 }
 
 fn unusable() -> Refusal {

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use model::{Destination, Host, Reason, Scheme, Timestamp};
+use model::{Destination, Host, Reason, Timestamp};
 use rustls::server::Acceptor;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -94,7 +94,7 @@ async fn end_tls(
 
 /// Whether an SNI is the name of the destination. A client that connects to an address literal sends none.
 fn is_named(destination: &Destination, sni: &str) -> bool {
-    Host::parse(sni).is_ok_and(|host| host == *destination.host()) && destination.scheme() == Scheme::Https
+    Host::parse(sni).is_ok_and(|host| host == *destination.host())
 }
 
 fn handshake_failed(error: &io::Error) -> Refusal {

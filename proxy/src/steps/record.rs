@@ -2,9 +2,10 @@
 //!
 //! The trail takes facts in one direction; no step reads it back. However an exchange ends, its record is closed once.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use audit::{CredentialUse, Decision, Facts, Fault, Outcome, Trail};
+use audit::{Attribution, CredentialUse, Decision, Facts, Fault, Outcome, Trail};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{Destination, Reason, RequestPath, SnapshotDigest, Timestamp};
 use policies::Permit;
@@ -32,7 +33,7 @@ impl Open {
                 user: session.user.clone(),
                 agent: session.agent.clone(),
                 session: Some(session.id.clone()),
-                ..Facts::default()
+                attribution: Some(attribution(proxy, session)),
             },
             None => Facts::default(),
         };
@@ -40,7 +41,7 @@ impl Open {
     }
 
     fn trail(&mut self) -> &mut Trail {
-        self.trail.as_mut().expect("only close, cut and drop take the trail, and they end the record")
+        self.trail.as_mut().expect("whatever takes the trail ends the record and consumes it")
     }
 
     /// Where it goes.
@@ -93,8 +94,13 @@ impl Open {
     }
 
     /// A credential that goes with it.
-    pub(crate) fn credential(&mut self, used: CredentialUse, place: &'static str) {
+    pub(crate) fn credential(&mut self, used: CredentialUse, place: Cow<'static, str>) {
         self.trail().credential(used, place);
+    }
+
+    /// The TLS version spoken with the upstream.
+    pub(crate) fn tls(&mut self, version: &'static str) {
+        self.trail().tls(version);
     }
 
     /// The address that is dialed.
@@ -155,7 +161,7 @@ impl Open {
     /// Ends the record with a refusal; gives the id that the client is told.
     pub(crate) fn refuse(mut self, refusal: &Refusal) -> String {
         let row = refusal.row();
-        let Some(mut trail) = self.trail.take() else { return String::new() };
+        let mut trail = self.trail.take().expect("whatever takes the trail ends the record and consumes it");
         let record = trail.record_id().to_string();
         trail.status(row.status.as_u16());
         if let (Some(rule), Some(policy)) = (refusal.rule(), refusal.policy()) {
@@ -173,8 +179,7 @@ impl Open {
         if let Some(class) = refusal.class() {
             trail.detail(class);
         }
-        let (outcome, fault) = outcome_of(refusal, row.fault);
-        trail.close(outcome, Some(fault), Some(refusal.reason()));
+        trail.close(outcome_of(refusal), Some(row.fault), Some(refusal.reason()));
         record
     }
 }
@@ -185,16 +190,22 @@ impl Drop for Open {
     }
 }
 
+fn attribution(proxy: &Proxy, session: &Session) -> Attribution {
+    match &proxy.default_session {
+        Some(default) if default.id == session.id => Attribution::DefaultSession,
+        _ => Attribution::ProxyCredentials,
+    }
+}
+
 /// How an exchange ended that has no answer from the upstream.
-fn outcome_of(refusal: &Refusal, fault: Fault) -> (Outcome, Fault) {
+fn outcome_of(refusal: &Refusal) -> Outcome {
     let named = [
         (Reason::UpstreamTimeout, Outcome::Timeout),
         (Reason::UpstreamProtocol, Outcome::UpstreamReset),
         (Reason::Internal, Outcome::ProxyFault),
     ];
     let found = named.into_iter().find(|(reason, _)| *reason == refusal.reason());
-    let outcome = found.map_or(Outcome::Refused, |(_, outcome)| outcome);
-    (outcome, fault)
+    found.map_or(Outcome::Refused, |(_, outcome)| outcome)
 }
 
 fn static_method(method: &http::Method) -> Option<&'static str> {
