@@ -31,6 +31,8 @@ struct Facts {
     address: Option<IpAddr>,
     /// The credential whose placeholder it is about; for the record only.
     credential: Option<CredentialUse>,
+    /// What the client is not told; for the record only.
+    note: Option<&'static str>,
 }
 
 /// What a client should do about it.
@@ -73,6 +75,7 @@ impl Refusal {
             sni: None,
             address: None,
             credential: None,
+            note: None,
         }))
     }
 
@@ -90,6 +93,12 @@ impl Refusal {
     /// With the server name of the client's handshake.
     pub(crate) fn with_sni(mut self, sni: &str) -> Self {
         self.0.sni = Some(sni.into());
+        self
+    }
+
+    /// With a word for the record that the client is not told.
+    pub(crate) fn with_note(mut self, note: &'static str) -> Self {
+        self.0.note = Some(note);
         self
     }
 
@@ -117,9 +126,9 @@ impl Refusal {
         self.0.reason
     }
 
-    /// The class of the failure, where it has one.
-    pub(crate) fn class(&self) -> Option<&'static str> {
-        self.0.class
+    /// What a record says beside the code: the class of the failure, or what the client is not told.
+    pub(crate) fn detail(&self) -> Option<&'static str> {
+        self.0.class.or(self.0.note)
     }
 
     /// The server name of the client's handshake.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::{Reason, Timestamp};
-use sessions::Session;
+use sessions::{Session, Why};
 
 use crate::head::RequestHead;
 use crate::refusal::Refusal;
@@ -24,8 +24,14 @@ pub(crate) fn identify(proxy: &Proxy, head: &RequestHead) -> Result<Arc<Session>
     let id = std::str::from_utf8(id).unwrap_or_default();
     let token = token.get(1..).unwrap_or_default();
     proxy.sessions.authenticate(id, token, Timestamp::now()).map_err(|invalid| {
-        tracing::debug!(why = ?invalid.why, "proxy credentials refused");
-        Refusal::of(Reason::SessionInvalid, "the proxy credentials are not those of a running session")
+        let why = match invalid.why {
+            Why::Unknown => "unknown",
+            Why::WrongToken => "wrong_token",
+            Why::Ended => "ended",
+            Why::Expired => "expired",
+        };
+        let refusal = Refusal::of(Reason::SessionInvalid, "the proxy credentials are not those of a running session");
+        refusal.with_note(why)
     })
 }
 
@@ -36,7 +42,7 @@ pub(crate) fn identify(proxy: &Proxy, head: &RequestHead) -> Result<Arc<Session>
 pub(crate) fn still_live(session: &Session) -> Result<(), Refusal> {
     match session.is_live(Timestamp::now()) {
         true => Ok(()),
-        false => Err(Refusal::of(Reason::SessionInvalid, "the session has ended")),
+        false => Err(Refusal::of(Reason::SessionInvalid, "the session has ended").with_note("ended")),
     }
 }
 

@@ -176,8 +176,8 @@ impl Open {
         if let Some(credential) = refusal.credential() {
             trail.credential(credential.clone(), "refused");
         }
-        if let Some(class) = refusal.class() {
-            trail.detail(class);
+        if let Some(detail) = refusal.detail() {
+            trail.detail(detail);
         }
         trail.close(outcome_of(refusal), Some(row.fault), Some(refusal.reason()));
         record
