@@ -236,7 +236,10 @@ fn load_policies(config: &Config, dir: &DataDir, sessions: &Registry, need: Poli
         Err(error) if need == Policies::Spared => {
             Loader::built_in(&dir.session_policies(), error.to_string()).or_unreachable()
         }
-        Err(error @ (LoadError::Read { .. } | LoadError::Problems(_))) => Err(Failure::usage(error)),
+        Err(error @ (LoadError::Read { .. } | LoadError::Problems(_) | LoadError::TooMany)) => {
+            Err(Failure::usage(error))
+        }
+        Err(error @ LoadError::Write { .. }) => Err(Failure::unreachable(error)),
     }
 }
 

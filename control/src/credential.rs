@@ -14,6 +14,7 @@ use model::{CredentialId, TenantId, Timestamp};
 use serde::Deserialize;
 use vault::{CredentialSummary, KeyKind, Kind, NewCredential, Secret, VaultError};
 
+use crate::env::check_variable;
 use crate::problem::{Problem, Query};
 use crate::wire::{CredentialRequest, CredentialView, List, VaultView};
 use crate::{Control, blocking};
@@ -77,6 +78,7 @@ pub(crate) async fn put(
         let (tenant, id) = (new.tenant.clone(), new.id.clone());
         let version = control.vault.put(new, secret, Timestamp::now()).map_err(refused)?;
         control.journal.append(about(RecordKind::CredentialPut, &tenant, &id, version));
+        control.journal.flush();
         let summary = control.vault.show(&tenant, &id).ok_or_else(|| unknown(id.as_str()))?;
         let status = if version == 1 { StatusCode::CREATED } else { StatusCode::OK };
         Ok((status, axum::Json(view(&tenant, summary))))
@@ -96,6 +98,7 @@ pub(crate) async fn remove(
         let summary = control.vault.show(&tenant, &id).ok_or_else(|| unknown(&name))?;
         control.vault.remove(&tenant, &id).map_err(refused)?;
         control.journal.append(about(RecordKind::CredentialRemoved, &tenant, &id, summary.version));
+        control.journal.flush();
         Ok(StatusCode::NO_CONTENT)
     })
     .await?
@@ -104,8 +107,12 @@ pub(crate) async fn remove(
 fn read(name: &str, request: CredentialRequest) -> Result<NewCredential, Problem> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(plain) {
-        let allowed = format!("a credential's name is 1 to {MAX_NAME_BYTES} letters, digits and the signs - _ .");
+        let allowed =
+            format!("a credential's name is 1 to {MAX_NAME_BYTES} letters, digits, dots, hyphens and underscores");
         return Err(Problem::invalid(allowed));
+    }
+    if let Some(variable) = &request.env {
+        check_variable(variable).map_err(Problem::invalid)?;
     }
     let audience =
         request.audience.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect();

@@ -14,6 +14,18 @@ pub const TRUSTSTORE_PASSWORD: &str = "changeit";
 /// What never goes through the proxy: loopback, and nothing else, since this is a list of bypasses.
 const NO_PROXY: &str = "localhost,127.0.0.1,::1";
 
+/// Variables that list what never goes through the proxy.
+const BYPASSES: &[&str] = &["NO_PROXY", "no_proxy", "no_grpc_proxy"];
+
+/// Variables that the block sets besides the lists.
+const OTHERS: &[&str] = &["NODE_USE_ENV_PROXY", "JAVA_TOOL_OPTIONS"];
+
+/// Variables that decide what a command is or where it finds things: never a place for a credential.
+const RESERVED: &[&str] = &["PATH", "HOME", "USER", "SHELL", "IFS", "TMPDIR", "BASH_ENV", "ENV"];
+
+/// Beginnings of such names.
+const RESERVED_BEGINNINGS: &[&str] = &["LD_", "EGRET_"];
+
 /// Variables that hold the proxy's URL.
 const PROXY_URL: &[&str] = &[
     "HTTPS_PROXY",
@@ -97,15 +109,38 @@ pub fn environment<'a>(
     };
     let mut env = BTreeMap::new();
     env.extend(all(PROXY_URL, &url));
-    env.extend(all(&["NO_PROXY", "no_proxy", "no_grpc_proxy"], NO_PROXY));
+    env.extend(all(BYPASSES, NO_PROXY));
     env.extend(all(REPLACES_ROOTS, &bundle));
     env.extend(all(ADDS_ROOTS, &ca));
     env.extend(all(&["NODE_USE_ENV_PROXY"], "1"));
     env.extend(all(&["JAVA_TOOL_OPTIONS"], &java_options(dialed(proxy), trust)));
     env.extend(all(&["EGRET_SESSION"], session));
-    // Last, so that a credential offered under one of the names above is seen to win.
     env.extend(placeholders.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())));
     env
+}
+
+/// Whether a credential may be offered under this variable.
+///
+/// # Errors
+/// What is wrong with the name, as a sentence.
+pub fn check_variable(name: &str) -> Result<(), String> {
+    let mut signs = name.chars();
+    let begins = signs.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    if !begins || !signs.all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return Err(format!(
+            "{name:?} is no name of an environment variable: write letters, digits and underscores, without a digit in front"
+        ));
+    }
+    let ours = [PROXY_URL, BYPASSES, REPLACES_ROOTS, ADDS_ROOTS, OTHERS];
+    if ours.iter().any(|names| names.contains(&name)) {
+        return Err(format!(
+            "Egret itself sets {name} in a session's environment; offer the credential under another name"
+        ));
+    }
+    if RESERVED.contains(&name) || RESERVED_BEGINNINGS.iter().any(|start| name.starts_with(start)) {
+        return Err(format!("{name} steers how commands run; offer the credential under another name"));
+    }
+    Ok(())
 }
 
 /// Java takes neither proxy variables nor PEM files. It does not send the session's credentials by
@@ -167,6 +202,20 @@ mod tests {
         let java = &env["JAVA_TOOL_OPTIONS"];
         assert!(java.contains("-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=3128"), "{java}");
         assert!(java.contains("-Djavax.net.ssl.trustStore=/data/trust/truststore.jks"), "{java}");
+    }
+
+    #[test]
+    fn a_credential_takes_the_place_of_nothing_that_commands_need() {
+        for name in ["GITHUB_TOKEN", "_x1", "a", "PATHS", "OLD_HOME"] {
+            assert_eq!(check_variable(name), Ok(()));
+        }
+        for name in ["", "1A", "A-B", "A=B", "A B", "\u{e4}", "PATH", "IFS", "LD_PRELOAD", "EGRET_DATA_DIR"] {
+            assert!(check_variable(name).is_err(), "{name}");
+        }
+        let proxy = SocketAddr::from(([127, 0, 0, 1], 3128));
+        for name in environment(proxy, "ses_a", "egt_b", &files(), []).keys() {
+            assert!(check_variable(name).is_err(), "{name}");
+        }
     }
 
     #[test]

@@ -25,9 +25,36 @@ pub struct Loader {
     paths: Mutex<Vec<PathBuf>>,
     session_dir: PathBuf,
     set: Arc<ArcSwap<PolicySet>>,
-    /// Why the files as they were last seen are not in force. Held while they are read, so that
-    /// the newest reading wins.
-    rejected: Mutex<Option<String>>,
+    /// Held while files are read and compiled, so that the newest reading wins.
+    state: Mutex<State>,
+}
+
+/// What the set in force was compiled from.
+#[derive(Default)]
+struct State {
+    /// The built-in policies and the configured files, as they were when they were taken.
+    configured: Vec<PolicySource>,
+    /// The files that live sessions brought along.
+    brought: Vec<PolicySource>,
+    /// Why the configured files as they were last seen are not in force.
+    rejected: Option<String>,
+}
+
+impl State {
+    /// Everything that is in force together. Two sessions may bring the same file, or one that is
+    /// configured as well: it counts once.
+    fn compile(configured: &[PolicySource], brought: &[PolicySource]) -> Result<PolicySet, LoadError> {
+        let mut sources = configured.to_vec();
+        for one in brought {
+            if !sources.iter().any(|source| source.text == one.text) {
+                sources.push(one.clone());
+            }
+        }
+        if sources.len() > MAX_FILES {
+            return Err(LoadError::TooMany);
+        }
+        policies::compile(&sources).map_err(LoadError::Problems)
+    }
 }
 
 /// Why policies were not taken.
@@ -40,14 +67,25 @@ pub enum LoadError {
         /// The cause.
         source: io::Error,
     },
+    /// A session's file cannot be kept.
+    Write {
+        /// Where.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// The files do not compile; everything that is wrong with them.
     Problems(Vec<policies::Problem>),
+    /// There are more files than are taken.
+    TooMany,
 }
 
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read { path, source } => write!(f, "cannot read policies from {}: {source}", path.display()),
+            Self::Write { path, source } => write!(f, "cannot keep the policy file {}: {source}", path.display()),
+            Self::TooMany => write!(f, "there are more than {MAX_FILES} policy files"),
             Self::Problems(problems) => {
                 for (place, problem) in problems.iter().enumerate() {
                     write!(f, "{}{problem}", if place == 0 { "" } else { "\n\n" })?;
@@ -74,10 +112,9 @@ impl Loader {
                 fs::remove_file(&path).map_err(failed)?;
             }
         }
-        let sources = read_all(&paths, session_dir)?;
-        let set = policies::compile(&sources).map_err(LoadError::Problems)?;
-        let set = Arc::new(ArcSwap::from_pointee(set));
-        Ok(Self { paths: Mutex::new(paths), session_dir: session_dir.to_owned(), set, rejected: Mutex::new(None) })
+        let state = State { configured: read_all(&paths)?, brought: read_path(session_dir)?, rejected: None };
+        let set = Arc::new(ArcSwap::from_pointee(State::compile(&state.configured, &state.brought)?));
+        Ok(Self { paths: Mutex::new(paths), session_dir: session_dir.to_owned(), set, state: Mutex::new(state) })
     }
 
     /// The built-in policies alone, for commands that must work where the files do not.
@@ -85,10 +122,9 @@ impl Loader {
     /// # Errors
     /// When the built-in policies do not compile, which a test rules out.
     pub fn built_in(session_dir: &Path, rejected: String) -> Result<Self, LoadError> {
-        let set = policies::compile(&read_library()).map_err(LoadError::Problems)?;
-        let set = Arc::new(ArcSwap::from_pointee(set));
-        let rejected = Mutex::new(Some(rejected));
-        Ok(Self { paths: Mutex::default(), session_dir: session_dir.to_owned(), set, rejected })
+        let state = State { configured: read_library(), brought: Vec::new(), rejected: Some(rejected) };
+        let set = Arc::new(ArcSwap::from_pointee(State::compile(&state.configured, &state.brought)?));
+        Ok(Self { paths: Mutex::default(), session_dir: session_dir.to_owned(), set, state: Mutex::new(state) })
     }
 
     /// The set in force; it is replaced whole.
@@ -103,50 +139,44 @@ impl Loader {
 
     /// Why the files as they were last seen are not in force, if so.
     pub fn rejected(&self) -> Option<String> {
-        self.lock().clone()
+        self.lock().rejected.clone()
     }
 
-    /// Reads everything again and puts it in force; tells whether anything changed.
+    /// Reads the configured files again and puts them in force; tells whether anything changed.
     ///
     /// # Errors
     /// A path that cannot be read, or files that do not compile: the set before stays in force.
     pub fn reload(&self, journal: &Journal) -> Result<bool, LoadError> {
-        let mut rejected = self.lock();
+        let mut state = self.lock();
         let paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let loaded = read_all(&paths, &self.session_dir)
-            .and_then(|sources| policies::compile(&sources).map_err(LoadError::Problems));
+        let loaded = read_all(&paths).and_then(|read| Ok((State::compile(&read, &state.brought)?, read)));
         match loaded {
-            Ok(set) => {
-                if rejected.take().is_some() {
+            Ok((set, read)) => {
+                if state.rejected.take().is_some() {
                     tracing::info!("the policy files are acceptable again");
                 }
-                let changed = set.digest() != self.set.load().digest();
-                if changed {
-                    let snapshot = Some(set.digest().clone());
-                    self.set.store(Arc::new(set));
-                    journal.append(Record { snapshot, ..Record::new(Kind::PolicyLoaded) });
-                    tracing::info!(snapshot = %self.set.load().digest(), "policies are in force");
-                }
-                Ok(changed)
+                state.configured = read;
+                Ok(self.put_in_force(set, journal))
             }
             Err(error) => {
                 let text = error.to_string();
                 // The same broken file is told once, however often it is looked at.
-                if rejected.as_deref() != Some(text.as_str()) {
+                if state.rejected.as_deref() != Some(text.as_str()) {
                     journal.append(Record {
                         detail: Some(brief(&error).into()),
                         code: Some(Reason::PolicyRejected),
                         ..Record::new(Kind::PolicyRejected)
                     });
                     tracing::error!("policies are not taken, the ones before stay in force:\n{text}");
-                    *rejected = Some(text);
+                    state.rejected = Some(text);
                 }
                 Err(error)
             }
         }
     }
 
-    /// Takes the policy files that a session brings along; gives the names of their policies.
+    /// Takes the policy files that a session brings along; gives the names of their policies. They are
+    /// compiled beside what is in force: the configured files may be broken, or half written, meanwhile.
     ///
     /// # Errors
     /// Files that do not compile, alone or beside the others: nothing has changed then.
@@ -157,44 +187,73 @@ impl Loader {
         journal: &Journal,
     ) -> Result<Vec<PolicyName>, LoadError> {
         let mut names = Vec::new();
+        if documents.is_empty() {
+            return Ok(names);
+        }
         for document in documents {
             let source = PolicySource { name: document.name.clone(), text: document.text.clone() };
             let alone = policies::compile(&[source]).map_err(LoadError::Problems)?;
             names.extend(alone.names().cloned());
         }
-        for (place, document) in documents.iter().enumerate() {
-            let path = self.session_dir.join(format!("{session}.{place}.yaml"));
-            let written = write_private(&path, document.text.as_bytes());
-            if let Err(source) = written {
-                self.remove(session, journal);
-                return Err(LoadError::Read { path, source });
+        let mut state = self.lock();
+        let mut brought = state.brought.clone();
+        let paths: Vec<_> =
+            (0..documents.len()).map(|place| self.session_dir.join(format!("{session}.{place}.yaml"))).collect();
+        for (path, document) in paths.iter().zip(documents) {
+            brought.push(PolicySource { name: path.display().to_string(), text: document.text.clone() });
+        }
+        let set = State::compile(&state.configured, &brought)?;
+        for (path, document) in paths.iter().zip(documents) {
+            if let Err(source) = write_private(path, document.text.as_bytes()) {
+                self.remove_files(session);
+                return Err(LoadError::Write { path: path.clone(), source });
             }
         }
-        if let Err(error) = self.reload(journal) {
-            self.remove(session, journal);
-            return Err(error);
-        }
+        state.brought = brought;
+        self.put_in_force(set, journal);
         Ok(names)
     }
 
     /// Drops the policy files that a session brought along.
     pub fn remove(&self, session: &SessionId, journal: &Journal) {
-        let files = files_of(&self.session_dir).unwrap_or_default();
-        let own: Vec<_> = files.iter().filter(|path| owner_of(path) == session.as_str()).collect();
-        if own.is_empty() {
+        let mut state = self.lock();
+        self.remove_files(session);
+        let before = state.brought.len();
+        state.brought.retain(|source| owner_of(Path::new(&source.name)) != session.as_str());
+        if state.brought.len() == before {
             return;
         }
-        for path in own {
+        match State::compile(&state.configured, &state.brought) {
+            Ok(set) => {
+                self.put_in_force(set, journal);
+            }
+            Err(error) => tracing::error!("a past session's policies stay in force:\n{error}"),
+        }
+    }
+
+    fn remove_files(&self, session: &SessionId) {
+        let files = files_of(&self.session_dir).unwrap_or_default();
+        for path in files.iter().filter(|path| owner_of(path) == session.as_str()) {
             if let Err(error) = fs::remove_file(path) {
                 tracing::warn!(file = %path.display(), %error, "a past session's policy file cannot be removed");
             }
         }
-        // A failure is logged and recorded by the reload itself; the set before stays in force.
-        let _changed = self.reload(journal);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<String>> {
-        self.rejected.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Replaces the set in force; tells whether it is another one. For the holder of the state's lock.
+    fn put_in_force(&self, set: PolicySet, journal: &Journal) -> bool {
+        let changed = set.digest() != self.set.load().digest();
+        if changed {
+            let snapshot = Some(set.digest().clone());
+            self.set.store(Arc::new(set));
+            journal.append(Record { snapshot, ..Record::new(Kind::PolicyLoaded) });
+            tracing::info!(snapshot = %self.set.load().digest(), "policies are in force");
+        }
+        changed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -219,20 +278,11 @@ pub fn read_path(path: &Path) -> Result<Vec<PolicySource>, LoadError> {
     files.iter().map(|file| read_file(file).map_err(failed(file))).collect()
 }
 
-fn read_all(paths: &[PathBuf], session_dir: &Path) -> Result<Vec<PolicySource>, LoadError> {
+/// The built-in policies and everything that is configured.
+fn read_all(paths: &[PathBuf]) -> Result<Vec<PolicySource>, LoadError> {
     let mut sources = read_library();
     for path in paths {
         sources.extend(read_path(path)?);
-    }
-    // Two sessions may bring the same file, or one that is configured as well: it counts once.
-    for brought in read_path(session_dir)? {
-        if !sources.iter().any(|source| source.text == brought.text) {
-            sources.push(brought);
-        }
-    }
-    if sources.len() > MAX_FILES {
-        let source = io::Error::other(format!("more than {MAX_FILES} policy files"));
-        return Err(LoadError::Read { path: session_dir.to_owned(), source });
     }
     Ok(sources)
 }
@@ -273,7 +323,7 @@ fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
 
 fn brief(error: &LoadError) -> String {
     match error {
-        LoadError::Read { .. } => error.to_string(),
+        LoadError::Read { .. } | LoadError::Write { .. } | LoadError::TooMany => error.to_string(),
         LoadError::Problems(problems) => problems
             .first()
             .map(|first| format!("{}:{}:{}: {} ({})", first.file, first.line, first.column, first.message, first.code))

@@ -17,8 +17,12 @@ pub(crate) async fn list(State(control): State<Arc<Control>>) -> axum::Json<Poli
 /// `POST /v1/policies/reload`
 pub(crate) async fn reload(State(control): State<Arc<Control>>) -> Result<axum::Json<PoliciesView>, Problem> {
     control.recording()?;
-    let loaded = blocking(move || control.policies.reload(&control.journal).map(|_changed| view(&control))).await?;
-    loaded.map(axum::Json).map_err(|error| Problem::policy(error.to_string()))
+    let loaded = blocking(move || {
+        let loaded = control.policies.reload(&control.journal);
+        control.journal.flush();
+        loaded.map(|_changed| view(&control))
+    });
+    loaded.await?.map(axum::Json).map_err(|error| Problem::policy(error.to_string()))
 }
 
 fn view(control: &Control) -> PoliciesView {

@@ -36,6 +36,7 @@ pub(crate) async fn query(
 ) -> Result<axum::Json<List<Row>>, Problem> {
     let filter = filter(wanted)?;
     let rows = blocking(move || {
+        control.journal.flush();
         control.index.catch_up()?;
         control.index.query(&filter)
     });

@@ -37,7 +37,12 @@ pub(crate) async fn show(State(control): Shared, Path(id): Path<String>) -> Resu
 pub(crate) async fn create(State(control): Shared, Json(request): Json<SessionRequest>) -> Result<Response, Problem> {
     control.recording()?;
     let maker = control.clone();
-    let (created, address) = blocking(move || make(&maker, request)).await??;
+    let made = blocking(move || {
+        let made = make(&maker, request);
+        maker.journal.flush();
+        made
+    });
+    let (created, address) = made.await??;
     let session = created.session.clone();
     // The session is announced before it can be used, or it is not made at all.
     if control.journal.append_durable(about(&session, Kind::SessionCreated)).await.is_err() {
@@ -81,6 +86,7 @@ pub(crate) async fn set_state(
             let session = control.sessions.set_state(&id, state, Timestamp::now()).map_err(refused)?;
             let detail = Some(state.as_str().into());
             control.journal.append(Record { detail, ..about(&session, Kind::SessionChanged) });
+            control.journal.flush();
             Ok(session)
         }
     });
@@ -113,6 +119,7 @@ fn finish(control: &Control, id: &SessionId) -> Result<Arc<Session>, Problem> {
         let detail = Some(if by_time { "its time is over" } else { "ended by call" }.into());
         control.journal.append(Record { detail, ..about(&ending.session, Kind::SessionEnded) });
         control.policies.remove(id, &control.journal);
+        control.journal.flush();
     }
     Ok(ending.session)
 }

@@ -287,3 +287,54 @@ fn the_library_compiles() {
     assert!(compile(&sources).is_ok());
     assert!(read_path(Path::new("/nonexistent/x.yaml")).is_err());
 }
+
+#[tokio::test]
+async fn a_broken_configured_file_stops_no_session() {
+    let api = Api::open();
+    std::fs::write(api.dir.path().join("policies/mine.yaml"), "policy: [").unwrap();
+    let own = POLICY.replace("policy: mine", "policy: own");
+    for body in
+        [json!({"policies": ["mine"]}), json!({"policies": ["mine"], "documents": [{"name": "own.yaml", "text": own}]})]
+    {
+        let (status, made) = api.call(Method::POST, "/v1/sessions", body.clone()).await;
+        assert_eq!(status, 201, "{body}: {made}");
+        let path = format!("/v1/sessions/{}", made["id"].as_str().unwrap());
+        let (status, _) = api.call(Method::DELETE, &path, Value::Null).await;
+        assert_eq!(status, 200);
+    }
+    let body = json!({"documents": [{"name": "x.yaml", "text": "policy: ["}]});
+    let (status, _) = api.call(Method::POST, "/v1/sessions", body).await;
+    assert_eq!(status, 422);
+    assert_eq!(api.control.policies.rejected(), None);
+    let names: Vec<String> = api.control.policies.set().load().names().map(ToString::to_string).collect();
+    assert!(names.contains(&"mine".to_owned()) && !names.contains(&"own".to_owned()), "{names:?}");
+    assert!(!api.journal().contains("policy.rejected"));
+}
+
+#[tokio::test]
+async fn a_credential_is_not_offered_under_a_name_that_steers_commands() {
+    let api = Api::open();
+    for name in ["PATH", "LD_PRELOAD", "HTTPS_PROXY", "A%20B"] {
+        let (status, problem) =
+            api.put("k", &format!("kind=bearer&audience=a.example&env={name}"), "sEcReT-value").await;
+        assert_eq!(status, 422, "{name}: {problem}");
+    }
+}
+
+#[tokio::test]
+async fn records_stand_in_the_order_of_the_calls_that_caused_them() {
+    let api = Api::open();
+    api.put("k", "kind=bearer&audience=a.example", "sEcReT-value").await;
+    let own = POLICY.replace("policy: mine", "policy: own");
+    let body = json!({"documents": [{"name": "own.yaml", "text": own}]});
+    let (_, made) = api.call(Method::POST, "/v1/sessions", body).await;
+    api.call(Method::DELETE, &format!("/v1/sessions/{}", made["id"].as_str().unwrap()), Value::Null).await;
+    api.call(Method::DELETE, "/v1/vaults/default/credentials/k", Value::Null).await;
+    let (_, list) = api.call(Method::GET, "/v1/records", Value::Null).await;
+    let mut rows: Vec<_> = list["items"].as_array().unwrap().iter().collect();
+    rows.sort_by_key(|row| row["seq"].as_u64());
+    let kinds: Vec<_> = rows.iter().filter_map(|row| row["kind"].as_str()).collect();
+    let expected =
+        ["credential.put", "policy.loaded", "session.created", "session.ended", "policy.loaded", "credential.removed"];
+    assert_eq!(kinds, expected);
+}
