@@ -1,10 +1,10 @@
 //! `egret audit`: what happened, and whether the evidence holds.
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use control::parse_span;
 use control::wire::List;
 use jiff::SignedDuration;
-use model::Timestamp;
+use model::{Reason, Timestamp};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -50,7 +50,7 @@ struct Query {
     #[arg(long, value_parser = ["allow", "deny", "ask", "observe"])]
     decision: Option<String>,
     /// With this code, such as denied_host.
-    #[arg(long, value_name = "CODE")]
+    #[arg(long, value_name = "CODE", value_parser = code)]
     code: Option<String>,
     /// Of this kind, such as exchange.closed.
     #[arg(long, value_name = "KIND")]
@@ -65,7 +65,7 @@ struct Query {
     #[arg(long, value_name = "SEQ")]
     after: Option<u64>,
     /// At most so many.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// How to print them; json is one object a line.
     #[arg(long, value_enum, default_value_t)]
@@ -92,6 +92,15 @@ fn instant(text: &str) -> Result<Timestamp, String> {
     let span: SignedDuration = parse_span(text)
         .map_err(|_| "write a length of time such as 15m, 1h or 7d, or an instant such as 2026-11-20T10:00:00Z")?;
     Timestamp::now().checked_sub(span).map_err(|error| error.to_string())
+}
+
+/// A code that a record can have.
+fn code(text: &str) -> Result<String, String> {
+    if Reason::from_code(text).is_some() {
+        return Ok(text.to_owned());
+    }
+    let some: Vec<_> = Reason::ALL.iter().take(6).map(|reason| reason.code()).collect();
+    Err(format!("no record has this code; codes are {}, ..", some.join(", ")))
 }
 
 impl Audit {
@@ -130,7 +139,7 @@ impl Query {
                 ("decision", self.decision.clone()),
                 ("code", self.code.clone()),
                 ("kind", self.kind.clone()),
-                ("method", self.method.clone()),
+                ("method", self.method.as_deref().map(str::to_uppercase)),
                 ("id", self.id.clone()),
                 ("after", self.after.map(|seq| seq.to_string())),
                 ("limit", Some(self.limit.to_string())),
@@ -153,7 +162,7 @@ const COLUMNS: [(&str, &[&str]); 9] = [
 ];
 
 /// The fields of a record that a table of commas holds, in the order of the documentation.
-const FIELDS: [&str; 38] = [
+const FIELDS: [&str; 45] = [
     "seq",
     "time",
     "id",
@@ -179,6 +188,7 @@ const FIELDS: [&str; 38] = [
     "port",
     "path",
     "sni",
+    "stripped",
     "address",
     "protocol",
     "tls",
@@ -192,6 +202,12 @@ const FIELDS: [&str; 38] = [
     "redactions",
     "outcome",
     "fault",
+    "count",
+    "first",
+    "last",
+    "truncated",
+    "previous",
+    "hash",
 ];
 
 fn cells(record: &RawValue) -> [String; 9] {
@@ -229,9 +245,18 @@ fn verify(context: &Context, format: output::Format) -> Answer {
     if !journal.is_dir() {
         return Err(Failure::unreachable(anyhow!("there is no journal {}", journal.display())));
     }
-    let verified = audit::verify(&journal).context("the journal does not verify").map_err(Failure::refused)?;
+    let verified = match audit::verify(&journal) {
+        Ok(verified) => verified,
+        Err(broken) => {
+            if format == output::Format::Json {
+                output::json(&document_of(&broken))?;
+            }
+            return Err(Failure::refused(anyhow::Error::new(broken).context("the journal does not verify")));
+        }
+    };
     if format == output::Format::Json {
         return output::json(&serde_json::json!({
+            "ok": true,
             "records": verified.records,
             "files": verified.files,
             "deleted": verified.deleted,
@@ -249,9 +274,26 @@ fn verify(context: &Context, format: output::Format) -> Answer {
     Ok(())
 }
 
+/// Where and why a journal does not verify.
+fn document_of(broken: &audit::Broken) -> Value {
+    serde_json::json!({
+        "ok": false,
+        "seq": broken.seq,
+        "file": broken.file.display().to_string(),
+        "line": broken.line,
+        "why": broken.why.to_string(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_codes_that_exist_are_asked_for() {
+        assert_eq!(code("denied_host"), Ok("denied_host".to_owned()));
+        assert!(code("denied_hosts").unwrap_err().contains(Reason::ALL[0].code()));
+    }
 
     #[test]
     fn fields_are_quoted_where_needed() {

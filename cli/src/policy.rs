@@ -45,7 +45,11 @@ fn check(context: &Context, files: &[PathBuf]) -> Answer {
     }
     let mut sources: Vec<PolicySource> = Vec::new();
     for path in &paths {
-        sources.extend(read_path(path).or_usage()?);
+        let found = read_path(path).or_usage()?;
+        if found.is_empty() {
+            return Err(Failure::usage(anyhow!("there is no policy file (*.yaml, *.yml) in {}", path.display())));
+        }
+        sources.extend(found);
     }
     let own: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
     // A file of the library itself may be what is checked.

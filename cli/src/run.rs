@@ -29,6 +29,7 @@ use crate::foundation::{Foundation, Policies};
 use crate::logging;
 use crate::output::say;
 use crate::serve::control_runtime;
+use crate::session::NO_POLICY;
 use crate::sidecar::Sidecar;
 
 /// How long another process may take between having the folder and answering.
@@ -83,6 +84,9 @@ impl Run {
         say(
             "egret: without isolation, a command of your own user could read the vault's key file and use the control socket; run what you do not trust in a sandbox or as another user",
         );
+        if self.policies.is_empty() {
+            say(&format!("egret: {NO_POLICY}"));
+        }
         let mut signals = Signals::catch().context("cannot catch signals").or_unreachable()?;
         let ended = self.command(context, &created, hidden.as_deref(), &mut signals).await;
         let over = end(&mut client, &created.session.id).await;
@@ -92,7 +96,10 @@ impl Run {
         }
         stop(host).await;
         let status = ended?;
-        over?;
+        // What the command said counts; its session ends by itself at the latest when its time is over.
+        if let Err(failure) = over {
+            say(&format!("egret: warning: the session {} could not be ended: {failure}", created.session.id));
+        }
         match child::code_of(status) {
             0 => Ok(()),
             code => Err(Failure::code_of_command(code)),
@@ -138,7 +145,7 @@ impl Run {
 }
 
 /// A name ends in no file's ending and begins with no path's beginning.
-fn is_file(text: &str) -> bool {
+pub(crate) fn is_file(text: &str) -> bool {
     let named = [".yaml", ".yml"].iter().any(|end| text.ends_with(end));
     named || ["/", "./", "../"].iter().any(|start| text.starts_with(start))
 }

@@ -9,6 +9,10 @@ use crate::Context;
 use crate::client::{Client, Missing, converse, encode};
 use crate::exit::{Answer, Failure};
 use crate::output::{self, Format, shell_quoted};
+use crate::run::is_file;
+
+/// Said where a session has no policy.
+pub(crate) const NO_POLICY: &str = "the session has no policy, so nothing is allowed; name policies with --policy";
 
 /// Open and end sessions.
 #[derive(clap::Args)]
@@ -104,6 +108,11 @@ impl Session {
 
 impl Create {
     fn execute(&self, context: &Context) -> Answer {
+        if let Some(file) = self.policies.iter().find(|text| is_file(text)) {
+            return Err(Failure::usage(anyhow!(
+                "{file} is a file, and a session takes policies by name; put the file under `policies` in egret.yaml, or use `egret run --policy FILE`"
+            )));
+        }
         let mut labels = BTreeMap::new();
         for (key, value) in &self.labels {
             if labels.insert(key.clone(), value.clone()).is_some() {
@@ -130,7 +139,7 @@ impl Create {
             output::say("no sidecar is running; the session can be used once `egret serve` does");
         }
         if self.policies.is_empty() {
-            output::say("the session has no policy, so nothing is allowed; name policies with --policy");
+            output::say(NO_POLICY);
         }
         Ok(())
     }

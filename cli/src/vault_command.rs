@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
+use control::env::check_variable;
 use control::wire::{CredentialRequest, CredentialView, List, VaultView};
 use model::Timestamp;
 use zeroize::Zeroizing;
@@ -65,7 +66,7 @@ struct Listing {
 
 #[derive(clap::Args)]
 struct Put {
-    /// Its name: letters, digits and the signs - _ .
+    /// Its name: letters, digits, dot, hyphen and underscore.
     name: String,
     /// How it goes onto a request; the value of basic is user:password.
     #[arg(long, value_parser = ["bearer", "basic", "header", "query"])]
@@ -83,7 +84,7 @@ struct Put {
     #[arg(long, value_name = "NAME", required_if_eq("kind", "query"))]
     query: Option<String>,
     /// The environment variable under which sessions are offered its placeholder.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = variable)]
     env: Option<String>,
     /// What clients expect such a value to begin with, such as sk-ant-.
     #[arg(long, value_name = "TEXT")]
@@ -100,6 +101,10 @@ struct Put {
     /// Read the value from this file.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+}
+
+fn variable(name: &str) -> Result<String, String> {
+    check_variable(name).map(|()| name.to_owned())
 }
 
 impl Vault {
