@@ -94,3 +94,19 @@ fn every_limit_of_the_data_path_has_a_key() {
         assert!(read(&format!("limits: {{{name}: {value}}}\n")).is_ok(), "{name}");
     }
 }
+
+#[test]
+fn the_documented_file_is_read_and_its_limits_are_the_defaults() {
+    let page = include_str!("../../../docs/configuration.md");
+    let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let (config, default) = (read(example).unwrap(), Config::default());
+    assert_eq!(config.limits, default.limits);
+    assert_eq!((config.proxy, config.durability), (default.proxy, default.durability));
+    for line in
+        format!("{:#?}", Limits::default()).lines().filter(|line| line.starts_with("    ") && line.contains(": "))
+    {
+        let name = line.trim().split(':').next().unwrap();
+        assert!(example.contains(&format!("  {name}: ")), "{name} is not in the example");
+        assert!(page.contains(&format!("| `{name}` |")), "{name} is not in the table");
+    }
+}
