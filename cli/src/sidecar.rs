@@ -148,6 +148,7 @@ impl Sidecar {
             api.abort();
         }
         drop(follower);
+        control.journal.flush();
         control.journal.append(Record::new(Kind::SidecarStopped));
         control.journal.close();
     }

@@ -104,7 +104,7 @@ fn judge(bytes: &[u8], path: bool) -> Result<bool, PathError> {
                     return Err(PathError::Escape);
                 }
                 decoded.push(value);
-                ambiguous |= matches!(value, b'/' | b'.' | b'\\' | b'%' | b';') || value.is_ascii_alphanumeric();
+                ambiguous |= steers(value);
             }
             0..=0x20 | 0x7f..=0xff | b'#' | b'"' | b'<' | b'>' | b'`' => return Err(PathError::Byte),
             _ => {
@@ -169,7 +169,7 @@ fn resolve(path: &[u8]) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Undoes the escapes of letters, digits and of the signs that steer a path; leaves the others.
+/// Undoes the escapes of visible ASCII characters, which servers read as the characters themselves; leaves the others.
 fn decode_once(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -189,7 +189,7 @@ fn decode_once(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn steers(value: u8) -> bool {
-    value.is_ascii_alphanumeric() || matches!(value, b'/' | b'.' | b'\\' | b'%' | b';' | b'-' | b'_' | b'~')
+    value.is_ascii_graphic()
 }
 
 #[cfg(test)]
@@ -222,6 +222,10 @@ mod tests {
             ("/v1/./x", "/v1/x"),
             ("/@scope%2fname", "/@scope/name"),
             ("/v1/%61dmin", "/v1/admin"),
+            ("/v1/x%3AsetIam", "/v1/x:setIam"),
+            ("/v1/never%2Dever", "/v1/never-ever"),
+            ("/v1/%40scope/x", "/v1/@scope/x"),
+            ("/v1/snake%5Fcase", "/v1/snake_case"),
             ("/a;b=c/d", "/a/d"),
             ("/..", "/"),
             ("/a/b/..", "/a/"),

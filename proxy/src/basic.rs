@@ -1,8 +1,17 @@
 //! Reads the pair of a Basic credential (RFC 7617).
 
 use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
+
+/// Servers differ in whether they want the padding, so a pair is read with and without it.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
 
 /// The decoded `user:password` of a field value; `None` for another scheme or broken base64.
 pub(crate) fn pair(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
@@ -10,7 +19,7 @@ pub(crate) fn pair(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     if !scheme.eq_ignore_ascii_case(b"basic ") {
         return None;
     }
-    BASE64_STANDARD.decode(rest.trim_ascii()).ok().map(Zeroizing::new)
+    LENIENT.decode(rest.trim_ascii()).ok().map(Zeroizing::new)
 }
 
 #[cfg(test)]
@@ -20,6 +29,7 @@ mod tests {
     #[test]
     fn only_the_basic_scheme_is_read() {
         assert_eq!(pair(b"basic dTpw").unwrap().as_slice(), b"u:p");
+        assert_eq!(pair(b"Basic dTpwdw").unwrap().as_slice(), b"u:pw");
         assert_eq!(pair(b"Bearer dTpw"), None);
         assert_eq!(pair(b"Basic !"), None);
         assert_eq!(pair(b"Basic"), None);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use audit::{Fault, Outcome};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use model::Reason;
@@ -89,7 +89,7 @@ impl HttpBody for Upload {
         if ended {
             self.progress.ended.store(true, Ordering::Relaxed);
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map(without_forbidden_trailers)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -99,6 +99,31 @@ impl HttpBody for Upload {
     fn size_hint(&self) -> SizeHint {
         self.incoming.as_ref().map_or(SizeHint::with_exact(0), HttpBody::size_hint)
     }
+}
+
+/// Takes out of a request's trailers what may only stand in a head, and placeholders, which are swapped only there.
+fn without_forbidden_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
+    let mut trailers = match frame.into_trailers() {
+        Ok(trailers) => trailers,
+        Err(frame) => return frame,
+    };
+    let only_in_a_head = [
+        header::AUTHORIZATION,
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::COOKIE,
+        header::CONNECTION,
+    ];
+    let forbidden = |(name, value): (&HeaderName, &HeaderValue)| {
+        let head_only = only_in_a_head.contains(name) || name.as_str().starts_with("proxy-");
+        (head_only || sessions::find_marks(value.as_bytes()).next().is_some()).then(|| name.clone())
+    };
+    let names: Vec<HeaderName> = trailers.iter().filter_map(forbidden).collect();
+    for name in names {
+        trailers.remove(name);
+    }
+    Frame::trailers(trailers)
 }
 
 /// A response body towards the client.
@@ -348,8 +373,12 @@ impl Drop for Relay {
     }
 }
 
-/// Masks every value of a field section.
+/// Masks every value of a field section; a field whose very name holds a secret is removed.
 pub(crate) fn mask_fields(masker: &mut Masker, fields: &mut HeaderMap) {
+    let named: Vec<HeaderName> = fields.keys().filter(|name| masker.is_in_name(name.as_str())).cloned().collect();
+    for name in named {
+        fields.remove(name);
+    }
     for value in fields.values_mut() {
         if let Some(masked) = masker.whole(value.as_bytes())
             && let Ok(masked) = HeaderValue::from_bytes(&masked)

@@ -10,6 +10,9 @@ use model::{CredentialId, PolicyName};
 pub(crate) const STREAM_WINDOW: u32 = 512 << 10;
 pub(crate) const CONNECTION_WINDOW: u32 = 1 << 20;
 
+/// Bytes that one HTTP/1 connection buffers, and one HTTP/2 stream towards a client that does not read.
+pub(crate) const MAX_BUFFER: usize = 64 << 10;
+
 /// Where to listen, how to find upstreams, and what bounds everything.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -61,7 +64,7 @@ pub struct Limits {
     pub max_fields: usize,
     /// Bytes of a decoded HTTP/2 header list (default 64 KiB).
     pub max_header_list_bytes: u32,
-    /// Open streams of one HTTP/2 connection (default 256).
+    /// Open streams of one HTTP/2 connection (default 128).
     pub max_streams: u32,
     /// Open downstream connections in all (default 10,000).
     pub max_connections: usize,
@@ -94,7 +97,7 @@ impl Default for Limits {
             max_target_bytes: 16 << 10,
             max_fields: 100,
             max_header_list_bytes: 64 << 10,
-            max_streams: 256,
+            max_streams: 128,
             max_connections: 10_000,
             max_idle_upstreams: 512,
             head_timeout: Duration::from_secs(10),

@@ -18,10 +18,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::body::{Body, StreamError};
-use crate::config::{CONNECTION_WINDOW, Limits, STREAM_WINDOW};
+use crate::config::{CONNECTION_WINDOW, Limits, MAX_BUFFER, STREAM_WINDOW};
 use crate::exchange::exchange;
 use crate::guard::{First, Guard, Verdicts};
-use crate::head::{Framing, RequestHead, Target};
+use crate::head::{self, Framing, RequestHead, Target};
 use crate::refusal::Refusal;
 use crate::rewound::Rewound;
 use crate::steps::accept::Downstream;
@@ -264,7 +264,12 @@ fn http1_settings() -> http1::Builder {
     let mut builder = http1::Builder::new();
     // The guard has judged the head before hyper sees it; these are hyper's own bounds, a little wider. Without hyper's
     // `half_close` it watches for clients that leave; the guard hides from it those that only closed their half.
-    builder.auto_date_header(false).max_headers(128).timer(TokioTimer::new()).header_read_timeout(None);
+    builder
+        .auto_date_header(false)
+        .max_headers(128)
+        .max_buf_size(MAX_BUFFER)
+        .timer(TokioTimer::new())
+        .header_read_timeout(None);
     builder
 }
 
@@ -373,7 +378,7 @@ fn http2_settings(limits: &Limits) -> http2::Builder<TokioExecutor> {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(limits.max_streams)
         .max_header_list_size(limits.max_header_list_bytes)
-        .max_send_buf_size(256 << 10)
+        .max_send_buf_size(MAX_BUFFER)
         .keep_alive_interval(limits.keep_alive / 2)
         .keep_alive_timeout(limits.handshake_timeout);
     builder
@@ -414,8 +419,9 @@ fn http2_head(request: &Request<Incoming>, core: &Core) -> Result<RequestHead, R
     if request.method() == Method::CONNECT {
         return Err(Refusal::of(Reason::ProtocolNotAllowed, "CONNECT within a tunnel is not served"));
     }
-    if request.method().as_str().len() > 32 {
-        return Err(malformed("the method is not a token of at most 32 characters"));
+    head::check_method(request.method().as_str())?;
+    if request.uri().scheme_str() != Some("https") {
+        return Err(malformed(":scheme is not https"));
     }
     let authority = request.uri().authority().map(|authority| authority.as_str());
     let mut hosts = request.headers().get_all(header::HOST).iter();

@@ -109,7 +109,12 @@ pub(crate) fn read(bytes: &[u8], limits: &Limits) -> Result<RequestHead, Refusal
     }
     let host = fields.host(version)?;
     let framing = fields.framing(version)?;
-    let target = read_target(&method, target)?;
+    let uri = target;
+    let target = read_target(&method, uri)?;
+    // hyper answers by itself what its own parser does not take, so nothing that it would not take may reach it.
+    if method != Method::CONNECT && (!uri.is_ascii() || http::Uri::try_from(uri).is_err()) {
+        return Err(Refusal::of(Reason::BadTarget, "the request target is no URI"));
+    }
     if let (Target::Absolute(destination, _), Some(host)) = (&target, &host)
         && !destination.is(host)
     {
@@ -169,9 +174,7 @@ fn request_line<'a>(line: &'a [u8], limits: &Limits) -> Result<(Method, &'a str,
     else {
         return Err(malformed("the request line is not method, target, version with single spaces"));
     };
-    if method.is_empty() || method.len() > 32 || !method.bytes().all(is_token) {
-        return Err(malformed("the method is not a token of at most 32 characters"));
-    }
+    check_method(method)?;
     let version = match version {
         "HTTP/1.1" => Version::Http11,
         "HTTP/1.0" => Version::Http10,
@@ -185,6 +188,21 @@ fn request_line<'a>(line: &'a [u8], limits: &Limits) -> Result<(Method, &'a str,
     }
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| malformed("the method is not a token"))?;
     Ok((method, target, version))
+}
+
+/// Judges a method, which is case-sensitive (RFC 9110 section 9.1): `delete` is not DELETE here, but could be at the upstream.
+///
+/// # Errors
+/// `malformed` for what is no token, is too long, or is a known method in other letters.
+pub(crate) fn check_method(method: &str) -> Result<(), Refusal> {
+    const KNOWN: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "TRACK"];
+    if method.is_empty() || method.len() > 32 || !method.bytes().all(is_token) {
+        return Err(malformed("the method is not a token of at most 32 characters"));
+    }
+    if KNOWN.iter().any(|known| known.eq_ignore_ascii_case(method) && *known != method) {
+        return Err(malformed("the method is a known one in other letters"));
+    }
+    Ok(())
 }
 
 /// A `tchar` (RFC 9110 section 5.6.2).

@@ -1,6 +1,9 @@
 //! Finds secrets in a stream of bytes, however it is cut, and writes stars over them at the same length.
 //!
-//! Bytes are held back only while they could be the beginning of a secret; everything else passes at once.
+//! What is held back never depends on how much of a secret has matched: a client that can make an upstream echo its guesses
+//! would read the secret from it, byte by byte. Held back is the end of the data as far as it looks like a piece of any secret
+//! at all, letters, digits and the signs of tokens, and is shorter than the longest secret. A line, a JSON value or an event ends
+//! with another sign and passes at once.
 
 use bytes::Bytes;
 use memchr::memmem;
@@ -14,6 +17,10 @@ const STAR: u8 = b'*';
 /// Masks one stream.
 pub(crate) struct Masker {
     patterns: Patterns,
+    /// The longest pattern.
+    longest: usize,
+    /// Whether a secret holds signs beyond those of tokens.
+    any_sign: bool,
     /// The end of what came so far, where a secret may have begun.
     held: Vec<u8>,
     /// Which of the held bytes belong to a secret that was found already.
@@ -25,7 +32,9 @@ impl Masker {
     /// Masks these patterns; empty ones are left out.
     pub(crate) fn new(mut patterns: Patterns) -> Self {
         patterns.retain(|pattern| !pattern.is_empty());
-        Self { patterns, held: Vec::new(), stars: Vec::new(), found: 0 }
+        let longest = patterns.iter().map(|pattern| pattern.len()).max().unwrap_or_default();
+        let any_sign = patterns.iter().any(|pattern| !pattern.iter().all(|byte| is_token_sign(*byte)));
+        Self { patterns, longest, any_sign, held: Vec::new(), stars: Vec::new(), found: 0 }
     }
 
     /// How many secrets were found so far.
@@ -91,18 +100,27 @@ impl Masker {
         self.patterns.iter().any(|pattern| memmem::find(bytes, pattern).is_some())
     }
 
-    /// Where the longest end of `bytes` begins that is a true beginning of a pattern.
+    /// Where the end of `bytes` begins that could be a piece of some secret.
     fn may_begin_at(&self, bytes: &[u8]) -> usize {
-        let begins = |pattern: &zeroize::Zeroizing<Vec<u8>>| {
-            let from = bytes.len().saturating_sub(pattern.len() - 1);
-            let tail = bytes.get(from..).unwrap_or_default();
-            let first = *pattern.first()?;
-            memchr::memchr_iter(first, tail)
-                .find(|at| tail.get(*at..).is_some_and(|end| pattern.starts_with(end)))
-                .map(|at| from + at)
-        };
-        self.patterns.iter().filter_map(begins).min().unwrap_or(bytes.len())
+        let limit = bytes.len().saturating_sub(self.longest.saturating_sub(1));
+        let could = |byte: &u8| if self.any_sign { matches!(byte, b' '..=b'~' | 0x80..) } else { is_token_sign(*byte) };
+        let run = bytes.iter().rev().take_while(|byte| could(byte)).count();
+        limit.max(bytes.len() - run)
     }
+
+    /// Whether a name, which is in lower case, holds a secret in lower case.
+    pub(crate) fn is_in_name(&self, name: &str) -> bool {
+        let name = name.as_bytes();
+        self.patterns.iter().filter(|pattern| pattern.len() <= name.len()).any(|pattern| {
+            let lower = zeroize::Zeroizing::new(pattern.to_ascii_lowercase());
+            memmem::find(name, &lower).is_some()
+        })
+    }
+}
+
+/// The signs that tokens are made of, in their common forms.
+fn is_token_sign(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~+/=:%@!$*&".contains(&byte)
 }
 
 /// All places of a pattern, those that overlap included.
@@ -157,11 +175,24 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_held_that_begins_no_secret() {
+    fn lines_and_values_pass_at_once() {
         let mut masker = masker(&[b"secret"]);
-        assert_eq!(masker.push(Bytes::from_static(b"data: x\n\n")).as_ref(), b"data: x\n\n");
-        assert_eq!(masker.push(Bytes::from_static(b"data: sec")).as_ref(), b"data: ");
-        assert_eq!(masker.push(Bytes::from_static(b"ond\n\n")).as_ref(), b"second\n\n");
+        for whole in ["data: x\n\n", "data: sec\n\n", "{\"a\":1}", "[\"secr\"]", "\u{0}\u{1}"] {
+            assert_eq!(masker.push(Bytes::from_static(whole.as_bytes())).as_ref(), whole.as_bytes(), "{whole}");
+        }
+    }
+
+    #[test]
+    fn what_is_held_tells_nothing_of_the_secret() {
+        for guess in ["s", "x", "secre", "secrx", "xxxxx", "ecret"] {
+            let mut masker = masker(&[b"secret"]);
+            let passed = masker.push(Bytes::from(format!("guess: {guess}")));
+            assert_eq!(passed.as_ref(), b"guess: ", "{guess}");
+            assert_eq!(masker.finish().as_ref(), guess.as_bytes());
+        }
+        // A secret with other signs in it makes every visible sign count.
+        let mut masker = masker(&[b"a b{c}"]);
+        assert_eq!(masker.push(Bytes::from_static(b"\n{x} y")).as_ref(), b"\n");
     }
 
     #[test]

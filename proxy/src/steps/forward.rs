@@ -16,7 +16,7 @@ use vault::Lease;
 
 use crate::Core;
 use crate::body::{Progress, Return, Upload};
-use crate::config::{CONNECTION_WINDOW, STREAM_WINDOW};
+use crate::config::{CONNECTION_WINDOW, MAX_BUFFER, STREAM_WINDOW};
 use crate::dial::{self, Fresh, Located, Speaks, Stream};
 use crate::mask::Patterns;
 use crate::pool::{Key, Sender, Upstream};
@@ -161,6 +161,7 @@ fn reply(
         return Err(Refusal::of(Reason::UpstreamProtocol, "the upstream switched protocols though nobody asked"));
     }
     let (mut parts, body) = response.into_parts();
+    check_framing(&parts.headers)?;
     remove_one_hop(&mut parts.headers);
     // hyper keeps the upstream's reason phrase there; an upstream could echo a secret in it.
     parts.extensions.clear();
@@ -178,6 +179,17 @@ fn reply(
         patterns,
         upstreamed: Upstreamed { upload, back, idle_timeout },
     })
+}
+
+/// A transfer coding other than chunked would hide the body from redaction, and a length beside it the body's end.
+fn check_framing(fields: &HeaderMap) -> Result<(), Refusal> {
+    let mut codings = fields.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    let plain = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
+    if plain && !fields.contains_key(header::CONTENT_LENGTH) {
+        return Ok(());
+    }
+    Err(Refusal::of(Reason::UpstreamProtocol, "the upstream framed its response in a way that is not served"))
 }
 
 fn remove_one_hop(fields: &mut HeaderMap) {
@@ -233,7 +245,8 @@ async fn start_http1<S>(stream: S) -> Result<Sender, Refusal>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let handshake = http1::Builder::new().max_headers(256).handshake(TokioIo::new(stream)).await;
+    let handshake =
+        http1::Builder::new().max_headers(256).max_buf_size(MAX_BUFFER).handshake(TokioIo::new(stream)).await;
     let (sender, connection) = handshake.map_err(|error| protocol(&error))?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {

@@ -5,6 +5,7 @@
 //! destination, and the destination is reached over verified TLS.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::ops::Range;
 
 use audit::CredentialUse;
@@ -50,6 +51,17 @@ enum Place {
     Target,
 }
 
+impl Place {
+    /// Whether two placeholders stand in one field, or both in the target.
+    fn is_beside(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Plain(a) | Self::Basic(a), Self::Plain(b) | Self::Basic(b)) => a.field == b.field,
+            (Self::Query(a), Self::Query(b)) => a == b,
+            (Self::Plain(_) | Self::Basic(_) | Self::Query(_) | Self::Target, _) => false,
+        }
+    }
+}
+
 /// Bytes of the nth value of a field.
 struct Spot {
     field: HeaderName,
@@ -80,17 +92,23 @@ pub(crate) fn inject(
     let added = added(vault, session, destination, permit, &found).map_err(under)?;
     let mut leases = Vec::new();
     let mut patterns = Patterns::new();
+    let mut placed = HashSet::new();
     let mut target = Zeroizing::new(routed.path.target().to_owned());
-    // From the last to the first: a value that is longer than its placeholder moves only what stands behind it.
-    for one in found.iter().rev() {
+    for one in &found {
         let lease = lease(vault, session, &one.credential, destination).map_err(under)?;
         let place = swap(&mut routed.fields, &mut target, one, &lease, &mut patterns).map_err(under)?;
+        placed.insert(place.clone());
         open.credential(use_of(&lease), place);
         leases.push(lease);
     }
     for credential in added {
         let lease = lease(vault, session, credential, destination).map_err(under)?;
-        let place = add(&mut routed.fields, &mut target, &lease).map_err(under)?;
+        let place = add(&mut routed.fields, &mut target, &lease, &mut patterns).map_err(under)?;
+        if !placed.insert(place.clone()) {
+            let refusal =
+                Refusal::of(Reason::CredentialUnavailable, "two credentials of the rule go to the same place");
+            return Err(under(refusal.with_class("same_place")));
+        }
         open.credential(use_of(&lease), place);
         leases.push(lease);
     }
@@ -122,9 +140,10 @@ fn find(session: &Session, routed: &Routed) -> Result<Vec<Found>, Refusal> {
         let (range, credential) = owner(session, target.as_bytes(), mark)?;
         found.push(Found { place: place_in_target(target, &range), credential });
     }
-    // More than a few means that somebody probes.
-    if found.len() > 8 {
-        return Err(misplaced("the request holds too many placeholders"));
+    // One value has one place; more than a few in one request mean that somebody probes.
+    let again = |one: &Found, others: &[Found]| others.iter().any(|other| other.place.is_beside(&one.place));
+    if found.len() > 8 || found.iter().enumerate().any(|(n, one)| again(one, found.get(n + 1..).unwrap_or_default())) {
+        return Err(misplaced("the request holds too many placeholders, or two in one field"));
     }
     Ok(found)
 }
@@ -284,24 +303,20 @@ fn swap(
             })?;
             Ok(in_field(&spot.field))
         }
-        Place::Query(_) => add(fields, target, lease),
+        Place::Query(_) => add(fields, target, lease, patterns),
         Place::Target => Err(internal("a misplaced placeholder was let through")),
     }
 }
 
-/// Replaces one value of a field, and leaves the others in their order.
+/// Replaces one value of a field; other values of the same field go, since only one can be the credential's.
 fn replace_value(
     fields: &mut HeaderMap,
     spot: &Spot,
     change: impl FnOnce(&[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal>,
 ) -> Result<(), Refusal> {
-    let mut values: Vec<HeaderValue> = fields.get_all(&spot.field).iter().cloned().collect();
-    let value = values.get_mut(spot.nth).ok_or_else(|| internal("a field value is gone"))?;
-    *value = sensitive(&change(value.as_bytes())?)?;
-    fields.remove(&spot.field);
-    for value in values {
-        fields.append(&spot.field, value);
-    }
+    let value = fields.get_all(&spot.field).iter().nth(spot.nth).ok_or_else(|| internal("a field value is gone"))?;
+    let value = sensitive(&change(value.as_bytes())?)?;
+    fields.insert(&spot.field, value);
     Ok(())
 }
 
@@ -318,7 +333,12 @@ fn splice(bytes: &[u8], range: &Range<usize>, value: &[u8]) -> Result<Zeroizing<
 }
 
 /// Adds the credential, in place of whatever the client sent there; gives where.
-fn add(fields: &mut HeaderMap, target: &mut Zeroizing<String>, lease: &Lease) -> Result<Cow<'static, str>, Refusal> {
+fn add(
+    fields: &mut HeaderMap,
+    target: &mut Zeroizing<String>,
+    lease: &Lease,
+    patterns: &mut Patterns,
+) -> Result<Cow<'static, str>, Refusal> {
     match lease.placement() {
         Placement::Header { name, value } => {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
@@ -329,6 +349,8 @@ fn add(fields: &mut HeaderMap, target: &mut Zeroizing<String>, lease: &Lease) ->
         }
         Placement::Query { name, value } => {
             *target = with_parameter(target, &name, &value);
+            // The form in which it is sent is the form in which it is echoed.
+            patterns.push(Zeroizing::new(value.as_bytes().to_vec()));
             Ok("query".into())
         }
     }
