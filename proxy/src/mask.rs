@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_tells_nothing_of_the_secret() {
+    fn t101_what_is_held_tells_nothing_of_the_secret() {
         for guess in ["s", "x", "secre", "secrx", "xxxxx", "ecret"] {
             let mut masker = masker(&[b"secret"]);
             let passed = masker.push(Bytes::from(format!("guess: {guess}")));
