@@ -23,6 +23,6 @@ pub use index::{FollowerHandle, Index, IndexError};
 pub use journal::{Durability, Journal, JournalError, Recovery, Settings, Unavailable};
 pub use line::LineError;
 pub use query::{Filter, MAX_ROWS, Row};
-pub use record::{Attribution, CredentialUse, Decision, Fault, Kind, Outcome, Record, Text};
+pub use record::{Attribution, CONTENTS, CredentialUse, Decision, Fault, Kind, Outcome, Record, Text};
 pub use trail::{Facts, Trail};
 pub use verify::{Broken, KnownHead, Verified, Why, verify, verify_against};

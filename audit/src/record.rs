@@ -14,7 +14,7 @@ use model::{
 
 mod json;
 
-pub(crate) use json::CONTENTS;
+pub use json::CONTENTS;
 
 /// Text that is mostly known at build time: methods, protocols, header names.
 pub type Text = Cow<'static, str>;

@@ -161,54 +161,10 @@ const COLUMNS: [(&str, &[&str]); 9] = [
     ("status", &["status"]),
 ];
 
-/// The fields of a record that a table of commas holds, in the order of the documentation.
-const FIELDS: [&str; 45] = [
-    "seq",
-    "time",
-    "id",
-    "kind",
-    "exchange",
-    "tenant",
-    "user",
-    "agent",
-    "session",
-    "tool_call",
-    "tool",
-    "attribution",
-    "trace",
-    "decision",
-    "code",
-    "detail",
-    "rule",
-    "policy",
-    "snapshot",
-    "method",
-    "scheme",
-    "host",
-    "port",
-    "path",
-    "sni",
-    "stripped",
-    "address",
-    "protocol",
-    "tls",
-    "credentials",
-    "injected_into",
-    "status",
-    "request_bytes",
-    "response_bytes",
-    "first_byte_ms",
-    "duration_ms",
-    "redactions",
-    "outcome",
-    "fault",
-    "count",
-    "first",
-    "last",
-    "truncated",
-    "previous",
-    "hash",
-];
+/// The fields of a record that a table of commas holds: the envelope's around the contents'.
+fn fields() -> impl Iterator<Item = &'static str> {
+    ["seq", "time", "kind"].into_iter().chain(audit::CONTENTS.iter().copied()).chain(["previous", "hash"])
+}
 
 fn cells(record: &RawValue) -> [String; 9] {
     let document: Value = serde_json::from_str(record.get()).unwrap_or_default();
@@ -224,11 +180,11 @@ fn text_of(value: &Value) -> String {
 }
 
 fn csv(records: &[Box<RawValue>]) {
-    output::print(&format!("{}\r\n", FIELDS.join(",")));
+    output::print(&format!("{}\r\n", fields().collect::<Vec<_>>().join(",")));
     for record in records {
         let document: Value = serde_json::from_str(record.get()).unwrap_or_default();
         let line: Vec<_> =
-            FIELDS.iter().map(|field| quoted(&document.get(*field).map(text_of).unwrap_or_default())).collect();
+            fields().map(|field| quoted(&document.get(field).map(text_of).unwrap_or_default())).collect();
         output::print(&format!("{}\r\n", line.join(",")));
     }
 }

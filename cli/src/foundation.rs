@@ -13,7 +13,7 @@ use audit::{Index, Journal, Kind, Record};
 use certs::{Ca, Trust};
 use control::env::{TRUSTSTORE_PASSWORD, TrustFiles};
 use control::{CaFacts, LoadError, Loader};
-use model::{TenantId, Timestamp};
+use model::{Reason, TenantId, Timestamp};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sessions::Registry;
@@ -80,6 +80,7 @@ impl Foundation {
             tracing::warn!(?recovery, "the last run did not end in order; its journal was repaired");
         }
         let index = Arc::new(Index::open(&dir.journal(), &dir.index()).or_unreachable()?);
+        mark_loss(&journal, &index).or_unreachable()?;
         let sessions = Arc::new(Registry::open(&dir.sessions(), now).or_unreachable()?);
         let need = policies;
         let policies = Arc::new(load_policies(&config, &dir, &sessions, need)?);
@@ -263,4 +264,19 @@ fn record(journal: &Journal, made: &Made) {
             journal.append(Record::new(kind));
         }
     }
+}
+
+/// The index may know more than the journal holds: then records were taken away between two runs, and a gap says so.
+fn mark_loss(journal: &Journal, index: &Index) -> anyhow::Result<()> {
+    let (known, held) = (index.known_head()?.seq, journal.last_seq());
+    if known > held {
+        tracing::error!(known, held, "the journal has lost records that the index knows");
+        journal.append(Record {
+            code: Some(Reason::TailTruncated),
+            count: Some(known - held),
+            detail: Some("records that the index knows are gone".into()),
+            ..Record::new(Kind::Gap)
+        });
+    }
+    Ok(())
 }

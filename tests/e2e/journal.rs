@@ -111,6 +111,22 @@ fn t173_torn_last_record() {
     assert_eq!(client::get(&world.egret, &session, &target, "/t173-after").status, 200);
 }
 
+#[test]
+fn a_journal_that_was_taken_away_leaves_a_gap() {
+    let world = world();
+    let session = world.egret.session(&["journal"], &[]);
+    assert_eq!(client::get(&world.egret, &session, &world.target("api.origin.test"), "/taken").status, 200);
+    world.egret.record_where("the record", |r| r.text("kind") == "exchange.closed");
+    // A query brings the index to the end of the journal: from then on it knows what there was.
+    world.egret.ok(&["audit", "query", "--limit", "1"], "");
+    world.egret.terminate();
+    std::fs::remove_dir_all(world.egret.journal_folder()).unwrap();
+    world.egret.launch();
+    let gap = world.egret.record_where("the gap", |r| r.text("kind") == "gap");
+    assert_eq!(gap.text("code"), "tail_truncated");
+    world.egret.verify();
+}
+
 fn newest_segment(world: &World) -> std::path::PathBuf {
     let mut files: Vec<_> =
         std::fs::read_dir(world.egret.journal_folder()).unwrap().flatten().map(|entry| entry.path()).collect();

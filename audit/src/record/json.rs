@@ -70,7 +70,7 @@ impl Record {
 }
 
 /// The fields of the contents, in the order in which they are written.
-pub(crate) const CONTENTS: &[&str] = &[
+pub const CONTENTS: &[&str] = &[
     "id",
     "exchange",
     "tenant",
