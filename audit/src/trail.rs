@@ -116,9 +116,9 @@ impl Trail {
         self.record.snapshot = Some(snapshot.clone());
     }
 
-    /// The rule that decided, and its policy.
-    pub fn rule(&mut self, rule: &RuleId, policy: &PolicyName) {
-        self.record.rule = Some(rule.clone());
+    /// The rule that decided, if one did, and the policy by which it did.
+    pub fn rule(&mut self, rule: Option<&RuleId>, policy: &PolicyName) {
+        self.record.rule = rule.cloned();
         self.record.policy = Some(policy.clone());
     }
 

@@ -4,6 +4,7 @@
 //! What was never there is made and said; what is configured but missing or unusable ends the
 //! start. There is no mode that goes on without.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use certs::{Ca, Trust};
 use control::env::{TRUSTSTORE_PASSWORD, TrustFiles};
 use control::{CaFacts, LoadError, Loader};
 use model::{Reason, TenantId, Timestamp};
+use policies::Subject;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sessions::Registry;
@@ -247,7 +249,9 @@ fn load_policies(config: &Config, dir: &DataDir, sessions: &Registry, need: Poli
 /// The session of the configuration is judged at the start, not at its first request.
 fn check_default_session(config: &Config, vault: &Vault, policies: &Loader) -> anyhow::Result<()> {
     let Some(default) = &config.default_session else { return Ok(()) };
-    policies.set().load().rules_for(&default.policies).context("sessions.default.policies cannot be used")?;
+    let (tenant, labels) = (TenantId::default(), BTreeMap::new());
+    let subject = Subject { tenant: &tenant, agent: None, labels: &labels, policies: &default.policies };
+    policies.set().load().rules_for(&subject).context("sessions.default.policies cannot be used")?;
     for name in &default.credentials {
         if vault.show(&TenantId::default(), name).is_none() {
             bail!(

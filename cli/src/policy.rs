@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use control::{LoadError, read_library, read_path};
+use model::Timestamp;
 use policies::{CheckResult, PolicySet, PolicySource};
 
 use crate::Context;
@@ -72,7 +73,8 @@ fn report(set: &PolicySet, own: &[String]) -> Answer {
     for warning in set.warnings() {
         output::print(&format!("{warning}\n\n"));
     }
-    let results: Vec<CheckResult> = set.run_checks().into_iter().filter(|result| own.contains(&result.file)).collect();
+    let results: Vec<CheckResult> =
+        set.run_checks(Timestamp::now()).into_iter().filter(|result| own.contains(&result.file)).collect();
     let failed: Vec<_> = results.iter().filter_map(|result| result.problem.as_ref()).collect();
     for failure in &failed {
         output::print(&format!("{failure}\n\n"));

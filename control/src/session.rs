@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use jiff::SignedDuration;
 use model::{CredentialId, PolicyName, SessionId, TenantId, Timestamp};
+use policies::Subject;
 use serde::Deserialize;
 use sessions::{Created, GrantRequest, NewSession, Registry, Session, SessionError};
 
@@ -167,7 +168,9 @@ fn admit(
     policies.sort();
     policies.dedup();
     let set = control.policies.set().load();
-    if let Err(error) = set.rules_for(&policies) {
+    let agent = request.agent.as_deref();
+    let subject = Subject { tenant: &draft.tenant, agent, labels: &request.labels, policies: &policies };
+    if let Err(error) = set.rules_for(&subject) {
         let loaded: Vec<_> = set.names().map(PolicyName::as_str).collect();
         return Err(Problem::policy(format!("{error}; loaded are: {}", loaded.join(", "))));
     }

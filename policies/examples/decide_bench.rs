@@ -4,8 +4,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use egret_policies::{PolicySource, Question, Rules, compile};
-use model::{Destination, Host, PolicyName, RequestPath, Scheme};
+use egret_policies::{Knock, PolicySource, Question, Rules, compile};
+use model::{Destination, Host, PolicyName, RequestPath, Scheme, Timestamp};
 
 /// How many rules one source holds; a file has a bound.
 const RULES_A_FILE: usize = 1000;
@@ -58,9 +58,18 @@ fn measure(count: usize, spread: &str, rule: fn(usize) -> String) {
     let destination = Destination::new(Scheme::Https, host.clone(), 443);
     let path = RequestPath::parse(&format!("/v1/p{n}/repos/acme/site?state=open")).expect("a path");
     let other = RequestPath::parse("/v2/other").expect("a path");
-    let question = Question { destination: &destination, method: "GET", path: &path };
+    let question = Question {
+        destination: &destination,
+        method: "GET",
+        path: &path,
+        websocket: false,
+        tool: None,
+        now: Timestamp::UNIX_EPOCH,
+    };
     assert!(rules.authorize(&question).is_ok());
-    let decide = nanoseconds(|| drop(black_box(rules.decide(black_box(&host), 443))));
+    let decide = nanoseconds(|| {
+        drop(black_box(rules.decide(black_box(&Knock { host: &host, port: 443, now: Timestamp::UNIX_EPOCH }))))
+    });
     let allow = nanoseconds(|| drop(black_box(rules.authorize(black_box(&question)))));
     let question = Question { path: &other, ..question };
     let deny = nanoseconds(|| drop(black_box(rules.authorize(black_box(&question)))));
@@ -82,7 +91,7 @@ fn compiled(count: usize, rule: fn(usize) -> String) -> std::sync::Arc<Rules> {
         .collect();
     let set = compile(&sources).expect("the policies are right");
     let names: Vec<PolicyName> = set.names().cloned().collect();
-    set.rules_for(&names).expect("no two rules tie")
+    set.rules_of(&names).expect("no two rules tie")
 }
 
 /// The best of several runs, which is the one that was disturbed least.

@@ -5,12 +5,15 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use model::{CredentialId, Destination, PolicyName, Reason, RequestPath, RuleId, SnapshotDigest};
+use model::{
+    AddressClass, CredentialId, Destination, PolicyName, Reason, RequestPath, RuleId, SnapshotDigest, Timestamp,
+};
 
-use crate::combine::Rules;
-use crate::decide::Denied;
-use crate::index::{Entry, Index, Stage};
-use crate::rule::Rule;
+use crate::combine::{Layer, MAX_CEILINGS, Rules};
+use crate::decide::{Denied, is_special};
+use crate::index::{Door, Entry, Index, Stage};
+use crate::query;
+use crate::rule::{Effect, Limits, Rule, Timeouts};
 
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
@@ -19,81 +22,173 @@ pub struct Question<'a> {
     pub destination: &'a Destination,
     /// Its method, as sent.
     pub method: &'a str,
-    /// Its path, in both readings.
+    /// Its path, in both readings, and its query.
     pub path: &'a RequestPath,
+    /// Whether it asks for a WebSocket.
+    pub websocket: bool,
+    /// The tool call that it belongs to, where it is known.
+    pub tool: Option<&'a str>,
+    /// When it is asked.
+    pub now: Timestamp,
 }
 
-/// The proof that one request may go. Only [`Rules::authorize`] makes one; cloning it copies two references.
+/// The proof that one request may go. Only [`Rules`] makes one; cloning it copies a reference.
 #[derive(Clone, Debug)]
 pub struct Permit {
-    rule: Arc<Rule>,
-    snapshot: SnapshotDigest,
+    rules: Arc<Rules>,
+    basis: Basis,
+    ceilings: [usize; MAX_CEILINGS],
+    ceiling_count: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Basis {
+    Rule(usize),
+    /// No rule allows it; a policy observes.
+    Observed(Box<Denied>),
 }
 
 impl Permit {
-    /// The rule that allows.
-    pub fn rule(&self) -> &RuleId {
-        &self.rule.id
+    pub(crate) fn new(rules: &Arc<Rules>, rule: usize) -> Self {
+        Self { rules: Arc::clone(rules), basis: Basis::Rule(rule), ceilings: [0; MAX_CEILINGS], ceiling_count: 0 }
     }
 
-    /// The policy of that rule.
+    /// Notes the rule by which one more ceiling allows.
+    pub(crate) fn add_ceiling(&mut self, rule: usize) {
+        self.ceilings[self.ceiling_count] = rule;
+        self.ceiling_count += 1;
+    }
+
+    fn granting(&self) -> Option<&Rule> {
+        match self.basis {
+            Basis::Rule(rule) => Some(self.rules.rule(rule)),
+            Basis::Observed(_) => None,
+        }
+    }
+
+    /// The rules by which each ceiling allows.
+    fn ceilings(&self) -> impl Iterator<Item = &Rule> {
+        self.ceilings.iter().take(self.ceiling_count).map(|rule| &**self.rules.rule(*rule))
+    }
+
+    /// The rule that allows; `None` where none does and a policy observes.
+    pub fn rule(&self) -> Option<&RuleId> {
+        self.granting().map(|rule| &rule.id)
+    }
+
+    /// The policy of that rule, or the one that observes.
     pub fn policy(&self) -> &PolicyName {
-        &self.rule.policy
+        self.granting().map_or_else(|| self.rules.observing(), |rule| &rule.policy)
+    }
+
+    /// What would have been refused, where the request passes only because a policy observes.
+    pub fn observed(&self) -> Option<&Denied> {
+        match &self.basis {
+            Basis::Rule(_) => None,
+            Basis::Observed(denied) => Some(denied),
+        }
     }
 
     /// The policy set that judged.
     pub fn snapshot(&self) -> &SnapshotDigest {
-        &self.snapshot
+        self.rules.snapshot()
     }
 
     /// The credentials that may be added here (the rule's `use`), in the order of the file.
     pub fn credentials(&self) -> &[CredentialId] {
-        &self.rule.credentials
+        self.granting().map_or(&[], |rule| &rule.credentials)
     }
 
-    /// Whether the data path may dial this address. Without `addresses` every globally routable one;
-    /// with them only what they cover, and a metadata service only where it is named exactly.
+    /// Whether the data path may dial this address. Without `addresses` every globally routable one; with them
+    /// only what they cover, and a metadata service only where it is named exactly. Every ceiling must agree.
     pub fn allows_address(&self, address: IpAddr) -> bool {
-        self.rule.allows_address(address)
+        let granted = match self.granting() {
+            Some(rule) => rule.allows_address(address),
+            None => AddressClass::of(address) == AddressClass::Global,
+        };
+        granted && self.ceilings().all(|rule| rule.allows_address(address))
     }
 
     /// Whether the rule names its methods.
     pub fn limits_methods(&self) -> bool {
-        self.rule.methods.is_some()
+        self.granting().is_some_and(|rule| rule.methods.is_some())
+    }
+
+    /// How much may pass: the narrowest of the rule and the ceilings.
+    pub fn limits(&self) -> Limits {
+        let own = self.granting().map(|rule| rule.limits).unwrap_or_default();
+        self.ceilings().fold(own, |limits, rule| limits.narrowed(rule.limits))
+    }
+
+    /// How long it may wait: the shortest of the rule and the ceilings.
+    pub fn timeouts(&self) -> Timeouts {
+        let own = self.granting().map(|rule| rule.timeouts).unwrap_or_default();
+        self.ceilings().fold(own, |timeouts, rule| timeouts.narrowed(rule.timeouts))
+    }
+
+    /// When it ends; what still streams then must be judged again.
+    pub fn until(&self) -> Option<Timestamp> {
+        let own = match self.granting() {
+            Some(rule) => rule.until,
+            None => self.rules.observed_until(),
+        };
+        self.ceilings().filter_map(|rule| rule.until).chain(own).min()
     }
 }
 
 impl Rules {
-    /// Whether the request may go, and by which rule. Allocates nothing where it may.
+    /// Whether the request may go, and by which rule. Allocates nothing where a rule allows it.
     ///
     /// # Errors
-    /// [`Denied`] by a rule that denies it in either reading of its path, or because no rule allows it in
+    /// [`Denied`] by a rule that denies or asks in either reading of its path, or because no rule allows it in
     /// both readings.
-    pub fn authorize(&self, question: &Question<'_>) -> Result<Permit, Denied> {
-        let sent = question.path.as_sent();
-        let resolved = question.path.resolved();
-        for path in [Some(sent), resolved].into_iter().flatten() {
-            if let Some(rule) = self.best(&self.denies, question, path) {
-                return Err(Denied::by(self.rule(rule)));
+    pub fn authorize(self: &Arc<Self>, question: &Question<'_>) -> Result<Permit, Denied> {
+        if let Some(rule) = self.denied(question) {
+            return Err(Denied::by(self.rule(rule)));
+        }
+        let mut permit = match self.granted(&self.granting, question) {
+            Ok(rule) => Permit::new(self, rule),
+            Err(denied) if self.observes(question.now) && !is_special(question.destination.host()) => {
+                Permit { basis: Basis::Observed(Box::new(denied)), ..Permit::new(self, 0) }
             }
+            Err(denied) => return Err(denied),
+        };
+        for ceiling in &self.ceilings {
+            let by_ceiling = |denied: Denied| match denied.rule {
+                Some(_) => denied,
+                None => denied.under(&ceiling.policy),
+            };
+            permit.add_ceiling(self.granted(ceiling, question).map_err(by_ceiling)?);
         }
-        let rule = self.allowed(question, sent)?;
-        if let Some(resolved) = resolved
-            && self.allowed(question, resolved)? != rule
-        {
-            // Which of the two rules counts would be the upstream's choice.
-            return Err(Denied::unmatched(Reason::DeniedPath));
-        }
-        Ok(Permit { rule: Arc::clone(self.rule(rule)), snapshot: self.snapshot().clone() })
+        Ok(permit)
     }
 
-    fn allowed(&self, question: &Question<'_>, path: &str) -> Result<usize, Denied> {
-        self.best(&self.allows, question, path).ok_or_else(|| self.unmatched(question))
+    /// The deny that counts, in either reading.
+    pub(crate) fn denied(&self, question: &Question<'_>) -> Option<usize> {
+        readings(question).find_map(|path| self.best(&self.denies, question, path))
+    }
+
+    /// The rule of one layer that allows in both readings of the path.
+    fn granted(&self, layer: &Layer, question: &Question<'_>) -> Result<usize, Denied> {
+        if let Some(rule) = readings(question).find_map(|path| self.best(&layer.asks, question, path)) {
+            return Err(Denied::by(self.rule(rule)));
+        }
+        let mut chosen = None;
+        for path in readings(question) {
+            let rule = self.best(&layer.allows, question, path);
+            let rule = rule.ok_or_else(|| self.unmatched(layer, question, path))?;
+            // Which of two rules counts would be the upstream's choice.
+            if chosen.is_some_and(|chosen| chosen != rule) {
+                return Err(Denied::unmatched(Reason::DeniedPath));
+            }
+            chosen = Some(rule);
+        }
+        Ok(chosen.expect("the path as sent is a reading, and what no rule allows has returned"))
     }
 
     /// The rule that names the request most exactly: first by its host, then by the entry's rank. Among
     /// equals, which then say the same, the order of names decides, so that file order does not.
-    fn best(&self, index: &Index, question: &Question<'_>, path: &str) -> Option<usize> {
+    pub(crate) fn best(&self, index: &Index, question: &Question<'_>, path: &str) -> Option<usize> {
         let found = index.visit(question.destination.host(), |bucket| {
             let matching = bucket.entries(path).filter(|entry| self.covers(entry, question, path));
             let best = matching.max_by_key(|entry| (entry.rank, Reverse(entry.rule)));
@@ -104,24 +199,71 @@ impl Rules {
 
     fn covers(&self, entry: &Entry, question: &Question<'_>, path: &str) -> bool {
         let rule = self.rule(entry.rule);
-        let pattern = entry.path.and_then(|at| rule.paths.as_ref()?.get(at));
         rule.covers_port(question.destination.port())
             && rule.covers_scheme(question.destination.scheme())
             && rule.covers_method(question.method)
-            && pattern.map_or_else(|| rule.covers_any_path(path), |pattern| pattern.matches(path))
+            && entry.covers_path(rule, path)
+            && covers_query(rule, question)
+            && rule.covers_tool(question.tool)
+            && rule.covers_upgrade(question.websocket)
+            && rule.is_in_force(question.now)
+            && !rule.pass_through
     }
 
-    fn unmatched(&self, question: &Question<'_>) -> Denied {
+    fn unmatched(&self, layer: &Layer, question: &Question<'_>, path: &str) -> Denied {
         let destination = question.destination;
-        let stage = self.furthest(destination.host(), |bucket| {
-            bucket.stage(destination.scheme(), destination.port(), question.method)
+        let door = Door { scheme: destination.scheme(), port: destination.port(), now: question.now };
+        match layer.furthest(destination.host(), |bucket| bucket.stage(door, question.method)) {
+            Stage::Host => Denied::host(destination.host()),
+            Stage::Scheme => Denied::unmatched(Reason::ProtocolNotAllowed),
+            Stage::Port => Denied::unmatched(Reason::DeniedPort),
+            Stage::Method => Denied::unmatched(Reason::DeniedMethod),
+            Stage::Path => Denied::unmatched(self.beyond_path(layer, question, path)),
+        }
+    }
+
+    /// What stops the rule that goes along furthest, once host, scheme, port and method are covered.
+    fn beyond_path(&self, layer: &Layer, question: &Question<'_>, path: &str) -> Reason {
+        let mut furthest = 0;
+        let _: ControlFlow<()> = layer.allows.visit(question.destination.host(), |bucket| {
+            for entry in bucket.entries(path) {
+                let rule = self.rule(entry.rule);
+                let to_path = rule.covers_port(question.destination.port())
+                    && rule.covers_scheme(question.destination.scheme())
+                    && rule.covers_method(question.method)
+                    && rule.is_in_force(question.now)
+                    && entry.covers_path(rule, path);
+                let query = to_path && covers_query(rule, question);
+                let tool = query && rule.covers_tool(question.tool);
+                furthest = furthest.max(u8::from(query) + u8::from(tool));
+            }
+            ControlFlow::Continue(())
         });
-        Denied::unmatched(match stage {
-            Stage::Host => return Denied::host(destination.host()),
-            Stage::Scheme => Reason::ProtocolNotAllowed,
-            Stage::Port => Reason::DeniedPort,
-            Stage::Method => Reason::DeniedMethod,
-            Stage::Path => Reason::DeniedPath,
-        })
+        match furthest {
+            0 => Reason::DeniedPath,
+            1 => Reason::DeniedTool,
+            _ => Reason::DeniedUpgrade,
+        }
+    }
+}
+
+impl Entry {
+    /// Whether the rule, in this way of matching, covers the path.
+    pub(crate) fn covers_path(&self, rule: &Rule, path: &str) -> bool {
+        let pattern = self.path.and_then(|at| rule.paths.as_ref()?.get(at));
+        pattern.map_or_else(|| rule.covers_any_path(path), |pattern| pattern.matches(path))
+    }
+}
+
+/// The readings of the path that must be judged.
+fn readings<'a>(question: &Question<'a>) -> impl Iterator<Item = &'a str> {
+    [Some(question.path.as_sent()), question.path.resolved()].into_iter().flatten()
+}
+
+fn covers_query(rule: &Rule, question: &Question<'_>) -> bool {
+    let Some(wanted) = &rule.query else { return true };
+    match rule.effect {
+        Effect::Allow => query::holds(question.path.query(), wanted),
+        Effect::Ask | Effect::Deny => query::shows(question.path.query(), wanted),
     }
 }

@@ -1,46 +1,104 @@
 //! `checks`: the expectations that a policy file carries about itself.
 
-use model::{Authority, Destination, Host, PolicyName, Reason, RequestPath, RuleId, Scheme};
+use std::fmt;
+use std::sync::Arc;
 
-use crate::authorize::Question;
+use model::{Authority, Destination, Host, PolicyName, Reason, RequestPath, RuleId, Scheme, Timestamp};
+
+use crate::authorize::{Permit, Question};
 use crate::combine::Rules;
-use crate::decide::Denied;
+use crate::decide::{Denied, Knock, Passage};
 use crate::problem::Problem;
 
 /// One compiled check.
 #[derive(Debug)]
 pub(crate) struct Check {
     pub(crate) request: CheckRequest,
-    pub(crate) allow: bool,
+    pub(crate) expect: Verdict,
     pub(crate) rule: Option<RuleId>,
+    pub(crate) code: Option<Reason>,
     /// What is reported where it fails; its message is completed then.
     pub(crate) failure: Problem,
 }
 
-/// The request of a check: `GET https://host/path`.
+/// The request of a check: `GET https://host/path`, and what it belongs to.
 #[derive(Debug)]
 pub(crate) struct CheckRequest {
-    text: String,
-    destination: Destination,
-    method: String,
-    path: RequestPath,
+    pub(crate) text: String,
+    pub(crate) destination: Destination,
+    pub(crate) method: String,
+    pub(crate) path: RequestPath,
+    pub(crate) tool: Option<String>,
+    pub(crate) websocket: bool,
+    pub(crate) at: Option<Timestamp>,
 }
 
-/// What the rules said.
+/// What rules say of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// It is refused.
+    Deny,
+    /// It is refused until somebody says yes.
+    Ask,
+    /// No rule allows it, and it passes because a policy observes.
+    Observe,
+    /// A rule allows it.
+    Allow,
+}
+
+impl Verdict {
+    /// The word for it, as in policy files and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Ask => "ask",
+            Self::Observe => "observe",
+            Self::Allow => "allow",
+        }
+    }
+
+    /// What an answer of the rules amounts to.
+    pub fn of(answer: &Result<Permit, Denied>) -> Self {
+        match answer {
+            Ok(permit) if permit.observed().is_some() => Self::Observe,
+            Ok(_) => Self::Allow,
+            Err(denied) if denied.is_ask() => Self::Ask,
+            Err(_) => Self::Deny,
+        }
+    }
+}
+
+/// What the rules said to a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Actual {
-    /// Allowed, by this rule.
-    Allow {
-        /// The rule.
-        rule: RuleId,
-    },
-    /// Denied, by a rule or because none allows.
-    Deny {
-        /// The stable code.
-        reason: Reason,
-        /// The rule that denies.
-        rule: Option<RuleId>,
-    },
+pub struct Actual {
+    /// In one word.
+    pub verdict: Verdict,
+    /// Why not, or why it would not have been.
+    pub code: Option<Reason>,
+    /// The rule that decides, where one does.
+    pub rule: Option<RuleId>,
+}
+
+impl Actual {
+    fn of(answer: &Result<Permit, Denied>) -> Self {
+        let (code, rule) = match answer {
+            Ok(permit) => (permit.observed().map(|denied| denied.reason), permit.rule().cloned()),
+            Err(denied) => (Some(denied.reason), denied.rule.clone()),
+        };
+        Self { verdict: Verdict::of(answer), code, rule }
+    }
+}
+
+impl fmt::Display for Actual {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.verdict.as_str())?;
+        match (&self.rule, self.verdict) {
+            (Some(rule), _) => write!(f, " by `{rule}`")?,
+            (None, Verdict::Deny | Verdict::Observe) => f.write_str(" because no rule allows it")?,
+            (None, Verdict::Ask | Verdict::Allow) => {}
+        }
+        self.code.map_or(Ok(()), |code| write!(f, " ({code})"))
+    }
 }
 
 /// The outcome of one check.
@@ -70,8 +128,8 @@ impl CheckResult {
 }
 
 impl Check {
-    pub(crate) fn run(&self, policy: &PolicyName, rules: &Rules) -> CheckResult {
-        let actual = self.request.judge(rules);
+    pub(crate) fn run(&self, policy: &PolicyName, rules: &Arc<Rules>, now: Timestamp) -> CheckResult {
+        let actual = Actual::of(&self.request.judge(rules, now));
         let problem = (!self.is_met_by(&actual)).then(|| self.failed(&actual));
         CheckResult {
             policy: policy.clone(),
@@ -85,21 +143,19 @@ impl Check {
     }
 
     fn is_met_by(&self, actual: &Actual) -> bool {
-        let (allow, rule) = match actual {
-            Actual::Allow { rule } => (true, Some(rule)),
-            Actual::Deny { rule, .. } => (false, rule.as_ref()),
-        };
-        allow == self.allow && (self.rule.is_none() || self.rule.as_ref() == rule)
+        self.expect == actual.verdict
+            && (self.rule.is_none() || self.rule == actual.rule)
+            && (self.code.is_none() || self.code == actual.code)
     }
 
     fn failed(&self, actual: &Actual) -> Problem {
-        let expected = if self.allow { "allow" } else { "deny" };
-        let expected = self.rule.as_ref().map_or_else(|| expected.to_owned(), |rule| format!("{expected} by `{rule}`"));
-        let actual = match actual {
-            Actual::Allow { rule } => format!("allow by `{rule}`"),
-            Actual::Deny { reason, rule: Some(rule) } => format!("deny by `{rule}` ({reason})"),
-            Actual::Deny { reason, rule: None } => format!("deny because no rule allows it ({reason})"),
-        };
+        let mut expected = self.expect.as_str().to_owned();
+        if let Some(rule) = &self.rule {
+            expected.push_str(&format!(" by `{rule}`"));
+        }
+        if let Some(code) = self.code {
+            expected.push_str(&format!(" ({code})"));
+        }
         Problem { message: format!("the check expects {expected}, but the rules say {actual}"), ..self.failure.clone() }
     }
 }
@@ -122,6 +178,9 @@ impl CheckRequest {
             destination: Destination::of(scheme, authority),
             method: method.to_owned(),
             path,
+            tool: None,
+            websocket: false,
+            at: None,
         })
     }
 
@@ -130,12 +189,19 @@ impl CheckRequest {
     }
 
     /// What a request meets on its way: first the question of the CONNECT, then its own.
-    fn judge(&self, rules: &Rules) -> Actual {
+    fn judge(&self, rules: &Arc<Rules>, now: Timestamp) -> Result<Permit, Denied> {
+        let now = self.at.unwrap_or(now);
         let host: &Host = self.destination.host();
-        let question = Question { destination: &self.destination, method: &self.method, path: &self.path };
-        match rules.decide(host, self.destination.port()).and_then(|_| rules.authorize(&question)) {
-            Ok(permit) => Actual::Allow { rule: permit.rule().clone() },
-            Err(Denied { reason, rule, .. }) => Actual::Deny { reason, rule },
+        match rules.decide(&Knock { host, port: self.destination.port(), now })? {
+            Passage::Tunnel(permit) => Ok(permit),
+            Passage::Intercept => rules.authorize(&Question {
+                destination: &self.destination,
+                method: &self.method,
+                path: &self.path,
+                websocket: self.websocket,
+                tool: self.tool.as_deref(),
+                now,
+            }),
         }
     }
 }

@@ -1,25 +1,35 @@
 //! The policy set, and what the policies of one session say together.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use model::{PolicyName, RuleId, SnapshotDigest};
+use model::{PolicyName, RuleId, SnapshotDigest, Timestamp};
 use thiserror::Error;
 
-use crate::checks::{Check, CheckResult};
-use crate::conflict::ties;
+use crate::authorize::Question;
+use crate::checks::{Check, CheckResult, Verdict};
+use crate::conflict::{mixed, ties};
+use crate::decide::Denied;
 use crate::index::Index;
-use crate::problem::Problem;
+use crate::problem::{Place, Problem};
 use crate::rule::{Effect, Rule};
+use crate::selector::{Combinations, Selector, Subject};
 
-/// How many combinations are kept; a sidecar that meets more begins again.
-const MAX_COMBINATIONS: usize = 1024;
+/// How many ceilings may be over one session.
+pub(crate) const MAX_CEILINGS: usize = 8;
 
 /// One compiled policy.
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub(crate) name: PolicyName,
+    pub(crate) file: Arc<str>,
+    /// Where its name stands.
+    pub(crate) place: Place,
     pub(crate) description: Option<String>,
+    pub(crate) observe: bool,
+    pub(crate) ceiling: bool,
+    pub(crate) until: Option<Timestamp>,
+    pub(crate) applies_to: Option<Selector>,
     pub(crate) rules: Vec<Arc<Rule>>,
     pub(crate) checks: Vec<Check>,
 }
@@ -30,7 +40,7 @@ pub struct PolicySet {
     digest: SnapshotDigest,
     policies: BTreeMap<PolicyName, Policy>,
     warnings: Vec<Problem>,
-    combinations: RwLock<HashMap<Box<[PolicyName]>, Arc<Rules>>>,
+    combinations: Combinations,
 }
 
 /// A rule, by its policy and its id.
@@ -49,20 +59,48 @@ pub enum CombineError {
     /// No policy of the set has this name.
     #[error("policy `{0}` is not loaded")]
     UnknownPolicy(PolicyName),
+    /// A ceiling was named like a policy that grants.
+    #[error("policy `{0}` is a ceiling: it is over every session it applies to, and no session names it")]
+    Ceiling(PolicyName),
+    /// A policy was named for a session that its `applies_to` leaves out.
+    #[error("policy `{0}` does not apply to this session: its `applies_to` selects others")]
+    DoesNotApply(PolicyName),
+    /// More ceilings than a session can be under.
+    #[error("more than {MAX_CEILINGS} ceilings apply to one session")]
+    TooManyCeilings,
     /// Two rules that can match one request, rank equal and differ in effect.
-    #[error("{first} and {second} can match one request, rank equal and differ in `use` or `addresses`")]
+    #[error("{first} and {second} can match one request, rank equal and differ in what they give")]
     Tie {
         /// One of them.
         first: RuleRef,
         /// The other.
         second: RuleRef,
     },
+    /// A host and port that one rule passes through and another must read.
+    #[error("{passing} passes a host and port through unread, and {reading} must read it")]
+    Mixed {
+        /// The rule with `tls: pass-through`.
+        passing: RuleRef,
+        /// The one that must read.
+        reading: RuleRef,
+    },
+}
+
+/// What an observing policy would have refused, where others enforce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The policy that observes.
+    pub policy: PolicyName,
+    /// Deny or ask.
+    pub verdict: Verdict,
+    /// What it would have said.
+    pub denied: Denied,
 }
 
 impl PolicySet {
     pub(crate) fn new(digest: SnapshotDigest, policies: Vec<Policy>, warnings: Vec<Problem>) -> Self {
         let policies = policies.into_iter().map(|policy| (policy.name.clone(), policy)).collect();
-        Self { digest, policies, warnings, combinations: RwLock::default() }
+        Self { digest, policies, warnings, combinations: Combinations::default() }
     }
 
     /// The digest of everything the set was compiled from; the order of the sources does not matter.
@@ -80,53 +118,99 @@ impl PolicySet {
         self.policies.get(policy)?.description.as_deref()
     }
 
+    /// Whether the policy is over sessions rather than granting them something.
+    pub fn is_ceiling(&self, policy: &PolicyName) -> bool {
+        self.policies.get(policy).is_some_and(|policy| policy.ceiling)
+    }
+
     /// What is probably not meant as it is written, though the files are acceptable.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
     }
 
-    /// What these policies say together. The same answer for the same policies in any order, made once
-    /// and kept. No policies: rules that deny everything.
+    pub(crate) fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.policies.values()
+    }
+
+    /// What the policies of a session say together: those that it names, those that apply to it, and the
+    /// ceilings over it. The same answer in any order of names, made once and kept. No policies: rules that
+    /// deny everything.
     ///
     /// # Errors
-    /// [`CombineError`] where a policy is not in the set, or where two of their rules tie.
-    pub fn rules_for(&self, policies: &[PolicyName]) -> Result<Arc<Rules>, CombineError> {
-        if let Some(rules) = self.combinations.read().unwrap_or_else(PoisonError::into_inner).get(policies) {
-            return Ok(Arc::clone(rules));
-        }
-        let rules = Arc::new(self.combine(policies)?);
-        let mut kept = self.combinations.write().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MAX_COMBINATIONS {
-            kept.clear();
-        }
-        kept.insert(policies.into(), Arc::clone(&rules));
-        Ok(rules)
+    /// [`CombineError`] where a policy is not in the set or not for this session, or where two rules contradict
+    /// each other.
+    pub fn rules_for(&self, subject: &Subject<'_>) -> Result<Arc<Rules>, CombineError> {
+        self.combinations.get(subject, || {
+            let mut named = subject.policies.iter().map(|name| self.named(name)).collect::<Result<Vec<_>, _>>()?;
+            for policy in &named {
+                if policy.ceiling {
+                    return Err(CombineError::Ceiling(policy.name.clone()));
+                }
+                if policy.applies_to.as_ref().is_some_and(|selector| !selector.selects(subject)) {
+                    return Err(CombineError::DoesNotApply(policy.name.clone()));
+                }
+            }
+            let applying = |policy: &&Policy| policy.applies_to.as_ref().is_some_and(|own| own.selects(subject));
+            named.extend(self.policies.values().filter(|policy| !policy.ceiling).filter(applying));
+            let over = |policy: &&Policy| policy.applies_to.as_ref().is_none_or(|own| own.selects(subject));
+            let ceilings = self.policies.values().filter(|policy| policy.ceiling).filter(over).collect();
+            self.combine(named, ceilings)
+        })
+    }
+
+    /// What these policies say together under the ceilings that are over every session, for whoever is not a
+    /// session; a ceiling that is named speaks as if it granted.
+    ///
+    /// # Errors
+    /// As [`PolicySet::rules_for`].
+    pub fn rules_of(&self, policies: &[PolicyName]) -> Result<Arc<Rules>, CombineError> {
+        let named = policies.iter().map(|name| self.named(name)).collect::<Result<Vec<_>, _>>()?;
+        let over = |policy: &&Policy| policy.ceiling && policy.applies_to.is_none() && !policies.contains(&policy.name);
+        let ceilings = self.policies.values().filter(over).collect();
+        self.combine(named, ceilings).map(Arc::new)
+    }
+
+    /// What one policy says alone, without ceilings.
+    pub(crate) fn alone(&self, policy: &Policy) -> Arc<Rules> {
+        Arc::new(Rules::new(self.digest.clone(), vec![policy], Vec::new()))
     }
 
     /// Judges the `checks` of each policy, with the rules of that policy alone.
-    pub fn run_checks(&self) -> Vec<CheckResult> {
+    pub fn run_checks(&self, now: Timestamp) -> Vec<CheckResult> {
         let run = |policy: &Policy| {
-            let rules = Rules::new(self.digest.clone(), policy.rules.clone());
-            policy.checks.iter().map(|check| check.run(&policy.name, &rules)).collect::<Vec<_>>()
+            let rules = self.alone(policy);
+            policy.checks.iter().map(|check| check.run(&policy.name, &rules, now)).collect::<Vec<_>>()
         };
         self.policies.values().flat_map(run).collect()
     }
 
-    fn combine(&self, policies: &[PolicyName]) -> Result<Rules, CombineError> {
-        let mut names: Vec<&PolicyName> = policies.iter().collect();
-        names.sort_unstable();
-        names.dedup();
-        let mut rules = Vec::new();
-        for name in names {
-            let policy = self.policies.get(name).ok_or_else(|| CombineError::UnknownPolicy(name.clone()))?;
-            rules.extend(policy.rules.iter().cloned());
+    fn named(&self, name: &PolicyName) -> Result<&Policy, CombineError> {
+        self.policies.get(name).ok_or_else(|| CombineError::UnknownPolicy(name.clone()))
+    }
+
+    fn combine(&self, mut named: Vec<&Policy>, ceilings: Vec<&Policy>) -> Result<Rules, CombineError> {
+        named.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        named.dedup_by(|a, b| a.name == b.name);
+        if ceilings.len() > MAX_CEILINGS {
+            return Err(CombineError::TooManyCeilings);
         }
-        match ties(&rules).first() {
-            None => Ok(Rules::new(self.digest.clone(), rules)),
-            Some((first, second)) => {
-                Err(CombineError::Tie { first: reference(&rules[*first]), second: reference(&rules[*second]) })
-            }
+        let enforcing = named.iter().any(|policy| !policy.observe);
+        let granting: Vec<Arc<Rule>> = named
+            .iter()
+            .filter(|policy| !enforcing || !policy.observe)
+            .flat_map(|policy| policy.rules.iter().cloned())
+            .collect();
+        if let Some((first, second)) = ties(&granting).first() {
+            let (first, second) = (reference(&granting[*first]), reference(&granting[*second]));
+            return Err(CombineError::Tie { first, second });
         }
+        let denies = ceilings.iter().flat_map(|policy| &policy.rules).filter(|rule| rule.effect == Effect::Deny);
+        let all: Vec<_> = granting.iter().chain(denies).cloned().collect();
+        if let Some((passing, reading)) = mixed(&all).first() {
+            let (passing, reading) = (reference(&all[*passing]), reference(&all[*reading]));
+            return Err(CombineError::Mixed { passing, reading });
+        }
+        Ok(Rules::new(self.digest.clone(), named, ceilings))
     }
 }
 
@@ -139,21 +223,81 @@ fn reference(rule: &Rule) -> RuleRef {
 pub struct Rules {
     snapshot: SnapshotDigest,
     rules: Vec<Arc<Rule>>,
-    pub(crate) allows: Index,
+    /// What the session's own policies allow and ask.
+    pub(crate) granting: Layer,
+    /// Every one of these must allow too.
+    pub(crate) ceilings: Vec<Layer>,
+    /// Of all of them.
     pub(crate) denies: Index,
+    pub(crate) has_pass_through: bool,
+    observing: Option<Observing>,
+    /// Policies that observe beside others that enforce, each alone.
+    observers: Vec<(PolicyName, Arc<Self>)>,
+}
+
+/// The allows and asks of policies that speak as one.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    /// The policy, where it is one; of the session's own, the first.
+    pub(crate) policy: PolicyName,
+    pub(crate) allows: Index,
+    pub(crate) asks: Index,
+}
+
+/// That no policy of the session enforces.
+#[derive(Debug)]
+struct Observing {
+    policy: PolicyName,
+    until: Timestamp,
 }
 
 impl Rules {
-    pub(crate) fn new(snapshot: SnapshotDigest, mut rules: Vec<Arc<Rule>>) -> Self {
-        rules.sort_by(|a, b| (&a.policy, &a.id).cmp(&(&b.policy, &b.id)));
-        let (mut allows, mut denies) = (Index::default(), Index::default());
-        for (at, rule) in rules.iter().enumerate() {
-            match rule.effect {
-                Effect::Allow => allows.insert(at, rule),
-                Effect::Deny => denies.insert(at, rule),
-            }
+    fn new(snapshot: SnapshotDigest, named: Vec<&Policy>, ceilings: Vec<&Policy>) -> Self {
+        let enforcing = named.iter().any(|policy| !policy.observe);
+        let (observers, speaking): (Vec<&Policy>, Vec<&Policy>) =
+            named.into_iter().partition(|policy| enforcing && policy.observe);
+        let longest = speaking.iter().filter(|policy| policy.observe).max_by_key(|policy| policy.until);
+        let observing =
+            longest.and_then(|policy| Some(Observing { policy: policy.name.clone(), until: policy.until? }));
+        let observers = observers
+            .into_iter()
+            .map(|policy| (policy.name.clone(), Arc::new(Self::new(snapshot.clone(), vec![policy], Vec::new()))))
+            .collect();
+
+        let mut made = Self {
+            snapshot,
+            rules: Vec::new(),
+            granting: Layer::of(speaking.first().map(|policy| &policy.name)),
+            ceilings: Vec::new(),
+            denies: Index::default(),
+            has_pass_through: false,
+            observing,
+            observers,
+        };
+        let mut own: Vec<&Arc<Rule>> = speaking.iter().flat_map(|policy| &policy.rules).collect();
+        own.sort_by(|a, b| (&a.policy, &a.id).cmp(&(&b.policy, &b.id)));
+        let mut granting = std::mem::replace(&mut made.granting, Layer::of(None));
+        own.into_iter().for_each(|rule| made.insert(rule, &mut granting));
+        made.granting = granting;
+        for ceiling in ceilings {
+            let mut layer = Layer::of(Some(&ceiling.name));
+            let mut rules: Vec<_> = ceiling.rules.iter().collect();
+            rules.sort_by(|a, b| a.id.cmp(&b.id));
+            rules.into_iter().for_each(|rule| made.insert(rule, &mut layer));
+            made.ceilings.push(layer);
         }
-        Self { snapshot, rules, allows, denies }
+        made
+    }
+
+    fn insert(&mut self, rule: &Arc<Rule>, layer: &mut Layer) {
+        let at = self.rules.len();
+        match rule.effect {
+            Effect::Allow => layer.allows.insert(at, rule),
+            Effect::Ask => layer.asks.insert(at, rule),
+            Effect::Deny => self.denies.insert(at, rule),
+        }
+        self.has_pass_through |= rule.pass_through;
+        self.rules.push(Arc::clone(rule));
     }
 
     /// The digest of the policy set that these rules are from.
@@ -161,13 +305,59 @@ impl Rules {
         &self.snapshot
     }
 
-    /// What the rules allow, one line a rule, for whoever is inside to read.
+    /// What the session's own rules allow, one line a rule, for whoever is inside to read.
     pub fn reach(&self) -> Vec<ReachLine> {
-        self.rules.iter().filter(|rule| rule.effect == Effect::Allow).map(|rule| ReachLine::of(rule)).collect()
+        let ceilings: Vec<&PolicyName> = self.ceilings.iter().map(|layer| &layer.policy).collect();
+        let grants = |rule: &&Arc<Rule>| rule.effect != Effect::Deny && !ceilings.contains(&&rule.policy);
+        self.rules.iter().filter(grants).map(|rule| ReachLine::of(rule)).collect()
+    }
+
+    /// What each policy that observes beside others would have refused.
+    pub fn observed(&self, question: &Question<'_>) -> Vec<Observed> {
+        let judge = |(policy, rules): &(PolicyName, Arc<Self>)| {
+            // An observer alone lets pass what it would refuse, and knows why.
+            let denied = match rules.authorize(question) {
+                Ok(permit) => permit.observed()?.clone(),
+                Err(denied) => denied,
+            };
+            let verdict = if denied.is_ask() { Verdict::Ask } else { Verdict::Deny };
+            Some(Observed { policy: policy.clone(), verdict, denied })
+        };
+        self.observers.iter().filter_map(judge).collect()
+    }
+
+    /// Whether some policy observes beside others that enforce.
+    pub fn has_observers(&self) -> bool {
+        !self.observers.is_empty()
     }
 
     pub(crate) fn rule(&self, at: usize) -> &Arc<Rule> {
         &self.rules[at]
+    }
+
+    pub(crate) fn all(&self) -> &[Arc<Rule>] {
+        &self.rules
+    }
+
+    /// Whether what no rule allows passes, because no policy of the session enforces.
+    pub(crate) fn observes(&self, now: Timestamp) -> bool {
+        self.observed_until().is_some_and(|until| now < until)
+    }
+
+    pub(crate) fn observed_until(&self) -> Option<Timestamp> {
+        self.observing.as_ref().map(|observing| observing.until)
+    }
+
+    /// The policy by which it passes.
+    pub(crate) fn observing(&self) -> &PolicyName {
+        self.observing.as_ref().map_or(&self.granting.policy, |observing| &observing.policy)
+    }
+}
+
+impl Layer {
+    fn of(policy: Option<&PolicyName>) -> Self {
+        let policy = policy.cloned().unwrap_or_else(|| PolicyName::new(""));
+        Self { policy, allows: Index::default(), asks: Index::default() }
     }
 }
 
@@ -178,6 +368,8 @@ pub struct ReachLine {
     pub policy: PolicyName,
     /// The rule.
     pub rule: RuleId,
+    /// Whether somebody is asked first.
+    pub asks: bool,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The host patterns.
@@ -195,6 +387,7 @@ impl ReachLine {
         Self {
             policy: rule.policy.clone(),
             rule: rule.id.clone(),
+            asks: rule.effect == Effect::Ask,
             scheme: rule.scheme.unwrap_or(model::Scheme::Https).as_str(),
             hosts: rule.hosts.iter().map(ToString::to_string).collect(),
             ports: rule.ports.iter().flatten().copied().collect(),

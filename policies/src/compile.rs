@@ -37,7 +37,7 @@ pub fn compile(sources: &[PolicySource]) -> Result<PolicySet, Vec<Problem>> {
     for source in sources {
         let mut reporter = Reporter::new(&source.name, &source.text);
         if let Some(document) = parse(&mut reporter) {
-            let policy = policy::compile(&document, &mut reporter);
+            let policy = policy::compile(&document, &source.name, &mut reporter);
             claim(&policy, &source.name, place(&document.policy), &mut taken, &mut reporter);
             contents.push((policy.name.clone(), source.text.as_str()));
             policies.push(policy);

@@ -1,20 +1,24 @@
-//! Two allows that can match one request, rank equal and differ in what they give: an error, because
+//! Rules that contradict each other in a way that no rank settles: two allows, or two asks, that can match one
+//! request, rank equal and differ in what they give; and reading a host beside not reading it. Errors, because
 //! neither file order nor rule order may choose.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
+use ipnet::IpNet;
 use model::{CredentialId, Scheme};
 
 use crate::index::Rank;
-use crate::pattern::{HostPattern, PathPattern};
-use crate::rule::{Effect, Rule};
+use crate::pattern::{HostPattern, PathPattern, TextPattern};
+use crate::rule::{Effect, Limits, Rule, Timeouts};
 
 /// What two allows must share to rank equal for some request. Wildcards that match one host and fix as
 /// many labels are the same pattern; path patterns with literal prefixes of one length that match one
 /// path have the same prefix.
 #[derive(PartialEq, Eq, Hash)]
 struct Peers<'a> {
+    effect: Effect,
     host: &'a HostPattern,
     scheme: Option<Scheme>,
     prefix: Option<&'a str>,
@@ -33,13 +37,14 @@ struct Peer<'a> {
 pub(crate) fn ties(rules: &[Arc<Rule>]) -> Vec<(usize, usize)> {
     let mut groups: HashMap<Peers<'_>, Vec<Peer<'_>>> = HashMap::new();
     let mut effects = HashMap::new();
-    for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.effect == Effect::Allow) {
+    for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.effect != Effect::Deny) {
         let next = effects.len();
-        let effect = *effects.entry((sorted(&rule.credentials), &rule.addresses)).or_insert(next);
+        let effect = *effects.entry(Given::by(rule)).or_insert(next);
         for host in &rule.hosts {
             for (place, path) in ways(rule) {
                 let prefix = path.map(PathPattern::literal_prefix);
-                let peers = Peers { host, scheme: rule.scheme, prefix, rank: Rank::of(rule, place) };
+                let peers =
+                    Peers { effect: rule.effect, host, scheme: rule.scheme, prefix, rank: Rank::of(rule, place) };
                 groups.entry(peers).or_default().push(Peer { at, rule, path, effect });
             }
         }
@@ -48,6 +53,28 @@ pub(crate) fn ties(rules: &[Arc<Rule>]) -> Vec<(usize, usize)> {
     found.sort_unstable();
     found.dedup();
     found
+}
+
+/// What a rule gives to the request that it is chosen for.
+#[derive(PartialEq, Eq, Hash)]
+struct Given<'a> {
+    credentials: Vec<&'a CredentialId>,
+    addresses: Option<&'a BTreeSet<IpNet>>,
+    limits: Limits,
+    timeouts: Timeouts,
+    within: Option<Duration>,
+}
+
+impl<'a> Given<'a> {
+    fn by(rule: &'a Rule) -> Self {
+        Self {
+            credentials: sorted(&rule.credentials),
+            addresses: rule.addresses.as_ref(),
+            limits: rule.limits,
+            timeouts: rule.timeouts,
+            within: rule.within,
+        }
+    }
 }
 
 fn sorted(credentials: &[CredentialId]) -> Vec<&CredentialId> {
@@ -76,5 +103,27 @@ fn ties_within(group: &[Peer<'_>]) -> Vec<(usize, usize)> {
 fn overlap(a: &Peer<'_>, b: &Peer<'_>) -> bool {
     let ports = a.rule.ports.as_ref().zip(b.rule.ports.as_ref()).is_none_or(|(a, b)| !a.is_disjoint(b));
     let methods = a.rule.methods.as_ref().zip(b.rule.methods.as_ref()).is_none_or(|(a, b)| !a.is_disjoint(b));
-    ports && methods && a.path.zip(b.path).is_none_or(|(a, b)| a.meets(b))
+    let either = |a: &[TextPattern], b: &[TextPattern]| a.iter().any(|a| b.iter().any(|b| a.meets(b)));
+    let tools = a.rule.tools.as_ref().zip(b.rule.tools.as_ref()).is_none_or(|(a, b)| either(a, b));
+    let queries = a.rule.query.as_ref().zip(b.rule.query.as_ref()).is_none_or(|(a, b)| {
+        // Where the rules ask for other parameters, one request can bring them all.
+        a.iter().all(|(name, values)| b.get(name).is_none_or(|others| either(values, others)))
+    });
+    ports && methods && tools && queries && a.path.zip(b.path).is_none_or(|(a, b)| a.meets(b))
+}
+
+/// The pairs of rules, by their places, of which one passes a host and port through and the other must read it.
+pub(crate) fn mixed(rules: &[Arc<Rule>]) -> Vec<(usize, usize)> {
+    let passing = rules.iter().enumerate().filter(|(_, rule)| rule.pass_through);
+    let mut found = Vec::new();
+    for (at, passing) in passing {
+        for (other, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.must_read()) {
+            let ports = passing.ports.as_ref().zip(rule.ports.as_ref()).is_none_or(|(a, b)| !a.is_disjoint(b));
+            let hosts = || passing.hosts.iter().any(|a| rule.hosts.iter().any(|b| a.meets(b)));
+            if ports && hosts() {
+                found.push((at, other));
+            }
+        }
+    }
+    found
 }

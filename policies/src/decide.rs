@@ -2,115 +2,228 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
-use model::{AddressClass, Host, PolicyName, Reason, RuleId, Scheme};
+use model::{AddressClass, Host, PolicyName, Reason, RuleId, Scheme, Timestamp};
 
-use crate::combine::Rules;
-use crate::index::{Bucket, Stage};
-use crate::rule::Rule;
+use crate::authorize::Permit;
+use crate::combine::{Layer, Rules};
+use crate::index::{Bucket, Door, Index, Stage};
+use crate::rule::{Effect, Rule};
 
 /// How a connection to a destination is carried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Passage {
     /// TLS ends here, and each request inside is judged.
     Intercept,
+    /// Bytes pass unread, all of them under this permit.
+    Tunnel(Permit),
+}
+
+/// What a CONNECT tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Knock<'a> {
+    /// The host it names.
+    pub host: &'a Host,
+    /// The port it names.
+    pub port: u16,
+    /// When it is asked.
+    pub now: Timestamp,
 }
 
 /// Why not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied {
-    /// The stable code.
+    /// The stable code; `approval_required` where somebody may still say yes.
     pub reason: Reason,
-    /// The rule that denies; `None` where no rule allows.
+    /// The rule that denies or asks; `None` where no rule allows.
     pub rule: Option<RuleId>,
-    /// The policy of that rule.
+    /// The policy of that rule, or the ceiling that does not allow.
     pub policy: Option<PolicyName>,
     /// What the author of that rule says to whoever is refused.
     pub words: Option<Arc<str>>,
+    /// How long an answer may be waited for, where a rule asks and says so.
+    pub within: Option<Duration>,
 }
 
 impl Denied {
     /// The denial of a rule, named after the most specific thing that it asks for.
     pub(crate) fn by(rule: &Rule) -> Self {
         let reason = match rule {
-            Rule { paths: Some(_), .. } => Reason::DeniedPath,
+            Rule { effect: Effect::Ask, .. } => Reason::ApprovalRequired,
+            Rule { websocket: true, .. } => Reason::DeniedUpgrade,
+            Rule { tools: Some(_), .. } => Reason::DeniedTool,
+            Rule { paths: Some(_), .. } | Rule { query: Some(_), .. } => Reason::DeniedPath,
             Rule { methods: Some(_), .. } => Reason::DeniedMethod,
             Rule { ports: Some(_), .. } => Reason::DeniedPort,
             Rule { scheme: Some(_), .. } => Reason::ProtocolNotAllowed,
             _ => Reason::DeniedHost,
         };
-        Self { reason, rule: Some(rule.id.clone()), policy: Some(rule.policy.clone()), words: rule.words.clone() }
+        Self {
+            reason,
+            rule: Some(rule.id.clone()),
+            policy: Some(rule.policy.clone()),
+            words: rule.words.clone(),
+            within: rule.within,
+        }
     }
 
     /// The denial of what no rule allows.
     pub(crate) fn unmatched(reason: Reason) -> Self {
-        Self { reason, rule: None, policy: None, words: None }
+        Self { reason, rule: None, policy: None, words: None, within: None }
     }
 
     /// The denial of a host that no rule reaches.
     pub(crate) fn host(host: &Host) -> Self {
-        let special = host.address().is_some_and(|address| AddressClass::of(address) != AddressClass::Global);
-        Self::unmatched(if special { Reason::DeniedAddress } else { Reason::DeniedHost })
+        Self::unmatched(if is_special(host) { Reason::DeniedAddress } else { Reason::DeniedHost })
+    }
+
+    /// The same denial, by a policy rather than by silence.
+    pub(crate) fn under(self, policy: &PolicyName) -> Self {
+        Self { policy: Some(policy.clone()), ..self }
+    }
+
+    /// Whether somebody may still say yes.
+    pub fn is_ask(&self) -> bool {
+        self.reason == Reason::ApprovalRequired
     }
 }
 
+/// Whether it is the literal of an address that is not globally routable.
+pub(crate) fn is_special(host: &Host) -> bool {
+    host.address().is_some_and(|address| AddressClass::of(address) != AddressClass::Global)
+}
+
 impl Rules {
-    /// Whether any rule could allow a request to this host and port. A CONNECT does not say which
-    /// scheme will follow, so it is enough that one scheme is open.
+    /// Whether any rule could allow a request to this host and port, and whether its bytes are read. A CONNECT
+    /// does not say which scheme will follow, so it is enough that one scheme is open.
     ///
     /// # Errors
     /// [`Denied`] where none could, or where a rule denies the whole of host and port.
-    pub fn decide(&self, host: &Host, port: u16) -> Result<Passage, Denied> {
+    pub fn decide(self: &Arc<Self>, knock: &Knock<'_>) -> Result<Passage, Denied> {
+        if let Some(permit) = self.tunnel(knock)? {
+            return Ok(Passage::Tunnel(permit));
+        }
         let mut refusal = None;
         for scheme in [Scheme::Https, Scheme::Http] {
-            if !self.opens(scheme, host, port) {
+            if !self.opens(scheme, knock) {
                 continue;
             }
-            match self.denies_all(scheme, host, port) {
+            match self.denies_all(scheme, knock) {
                 None => return Ok(Passage::Intercept),
                 Some(rule) => refusal = refusal.or(Some(rule)),
             }
         }
-        Err(refusal.map_or_else(|| self.unreached(host, port), Denied::by))
+        Err(refusal.map_or_else(|| self.unreached(knock), Denied::by))
+    }
+
+    /// Whether something could allow a request through this door: the session's own rules, and each ceiling.
+    fn opens(&self, scheme: Scheme, knock: &Knock<'_>) -> bool {
+        let door = Door { scheme, port: knock.port, now: knock.now };
+        let observed = self.observes(knock.now) && !is_special(knock.host);
+        (observed || self.granting.opens(knock.host, door))
+            && self.ceilings.iter().all(|ceiling| ceiling.opens(knock.host, door))
     }
 
     /// No allow comes so far; where a rule denies it all anyway, its author's words are the better answer.
-    fn unreached(&self, host: &Host, port: u16) -> Denied {
-        let denies = [Scheme::Https, Scheme::Http].map(|scheme| self.denies_all(scheme, host, port));
-        match denies {
-            [Some(rule), Some(_)] => Denied::by(rule),
-            _ => match self.furthest(host, |bucket| bucket.stage(Scheme::Https, port, "")) {
-                Stage::Host => Denied::host(host),
+    fn unreached(&self, knock: &Knock<'_>) -> Denied {
+        let denies = [Scheme::Https, Scheme::Http].map(|scheme| self.denies_all(scheme, knock));
+        if let [Some(rule), Some(_)] = denies {
+            return Denied::by(rule);
+        }
+        let layers = std::iter::once((&self.granting, None))
+            .chain(self.ceilings.iter().map(|ceiling| (ceiling, Some(&ceiling.policy))));
+        for (layer, policy) in layers {
+            let closed = |scheme| !layer.opens(knock.host, Door { scheme, port: knock.port, now: knock.now });
+            if !(closed(Scheme::Https) && closed(Scheme::Http)) {
+                continue;
+            }
+            let door = Door { scheme: Scheme::Https, port: knock.port, now: knock.now };
+            let denied = match layer.furthest(knock.host, |bucket| bucket.stage(door, "")) {
+                Stage::Host => Denied::host(knock.host),
                 // The scheme is not known yet, so it is not what was wrong.
                 Stage::Scheme | Stage::Port | Stage::Method | Stage::Path => Denied::unmatched(Reason::DeniedPort),
-            },
+            };
+            return policy.map_or(denied.clone(), |policy| denied.under(policy));
         }
+        Denied::host(knock.host)
     }
 
-    /// How far any allow of this host goes along.
-    pub(crate) fn furthest(&self, host: &Host, stage: impl Fn(&Bucket) -> Stage) -> Stage {
-        let mut furthest = Stage::Host;
-        let _: ControlFlow<()> = self.allows.visit(host, |bucket| {
-            furthest = furthest.max(stage(bucket));
-            ControlFlow::Continue(())
+    /// The permit of a tunnel whose bytes are not read, where a rule passes it through.
+    fn tunnel(self: &Arc<Self>, knock: &Knock<'_>) -> Result<Option<Permit>, Denied> {
+        if !self.has_pass_through {
+            return Ok(None);
+        }
+        let passes = |rule: &Rule| rule.pass_through;
+        let ask = self.blanket(&self.granting.asks, knock, passes);
+        let allow = self.blanket(&self.granting.allows, knock, passes);
+        let Some(chosen) = ask.or(allow) else { return Ok(None) };
+        if let Some(rule) = self.denies_all(Scheme::Https, knock) {
+            return Err(Denied::by(rule));
+        }
+        if let Some(ask) = ask {
+            return Err(Denied::by(self.rule(ask)));
+        }
+        let mut permit = Permit::new(self, chosen);
+        for ceiling in &self.ceilings {
+            let whole = |rule: &Rule| rule.is_blanket() && rule.covers_scheme(Scheme::Https);
+            if let Some(ask) = self.blanket(&ceiling.asks, knock, whole) {
+                return Err(Denied::by(self.rule(ask)));
+            }
+            match self.blanket(&ceiling.allows, knock, whole) {
+                Some(rule) => permit.add_ceiling(rule),
+                // It allows some requests at most, and which they are would have to be read.
+                None => return Err(Denied::unmatched(Reason::ProtocolNotAllowed).under(&ceiling.policy)),
+            }
+        }
+        Ok(Some(permit))
+    }
+
+    /// The rule that names host and port most exactly, among those that fit.
+    fn blanket(&self, index: &Index, knock: &Knock<'_>, fits: impl Fn(&Rule) -> bool) -> Option<usize> {
+        let covers = |at: &usize| {
+            let rule = self.rule(*at);
+            rule.covers_port(knock.port) && rule.is_in_force(knock.now) && fits(rule)
+        };
+        let found = index.visit(knock.host, |bucket| {
+            let fewest = bucket.blankets().iter().copied().filter(covers);
+            let best = fewest.min_by_key(|at| (self.rule(*at).ports.as_ref().map_or(usize::MAX, |p| p.len()), *at));
+            best.map_or(ControlFlow::Continue(()), ControlFlow::Break)
         });
-        furthest
+        found.break_value()
     }
 
-    fn opens(&self, scheme: Scheme, host: &Host, port: u16) -> bool {
-        let found = self.allows.visit(host, |bucket| match bucket.has_door(scheme, port) {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        });
-        found.is_break()
-    }
-
-    fn denies_all(&self, scheme: Scheme, host: &Host, port: u16) -> Option<&Rule> {
-        let covers = |rule: &&Rule| rule.covers_scheme(scheme) && rule.covers_port(port);
-        let found = self.denies.visit(host, |bucket| {
+    fn denies_all(&self, scheme: Scheme, knock: &Knock<'_>) -> Option<&Rule> {
+        let covers =
+            |rule: &&Rule| rule.covers_scheme(scheme) && rule.covers_port(knock.port) && rule.is_in_force(knock.now);
+        let found = self.denies.visit(knock.host, |bucket| {
             let rule = bucket.blankets().iter().map(|at| &**self.rule(*at)).find(covers);
             rule.map_or(ControlFlow::Continue(()), ControlFlow::Break)
         });
         found.break_value()
+    }
+}
+
+impl Layer {
+    /// How far any allow or ask of this host goes along.
+    pub(crate) fn furthest(&self, host: &Host, stage: impl Fn(&Bucket) -> Stage) -> Stage {
+        let mut furthest = Stage::Host;
+        for index in [&self.allows, &self.asks] {
+            let _: ControlFlow<()> = index.visit(host, |bucket| {
+                furthest = furthest.max(stage(bucket));
+                ControlFlow::Continue(())
+            });
+        }
+        furthest
+    }
+
+    fn opens(&self, host: &Host, door: Door) -> bool {
+        [&self.allows, &self.asks].into_iter().any(|index| {
+            let found = index.visit(host, |bucket| match bucket.has_door(door) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            });
+            found.is_break()
+        })
     }
 }

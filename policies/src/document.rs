@@ -20,6 +20,9 @@ pub(crate) struct Document {
     pub(crate) policy: Spanned<String>,
     pub(crate) description: Option<String>,
     pub(crate) mode: Option<Spanned<Mode>>,
+    pub(crate) until: Option<Spanned<String>>,
+    pub(crate) ceiling: Option<Spanned<bool>>,
+    pub(crate) applies_to: Option<Spanned<AppliesTo>>,
     #[serde(default)]
     pub(crate) hosts: Pairs<Spanned<OneOrMany>>,
     #[serde(default)]
@@ -42,7 +45,13 @@ pub(crate) enum Mode {
 pub(crate) struct RuleEntry {
     pub(crate) id: Spanned<String>,
     pub(crate) allow: Option<Spanned<Match>>,
+    pub(crate) ask: Option<Spanned<Match>>,
     pub(crate) deny: Option<Spanned<Match>>,
+    pub(crate) within: Option<Spanned<Scalar>>,
+    pub(crate) until: Option<Spanned<String>>,
+    pub(crate) tls: Option<Spanned<TlsName>>,
+    pub(crate) limits: Option<Spanned<LimitsEntry>>,
+    pub(crate) timeouts: Option<Spanned<TimeoutsEntry>>,
     pub(crate) addresses: Option<Spanned<OneOrMany>>,
     #[serde(rename = "use")]
     pub(crate) credentials: Option<Spanned<OneOrMany>>,
@@ -58,6 +67,53 @@ pub(crate) struct Match {
     pub(crate) scheme: Option<Spanned<SchemeName>>,
     pub(crate) methods: Option<Spanned<OneOrMany>>,
     pub(crate) path: Option<Spanned<OneOrMany>>,
+    pub(crate) query: Option<Spanned<Pairs<Spanned<OneOrMany>>>>,
+    pub(crate) tool: Option<Spanned<OneOrMany>>,
+    pub(crate) upgrade: Option<Spanned<UpgradeName>>,
+}
+
+/// To which sessions a policy applies without being named; what is left out does not limit.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AppliesTo {
+    pub(crate) tenants: Option<Spanned<OneOrMany>>,
+    pub(crate) agents: Option<Spanned<OneOrMany>>,
+    pub(crate) labels: Option<Spanned<Pairs<Spanned<OneOrMany>>>>,
+}
+
+/// How much may pass under a rule.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LimitsEntry {
+    pub(crate) requests: Option<Spanned<Scalar>>,
+    pub(crate) concurrent: Option<Spanned<Scalar>>,
+    pub(crate) request_body: Option<Spanned<Scalar>>,
+    pub(crate) response_body: Option<Spanned<Scalar>>,
+    pub(crate) bytes_out: Option<Spanned<Scalar>>,
+}
+
+/// How long a request may wait under a rule.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TimeoutsEntry {
+    pub(crate) connect: Option<Spanned<Scalar>>,
+    pub(crate) first_byte: Option<Spanned<Scalar>>,
+    pub(crate) idle: Option<Spanned<Scalar>>,
+}
+
+/// What is done with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum TlsName {
+    Intercept,
+    PassThrough,
+}
+
+/// What a connection may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UpgradeName {
+    Websocket,
 }
 
 /// How requests travel.
@@ -75,6 +131,10 @@ pub(crate) struct CheckEntry {
     pub(crate) request: Spanned<String>,
     pub(crate) expect: Expect,
     pub(crate) rule: Option<Spanned<String>>,
+    pub(crate) code: Option<Spanned<String>>,
+    pub(crate) tool: Option<Spanned<String>>,
+    pub(crate) upgrade: Option<Spanned<UpgradeName>>,
+    pub(crate) at: Option<Spanned<String>>,
 }
 
 /// What a check expects.
@@ -82,7 +142,9 @@ pub(crate) struct CheckEntry {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Expect {
     Allow,
+    Ask,
     Deny,
+    Observe,
 }
 
 /// One value of a key that takes several.

@@ -4,10 +4,10 @@
 //! with paths is found by the folders of the path. Nothing here allocates while it is asked.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
-use model::{Host, Scheme};
+use model::{Host, Scheme, Timestamp};
 
 use crate::pattern::{HostPattern, PathRank};
 use crate::rule::{Rule, covered_unnamed};
@@ -16,6 +16,9 @@ use crate::rule::{Rule, covered_unnamed};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Rank {
     path: PathRank,
+    tool: bool,
+    upgrade: bool,
+    parameters: usize,
     fewer_methods: Reverse<usize>,
     fewer_ports: Reverse<usize>,
 }
@@ -27,6 +30,9 @@ impl Rank {
         let path = path.and_then(|at| rule.paths.as_ref()?.get(at));
         Self {
             path: path.map(|p| p.rank()).unwrap_or_default(),
+            tool: rule.tools.is_some(),
+            upgrade: rule.websocket,
+            parameters: rule.query.as_ref().map_or(0, |query| query.len()),
             fewer_methods: count(rule.methods.as_ref().map(|m| m.len())),
             fewer_ports: count(rule.ports.as_ref().map(|p| p.len())),
         }
@@ -51,11 +57,43 @@ pub(crate) struct Bucket {
     longest_key: usize,
 }
 
-/// The methods that some rule covers through one door, which is a scheme and a port.
+/// The methods that some rule covers through one door, each with the last end of such a rule.
 #[derive(Debug, Default)]
 struct Methods {
-    unnamed: bool,
-    named: BTreeSet<Box<str>>,
+    unnamed: Option<Timestamp>,
+    named: BTreeMap<Box<str>, Timestamp>,
+}
+
+impl Methods {
+    fn note(&mut self, rule: &Rule) {
+        let end = rule.until.unwrap_or(Timestamp::MAX);
+        match &rule.methods {
+            None => self.unnamed = self.unnamed.max(Some(end)),
+            Some(named) => {
+                for method in named {
+                    let last = self.named.entry(method.clone()).or_insert(end);
+                    *last = end.max(*last);
+                }
+            }
+        }
+    }
+
+    fn is_open(&self, now: Timestamp) -> bool {
+        self.unnamed.is_some_and(|end| now < end) || self.named.values().any(|end| now < *end)
+    }
+
+    fn covers(&self, method: &str, now: Timestamp) -> bool {
+        self.named.get(method).is_some_and(|end| now < *end)
+            || (covered_unnamed(method) && self.unnamed.is_some_and(|end| now < end))
+    }
+}
+
+/// A way into a host: scheme and port, at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Door {
+    pub(crate) scheme: Scheme,
+    pub(crate) port: u16,
+    pub(crate) now: Timestamp,
 }
 
 /// How far the rules of a host go along with a request, by the first thing that none of them covers.
@@ -156,33 +194,29 @@ impl Bucket {
         }
     }
 
-    /// Only an allow has doors: it always names its scheme and ports.
+    /// Only an allow or an ask has doors: it always names its scheme and ports.
     fn open_doors(&mut self, rule: &Rule) {
         let Some(scheme) = rule.scheme else { return };
         for port in rule.ports.iter().flatten() {
-            let methods = self.doors.entry((scheme == Scheme::Https, *port)).or_default();
-            match &rule.methods {
-                None => methods.unnamed = true,
-                Some(named) => methods.named.extend(named.iter().cloned()),
-            }
+            self.doors.entry((scheme == Scheme::Https, *port)).or_default().note(rule);
         }
     }
 
-    /// Whether some rule covers the scheme and the port.
-    pub(crate) fn has_door(&self, scheme: Scheme, port: u16) -> bool {
-        self.doors.contains_key(&(scheme == Scheme::Https, port))
+    /// Whether some rule in force covers the scheme and the port.
+    pub(crate) fn has_door(&self, door: Door) -> bool {
+        self.doors.get(&(door.scheme == Scheme::Https, door.port)).is_some_and(|methods| methods.is_open(door.now))
     }
 
-    /// How far the rules go along; beyond the method, only the path is left to stop them.
-    pub(crate) fn stage(&self, scheme: Scheme, port: u16, method: &str) -> Stage {
-        let https = scheme == Scheme::Https;
-        match self.doors.get(&(https, port)) {
-            Some(methods) if methods.named.contains(method) => Stage::Path,
-            Some(methods) if methods.unnamed && covered_unnamed(method) => Stage::Path,
-            Some(_) => Stage::Method,
-            None if self.doors.range((https, 0)..=(https, u16::MAX)).next().is_some() => Stage::Port,
-            None if !self.doors.is_empty() => Stage::Scheme,
-            None => Stage::Host,
+    /// How far the rules in force go along; beyond the method, the path and what follows it are left to stop them.
+    pub(crate) fn stage(&self, door: Door, method: &str) -> Stage {
+        let https = door.scheme == Scheme::Https;
+        let open = |methods: &Methods| methods.is_open(door.now);
+        match self.doors.get(&(https, door.port)) {
+            Some(methods) if methods.covers(method, door.now) => Stage::Path,
+            Some(methods) if open(methods) => Stage::Method,
+            _ if self.doors.range((https, 0)..=(https, u16::MAX)).any(|(_, methods)| open(methods)) => Stage::Port,
+            _ if self.doors.values().any(open) => Stage::Scheme,
+            _ => Stage::Host,
         }
     }
 

@@ -20,10 +20,6 @@ const MAX_EVENTS: usize = 200_000;
 /// The most problems of the first pass that are reported.
 const MAX_PROBLEMS: usize = 20;
 
-/// Keys of the whole language that this version does not have.
-const LATER: [&str; 11] =
-    ["applies_to", "ask", "ceiling", "limits", "query", "timeouts", "tls", "tool", "until", "upgrade", "within"];
-
 const SPLIT: &str = "split it into several policies";
 const QUOTE_PATTERN: &str = "quote the pattern: \"*.example.com\"";
 
@@ -204,11 +200,6 @@ fn explain(reporter: &Reporter<'_>, error: &Error) -> Problem {
         reason = "the reader's errors are many, and most have one meaning for an author"
     )]
     match error {
-        Error::SerdeUnknownField { field, .. } if LATER.contains(&field.as_str()) => say(
-            code::NOT_AVAILABLE,
-            format!("`{field}` is not available yet"),
-            Some("remove it; this version would not keep what it promises".into()),
-        ),
         Error::SerdeUnknownField { field, expected, .. } => {
             say(code::UNKNOWN_KEY, format!("there is no key {}", quote(field)), Some(key_help(field, expected)))
         }

@@ -7,9 +7,11 @@ mod glob;
 mod host;
 mod meet;
 mod path;
+mod text;
 
 pub(crate) use host::HostPattern;
 pub(crate) use path::{PathPattern, PathRank};
+pub(crate) use text::TextPattern;
 
 /// Why a pattern is not accepted, with what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,8 +23,6 @@ pub(crate) mod code {
     pub(crate) const MISSING_KEY: &str = "EG0007";
     /// A value of the wrong kind.
     pub(crate) const WRONG_TYPE: &str = "EG0008";
-    /// A part of the language that this version does not have.
-    pub(crate) const NOT_AVAILABLE: &str = "EG0009";
     /// The name of a policy, rule, set or credential that is no name.
     pub(crate) const BAD_NAME: &str = "EG0010";
     /// A policy name twice.
@@ -67,6 +65,38 @@ pub(crate) mod code {
     pub(crate) const CHECK_RULE: &str = "EG0029";
     /// A check that failed.
     pub(crate) const CHECK_FAILED: &str = "EG0030";
+    /// A pattern for a parameter's value or a tool's name that is none.
+    pub(crate) const TEXT_PATTERN: &str = "EG0031";
+    /// An end that is neither a day nor an instant.
+    pub(crate) const INSTANT: &str = "EG0032";
+    /// A limit that is none.
+    pub(crate) const LIMIT: &str = "EG0033";
+    /// A span of time that is none.
+    pub(crate) const SPAN: &str = "EG0034";
+    /// A key that needs requests to be read, beside `tls: pass-through`.
+    pub(crate) const UNREAD: &str = "EG0035";
+    /// A host and port that one rule passes through and another must read.
+    pub(crate) const MIXED: &str = "EG0036";
+    /// `mode: observe` without `until`.
+    pub(crate) const ENDLESS_OBSERVE: &str = "EG0037";
+    /// A ceiling that grants a credential, observes, or passes nothing.
+    pub(crate) const CEILING: &str = "EG0038";
+    /// A rule or policy whose end has passed.
+    pub(crate) const EXPIRED: &str = "EG0039";
+    /// A rule that another one always goes before.
+    pub(crate) const SHADOWED: &str = "EG0040";
+    /// A wildcard over a suffix under which anyone can register a name.
+    pub(crate) const PUBLIC_SUFFIX: &str = "EG0041";
+    /// A method that carries a body, without a limit, on a host that is otherwise only read.
+    pub(crate) const UNLIMITED_BODY: &str = "EG0042";
+    /// A rule that can never match.
+    pub(crate) const NEVER: &str = "EG0043";
+    /// A check that tests nothing that another one does not.
+    pub(crate) const IDLE_CHECK: &str = "EG0044";
+    /// A credential used where its audience does not let it go.
+    pub(crate) const OUTSIDE_AUDIENCE: &str = "EG0045";
+    /// A selector of sessions that selects none.
+    pub(crate) const SELECTOR: &str = "EG0046";
 }
 
 /// How bad it is.

@@ -3,16 +3,19 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
-use model::{AddressClass, CredentialId, PolicyName, RuleId, Scheme};
+use model::{AddressClass, CredentialId, PolicyName, RuleId, Scheme, Timestamp};
 
-use crate::pattern::{HostPattern, PathPattern};
+use crate::pattern::{HostPattern, PathPattern, TextPattern};
+use crate::query::Parameters;
 
 /// What a rule does with what it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Effect {
     Allow,
+    Ask,
     Deny,
 }
 
@@ -21,15 +24,112 @@ pub(crate) enum Effect {
 pub(crate) struct Rule {
     pub(crate) policy: PolicyName,
     pub(crate) id: RuleId,
+    /// Where it stands, for whoever explains it.
+    pub(crate) origin: Origin,
     pub(crate) effect: Effect,
     pub(crate) hosts: Vec<HostPattern>,
     pub(crate) scheme: Option<Scheme>,
     pub(crate) ports: Option<BTreeSet<u16>>,
     pub(crate) methods: Option<BTreeSet<Box<str>>>,
     pub(crate) paths: Option<Vec<PathPattern>>,
+    /// The parameters of the query that must be there, each once and with one of these values.
+    pub(crate) query: Option<Parameters>,
+    pub(crate) tools: Option<Vec<TextPattern>>,
+    /// Whether it is about WebSocket handshakes.
+    pub(crate) websocket: bool,
+    /// Its end; a deny of a policy that ends goes on.
+    pub(crate) until: Option<Timestamp>,
+    /// With `ask`: how long an answer is waited for.
+    pub(crate) within: Option<Duration>,
+    /// The bytes are passed on unread.
+    pub(crate) pass_through: bool,
     pub(crate) addresses: Option<BTreeSet<IpNet>>,
     pub(crate) credentials: Vec<CredentialId>,
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
     pub(crate) words: Option<Arc<str>>,
+}
+
+/// The place of a rule: its file, and the line of its `id`, counted from 1.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) file: Arc<str>,
+    pub(crate) line: usize,
+}
+
+/// How much may pass under a rule. Where a field is `None`, the rule sets no bound of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Limits {
+    /// Requests in a span of time, per session.
+    pub requests: Option<Rate>,
+    /// Exchanges at once, per session.
+    pub concurrent: Option<u64>,
+    /// Bytes of one request's body.
+    pub request_body: Option<u64>,
+    /// Bytes of one response's body.
+    pub response_body: Option<u64>,
+    /// Bytes of all requests of one session together.
+    pub bytes_out: Option<u64>,
+}
+
+/// So many in so much time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rate {
+    /// How many.
+    pub count: u64,
+    /// In how much time: a second, a minute, an hour or a day.
+    pub per: Duration,
+}
+
+impl Rate {
+    /// The time between two requests at this rate, in nanoseconds.
+    fn spacing(&self) -> u64 {
+        u64::try_from(self.per.as_nanos()).unwrap_or(u64::MAX) / self.count.max(1)
+    }
+}
+
+/// How long a request may wait. Where a field is `None`, the defaults of the data path hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timeouts {
+    /// For the connection to the upstream, TLS included.
+    pub connect: Option<Duration>,
+    /// From the end of the request to the head of the response.
+    pub first_byte: Option<Duration>,
+    /// Between two pieces of a body.
+    pub idle: Option<Duration>,
+}
+
+impl Limits {
+    /// The narrower of both in every respect.
+    pub(crate) fn narrowed(self, other: Self) -> Self {
+        Self {
+            requests: least(self.requests, other.requests, |rate| rate.spacing()),
+            concurrent: least(self.concurrent, other.concurrent, |n| u64::MAX - n),
+            request_body: least(self.request_body, other.request_body, |n| u64::MAX - n),
+            response_body: least(self.response_body, other.response_body, |n| u64::MAX - n),
+            bytes_out: least(self.bytes_out, other.bytes_out, |n| u64::MAX - n),
+        }
+    }
+}
+
+impl Timeouts {
+    /// The shorter of both in every respect.
+    pub(crate) fn narrowed(self, other: Self) -> Self {
+        let shorter = |a: Option<Duration>, b: Option<Duration>| [a, b].into_iter().flatten().min();
+        Self {
+            connect: shorter(self.connect, other.connect),
+            first_byte: shorter(self.first_byte, other.first_byte),
+            idle: shorter(self.idle, other.idle),
+        }
+    }
+}
+
+/// The one of two bounds that is stricter, where `strictness` grows with how little it allows.
+fn least<T: Copy>(a: Option<T>, b: Option<T>, strictness: impl Fn(&T) -> u64) -> Option<T> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if strictness(&a) >= strictness(&b) { a } else { b }),
+        (one, None) | (None, one) => one,
+    }
 }
 
 impl Rule {
@@ -48,14 +148,42 @@ impl Rule {
         }
     }
 
-    /// A rule without `path` covers every path; an allow not the target `*`, which is the whole server.
+    /// A rule without `path` covers every path; only a deny the target `*` too, which is the whole server.
     pub(crate) fn covers_any_path(&self, path: &str) -> bool {
         self.paths.is_none() && (self.effect == Effect::Deny || path != "*")
     }
 
-    /// Whether it matches by host, port and scheme alone.
+    /// Nobody knowing the tool, an allow does not match, and every other rule does.
+    pub(crate) fn covers_tool(&self, tool: Option<&str>) -> bool {
+        let Some(own) = &self.tools else { return true };
+        tool.map_or(self.effect != Effect::Allow, |tool| own.iter().any(|pattern| pattern.matches(tool)))
+    }
+
+    /// A rule that names the upgrade is about nothing else; a deny that does not is about both.
+    pub(crate) fn covers_upgrade(&self, websocket: bool) -> bool {
+        self.websocket == websocket || (self.effect == Effect::Deny && !self.websocket)
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_in_force(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+
+    /// Whether it matches by host, port, scheme and time alone, so that nothing of a request need be read.
     pub(crate) fn is_blanket(&self) -> bool {
-        self.methods.is_none() && self.paths.is_none()
+        self.methods.is_none()
+            && self.paths.is_none()
+            && self.query.is_none()
+            && self.tools.is_none()
+            && !self.websocket
+    }
+
+    /// Whether it can only be kept where requests are read.
+    pub(crate) fn must_read(&self) -> bool {
+        match self.effect {
+            Effect::Deny => !self.is_blanket(),
+            Effect::Allow | Effect::Ask => !self.pass_through,
+        }
     }
 
     /// Whether the data path may dial this address for a request that the rule allowed.

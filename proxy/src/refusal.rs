@@ -115,8 +115,8 @@ impl Refusal {
     }
 
     /// With the rule that was in force, so that the record names it.
-    pub(crate) fn under(mut self, rule: &RuleId, policy: &PolicyName) -> Self {
-        self.0.rule = Some(rule.clone());
+    pub(crate) fn under(mut self, rule: Option<&RuleId>, policy: &PolicyName) -> Self {
+        self.0.rule = rule.cloned();
         self.0.policy = Some(policy.clone());
         self
     }

@@ -3,19 +3,24 @@
 //! What is wrong with one value is reported there, and the others are kept, so that one run finds
 //! everything; a policy with an error is never used.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
-use model::CredentialId;
+use model::{CredentialId, Timestamp};
 use serde_saphyr::Spanned;
 
-use crate::document::{OneOrMany, Scalar, place};
-use crate::pattern::{HostPattern, PathPattern, PatternError};
+use crate::document::{LimitsEntry, OneOrMany, Pairs, Scalar, TimeoutsEntry, place};
+use crate::pattern::{HostPattern, PathPattern, PatternError, TextPattern};
 use crate::problem::{Place, Reporter, code, quote};
+use crate::rule::{Limits, Rate, Timeouts};
 
 /// The longest name, in characters.
 const MAX_NAME_CHARS: usize = 64;
+
+/// The longest span of time that a rule may name.
+const MAX_SPAN: Duration = Duration::from_secs(7 * 86_400);
 
 /// The metadata services of the large clouds, to warn of ranges that hold one. What counts as one when a
 /// request is dialed is `model::AddressClass`.
@@ -182,6 +187,178 @@ pub(super) fn credentials(list: &Spanned<OneOrMany>, reporter: &mut Reporter<'_>
         }
     }
     credentials
+}
+
+/// The parameters of a query, each with the values it may have.
+pub(super) fn query(
+    pairs: &Spanned<Pairs<Spanned<OneOrMany>>>,
+    reporter: &mut Reporter<'_>,
+) -> BTreeMap<Box<str>, Vec<TextPattern>> {
+    if pairs.value.0.is_empty() {
+        let message = "`query` names no parameter";
+        reporter.error(code::EMPTY_LIST, place(pairs), message, "name at least one, or leave the key out");
+    }
+    let mut parameters = BTreeMap::new();
+    for (name, values) in &pairs.value.0 {
+        if name.value.is_empty() {
+            let help = "write `query: {name: value}`";
+            reporter.error(code::BAD_NAME, place(name), "a parameter of the query has a name", help);
+        }
+        parameters.insert(name.value.as_str().into(), text_patterns(&name.value, values, reporter));
+    }
+    parameters
+}
+
+/// Values in which `*` stands for any run of characters. A number stands for its digits.
+pub(super) fn text_patterns(key: &str, list: &Spanned<OneOrMany>, reporter: &mut Reporter<'_>) -> Vec<TextPattern> {
+    let mut patterns = Vec::new();
+    for (item, at) in items(key, list, reporter) {
+        let text = match item {
+            Scalar::Text(text) => text.clone(),
+            Scalar::Number(number) => number.to_string(),
+            Scalar::Other(text) => {
+                let message = format!("{} without quotes is not a text", quote(text));
+                reporter.error(code::UNQUOTED, at, message, "write it in quotes, or correct it");
+                continue;
+            }
+        };
+        match TextPattern::parse(&text) {
+            Ok(pattern) => patterns.push(pattern),
+            Err(PatternError { message, help }) => reporter.error(code::TEXT_PATTERN, at, message, help),
+        }
+    }
+    patterns
+}
+
+/// An instant (RFC 3339), or a day, whose end in UTC is meant.
+pub(super) fn until(text: &Spanned<String>, reporter: &mut Reporter<'_>) -> Option<Timestamp> {
+    let end = instant(&text.value);
+    if end.is_none() {
+        let message = format!("{} is not an end", quote(&text.value));
+        let help = "write a day such as 2027-01-31 (its end, UTC), or an instant such as 2027-01-31T18:00:00Z";
+        reporter.error(code::INSTANT, place(text), message, help);
+    }
+    end
+}
+
+/// Reads an instant, or the end of a day in UTC.
+pub(crate) fn instant(text: &str) -> Option<Timestamp> {
+    if let Ok(instant) = text.parse::<Timestamp>() {
+        return Some(instant);
+    }
+    let day = Some(text).filter(|text| text.len() == 10 && text.is_ascii())?;
+    let start: Timestamp = format!("{day}T00:00:00Z").parse().ok()?;
+    start.checked_add(jiff::SignedDuration::from_hours(24)).ok()
+}
+
+pub(super) fn limits(entry: &LimitsEntry, reporter: &mut Reporter<'_>) -> Limits {
+    let mut read = |value: &Option<Spanned<Scalar>>, parse: fn(&Scalar) -> Option<u64>, help: &str| {
+        let value = value.as_ref()?;
+        let read = parse(&value.value);
+        if read.is_none() {
+            reporter.error(code::LIMIT, place(value), format!("{} is not a limit", quote(&shown(&value.value))), help);
+        }
+        read
+    };
+    let size = "write bytes as a number, or such as 512KiB, 10MiB, 2GiB";
+    let (concurrent, request_body, response_body, bytes_out) = (
+        read(&entry.concurrent, count, "write a number from 1"),
+        read(&entry.request_body, bytes, size),
+        read(&entry.response_body, bytes, size),
+        read(&entry.bytes_out, bytes, size),
+    );
+    let requests = entry.requests.as_ref().and_then(|value| {
+        let read = rate(&value.value);
+        if read.is_none() {
+            let message = format!("{} is not a rate", quote(&shown(&value.value)));
+            let help = "write how many in a second, minute, hour or day, such as 600/m";
+            reporter.error(code::LIMIT, place(value), message, help);
+        }
+        read
+    });
+    Limits { requests, concurrent, request_body, response_body, bytes_out }
+}
+
+pub(super) fn timeouts(entry: &TimeoutsEntry, reporter: &mut Reporter<'_>) -> Timeouts {
+    let mut read = |value: &Option<Spanned<Scalar>>| value.as_ref().and_then(|value| duration(value, reporter));
+    Timeouts { connect: read(&entry.connect), first_byte: read(&entry.first_byte), idle: read(&entry.idle) }
+}
+
+/// A span of time as it is written, such as `10s`.
+pub(super) fn duration(value: &Spanned<Scalar>, reporter: &mut Reporter<'_>) -> Option<Duration> {
+    let read = match &value.value {
+        Scalar::Text(text) => span(text),
+        Scalar::Number(_) | Scalar::Other(_) => None,
+    };
+    if read.is_none() {
+        let message = format!("{} is not a span of time", quote(&shown(&value.value)));
+        reporter.error(code::SPAN, place(value), message, "write such as 500ms, 10s, 5m, 2h or 1d");
+    }
+    read
+}
+
+fn span(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let number: u64 = number.parse().ok().filter(|number| *number > 0)?;
+    let seconds = match unit {
+        "ms" => return Some(Duration::from_millis(number)).filter(|span| *span <= MAX_SPAN),
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.checked_mul(seconds).map(Duration::from_secs).filter(|span| *span <= MAX_SPAN)
+}
+
+fn rate(value: &Scalar) -> Option<Rate> {
+    let Scalar::Text(text) = value else { return None };
+    let (count, unit) = text.split_once('/')?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let count = digits(count).filter(|count| *count > 0)?;
+    Some(Rate { count, per: Duration::from_secs(seconds) })
+}
+
+fn count(value: &Scalar) -> Option<u64> {
+    match value {
+        Scalar::Number(number) => u64::try_from(*number).ok().filter(|number| *number > 0),
+        Scalar::Text(_) | Scalar::Other(_) => None,
+    }
+}
+
+fn bytes(value: &Scalar) -> Option<u64> {
+    let text = match value {
+        Scalar::Number(number) => return u64::try_from(*number).ok(),
+        Scalar::Other(_) => return None,
+        Scalar::Text(text) => text,
+    };
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let factor: u64 = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return None,
+    };
+    digits(number)?.checked_mul(factor)
+}
+
+fn digits(text: &str) -> Option<u64> {
+    Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()
+}
+
+fn shown(value: &Scalar) -> String {
+    match value {
+        Scalar::Text(text) | Scalar::Other(text) => text.clone(),
+        Scalar::Number(number) => number.to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -1,42 +1,86 @@
 //! One document to one policy: its name, its rules and the ties between them, its checks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use model::{PolicyName, RuleId};
+use model::{PolicyName, Reason, RuleId};
+use serde_saphyr::Spanned;
 
-use super::parts::{check_name, method_error};
+use super::parts::{self, check_name, method_error};
 use super::rule;
 use super::sets::HostSets;
-use crate::checks::{Check, CheckRequest};
+use crate::checks::{Check, CheckRequest, Verdict};
 use crate::combine::Policy;
-use crate::conflict::ties;
-use crate::document::{CheckEntry, Document, Expect, Mode, place};
+use crate::conflict::{mixed, ties};
+use crate::document::{AppliesTo, CheckEntry, Document, Expect, Mode, place};
 use crate::problem::{Place, Reporter, code, quote};
 use crate::rule::Rule;
+use crate::selector::Selector;
 
 /// Compiles what can be compiled, and reports the rest.
-pub(super) fn compile(document: &Document, reporter: &mut Reporter<'_>) -> Policy {
+pub(super) fn compile(document: &Document, file: &str, reporter: &mut Reporter<'_>) -> Policy {
     let name = PolicyName::new(document.policy.value.as_str());
     check_name("policy", name.as_str(), place(&document.policy), reporter);
-    if let Some(mode) = document.mode.as_ref().filter(|mode| mode.value == Mode::Observe) {
-        let help = "leave `mode` out, or write `enforce`";
-        reporter.error(code::NOT_AVAILABLE, place(mode), "`mode: observe` is not available yet", help);
-    }
+    let until = document.until.as_ref().and_then(|until| parts::until(until, reporter));
+    let observe = document.mode.as_ref().is_some_and(|mode| mode.value == Mode::Observe);
+    let ceiling = document.ceiling.as_ref().is_some_and(|ceiling| ceiling.value);
+    report_mode(document, reporter);
+    let applies_to = document.applies_to.as_ref().map(|selector| compile_selector(selector, reporter));
     let mut sets = HostSets::compile(&document.hosts, reporter);
     let ids = claim_ids(document, reporter);
+    let file: Arc<str> = file.into();
+    let context = rule::Context { policy: &name, file: &file, ceiling, until };
     let mut rules = Vec::new();
     let mut places = Vec::new();
     for entry in &document.rules {
-        if let Some(rule) = rule::compile(&name, entry, &mut sets, reporter) {
+        if let Some(rule) = rule::compile(&context, entry, &mut sets, reporter) {
             rules.push(Arc::new(rule));
             places.push(place(&entry.id));
         }
     }
     sets.report_unused(reporter);
-    report_ties(&rules, &places, reporter);
+    report_contradictions(&rules, &places, reporter);
     let checks = document.checks.iter().filter_map(|entry| compile_check(entry, &ids, reporter)).collect();
-    Policy { name, description: document.description.clone(), rules, checks }
+    let (place, description) = (place(&document.policy), document.description.clone());
+    Policy { name, file, place, description, observe, ceiling, until, applies_to, rules, checks }
+}
+
+/// An observing policy must end, and a ceiling enforces.
+fn report_mode(document: &Document, reporter: &mut Reporter<'_>) {
+    let Some(mode) = document.mode.as_ref().filter(|mode| mode.value == Mode::Observe) else { return };
+    if document.until.is_none() {
+        let message = "a policy that observes lets through what no rule allows, so it must have an end";
+        let help = "add `until:` with a day such as 2027-01-31";
+        reporter.error(code::ENDLESS_OBSERVE, place(mode), message, help);
+    }
+    if document.ceiling.as_ref().is_some_and(|ceiling| ceiling.value) {
+        let message = "a ceiling is over other policies, and one that only observes holds nothing back";
+        reporter.error(code::CEILING, place(mode), message, "remove `mode`, or remove `ceiling`");
+    }
+}
+
+fn compile_selector(selector: &Spanned<AppliesTo>, reporter: &mut Reporter<'_>) -> Selector {
+    let AppliesTo { tenants, agents, labels } = &selector.value;
+    if tenants.is_none() && agents.is_none() && labels.is_none() {
+        let message = "`applies_to` selects nothing";
+        let help = "name `tenants`, `agents` or `labels`; to select every session, write `tenants: \"*\"`";
+        reporter.error(code::SELECTOR, place(selector), message, help);
+    }
+    let labels = labels.as_ref().map(|labels| {
+        let mut selected = BTreeMap::new();
+        for (name, values) in &labels.value.0 {
+            selected.insert(name.value.as_str().into(), parts::text_patterns(&name.value, values, reporter));
+        }
+        if selected.is_empty() {
+            reporter.error(code::SELECTOR, place(labels), "`labels` names none", "write `labels: {name: value}`");
+        }
+        selected
+    });
+    Selector {
+        tenants: tenants.as_ref().map(|list| parts::text_patterns("tenants", list, reporter)),
+        agents: agents.as_ref().map(|list| parts::text_patterns("agents", list, reporter)),
+        labels,
+    }
 }
 
 /// The ids of all rules, with the line of each.
@@ -54,14 +98,22 @@ fn claim_ids<'a>(document: &'a Document, reporter: &mut Reporter<'_>) -> HashMap
     ids
 }
 
-fn report_ties(rules: &[Arc<Rule>], places: &[Place], reporter: &mut Reporter<'_>) {
+fn report_contradictions(rules: &[Arc<Rule>], places: &[Place], reporter: &mut Reporter<'_>) {
     for (first, second) in ties(rules) {
         let message = format!(
-            "rules `{}` (line {}) and `{}` can match one request, rank equal and differ in `use` or `addresses`",
+            "rules `{}` (line {}) and `{}` can match one request, rank equal and differ in what they give",
             rules[first].id, places[first].line, rules[second].id
         );
         let help = "make one of them more exact in host, path, methods or ports, or give both the same effect";
         reporter.error(code::TIE, places[second], message, help);
+    }
+    for (passing, reading) in mixed(rules) {
+        let message = format!(
+            "rule `{}` (line {}) passes a host and port through unread, and rule `{}` must read it",
+            rules[passing].id, places[passing].line, rules[reading].id
+        );
+        let help = "read it in both, or name hosts and ports that do not overlap";
+        reporter.error(code::MIXED, places[reading], message, help);
     }
 }
 
@@ -75,10 +127,30 @@ fn compile_check(entry: &CheckEntry, ids: &HashMap<&str, usize>, reporter: &mut 
         .and_then(|request| method_error(request.method()).map_or(Ok(request), Err))
         .map_err(|why| reporter.error(code::CHECK_REQUEST, at, why, "write the request as `GET https://host/path`"))
         .ok()?;
+    let code = entry.code.as_ref().and_then(|code| {
+        let known = Reason::from_code(&code.value);
+        if known.is_none() {
+            let message = format!("{} is not the code of a refusal", quote(&code.value));
+            reporter.error(code::CHECK_REQUEST, place(code), message, "write such as denied_host or denied_path");
+        }
+        known
+    });
+    let when = entry.at.as_ref().and_then(|when| parts::until(when, reporter));
     Some(Check {
-        request,
-        allow: entry.expect == Expect::Allow,
+        request: CheckRequest {
+            tool: entry.tool.as_ref().map(|tool| tool.value.clone()),
+            websocket: entry.upgrade.is_some(),
+            at: when,
+            ..request
+        },
+        expect: match entry.expect {
+            Expect::Allow => Verdict::Allow,
+            Expect::Ask => Verdict::Ask,
+            Expect::Deny => Verdict::Deny,
+            Expect::Observe => Verdict::Observe,
+        },
         rule: entry.rule.as_ref().map(|rule| RuleId::new(rule.value.as_str())),
+        code,
         failure: reporter.problem(code::CHECK_FAILED, at, String::new(), None),
     })
 }

@@ -1,41 +1,66 @@
 //! One entry of `rules` to one rule: defaults filled in, sets resolved, contradictions refused.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
-use model::{AddressClass, PolicyName, RuleId, Scheme};
+use model::{AddressClass, PolicyName, RuleId, Scheme, Timestamp};
 use serde_saphyr::Spanned;
 
 use super::parts;
 use super::sets::HostSets;
-use crate::document::{Match, OneOrMany, RuleEntry, Scalar, SchemeName, place};
+use crate::document::{Match, OneOrMany, RuleEntry, Scalar, SchemeName, TlsName, place};
 use crate::pattern::HostPattern;
 use crate::problem::{Place, Reporter, code, quote};
-use crate::rule::{Effect, Rule};
+use crate::rule::{Effect, Origin, Rule};
+use crate::suffix::{self, Suffix};
 
-/// Compiles one rule; `None` where it says neither or both of allow and deny.
+/// What all rules of one policy have in common.
+pub(super) struct Context<'a> {
+    pub(super) policy: &'a PolicyName,
+    pub(super) file: &'a Arc<str>,
+    pub(super) ceiling: bool,
+    /// The end of what the policy grants.
+    pub(super) until: Option<Timestamp>,
+}
+
+/// Compiles one rule; `None` where it says none or several of allow, ask and deny.
 pub(super) fn compile(
-    policy: &PolicyName,
+    context: &Context<'_>,
     entry: &RuleEntry,
     sets: &mut HostSets<'_>,
     reporter: &mut Reporter<'_>,
 ) -> Option<Rule> {
     let (effect, matched) = effect(entry, reporter)?;
     let (scheme, ports) = scheme_and_ports(effect, matched, reporter);
+    let own_end = entry.until.as_ref().and_then(|until| parts::until(until, reporter));
     let rule = Rule {
-        policy: policy.clone(),
+        policy: context.policy.clone(),
         id: RuleId::new(entry.id.value.as_str()),
+        origin: Origin { file: context.file.clone(), line: place(&entry.id).line },
         effect,
-        hosts: hosts(&matched.host, effect, sets, reporter),
+        hosts: hosts(&matched.host, effect, context.ceiling, sets, reporter),
         scheme,
         ports,
         methods: matched.methods.as_ref().map(|list| parts::methods(list, reporter)),
         paths: matched.path.as_ref().map(|list| parts::paths(list, reporter)),
+        query: matched.query.as_ref().map(|pairs| parts::query(pairs, reporter)),
+        tools: matched.tool.as_ref().map(|list| parts::text_patterns("tool", list, reporter)),
+        websocket: matched.upgrade.is_some(),
+        // What a policy grants ends with it; what it denies ends only where the rule says so.
+        until: match effect {
+            Effect::Deny => own_end,
+            Effect::Allow | Effect::Ask => [own_end, context.until].into_iter().flatten().min(),
+        },
+        within: entry.within.as_ref().and_then(|within| parts::duration(within, reporter)),
+        pass_through: entry.tls.as_ref().is_some_and(|tls| tls.value == TlsName::PassThrough),
         addresses: entry.addresses.as_ref().map(|list| parts::addresses(list, reporter)),
         credentials: entry.credentials.as_ref().map(|list| parts::credentials(list, reporter)).unwrap_or_default(),
+        limits: entry.limits.as_ref().map(|limits| parts::limits(&limits.value, reporter)).unwrap_or_default(),
+        timeouts: entry.timeouts.as_ref().map(|times| parts::timeouts(&times.value, reporter)).unwrap_or_default(),
         words: entry.reason.as_ref().map(|reason| reason.value.as_str().into()),
     };
     match effect {
-        Effect::Allow => report_allow(entry, matched, &rule, reporter),
+        Effect::Allow | Effect::Ask => report_grant(context, entry, matched, &rule, reporter),
         Effect::Deny => report_deny(entry, reporter),
     }
     Some(rule)
@@ -43,20 +68,19 @@ pub(super) fn compile(
 
 fn effect<'a>(entry: &'a RuleEntry, reporter: &mut Reporter<'_>) -> Option<(Effect, &'a Match)> {
     let id = quote(&entry.id.value);
-    match (&entry.allow, &entry.deny) {
-        (Some(matched), None) => return Some((Effect::Allow, &matched.value)),
-        (None, Some(matched)) => return Some((Effect::Deny, &matched.value)),
-        (None, None) => {
-            reporter.error(
-                code::EFFECT,
-                place(&entry.id),
-                format!("rule {id} neither allows nor denies"),
-                "give it `allow` or `deny`",
-            );
-        }
-        (Some(_), Some(deny)) => {
-            let help = "make two rules of it; a deny wins over every allow";
-            reporter.error(code::EFFECT, place(deny), format!("rule {id} allows and denies"), help);
+    let all = [(Effect::Allow, &entry.allow), (Effect::Ask, &entry.ask), (Effect::Deny, &entry.deny)];
+    let mut said = all.into_iter().filter_map(|(effect, matched)| Some((effect, matched.as_ref()?)));
+    match (said.next(), said.next()) {
+        (Some((effect, matched)), None) => return Some((effect, &matched.value)),
+        (None, _) => reporter.error(
+            code::EFFECT,
+            place(&entry.id),
+            format!("rule {id} neither allows, asks nor denies"),
+            "give it `allow`, `ask` or `deny`",
+        ),
+        (Some(_), Some((_, second))) => {
+            let help = "make two rules of it; a deny wins over every ask, and an ask over every allow";
+            reporter.error(code::EFFECT, place(second), format!("rule {id} has two effects"), help);
         }
     }
     None
@@ -76,7 +100,7 @@ fn scheme_and_ports(
     let ports = matched.port.as_ref().map(|list| parts::ports(list, reporter));
     match effect {
         Effect::Deny => (scheme, ports),
-        Effect::Allow => {
+        Effect::Allow | Effect::Ask => {
             let scheme = scheme.unwrap_or(Scheme::Https);
             (Some(scheme), Some(ports.unwrap_or_else(|| BTreeSet::from([scheme.default_port()]))))
         }
@@ -86,6 +110,7 @@ fn scheme_and_ports(
 fn hosts(
     list: &Spanned<OneOrMany>,
     effect: Effect,
+    ceiling: bool,
     sets: &mut HostSets<'_>,
     reporter: &mut Reporter<'_>,
 ) -> Vec<HostPattern> {
@@ -96,7 +121,7 @@ fn hosts(
             None => parts::host_pattern(text, at, reporter).into_iter().collect(),
             Some(set) => sets.resolve(set, at, reporter),
         };
-        if effect == Effect::Allow {
+        if effect != Effect::Deny && !ceiling {
             named.iter().for_each(|pattern| report_wide(pattern, at, reporter));
         }
         hosts.extend(named.into_iter().filter(|pattern| seen.insert(pattern.clone())));
@@ -104,34 +129,102 @@ fn hosts(
     hosts
 }
 
-/// An allow names whom it trusts; nobody knows all the owners below a top-level domain.
+/// An allow names whom it trusts; nobody knows all the owners below a suffix that is open to the public.
 fn report_wide(pattern: &HostPattern, at: Place, reporter: &mut Reporter<'_>) {
-    if *pattern == HostPattern::Any {
-        let message = "`**` alone matches every host, so only a deny can say it";
-        reporter.error(code::WIDE_WILDCARD, at, message, "name the hosts that are allowed");
-    } else if pattern.spans_a_top_level() {
-        let help = "put the wildcard below a name that somebody owns, as in \"*.example.com\"";
-        reporter.error(code::WIDE_WILDCARD, at, format!("`{pattern}` spans a whole top-level domain"), help);
+    let tail = match pattern {
+        HostPattern::Any => {
+            let message = "`**` alone matches every host, so only a deny or a ceiling can say it";
+            return reporter.error(code::WIDE_WILDCARD, at, message, "name the hosts that are allowed");
+        }
+        HostPattern::Exact(_) => return,
+        HostPattern::Child(tail) | HostPattern::Below(tail) => tail,
+    };
+    match suffix::of(tail) {
+        Suffix::Owned => {}
+        Suffix::Registry => {
+            let help = "put the wildcard below a name that somebody owns, as in \"*.example.com\"";
+            let message = format!("`{pattern}` spans a whole public suffix: anyone can register a name there");
+            reporter.error(code::WIDE_WILDCARD, at, message, help);
+        }
+        Suffix::Service => {
+            let message = format!("`{pattern}` covers every customer of that service: anyone can get a name there");
+            reporter.warn(code::PUBLIC_SUFFIX, at, message, "name the very hosts that are meant");
+        }
     }
 }
 
-fn report_allow(entry: &RuleEntry, matched: &Match, rule: &Rule, reporter: &mut Reporter<'_>) {
-    if let Some(credentials) = &entry.credentials
-        && rule.scheme == Some(Scheme::Http)
-    {
+fn report_grant(context: &Context<'_>, entry: &RuleEntry, matched: &Match, rule: &Rule, reporter: &mut Reporter<'_>) {
+    if let Some(credentials) = entry.credentials.as_ref().filter(|_| rule.scheme == Some(Scheme::Http)) {
         let help = "allow https, or remove `use`";
         reporter.error(code::CLEARTEXT_CREDENTIAL, place(credentials), "credentials never travel in cleartext", help);
     }
-    if let Some(reason) = &entry.reason {
+    if let Some(credentials) = entry.credentials.as_ref().filter(|_| context.ceiling) {
+        let message = "a ceiling never grants credentials";
+        reporter.error(code::CEILING, place(credentials), message, "remove `use`; the session's own policies say it");
+    }
+    if let Some(reason) = entry.reason.as_ref().filter(|_| rule.effect == Effect::Allow) {
         let message = "`reason` is said to whoever is refused, and this rule refuses nobody";
         reporter.warn(code::MEANINGLESS_KEY, place(reason), message, "make it a comment");
+    }
+    match (&entry.within, rule.effect) {
+        (Some(within), Effect::Allow | Effect::Deny) => {
+            let message = "`within` says how long an answer is waited for, and this rule asks nobody";
+            reporter.error(code::MEANINGLESS_KEY, place(within), message, "remove it, or write `ask`");
+        }
+        (_, Effect::Allow | Effect::Ask | Effect::Deny) => {}
+    }
+    if rule.pass_through {
+        report_unread(entry, matched, rule, reporter);
     }
     for pattern in &rule.hosts {
         report_undialable(pattern, &matched.host, rule, reporter);
     }
 }
 
+/// What cannot be kept where the bytes are not read.
+fn report_unread(entry: &RuleEntry, matched: &Match, rule: &Rule, reporter: &mut Reporter<'_>) {
+    let keys = [
+        ("methods", matched.methods.as_ref().map(place)),
+        ("path", matched.path.as_ref().map(place)),
+        ("query", matched.query.as_ref().map(place)),
+        ("tool", matched.tool.as_ref().map(place)),
+        ("upgrade", matched.upgrade.as_ref().map(place)),
+        ("use", entry.credentials.as_ref().map(place)),
+    ];
+    for (key, at) in keys.into_iter().filter_map(|(key, at)| Some((key, at?))) {
+        let message = format!("`{key}` cannot be kept with `tls: pass-through`: the bytes are not read");
+        reporter.error(code::UNREAD, at, message, format!("remove `{key}`, or remove `tls` so that requests are read"));
+    }
+    if rule.scheme == Some(Scheme::Http) {
+        let at = matched.scheme.as_ref().map(place).unwrap_or_default();
+        let help = "remove `scheme`, or remove `tls`";
+        reporter.error(code::UNREAD, at, "`scheme: http` has no TLS to pass through", help);
+    }
+    let unread = entry.limits.iter().flat_map(|limits| {
+        let limits = &limits.value;
+        [
+            ("requests", &limits.requests),
+            ("request_body", &limits.request_body),
+            ("response_body", &limits.response_body),
+        ]
+    });
+    for (key, at) in unread.filter_map(|(key, limit)| Some((key, place(limit.as_ref()?)))) {
+        let message = format!("`{key}` cannot be counted with `tls: pass-through`: the bytes are not read");
+        reporter.error(code::UNREAD, at, message, "limit `concurrent` or `bytes_out`, or remove `tls`");
+    }
+}
+
 fn report_deny(entry: &RuleEntry, reporter: &mut Reporter<'_>) {
+    let grants = [
+        ("within", entry.within.as_ref().map(place)),
+        ("tls", entry.tls.as_ref().map(place)),
+        ("limits", entry.limits.as_ref().map(place)),
+        ("timeouts", entry.timeouts.as_ref().map(place)),
+    ];
+    for (key, at) in grants.into_iter().filter_map(|(key, at)| Some((key, at?))) {
+        let message = format!("`{key}` means nothing where a rule denies");
+        reporter.error(code::MEANINGLESS_KEY, at, message, format!("remove `{key}`"));
+    }
     if let Some(credentials) = &entry.credentials {
         reporter.error(
             code::MEANINGLESS_KEY,

@@ -45,13 +45,37 @@ impl HostPattern {
         }
     }
 
-    /// Whether it is a wildcard directly below a single label, such as `*.com`.
-    pub(crate) fn spans_a_top_level(&self) -> bool {
+    /// Whether the host is one that the pattern names.
+    pub(crate) fn matches(&self, host: &Host) -> bool {
+        let name = match host {
+            Host::Name(name) => &**name,
+            Host::V4(_) | Host::V6(_) => "",
+        };
         match self {
-            Self::Child(tail) | Self::Below(tail) => !tail.contains('.'),
-            Self::Exact(_) | Self::Any => false,
+            Self::Exact(own) => own == host,
+            Self::Child(tail) => name.split_once('.').is_some_and(|(_, rest)| *rest == **tail),
+            Self::Below(tail) => is_below(name, tail),
+            Self::Any => true,
         }
     }
+
+    /// Whether some host is one that both patterns name.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(host), pattern) | (pattern, Self::Exact(host)) => pattern.matches(host),
+            (Self::Any, _) | (_, Self::Any) => true,
+            (Self::Child(a), Self::Child(b)) => a == b,
+            (Self::Child(child), Self::Below(below)) | (Self::Below(below), Self::Child(child)) => {
+                child == below || is_below(child, below)
+            }
+            (Self::Below(a), Self::Below(b)) => a == b || is_below(a, b) || is_below(b, a),
+        }
+    }
+}
+
+/// Whether the name has one label or more before `tail`.
+fn is_below(name: &str, tail: &str) -> bool {
+    name.strip_suffix(tail).and_then(|front| front.strip_suffix('.')).is_some_and(|front| !front.is_empty())
 }
 
 /// Signs that show the author had another pattern language, or a whole URL, in mind.

@@ -18,12 +18,15 @@ pub(super) fn meets(a: &str, b: &str) -> bool {
         &parts(b),
         |part| *part == Part::Segments,
         |a, b| match (a, b) {
-            (Part::Segment(a), Part::Segment(b)) => {
-                meet(a.as_bytes(), b.as_bytes(), |byte| *byte == b'*', |a, b| a == b)
-            }
+            (Part::Segment(a), Part::Segment(b)) => texts_meet(a, b),
             (Part::Segments, _) | (_, Part::Segments) => false,
         },
     )
+}
+
+/// Whether some text is one that both patterns name, in which `*` stands for any run of characters.
+pub(super) fn texts_meet(a: &str, b: &str) -> bool {
+    meet(a.as_bytes(), b.as_bytes(), |byte| *byte == b'*', |a, b| a == b)
 }
 
 fn parts(pattern: &str) -> Vec<Part<'_>> {

@@ -189,7 +189,7 @@ fn a_permit_carries_what_its_rule_says() {
         "  - {id: r, allow: {host: a.example, methods: [GET]}, use: [z, a, z], addresses: [10.0.0.0/8, \"fd00:1::/64\"]}\n  - {id: s, allow: {host: b.example}}\n",
     );
     let permit = ask(&rules, "GET https://a.example/").unwrap();
-    assert_eq!((permit.rule().as_str(), permit.policy().as_str()), ("r", "p"));
+    assert_eq!((permit.rule().unwrap().as_str(), permit.policy().as_str()), ("r", "p"));
     assert_eq!(permit.credentials().iter().map(|c| c.as_str()).collect::<Vec<_>>(), ["z", "a"]);
     assert!(permit.limits_methods());
     assert_eq!(permit.snapshot(), rules.snapshot());

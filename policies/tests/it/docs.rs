@@ -17,7 +17,7 @@ fn every_example_is_a_policy_that_passes_its_checks() {
     for example in examples {
         let set = set(&[example]);
         assert_eq!(set.warnings(), []);
-        for result in set.run_checks() {
+        for result in set.run_checks(model::Timestamp::UNIX_EPOCH) {
             assert!(result.passed(), "{}", result.problem.unwrap());
         }
     }

@@ -30,11 +30,11 @@ fn good_policies_answer_as_written_beside_them() {
     for path in files("good", "yaml") {
         let set = compile(&[source(&path)]).unwrap_or_else(|problems| panic!("{}", list(&problems)));
         assert_eq!(set.warnings(), [], "{}", path.display());
-        for result in set.run_checks() {
+        for result in set.run_checks(model::Timestamp::UNIX_EPOCH) {
             assert!(result.passed(), "{result:?}");
         }
         let names: Vec<PolicyName> = set.names().cloned().collect();
-        let rules = set.rules_for(&names).unwrap();
+        let rules = set.rules_of(&names).unwrap();
         let requests = fs::read_to_string(path.with_extension("requests")).unwrap();
         for line in requests.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (request, expected) = line.split_once(" => ").unwrap();

@@ -3,14 +3,17 @@
 
 use std::cmp::Reverse;
 use std::fmt::Write;
+use std::sync::Arc;
 
-use model::{Destination, Host, RequestPath, Scheme};
+use model::{Destination, Host, RequestPath, Scheme, Timestamp};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use egret_policies::{PolicySet, Question, Rules, compile};
+use egret_policies::{Knock, PolicySet, Rules, compile};
 
-use crate::support::sources;
+use crate::support::{question, sources};
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 /// A rule as an author thinks of it.
 #[derive(Clone, Debug)]
@@ -180,17 +183,17 @@ fn compiled(specs: &[Spec]) -> PolicySet {
 }
 
 /// The rule that allows, or the code and rule of the denial.
-fn verdict(rules: &Rules, asked: &Asked) -> Result<String, (String, Option<String>)> {
+fn verdict(rules: &Arc<Rules>, asked: &Asked) -> Result<String, (String, Option<String>)> {
     let destination = Destination::new(asked.scheme, Host::parse(asked.host).unwrap(), asked.port);
     let path = RequestPath::parse(asked.path).unwrap();
     let denied = |denied: egret_policies::Denied| (denied.reason.to_string(), denied.rule.map(|rule| rule.to_string()));
-    rules.decide(destination.host(), destination.port()).map_err(denied)?;
-    let question = Question { destination: &destination, method: asked.method, path: &path };
-    rules.authorize(&question).map(|permit| permit.rule().to_string()).map_err(denied)
+    rules.decide(&Knock { host: destination.host(), port: destination.port(), now: NOW }).map_err(denied)?;
+    let question = question(&destination, asked.method, &path);
+    rules.authorize(&question).map(|permit| permit.rule().unwrap().to_string()).map_err(denied)
 }
 
 fn verdict_of(specs: &[Spec], asked: &Asked) -> Result<String, (String, Option<String>)> {
-    verdict(&compiled(specs).rules_for(&["p".into()]).unwrap(), asked)
+    verdict(&compiled(specs).rules_of(&["p".into()]).unwrap(), asked)
 }
 
 /// The answer by the plain reading: nothing where a deny covers either reading of the path, else the rule
@@ -223,10 +226,10 @@ proptest! {
         (pattern, path) in path_patterns().prop_flat_map(|p| { let path = asked_path(&p); (Just(p), path) })
     ) {
         let text = format!("policy: p\nrules:\n  - {{id: r, allow: {{host: a.example, path: \"{pattern}\"}}}}\n");
-        let rules = compile(&sources(&[&text])).unwrap().rules_for(&["p".into()]).unwrap();
+        let rules = compile(&sources(&[&text])).unwrap().rules_of(&["p".into()]).unwrap();
         let destination = Destination::new(Scheme::Https, Host::parse("a.example").unwrap(), 443);
         let asked = RequestPath::parse(&path).unwrap();
-        let question = Question { destination: &destination, method: "GET", path: &asked };
+        let question = question(&destination, "GET", &asked);
         let mut readings = [Some(asked.as_sent()), asked.resolved()].into_iter().flatten();
         let named = readings.all(|path| path_matches(&pattern, path));
         prop_assert_eq!(rules.authorize(&question).is_ok(), named, "{} {}", pattern, path);
@@ -258,7 +261,7 @@ proptest! {
         let (front, back) = specs.split_at(cut.min(specs.len()));
         let texts = [text(front), text(back).replacen("policy: p", "policy: q", 1)];
         let split = compile(&sources(&[&texts[0], &texts[1]])).unwrap();
-        let rules = split.rules_for(&["q".into(), "p".into()]).unwrap();
+        let rules = split.rules_of(&["q".into(), "p".into()]).unwrap();
         prop_assert_eq!(verdict(&rules, &asked).is_ok(), verdict_of(&specs, &asked).is_ok());
     }
 

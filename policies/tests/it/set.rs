@@ -1,9 +1,10 @@
 //! The set of all policies: its digest, combinations, checks, the library.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use egret_policies::{Actual, CombineError, PolicySource, compile, library};
-use model::{PolicyName, Reason, RuleId};
+use egret_policies::{Actual, CombineError, PolicySource, Subject, Verdict, compile, library};
+use model::{PolicyName, Reason, TenantId, Timestamp};
 
 use crate::support::{answer, connect, problems, rules, set};
 
@@ -34,7 +35,7 @@ fn policies_are_named_and_described() {
 
 #[test]
 fn no_policies_allow_nothing() {
-    let rules = set(&[A]).rules_for(&[]).unwrap();
+    let rules = set(&[A]).rules_of(&[]).unwrap();
     assert_eq!(connect(&rules, "a.example", 443), "deny denied_host");
     assert!(rules.reach().is_empty());
 }
@@ -42,18 +43,20 @@ fn no_policies_allow_nothing() {
 #[test]
 fn a_combination_is_made_once_and_is_the_same_in_any_order() {
     let set = set(&[A, C]);
-    let first = set.rules_for(&names(&["a", "c"])).unwrap();
-    assert!(Arc::ptr_eq(&first, &set.rules_for(&names(&["a", "c"])).unwrap()));
+    let (tenant, labels, both) = (TenantId::default(), BTreeMap::new(), names(&["a", "c"]));
+    let subject = Subject { tenant: &tenant, agent: None, labels: &labels, policies: &both };
+    let first = set.rules_for(&subject).unwrap();
+    assert!(Arc::ptr_eq(&first, &set.rules_for(&subject).unwrap()));
     for order in [&["a", "c"][..], &["c", "a"], &["c", "a", "c"]] {
-        assert_eq!(answer(&set.rules_for(&names(order)).unwrap(), "GET https://a.example/"), "deny denied_host never");
+        assert_eq!(answer(&set.rules_of(&names(order)).unwrap(), "GET https://a.example/"), "deny denied_host never");
     }
-    assert_eq!(answer(&set.rules_for(&names(&["a"])).unwrap(), "GET https://a.example/"), "allow r");
+    assert_eq!(answer(&set.rules_of(&names(&["a"])).unwrap(), "GET https://a.example/"), "allow r");
     assert_eq!(first.snapshot(), set.digest());
 }
 
 #[test]
 fn a_combination_with_an_unknown_policy_is_refused() {
-    let error = set(&[A]).rules_for(&names(&["a", "x"])).unwrap_err();
+    let error = set(&[A]).rules_of(&names(&["a", "x"])).unwrap_err();
     assert_eq!(error, CombineError::UnknownPolicy("x".into()));
     assert_eq!(error.to_string(), "policy `x` is not loaded");
 }
@@ -61,10 +64,10 @@ fn a_combination_with_an_unknown_policy_is_refused() {
 #[test]
 fn a_combination_with_a_tie_is_refused() {
     let set = set(&[A, B]);
-    let error = set.rules_for(&names(&["b", "a"])).unwrap_err();
+    let error = set.rules_of(&names(&["b", "a"])).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "rule `r` of policy `a` and rule `r` of policy `b` can match one request, rank equal and differ in `use` or `addresses`"
+        "rule `r` of policy `a` and rule `r` of policy `b` can match one request, rank equal and differ in what they give"
     );
 }
 
@@ -129,10 +132,13 @@ fn checks_say_what_was_expected_and_what_is() {
         "policy: p\nrules:\n  - {id: r, allow: {host: a.example}}\n  - {id: never, deny: {host: a.example, path: /x}}\nchecks:\n  - {request: GET https://a.example, expect: allow, rule: r}\n  - {request: GET https://a.example/x, expect: allow}\n  - {request: GET https://b.example/, expect: allow}\n  - request: GET https://a.example/y?z\n    expect: deny\n  - {request: GET https://a.example/x, expect: deny, rule: r}\n",
         "policy: q\nrules:\n  - {id: r, allow: {host: b.example}}\n",
     ]);
-    let results = set.run_checks();
+    let results = set.run_checks(Timestamp::UNIX_EPOCH);
     assert_eq!(results.iter().map(|r| r.passed()).collect::<Vec<_>>(), [true, false, false, false, false]);
-    assert_eq!(results[1].actual, Actual::Deny { reason: Reason::DeniedPath, rule: Some(RuleId::from("never")) });
-    assert_eq!(results[3].actual, Actual::Allow { rule: RuleId::from("r") });
+    assert_eq!(
+        results[1].actual,
+        Actual { verdict: Verdict::Deny, code: Some(Reason::DeniedPath), rule: Some("never".into()) }
+    );
+    assert_eq!(results[3].actual, Actual { verdict: Verdict::Allow, code: None, rule: Some("r".into()) });
     assert_eq!((results[3].line, results[3].column, results[3].request.as_str()), (9, 14, "GET https://a.example/y?z"));
     let told: String = results.iter().filter_map(|r| r.problem.as_ref()).map(|p| format!("{p}\n\n")).collect();
     insta::assert_snapshot!(told);
@@ -148,13 +154,13 @@ fn the_library_is_right_and_its_checks_pass() {
         library().iter().map(|p| p.name).collect::<Vec<_>>()
     );
     assert!(set.names().all(|name| set.description(name).is_some()));
-    let results = set.run_checks();
+    let results = set.run_checks(Timestamp::UNIX_EPOCH);
     assert!(library().iter().all(|policy| results.iter().any(|result| result.policy.as_str() == policy.name)));
     for result in results {
         assert!(result.passed(), "{result:?}");
     }
     let all: Vec<PolicyName> = set.names().cloned().collect();
-    let lines = set.rules_for(&all).unwrap().reach();
+    let lines = set.rules_of(&all).unwrap().reach();
     assert!(lines.iter().all(|line| line.methods == ["GET", "HEAD"] && line.scheme == "https" && line.ports == [443]));
 }
 

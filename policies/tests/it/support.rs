@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use egret_policies::{Denied, Permit, PolicySet, PolicySource, Problem, Question, Rules, compile};
-use model::{Authority, Destination, Host, PolicyName, RequestPath, Scheme};
+use egret_policies::{Denied, Knock, Passage, Permit, PolicySet, PolicySource, Problem, Question, Rules, compile};
+use model::{Authority, Destination, Host, PolicyName, RequestPath, Scheme, Timestamp};
 
 /// Sources named `0.yaml`, `1.yaml`, ..
 pub(crate) fn sources(texts: &[&str]) -> Vec<PolicySource> {
@@ -38,7 +38,7 @@ pub(crate) fn list(problems: &[Problem]) -> String {
 pub(crate) fn rules(texts: &[&str]) -> Arc<Rules> {
     let set = set(texts);
     let names: Vec<PolicyName> = set.names().cloned().collect();
-    set.rules_for(&names).unwrap()
+    set.rules_of(&names).unwrap()
 }
 
 /// The rules of one policy `p` with these entries, in flow style or indented by two.
@@ -47,7 +47,7 @@ pub(crate) fn policy(rules: &str) -> Arc<Rules> {
 }
 
 /// Asks as the data path does: first for host and port, then for the request.
-pub(crate) fn ask(rules: &Rules, request: &str) -> Result<Permit, Denied> {
+pub(crate) fn ask(rules: &Arc<Rules>, request: &str) -> Result<Permit, Denied> {
     let (method, url) = request.split_once(' ').unwrap();
     let (scheme, rest) = url.split_once("://").unwrap();
     let scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
@@ -57,23 +57,33 @@ pub(crate) fn ask(rules: &Rules, request: &str) -> Result<Permit, Denied> {
         "/*server*" => RequestPath::asterisk(),
         _ => RequestPath::parse(if target.is_empty() { "/" } else { target }).unwrap(),
     };
-    rules.decide(destination.host(), destination.port())?;
-    rules.authorize(&Question { destination: &destination, method, path: &path })
+    let now = Timestamp::UNIX_EPOCH;
+    match rules.decide(&Knock { host: destination.host(), port: destination.port(), now })? {
+        Passage::Tunnel(permit) => Ok(permit),
+        Passage::Intercept => rules.authorize(&question(&destination, method, &path)),
+    }
+}
+
+/// A question of no tool call, at the beginning of time.
+pub(crate) fn question<'a>(destination: &'a Destination, method: &'a str, path: &'a RequestPath) -> Question<'a> {
+    Question { destination, method, path, websocket: false, tool: None, now: Timestamp::UNIX_EPOCH }
 }
 
 /// The answer in one line: `allow rule`, `deny code` or `deny code rule`.
-pub(crate) fn answer(rules: &Rules, request: &str) -> String {
+pub(crate) fn answer(rules: &Arc<Rules>, request: &str) -> String {
     match ask(rules, request) {
-        Ok(permit) => format!("allow {}", permit.rule()),
+        Ok(permit) => permit.rule().map_or_else(|| "observe".to_owned(), |rule| format!("allow {rule}")),
         Err(Denied { reason, rule: None, .. }) => format!("deny {reason}"),
         Err(Denied { reason, rule: Some(rule), .. }) => format!("deny {reason} {rule}"),
     }
 }
 
 /// The answer to a CONNECT.
-pub(crate) fn connect(rules: &Rules, host: &str, port: u16) -> String {
-    match rules.decide(&Host::parse(host).unwrap(), port) {
-        Ok(passage) => format!("{passage:?}"),
+pub(crate) fn connect(rules: &Arc<Rules>, host: &str, port: u16) -> String {
+    let host = Host::parse(host).unwrap();
+    match rules.decide(&Knock { host: &host, port, now: Timestamp::UNIX_EPOCH }) {
+        Ok(Passage::Intercept) => "Intercept".to_owned(),
+        Ok(Passage::Tunnel(permit)) => format!("Tunnel {}", permit.rule().unwrap()),
         Err(Denied { reason, rule: None, .. }) => format!("deny {reason}"),
         Err(Denied { reason, rule: Some(rule), .. }) => format!("deny {reason} {rule}"),
     }

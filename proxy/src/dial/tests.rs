@@ -85,8 +85,11 @@ fn permit(rule: &str) -> Permit {
     let set = policies::compile(&[PolicySource { name: "p.yaml".to_owned(), text }]).expect("a valid policy");
     let destination = destination("any.example.com");
     let path = RequestPath::parse("/").unwrap();
-    let rules = set.rules_for(&["p".into()]).unwrap();
-    rules.authorize(&Question { destination: &destination, method: "GET", path: &path }).unwrap()
+    let rules = set.rules_of(&["p".into()]).unwrap();
+    let now = model::Timestamp::UNIX_EPOCH;
+    let question =
+        Question { destination: &destination, method: "GET", path: &path, websocket: false, tool: None, now };
+    rules.authorize(&question).unwrap()
 }
 
 fn destination(name: &str) -> Destination {

@@ -1,6 +1,8 @@
 //! Step 7: may this request pass. The permit it gives is the key to the next step.
 
-use model::{Destination, Reason};
+use std::sync::Arc;
+
+use model::{Destination, Reason, Timestamp};
 use policies::{Permit, Question, Rules};
 
 use crate::refusal::Refusal;
@@ -10,8 +12,15 @@ use crate::steps::route::Routed;
 ///
 /// # Errors
 /// The policies' reason, or `denied_upgrade` for a WebSocket, which no rule can allow yet.
-pub(crate) fn authorize(rules: &Rules, destination: &Destination, routed: &Routed) -> Result<Permit, Refusal> {
-    let permit = rules.authorize(&Question { destination, method: routed.method.as_str(), path: &routed.path })?;
+pub(crate) fn authorize(rules: &Arc<Rules>, destination: &Destination, routed: &Routed) -> Result<Permit, Refusal> {
+    let permit = rules.authorize(&Question {
+        destination,
+        method: routed.method.as_str(),
+        path: &routed.path,
+        websocket: routed.websocket,
+        tool: None,
+        now: Timestamp::now(),
+    })?;
     if routed.websocket {
         let refusal = Refusal::of(Reason::DeniedUpgrade, "no rule allows an upgrade of the connection here");
         return Err(refusal.under(permit.rule(), permit.policy()));

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use model::{Destination, Host, Reason};
-use policies::Rules;
+use model::{Destination, Host, Reason, Timestamp};
+use policies::{Knock, Rules, Subject};
 use sessions::Session;
 
 use crate::refusal::Refusal;
@@ -24,13 +24,23 @@ pub(crate) enum Passage {
 /// # Errors
 /// `policy_unavailable` where a policy of the session is not loaded or its policies contradict each other.
 pub(crate) fn rules(proxy: &Proxy, session: &Session) -> Result<Arc<Rules>, Refusal> {
-    proxy.policies.load().rules_for(&session.policies).map_err(|error| {
+    proxy.policies.load().rules_for(&subject(session)).map_err(|error| {
         tracing::warn!(session = %session.id, %error, "the session's policies are not usable");
         Refusal::of(
             Reason::PolicyUnavailable,
             "a policy of the session is not loaded, or its policies contradict each other",
         )
     })
+}
+
+/// What policies can select the session by.
+fn subject(session: &Session) -> Subject<'_> {
+    Subject {
+        tenant: &session.tenant,
+        agent: session.agent.as_deref(),
+        labels: &session.labels,
+        policies: &session.policies,
+    }
 }
 
 /// Decides on the destination of a CONNECT or of an absolute-form request.
@@ -49,7 +59,11 @@ pub(crate) fn decide(proxy: &Proxy, session: &Session, destination: &Destination
     if own {
         return Err(Refusal::of(Reason::DeniedSelf, "the destination is a listener of Egret"));
     }
-    match rules(proxy, session)?.decide(destination.host(), destination.port())? {
+    let knock = Knock { host: destination.host(), port: destination.port(), now: Timestamp::now() };
+    match rules(proxy, session)?.decide(&knock)? {
         policies::Passage::Intercept => Ok(Passage::Intercept),
+        policies::Passage::Tunnel(_) => {
+            Err(Refusal::of(Reason::ProtocolNotAllowed, "tunnels whose bytes are not read are not carried yet"))
+        }
     }
 }

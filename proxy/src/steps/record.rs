@@ -164,8 +164,8 @@ impl Open {
         let mut trail = self.trail.take().expect("whatever takes the trail ends the record and consumes it");
         let record = trail.record_id().to_string();
         trail.status(row.status.as_u16());
-        if let (Some(rule), Some(policy)) = (refusal.rule(), refusal.policy()) {
-            trail.rule(rule, policy);
+        if let Some(policy) = refusal.policy() {
+            trail.rule(refusal.rule(), policy);
         }
         if let Some(sni) = refusal.sni() {
             trail.sni(sni);
