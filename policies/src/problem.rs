@@ -97,6 +97,8 @@ pub(crate) mod code {
     pub(crate) const OUTSIDE_AUDIENCE: &str = "EG0045";
     /// A selector of sessions that selects none.
     pub(crate) const SELECTOR: &str = "EG0046";
+    /// A name of a private network in a rule without `addresses`.
+    pub(crate) const PRIVATE_NAME: &str = "EG0047";
 }
 
 /// How bad it is.

@@ -51,8 +51,11 @@ impl Selector {
 #[derive(Debug, Default)]
 pub(crate) struct Combinations {
     hasher: RandomState,
-    kept: RwLock<BTreeMap<u64, Vec<(Asker, Arc<Rules>)>>>,
+    kept: RwLock<BTreeMap<u64, Vec<Kept>>>,
 }
+
+/// The rules of one who asked; several share a place where their hashes do.
+type Kept = (Asker, Arc<Rules>);
 
 #[derive(Debug)]
 struct Asker {

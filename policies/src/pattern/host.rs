@@ -59,6 +59,19 @@ impl HostPattern {
         }
     }
 
+    /// Whether every host that the other pattern names is one that this one names.
+    pub(crate) fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (pattern, Self::Exact(host)) => pattern.matches(host),
+            (Self::Child(own), Self::Child(other)) => own == other,
+            (Self::Below(own), Self::Child(other) | Self::Below(other)) => own == other || is_below(other, own),
+            (Self::Exact(_), Self::Child(_) | Self::Below(_) | Self::Any)
+            | (Self::Child(_), Self::Below(_) | Self::Any)
+            | (Self::Below(_), Self::Any) => false,
+        }
+    }
+
     /// Whether some host is one that both patterns name.
     pub(crate) fn meets(&self, other: &Self) -> bool {
         match (self, other) {

@@ -5,6 +5,8 @@
 mod decisions;
 mod docs;
 mod fixtures;
+mod language;
+mod lint;
 mod problems;
 mod properties;
 mod set;

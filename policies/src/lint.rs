@@ -1,0 +1,70 @@
+//! What policy files say and probably do not mean: asked when they are checked, never for a request.
+//!
+//! Everything here is a warning: the files are acceptable and in force as they are written. What makes a file
+//! unacceptable is found by `compile`.
+
+mod audience;
+mod bodies;
+mod checks;
+mod cover;
+mod ends;
+mod never;
+mod shadow;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::{CredentialId, Timestamp};
+
+use crate::combine::{Policy, PolicySet};
+use crate::compile::PolicySource;
+use crate::problem::{Place, Problem, Reporter};
+use crate::rule::Rule;
+
+/// The audience of each credential that is known: host patterns, with a port where it is not 443.
+pub type Audiences = BTreeMap<CredentialId, Vec<String>>;
+
+/// Finds what is probably not meant in the policies of a set, compiled from these sources; `now` tells what has
+/// ended, and `audiences` where credentials may go. Sorted by file and line.
+pub fn lint(set: &PolicySet, sources: &[PolicySource], now: Timestamp, audiences: &Audiences) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for policy in set.policies() {
+        let Some(source) = sources.iter().find(|source| *source.name == *policy.file) else { continue };
+        let mut desk = Desk { reporter: Reporter::new(&source.name, &source.text) };
+        ends::report(policy, now, &mut desk);
+        shadow::report(policy, &mut desk);
+        never::report(policy, set, &mut desk);
+        bodies::report(policy, &mut desk);
+        audience::report(policy, audiences, &mut desk);
+        checks::report(policy, &mut desk);
+        problems.extend(desk.reporter.into_problems());
+    }
+    problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    problems
+}
+
+/// Where findings about one file are written down.
+struct Desk<'a> {
+    reporter: Reporter<'a>,
+}
+
+impl Desk<'_> {
+    /// A finding about a rule, marked at its id.
+    fn rule(&mut self, code: &'static str, rule: &Rule, message: String, help: impl Into<String>) {
+        let id = rule.id.as_str();
+        let line = self.reporter.line(rule.origin.line);
+        let before = line.find(id).and_then(|at| line.get(..at)).map_or(0, |front| front.chars().count());
+        let at = Place { line: rule.origin.line, column: before + 1, width: id.chars().count() };
+        self.reporter.warn(code, at, message, help);
+    }
+
+    /// A finding about a policy, marked at its name.
+    fn policy(&mut self, code: &'static str, policy: &Policy, message: String, help: impl Into<String>) {
+        self.reporter.warn(code, policy.place, message, help);
+    }
+}
+
+/// A rule as messages name it.
+fn named(rule: &Arc<Rule>) -> String {
+    format!("`{}` (line {})", rule.id, rule.origin.line)
+}

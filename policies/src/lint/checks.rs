@@ -1,0 +1,50 @@
+//! Checks that would pass whatever the rules said, or that another one says already.
+
+use std::collections::HashMap;
+
+use model::Host;
+
+use super::Desk;
+use crate::checks::{Check, Verdict};
+use crate::combine::Policy;
+use crate::pattern::HostPattern;
+use crate::problem::{Place, code};
+
+/// Reports checks that stand twice, and refusals expected of hosts that have nothing to do with the policy.
+pub(super) fn report(policy: &Policy, desk: &mut Desk<'_>) {
+    let mut seen = HashMap::new();
+    for check in &policy.checks {
+        let request = &check.request;
+        let asked = (&request.text, &request.tool, request.websocket, request.at);
+        let line = check.failure.line;
+        let first = *seen.entry(asked).or_insert(line);
+        if first != line {
+            idle(check, desk, format!("the check on line {first} asks the same"));
+        } else if check.expect == Verdict::Deny
+            && check.rule.is_none()
+            && is_foreign(request.destination.host(), policy)
+        {
+            let message = "no rule has to do with this host, so the check passes whatever they say".to_owned();
+            idle(check, desk, message);
+        }
+    }
+}
+
+fn idle(check: &Check, desk: &mut Desk<'_>, message: String) {
+    let failure = &check.failure;
+    let at = Place { line: failure.line, column: failure.column, width: failure.width };
+    desk.reporter.warn(code::IDLE_CHECK, at, message, "remove it, or ask something that a change could break");
+}
+
+/// Whether the host shares no registered domain with any host of the rules.
+fn is_foreign(host: &Host, policy: &Policy) -> bool {
+    let domain = |name: &str| psl::domain_str(name).unwrap_or(name).to_owned();
+    let Host::Name(name) = host else { return false };
+    let own = domain(name);
+    !policy.rules.iter().flat_map(|rule| &rule.hosts).any(|pattern| match pattern {
+        HostPattern::Any => true,
+        HostPattern::Exact(Host::Name(name)) => domain(name) == own,
+        HostPattern::Child(tail) | HostPattern::Below(tail) => domain(tail) == own,
+        HostPattern::Exact(Host::V4(_) | Host::V6(_)) => false,
+    })
+}

@@ -1,0 +1,79 @@
+//! What is probably not meant: one fixture for each class, and what must stay silent.
+
+use std::fs;
+use std::path::PathBuf;
+
+use egret_policies::{Audiences, PolicySource, Severity, compile, lint};
+use model::Timestamp;
+
+use crate::support::{list, sources};
+
+fn now() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
+/// The audiences that a fixture names in comments: `# audience NAME: HOST, HOST`.
+fn audiences(text: &str) -> Audiences {
+    let named = text.lines().filter_map(|line| line.strip_prefix("# audience ")?.split_once(": "));
+    let hosts = |text: &str| text.split(", ").map(|host| host.trim_matches('"').to_owned()).collect();
+    named.map(|(name, text)| (name.into(), hosts(text))).collect()
+}
+
+/// The first line of each file is `# CODE LINE:COLUMN`; that is found, and nothing else.
+#[test]
+fn each_class_has_a_broken_fixture() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/lint");
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let mut told = String::new();
+    for path in paths {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let sources = [PolicySource { name, text: fs::read_to_string(&path).unwrap() }];
+        let text = &sources[0].text;
+        let expected = text.lines().next().unwrap().strip_prefix("# ").unwrap();
+        let set = compile(&sources).unwrap_or_else(|problems| panic!("{}", list(&problems)));
+        let mut found = set.warnings().to_vec();
+        found.extend(lint(&set, &sources, now(), &audiences(text)));
+        let places: Vec<String> = found.iter().map(|p| format!("{} {}:{}", p.code, p.line, p.column)).collect();
+        assert_eq!(places, [expected], "{}", path.display());
+        assert!(found.iter().all(|problem| problem.severity == Severity::Warning && problem.help.is_some()));
+        told.push_str(&list(&found));
+    }
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn t078_a_rule_that_a_deny_shadows_is_named() {
+    let sources = sources(&[
+        "policy: p\nrules:\n  - {id: closed, deny: {host: [a.example.com, b.example.com]}}\n  - {id: open, allow: {host: [a.example.com, b.example.com], methods: [GET]}}\n",
+    ]);
+    let set = compile(&sources).unwrap();
+    let found = lint(&set, &sources, now(), &Audiences::new());
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].message, "rule `open` never decides: `closed` (line 3) denies all it matches");
+}
+
+#[test]
+fn a_rule_that_is_shadowed_in_part_is_not_named() {
+    for rules in [
+        "  - {id: closed, deny: {host: a.example.com}}\n  - {id: open, allow: {host: [a.example.com, b.example.com]}}\n",
+        "  - {id: closed, deny: {host: a.example.com, path: /x/**}}\n  - {id: open, allow: {host: a.example.com}}\n",
+        "  - {id: closed, deny: {host: a.example.com}, until: 2026-06-01}\n  - {id: open, allow: {host: a.example.com}}\n",
+        "  - {id: any, allow: {host: \"*.example.com\"}}\n  - {id: open, allow: {host: a.example.com}}\n",
+    ] {
+        let sources = sources(&[&format!("policy: p\nrules:\n{rules}")]);
+        let set = compile(&sources).unwrap();
+        assert_eq!(lint(&set, &sources, now(), &Audiences::new()), [], "{rules}");
+    }
+}
+
+#[test]
+fn a_rule_that_no_ceiling_lets_pass_never_matches() {
+    let sources = sources(&[
+        "policy: top\nceiling: true\nrules:\n  - {id: ours, allow: {host: \"**.example.com\", methods: [GET]}}\n",
+        "policy: p\nrules:\n  - {id: in, allow: {host: a.example.com, methods: [GET, POST]}}\n  - {id: out, allow: {host: a.example.org, methods: [GET]}}\n",
+    ]);
+    let set = compile(&sources).unwrap();
+    let found = lint(&set, &sources, now(), &Audiences::new());
+    assert_eq!(found.iter().map(|p| (p.code, p.line)).collect::<Vec<_>>(), [("EG0043", 4)]);
+}
