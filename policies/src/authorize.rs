@@ -11,7 +11,7 @@ use model::{
 
 use crate::combine::{Layer, MAX_CEILINGS, Rules};
 use crate::decide::{Denied, is_special};
-use crate::index::{Door, Entry, Index, Stage};
+use crate::index::{Bucket, Door, Entry, Index, Stage};
 use crate::query;
 use crate::rule::{Effect, Limits, Rule, Timeouts};
 
@@ -224,10 +224,14 @@ impl Rules {
 
     /// What stops the rule that goes along furthest, once host, scheme, port and method are covered.
     fn beyond_path(&self, layer: &Layer, question: &Question<'_>, path: &str) -> Reason {
-        let mut furthest = 0;
-        let _: ControlFlow<()> = layer.allows.visit(question.destination.host(), |bucket| {
+        let (mut furthest, mut unread) = (0, false);
+        let mut see = |bucket: &Bucket| {
             for entry in bucket.entries(path) {
                 let rule = self.rule(entry.rule);
+                if rule.pass_through {
+                    unread = true;
+                    continue;
+                }
                 let to_path = rule.covers_port(question.destination.port())
                     && rule.covers_scheme(question.destination.scheme())
                     && rule.covers_method(question.method)
@@ -237,9 +241,13 @@ impl Rules {
                 let tool = query && rule.covers_tool(question.tool);
                 furthest = furthest.max(u8::from(query) + u8::from(tool));
             }
-            ControlFlow::Continue(())
-        });
+            ControlFlow::<()>::Continue(())
+        };
+        for index in [&layer.allows, &layer.asks] {
+            let _: ControlFlow<()> = index.visit(question.destination.host(), &mut see);
+        }
         match furthest {
+            0 if unread => Reason::ProtocolNotAllowed,
             0 => Reason::DeniedPath,
             1 => Reason::DeniedTool,
             _ => Reason::DeniedUpgrade,

@@ -158,16 +158,21 @@ impl PolicySet {
         })
     }
 
-    /// What these policies say together under the ceilings that are over every session, for whoever is not a
-    /// session; a ceiling that is named speaks as if it granted.
+    /// What these policies say together under the ceilings that are over every session and those that are named,
+    /// for whoever is not a session. Where nothing but ceilings is named, they speak as if they granted.
     ///
     /// # Errors
     /// As [`PolicySet::rules_for`].
     pub fn rules_of(&self, policies: &[PolicyName]) -> Result<Arc<Rules>, CombineError> {
         let named = policies.iter().map(|name| self.named(name)).collect::<Result<Vec<_>, _>>()?;
-        let over = |policy: &&Policy| policy.ceiling && policy.applies_to.is_none() && !policies.contains(&policy.name);
-        let ceilings = self.policies.values().filter(over).collect();
-        self.combine(named, ceilings).map(Arc::new)
+        let (over, granting): (Vec<_>, Vec<_>) = named.iter().copied().partition(|policy| policy.ceiling);
+        if granting.is_empty() {
+            return self.combine(over, Vec::new()).map(Arc::new);
+        }
+        let is_over = |policy: &&Policy| {
+            policy.ceiling && (policy.applies_to.is_none() || over.iter().any(|own| own.name == policy.name))
+        };
+        self.combine(granting, self.policies.values().filter(is_over).collect()).map(Arc::new)
     }
 
     /// What one policy says alone, without ceilings.

@@ -131,8 +131,9 @@ impl Rules {
         if let [Some(rule), Some(_)] = denies {
             return Denied::by(rule);
         }
-        let layers = std::iter::once((&self.granting, None))
-            .chain(self.ceilings.iter().map(|ceiling| (ceiling, Some(&ceiling.policy))));
+        // Where a policy observes, it is a ceiling that stops the request.
+        let own = (!self.observes(knock.now)).then_some((&self.granting, None));
+        let layers = own.into_iter().chain(self.ceilings.iter().map(|ceiling| (ceiling, Some(&ceiling.policy))));
         for (layer, policy) in layers {
             let closed = |scheme| !layer.opens(knock.host, Door { scheme, port: knock.port, now: knock.now });
             if !(closed(Scheme::Https) && closed(Scheme::Http)) {

@@ -11,13 +11,12 @@ pub(super) fn report(policy: &Policy, audiences: &Audiences, desk: &mut Desk<'_>
         for credential in &rule.credentials {
             let Some(audience) = audiences.get(credential) else { continue };
             let held: Vec<(HostPattern, u16)> = audience.iter().filter_map(|text| place(text)).collect();
-            let outside = rule.hosts.iter().find(|host| {
-                let ports = rule.ports.iter().flatten();
-                !ports.into_iter().all(|port| held.iter().any(|(own, at)| at == port && own.contains(host)))
-            });
-            if let Some(host) = outside {
+            let places = rule.hosts.iter().flat_map(|host| rule.ports.iter().flatten().map(move |port| (host, port)));
+            let holds = |host: &HostPattern, port: u16| held.iter().any(|(own, at)| *at == port && own.contains(host));
+            if let Some((host, port)) = places.into_iter().find(|(host, port)| !holds(host, **port)) {
+                let port = if *port == 443 { String::new() } else { format!(":{port}") };
                 let message = format!(
-                    "rule `{}` uses `{credential}` at `{host}`, which its audience ({}) does not hold: it is never added there",
+                    "rule `{}` uses `{credential}` at `{host}{port}`, which its audience ({}) does not hold: it is never added there",
                     rule.id,
                     audience.join(", ")
                 );

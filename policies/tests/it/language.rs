@@ -254,6 +254,8 @@ fn t029_a_tunnel_is_decided_whole() {
     assert_eq!(connect(&rules, "other.example", 22), "deny denied_host");
     assert_eq!(connect(&rules, "git.example", 23), "deny denied_port");
     assert_eq!(answer(&rules, "GET https://git.example/"), "allow r");
+    // Bytes that are not read cannot come as a request in absolute form.
+    assert_eq!(said(&rules, &Asked { url: "git.example:22/", ..PLAIN }), "protocol_not_allowed");
     let host = Host::parse("git.example").unwrap();
     let Ok(Passage::Tunnel(permit)) = rules.decide(&Knock { host: &host, port: 22, now: Timestamp::UNIX_EPOCH }) else {
         panic!("a tunnel");
