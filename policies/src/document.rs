@@ -1,21 +1,24 @@
-//! A policy file as it is written: serde types only, with the place of every value that can be wrong.
+//! A policy file as it is written: what it says, with the place of every value that can be wrong.
 //!
-//! No value is empty and no text reads as a boolean: `parse` has seen to it before this comes to be, so an
-//! `Option` is `None` only where the key is not there.
-
-use std::fmt;
-use std::marker::PhantomData;
-
-use serde::Deserialize;
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Location, Spanned};
+//! `parse` makes it. No value is empty and no text reads as a boolean, so an `Option` is `None` only where
+//! the key is not there, or where what stands there was reported and the file is refused.
 
 use crate::problem::Place;
 
+/// A value and where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spanned<T> {
+    pub(crate) value: T,
+    pub(crate) place: Place,
+}
+
+/// Where a value stands.
+pub(crate) fn place<T>(value: &Spanned<T>) -> Place {
+    value.place
+}
+
 /// The whole file.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub(crate) struct Document {
     pub(crate) policy: Spanned<String>,
     pub(crate) description: Option<String>,
@@ -23,25 +26,13 @@ pub(crate) struct Document {
     pub(crate) until: Option<Spanned<String>>,
     pub(crate) ceiling: Option<Spanned<bool>>,
     pub(crate) applies_to: Option<Spanned<AppliesTo>>,
-    #[serde(default)]
     pub(crate) hosts: Pairs<Spanned<OneOrMany>>,
-    #[serde(default)]
     pub(crate) rules: Vec<RuleEntry>,
-    #[serde(default)]
     pub(crate) checks: Vec<CheckEntry>,
 }
 
-/// Whether verdicts are enforced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Mode {
-    Enforce,
-    Observe,
-}
-
 /// One entry of `rules`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub(crate) struct RuleEntry {
     pub(crate) id: Spanned<String>,
     pub(crate) allow: Option<Spanned<Match>>,
@@ -53,14 +44,13 @@ pub(crate) struct RuleEntry {
     pub(crate) limits: Option<Spanned<LimitsEntry>>,
     pub(crate) timeouts: Option<Spanned<TimeoutsEntry>>,
     pub(crate) addresses: Option<Spanned<OneOrMany>>,
-    #[serde(rename = "use")]
+    /// The key `use`.
     pub(crate) credentials: Option<Spanned<OneOrMany>>,
     pub(crate) reason: Option<Spanned<String>>,
 }
 
 /// What a rule matches.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub(crate) struct Match {
     pub(crate) host: Spanned<OneOrMany>,
     pub(crate) port: Option<Spanned<OneOrMany>>,
@@ -73,8 +63,7 @@ pub(crate) struct Match {
 }
 
 /// To which sessions a policy applies without being named; what is left out does not limit.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub(crate) struct AppliesTo {
     pub(crate) tenants: Option<Spanned<OneOrMany>>,
     pub(crate) agents: Option<Spanned<OneOrMany>>,
@@ -82,8 +71,7 @@ pub(crate) struct AppliesTo {
 }
 
 /// How much may pass under a rule.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub(crate) struct LimitsEntry {
     pub(crate) requests: Option<Spanned<Scalar>>,
     pub(crate) concurrent: Option<Spanned<Scalar>>,
@@ -93,40 +81,15 @@ pub(crate) struct LimitsEntry {
 }
 
 /// How long a request may wait under a rule.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub(crate) struct TimeoutsEntry {
     pub(crate) connect: Option<Spanned<Scalar>>,
     pub(crate) first_byte: Option<Spanned<Scalar>>,
     pub(crate) idle: Option<Spanned<Scalar>>,
 }
 
-/// What is done with TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum TlsName {
-    Intercept,
-    PassThrough,
-}
-
-/// What a connection may become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum UpgradeName {
-    Websocket,
-}
-
-/// How requests travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum SchemeName {
-    Http,
-    Https,
-}
-
 /// One entry of `checks`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub(crate) struct CheckEntry {
     pub(crate) request: Spanned<String>,
     pub(crate) expect: Expect,
@@ -137,14 +100,68 @@ pub(crate) struct CheckEntry {
     pub(crate) at: Option<Spanned<String>>,
 }
 
+/// One of a few words that a key knows.
+pub(crate) trait Word: Copy + 'static {
+    /// Each word as it is written.
+    const WORDS: &'static [(&'static str, Self)];
+}
+
+/// Whether verdicts are enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Enforce,
+    Observe,
+}
+
+impl Word for Mode {
+    const WORDS: &'static [(&'static str, Self)] = &[("enforce", Self::Enforce), ("observe", Self::Observe)];
+}
+
+/// What is done with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TlsName {
+    Intercept,
+    PassThrough,
+}
+
+impl Word for TlsName {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("intercept", Self::Intercept), ("pass-through", Self::PassThrough)];
+}
+
+/// What a connection may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UpgradeName {
+    Websocket,
+}
+
+impl Word for UpgradeName {
+    const WORDS: &'static [(&'static str, Self)] = &[("websocket", Self::Websocket)];
+}
+
+/// How requests travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SchemeName {
+    Http,
+    Https,
+}
+
+impl Word for SchemeName {
+    const WORDS: &'static [(&'static str, Self)] = &[("http", Self::Http), ("https", Self::Https)];
+}
+
 /// What a check expects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expect {
     Allow,
     Ask,
     Deny,
     Observe,
+}
+
+impl Word for Expect {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("allow", Self::Allow), ("ask", Self::Ask), ("deny", Self::Deny), ("observe", Self::Observe)];
 }
 
 /// One value of a key that takes several.
@@ -173,18 +190,6 @@ impl OneOrMany {
     }
 }
 
-/// Where a value stands.
-pub(crate) fn place<T>(value: &Spanned<T>) -> Place {
-    Place::from(value.referenced)
-}
-
-impl From<Location> for Place {
-    fn from(at: Location) -> Self {
-        let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        Self { line: number(at.line()), column: number(at.column()), width: number(at.span().len()) }
-    }
-}
-
 /// A mapping in the order of the file, with the place of each key.
 #[derive(Debug)]
 pub(crate) struct Pairs<T>(pub(crate) Vec<(Spanned<String>, T)>);
@@ -192,105 +197,5 @@ pub(crate) struct Pairs<T>(pub(crate) Vec<(Spanned<String>, T)>);
 impl<T> Default for Pairs<T> {
     fn default() -> Self {
         Self(Vec::new())
-    }
-}
-
-impl<'de> Deserialize<'de> for Scalar {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ScalarVisitor)
-    }
-}
-
-struct ScalarVisitor;
-
-impl Visitor<'_> for ScalarVisitor {
-    type Value = Scalar;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text or a number")
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Scalar, E> {
-        Ok(Scalar::Other(value.to_string()))
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Scalar, E> {
-        Ok(Scalar::Number(value))
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Scalar, E> {
-        Ok(i64::try_from(value).map_or_else(|_| Scalar::Other(value.to_string()), Scalar::Number))
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Scalar, E> {
-        Ok(Scalar::Other(format!("{value:?}")))
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<Scalar, E> {
-        Ok(Scalar::Text(value.to_owned()))
-    }
-}
-
-impl<'de> Deserialize<'de> for OneOrMany {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OneOrManyVisitor)
-    }
-}
-
-struct OneOrManyVisitor;
-
-impl<'de> Visitor<'de> for OneOrManyVisitor {
-    type Value = OneOrMany;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text, a number or a list of them")
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<OneOrMany, E> {
-        ScalarVisitor.visit_bool(value).map(OneOrMany::One)
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<OneOrMany, E> {
-        ScalarVisitor.visit_i64(value).map(OneOrMany::One)
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<OneOrMany, E> {
-        ScalarVisitor.visit_u64(value).map(OneOrMany::One)
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<OneOrMany, E> {
-        ScalarVisitor.visit_f64(value).map(OneOrMany::One)
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<OneOrMany, E> {
-        ScalarVisitor.visit_str(value).map(OneOrMany::One)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, values: A) -> Result<OneOrMany, A::Error> {
-        Vec::deserialize(SeqAccessDeserializer::new(values)).map(OneOrMany::Many)
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pairs<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(PairsVisitor(PhantomData))
-    }
-}
-
-struct PairsVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for PairsVisitor<T> {
-    type Value = Pairs<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a mapping")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        let mut pairs = Vec::new();
-        while let Some(pair) = entries.next_entry()? {
-            pairs.push(pair);
-        }
-        Ok(Pairs(pairs))
     }
 }

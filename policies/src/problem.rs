@@ -1,9 +1,13 @@
 //! What is wrong with a policy file, said so that its author can mend it: a stable code, the place, the
 //! line itself with a mark under it, and what to write instead.
 
+mod reporter;
+
 use std::fmt;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+
+pub(crate) use reporter::Reporter;
 
 /// The stable codes, one for each kind of mistake. New ones are added; none changes its meaning.
 pub(crate) mod code {
@@ -166,12 +170,6 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// How many errors, and how many warnings, one file is told.
-const MAX_PROBLEMS: usize = 100;
-
-/// How much of a line is kept, in characters; a longer one is no line that anyone wrote by hand.
-const MAX_LINE_CHARS: usize = 1000;
-
 /// How much of a text is quoted in a message, in characters.
 const MAX_QUOTE_CHARS: usize = 80;
 
@@ -192,68 +190,4 @@ pub(crate) struct Place {
     pub(crate) column: usize,
     /// In characters; what spans lines is marked on its first.
     pub(crate) width: usize,
-}
-
-/// Collects the problems of one file.
-#[derive(Debug)]
-pub(crate) struct Reporter<'a> {
-    file: &'a str,
-    text: &'a str,
-    problems: Vec<Problem>,
-}
-
-impl<'a> Reporter<'a> {
-    pub(crate) fn new(file: &'a str, text: &'a str) -> Self {
-        Self { file, text, problems: Vec::new() }
-    }
-
-    pub(crate) fn text(&self) -> &'a str {
-        self.text
-    }
-
-    /// A line of the file, counted from 1, without its end; empty where there is none.
-    pub(crate) fn line(&self, number: usize) -> &'a str {
-        number.checked_sub(1).and_then(|n| self.text.lines().nth(n)).unwrap_or_default()
-    }
-
-    /// Adds a problem. Beyond a bound they only say again that the file is not acceptable.
-    pub(crate) fn push(&mut self, problem: Problem) {
-        let same = |other: &&Problem| other.severity == problem.severity;
-        if self.problems.iter().filter(same).count() < MAX_PROBLEMS {
-            self.problems.push(problem);
-        }
-    }
-
-    /// Notes that the file cannot be taken.
-    pub(crate) fn error(&mut self, code: &'static str, at: Place, message: impl Into<String>, help: impl Into<String>) {
-        let problem = self.problem(code, at, message.into(), Some(help.into()));
-        self.push(problem);
-    }
-
-    /// Notes what is probably not meant.
-    pub(crate) fn warn(&mut self, code: &'static str, at: Place, message: impl Into<String>, help: impl Into<String>) {
-        let problem = self.problem(code, at, message.into(), Some(help.into()));
-        self.push(Problem { severity: Severity::Warning, ..problem });
-    }
-
-    /// An error with its place, for whoever reports it otherwise.
-    pub(crate) fn problem(&self, code: &'static str, at: Place, message: String, help: Option<String>) -> Problem {
-        let source_line: String = self.line(at.line).chars().take(MAX_LINE_CHARS).collect();
-        let rest = source_line.chars().count().saturating_sub(at.column.saturating_sub(1));
-        Problem {
-            code,
-            severity: Severity::Error,
-            message,
-            file: self.file.to_owned(),
-            line: at.line,
-            column: at.column,
-            width: at.width.clamp(1, rest.max(1)),
-            source_line,
-            help,
-        }
-    }
-
-    pub(crate) fn into_problems(self) -> Vec<Problem> {
-        self.problems
-    }
 }

@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use model::{CredentialId, Timestamp};
-use serde_saphyr::Spanned;
 
-use crate::document::{LimitsEntry, OneOrMany, Pairs, Scalar, TimeoutsEntry, place};
+use crate::document::{LimitsEntry, OneOrMany, Pairs, Scalar, Spanned, TimeoutsEntry, place};
 use crate::pattern::{HostPattern, PathPattern, PatternError, TextPattern};
 use crate::problem::{Place, Reporter, code, quote};
 use crate::rule::{Limits, Rate, Timeouts};

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use model::{PolicyName, Reason, RuleId};
-use serde_saphyr::Spanned;
 
 use super::parts::{self, check_name, method_error};
 use super::rule;
@@ -12,7 +11,7 @@ use super::sets::HostSets;
 use crate::checks::{Check, CheckRequest, Verdict};
 use crate::combine::Policy;
 use crate::conflict::{mixed, ties};
-use crate::document::{AppliesTo, CheckEntry, Document, Expect, Mode, place};
+use crate::document::{AppliesTo, CheckEntry, Document, Expect, Mode, Spanned, place};
 use crate::problem::{Place, Reporter, code, quote};
 use crate::rule::Rule;
 use crate::selector::Selector;
@@ -83,15 +82,15 @@ fn compile_selector(selector: &Spanned<AppliesTo>, reporter: &mut Reporter<'_>) 
     }
 }
 
-/// The ids of all rules, with the line of each.
-fn claim_ids<'a>(document: &'a Document, reporter: &mut Reporter<'_>) -> HashMap<&'a str, usize> {
+/// The ids of all rules, with the place of each.
+fn claim_ids<'a>(document: &'a Document, reporter: &mut Reporter<'_>) -> HashMap<&'a str, Place> {
     let mut ids = HashMap::new();
     for entry in &document.rules {
         let (id, at) = (entry.id.value.as_str(), place(&entry.id));
         check_name("rule", id, at, reporter);
-        let first = *ids.entry(id).or_insert(at.line);
-        if first != at.line {
-            let message = format!("rule {} is already defined on line {first}", quote(id));
+        let first = *ids.entry(id).or_insert(at);
+        if first != at {
+            let message = format!("rule {} is already defined on line {}", quote(id), first.line);
             reporter.error(code::DUPLICATE_RULE, at, message, "give each rule an id of its own; records name it");
         }
     }
@@ -117,7 +116,7 @@ fn report_contradictions(rules: &[Arc<Rule>], places: &[Place], reporter: &mut R
     }
 }
 
-fn compile_check(entry: &CheckEntry, ids: &HashMap<&str, usize>, reporter: &mut Reporter<'_>) -> Option<Check> {
+fn compile_check(entry: &CheckEntry, ids: &HashMap<&str, Place>, reporter: &mut Reporter<'_>) -> Option<Check> {
     if let Some(rule) = entry.rule.as_ref().filter(|rule| !ids.contains_key(rule.value.as_str())) {
         let message = format!("no rule of this policy has the id {}", quote(&rule.value));
         reporter.error(code::CHECK_RULE, place(rule), message, "a check is judged with its own policy alone");

@@ -4,11 +4,10 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use model::{AddressClass, PolicyName, RuleId, Scheme, Timestamp};
-use serde_saphyr::Spanned;
 
 use super::parts;
 use super::sets::HostSets;
-use crate::document::{Match, OneOrMany, RuleEntry, Scalar, SchemeName, TlsName, place};
+use crate::document::{Match, OneOrMany, RuleEntry, Scalar, SchemeName, Spanned, TlsName, place};
 use crate::pattern::HostPattern;
 use crate::problem::{Place, Reporter, code, quote};
 use crate::rule::{Effect, Origin, Rule};

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_saphyr::Spanned;
-
 use super::parts::{check_name, host_pattern, texts};
-use crate::document::{OneOrMany, Pairs, place};
+use crate::document::{OneOrMany, Pairs, Spanned, place};
 use crate::pattern::HostPattern;
 use crate::problem::{Place, Reporter, code, quote};
 
