@@ -31,5 +31,15 @@ pub(crate) fn parse(reporter: &mut Reporter<'_>) -> Option<Document> {
     decode::document(&root, reporter)
 }
 
+/// Whether the text keeps to the part of YAML that has one reading; what does not is reported.
+pub(crate) fn is_strict(reporter: &mut Reporter<'_>) -> bool {
+    if reporter.text().len() > MAX_FILE_BYTES {
+        let message = format!("the file exceeds {MAX_FILE_BYTES} bytes");
+        reporter.error(code::BUDGET, Place::default(), message, SPLIT);
+        return false;
+    }
+    tree::read(reporter).is_some() && !reporter.has_errors()
+}
+
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ mod decisions;
 mod docs;
 mod fixtures;
 mod language;
+mod layout;
 mod lint;
 mod problems;
 mod properties;
