@@ -6,6 +6,7 @@
 
 mod authorize;
 mod checks;
+mod codes;
 mod combine;
 mod compile;
 mod conflict;
@@ -19,12 +20,14 @@ mod parse;
 mod pattern;
 mod problem;
 mod query;
+pub mod render;
 mod rule;
 mod selector;
 mod suffix;
 
 pub use authorize::{Permit, Question};
 pub use checks::{Actual, CheckResult, Verdict};
+pub use codes::{Story, explain_code, stories};
 pub use combine::{CombineError, Observed, PolicySet, ReachLine, RuleRef, Rules};
 pub use compile::{PolicySource, compile};
 pub use decide::{Denied, Knock, Passage};

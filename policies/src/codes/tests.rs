@@ -1,0 +1,60 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::problem::Problem;
+use crate::{Audiences, PolicySource, compile, lint};
+
+/// Everything that any command would say of these files on the second day of the year 2027.
+fn problems(files: &[&str]) -> Vec<Problem> {
+    let source = |(n, text): (usize, &&str)| PolicySource { name: format!("{n}.yaml"), text: (*text).to_owned() };
+    let sources: Vec<_> = files.iter().enumerate().map(source).collect();
+    let now = "2027-01-02T00:00:00Z".parse().unwrap();
+    let audiences: Audiences = BTreeMap::from([("github".into(), vec!["api.github.com".to_owned()])]);
+    match compile(&sources) {
+        Err(problems) => problems,
+        Ok(set) => {
+            let failed = set.run_checks(now).into_iter().filter_map(|result| result.problem);
+            set.warnings().iter().cloned().chain(lint(&set, &sources, now, &audiences)).chain(failed).collect()
+        }
+    }
+}
+
+fn codes() -> Vec<&'static str> {
+    let source = include_str!("../problem.rs");
+    source.split('"').filter(|text| text.len() == 6 && text.starts_with("EG0")).collect()
+}
+
+#[test]
+fn every_code_has_one_story_in_its_order() {
+    assert_eq!(stories().map(|story| story.code).collect::<Vec<_>>(), codes());
+    assert_eq!(explain_code("eg0012").unwrap().code, "EG0012");
+    assert_eq!(explain_code("EG9999"), None);
+}
+
+#[test]
+fn every_broken_example_has_its_problem_and_every_mended_one_none() {
+    for story in stories() {
+        let broken = problems(story.broken);
+        let told: Vec<_> = broken.iter().map(|problem| (problem.code, problem.severity)).collect();
+        assert_eq!(told, [(story.code, story.severity)], "{}: {broken:?}", story.code);
+        let mended = problems(story.mended);
+        assert!(mended.is_empty(), "{}: {mended:?}", story.code);
+    }
+}
+
+#[test]
+fn stories_are_told_in_lines_and_in_markdown() {
+    for story in stories() {
+        let told = story.to_string();
+        assert!(
+            told.starts_with(&format!("{} (", story.code)) && told.ends_with('\n') && told.contains("\nInstead:\n")
+        );
+        assert!(told.lines().all(|line| line.chars().count() <= 88 + 4), "{told}");
+        assert!(story.markdown().contains("```yaml\npolicy: "));
+        assert!(!story.name().is_empty() && story.name().chars().all(|c| c.is_ascii_alphanumeric()));
+        for text in [story.meaning, story.why] {
+            assert!(text.ends_with('.'), "{text}");
+        }
+    }
+    assert_eq!(explain_code("EG0004").unwrap().name(), "AKeyTwice");
+}
