@@ -189,7 +189,7 @@ impl CheckRequest {
     }
 
     /// What a request meets on its way: first the question of the CONNECT, then its own.
-    fn judge(&self, rules: &Arc<Rules>, now: Timestamp) -> Result<Permit, Denied> {
+    pub(crate) fn judge(&self, rules: &Arc<Rules>, now: Timestamp) -> Result<Permit, Denied> {
         let now = self.at.unwrap_or(now);
         let host: &Host = self.destination.host();
         match rules.decide(&Knock { host, port: self.destination.port(), now })? {

@@ -11,6 +11,8 @@ use std::fmt::Write;
 use model::{PolicyName, SnapshotDigest};
 use sha2::{Digest, Sha256};
 
+pub(crate) use policy::check_of;
+
 use crate::combine::{Policy, PolicySet};
 use crate::document::place;
 use crate::parse::parse;

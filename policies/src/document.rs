@@ -106,6 +106,25 @@ pub(crate) trait Word: Copy + 'static {
     const WORDS: &'static [(&'static str, Self)];
 }
 
+/// A file of checks.
+#[derive(Debug)]
+pub(crate) struct SuiteDocument {
+    /// Where it begins.
+    pub(crate) place: Place,
+    pub(crate) policy: Option<Spanned<String>>,
+    pub(crate) policies: Option<Spanned<OneOrMany>>,
+    pub(crate) session: Option<Spanned<SuiteSession>>,
+    pub(crate) checks: Vec<CheckEntry>,
+}
+
+/// Whose requests a file of checks is about.
+#[derive(Debug)]
+pub(crate) struct SuiteSession {
+    pub(crate) tenant: Option<Spanned<String>>,
+    pub(crate) agent: Option<Spanned<String>>,
+    pub(crate) labels: Option<Spanned<Pairs<Spanned<OneOrMany>>>>,
+}
+
 /// Whether verdicts are enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {

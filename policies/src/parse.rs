@@ -11,7 +11,7 @@ pub(crate) mod keys;
 mod suggest;
 mod tree;
 
-use crate::document::Document;
+use crate::document::{Document, SuiteDocument};
 use crate::problem::{Place, Reporter, code};
 
 /// The largest policy file, in bytes.
@@ -29,6 +29,17 @@ pub(crate) fn parse(reporter: &mut Reporter<'_>) -> Option<Document> {
     }
     let root = tree::read(reporter)?;
     decode::document(&root, reporter)
+}
+
+/// Reads one file of checks, as [`parse`] reads a policy.
+pub(crate) fn parse_suite(reporter: &mut Reporter<'_>) -> Option<SuiteDocument> {
+    if reporter.text().len() > MAX_FILE_BYTES {
+        let message = format!("the file exceeds {MAX_FILE_BYTES} bytes");
+        reporter.error(code::BUDGET, Place::default(), message, "split it into several files");
+        return None;
+    }
+    let root = tree::read(reporter)?;
+    decode::suite(&root, reporter)
 }
 
 /// Whether the text keeps to the part of YAML that has one reading; what does not is reported.

@@ -39,7 +39,7 @@ pub(super) fn compile(document: &Document, file: &str, reporter: &mut Reporter<'
     }
     sets.report_unused(reporter);
     report_contradictions(&rules, &places, reporter);
-    let checks = document.checks.iter().filter_map(|entry| compile_check(entry, &ids, reporter)).collect();
+    let checks = document.checks.iter().filter_map(|entry| check_of(entry, &ids, reporter)).collect();
     let (place, description) = (place(&document.policy), document.description.clone());
     Policy { name, file, place, description, observe, ceiling, until, applies_to, rules, checks }
 }
@@ -116,7 +116,8 @@ fn report_contradictions(rules: &[Arc<Rule>], places: &[Place], reporter: &mut R
     }
 }
 
-fn compile_check(entry: &CheckEntry, ids: &HashMap<&str, Place>, reporter: &mut Reporter<'_>) -> Option<Check> {
+/// One check; the ids are those of the rules that it may name.
+pub(crate) fn check_of(entry: &CheckEntry, ids: &HashMap<&str, Place>, reporter: &mut Reporter<'_>) -> Option<Check> {
     if let Some(rule) = entry.rule.as_ref().filter(|rule| !ids.contains_key(rule.value.as_str())) {
         let message = format!("no rule of this policy has the id {}", quote(&rule.value));
         reporter.error(code::CHECK_RULE, place(rule), message, "a check is judged with its own policy alone");

@@ -8,7 +8,7 @@ use super::suggest::advice;
 use super::tree::{Kind, Node};
 use crate::document::{
     AppliesTo, CheckEntry, Document, Expect, LimitsEntry, Match, OneOrMany, Pairs, RuleEntry, Scalar, Spanned,
-    TimeoutsEntry, Word,
+    SuiteDocument, SuiteSession, TimeoutsEntry, Word,
 };
 use crate::problem::{Place, Reporter, code, quote};
 
@@ -64,6 +64,23 @@ pub(super) fn document(root: &Node, reporter: &mut Reporter<'_>) -> Option<Docum
         reporter.mute(&[code::DUPLICATE_POLICY]);
     }
     Some(document)
+}
+
+/// Decodes a file of checks; `None` where it is no mapping at all.
+pub(super) fn suite(root: &Node, reporter: &mut Reporter<'_>) -> Option<SuiteDocument> {
+    let mut decoder = Decoder { reporter, faults: 0 };
+    let fields = decoder.fields(root, &keys::SUITE, "the file")?;
+    Some(SuiteDocument {
+        place: root.place,
+        policy: decoder.text(&fields, "policy"),
+        policies: decoder.several(&fields, "policies"),
+        session: decoder.mapping(&fields, "session", |decoder, fields| SuiteSession {
+            tenant: decoder.text(fields, "tenant"),
+            agent: decoder.text(fields, "agent"),
+            labels: decoder.named(fields, "labels"),
+        }),
+        checks: decoder.entries(&fields, "checks", Decoder::check),
+    })
 }
 
 /// The entries of one mapping that the table knows, each once.

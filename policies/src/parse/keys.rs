@@ -334,6 +334,46 @@ pub(crate) const CHECK: Table = Table {
     ],
 };
 
+/// A file of checks, which is no policy.
+pub(crate) const SUITE: Table = Table {
+    what: "a file of checks",
+    home: "at the top of the file",
+    about: "Requests with the answers that policies must give together, to a session where one is described.",
+    keys: &[
+        key("policy", Shape::Text(Form::PolicyName), r#""coding-agent""#, "The policy that is checked."),
+        key("policies", Shape::Several(Form::PolicyName), r#"["a", "b"]"#, "The policies that are checked together."),
+        key(
+            "session",
+            Shape::Mapping(&SUITE_SESSION),
+            r#"{"tenant": "acme", "labels": {"team": "blue"}}"#,
+            "Whose requests they are: policies may apply to it, and ceilings.",
+        ),
+        required(
+            "checks",
+            Shape::Entries(&CHECK),
+            r#"[{"request": "GET https://pypi.org/simple/", "expect": "allow"}]"#,
+            "The requests.",
+        ),
+    ],
+};
+
+/// `session` of a file of checks.
+pub(crate) const SUITE_SESSION: Table = Table {
+    what: "a session",
+    home: "in `session`",
+    about: "Whose requests are checked.",
+    keys: &[
+        key("tenant", Shape::Text(Form::Free), r#""acme""#, "Its tenant; `default` where none is named."),
+        key("agent", Shape::Text(Form::Free), r#""build-bot""#, "Its agent."),
+        key(
+            "labels",
+            Shape::Named(Form::Parameter, Form::Free),
+            r#"{"team": "blue"}"#,
+            "Its labels, each with one value.",
+        ),
+    ],
+};
+
 /// Every table, the outer before the inner.
 pub(crate) const TABLES: [&Table; 7] = [&POLICY, &RULE, &MATCH, &SELECTOR, &LIMITS, &TIMEOUTS, &CHECK];
 
