@@ -152,7 +152,7 @@ pub(crate) const SELECTOR: Table = Table {
         key("agents", Shape::Several(Form::Pattern), r#"["build-bot"]"#, "Sessions of these agents."),
         key(
             "labels",
-            Shape::Named(Form::Parameter, Form::Pattern),
+            Shape::Named(Form::Free, Form::Pattern),
             r#"{"team": ["payments"]}"#,
             "Sessions with each of these labels, and one of its values.",
         ),

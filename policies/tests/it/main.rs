@@ -10,6 +10,7 @@ mod layout;
 mod lint;
 mod problems;
 mod properties;
+mod schema;
 mod set;
 mod support;
 mod threats;

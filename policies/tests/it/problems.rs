@@ -2,7 +2,7 @@
 
 use egret_policies::Severity;
 
-use crate::support::{codes, list, problems, set};
+use crate::support::{list, problems, set};
 
 #[test]
 fn one_run_finds_every_problem() {
