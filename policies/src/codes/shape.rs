@@ -25,7 +25,7 @@ rules:
         code: "EG0002",
         severity: Severity::Error,
         title: "Not YAML",
-        meaning: "The text cannot be read as YAML from the marked place on, so nothing behind it was looked at. The usual causes are a bracket or quote that is not closed, a tab where spaces must stand, and a value that begins with a sign which YAML keeps for itself, such as `@`.",
+        meaning: "The text cannot be read as YAML from the marked place on, so what stands behind it may not have been looked at. The usual causes are a bracket or quote that is not closed, a tab where spaces must stand, and a value that begins with a sign which YAML keeps for itself, such as `@`.",
         why: "A reader that guesses what was meant would guess differently from the next one.",
         broken: &[r"policy: shop
 hosts: {index: [pypi.org]}

@@ -291,7 +291,7 @@ pub(super) fn duration(value: &Spanned<Scalar>, reporter: &mut Reporter<'_>) -> 
     };
     if read.is_none() {
         let message = format!("{} is not a span of time", quote(&shown(&value.value)));
-        reporter.error(code::SPAN, place(value), message, "write such as 500ms, 10s, 5m, 2h or 1d");
+        reporter.error(code::SPAN, place(value), message, "write such as 500ms, 10s, 5m, 2h or 1d; the longest is 7d");
     }
     read
 }

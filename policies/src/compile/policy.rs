@@ -122,11 +122,6 @@ pub(crate) fn check_of(entry: &CheckEntry, ids: &HashMap<&str, Place>, reporter:
         let message = format!("no rule of this policy has the id {}", quote(&rule.value));
         reporter.error(code::CHECK_RULE, place(rule), message, "a check is judged with its own policy alone");
     }
-    let at = place(&entry.request);
-    let request = CheckRequest::parse(&entry.request.value)
-        .and_then(|request| method_error(request.method()).map_or(Ok(request), Err))
-        .map_err(|why| reporter.error(code::CHECK_REQUEST, at, why, "write the request as `GET https://host/path`"))
-        .ok()?;
     let code = entry.code.as_ref().and_then(|code| {
         let known = Reason::from_code(&code.value);
         if known.is_none() {
@@ -136,6 +131,11 @@ pub(crate) fn check_of(entry: &CheckEntry, ids: &HashMap<&str, Place>, reporter:
         known
     });
     let when = entry.at.as_ref().and_then(|when| parts::until(when, reporter));
+    let at = place(&entry.request);
+    let request = CheckRequest::parse(&entry.request.value)
+        .and_then(|request| method_error(request.method()).map_or(Ok(request), Err))
+        .map_err(|why| reporter.error(code::CHECK_REQUEST, at, why, "write the request as `GET https://host/path`"))
+        .ok()?;
     Some(Check {
         request: CheckRequest {
             tool: entry.tool.as_ref().map(|tool| tool.value.clone()),

@@ -135,8 +135,8 @@ impl Decoder<'_, '_> {
             match table.keys.iter().find(|key| key.name == text) {
                 None => {
                     let advice = advice(text, table);
-                    meant.extend(advice.meant);
                     self.error(code::UNKNOWN_KEY, name.place, format!("there is no key {}", quote(text)), advice.help);
+                    meant.extend(advice.meant.map(|name| (name, value)));
                 }
                 Some(key) if fields.entries.iter().any(|(own, _)| own.name == key.name) => {
                     self.duplicate(name.place, text);
@@ -144,12 +144,19 @@ impl Decoder<'_, '_> {
                 Some(key) => fields.entries.push((key, value)),
             }
         }
+        // What stands behind a misspelled key is looked into like what was meant.
+        for (name, value) in &meant {
+            let key = table.keys.iter().find(|key| key.name == *name && fits(key.shape, value));
+            if let Some(key) = key.filter(|_| fields.get(name).is_none()) {
+                fields.entries.push((key, value));
+            }
+        }
         // Behind a key that cannot be read may be any.
         let readable = entries.iter().all(|(name, _)| !matches!(name.kind, Kind::Broken));
         let missing = |key: &&Key| {
             readable
                 && key.required
-                && !meant.contains(&key.name)
+                && meant.iter().all(|(name, _)| *name != key.name)
                 && fields.entries.iter().all(|(own, _)| own.name != key.name)
         };
         for key in table.keys.iter().filter(missing) {
@@ -391,6 +398,16 @@ impl Decoder<'_, '_> {
 impl<'n> Fields<'n> {
     fn get(&self, name: &str) -> Option<(&'static Key, &'n Node)> {
         self.entries.iter().find(|(key, _)| key.name == name).copied()
+    }
+}
+
+/// Whether the value is of the kind that stands behind such a key.
+fn fits(shape: Shape, node: &Node) -> bool {
+    match (&node.kind, shape) {
+        (Kind::Scalar(_), Shape::Text(_) | Shape::Word(_) | Shape::Amount(_) | Shape::Several(_)) => true,
+        (Kind::Flag(_), Shape::Flag) | (Kind::List(_), Shape::Several(_) | Shape::Entries(_)) => true,
+        (Kind::Map(_), Shape::Mapping(_) | Shape::Named(..)) => true,
+        (Kind::Scalar(_) | Kind::Flag(_) | Kind::List(_) | Kind::Map(_) | Kind::Broken, _) => false,
     }
 }
 

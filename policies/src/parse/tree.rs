@@ -296,14 +296,28 @@ fn place(span: &Span) -> Place {
 }
 
 fn report_syntax(error: &ScanError, reporter: &mut Reporter<'_>) {
-    let at = Place { line: error.marker().line(), column: error.marker().col() + 1, width: 1 };
+    let mut at = Place { line: error.marker().line(), column: error.marker().col() + 1, width: 1 };
     if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
         let message = format!("values are nested deeper than {MAX_DEPTH} levels");
         reporter.error(code::BUDGET, at, message, "no policy needs that");
         return;
     }
+    let word = word(reporter.line(at.line), at.column);
+    if word.len() > 1 {
+        at.width = word.chars().count();
+        let message = format!("{} without quotes is not YAML", quote(&word));
+        reporter.error(code::SYNTAX, at, message, format!("write it in quotes: \"{word}\""));
+        return;
+    }
     let problem = reporter.problem(code::SYNTAX, at, error.info(), Some(syntax_help(reporter, at)));
     reporter.push(problem);
+}
+
+/// The name of a set that stands here without quotes; empty where there is none.
+fn word(line: &str, column: usize) -> String {
+    let mut rest = line.chars().skip(column.saturating_sub(1));
+    let Some('@') = rest.next() else { return String::new() };
+    std::iter::once('@').chain(rest.take_while(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c))).collect()
 }
 
 /// What the sign at the place of a syntax error suggests.
@@ -314,6 +328,7 @@ fn syntax_help(reporter: &Reporter<'_>, at: Place) -> String {
         Some('@') => "quote the name of a set: \"@name\"",
         Some('*' | '&') => "quote the pattern: \"*.example.com\"",
         Some('`') => "quote the value",
+        Some('%') if at.column == 1 => "remove the line",
         _ if line.starts_with('\t') || sign == Some('\t') => "indent with spaces, not with tabs",
         _ => {
             "look for a bracket or quote that is not closed, for keys of one mapping that are not indented alike, and for a missing space after `:`"

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use egret_policies::{PolicySource, compile};
+use egret_policies::{PolicySource, compile, render};
 use model::PolicyName;
 
 use crate::support::{answer, list};
@@ -62,4 +62,32 @@ fn broken_policies_are_refused_with_the_code_and_the_place() {
     }
     assert_eq!(wrong, []);
     insta::assert_snapshot!(told);
+}
+
+/// The first lines of each file are `# CODE LINE:COLUMN`; all of these problems are told in one run, by their places.
+#[test]
+fn every_problem_of_a_file_is_told_in_one_run() {
+    for path in files("many", "yaml") {
+        let source = source(&path);
+        let expected: Vec<_> = source
+            .text
+            .lines()
+            .map_while(|line| line.strip_prefix("# ").filter(|place| place.starts_with("EG")))
+            .map(str::to_owned)
+            .collect();
+        let problems = compile(&[source]).expect_err("many problems");
+        let found: Vec<_> = problems.iter().map(|p| format!("{} {}:{}", p.code, p.line, p.column)).collect();
+        assert_eq!(found, expected, "{}\n{}", path.display(), list(&problems));
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        insta::assert_snapshot!(format!("many-{name}-human"), render::human(&problems));
+        insta::assert_snapshot!(format!("many-{name}-json"), render::json(&problems));
+        insta::assert_snapshot!(format!("many-{name}-github"), render::github(&problems));
+        let mut log: serde_json::Value = serde_json::from_str(&render::sarif(&problems)).unwrap();
+        log["runs"][0]["results"].as_array_mut().unwrap().truncate(2);
+        let driver = &mut log["runs"][0]["tool"]["driver"];
+        // The version changes, and what is left out is like the first two.
+        driver["semanticVersion"] = "0.0.0".into();
+        driver["rules"].as_array_mut().unwrap().truncate(2);
+        insta::assert_json_snapshot!(format!("many-{name}-sarif"), log);
+    }
 }
