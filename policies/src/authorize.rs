@@ -66,6 +66,15 @@ impl Permit {
         }
     }
 
+    /// The places of the rule that allows and of those by which each ceiling does.
+    pub(crate) fn places(&self) -> (Option<usize>, &[usize]) {
+        let rule = match self.basis {
+            Basis::Rule(rule) => Some(rule),
+            Basis::Observed(_) => None,
+        };
+        (rule, self.ceilings.get(..self.ceiling_count).unwrap_or_default())
+    }
+
     /// The rules by which each ceiling allows.
     fn ceilings(&self) -> impl Iterator<Item = &Rule> {
         self.ceilings.iter().take(self.ceiling_count).map(|rule| &**self.rules.rule(*rule))

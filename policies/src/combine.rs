@@ -118,6 +118,11 @@ impl PolicySet {
         self.policies.get(policy)?.description.as_deref()
     }
 
+    /// Whether the set has a policy of this name.
+    pub fn is_known(&self, policy: &PolicyName) -> bool {
+        self.policies.contains_key(policy)
+    }
+
     /// Whether the policy is over sessions rather than granting them something.
     pub fn is_ceiling(&self, policy: &PolicyName) -> bool {
         self.policies.get(policy).is_some_and(|policy| policy.ceiling)
@@ -257,7 +262,7 @@ struct Observing {
 }
 
 impl Rules {
-    fn new(snapshot: SnapshotDigest, named: Vec<&Policy>, ceilings: Vec<&Policy>) -> Self {
+    pub(crate) fn new(snapshot: SnapshotDigest, named: Vec<&Policy>, ceilings: Vec<&Policy>) -> Self {
         let enforcing = named.iter().any(|policy| !policy.observe);
         let (observers, speaking): (Vec<&Policy>, Vec<&Policy>) =
             named.into_iter().partition(|policy| enforcing && policy.observe);

@@ -3,6 +3,7 @@
 //! Nothing here repairs what it is given: a pattern that is not in its one canonical form is a problem
 //! of the file, and a request has been judged by `model` before it comes here.
 
+pub(crate) mod atoms;
 mod glob;
 mod host;
 mod meet;

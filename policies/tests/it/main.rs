@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "what a test needs and does not have ends the test")]
 
 mod decisions;
+mod diff;
+mod diff_properties;
 mod docs;
 mod fixtures;
 mod language;

@@ -1,0 +1,432 @@
+//! The comparison itself: every class of requests is put to both sides, and what differs is gathered by the
+//! rules that decide.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use model::{Destination, RequestPath, Scheme, Timestamp};
+
+use super::findings::{Finding, findings};
+use super::hosts::{HostGroup, Hosts};
+use super::outcome::{Entrance, Outcome, Reading, Said, Side};
+use super::paths::{Paths, Reachable};
+use super::requests::Ways;
+use super::{Pair, Sample, When};
+use crate::authorize::Question;
+use crate::combine::Rules;
+use crate::decide::Knock;
+use crate::pattern::PathPattern;
+use crate::rule::Rule;
+
+/// How many classes of requests to one group of hosts are judged, before it is said that it is not known.
+const MAX_CLASSES: usize = 3_000_000;
+
+/// How many pairs of classes of paths are weighed for one way to ask.
+const MAX_PAIRS: usize = 250_000;
+
+/// How many classes of each side of a pair are tried for a path with both readings.
+const MAX_TRIES: usize = 6;
+
+/// What changes, gathered by what it is and by the rules that decide.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Key {
+    pub(super) finding: Finding,
+    pub(super) old: Option<usize>,
+    pub(super) new: Option<usize>,
+    /// Only for paths with two readings.
+    pub(super) ambiguous: bool,
+}
+
+/// Where one change is found.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub(super) hosts: BTreeSet<String>,
+    pub(super) doors: BTreeSet<(u16, &'static str)>,
+    pub(super) methods: BTreeSet<String>,
+    pub(super) every_method: bool,
+    pub(super) paths: BTreeSet<String>,
+    pub(super) tools: BTreeSet<Option<String>>,
+    pub(super) every_tool: bool,
+    pub(super) websocket: BTreeSet<bool>,
+    pub(super) since: Option<Timestamp>,
+    pub(super) sample: Option<Sample>,
+    groups: BTreeSet<usize>,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) drafts: BTreeMap<Key, Draft>,
+    /// What could not be decided, in words.
+    pub(super) undecided: BTreeSet<String>,
+}
+
+struct Comparison<'a> {
+    sides: Pair<Side<'a>>,
+    hosts: &'a Hosts<'a>,
+    found: Found,
+    known: HashMap<(Outcome, Outcome), Arc<[Finding]>>,
+}
+
+/// One group of hosts with everything that is compared for it.
+struct Place<'a> {
+    at: usize,
+    group: &'a HostGroup,
+    ways: Ways,
+    rules: Pair<Vec<&'a Rule>>,
+}
+
+/// One way to ask.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    scheme: Scheme,
+    port: u16,
+    method: &'a str,
+    websocket: bool,
+    tool: Option<&'a str>,
+    query: Option<&'a str>,
+    now: Timestamp,
+}
+
+/// Compares all requests from `now` on.
+pub(super) fn compare(old: &Arc<Rules>, new: &Arc<Rules>, now: Timestamp) -> Found {
+    let sides = Pair { old: Side { rules: old }, new: Side { rules: new } };
+    let hosts = Hosts::of(Pair { old: old.all(), new: new.all() });
+    let contents = contents(Pair { old: old.all(), new: new.all() });
+    let ceilings = |rules: &Rules| rules.ceilings.iter().map(|layer| layer.policy.clone()).collect::<Vec<_>>();
+    let alike = old.observed_until() == new.observed_until() && ceilings(old) == ceilings(new);
+    let mut comparison = Comparison { sides, hosts: &hosts, found: Found::default(), known: HashMap::new() };
+    for (at, group) in hosts.groups.iter().enumerate() {
+        if !(alike && hosts.is_unchanged(group, &contents)) {
+            comparison.compare_group(at, group, now);
+        }
+    }
+    comparison.found
+}
+
+/// A number for everything that a rule says beside its hosts, the same on both sides.
+fn contents(rules: Pair<&[Arc<Rule>]>) -> Pair<Vec<usize>> {
+    let mut known: HashMap<String, usize> = HashMap::new();
+    let mut numbers = |rules: &[Arc<Rule>]| {
+        let number = |rule: &Arc<Rule>| {
+            let paths: Option<Vec<String>> = rule.paths.as_ref().map(|p| p.iter().map(ToString::to_string).collect());
+            let text = format!(
+                "{:?}",
+                (
+                    (&rule.policy, &rule.id, rule.effect, rule.scheme, &rule.ports, &rule.methods, paths, &rule.query),
+                    (&rule.tools, rule.websocket, rule.until, rule.within, rule.pass_through),
+                    (&rule.addresses, &rule.credentials, rule.limits, rule.timeouts),
+                )
+            );
+            let next = known.len();
+            *known.entry(text).or_insert(next)
+        };
+        rules.iter().map(number).collect()
+    };
+    Pair { old: numbers(rules.old), new: numbers(rules.new) }
+}
+
+impl<'a> Comparison<'a> {
+    fn compare_group(&mut self, at: usize, group: &'a HostGroup, now: Timestamp) {
+        let rules = Pair {
+            old: group.rules.old.iter().map(|rule| self.sides.old.rule(*rule)).collect::<Vec<_>>(),
+            new: group.rules.new.iter().map(|rule| self.sides.new.rule(*rule)).collect(),
+        };
+        let special = crate::decide::is_special(&group.host);
+        let observed: Vec<Timestamp> = [self.sides.old, self.sides.new]
+            .into_iter()
+            .filter_map(|side| side.rules.observed_until())
+            .filter(|_| !special)
+            .collect();
+        let ways = Ways::of(&rules, &observed, now);
+        if ways.doors.is_empty() {
+            return;
+        }
+        let patterns: Vec<&PathPattern> =
+            [&rules.old, &rules.new].into_iter().flatten().flat_map(|rule| rule.paths.iter().flatten()).collect();
+        let mut paths = Paths::of(distinct(patterns));
+        if !(paths.complete && ways.complete) {
+            self.undecided(group, "has patterns with more meanings than are told apart");
+        }
+        if ways.count().saturating_mul(paths.atoms.len()) > MAX_CLASSES {
+            self.undecided(group, "has rules with more combinations than are judged");
+            return;
+        }
+        let place = Place { at, group, ways, rules };
+        for &now in &place.ways.times {
+            for &(scheme, port) in &place.ways.doors {
+                let knock = Knock { host: &group.host, port, now };
+                let entrances =
+                    Pair { old: self.sides.old.entrance(scheme, &knock), new: self.sides.new.entrance(scheme, &knock) };
+                self.compare_door(&place, &mut paths, &entrances, (scheme, port, now));
+            }
+        }
+    }
+
+    fn undecided(&mut self, group: &HostGroup, why: &str) {
+        self.found.undecided.insert(format!("{} {why}", group.host));
+    }
+
+    fn compare_door(
+        &mut self,
+        place: &Place<'a>,
+        paths: &mut Paths<'_>,
+        entrances: &Pair<Entrance>,
+        (scheme, port, now): (Scheme, u16, Timestamp),
+    ) {
+        let destination = Destination::new(scheme, place.group.host.clone(), port);
+        for method in &place.ways.methods {
+            for &websocket in &place.ways.websocket {
+                for tool in &place.ways.tools {
+                    for query in &place.ways.queries {
+                        let tool = tool.as_deref();
+                        let question =
+                            Question { destination: &destination, method, path: query, websocket, tool, now };
+                        let query = query.query();
+                        let way = Way { scheme, port, method, websocket, tool, query, now };
+                        self.compare_way(place, paths, entrances, &question, way);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts every class of paths to both sides, then those with two readings.
+    fn compare_way(
+        &mut self,
+        place: &Place<'a>,
+        paths: &mut Paths<'_>,
+        entrances: &Pair<Entrance>,
+        question: &Question<'_>,
+        way: Way<'_>,
+    ) {
+        let mut groups: HashMap<(Reading, Reading), Vec<usize>> = HashMap::new();
+        for (at, atom) in paths.atoms.iter().enumerate() {
+            // The target `*` has no query.
+            if atom.text == "*" && way.query.is_some() {
+                continue;
+            }
+            let read = |side: Side<'_>, entrance: &Entrance| match entrance {
+                Entrance::Read => side.read(question, &atom.text),
+                Entrance::Settled(_) => Reading { denies: None, granting: Said::Nothing, ceilings: Vec::new() },
+            };
+            let readings = (read(self.sides.old, &entrances.old), read(self.sides.new, &entrances.new));
+            groups.entry(readings).or_default().push(at);
+        }
+        let outcomes = |sides: Pair<Side<'_>>, a: &(Reading, Reading), b: &(Reading, Reading)| {
+            let settle = |side: Side<'_>, entrance: &Entrance, sent: &Reading, resolved: &Reading| match entrance {
+                Entrance::Read => side.outcome(question, sent, resolved),
+                Entrance::Settled(outcome) => outcome.clone(),
+            };
+            (settle(sides.old, &entrances.old, &a.0, &b.0), settle(sides.new, &entrances.new, &a.1, &b.1))
+        };
+        let mut groups: Vec<_> = groups.into_iter().collect();
+        groups.sort_by_key(|(_, atoms)| atoms[0]);
+        let mut seen = HashSet::new();
+        for (readings, atoms) in &groups {
+            let (old, new) = outcomes(self.sides, readings, readings);
+            let plain: Vec<&str> =
+                atoms.iter().filter(|at| paths.atoms[**at].plain).map(|at| paths.atoms[*at].text.as_str()).collect();
+            if !plain.is_empty() {
+                self.record(place, way, &plain, false, &old, &new);
+                seen.insert((old, new));
+            }
+        }
+        if matches!((&entrances.old, &entrances.new), (Entrance::Settled(_), Entrance::Settled(_))) {
+            return;
+        }
+        let unlike: Vec<bool> = unlike(&groups, paths);
+        let pairs = unlike.iter().filter(|unlike| **unlike).count().saturating_mul(2 * groups.len());
+        if pairs > MAX_PAIRS {
+            self.undecided(place.group, "has more pairs of paths that could be two readings of one than are weighed");
+            return;
+        }
+        for (n, (sent, sent_atoms)) in groups.iter().enumerate() {
+            for (m, (resolved, resolved_atoms)) in groups.iter().enumerate() {
+                // What is resolved has no other reading.
+                let resolved_plain: Vec<usize> =
+                    resolved_atoms.iter().copied().filter(|at| paths.atoms[*at].plain).collect();
+                if !(unlike[n] || unlike[m]) || resolved_plain.is_empty() {
+                    continue;
+                }
+                let (old, new) = outcomes(self.sides, sent, resolved);
+                if seen.contains(&(old.clone(), new.clone())) || self.findings(&old, &new).is_empty() {
+                    continue;
+                }
+                match reach(paths, sent_atoms, &resolved_plain) {
+                    Reachable::By(path) => {
+                        self.record(place, way, &[&path], true, &old, &new);
+                        seen.insert((old, new));
+                    }
+                    Reachable::Never => {}
+                    Reachable::Unknown => {
+                        self.unreached(place, way, paths, (sent_atoms[0], resolved_plain[0]), &old, &new)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Two rules became one, say, and whether a request can read as both is not known.
+    fn unreached(
+        &mut self,
+        place: &Place<'_>,
+        way: Way<'_>,
+        paths: &Paths<'_>,
+        (sent, resolved): (usize, usize),
+        old: &Outcome,
+        new: &Outcome,
+    ) {
+        if self.findings(old, new).iter().any(|finding| finding.wider) {
+            let (sent, resolved) = (&paths.atoms[sent].text, &paths.atoms[resolved].text);
+            self.undecided(
+                place.group,
+                &format!("could get more for {} where a path reads as `{sent}` and as `{resolved}`", way.method),
+            );
+        }
+    }
+
+    fn findings(&mut self, old: &Outcome, new: &Outcome) -> Arc<[Finding]> {
+        if let Some(known) = self.known.get(&(old.clone(), new.clone())) {
+            return Arc::clone(known);
+        }
+        let found: Arc<[Finding]> = findings(self.sides, old, new).into();
+        self.known.insert((old.clone(), new.clone()), Arc::clone(&found));
+        found
+    }
+
+    fn record(
+        &mut self,
+        place: &Place<'a>,
+        way: Way<'_>,
+        paths: &[&str],
+        ambiguous: bool,
+        old: &Outcome,
+        new: &Outcome,
+    ) {
+        for finding in self.findings(old, new).iter() {
+            let key = Key { finding: finding.clone(), old: old.decides(), new: new.decides(), ambiguous };
+            // What is granted is told in the words of the rule that grants it.
+            let rule = match finding.wider {
+                true => key.new.map(|rule| (When::New, rule)).or(key.old.map(|rule| (When::Old, rule))),
+                false => key.old.map(|rule| (When::Old, rule)).or(key.new.map(|rule| (When::New, rule))),
+            };
+            let draft = self.found.drafts.entry(key).or_default();
+            if draft.groups.insert(place.at) {
+                let hosts = rule.map(|(when, rule)| self.hosts.patterns_of(place.group, when, rule));
+                match hosts.filter(|hosts| !hosts.is_empty()) {
+                    Some(hosts) => draft.hosts.extend(hosts),
+                    None => drop(draft.hosts.insert(place.group.host.to_string())),
+                }
+            }
+            let rule = rule.map(|(when, rule)| match when {
+                When::Old => self.sides.old.rule(rule),
+                When::New => self.sides.new.rule(rule),
+            });
+            draft.add(place, way, paths, rule);
+        }
+    }
+}
+
+impl Draft {
+    fn add(&mut self, place: &Place<'_>, way: Way<'_>, paths: &[&str], rule: Option<&Rule>) {
+        self.doors.insert((way.port, way.scheme.as_str()));
+        if !self.methods.contains(way.method) {
+            self.methods.insert(way.method.to_owned());
+        }
+        self.every_method |= way.method == place.ways.other_method;
+        let tool = way.tool.map(str::to_owned);
+        let named = place.rules.old.iter().chain(&place.rules.new).flat_map(|rule| rule.tools.iter().flatten());
+        self.every_tool |= way.tool.is_some_and(|tool| named.clone().all(|pattern| !pattern.matches(tool)))
+            || place.ways.tools.len() == 1;
+        self.tools.insert(tool);
+        self.websocket.insert(way.websocket);
+        self.since = Some(self.since.map_or(way.now, |since| since.min(way.now)));
+        for path in paths {
+            let patterns = rule.iter().flat_map(|rule| rule.paths.iter().flatten());
+            let best = patterns.filter(|pattern| pattern.matches(path)).max_by_key(|pattern| pattern.rank());
+            if let Some(pattern) = best {
+                self.paths.insert(pattern.to_string());
+            } else if self.paths.is_empty() {
+                self.paths.insert(String::new());
+            }
+        }
+        if self.sample.is_none()
+            && let Some(path) = paths.first()
+        {
+            self.sample = Some(Sample {
+                host: place.group.host.clone(),
+                scheme: way.scheme,
+                port: way.port,
+                method: way.method.to_owned(),
+                target: way.query.map_or_else(|| (*path).to_owned(), |query| format!("{path}?{query}")),
+                websocket: way.websocket,
+                tool: way.tool.map(str::to_owned),
+                at: way.now,
+            });
+        }
+    }
+}
+
+/// The classes whose pairs could get something else than each of them alone does: where the sides differ in kind,
+/// or where a rule of one side stands for several of the other.
+fn unlike(groups: &[((Reading, Reading), Vec<usize>)], paths: &Paths<'_>) -> Vec<bool> {
+    let layers = |reading: &Reading| {
+        std::iter::once(reading.granting).chain(reading.ceilings.iter().copied()).collect::<Vec<_>>()
+    };
+    let mut partners: HashMap<(bool, usize, usize), BTreeSet<usize>> = HashMap::new();
+    for ((old, new), _) in groups {
+        for (layer, both) in layers(old).into_iter().zip(layers(new)).enumerate() {
+            if let (Said::Allows(old), Said::Allows(new)) = both {
+                partners.entry((false, layer, old)).or_default().insert(new);
+                partners.entry((true, layer, new)).or_default().insert(old);
+            }
+        }
+    }
+    let several = |key| partners.get(&key).is_some_and(|partners| partners.len() > 1);
+    let is_unlike = |((old, new), atoms): &((Reading, Reading), Vec<usize>)| {
+        let (before, after) = (layers(old), layers(new));
+        let layers_differ = before.len() != after.len()
+            || before.iter().zip(&after).enumerate().any(|(layer, both)| match both {
+                (Said::Allows(old), Said::Allows(new)) => several((false, layer, *old)) || several((true, layer, *new)),
+                (Said::Asks(_), Said::Asks(_)) | (Said::Nothing, Said::Nothing) => false,
+                (Said::Allows(_) | Said::Asks(_) | Said::Nothing, _) => true,
+            });
+        let differs = old.denies.is_some() != new.denies.is_some() || layers_differ;
+        // What no plain path shows was not judged alone.
+        differs || atoms.iter().all(|at| !paths.atoms[*at].plain)
+    };
+    groups.iter().map(is_unlike).collect()
+}
+
+/// A path that reads as a class of the first kind as sent, and as one of the second when resolved.
+fn reach(paths: &mut Paths<'_>, sent: &[usize], resolved: &[usize]) -> Reachable {
+    let mut known = sent.len() <= MAX_TRIES && resolved.len() <= MAX_TRIES;
+    for &sent in sent.iter().take(MAX_TRIES) {
+        for &resolved in resolved.iter().take(MAX_TRIES) {
+            match paths.both(sent, resolved) {
+                Reachable::By(path) => return Reachable::By(path),
+                Reachable::Never => {}
+                Reachable::Unknown => known = false,
+            }
+        }
+    }
+    if known { Reachable::Never } else { Reachable::Unknown }
+}
+
+fn distinct(patterns: Vec<&PathPattern>) -> Vec<&PathPattern> {
+    let by_text: BTreeMap<String, &PathPattern> =
+        patterns.into_iter().map(|pattern| (pattern.to_string(), pattern)).collect();
+    by_text.into_values().collect()
+}
+
+impl Sample {
+    /// The parts of the question.
+    pub(super) fn asked(&self) -> (Destination, Option<RequestPath>) {
+        let path = match self.target.strip_prefix('*') {
+            Some(_) => Some(RequestPath::asterisk()),
+            None => RequestPath::parse(&self.target).ok(),
+        };
+        (Destination::new(self.scheme, self.host.clone(), self.port), path)
+    }
+}

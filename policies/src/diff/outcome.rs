@@ -1,0 +1,170 @@
+//! What one side says of one class of requests, found with the very rules, indexes and ranks of the data path.
+
+use std::sync::Arc;
+
+use model::Scheme;
+
+use crate::authorize::Question;
+use crate::combine::{Layer, Rules};
+use crate::decide::{Knock, Passage, is_special};
+use crate::rule::Rule;
+
+/// What one layer says of one reading of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Said {
+    Nothing,
+    Allows(usize),
+    Asks(usize),
+}
+
+/// What all layers say of one reading of a path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Reading {
+    pub(super) denies: Option<usize>,
+    pub(super) granting: Said,
+    pub(super) ceilings: Vec<Said>,
+}
+
+/// What a request gets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Outcome {
+    /// By a rule that denies, or because none allows.
+    Refused(Option<usize>),
+    /// What it gets once somebody said yes, and the rule that asks.
+    Asked {
+        by: usize,
+        grant: Grant,
+    },
+    Passes(Grant),
+}
+
+/// What a request gets that passes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Grant {
+    /// `None` where it passes because a policy observes.
+    pub(super) rule: Option<usize>,
+    pub(super) ceilings: Vec<usize>,
+    /// The bytes are not read.
+    pub(super) unread: bool,
+}
+
+/// How requests to one host and port fare, before any of them is read.
+#[derive(Clone, Debug)]
+pub(super) enum Entrance {
+    /// Each is judged.
+    Read,
+    /// All get the same.
+    Settled(Outcome),
+}
+
+/// One of the two sides.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Side<'a> {
+    pub(super) rules: &'a Arc<Rules>,
+}
+
+impl<'a> Side<'a> {
+    pub(super) fn rule(self, at: usize) -> &'a Rule {
+        self.rules.rule(at)
+    }
+
+    /// The rule that a grant is from, then those by which each ceiling allows.
+    pub(super) fn behind(self, grant: &Grant) -> impl Iterator<Item = &'a Rule> {
+        grant.rule.into_iter().chain(grant.ceilings.iter().copied()).map(move |at| self.rule(at))
+    }
+
+    pub(super) fn entrance(self, scheme: Scheme, knock: &Knock<'_>) -> Entrance {
+        match self.rules.decide(knock) {
+            Ok(Passage::Intercept) => Entrance::Read,
+            // Cleartext is read also where TLS is not.
+            Ok(Passage::Tunnel(_)) if scheme == Scheme::Http => Entrance::Read,
+            Ok(Passage::Tunnel(permit)) => {
+                let (rule, ceilings) = permit.places();
+                let grant = Grant { rule, ceilings: ceilings.to_vec(), unread: true };
+                Entrance::Settled(Outcome::Passes(grant))
+            }
+            Err(denied) => {
+                let place = |rule: &Arc<Rule>| {
+                    Some(&rule.id) == denied.rule.as_ref() && Some(&rule.policy) == denied.policy.as_ref()
+                };
+                let by = self.rules.all().iter().position(place);
+                Entrance::Settled(match by.filter(|_| denied.is_ask()) {
+                    Some(by) => {
+                        Outcome::Asked { by, grant: Grant { rule: Some(by), ceilings: Vec::new(), unread: true } }
+                    }
+                    None => Outcome::Refused(by),
+                })
+            }
+        }
+    }
+
+    /// What the rules say of one reading; the question's own path lends only its query.
+    pub(super) fn read(self, question: &Question<'_>, path: &str) -> Reading {
+        let layer = |layer: &Layer| match self.rules.best(&layer.asks, question, path) {
+            Some(rule) => Said::Asks(rule),
+            None => self.rules.best(&layer.allows, question, path).map_or(Said::Nothing, Said::Allows),
+        };
+        Reading {
+            denies: self.rules.best(&self.rules.denies, question, path),
+            granting: layer(&self.rules.granting),
+            ceilings: self.rules.ceilings.iter().map(layer).collect(),
+        }
+    }
+
+    /// What a request gets whose path is read in these two ways.
+    pub(super) fn outcome(self, question: &Question<'_>, sent: &Reading, resolved: &Reading) -> Outcome {
+        if let Some(rule) = sent.denies.or(resolved.denies) {
+            return Outcome::Refused(Some(rule));
+        }
+        let observes = self.rules.observes(question.now) && !is_special(question.destination.host());
+        let (rule, asks) = match sent.granting.beside(resolved.granting) {
+            Said::Allows(rule) => (Some(rule), None),
+            Said::Nothing | Said::Asks(_) if observes => (None, None),
+            Said::Asks(rule) => (Some(rule), Some(rule)),
+            Said::Nothing => return Outcome::Refused(None),
+        };
+        let mut grant = Grant { rule, ceilings: Vec::new(), unread: false };
+        for (sent, resolved) in sent.ceilings.iter().zip(&resolved.ceilings) {
+            match sent.beside(*resolved) {
+                Said::Allows(rule) => grant.ceilings.push(rule),
+                Said::Asks(by) => return Outcome::Asked { by: asks.unwrap_or(by), grant },
+                Said::Nothing if asks.is_some() => {}
+                Said::Nothing => return Outcome::Refused(None),
+            }
+        }
+        match asks {
+            Some(by) => Outcome::Asked { by, grant },
+            None => Outcome::Passes(grant),
+        }
+    }
+}
+
+impl Said {
+    /// Of both readings: an ask counts in either, an allow only where it is the same in both.
+    fn beside(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Asks(rule), _) | (_, Self::Asks(rule)) => Self::Asks(rule),
+            (Self::Allows(one), Self::Allows(other)) if one == other => self,
+            (Self::Allows(_) | Self::Nothing, Self::Allows(_) | Self::Nothing) => Self::Nothing,
+        }
+    }
+}
+
+impl Outcome {
+    /// What it gets, now or once somebody said yes.
+    pub(super) fn grant(&self) -> Option<&Grant> {
+        match self {
+            Self::Refused(_) => None,
+            Self::Asked { grant, .. } | Self::Passes(grant) => Some(grant),
+        }
+    }
+
+    /// The rule that decides.
+    pub(super) fn decides(&self) -> Option<usize> {
+        match self {
+            Self::Refused(rule) => *rule,
+            Self::Asked { by, .. } => Some(*by),
+            Self::Passes(grant) => grant.rule,
+        }
+    }
+}

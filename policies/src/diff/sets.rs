@@ -1,0 +1,268 @@
+//! Two policy sets compared: each policy as if a session had it alone, all of them as if one session had them
+//! together, and what no policy shows alone: ceilings, denies beside other policies, and whom a policy applies to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use model::{PolicyName, RuleId, Scheme, Timestamp};
+use serde_json::{Value, json};
+
+use super::{Change, Diff, Kind, Pair, When, diff};
+use crate::combine::{CombineError, Policy, PolicySet, Rules};
+use crate::pattern::HostPattern;
+use crate::rule::{Effect, Limits, Origin, Rule, Timeouts};
+
+/// What differs for one policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyDiff {
+    /// The policy.
+    pub policy: PolicyName,
+    /// What differs for a session that has it alone; of a ceiling, for one to which everything else is allowed.
+    pub diff: Diff,
+}
+
+/// What differs between two policy sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetDiff {
+    /// Each policy in which something differs, by name.
+    pub policies: Vec<PolicyDiff>,
+    /// All policies as if one session had them; `None` where they contradict each other on one of the sides.
+    pub together: Option<Diff>,
+}
+
+/// Compares two policy sets from `now` on.
+///
+/// Each policy is judged alone, under the ceilings of its set, and all together. Of other combinations it is
+/// certain that no policy denies less in them than before; where one policy's allow is more exact than another's,
+/// it is the rules of that very session that tell, by [`diff`].
+pub fn diff_sets(old: &PolicySet, new: &PolicySet, now: Timestamp) -> SetDiff {
+    let sets = Pair { old, new };
+    let names: BTreeSet<&PolicyName> = old.names().chain(new.names()).collect();
+    let backdrop = backdrop(sets);
+    let one = |name: &PolicyName| PolicyDiff { policy: name.clone(), diff: one(sets, name, &backdrop, now) };
+    let policies = names.iter().map(|name| one(name)).filter(|found| !found.diff.is_empty()).collect();
+    let all = |set: &PolicySet| {
+        let granting: Vec<PolicyName> = set.names().filter(|name| !set.is_ceiling(name)).cloned().collect();
+        set.rules_of(&granting)
+    };
+    let together = match (all(old), all(new)) {
+        (Ok(old), Ok(new)) => Some(diff(&old, &new, now)),
+        (Err(_), _) | (_, Err(_)) => None,
+    };
+    SetDiff { policies, together }
+}
+
+fn one(sets: Pair<&PolicySet>, name: &PolicyName, backdrop: &Policy, now: Timestamp) -> Diff {
+    let find = |set: &'_ PolicySet| set.is_known(name).then(|| set.is_ceiling(name));
+    let mut changes = match (find(sets.old), find(sets.new)) {
+        (Some(true), Some(true)) => over_everything(sets, name, backdrop, now).changes,
+        (Some(true), other) => {
+            let words = format!("drops the ceiling `{name}`");
+            let mut changes = vec![Change::without_request(Kind::CeilingDropped, true, words)];
+            if other.is_some() {
+                changes.extend(alone(sets, name, now));
+            }
+            changes
+        }
+        (before, Some(true)) => {
+            let words = format!("adds the ceiling `{name}`");
+            let mut changes = vec![Change::without_request(Kind::CeilingAdded, false, words)];
+            if before.is_some() {
+                changes.extend(alone(sets, name, now));
+            }
+            changes
+        }
+        (_, _) => {
+            let mut changes = alone(sets, name, now);
+            changes.extend(denies(sets, name, backdrop, now));
+            changes
+        }
+    };
+    changes.extend(applies_to(sets, name));
+    Diff { changes }
+}
+
+/// A session with this policy and no other.
+fn alone(sets: Pair<&PolicySet>, name: &PolicyName, now: Timestamp) -> Vec<Change> {
+    let rules = |set: &PolicySet| -> Result<Arc<Rules>, CombineError> {
+        let grants = set.is_known(name) && !set.is_ceiling(name);
+        if grants { set.rules_of(std::slice::from_ref(name)) } else { set.rules_of(&[]) }
+    };
+    match (rules(sets.old), rules(sets.new)) {
+        (Ok(old), Ok(new)) => diff(&old, &new, now).changes,
+        (_, Err(error)) => {
+            let words = format!("no session can have `{name}` alone now: {error}");
+            vec![Change::without_request(Kind::Unreachable, false, words)]
+        }
+        (Err(error), Ok(_)) => {
+            let words = format!("no session could have `{name}` alone before: {error}");
+            vec![Change::without_request(Kind::Undecided, true, words)]
+        }
+    }
+}
+
+/// A ceiling over a session to which everything is allowed.
+fn over_everything(sets: Pair<&PolicySet>, name: &PolicyName, backdrop: &Policy, now: Timestamp) -> Diff {
+    let rules = |set: &PolicySet| {
+        let ceiling: Vec<&Policy> = set.policies().filter(|policy| policy.name == *name).collect();
+        Arc::new(Rules::new(set.digest().clone(), vec![backdrop], ceiling))
+    };
+    diff(&rules(sets.old), &rules(sets.new), now)
+}
+
+/// What the policy denies beside others that allow it; alone it may not have been allowed anyway.
+fn denies(sets: Pair<&PolicySet>, name: &PolicyName, backdrop: &Policy, now: Timestamp) -> Vec<Change> {
+    let own = |set: &PolicySet| set.policies().find(|policy| policy.name == *name).map(denying);
+    let policies = Pair { old: own(sets.old), new: own(sets.new) };
+    let applies = |set: &PolicySet| set.policies().any(|policy| policy.name == *name && policy.applies_to.is_some());
+    // No session that names a policy which is gone can run.
+    if policies.new.is_none() && !applies(sets.old) {
+        return Vec::new();
+    }
+    let rules = |when: When| {
+        let (set, policy) = match when {
+            When::Old => (sets.old, policies.old.as_ref()),
+            When::New => (sets.new, policies.new.as_ref()),
+        };
+        Arc::new(Rules::new(set.digest().clone(), policy.into_iter().chain([backdrop]).collect(), Vec::new()))
+    };
+    let found = diff(&rules(When::Old), &rules(When::New), now).changes.into_iter();
+    let beside = |change: Change| {
+        let what = change.words.strip_prefix("adds ").unwrap_or(&change.words);
+        Change {
+            kind: Kind::DenyDropped,
+            words: format!("denies no longer, beside policies that allow it, {what}"),
+            ..change
+        }
+    };
+    found.filter(|change| change.wider).map(beside).collect()
+}
+
+/// The policy without what it grants; one that observes denies nothing beside others.
+fn denying(policy: &Policy) -> Policy {
+    let denies = |rule: &&Arc<Rule>| rule.effect == Effect::Deny && !policy.observe;
+    Policy {
+        name: policy.name.clone(),
+        file: Arc::clone(&policy.file),
+        place: policy.place,
+        description: None,
+        observe: false,
+        ceiling: false,
+        until: None,
+        applies_to: None,
+        rules: policy.rules.iter().filter(denies).cloned().collect(),
+        checks: Vec::new(),
+    }
+}
+
+fn applies_to(sets: Pair<&PolicySet>, name: &PolicyName) -> Option<Change> {
+    let selector = |set: &PolicySet| {
+        let policy = set.policies().find(|policy| policy.name == *name)?;
+        Some(format!("{:?}", policy.applies_to))
+    };
+    let (old, new) = (selector(sets.old)?, selector(sets.new)?);
+    let words = format!("`{name}` applies to other sessions, and which they are is not compared");
+    (old != new).then(|| Change::without_request(Kind::AppliesTo, true, words))
+}
+
+/// A policy that allows everything through every port that either set names, and through one that none does.
+fn backdrop(sets: Pair<&PolicySet>) -> Policy {
+    let rules = sets.old.policies().chain(sets.new.policies()).flat_map(|policy| &policy.rules);
+    let mut ports: BTreeSet<u16> = rules.flat_map(|rule| rule.ports.iter().flatten().copied()).collect();
+    ports.extend([80, 443]);
+    ports.extend((1..=u16::MAX).rev().find(|port| !ports.contains(port)));
+    let name = PolicyName::new("*");
+    let unnamed: BTreeSet<Box<str>> = ["TRACE", "TRACK"].into_iter().map(Into::into).collect();
+    let mut rules = Vec::new();
+    for scheme in [Scheme::Https, Scheme::Http] {
+        for websocket in [false, true] {
+            for methods in [None, Some(unnamed.clone())] {
+                rules.push(Arc::new(Rule {
+                    policy: name.clone(),
+                    id: RuleId::new(format!("everything-{}", rules.len())),
+                    origin: Origin { file: "every other policy".into(), line: 0 },
+                    effect: Effect::Allow,
+                    hosts: vec![HostPattern::Any],
+                    scheme: Some(scheme),
+                    ports: Some(ports.clone()),
+                    methods,
+                    paths: None,
+                    query: None,
+                    tools: None,
+                    websocket,
+                    until: None,
+                    within: None,
+                    pass_through: false,
+                    addresses: None,
+                    credentials: Vec::new(),
+                    limits: Limits::default(),
+                    timeouts: Timeouts::default(),
+                    words: None,
+                }));
+            }
+        }
+    }
+    Policy {
+        name,
+        file: "every other policy".into(),
+        place: crate::problem::Place::default(),
+        description: None,
+        observe: false,
+        ceiling: false,
+        until: None,
+        applies_to: None,
+        rules,
+        checks: Vec::new(),
+    }
+}
+
+impl SetDiff {
+    /// Whether nothing differs.
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty() && self.together.as_ref().is_none_or(Diff::is_empty)
+    }
+
+    /// Whether anything grants more than before, or could.
+    pub fn is_wider(&self) -> bool {
+        self.policies.iter().any(|policy| policy.diff.is_wider()) || self.together.as_ref().is_some_and(Diff::is_wider)
+    }
+
+    /// The difference as JSON.
+    pub fn to_json(&self) -> Value {
+        let policies: BTreeMap<&str, Value> =
+            self.policies.iter().map(|found| (found.policy.as_str(), found.diff.to_json())).collect();
+        json!({
+            "wider": self.is_wider(),
+            "policies": policies,
+            "together": self.together.as_ref().map(Diff::to_json),
+        })
+    }
+}
+
+/// Each policy with its changes; those that only the combination shows stand at the end.
+impl fmt::Display for SetDiff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for found in &self.policies {
+            writeln!(f, "policy `{}`", found.policy)?;
+            for change in found.diff.changes() {
+                writeln!(f, "{change}")?;
+            }
+        }
+        let told = |change: &&Change| {
+            !self.policies.iter().flat_map(|found| found.diff.changes()).any(|known| known.words == change.words)
+        };
+        let more: Vec<&Change> = self.together.iter().flat_map(Diff::changes).filter(told).collect();
+        if !more.is_empty() {
+            writeln!(f, "all policies in one session")?;
+        }
+        for change in more {
+            writeln!(f, "{change}")?;
+        }
+        f.write_str(match (self.is_empty(), self.is_wider()) {
+            (true, _) => "nothing that a request gets is changed\n",
+            (false, true) => "grants more than before\n",
+            (false, false) => "grants nothing more than before\n",
+        })
+    }
+}

@@ -1,0 +1,134 @@
+//! An answer of the rules with the place of the rule that gives it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use model::{PolicyName, Reason, RuleId};
+use serde_json::{Value, json};
+
+use crate::authorize::{Permit, Question};
+use crate::checks::Verdict;
+use crate::combine::Rules;
+use crate::decide::{Denied, Knock, Passage};
+use crate::rule::{Effect, Rule};
+
+/// A rule and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RulePlace {
+    /// Its policy.
+    pub policy: PolicyName,
+    /// Its `id`.
+    pub rule: RuleId,
+    /// `allow`, `ask` or `deny`.
+    pub effect: &'static str,
+    /// The file, as its source named it.
+    pub file: String,
+    /// The line of its `id`, counted from 1.
+    pub line: usize,
+}
+
+/// What a request gets, and by which rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// In one word.
+    pub verdict: Verdict,
+    /// Why not, or why it would not have been.
+    pub code: Option<Reason>,
+    /// The rule that decides, where one does.
+    pub rule: Option<RulePlace>,
+    /// The policy that decides: the rule's, the ceiling that does not allow, or the one that observes.
+    pub policy: Option<PolicyName>,
+    /// Whether it passes through unread.
+    pub unread: bool,
+}
+
+/// What the data path would do: judge the connection, and where it is read, the request.
+pub(super) fn ask(rules: &Arc<Rules>, question: &Question<'_>) -> (Result<Permit, Denied>, bool) {
+    let destination = question.destination;
+    let knock = Knock { host: destination.host(), port: destination.port(), now: question.now };
+    match rules.decide(&knock) {
+        Err(denied) => (Err(denied), false),
+        // Cleartext is read also where TLS is not.
+        Ok(Passage::Tunnel(permit)) if destination.scheme() == model::Scheme::Https => (Ok(permit), true),
+        Ok(Passage::Tunnel(_) | Passage::Intercept) => (rules.authorize(question), false),
+    }
+}
+
+impl Standing {
+    pub(crate) fn of(rules: &Arc<Rules>, question: &Question<'_>) -> Self {
+        let (answer, unread) = ask(rules, question);
+        Self::from(rules, &answer, unread)
+    }
+
+    pub(super) fn from(rules: &Rules, answer: &Result<Permit, Denied>, unread: bool) -> Self {
+        let (code, rule, policy) = match answer {
+            Ok(permit) => {
+                let code = permit.observed().map(|denied| denied.reason);
+                (code, permit.rule().cloned(), Some(permit.policy().clone()))
+            }
+            Err(denied) => (Some(denied.reason), denied.rule.clone(), denied.policy.clone()),
+        };
+        let is_it = |own: &&Arc<Rule>| Some(&own.id) == rule.as_ref() && Some(&own.policy) == policy.as_ref();
+        let place = rules.all().iter().find(is_it).map(|rule| RulePlace::of(rule));
+        Self { verdict: Verdict::of(answer), code, rule: place, policy, unread }
+    }
+
+    /// The answer as JSON.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "decision": self.verdict.as_str(),
+            "code": self.code.map(Reason::code),
+            "rule": self.rule.as_ref().map(RulePlace::to_json),
+            "policy": self.policy.as_ref().map(PolicyName::as_str),
+            "unread": self.unread,
+        })
+    }
+}
+
+impl RulePlace {
+    pub(crate) fn of(rule: &Rule) -> Self {
+        Self {
+            policy: rule.policy.clone(),
+            rule: rule.id.clone(),
+            effect: match rule.effect {
+                Effect::Allow => "allow",
+                Effect::Ask => "ask",
+                Effect::Deny => "deny",
+            },
+            file: rule.origin.file.to_string(),
+            line: rule.origin.line,
+        }
+    }
+
+    /// The place as JSON.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "policy": self.policy.as_str(),
+            "id": self.rule.as_str(),
+            "effect": self.effect,
+            "file": self.file,
+            "line": self.line,
+        })
+    }
+}
+
+impl fmt::Display for RulePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` of policy `{}` ({}:{})", self.rule, self.policy, self.file, self.line)
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.verdict.as_str())?;
+        if let Some(code) = self.code {
+            write!(f, " ({code})")?;
+        }
+        match (&self.rule, &self.policy) {
+            (Some(rule), _) => write!(f, " by rule {rule}")?,
+            (None, Some(policy)) => write!(f, " by policy `{policy}`")?,
+            (None, None) => f.write_str(", no rule matches")?,
+        }
+        if self.unread { f.write_str(", passed through unread") } else { Ok(()) }
+    }
+}

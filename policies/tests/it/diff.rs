@@ -1,0 +1,176 @@
+//! What a change of policies grants and takes away, in words.
+
+use std::sync::Arc;
+
+use egret_policies::{Diff, Kind, Rules, SetDiff, diff, diff_sets};
+use model::Timestamp;
+
+use crate::support::{policy, set};
+
+fn compare(old: &Arc<Rules>, new: &Arc<Rules>) -> Diff {
+    diff(old, new, Timestamp::UNIX_EPOCH)
+}
+
+/// The words of each change, with `+` for what is wider.
+fn told(old: &str, new: &str) -> Vec<String> {
+    let sign = |wider| if wider { '+' } else { '-' };
+    let found = compare(&policy(old), &policy(new));
+    found.changes().iter().map(|change| format!("{} {}", sign(change.wider), change.words)).collect()
+}
+
+fn sets(old: &[&str], new: &[&str]) -> SetDiff {
+    diff_sets(&set(old), &set(new), Timestamp::UNIX_EPOCH)
+}
+
+#[test]
+fn a_change_is_told_with_a_request_and_both_rules() {
+    let old = policy("  - {id: read, allow: {host: a.example, methods: [GET], path: /v1/**}}\n");
+    let new = policy("  - {id: read, allow: {host: a.example, methods: [GET, POST], path: /v1/**}}\n");
+    let found = compare(&old, &new);
+    assert!(found.is_wider() && !compare(&new, &old).is_wider());
+    insta::assert_snapshot!(found.to_string(), @"
+    + adds POST to https://a.example/v1/**
+        such as POST https://a.example/v1/x
+        before: deny (denied_method), no rule matches
+        now: allow by rule `read` of policy `p` (0.yaml:3)
+    grants more than before
+    ");
+    insta::assert_json_snapshot!(found.to_json());
+}
+
+#[test]
+fn the_words_are_those_of_the_rules() {
+    let read = "  - {id: r, allow: {host: \"*.a.example\", methods: [GET], path: /v1/**}}\n";
+    for (new, want) in [
+        (
+            "  - {id: r, allow: {host: \"**.a.example\", methods: [GET], path: /v1/**}}\n",
+            vec!["+ adds GET to https://**.a.example/v1/**"],
+        ),
+        (
+            "  - {id: r, allow: {host: \"*.a.example\", path: /v1/**}}\n",
+            vec!["+ adds any method to https://*.a.example/v1/**"],
+        ),
+        (
+            "  - {id: r, allow: {host: \"*.a.example\", methods: [GET], path: /v1/**, port: [443, 8443]}}\n",
+            vec!["+ adds GET to https://*.a.example:8443/v1/**"],
+        ),
+        (
+            "  - {id: r, allow: {host: \"*.a.example\", methods: [GET], path: /v1/**}, use: [key]}\n",
+            vec!["+ adds credential `key` to GET to https://*.a.example/v1/**"],
+        ),
+        (
+            "  - {id: r, ask: {host: \"*.a.example\", methods: [GET], path: /v1/**}}\n",
+            vec!["- asks before GET to https://*.a.example/v1/**"],
+        ),
+        (
+            "  - {id: r, allow: {host: \"*.a.example\", methods: [GET], path: /v1/**, tool: reader}}\n",
+            vec!["- removes GET to https://*.a.example/v1/** with no known tool or tool `x`"],
+        ),
+        (
+            "  - {id: r, allow: {host: \"*.a.example\", methods: [GET], path: /v1/**}, addresses: [10.0.0.0/8, 1.0.0.0/8]}\n",
+            vec![
+                "+ may dial 10.0.0.0/8 for GET to https://*.a.example/v1/**",
+                "- may no longer dial",
+            ],
+        ),
+        (
+            "  - {id: r, allow: {host: \"*.a.example\", methods: [GET], path: /v1/**}, limits: {concurrent: 5}}\n",
+            vec!["- tightens concurrent: 5 instead of unlimited for GET to https://*.a.example/v1/**"],
+        ),
+        (
+            "  - {id: r, allow: {host: \"*.a.example\", methods: [GET], path: /v1/**}, until: 1970-01-02}\n",
+            vec!["- removes GET to https://*.a.example/v1/**, from 1970-01-03T00:00:00Z on"],
+        ),
+    ] {
+        let found = told(read, new);
+        let alike = found.len() == want.len() && found.iter().zip(&want).all(|(found, want)| found.starts_with(want));
+        assert!(alike, "{found:#?}");
+    }
+}
+
+#[test]
+fn two_rules_that_become_one_let_pass_what_reads_as_both() {
+    let two = "  - {id: a, allow: {host: a.example, path: /a/**}}\n  - {id: b, allow: {host: a.example, path: /b/**}}\n";
+    let one = "  - {id: a, allow: {host: a.example, path: [/a/**, /b/**]}}\n";
+    let found = compare(&policy(two), &policy(one));
+    assert!(found.is_wider());
+    assert!(found.changes().iter().any(|change| change.words.ends_with("can read the path in two ways")), "{found}");
+    assert!(!compare(&policy(one), &policy(two)).is_wider());
+}
+
+/// What no wildcard leads to needs no warning.
+#[test]
+fn two_exact_paths_that_become_one_rule_are_the_same() {
+    let two = "  - {id: a, allow: {host: a.example, path: /a}}\n  - {id: b, allow: {host: a.example, path: /b}}\n";
+    let one = "  - {id: a, allow: {host: a.example, path: [/a, /b]}}\n";
+    assert_eq!(told(two, one), Vec::<String>::new());
+}
+
+#[test]
+fn a_deny_counts_beside_other_policies_too() {
+    let denying = "policy: p\nrules:\n  - {id: never, deny: {host: a.example, methods: [DELETE]}}\n  - {id: b, allow: {host: b.example}}\n";
+    let without = "policy: p\nrules:\n  - {id: b, allow: {host: b.example}}\n";
+    let found = sets(&[denying], &[without]);
+    let change = &found.policies[0].diff.changes()[0];
+    assert_eq!(change.kind, Kind::DenyDropped);
+    assert_eq!(change.words.split(',').next(), Some("denies no longer"));
+    assert!(found.is_wider() && !sets(&[without], &[denying]).is_wider());
+}
+
+#[test]
+fn a_ceiling_that_goes_or_grows_is_wider() {
+    let policy = "policy: p\nrules:\n  - {id: a, allow: {host: a.example}}\n";
+    let ceiling = "policy: c\nceiling: true\nrules:\n  - {id: all, allow: {host: \"**\", methods: [GET]}}\n";
+    let higher = "policy: c\nceiling: true\nrules:\n  - {id: all, allow: {host: \"**\", methods: [GET, PUT]}}\n";
+    let kinds = |found: &SetDiff| -> Vec<(String, Kind)> {
+        let each = |one: &egret_policies::PolicyDiff| {
+            one.diff.changes().iter().map(|change| (one.policy.to_string(), change.kind)).collect::<Vec<_>>()
+        };
+        found.policies.iter().flat_map(each).collect()
+    };
+    let dropped = sets(&[policy, ceiling], &[policy]);
+    assert!(dropped.is_wider());
+    assert_eq!(kinds(&dropped), [("c".into(), Kind::CeilingDropped), ("p".into(), Kind::Reachable)]);
+    let added = sets(&[policy], &[policy, ceiling]);
+    assert!(!added.is_wider(), "{added}");
+    assert_eq!(kinds(&added), [("c".into(), Kind::CeilingAdded), ("p".into(), Kind::Unreachable)]);
+    assert!(sets(&[policy, ceiling], &[policy, higher]).is_wider());
+    assert!(!sets(&[policy, higher], &[policy, ceiling]).is_wider());
+}
+
+#[test]
+fn a_policy_that_is_new_or_gone_is_compared_with_nothing() {
+    let (p, q) = ("policy: p\nrules:\n  - {id: a, allow: {host: a.example}}\n", "policy: q\nrules: []\n");
+    let found = sets(&[q], &[p, q]);
+    assert!(found.is_wider() && found.together.as_ref().is_some_and(Diff::is_wider), "{found}");
+    assert!(!sets(&[p, q], &[q]).is_wider());
+    assert!(found.to_string().contains("policy `p`") && found.to_json()["policies"]["p"]["wider"] == true);
+}
+
+#[test]
+fn whom_a_policy_applies_to_is_not_passed_over() {
+    let rules = "rules:\n  - {id: a, allow: {host: a.example}}\n";
+    let (named, applied) = (format!("policy: p\n{rules}"), format!("policy: p\napplies_to: {{agents: [x]}}\n{rules}"));
+    let found = sets(&[&named], &[&applied]);
+    assert!(found.is_wider() && found.policies[0].diff.changes()[0].kind == Kind::AppliesTo, "{found}");
+}
+
+#[test]
+fn passing_through_unread_is_wider_than_reading() {
+    let read = "  - {id: a, allow: {host: a.example}}\n";
+    let unread = "  - {id: a, allow: {host: a.example}, tls: pass-through}\n";
+    let kinds = |old, new| compare(&policy(old), &policy(new)).changes().iter().map(|c| c.kind).collect::<Vec<_>>();
+    assert!(kinds(read, unread).contains(&Kind::Unread));
+    assert!(kinds(unread, read).contains(&Kind::Read));
+}
+
+#[test]
+fn ten_thousand_rules_are_compared() {
+    let text = |methods: &str| -> String {
+        let rule = |n| format!("  - {{id: r{n}, allow: {{host: h{n}.example, methods: {methods}, path: /v1/**}}}}\n");
+        (0..10_000).map(rule).collect()
+    };
+    let (old, new) = (policy(&text("[GET]")), policy(&text("[GET, POST]")));
+    assert_eq!(compare(&old, &new).changes().len(), 10_000);
+    assert!(!compare(&new, &old).is_wider() && compare(&new, &new).is_empty());
+}
