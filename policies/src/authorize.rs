@@ -149,8 +149,8 @@ impl Rules {
     /// Whether the request may go, and by which rule. Allocates nothing where a rule allows it.
     ///
     /// # Errors
-    /// [`Denied`] by a rule that denies or asks in either reading of its path, or because no rule allows it in
-    /// both readings.
+    /// [`Denied`] by a rule that denies in either reading of its path, by one that asks in both, or because no rule
+    /// allows it in both.
     pub fn authorize(self: &Arc<Self>, question: &Question<'_>) -> Result<Permit, Denied> {
         if let Some(rule) = self.denied(question) {
             return Err(Denied::by(self.rule(rule)));
@@ -177,14 +177,13 @@ impl Rules {
         readings(question).find_map(|path| self.best(&self.denies, question, path))
     }
 
-    /// The rule of one layer that allows in both readings of the path.
+    /// The rule of one layer that allows in both readings of the path. A rule that asks asks only where it is the
+    /// same in both too: nobody can say yes to what the other reading would be refused.
     fn granted(&self, layer: &Layer, question: &Question<'_>) -> Result<usize, Denied> {
-        if let Some(rule) = readings(question).find_map(|path| self.best(&layer.asks, question, path)) {
-            return Err(Denied::by(self.rule(rule)));
-        }
         let mut chosen = None;
         for path in readings(question) {
-            let rule = self.best(&layer.allows, question, path);
+            let asks = self.best(&layer.asks, question, path);
+            let rule = asks.or_else(|| self.best(&layer.allows, question, path));
             let rule = rule.ok_or_else(|| self.unmatched(layer, question, path))?;
             // Which of two rules counts would be the upstream's choice.
             if chosen.is_some_and(|chosen| chosen != rule) {
@@ -192,7 +191,11 @@ impl Rules {
             }
             chosen = Some(rule);
         }
-        Ok(chosen.expect("the path as sent is a reading, and what no rule allows has returned"))
+        let chosen = chosen.expect("the path as sent is a reading, and what no rule allows has returned");
+        match self.rule(chosen).effect {
+            Effect::Ask => Err(Denied::by(self.rule(chosen))),
+            Effect::Allow | Effect::Deny => Ok(chosen),
+        }
     }
 
     /// The rule that names the request most exactly: first by its host, then by the entry's rank. Among

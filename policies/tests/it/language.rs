@@ -353,3 +353,19 @@ fn checks_say_the_tool_the_upgrade_and_the_time() {
     let passed: Vec<bool> = set.run_checks(Timestamp::UNIX_EPOCH).iter().map(|result| result.passed()).collect();
     assert_eq!(passed, [true, true, true, true, true, false]);
 }
+
+/// An ask in one reading is not a way around what the other reading is refused.
+#[test]
+fn a_rule_asks_only_where_both_readings_get_it() {
+    let rules = policy(
+        "  - {id: a, ask: {host: a.example, path: /a/**}}\n  - {id: b, allow: {host: a.example, path: /b/**}}\n",
+    );
+    for (request, said) in [
+        ("GET https://a.example/a//x", "deny approval_required a"),
+        ("GET https://a.example/a/../b/x", "deny denied_path"),
+        ("GET https://a.example/b/../a/x", "deny denied_path"),
+        ("GET https://a.example/a/../c", "deny denied_path"),
+    ] {
+        assert_eq!(answer(&rules, request), said, "{request}");
+    }
+}
