@@ -16,7 +16,7 @@ use crate::authorize::Question;
 use crate::combine::Rules;
 use crate::decide::Knock;
 use crate::pattern::PathPattern;
-use crate::rule::Rule;
+use crate::rule::{Rule, covered_unnamed};
 
 /// How many classes of requests to one group of hosts are judged, before it is said that it is not known.
 const MAX_CLASSES: usize = 3_000_000;
@@ -43,10 +43,12 @@ pub(super) struct Draft {
     pub(super) hosts: BTreeSet<String>,
     pub(super) doors: BTreeSet<(u16, &'static str)>,
     pub(super) methods: BTreeSet<String>,
-    pub(super) every_method: bool,
+    /// The methods that rules tell apart here and that are not among those; only where all that no rule names are.
+    pub(super) every_method_but: Option<BTreeSet<String>>,
     pub(super) paths: BTreeSet<String>,
-    pub(super) tools: BTreeSet<Option<String>>,
-    pub(super) every_tool: bool,
+    pub(super) tools: BTreeSet<String>,
+    /// The tools that rules tell apart here.
+    pub(super) all_tools: BTreeSet<String>,
     pub(super) websocket: BTreeSet<bool>,
     pub(super) since: Option<Timestamp>,
     pub(super) sample: Option<Sample>,
@@ -328,18 +330,32 @@ impl<'a> Comparison<'a> {
     }
 }
 
+impl Place<'_> {
+    /// The tool in words.
+    fn tool(&self, tool: Option<&str>) -> String {
+        let mut named = self.rules.old.iter().chain(&self.rules.new).flat_map(|rule| rule.tools.iter().flatten());
+        match tool {
+            None => "no known tool".to_owned(),
+            Some(tool) if named.any(|pattern| pattern.matches(tool)) => format!("tool `{tool}`"),
+            Some(_) => "any other tool".to_owned(),
+        }
+    }
+}
+
 impl Draft {
     fn add(&mut self, place: &Place<'_>, way: Way<'_>, paths: &[&str], rule: Option<&Rule>) {
         self.doors.insert((way.port, way.scheme.as_str()));
         if !self.methods.contains(way.method) {
             self.methods.insert(way.method.to_owned());
         }
-        self.every_method |= way.method == place.ways.other_method;
-        let tool = way.tool.map(str::to_owned);
-        let named = place.rules.old.iter().chain(&place.rules.new).flat_map(|rule| rule.tools.iter().flatten());
-        self.every_tool |= way.tool.is_some_and(|tool| named.clone().all(|pattern| !pattern.matches(tool)))
-            || place.ways.tools.len() == 1;
-        self.tools.insert(tool);
+        if way.method == place.ways.other_method && self.every_method_but.is_none() {
+            let uncovered = |method: &&String| covered_unnamed(method);
+            self.every_method_but = Some(place.ways.methods.iter().filter(uncovered).cloned().collect());
+        }
+        if place.ways.tools.len() > 1 {
+            self.all_tools.extend(place.ways.tools.iter().map(|tool| place.tool(tool.as_deref())));
+            self.tools.insert(place.tool(way.tool));
+        }
         self.websocket.insert(way.websocket);
         self.since = Some(self.since.map_or(way.now, |since| since.min(way.now)));
         for path in paths {
@@ -377,7 +393,12 @@ fn unlike(groups: &[((Reading, Reading), Vec<usize>)], paths: &Paths<'_>) -> Vec
     let mut partners: HashMap<(bool, usize, usize), BTreeSet<usize>> = HashMap::new();
     for ((old, new), _) in groups {
         for (layer, both) in layers(old).into_iter().zip(layers(new)).enumerate() {
-            if let (Said::Allows(old), Said::Allows(new)) = both {
+            // No rule both allows and asks.
+            let both = match both {
+                (Said::Allows(old), Said::Allows(new)) | (Said::Asks(old), Said::Asks(new)) => Some((old, new)),
+                (Said::Allows(_) | Said::Asks(_) | Said::Nothing, _) => None,
+            };
+            if let Some((old, new)) = both {
                 partners.entry((false, layer, old)).or_default().insert(new);
                 partners.entry((true, layer, new)).or_default().insert(old);
             }
@@ -388,8 +409,10 @@ fn unlike(groups: &[((Reading, Reading), Vec<usize>)], paths: &Paths<'_>) -> Vec
         let (before, after) = (layers(old), layers(new));
         let layers_differ = before.len() != after.len()
             || before.iter().zip(&after).enumerate().any(|(layer, both)| match both {
-                (Said::Allows(old), Said::Allows(new)) => several((false, layer, *old)) || several((true, layer, *new)),
-                (Said::Asks(_), Said::Asks(_)) | (Said::Nothing, Said::Nothing) => false,
+                (Said::Allows(old), Said::Allows(new)) | (Said::Asks(old), Said::Asks(new)) => {
+                    several((false, layer, *old)) || several((true, layer, *new))
+                }
+                (Said::Nothing, Said::Nothing) => false,
                 (Said::Allows(_) | Said::Asks(_) | Said::Nothing, _) => true,
             });
         let differs = old.denies.is_some() != new.denies.is_some() || layers_differ;

@@ -140,13 +140,9 @@ impl<'a> Side<'a> {
 }
 
 impl Said {
-    /// Of both readings: an ask counts in either, an allow only where it is the same in both.
+    /// Of both readings: only what is the same in both counts.
     fn beside(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Asks(rule), _) | (_, Self::Asks(rule)) => Self::Asks(rule),
-            (Self::Allows(one), Self::Allows(other)) if one == other => self,
-            (Self::Allows(_) | Self::Nothing, Self::Allows(_) | Self::Nothing) => Self::Nothing,
-        }
+        if self == other { self } else { Self::Nothing }
     }
 }
 

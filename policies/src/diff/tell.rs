@@ -74,9 +74,12 @@ fn words(key: &Key, draft: &Draft, now: Timestamp) -> String {
 
 /// Methods, places and conditions: `GET and HEAD to https://a.example/v1/**`.
 fn asked(draft: &Draft) -> String {
-    let methods = match draft.every_method {
-        true => "any method".to_owned(),
-        false => listed(draft.methods.iter().cloned(), "and"),
+    let methods = match &draft.every_method_but {
+        None => listed(draft.methods.iter().cloned(), "and"),
+        Some(known) => match listed(known.difference(&draft.methods).cloned(), "and") {
+            none if none.is_empty() => "any method".to_owned(),
+            others => format!("any method but {others}"),
+        },
     };
     let doors: Vec<&(u16, &str)> = draft.doors.iter().collect();
     let mut places = Vec::new();
@@ -91,10 +94,8 @@ fn asked(draft: &Draft) -> String {
     if !draft.websocket.contains(&false) {
         words.push_str(" for WebSockets");
     }
-    if !draft.every_tool {
-        let tool =
-            |tool: &Option<String>| tool.as_ref().map_or("no known tool".to_owned(), |tool| format!("tool `{tool}`"));
-        words.push_str(&format!(" with {}", listed(draft.tools.iter().map(tool), "or")));
+    if draft.tools != draft.all_tools {
+        words.push_str(&format!(" with {}", listed(draft.tools.iter().cloned(), "or")));
     }
     words
 }

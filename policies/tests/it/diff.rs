@@ -48,7 +48,7 @@ fn the_words_are_those_of_the_rules() {
         ),
         (
             "  - {id: r, allow: {host: \"*.a.example\", path: /v1/**}}\n",
-            vec!["+ adds any method to https://*.a.example/v1/**"],
+            vec!["+ adds any method but GET to https://*.a.example/v1/**"],
         ),
         (
             "  - {id: r, allow: {host: \"*.a.example\", methods: [GET], path: /v1/**, port: [443, 8443]}}\n",
@@ -64,14 +64,11 @@ fn the_words_are_those_of_the_rules() {
         ),
         (
             "  - {id: r, allow: {host: \"*.a.example\", methods: [GET], path: /v1/**, tool: reader}}\n",
-            vec!["- removes GET to https://*.a.example/v1/** with no known tool or tool `x`"],
+            vec!["- removes GET to https://*.a.example/v1/** with any other tool or no known tool"],
         ),
         (
             "  - {id: r, allow: {host: \"*.a.example\", methods: [GET], path: /v1/**}, addresses: [10.0.0.0/8, 1.0.0.0/8]}\n",
-            vec![
-                "+ may dial 10.0.0.0/8 for GET to https://*.a.example/v1/**",
-                "- may no longer dial",
-            ],
+            vec!["+ may dial 10.0.0.0/8 for GET to https://*.a.example/v1/**", "- may no longer dial"],
         ),
         (
             "  - {id: r, allow: {host: \"*.a.example\", methods: [GET], path: /v1/**}, limits: {concurrent: 5}}\n",
@@ -90,7 +87,8 @@ fn the_words_are_those_of_the_rules() {
 
 #[test]
 fn two_rules_that_become_one_let_pass_what_reads_as_both() {
-    let two = "  - {id: a, allow: {host: a.example, path: /a/**}}\n  - {id: b, allow: {host: a.example, path: /b/**}}\n";
+    let two =
+        "  - {id: a, allow: {host: a.example, path: /a/**}}\n  - {id: b, allow: {host: a.example, path: /b/**}}\n";
     let one = "  - {id: a, allow: {host: a.example, path: [/a/**, /b/**]}}\n";
     let found = compare(&policy(two), &policy(one));
     assert!(found.is_wider());
@@ -165,12 +163,12 @@ fn passing_through_unread_is_wider_than_reading() {
 }
 
 #[test]
-fn ten_thousand_rules_are_compared() {
+fn a_thousand_hosts_are_compared() {
     let text = |methods: &str| -> String {
         let rule = |n| format!("  - {{id: r{n}, allow: {{host: h{n}.example, methods: {methods}, path: /v1/**}}}}\n");
-        (0..10_000).map(rule).collect()
+        (0..1000).map(rule).collect()
     };
     let (old, new) = (policy(&text("[GET]")), policy(&text("[GET, POST]")));
-    assert_eq!(compare(&old, &new).changes().len(), 10_000);
+    assert_eq!(compare(&old, &new).changes().len(), 1000);
     assert!(!compare(&new, &old).is_wider() && compare(&new, &new).is_empty());
 }

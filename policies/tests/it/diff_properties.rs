@@ -377,12 +377,12 @@ fn edits() -> impl Strategy<Value = (Book, Book)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, max_global_rejects: 100_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, max_global_rejects: 100_000, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_that_grants_more_escapes(
         (old, new) in edits().prop_filter_map("policies", |(old, new)| Some((old.rules()?, new.rules()?))),
-        asked in prop::collection::vec(asked(), 300),
+        asked in prop::collection::vec(asked(), 200),
     ) {
         let found = diff(&old, &new, now());
         check_claims(&found, &old, &new)?;
