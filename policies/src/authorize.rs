@@ -276,11 +276,11 @@ impl Entry {
 }
 
 /// The readings of the path that must be judged.
-fn readings<'a>(question: &Question<'a>) -> impl Iterator<Item = &'a str> {
+pub(crate) fn readings<'a>(question: &Question<'a>) -> impl Iterator<Item = &'a str> {
     [Some(question.path.as_sent()), question.path.resolved()].into_iter().flatten()
 }
 
-fn covers_query(rule: &Rule, question: &Question<'_>) -> bool {
+pub(crate) fn covers_query(rule: &Rule, question: &Question<'_>) -> bool {
     let Some(wanted) = &rule.query else { return true };
     match rule.effect {
         Effect::Allow => query::holds(question.path.query(), wanted),

@@ -10,6 +10,7 @@ use crate::authorize::Question;
 use crate::checks::{Check, CheckResult, Verdict};
 use crate::conflict::{mixed, ties};
 use crate::decide::Denied;
+use crate::explain::RulePlace;
 use crate::index::Index;
 use crate::problem::{Place, Problem};
 use crate::rule::{Effect, Rule};
@@ -334,6 +335,12 @@ impl Rules {
             Some(Observed { policy: policy.clone(), verdict, denied })
         };
         self.observers.iter().filter_map(judge).collect()
+    }
+
+    /// The place of a rule of a policy that observes beside others.
+    pub(crate) fn observer_rule(&self, policy: &PolicyName, rule: &RuleId) -> Option<RulePlace> {
+        let (_, rules) = self.observers.iter().find(|(name, _)| name == policy)?;
+        rules.all().iter().find(|own| own.id == *rule).map(|rule| RulePlace::of(rule))
     }
 
     /// Whether some policy observes beside others that enforce.

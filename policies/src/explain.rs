@@ -1,6 +1,256 @@
 //! The decision of the data path, told: what decides, which other rules matched and why they lost, and what the
 //! nearest rule would have needed. The verdict is that of the very same functions, never a second opinion.
 
+mod matching;
 mod standing;
+mod tell;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use model::{CredentialId, PolicyName, Reason, Timestamp};
+
+use crate::authorize::{Permit, Question, readings};
+use crate::checks::Verdict;
+use crate::combine::{Layer, Rules};
+use crate::decide::Denied;
+use crate::rule::{Effect, Limits, Rule, Timeouts};
 
 pub use standing::{RulePlace, Standing};
+
+/// Why a request gets what it gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The request, as `METHOD URL`.
+    pub request: String,
+    /// The verdict, its code and its rule.
+    pub standing: Standing,
+    /// What the author of the rule says to whoever is refused.
+    pub words: Option<String>,
+    /// How long an answer may be waited for, where a rule asks and says so.
+    pub within: Option<Duration>,
+    /// What the request gets; `None` where it does not pass.
+    pub given: Option<Given>,
+    /// Each reading of the path with the rule that it gets; empty where there is one reading.
+    pub readings: Vec<ReadingSaid>,
+    /// The other rules that match, and why each does not decide.
+    pub others: Vec<Lost>,
+    /// What each ceiling says, where the session's own rules let the request come so far.
+    pub ceilings: Vec<CeilingSaid>,
+    /// What policies that observe beside others would have refused.
+    pub observed: Vec<ObserverSaid>,
+    /// What the nearest rule would have needed; `None` where the request passes or a rule says no.
+    pub nearest: Option<Nearest>,
+}
+
+/// What a request gets that passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The credentials that may be added.
+    pub credentials: Vec<CredentialId>,
+    /// The ranges that may be dialed, for each rule that bounds them; empty where every globally routable address may.
+    pub addresses: Vec<(RulePlace, Vec<IpNet>)>,
+    /// How much may pass.
+    pub limits: Limits,
+    /// How long it may wait.
+    pub timeouts: Timeouts,
+    /// When it ends.
+    pub until: Option<Timestamp>,
+}
+
+/// One reading of the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadingSaid {
+    /// `as sent` or `as resolved`.
+    pub reading: &'static str,
+    /// The path in this reading.
+    pub path: String,
+    /// The rule that this reading gets: a deny, else an ask, else an allow.
+    pub rule: Option<RulePlace>,
+}
+
+/// A rule that matches and does not decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The rule.
+    pub rule: RulePlace,
+    /// Why it does not decide.
+    pub why: String,
+}
+
+/// What one ceiling says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CeilingSaid {
+    /// The ceiling.
+    pub policy: PolicyName,
+    /// Whether it allows, asks or does not allow.
+    pub verdict: Verdict,
+    /// The rule by which it does.
+    pub rule: Option<RulePlace>,
+    /// What its nearest rule would have needed, where it does not allow.
+    pub nearest: Option<Nearest>,
+}
+
+/// What one policy says that observes beside others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObserverSaid {
+    /// The policy.
+    pub policy: PolicyName,
+    /// Deny or ask.
+    pub verdict: Verdict,
+    /// Why.
+    pub code: Reason,
+    /// The rule by which.
+    pub rule: Option<RulePlace>,
+}
+
+/// The rule that came nearest to letting the request pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nearest {
+    /// The rule.
+    pub rule: RulePlace,
+    /// What it would have needed.
+    pub words: String,
+}
+
+impl Rules {
+    /// Why the request gets what it gets, by the very functions of the data path.
+    pub fn explain(self: &Arc<Self>, question: &Question<'_>) -> Explanation {
+        let (answer, unread) = standing::ask(self, question);
+        let standing = Standing::from(self, &answer, unread);
+        let decides = self.all().iter().position(|rule| standing.rule.as_ref() == Some(&RulePlace::of(rule)));
+        let denied = match &answer {
+            Ok(permit) => permit.observed(),
+            Err(denied) => Some(denied),
+        };
+        let by_ceiling = decides.is_none() && standing.policy.as_ref().is_some_and(|policy| self.is_over(policy));
+        let silent = denied.is_some_and(|denied| denied.rule.is_none()) && !by_ceiling;
+        Explanation {
+            request: tell::request(question),
+            words: denied.and_then(|denied| denied.words.as_ref()).map(ToString::to_string),
+            within: denied.and_then(|denied| denied.within),
+            given: answer.as_ref().ok().map(|permit| self.given(permit)),
+            readings: self.readings_said(question),
+            others: self.lost(question, decides, unread),
+            ceilings: self.ceilings.iter().filter(|_| !unread).map(|layer| self.ceiling(layer, question)).collect(),
+            observed: self.observers_said(question, unread),
+            nearest: if silent { matching::nearest(self.own(), question) } else { None },
+            standing,
+        }
+    }
+
+    fn is_over(&self, policy: &PolicyName) -> bool {
+        self.ceilings.iter().any(|layer| layer.policy == *policy)
+    }
+
+    /// The rules of the session's own policies.
+    fn own(&self) -> impl Iterator<Item = &Rule> {
+        self.all().iter().map(|rule| &**rule).filter(|rule| !self.is_over(&rule.policy))
+    }
+
+    fn given(&self, permit: &Permit) -> Given {
+        let (rule, ceilings) = permit.places();
+        let bounds = |at: usize| {
+            let rule = self.rule(at);
+            Some((RulePlace::of(rule), rule.addresses.as_ref()?.iter().copied().collect()))
+        };
+        Given {
+            credentials: permit.credentials().to_vec(),
+            addresses: rule.into_iter().chain(ceilings.iter().copied()).filter_map(bounds).collect(),
+            limits: permit.limits(),
+            timeouts: permit.timeouts(),
+            until: permit.until(),
+        }
+    }
+
+    fn readings_said(&self, question: &Question<'_>) -> Vec<ReadingSaid> {
+        if question.path.resolved().is_none() {
+            return Vec::new();
+        }
+        let best = |path: &str| {
+            let own = &self.granting;
+            let indexes = [&self.denies, &own.asks, &own.allows];
+            indexes.into_iter().find_map(|index| self.best(index, question, path))
+        };
+        let said = |(path, reading): (&str, &'static str)| {
+            let rule = best(path).map(|at| RulePlace::of(self.rule(at)));
+            ReadingSaid { reading, path: path.to_owned(), rule }
+        };
+        readings(question).zip(["as sent", "as resolved"]).map(said).collect()
+    }
+
+    /// The rules that match in some reading, but for the one that decides.
+    fn lost(&self, question: &Question<'_>, decides: Option<usize>, unread: bool) -> Vec<Lost> {
+        let mut lost = Vec::new();
+        let ends_all = |rule: &Rule| rule.effect == Effect::Deny || !self.is_over(&rule.policy);
+        for (at, rule) in self.all().iter().enumerate().filter(|(at, rule)| Some(*at) != decides && ends_all(rule)) {
+            let found: Vec<&str> =
+                readings(question).filter(|path| matching::matches(rule, question, path, unread)).collect();
+            let Some(path) = found.first() else { continue };
+            let everywhere = found.len() == readings(question).count();
+            let why = match decides.map(|at| &**self.rule(at)) {
+                Some(winner) => matching::why_lost(winner, rule, question, path),
+                None if !everywhere && *path == question.path.as_sent() => {
+                    "it matches the path only as sent".to_owned()
+                }
+                None if !everywhere => "it matches the path only as resolved".to_owned(),
+                None => self.why_silent(at, question),
+            };
+            lost.push(Lost { rule: RulePlace::of(rule), why });
+        }
+        lost
+    }
+
+    /// Why a rule does not decide that matches every reading, where none decides.
+    fn why_silent(&self, at: usize, question: &Question<'_>) -> String {
+        let chosen = self.layer(&self.granting, question);
+        match chosen {
+            Some(chosen) if chosen == at => "a ceiling does not allow what it does".to_owned(),
+            Some(_) => {
+                "it is not the one that names the request most exactly, and a ceiling does not allow it".to_owned()
+            }
+            None => "another rule names one of the readings of the path more exactly, so they get different rules"
+                .to_owned(),
+        }
+    }
+
+    /// The rule of a layer that all readings get.
+    fn layer(&self, layer: &Layer, question: &Question<'_>) -> Option<usize> {
+        let best =
+            |path: &str| self.best(&layer.asks, question, path).or_else(|| self.best(&layer.allows, question, path));
+        let mut found = readings(question).map(best);
+        let first = found.next()??;
+        found.all(|other| other == Some(first)).then_some(first)
+    }
+
+    fn ceiling(&self, layer: &Layer, question: &Question<'_>) -> CeilingSaid {
+        let rule = self.layer(layer, question).map(|at| self.rule(at));
+        let verdict = match rule.map(|rule| rule.effect) {
+            Some(Effect::Allow) => Verdict::Allow,
+            Some(Effect::Ask) => Verdict::Ask,
+            Some(Effect::Deny) | None => Verdict::Deny,
+        };
+        let own = self.all().iter().map(|rule| &**rule).filter(|rule| rule.policy == layer.policy);
+        CeilingSaid {
+            policy: layer.policy.clone(),
+            verdict,
+            rule: rule.map(|rule| RulePlace::of(rule)),
+            nearest: if rule.is_none() { matching::nearest(own, question) } else { None },
+        }
+    }
+
+    fn observers_said(&self, question: &Question<'_>, unread: bool) -> Vec<ObserverSaid> {
+        if unread {
+            return Vec::new();
+        }
+        let place = |denied: &Denied| self.observer_rule(denied.policy.as_ref()?, denied.rule.as_ref()?);
+        let said = self.observed(question).into_iter().map(|said| ObserverSaid {
+            rule: place(&said.denied),
+            policy: said.policy,
+            verdict: said.verdict,
+            code: said.denied.reason,
+        });
+        said.collect()
+    }
+}

@@ -39,7 +39,7 @@ pub use combine::{CombineError, Observed, PolicySet, ReachLine, RuleRef, Rules};
 pub use compile::{PolicySource, compile};
 pub use decide::{Denied, Knock, Passage};
 pub use diff::{Change, Diff, Kind, PolicyDiff, Sample, SetDiff, diff, diff_sets};
-pub use explain::{RulePlace, Standing};
+pub use explain::{CeilingSaid, Explanation, Given, Lost, Nearest, ObserverSaid, ReadingSaid, RulePlace, Standing};
 pub use export::{Target, export};
 pub use fmt::fmt;
 pub use import::{ImportError, Origin, SCHEMA_LINE, import};

@@ -127,7 +127,7 @@ impl fmt::Display for Standing {
         match (&self.rule, &self.policy) {
             (Some(rule), _) => write!(f, " by rule {rule}")?,
             (None, Some(policy)) => write!(f, " by policy `{policy}`")?,
-            (None, None) => f.write_str(", no rule matches")?,
+            (None, None) => f.write_str(", because no rule allows it")?,
         }
         if self.unread { f.write_str(", passed through unread") } else { Ok(()) }
     }

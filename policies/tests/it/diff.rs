@@ -31,7 +31,7 @@ fn a_change_is_told_with_a_request_and_both_rules() {
     insta::assert_snapshot!(found.to_string(), @"
     + adds POST to https://a.example/v1/**
         such as POST https://a.example/v1/x
-        before: deny (denied_method), no rule matches
+        before: deny (denied_method), because no rule allows it
         now: allow by rule `read` of policy `p` (0.yaml:3)
     grants more than before
     ");

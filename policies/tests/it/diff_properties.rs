@@ -28,7 +28,7 @@ struct Spec {
 
 /// Policies as an author thinks of them: rules, those of a ceiling, and whether the policy observes.
 #[derive(Clone, Debug)]
-struct Book {
+pub(crate) struct Book {
     rules: Vec<Spec>,
     ceiling: Vec<Spec>,
     observe: bool,
@@ -73,7 +73,7 @@ fn spec(id: usize) -> impl Strategy<Value = Spec> {
     )
 }
 
-fn book() -> impl Strategy<Value = Book> {
+pub(crate) fn book() -> impl Strategy<Value = Book> {
     let specs = (1..6usize).prop_flat_map(|count| (0..count).map(spec).collect::<Vec<_>>());
     let ceiling = prop_oneof![3 => Just(vec![]), 1 => spec(50).prop_map(|spec| vec![spec])];
     let observe = prop_oneof![7 => Just(false), 1 => Just(true)];
@@ -113,7 +113,7 @@ impl Book {
         compile(&sources(&texts.iter().map(String::as_str).collect::<Vec<_>>())).ok()
     }
 
-    fn rules(&self) -> Option<Arc<Rules>> {
+    pub(crate) fn rules(&self) -> Option<Arc<Rules>> {
         self.set()?.rules_of(&["p".into()]).ok()
     }
 }
@@ -188,7 +188,7 @@ impl Book {
 }
 
 #[derive(Clone, Debug)]
-struct Asked {
+pub(crate) struct Asked {
     host: &'static str,
     scheme: Scheme,
     port: u16,
@@ -227,7 +227,7 @@ const ASKED_PATHS: [&str; 24] = [
     "/a;%2f..%2f@a%2fb",
 ];
 
-fn asked() -> impl Strategy<Value = Asked> {
+pub(crate) fn asked() -> impl Strategy<Value = Asked> {
     let place = (
         select(vec!["c.example", "b.c.example", "x.c.example", "y.x.c.example", "example", "192.0.2.1", "10.0.0.1"]),
         select(vec![Scheme::Https, Scheme::Https, Scheme::Http]),
@@ -264,7 +264,7 @@ fn now() -> Timestamp {
 }
 
 /// What the data path would say, and whether it would read the request.
-fn judge(rules: &Arc<Rules>, question: &Question<'_>) -> (Result<Permit, Denied>, bool) {
+pub(crate) fn judge(rules: &Arc<Rules>, question: &Question<'_>) -> (Result<Permit, Denied>, bool) {
     let destination = question.destination;
     match rules.decide(&Knock { host: destination.host(), port: destination.port(), now: question.now }) {
         Err(denied) => (Err(denied), false),
@@ -275,19 +275,21 @@ fn judge(rules: &Arc<Rules>, question: &Question<'_>) -> (Result<Permit, Denied>
 
 impl Asked {
     fn judge(&self, rules: &Arc<Rules>) -> (Result<Permit, Denied>, bool) {
+        self.with(|question| judge(rules, question))
+    }
+
+    /// Puts the request as a question.
+    pub(crate) fn with<T>(&self, put: impl FnOnce(&Question<'_>) -> T) -> T {
         let destination = Destination::new(self.scheme, Host::parse(self.host).unwrap(), self.port);
         let path = RequestPath::parse(&format!("{}{}", self.path, self.query)).unwrap();
-        judge(
-            rules,
-            &Question {
-                destination: &destination,
-                method: self.method,
-                path: &path,
-                websocket: self.websocket,
-                tool: self.tool,
-                now: self.at.parse().unwrap(),
-            },
-        )
+        put(&Question {
+            destination: &destination,
+            method: self.method,
+            path: &path,
+            websocket: self.websocket,
+            tool: self.tool,
+            now: self.at.parse().unwrap(),
+        })
     }
 
     /// Whether the second answer grants something that the first does not.

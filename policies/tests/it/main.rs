@@ -6,6 +6,7 @@ mod decisions;
 mod diff;
 mod diff_properties;
 mod docs;
+mod explain;
 mod fixtures;
 mod language;
 mod layout;

@@ -1,0 +1,221 @@
+//! Rule by rule: whether one matches, why it loses to another, and what it lacks to match.
+
+use std::cmp::Ordering;
+
+use model::{Host, Scheme};
+
+use super::{Nearest, RulePlace};
+use crate::authorize::{Question, covers_query, readings};
+use crate::pattern::{HostPattern, PathPattern};
+use crate::rule::{Effect, Rule};
+
+/// Whether a rule matches one reading of the request; where bytes are not read, the host and port.
+pub(super) fn matches(rule: &Rule, question: &Question<'_>, path: &str, unread: bool) -> bool {
+    let destination = question.destination;
+    let door = rule.hosts.iter().any(|pattern| pattern.matches(destination.host()))
+        && rule.covers_scheme(destination.scheme())
+        && rule.covers_port(destination.port())
+        && rule.is_in_force(question.now);
+    if unread {
+        return door && rule.is_blanket();
+    }
+    door && !rule.pass_through
+        && rule.covers_method(question.method)
+        && covers_path(rule, path)
+        && covers_query(rule, question)
+        && rule.covers_tool(question.tool)
+        && rule.covers_upgrade(question.websocket)
+}
+
+fn covers_path(rule: &Rule, path: &str) -> bool {
+    rule.paths.as_ref().map_or_else(|| rule.covers_any_path(path), |own| own.iter().any(|one| one.matches(path)))
+}
+
+/// Why a rule that matches does not decide, and another does.
+pub(super) fn why_lost(winner: &Rule, rule: &Rule, question: &Question<'_>, path: &str) -> String {
+    match (winner.effect, rule.effect) {
+        (Effect::Deny, Effect::Deny) => "it denies too; the one that names the request more exactly is told".to_owned(),
+        (Effect::Deny, Effect::Allow) => "a deny wins over every allow".to_owned(),
+        (Effect::Deny, Effect::Ask) => "a deny wins over every ask".to_owned(),
+        (Effect::Ask, Effect::Allow) => "an ask wins over every allow".to_owned(),
+        (Effect::Ask, Effect::Ask) | (Effect::Allow, Effect::Allow) => by_rank(winner, rule, question, path),
+        (Effect::Allow, Effect::Ask) | (Effect::Ask | Effect::Allow, Effect::Deny) => {
+            "it matches another layer or reading".to_owned()
+        }
+    }
+}
+
+/// The first respect in which the winner is more exact.
+fn by_rank(winner: &Rule, rule: &Rule, question: &Question<'_>, path: &str) -> String {
+    let host = question.destination.host();
+    let (ours, theirs) = (best_host(rule, host), best_host(winner, host));
+    if let (Some(ours), Some(theirs)) = (ours, theirs)
+        && host_rank(ours) < host_rank(theirs)
+    {
+        return format!("it names the host less exactly: `{ours}`, and not `{theirs}`");
+    }
+    let (ours, theirs) = (best_path(rule, path), best_path(winner, path));
+    match (ours, theirs) {
+        (None, Some(theirs)) => return format!("it names no path, and the other names `{theirs}`"),
+        (Some(ours), Some(theirs)) if ours.rank() < theirs.rank() => {
+            let exact = |pattern: &PathPattern| !pattern.to_string().contains('*');
+            let why = match ours.literal_prefix().len().cmp(&theirs.literal_prefix().len()) {
+                _ if exact(theirs) && !exact(ours) => "is a pattern, and not the very path",
+                Ordering::Less => "has a shorter literal prefix than",
+                Ordering::Equal | Ordering::Greater => "has fewer literal signs than",
+            };
+            return format!("its path `{ours}` {why} `{theirs}`");
+        }
+        (Some(_) | None, _) => {}
+    }
+    let parameters = |rule: &Rule| rule.query.as_ref().map_or(0, |query| query.len());
+    let methods = |rule: &Rule| rule.methods.as_ref().map_or(usize::MAX, |methods| methods.len());
+    let ports = |rule: &Rule| rule.ports.as_ref().map_or(usize::MAX, |ports| ports.len());
+    let why = if rule.tools.is_none() && winner.tools.is_some() {
+        "it names no tool"
+    } else if !rule.websocket && winner.websocket {
+        "it is not about upgrades"
+    } else if parameters(rule) < parameters(winner) {
+        "it names fewer parameters of the query"
+    } else if methods(rule) > methods(winner) {
+        "it allows more methods"
+    } else if ports(rule) > ports(winner) {
+        "it allows more ports"
+    } else {
+        "it ranks equal and gives the same; the order of names decides which of them is told"
+    };
+    why.to_owned()
+}
+
+fn best_host<'a>(rule: &'a Rule, host: &Host) -> Option<&'a HostPattern> {
+    rule.hosts.iter().filter(|pattern| pattern.matches(host)).max_by_key(|pattern| host_rank(pattern))
+}
+
+/// As the index visits them: exact names, then the longest tail, `*` before `**`.
+fn host_rank(pattern: &HostPattern) -> (bool, usize, bool) {
+    match pattern {
+        HostPattern::Exact(_) => (true, 0, true),
+        HostPattern::Child(tail) => (false, tail.split('.').count(), true),
+        HostPattern::Below(tail) => (false, tail.split('.').count(), false),
+        HostPattern::Any => (false, 0, false),
+    }
+}
+
+fn best_path<'a>(rule: &'a Rule, path: &str) -> Option<&'a PathPattern> {
+    rule.paths.iter().flatten().filter(|pattern| pattern.matches(path)).max_by_key(|pattern| pattern.rank())
+}
+
+/// The rule that goes along furthest, and everything that it lacks; among equals the one that lacks least, then
+/// the one that names the host most exactly.
+pub(super) fn nearest<'a>(rules: impl Iterator<Item = &'a Rule>, question: &Question<'_>) -> Option<Nearest> {
+    let host = question.destination.host();
+    let granting: Vec<&Rule> = rules.filter(|rule| rule.effect != Effect::Deny).collect();
+    let known = granting.iter().filter_map(|rule| Some((*rule, best_host(rule, host)?)));
+    let best = known.map(|(rule, pattern)| (rule, pattern, lacks(rule, question))).max_by(|a, b| {
+        let key = |(rule, pattern, lacks): &(&Rule, &HostPattern, Vec<Lack>)| {
+            let first = lacks.first().map_or(usize::MAX, |lack| lack.stage);
+            (first, std::cmp::Reverse(lacks.len()), host_rank(pattern), path_rank(rule))
+        };
+        let order = key(a).cmp(&key(b));
+        order.then_with(|| (&b.0.policy, &b.0.id).cmp(&(&a.0.policy, &a.0.id)))
+    });
+    if let Some((rule, _, lacks)) = best {
+        let verb = if rule.effect == Effect::Ask { "asks for" } else { "allows" };
+        let words = match lacks.as_slice() {
+            [] => "matches, but not as the only rule of both readings of the path".to_owned(),
+            lacks => lacks.iter().map(|lack| format!("{verb} {}", lack.words)).collect::<Vec<_>>().join("; "),
+        };
+        return Some(Nearest { rule: RulePlace::of(rule), words });
+    }
+    let name = host.name()?;
+    let relative = |rule: &&Rule| rule.hosts.iter().find_map(|pattern| related(pattern, name));
+    let (rule, words) = granting.iter().find_map(|rule| Some((*rule, relative(rule)?)))?;
+    Some(Nearest { rule: RulePlace::of(rule), words })
+}
+
+fn path_rank(rule: &Rule) -> Option<crate::pattern::PathRank> {
+    rule.paths.iter().flatten().map(PathPattern::rank).max()
+}
+
+/// A host pattern that is often meant to cover a name and does not.
+fn related(pattern: &HostPattern, name: &str) -> Option<String> {
+    let below = |tail: &str| name.strip_suffix(tail).is_some_and(|front| front.ends_with('.'));
+    match pattern {
+        HostPattern::Exact(Host::Name(own)) if below(own) => {
+            Some(format!("names {own}, and {name} is a name below it: `**.{own}` would cover it"))
+        }
+        HostPattern::Child(tail) | HostPattern::Below(tail) if **tail == *name => {
+            Some(format!("names `{pattern}`, which never includes {name} itself"))
+        }
+        HostPattern::Child(tail) if below(tail) => {
+            Some(format!("names `{pattern}`, which is one label, and {name} has more: `**.{tail}` would cover it"))
+        }
+        HostPattern::Exact(_) | HostPattern::Child(_) | HostPattern::Below(_) | HostPattern::Any => None,
+    }
+}
+
+/// One thing that keeps a rule from matching; later stages are nearer.
+struct Lack {
+    stage: usize,
+    words: String,
+}
+
+/// Everything that keeps a rule of this host from matching, in the order in which it is judged.
+fn lacks(rule: &Rule, question: &Question<'_>) -> Vec<Lack> {
+    let destination = question.destination;
+    let mut lacks = Vec::new();
+    let mut lack = |missing: bool, stage: usize, words: &dyn Fn() -> String| {
+        if missing {
+            lacks.push(Lack { stage, words: words() });
+        }
+    };
+    let scheme = |scheme: Option<Scheme>| scheme.map_or("any scheme", Scheme::as_str);
+    lack(!rule.covers_scheme(destination.scheme()), 1, &|| {
+        format!("{} here; this is {}", scheme(rule.scheme), destination.scheme().as_str())
+    });
+    lack(!rule.covers_port(destination.port()), 2, &|| {
+        let ports: Vec<String> = rule.ports.iter().flatten().map(ToString::to_string).collect();
+        format!("port {} here; this is {}", ports.join(", "), destination.port())
+    });
+    lack(!rule.covers_method(question.method), 3, &|| {
+        let methods: Vec<&str> = rule.methods.iter().flatten().map(|method| &**method).collect();
+        let named =
+            if methods.is_empty() { "every method but CONNECT and TRACE".to_owned() } else { methods.join(", ") };
+        format!("{named} here; this is {}", question.method)
+    });
+    let missed = readings(question).find(|path| !covers_path(rule, path));
+    lack(missed.is_some(), 4, &|| {
+        let paths: Vec<String> = rule.paths.iter().flatten().map(ToString::to_string).collect();
+        let named = if paths.is_empty() { "every path but the server as a whole".to_owned() } else { paths.join(", ") };
+        let missed = missed.unwrap_or_default();
+        let reading = if missed == question.path.as_sent() { "this is" } else { "this resolves to" };
+        format!("{named}; {reading} {missed}")
+    });
+    lack(!covers_query(rule, question), 5, &|| {
+        let named = rule.query.iter().flatten();
+        let pairs: Vec<String> = named
+            .map(|(name, values)| {
+                let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+                format!("{name}={}", values.join(" or "))
+            })
+            .collect();
+        format!("the query parameter {}, standing exactly once", pairs.join(" and "))
+    });
+    lack(!rule.covers_tool(question.tool), 6, &|| {
+        let tools: Vec<String> = rule.tools.iter().flatten().map(ToString::to_string).collect();
+        format!("tool {}; this is {}", tools.join(", "), question.tool.unwrap_or("no known tool"))
+    });
+    lack(!rule.covers_upgrade(question.websocket), 7, &|| match rule.websocket {
+        true => "WebSocket handshakes; this is none".to_owned(),
+        false => {
+            "requests; this is a WebSocket handshake, which only a rule with `upgrade: websocket` is about".to_owned()
+        }
+    });
+    lack(!rule.is_in_force(question.now), 8, &|| {
+        format!("it no longer: it ended on {}", rule.until.map(|until| until.to_string()).unwrap_or_default())
+    });
+    lack(rule.pass_through && destination.scheme() == Scheme::Http, 9, &|| {
+        "TLS that passes through unread; this is cleartext".to_owned()
+    });
+    lacks
+}

@@ -1,0 +1,223 @@
+//! An explanation as text and as JSON.
+
+use std::fmt;
+
+use model::Reason;
+use serde_json::{Value, json};
+
+use super::{CeilingSaid, Explanation, Given, Lost, Nearest, ObserverSaid, ReadingSaid, RulePlace};
+use crate::authorize::Question;
+use crate::rule::{Limits, Rate, Timeouts};
+
+/// The request as `METHOD URL`.
+pub(super) fn request(question: &Question<'_>) -> String {
+    let destination = question.destination;
+    let target = question.path.target();
+    let space = if target == "*" { " " } else { "" };
+    let url = format!("{}://{}{space}{target}", destination.scheme().as_str(), destination.authority());
+    let upgrade = if question.websocket { ", WebSocket handshake" } else { "" };
+    let tool = question.tool.map(|tool| format!(", tool {tool}")).unwrap_or_default();
+    format!("{} {url}{upgrade}{tool}", question.method)
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.request)?;
+        writeln!(f, "{}", self.standing)?;
+        if let Some(words) = &self.words {
+            writeln!(f, "  its author says: {words}")?;
+        }
+        if let Some(within) = self.within {
+            writeln!(f, "  an answer is waited for {within:?}")?;
+        }
+        if let Some(given) = &self.given {
+            write!(f, "{given}")?;
+        }
+        if let Some(nearest) = &self.nearest {
+            writeln!(f, "nearest: {nearest}")?;
+        }
+        section(f, "the path has two readings, and both must get the same rule:", &self.readings)?;
+        section(f, "other rules that match:", &self.others)?;
+        section(f, "ceilings:", &self.ceilings)?;
+        section(f, "policies that only observe:", &self.observed)
+    }
+}
+
+fn section<T: fmt::Display>(f: &mut fmt::Formatter<'_>, title: &str, lines: &[T]) -> fmt::Result {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "{title}")?;
+    lines.iter().try_for_each(|line| writeln!(f, "  {line}"))
+}
+
+impl fmt::Display for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.credentials.iter().map(|credential| credential.as_str()).collect();
+        writeln!(f, "  credentials: {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") })?;
+        if self.addresses.is_empty() {
+            writeln!(f, "  addresses: every globally routable one")?;
+        }
+        for (rule, nets) in &self.addresses {
+            let nets: Vec<String> = nets.iter().map(ToString::to_string).collect();
+            writeln!(f, "  addresses: {} by rule {rule}", nets.join(", "))?;
+        }
+        for (name, value) in limits(&self.limits).into_iter().chain(timeouts(&self.timeouts)) {
+            if let Some(value) = value {
+                writeln!(f, "  {name}: {value}")?;
+            }
+        }
+        self.until.map_or(Ok(()), |until| writeln!(f, "  until: {until}"))
+    }
+}
+
+impl fmt::Display for ReadingSaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}: ", self.reading, self.path)?;
+        match &self.rule {
+            Some(rule) => write!(f, "{} by rule {rule}", rule.effect),
+            None => f.write_str("no rule matches"),
+        }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by rule {}: {}", self.rule.effect, self.rule, self.why)
+    }
+}
+
+impl fmt::Display for CeilingSaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", self.policy, self.verdict.as_str())?;
+        if let Some(rule) = &self.rule {
+            write!(f, " by rule {rule}")?;
+        }
+        self.nearest.as_ref().map_or(Ok(()), |nearest| write!(f, "; nearest: {nearest}"))
+    }
+}
+
+impl fmt::Display for ObserverSaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` would have said {} ({})", self.policy, self.verdict.as_str(), self.code)?;
+        self.rule.as_ref().map_or(Ok(()), |rule| write!(f, " by rule {rule}"))
+    }
+}
+
+impl fmt::Display for Nearest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rule {} {}", self.rule, self.words)
+    }
+}
+
+fn rate(rate: Rate) -> String {
+    format!("{} in {:?}", rate.count, rate.per)
+}
+
+fn limits(limits: &Limits) -> Vec<(&'static str, Option<String>)> {
+    let number = |value: Option<u64>| value.map(|value| value.to_string());
+    vec![
+        ("requests", limits.requests.map(rate)),
+        ("concurrent", number(limits.concurrent)),
+        ("request_body", number(limits.request_body)),
+        ("response_body", number(limits.response_body)),
+        ("bytes_out", number(limits.bytes_out)),
+    ]
+}
+
+fn timeouts(timeouts: &Timeouts) -> Vec<(&'static str, Option<String>)> {
+    let span = |value: Option<std::time::Duration>| value.map(|span| format!("{span:?}"));
+    vec![("connect", span(timeouts.connect)), ("first_byte", span(timeouts.first_byte)), ("idle", span(timeouts.idle))]
+}
+
+impl Explanation {
+    /// The explanation as JSON; times are in milliseconds, sizes in bytes.
+    pub fn to_json(&self) -> Value {
+        let nearest = |nearest: &Option<Nearest>| nearest.as_ref().map(Nearest::to_json);
+        let place = |rule: &Option<RulePlace>| rule.as_ref().map(RulePlace::to_json);
+        let readings: Vec<Value> = self
+            .readings
+            .iter()
+            .map(|said| json!({ "reading": said.reading, "path": said.path, "rule": place(&said.rule) }))
+            .collect();
+        let others: Vec<Value> =
+            self.others.iter().map(|lost| json!({ "rule": lost.rule.to_json(), "why": lost.why })).collect();
+        let ceilings: Vec<Value> = self
+            .ceilings
+            .iter()
+            .map(|said| {
+                json!({
+                    "policy": said.policy.as_str(),
+                    "decision": said.verdict.as_str(),
+                    "rule": place(&said.rule),
+                    "nearest": nearest(&said.nearest),
+                })
+            })
+            .collect();
+        let observed: Vec<Value> = self
+            .observed
+            .iter()
+            .map(|said| {
+                json!({
+                    "policy": said.policy.as_str(),
+                    "decision": said.verdict.as_str(),
+                    "code": Reason::code(said.code),
+                    "rule": place(&said.rule),
+                })
+            })
+            .collect();
+        json!({
+            "request": self.request,
+            "decision": self.standing.verdict.as_str(),
+            "code": self.standing.code.map(Reason::code),
+            "rule": place(&self.standing.rule),
+            "policy": self.standing.policy.as_ref().map(|policy| policy.as_str()),
+            "unread": self.standing.unread,
+            "reason": self.words,
+            "within_ms": self.within.map(millis),
+            "permit": self.given.as_ref().map(Given::to_json),
+            "readings": readings,
+            "others": others,
+            "ceilings": ceilings,
+            "observed": observed,
+            "nearest": nearest(&self.nearest),
+        })
+    }
+}
+
+fn millis(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Nearest {
+    fn to_json(&self) -> Value {
+        json!({ "rule": self.rule.to_json(), "words": self.words })
+    }
+}
+
+impl Given {
+    fn to_json(&self) -> Value {
+        let credentials: Vec<&str> = self.credentials.iter().map(|credential| credential.as_str()).collect();
+        let bound = |(rule, nets): &(RulePlace, Vec<ipnet::IpNet>)| {
+            let nets: Vec<String> = nets.iter().map(ToString::to_string).collect();
+            json!({ "rule": rule.to_json(), "ranges": nets })
+        };
+        json!({
+            "credentials": credentials,
+            "addresses": self.addresses.iter().map(bound).collect::<Vec<_>>(),
+            "limits": {
+                "requests": self.limits.requests.map(|rate| json!({ "count": rate.count, "per_ms": millis(rate.per) })),
+                "concurrent": self.limits.concurrent,
+                "request_body": self.limits.request_body,
+                "response_body": self.limits.response_body,
+                "bytes_out": self.limits.bytes_out,
+            },
+            "timeouts_ms": {
+                "connect": self.timeouts.connect.map(millis),
+                "first_byte": self.timeouts.first_byte.map(millis),
+                "idle": self.timeouts.idle.map(millis),
+            },
+            "until": self.until.map(|until| until.to_string()),
+        })
+    }
+}
