@@ -29,6 +29,9 @@ pub(crate) enum StreamError {
     /// The upstream sent nothing for too long.
     #[error("the upstream was silent for too long within a body")]
     Silent,
+    /// What allowed it is over.
+    #[error("the policies in force do not allow it any more ({0})")]
+    Cut(Reason),
     /// The request breaks HTTP/2; the stream is reset with this reason.
     #[error("the stream is reset")]
     Http2(#[source] h2::Error),
@@ -266,6 +269,10 @@ impl Relay {
         }
         if self.ended {
             return Poll::Ready(None);
+        }
+        if let Some(Poll::Ready(denied)) = self.open.as_ref().map(|open| open.poll_cut(cx)) {
+            self.fail(Outcome::Aborted, Fault::Policy, Some(denied.reason));
+            return Poll::Ready(Some(Err(StreamError::Cut(denied.reason))));
         }
         loop {
             let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {

@@ -13,6 +13,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use model::{Authority, Destination, Reason, RequestPath, Scheme};
+use policies::Permit;
 use sessions::Session;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -30,7 +31,7 @@ use crate::steps::intercept::{Inner, intercept};
 use crate::steps::record::{self, Open};
 use crate::steps::route::Asked;
 use crate::steps::{decide, identify, parse};
-use crate::{Core, Proxy};
+use crate::{Core, Proxy, tunnel};
 
 /// Serves one downstream connection to its end.
 ///
@@ -72,15 +73,18 @@ async fn draining(proxy: Arc<Proxy>) {
 /// One CONNECT: admits it, opens the inside, serves the requests in it until it closes or its session ends.
 async fn tunnel(core: Arc<Core>, head: RequestHead, guard: Guard<TcpStream>) {
     let (mut stream, ahead) = guard.into_parts();
-    let (session, destination) = match admit(&core.proxy, &head) {
-        Ok(admitted) => admitted,
+    let (session, destination, passage) = match admit(&core.proxy, &head) {
+        Ok(Admitted { session, destination, passage }) => (session, destination, passage),
         Err(rejected) => {
             let Rejected { open, refusal } = *rejected;
             let record = open.refuse(&refusal);
             return say(stream, &refusal, &record).await;
         }
     };
-    if stream.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n").await.is_err() {
+    if let Passage::Unread(permit) = passage {
+        return Box::pin(unread(&core, &session, &destination, permit, stream, ahead)).await;
+    }
+    if stream.write_all(ESTABLISHED).await.is_err() {
         return;
     }
     let inner = tokio::select! {
@@ -103,6 +107,44 @@ async fn tunnel(core: Arc<Core>, head: RequestHead, guard: Guard<TcpStream>) {
     }
 }
 
+/// The answer to a CONNECT that is let in.
+const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";
+
+/// A tunnel whose bytes are not read: reaches its upstream first, so that a failure is an answer to the CONNECT.
+async fn unread(
+    core: &Core,
+    session: &Arc<Session>,
+    destination: &Destination,
+    permit: Permit,
+    mut stream: TcpStream,
+    ahead: Vec<u8>,
+) {
+    let mut open = Open::tunnel(&core.proxy, session);
+    open.destination(destination);
+    let reached = tokio::select! {
+        reached = tunnel::reach(core, session, destination, permit, &mut open) => reached,
+        () = session.ended() => Err(Refusal::of(Reason::SessionEnded, "the session has ended")),
+    };
+    match reached {
+        Err(refusal) => {
+            let record = open.refuse(&refusal);
+            say(stream, &refusal, &record).await;
+        }
+        Ok(ready) => {
+            if stream.write_all(ESTABLISHED).await.is_ok() {
+                tunnel::pass(core, session, destination, ready, Rewound::new(stream, ahead), open).await;
+            }
+        }
+    }
+}
+
+/// A request to the proxy itself that gets in.
+struct Admitted {
+    session: Arc<Session>,
+    destination: Destination,
+    passage: Passage,
+}
+
 /// A request to the proxy itself that does not get in, with its open record.
 struct Rejected {
     open: Open,
@@ -110,7 +152,7 @@ struct Rejected {
 }
 
 /// Steps 2 to 4 for a request to the proxy itself.
-fn admit(proxy: &Arc<Proxy>, head: &RequestHead) -> Result<(Arc<Session>, Destination), Box<Rejected>> {
+fn admit(proxy: &Arc<Proxy>, head: &RequestHead) -> Result<Admitted, Box<Rejected>> {
     let rejected = |session: Option<&Arc<Session>>, destination: Option<&Destination>, refusal| {
         Box::new(Rejected { open: open_connect(proxy, session, head, destination), refusal })
     };
@@ -118,7 +160,7 @@ fn admit(proxy: &Arc<Proxy>, head: &RequestHead) -> Result<(Arc<Session>, Destin
     let session = identify::identify(proxy, head).map_err(|refusal| rejected(None, named.as_ref().ok(), refusal))?;
     let destination = named.map_err(|refusal| rejected(Some(&session), None, refusal))?;
     match decide::decide(proxy, &session, &destination) {
-        Ok(Passage::Intercept | Passage::Reserved) => Ok((session, destination)),
+        Ok(passage) => Ok(Admitted { session, destination, passage }),
         Err(refusal) => Err(rejected(Some(&session), Some(&destination), refusal)),
     }
 }
@@ -237,7 +279,8 @@ async fn plain_request(
         Err(refusal) => return refuse(Open::new(&core.proxy, None), &refusal),
     };
     let (session, destination) = match admit(&core.proxy, &head) {
-        Ok(admitted) => admitted,
+        // A host that is not read takes no request in absolute form: that one is judged, and refused, by its rules.
+        Ok(Admitted { session, destination, passage: _ }) => (session, destination),
         Err(rejected) => return refuse(rejected.open, &rejected.refusal),
     };
     if !bound.admits(&session) {

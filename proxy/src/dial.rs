@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use certs::{TlsClass, Trust};
 use hickory_resolver::TokioResolver;
@@ -246,6 +247,19 @@ pub(crate) async fn connect(
             Err(Refusal::of(Reason::UpstreamTimeout, "the upstream did not answer in time").with_class("connect"))
         }
     }
+}
+
+/// Dials the located addresses in turn, for a tunnel whose bytes are not read.
+///
+/// # Errors
+/// `upstream_refused`, `upstream_timeout`.
+///
+/// # Cancellation
+/// The socket is closed.
+pub(crate) async fn connect_unread(located: &Located, limit: Duration) -> Result<(TcpStream, SocketAddr), Refusal> {
+    tokio::time::timeout(limit, dial(located)).await.unwrap_or_else(|_| {
+        Err(Refusal::of(Reason::UpstreamTimeout, "the upstream did not answer in time").with_class("connect"))
+    })
 }
 
 async fn dial(located: &Located) -> Result<(TcpStream, SocketAddr), Refusal> {

@@ -50,11 +50,16 @@ async fn attempt(
     let routed = route::route(destination, asked)?;
     let permit = authorize::authorize(&rules, destination, &routed)?;
     open.permit(&permit);
+    let standing = core.live.note(session, destination, authorize::asked(&routed), permit.until());
+    open.stands(standing.clone());
     let armed = inject::inject(&core.proxy.vault, session, destination, routed, &permit, open)?;
     let way = forward::locate(core, session, destination, &armed, &permit, open).await?;
     open.stripped(&armed.routed.stripped);
     open.permitted().await?; // durable before the first byte leaves
-    let reply = forward::forward(core, session, destination, &permit, armed, way, open).await;
+    let reply = tokio::select! {
+        reply = forward::forward(core, session, destination, &permit, armed, way, open) => reply,
+        denied = standing.cut() => Err(denied.into()),
+    };
     reply.and_then(redact::redact).map_err(|refusal| refusal.under(permit.rule(), permit.policy()))
 }
 

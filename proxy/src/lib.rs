@@ -13,6 +13,7 @@ mod exchange;
 mod guard;
 mod head;
 mod hosts;
+mod live;
 mod mask;
 mod own;
 mod pool;
@@ -21,6 +22,7 @@ mod reserved;
 mod rewound;
 mod server;
 mod steps;
+mod tunnel;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -83,4 +85,5 @@ pub(crate) struct Core {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) pool: Arc<pool::Pool>,
     pub(crate) dialer: dial::Dialer,
+    pub(crate) live: Arc<live::Live>,
 }

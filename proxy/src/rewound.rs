@@ -31,6 +31,18 @@ impl<S: AsyncRead + Unpin> Rewound<S> {
         Ok(&self.ahead)
     }
 
+    /// All bytes that were read ahead, once there are more than `seen` or the stream has ended; nothing is consumed.
+    ///
+    /// # Cancellation
+    /// Safe: nothing is lost.
+    pub(crate) async fn peek_beyond(&mut self, seen: usize) -> io::Result<&[u8]> {
+        if self.ahead.len() <= seen {
+            self.ahead.reserve(4 << 10);
+            self.io.read_buf(&mut self.ahead).await?;
+        }
+        Ok(&self.ahead)
+    }
+
     /// The first bytes up to the end of a line or `limit`, or what there is before the stream ends, without consuming them.
     ///
     /// # Cancellation

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::connection::connection;
 use crate::dial::Dialer;
+use crate::live::look_after;
 use crate::own::Own;
 use crate::pool::Pool;
 use crate::steps::accept;
@@ -208,7 +209,7 @@ fn core(proxy: Arc<Proxy>) -> io::Result<Arc<Core>> {
     let Config { limits, .. } = &proxy.config;
     let pool = Pool::new(limits.max_idle_upstreams, limits.upstream_keep_alive);
     let dialer = Dialer::new(limits)?;
-    Ok(Arc::new(Core { proxy, pool, dialer }))
+    Ok(Arc::new(Core { proxy, pool, dialer, live: Arc::default() }))
 }
 
 /// One core: accepts until the drain begins, then waits for what runs.
@@ -219,6 +220,7 @@ async fn serve(core: Arc<Core>, listeners: Vec<StdListener>, mut deadlines: watc
         Err(error) => return tracing::error!(%error, "a listener could not be used"),
     };
     let mut connections = JoinSet::new();
+    let mut looking = std::pin::pin!(look_after(core.proxy.clone(), core.live.clone()));
     let mut sweep = tokio::time::interval(Duration::from_secs(1));
     let mut draining = core.proxy.draining.clone();
     loop {
@@ -230,14 +232,21 @@ async fn serve(core: Arc<Core>, listeners: Vec<StdListener>, mut deadlines: watc
             }
             Some(ended) = connections.join_next(), if !connections.is_empty() => note_panic(ended),
             _ = sweep.tick() => sweep_core(&core),
+            () = looking.as_mut() => {}
             _ = draining.wait_for(|draining| *draining) => break,
         }
     }
     drop(listeners);
     let limit = deadlines.wait_for(Option::is_some).await.ok().and_then(|at| *at).unwrap_or_else(Instant::now);
     let finished = async {
-        while let Some(ended) = connections.join_next().await {
-            note_panic(ended);
+        loop {
+            tokio::select! {
+                ended = connections.join_next() => match ended {
+                    Some(ended) => note_panic(ended),
+                    None => return,
+                },
+                () = looking.as_mut() => {}
+            }
         }
     };
     if tokio::time::timeout_at(limit.into(), finished).await.is_err() {

@@ -5,8 +5,14 @@ use std::sync::Arc;
 use model::{Destination, Reason, Timestamp};
 use policies::{Permit, Question, Rules};
 
+use crate::live::Asked;
 use crate::refusal::Refusal;
 use crate::steps::route::Routed;
+
+/// What a request that was authorized is judged by again while it is under way.
+pub(crate) fn asked(routed: &Routed) -> Asked {
+    Asked::Request { method: routed.method.clone(), path: routed.path.clone(), websocket: routed.websocket, tool: None }
+}
 
 /// Asks the policy decision point about one request.
 ///

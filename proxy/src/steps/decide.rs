@@ -4,17 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::{Destination, Host, Reason, Timestamp};
-use policies::{Knock, Rules, Subject};
+use policies::{Knock, Permit, Rules, Subject};
 use sessions::Session;
 
 use crate::refusal::Refusal;
 use crate::{Proxy, reserved};
 
 /// How the connection goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Passage {
     /// Its requests are read and judged one by one.
     Intercept,
+    /// Its bytes are not read; all of them go under this permit.
+    Unread(Permit),
     /// Egret itself answers.
     Reserved,
 }
@@ -62,8 +64,6 @@ pub(crate) fn decide(proxy: &Proxy, session: &Session, destination: &Destination
     let knock = Knock { host: destination.host(), port: destination.port(), now: Timestamp::now() };
     match rules(proxy, session)?.decide(&knock)? {
         policies::Passage::Intercept => Ok(Passage::Intercept),
-        policies::Passage::Tunnel(_) => {
-            Err(Refusal::of(Reason::ProtocolNotAllowed, "tunnels whose bytes are not read are not carried yet"))
-        }
+        policies::Passage::Tunnel(permit) => Ok(Passage::Unread(permit)),
     }
 }

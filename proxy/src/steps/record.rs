@@ -4,15 +4,17 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use audit::{Attribution, CredentialUse, Decision, Facts, Fault, Outcome, Trail};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{Destination, Reason, RequestPath, SnapshotDigest, Timestamp};
-use policies::Permit;
+use policies::{Denied, Permit};
 use sessions::Session;
 
 use crate::Proxy;
 use crate::body::{Body, Relay};
+use crate::live::Standing;
 use crate::refusal::Refusal;
 use crate::steps::forward::Upstreamed;
 use crate::steps::redact::Redacted;
@@ -22,22 +24,30 @@ pub(crate) struct Open {
     trail: Option<Trail>,
     session: Option<Arc<Session>>,
     proxy: Arc<Proxy>,
+    standing: Option<Arc<Standing>>,
 }
 
 impl Open {
     /// Opens a record; nothing is written before the first byte is about to leave or the exchange ends.
     pub(crate) fn new(proxy: &Arc<Proxy>, session: Option<&Arc<Session>>) -> Self {
-        let facts = match session {
-            Some(session) => Facts {
-                tenant: session.tenant.clone(),
-                user: session.user.clone(),
-                agent: session.agent.clone(),
-                session: Some(session.id.clone()),
-                attribution: Some(attribution(proxy, session)),
-            },
-            None => Facts::default(),
-        };
-        Self { trail: Some(Trail::begin(&proxy.journal, facts)), session: session.cloned(), proxy: proxy.clone() }
+        let trail = Some(Trail::begin(&proxy.journal, facts(proxy, session)));
+        Self { trail, session: session.cloned(), proxy: proxy.clone(), standing: None }
+    }
+
+    /// Opens the record of a tunnel whose bytes are not read.
+    pub(crate) fn tunnel(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Self {
+        let trail = Some(Trail::begin_tunnel(&proxy.journal, facts(proxy, Some(session))));
+        Self { trail, session: Some(session.clone()), proxy: proxy.clone(), standing: None }
+    }
+
+    /// What looks whether it may still go on.
+    pub(crate) fn stands(&mut self, standing: Arc<Standing>) {
+        self.standing = Some(standing);
+    }
+
+    /// Why it was cut, if it was.
+    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Poll<Denied> {
+        self.standing.as_ref().map_or(Poll::Pending, |standing| standing.poll_cut(cx))
     }
 
     fn trail(&mut self) -> &mut Trail {
@@ -151,6 +161,8 @@ impl Open {
         let Some(trail) = self.trail.take() else { return };
         if self.session.as_ref().is_some_and(|session| !session.is_live(Timestamp::now())) {
             trail.close(Outcome::Aborted, Some(Fault::Policy), Some(Reason::SessionEnded));
+        } else if let Some(denied) = self.standing.as_ref().and_then(|standing| standing.is_cut()) {
+            trail.close(Outcome::Aborted, Some(Fault::Policy), Some(denied.reason));
         } else if self.proxy.is_stopped() {
             trail.close(Outcome::Aborted, Some(Fault::Egret), Some(Reason::Draining));
         } else {
@@ -188,6 +200,16 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.end_early();
     }
+}
+
+fn facts(proxy: &Proxy, session: Option<&Arc<Session>>) -> Facts {
+    session.map_or_else(Facts::default, |session| Facts {
+        tenant: session.tenant.clone(),
+        user: session.user.clone(),
+        agent: session.agent.clone(),
+        session: Some(session.id.clone()),
+        attribution: Some(attribution(proxy, session)),
+    })
 }
 
 fn attribution(proxy: &Proxy, session: &Session) -> Attribution {

@@ -1,0 +1,199 @@
+//! Exchanges and tunnels that are under way, and their end when what allowed them is over.
+//!
+//! A permit is good for as long as it says, and for as long as the policies in force would give it again. Each core looks
+//! after its own: four times a second it judges again what a newer snapshot or the time may have changed, and cuts what
+//! would now be refused. Who streams finds out at the next poll, since the cut wakes it.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use model::{Destination, RequestPath, Timestamp};
+use policies::{Denied, Knock, PolicySet, Question};
+use sessions::Session;
+
+use crate::Proxy;
+use crate::steps::decide;
+
+/// How often a core looks at what is under way.
+pub(crate) const PERIOD: Duration = Duration::from_millis(250);
+
+/// How many are judged before others get their turn.
+const AT_ONCE: usize = 1_000;
+
+/// What was asked when the permit was given.
+pub(crate) enum Asked {
+    /// One request.
+    Request {
+        /// Its method, as sent.
+        method: http::Method,
+        /// Its path, in both readings.
+        path: RequestPath,
+        /// Whether it asks for a WebSocket.
+        websocket: bool,
+        /// The tool call that it belonged to.
+        tool: Option<Arc<str>>,
+    },
+    /// A tunnel whose bytes are not read.
+    Tunnel,
+}
+
+/// One exchange or tunnel that is under way; it ends when the last holder drops it.
+pub(crate) struct Standing {
+    session: Arc<Session>,
+    destination: Destination,
+    asked: Asked,
+    until: Option<Timestamp>,
+    cut: OnceLock<Denied>,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Standing {
+    /// Why it is cut, if it is.
+    pub(crate) fn is_cut(&self) -> Option<&Denied> {
+        self.cut.get()
+    }
+
+    /// Ready once it is cut; for one waiter at a time.
+    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Poll<Denied> {
+        let cut = || self.cut.get().map_or(Poll::Pending, |denied| Poll::Ready(denied.clone()));
+        if cut().is_pending() {
+            let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*waker {
+                Some(own) if own.will_wake(cx.waker()) => {}
+                Some(_) | None => *waker = Some(cx.waker().clone()),
+            }
+        }
+        // It may have been cut before the waker was there.
+        cut()
+    }
+
+    /// Resolves once it is cut.
+    ///
+    /// # Cancellation
+    /// Leaves nothing behind.
+    pub(crate) async fn cut(&self) -> Denied {
+        std::future::poll_fn(|cx| self.poll_cut(cx)).await
+    }
+
+    fn end(&self, denied: Denied) {
+        if self.cut.set(denied).is_ok()
+            && let Some(waker) = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            waker.wake();
+        }
+    }
+
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+
+    /// What the policies in force say of it now.
+    fn judge(&self, proxy: &Proxy, now: Timestamp) -> Result<(), Denied> {
+        let Ok(rules) = decide::rules(proxy, &self.session) else { return Err(unavailable()) };
+        let (host, port) = (self.destination.host(), self.destination.port());
+        match &self.asked {
+            Asked::Tunnel => match rules.decide(&Knock { host, port, now })? {
+                policies::Passage::Tunnel(_) => Ok(()),
+                policies::Passage::Intercept => Err(must_be_read()),
+            },
+            Asked::Request { method, path, websocket, tool } => {
+                let question = Question {
+                    destination: &self.destination,
+                    method: method.as_str(),
+                    path,
+                    websocket: *websocket,
+                    tool: tool.as_deref(),
+                    now,
+                };
+                rules.authorize(&question).map(|_permit| ())
+            }
+        }
+    }
+}
+
+/// The session's policies are gone, or contradict each other by now.
+fn unavailable() -> Denied {
+    denied(model::Reason::PolicyUnavailable)
+}
+
+/// What was passed through unread must now be read.
+fn must_be_read() -> Denied {
+    denied(model::Reason::ProtocolNotAllowed)
+}
+
+fn denied(reason: model::Reason) -> Denied {
+    Denied { reason, rule: None, policy: None, words: None, within: None }
+}
+
+/// What is under way on one core.
+#[derive(Default)]
+pub(crate) struct Live {
+    all: Mutex<Standings>,
+}
+
+#[derive(Default)]
+struct Standings {
+    list: Vec<Weak<Standing>>,
+    /// Looked through for what has ended when the list is this long.
+    purge_at: usize,
+}
+
+impl Live {
+    /// Notes an exchange or tunnel for as long as what is given back is held.
+    pub(crate) fn note(
+        &self,
+        session: &Arc<Session>,
+        destination: &Destination,
+        asked: Asked,
+        until: Option<Timestamp>,
+    ) -> Arc<Standing> {
+        let standing = Arc::new(Standing {
+            session: session.clone(),
+            destination: destination.clone(),
+            asked,
+            until,
+            cut: OnceLock::new(),
+            waker: Mutex::new(None),
+        });
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.list.len() >= all.purge_at {
+            all.list.retain(|one| one.strong_count() > 0);
+            all.purge_at = (2 * all.list.len()).max(AT_ONCE);
+        }
+        all.list.push(Arc::downgrade(&standing));
+        standing
+    }
+
+    fn standing(&self) -> Vec<Arc<Standing>> {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.list.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// Looks after what is under way on this core, for as long as it is polled.
+///
+/// # Cancellation
+/// Nothing is cut any more.
+pub(crate) async fn look_after(proxy: Arc<Proxy>, live: Arc<Live>) {
+    let mut tick = tokio::time::interval(PERIOD);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut seen: Arc<PolicySet> = proxy.policies.load_full();
+    loop {
+        tick.tick().await;
+        let current = proxy.policies.load_full();
+        let changed = !Arc::ptr_eq(&seen, &current);
+        seen = current;
+        let now = Timestamp::now();
+        for (place, standing) in live.standing().into_iter().enumerate() {
+            if (changed || standing.is_over(now))
+                && let Err(denied) = standing.judge(&proxy, now)
+            {
+                standing.end(denied);
+            }
+            if place % AT_ONCE == AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
