@@ -258,6 +258,8 @@ pub struct Record {
     pub sni: Option<Arc<str>>,
     /// The names of the fields that were taken off the request.
     pub stripped: Vec<Text>,
+    /// What policies that only observe would have refused it for: policy, decision, code and, where one decides, the rule.
+    pub observed: Vec<Text>,
     /// The address that was dialed.
     pub address: Option<IpAddr>,
     /// The protocol spoken with the client, such as `http/1.1` or `h2`.
@@ -321,6 +323,7 @@ impl Record {
             path: None,
             sni: None,
             stripped: Vec::new(),
+            observed: Vec::new(),
             address: None,
             protocol: None,
             tls: None,

@@ -164,6 +164,17 @@ impl Trail {
         self.record.stripped.push(name.into());
     }
 
+    /// A policy that only observes would have refused it; in words.
+    pub fn observed(&mut self, verdict: impl Into<Text>) {
+        self.record.observed.push(verdict.into());
+    }
+
+    /// It passes though no rule allows it; this is what it would have been refused for.
+    pub fn passes_though(&mut self, code: Reason) {
+        self.record.decision = Some(Decision::Observe);
+        self.record.code = Some(code);
+    }
+
     /// A credential that was used, and where it was put, such as `header authorization`.
     pub fn credential(&mut self, used: CredentialUse, place: impl Into<Text>) {
         self.record.credentials.push(used);
@@ -212,7 +223,8 @@ impl Trail {
         self.closed = true;
         let record = &mut *self.record;
         if outcome == Outcome::Refused {
-            record.decision = Some(Decision::Deny);
+            let asks = code == Some(Reason::ApprovalRequired);
+            record.decision = Some(if asks { Decision::Ask } else { Decision::Deny });
         }
         let took = self.began.elapsed();
         record.id = Some(self.id.clone());
@@ -220,7 +232,7 @@ impl Trail {
         record.duration = Some(took);
         record.outcome = Some(outcome);
         record.fault = fault;
-        record.code = code;
+        record.code = code.or(record.code);
         self.journal.append_closing(record, self.opened_in);
     }
 }

@@ -12,6 +12,7 @@ mod record;
 mod session;
 mod span;
 mod state;
+mod tool_call;
 
 pub mod env;
 pub mod wire;
@@ -103,6 +104,8 @@ fn router(control: Arc<Control>) -> Router {
         .route("/v1/sessions/{id}", get(session::show).delete(session::end))
         .route("/v1/sessions/{id}/end", post(session::end))
         .route("/v1/sessions/{id}/state", put(session::set_state))
+        .route("/v1/sessions/{id}/tool_calls", post(tool_call::begin))
+        .route("/v1/sessions/{id}/tool_calls/{call}/end", post(tool_call::end))
         .route("/v1/vaults/default", get(credential::status))
         .route(credentials, get(credential::list))
         .route(

@@ -251,7 +251,7 @@ fn view(session: &Session, now: Timestamp) -> SessionView {
     }
 }
 
-fn about(session: &Session, kind: Kind) -> Record {
+pub(crate) fn about(session: &Session, kind: Kind) -> Record {
     Record {
         session: Some(session.id.clone()),
         tenant: Some(session.tenant.clone()),
@@ -262,7 +262,7 @@ fn about(session: &Session, kind: Kind) -> Record {
     }
 }
 
-fn unknown(id: &str) -> Problem {
+pub(crate) fn unknown(id: &str) -> Problem {
     Problem::not_found(format!("there is no session {id:?}"))
 }
 

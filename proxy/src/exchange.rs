@@ -48,9 +48,13 @@ async fn attempt(
     let rules = decide::rules(&core.proxy, session)?;
     open.snapshot(rules.snapshot());
     let routed = route::route(destination, asked)?;
-    let permit = authorize::authorize(&rules, destination, &routed)?;
+    let tool = session.tool();
+    if let Some(call) = session.tool_call() {
+        open.tool_call(&call);
+    }
+    let permit = authorize::authorize(&rules, destination, &routed, tool.as_deref(), open)?;
     open.permit(&permit);
-    let standing = core.live.note(session, destination, authorize::asked(&routed), permit.until());
+    let standing = core.live.note(session, destination, authorize::asked(&routed, tool), permit.until());
     open.stands(standing.clone());
     let armed = inject::inject(&core.proxy.vault, session, destination, routed, &permit, open)?;
     let way = forward::locate(core, session, destination, &armed, &permit, open).await?;

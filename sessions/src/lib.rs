@@ -8,8 +8,10 @@ mod file;
 mod registry;
 mod session;
 mod token;
+mod tool_call;
 
 pub use error::{Invalid, SessionError, Why};
 pub use registry::{Created, Ending, GrantRequest, NewSession, Offered, PlaceholderOwner, Registry};
 pub use session::{Grant, Session, State};
 pub use token::{PLACEHOLDER_MARK, find_marks};
+pub use tool_call::{MAX_OPEN_CALLS, ToolCall};

@@ -11,6 +11,7 @@ use model::{CredentialId, PolicyName, SessionId, TenantId, Timestamp};
 use tokio::sync::Notify;
 
 use crate::token::{Fingerprint, PLACEHOLDER_MARK};
+use crate::tool_call::{ToolCall, ToolCalls};
 
 /// What a session does at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +81,8 @@ pub struct Session {
     pub(crate) state: AtomicU8,
     pub(crate) ended_at: OnceLock<Timestamp>,
     pub(crate) over: Notify,
+    /// The tool calls that are open.
+    pub(crate) calls: ToolCalls,
     /// Held while the session's file is written, so that an older state never replaces a newer one.
     pub(crate) saving: Mutex<()>,
 }
@@ -124,6 +127,26 @@ impl Session {
             () = call => {}
             () = tokio::time::sleep(left) => {}
         }
+    }
+
+    /// Notes that a tool call begins; false where the id is taken or too many are open.
+    pub fn begin_tool_call(&self, call: ToolCall) -> bool {
+        self.calls.begin(call)
+    }
+
+    /// Notes that a tool call ends; gives it back, where it was open.
+    pub fn end_tool_call(&self, id: &str) -> Option<ToolCall> {
+        self.calls.end(id)
+    }
+
+    /// The tool at work: known where every open call is of the same one.
+    pub fn tool(&self) -> Option<Arc<str>> {
+        self.calls.tool()
+    }
+
+    /// The tool call at work, where it is the only one.
+    pub fn tool_call(&self) -> Option<ToolCall> {
+        self.calls.only()
     }
 
     /// Whether it may use the credential.

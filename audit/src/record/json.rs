@@ -41,6 +41,7 @@ impl Record {
         field!(text "detail", self.detail.as_deref());
         field!(text "rule", self.rule.as_ref().map(RuleId::as_str));
         field!(text "policy", self.policy.as_ref().map(PolicyName::as_str));
+        field!(list, "observed", Some(&self.observed));
         field!(text "snapshot", self.snapshot.as_ref().map(SnapshotDigest::as_str));
         field!(text "method", self.method.as_deref());
         field!(text "scheme", self.scheme.map(Scheme::as_str));
@@ -86,6 +87,7 @@ pub const CONTENTS: &[&str] = &[
     "detail",
     "rule",
     "policy",
+    "observed",
     "snapshot",
     "method",
     "scheme",

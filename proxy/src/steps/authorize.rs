@@ -7,28 +7,40 @@ use policies::{Permit, Question, Rules};
 
 use crate::live::Asked;
 use crate::refusal::Refusal;
+use crate::steps::record::Open;
 use crate::steps::route::Routed;
 
 /// What a request that was authorized is judged by again while it is under way.
-pub(crate) fn asked(routed: &Routed) -> Asked {
-    Asked::Request { method: routed.method.clone(), path: routed.path.clone(), websocket: routed.websocket, tool: None }
+pub(crate) fn asked(routed: &Routed, tool: Option<Arc<str>>) -> Asked {
+    Asked::Request { method: routed.method.clone(), path: routed.path.clone(), websocket: routed.websocket, tool }
 }
 
 /// Asks the policy decision point about one request.
 ///
 /// # Errors
-/// The policies' reason, or `denied_upgrade` for a WebSocket, which no rule can allow yet.
-pub(crate) fn authorize(rules: &Arc<Rules>, destination: &Destination, routed: &Routed) -> Result<Permit, Refusal> {
-    let permit = rules.authorize(&Question {
+/// The policies' reason, or `denied_upgrade` for a WebSocket, which is not relayed yet even where a rule allows it.
+pub(crate) fn authorize(
+    rules: &Arc<Rules>,
+    destination: &Destination,
+    routed: &Routed,
+    tool: Option<&str>,
+    open: &mut Open,
+) -> Result<Permit, Refusal> {
+    let question = Question {
         destination,
         method: routed.method.as_str(),
         path: &routed.path,
         websocket: routed.websocket,
-        tool: None,
+        tool,
         now: Timestamp::now(),
-    })?;
+    };
+    if rules.has_observers() {
+        open.observed(&rules.observed(&question));
+    }
+    let permit = rules.authorize(&question)?;
     if routed.websocket {
-        let refusal = Refusal::of(Reason::DeniedUpgrade, "no rule allows an upgrade of the connection here");
+        let refusal =
+            Refusal::of(Reason::DeniedUpgrade, "a rule allows the WebSocket, but this version does not relay upgrades");
         return Err(refusal.under(permit.rule(), permit.policy()));
     }
     Ok(permit)

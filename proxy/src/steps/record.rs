@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use audit::{Attribution, CredentialUse, Decision, Facts, Fault, Outcome, Trail};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{Destination, Reason, RequestPath, SnapshotDigest, Timestamp};
-use policies::{Denied, Permit};
-use sessions::Session;
+use policies::{Denied, Observed, Permit};
+use sessions::{Session, ToolCall};
 
 use crate::Proxy;
 use crate::body::{Body, Relay};
@@ -101,6 +101,22 @@ impl Open {
     /// The rule that lets it pass.
     pub(crate) fn permit(&mut self, permit: &Permit) {
         self.trail().rule(permit.rule(), permit.policy());
+        if let Some(denied) = permit.observed() {
+            self.trail().passes_though(denied.reason);
+        }
+    }
+
+    /// What policies that only observe would have refused it for.
+    pub(crate) fn observed(&mut self, verdicts: &[Observed]) {
+        for Observed { policy, verdict, denied } in verdicts {
+            let rule = denied.rule.as_ref().map_or_else(String::new, |rule| format!(" by {rule}"));
+            self.trail().observed(format!("{policy}: {} {}{rule}", verdict.as_str(), denied.reason));
+        }
+    }
+
+    /// The tool call that it belongs to, by the runtime's marks.
+    pub(crate) fn tool_call(&mut self, call: &ToolCall) {
+        self.trail().tool_call(call.id.clone(), call.tool.clone(), Attribution::Marker);
     }
 
     /// A credential that goes with it.
