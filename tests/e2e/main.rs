@@ -10,6 +10,7 @@ mod journal;
 mod lifecycle;
 mod names;
 mod paths;
+mod policies;
 mod promises;
 mod secrets;
 mod sessions;

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -386,8 +387,13 @@ fn connect_head(session: Option<&Session>, target: &str) -> String {
 
 /// A TLS client that trusts the sidecar's CA.
 pub fn client_config(egret: &Egret, alpn: &[&str]) -> ClientConfig {
+    config_trusting(&egret.ca_file(), alpn)
+}
+
+/// A TLS client that trusts the CAs of a file.
+pub fn config_trusting(ca_file: &Path, alpn: &[&str]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
-    for certificate in pki::certificates(&egret.ca_file()) {
+    for certificate in pki::certificates(ca_file) {
         roots.add(certificate).unwrap();
     }
     let mut config = ClientConfig::builder_with_provider(pki::provider())

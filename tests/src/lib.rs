@@ -7,6 +7,7 @@
 
 pub mod canary;
 pub mod client;
+pub mod control;
 pub mod egret;
 pub mod origin;
 pub mod pki;

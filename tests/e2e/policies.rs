@@ -1,0 +1,425 @@
+//! The whole language of policies on the wire, and what becomes of open streams when the policies change.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use egret_tests::client::{self, Answer, Wire};
+use egret_tests::egret::{Egret, Session};
+use egret_tests::records::Record;
+use egret_tests::shared::Shared;
+use egret_tests::{control, refusal, wait};
+use serde_json::json;
+
+use crate::world::{World, fill};
+
+static WORLD: Shared<World> = Shared::new();
+
+const HOSTS: [&str; 4] = ["a.origin.test", "b.origin.test", "c.origin.test", "d.origin.test"];
+
+const LANGUAGE: &str = r#"
+policy: language
+rules:
+  - id: limited
+    allow: {host: a.origin.test, port: PORT, path: /limited, query: {ref: [main, "v*"]}, LOCAL}
+  - id: deploy
+    ask: {host: a.origin.test, port: PORT, path: /deploy, LOCAL}
+    within: 10m
+    reason: Ask the people on call.
+  - id: tool
+    allow: {host: b.origin.test, port: PORT, tool: "web_*", LOCAL}
+  - id: not-from-bash
+    deny: {host: b.origin.test, path: /no-bash, tool: bash}
+  - id: over
+    allow: {host: c.origin.test, port: PORT, LOCAL}
+    until: 2020-01-01
+"#;
+
+const WATCHING: &str = r#"
+policy: watching
+mode: observe
+until: 2099-01-01
+rules:
+  - id: known
+    allow: {host: d.origin.test, port: PORT, path: /known, LOCAL}
+    use: [key]
+  - id: closed
+    deny: {host: d.origin.test, path: /closed}
+"#;
+
+const OPEN: &str = r#"
+policy: open
+rules:
+  - id: all
+    allow: {host: d.origin.test, port: PORT, LOCAL}
+"#;
+
+const WEB_TEAM: &str = r#"
+policy: web-team
+applies_to: {labels: {team: web}}
+rules:
+  - id: theirs
+    allow: {host: a.origin.test, port: PORT, path: /web, LOCAL}
+"#;
+
+const GUARDRAIL: &str = r#"
+policy: guardrail
+ceiling: true
+applies_to: {tenants: guarded}
+rules:
+  - id: reading
+    allow: {host: "**.origin.test", port: PORT, methods: [GET, HEAD], LOCAL}
+"#;
+
+fn world() -> Arc<World> {
+    WORLD.get(|| World::new(&HOSTS, &[LANGUAGE, WATCHING, OPEN, WEB_TEAM, GUARDRAIL], |setup| setup))
+}
+
+fn get(world: &World, session: &Session, host: &str, path: &str) -> Answer {
+    client::get(&world.egret, session, &world.target(host), path)
+}
+
+#[test]
+fn t070_a_parameter_that_a_rule_limits() {
+    let world = world();
+    let session = world.egret.session(&["language"], &[]);
+    for path in ["/limited?ref=main&t070=1", "/limited?t070=2&ref=v1.2"] {
+        assert_eq!(get(&world, &session, HOSTS[0], path).status, 200, "{path}");
+    }
+    for query in
+        ["", "?ref=evil-t070", "?ref=main&ref=evil-t070", "?ref=main&%72ef=evil-t070", "?ref=main%26x=evil-t070"]
+    {
+        let answer = get(&world, &session, HOSTS[0], &format!("/limited{query}"));
+        refusal::expect_denied(&world.egret, &answer, 403, "denied_path");
+    }
+    world.origin.assert_saw_nothing_of("evil-t070");
+}
+
+#[test]
+fn an_ask_is_refused_until_somebody_can_be_asked() {
+    let world = world();
+    let session = world.egret.session(&["language"], &[]);
+    let answer = get(&world, &session, HOSTS[0], "/deploy");
+    let record = refusal::expect(&world.egret, &answer, 403, "approval_required");
+    let problem = refusal::problem(&answer);
+    assert_eq!((&problem["rule"], &problem["retry"]), (&json!("deploy"), &json!("after_approval")));
+    assert_eq!(problem["reason"], "Ask the people on call.");
+    assert_eq!((record.text("decision").as_str(), record.text("rule").as_str()), ("ask", "deploy"));
+    world.origin.assert_saw_nothing_of("/deploy");
+}
+
+#[test]
+fn rules_select_by_the_tool_that_the_runtime_marks() {
+    let world = world();
+    let session = world.egret.session(&["language"], &[]);
+    let refused = get(&world, &session, HOSTS[1], "/tool");
+    refusal::expect_denied(&world.egret, &refused, 403, "denied_tool");
+    let calls = format!("/v1/sessions/{}/tool_calls", session.id);
+    let begin = |id: &str, tool: &str| control::call(&world.egret, "POST", &calls, &json!({"id": id, "tool": tool})).0;
+    assert_eq!((begin("call-1", "web_fetch"), begin("call-1", "web_fetch")), (201, 409));
+    let answer = get(&world, &session, HOSTS[1], "/tool?n=1");
+    assert_eq!(answer.status, 200);
+    let record = world.egret.record_where("the exchange of the tool call", |record| {
+        record.text("kind") == "exchange.closed"
+            && record.text("session") == session.id
+            && record.number("status") == 200
+    });
+    assert_eq!((record.text("tool_call").as_str(), record.text("tool").as_str()), ("call-1", "web_fetch"));
+    assert_eq!(record.text("attribution"), "marker");
+    // A second tool at work: nobody knows which of the two it is.
+    assert_eq!(begin("call-2", "bash"), 201);
+    refusal::expect_denied(&world.egret, &get(&world, &session, HOSTS[1], "/tool"), 403, "denied_tool");
+    let end = |id: &str| control::call(&world.egret, "POST", &format!("{calls}/{id}/end"), &json!(null)).0;
+    assert_eq!((end("call-1"), end("call-1"), end("call-2")), (200, 404, 200));
+    refusal::expect_denied(&world.egret, &get(&world, &session, HOSTS[1], "/tool"), 403, "denied_tool");
+    let mine = |kind: &str| {
+        world.egret.records().iter().filter(|r| r.text("kind") == kind && r.text("session") == session.id).count()
+    };
+    assert_eq!((mine("tool_call.begun"), mine("tool_call.ended")), (2, 2));
+}
+
+#[test]
+fn a_rule_whose_end_has_passed_allows_nothing() {
+    let world = world();
+    let session = world.egret.session(&["language"], &[]);
+    refusal::expect_denied(&world.egret, &get(&world, &session, HOSTS[2], "/over"), 403, "denied_host");
+}
+
+#[test]
+fn an_observing_policy_alone_lets_pass_and_says_so() {
+    let world = world();
+    let key = world.egret.put("observed-key", &["--kind", "bearer", "--audience", &world.target(HOSTS[3])]);
+    let session = world.egret.session(&["watching"], &["observed-key"]);
+    // Loopback is no global address: what no rule allows stays within those.
+    let answer = get(&world, &session, HOSTS[3], "/unknown");
+    refusal::expect(&world.egret, &answer, 403, "denied_address");
+    world.origin.assert_saw_nothing_of("/unknown");
+    assert_eq!(get(&world, &session, HOSTS[3], "/known").status, 200);
+    refusal::expect_denied(&world.egret, &get(&world, &session, HOSTS[3], "/closed"), 403, "denied_path");
+    drop(key);
+}
+
+#[test]
+fn an_observing_policy_beside_others_only_records_its_verdict() {
+    let world = world();
+    let session = world.egret.session(&["watching", "open"], &[]);
+    assert_eq!(get(&world, &session, HOSTS[3], "/beside").status, 200);
+    let closed = |path: &str| {
+        world.egret.record_where("the exchange", |record| {
+            record.text("kind") == "exchange.closed"
+                && record.text("session") == session.id
+                && record.text("path") == path
+        })
+    };
+    let record = closed("/beside");
+    assert_eq!((record.text("decision").as_str(), record.text("rule").as_str()), ("allow", "all"));
+    assert_eq!(record.0["observed"], json!(["watching: deny denied_path"]));
+    assert_eq!(get(&world, &session, HOSTS[3], "/closed").status, 200);
+    assert_eq!(closed("/closed").0["observed"], json!(["watching: deny denied_path by closed"]));
+    assert_eq!(get(&world, &session, HOSTS[3], "/known").status, 200);
+    assert!(!closed("/known").has("observed"));
+}
+
+#[test]
+fn a_policy_applies_by_label_and_a_ceiling_is_over_all() {
+    let world = world();
+    let web = world.egret.session_with(&[], &[], &["--label", "team=web"]);
+    assert_eq!(get(&world, &web, HOSTS[0], "/web").status, 200);
+    let other = world.egret.session_with(&[], &[], &["--label", "team=api"]);
+    assert_eq!(client::connect(&world.egret, Some(&other), &world.target(HOSTS[0])).0.status, 403);
+    let refused = |args: &[&str]| {
+        let output = world.egret.run(args, "");
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = refused(&["session", "create", "--policy", "web-team"]);
+    assert!(said.contains("does not apply to this session"), "{said}");
+    let said = refused(&["session", "create", "--policy", "guardrail"]);
+    assert!(said.contains("is a ceiling"), "{said}");
+
+    let guarded = world.egret.session_with(&["open"], &[], &["--tenant", "guarded"]);
+    assert_eq!(get(&world, &guarded, HOSTS[3], "/under").status, 200);
+    let target = world.target(HOSTS[3]);
+    let post = format!("POST /under HTTP/1.1\r\nHost: {target}\r\nContent-Length: 0\r\n\r\n");
+    let record = refusal::expect_denied(
+        &world.egret,
+        &client::request(&world.egret, &guarded, &target, &post),
+        403,
+        "denied_method",
+    );
+    assert_eq!(record.text("policy"), "guardrail");
+}
+
+/// A world of its own, whose policy file a test rewrites.
+fn world_of(policy: &str) -> World {
+    World::new(&HOSTS, &[policy], |setup| setup)
+}
+
+fn rewrite(world: &World, policy: &str) {
+    let path = world.egret.folder().join("policies/policy-0.yaml");
+    fs::write(path, fill(&world.origin, policy)).unwrap();
+}
+
+/// Begins a download that stands still after its first event.
+fn download(world: &World, session: &Session, gate: &str) -> Wire {
+    let target = world.target(HOSTS[0]);
+    let (answer, wire) = client::connect(&world.egret, Some(session), &target);
+    assert_eq!(answer.status, 200);
+    let mut wire = wire.start_tls(client::client_config(&world.egret, &["http/1.1"]), HOSTS[0]).unwrap();
+    wire.send(format!("GET /gated/{gate} HTTP/1.1\r\nHost: {target}\r\n\r\n"));
+    wire.read_until("data: first");
+    wire
+}
+
+fn closing(egret: &Egret, kind: &str, session: &Session) -> Record {
+    egret.record_where("a closing record", |record| record.text("kind") == kind && record.text("session") == session.id)
+}
+
+fn seconds(record: &Record) -> f64 {
+    let time: jiff::Timestamp = record.text("time").parse().unwrap();
+    time.as_microsecond() as f64 / 1e6
+}
+
+const BEFORE: &str = "policy: live\nrules:\n  - id: read\n    allow: {host: a.origin.test, port: PORT, LOCAL}\n  - id: other\n    allow: {host: b.origin.test, port: PORT, LOCAL}\n  - id: unread\n    allow: {host: c.origin.test, port: PORT, LOCAL}\n    tls: pass-through\n";
+const AFTER: &str = "policy: live\nrules:\n  - id: other\n    allow: {host: b.origin.test, port: PORT, LOCAL}\n";
+
+/// The tunnel that is not read, with the origin's own certificate at its end.
+fn unread(world: &World, session: &Session) -> Wire {
+    let (answer, wire) = client::connect(&world.egret, Some(session), &world.target(HOSTS[2]));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    wire.start_tls(client::config_trusting(&world.origin.ca_file(), &["http/1.1"]), HOSTS[2]).unwrap()
+}
+
+#[test]
+fn t074_a_reload_while_connections_live() {
+    let world = world_of(BEFORE);
+    let session = world.egret.session(&["live"], &[]);
+    let mut streaming = download(&world, &session, "t074");
+    let mut tunnel = unread(&world, &session);
+    tunnel.send(format!("GET /t074-unread HTTP/1.1\r\nHost: {}\r\n\r\n", HOSTS[2]));
+    assert_eq!(tunnel.answer().status, 200);
+    let target = world.target(HOSTS[1]);
+    let (_, wire) = client::connect(&world.egret, Some(&session), &target);
+    let mut kept = wire.start_tls(client::client_config(&world.egret, &["http/1.1"]), HOSTS[1]).unwrap();
+    kept.send(format!("GET /one HTTP/1.1\r\nHost: {target}\r\n\r\n"));
+    assert_eq!(kept.answer().status, 200);
+
+    let before = control::call(&world.egret, "GET", "/v1/policies", &json!(null)).1["snapshot"].clone();
+    rewrite(&world, AFTER);
+    let loaded = world.egret.record_where("the new policies", |record| {
+        record.text("kind") == "policy.loaded" && record.0["snapshot"] != before
+    });
+    let cut = closing(&world.egret, "exchange.closed", &session);
+    let cut = if cut.text("path").starts_with("/gated") {
+        cut
+    } else {
+        world.egret.record_where("the cut download", |record| {
+            record.text("path") == "/gated/t074" && record.text("kind") == "exchange.closed"
+        })
+    };
+    assert_eq!((cut.text("outcome").as_str(), cut.text("code").as_str()), ("aborted", "denied_host"));
+    assert!(seconds(&cut) - seconds(&loaded) < 1.0, "cut {} after the reload", seconds(&cut) - seconds(&loaded));
+    assert!(streaming.try_answer_to("GET").is_none() || streaming.is_closed());
+    let closed = closing(&world.egret, "tunnel.closed", &session);
+    assert_eq!((closed.text("outcome").as_str(), closed.text("code").as_str()), ("aborted", "denied_host"));
+    assert!(seconds(&closed) - seconds(&loaded) < 1.0);
+    assert!(tunnel.is_closed());
+    // A rule that stayed goes on, on its old connection, under the new snapshot.
+    kept.send(format!("GET /two HTTP/1.1\r\nHost: {target}\r\n\r\n"));
+    assert_eq!(kept.answer().status, 200);
+    let snapshots: Vec<String> = ["/one", "/two"]
+        .map(|path| {
+            world
+                .egret
+                .record_where("an exchange", |record| {
+                    record.text("path") == path && record.text("kind") == "exchange.closed"
+                })
+                .text("snapshot")
+        })
+        .into();
+    assert_ne!(snapshots[0], snapshots[1]);
+    assert_eq!(snapshots[1], loaded.text("snapshot"));
+    assert_eq!(client::connect(&world.egret, Some(&session), &world.target(HOSTS[2])).0.status, 403);
+}
+
+#[test]
+fn a_tunnel_that_is_not_read_has_its_own_record() {
+    let world = world_of(BEFORE);
+    let session = world.egret.session(&["live"], &[]);
+    let mut wire = unread(&world, &session);
+    wire.send(format!("GET /unread HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", HOSTS[2]));
+    assert_eq!(wire.answer().status, 200);
+    drop(wire);
+    let opened = closing(&world.egret, "tunnel.opened", &session);
+    let closed = closing(&world.egret, "tunnel.closed", &session);
+    assert_eq!(opened.text("exchange"), closed.text("exchange"));
+    assert_eq!((closed.text("rule").as_str(), closed.text("tls").as_str()), ("unread", "pass-through"));
+    assert_eq!((closed.text("decision").as_str(), closed.text("host").as_str()), ("allow", HOSTS[2]));
+    assert!(closed.number("request_bytes") > 100 && closed.number("response_bytes") > 100, "{:?}", closed.0);
+    assert!(!closed.has("path") && !closed.has("status") && !closed.has("credentials"), "{:?}", closed.0);
+    // Nobody is told another name than the one that was connected to.
+    let (answer, wire) = client::connect(&world.egret, Some(&session), &world.target(HOSTS[2]));
+    assert_eq!(answer.status, 200);
+    assert!(wire.start_tls(client::config_trusting(&world.origin.ca_file(), &["http/1.1"]), HOSTS[3]).is_err());
+    let record = world.egret.record_where("the refused name", |record| record.text("code") == "authority_mismatch");
+    assert_eq!((record.text("kind").as_str(), record.text("sni").as_str()), ("tunnel.closed", HOSTS[3]));
+    assert!(world.origin.connections(HOSTS[3]).is_empty());
+}
+
+#[test]
+fn t079_a_rule_that_expires_in_the_middle_of_a_download() {
+    let until = jiff::Timestamp::now() + Duration::from_secs(4);
+    let policy = format!(
+        "policy: live\nrules:\n  - id: read\n    allow: {{host: a.origin.test, port: PORT, LOCAL}}\n    until: \"{until}\"\n"
+    );
+    let world = world_of(&policy);
+    let session = world.egret.session(&["live"], &[]);
+    let mut streaming = download(&world, &session, "t079");
+    let cut = closing(&world.egret, "exchange.closed", &session);
+    assert_eq!((cut.text("outcome").as_str(), cut.text("code").as_str()), ("aborted", "denied_host"));
+    let late = seconds(&cut) - until.as_microsecond() as f64 / 1e6;
+    assert!((0.0..1.0).contains(&late), "cut {late} s after the end");
+    assert!(streaming.try_answer_to("GET").is_none() || streaming.is_closed());
+    let refused = client::connect(&world.egret, Some(&session), &world.target(HOSTS[0])).0;
+    refusal::expect_denied(&world.egret, &refused, 403, "denied_host");
+}
+
+fn health(egret: &Egret) -> serde_json::Value {
+    control::call(egret, "GET", "/healthz", &json!(null)).1
+}
+
+/// Swaps a folder as Kubernetes does for a ConfigMap: files are links into `..data`, a link that is replaced whole.
+fn swap(folder: &Path, version: &str, policy: &str) {
+    let data = folder.join(format!("..{version}"));
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("live.yaml"), policy).unwrap();
+    let fresh = folder.join("..data_tmp");
+    symlink(format!("..{version}"), &fresh).unwrap();
+    fs::rename(&fresh, folder.join("..data")).unwrap();
+}
+
+#[test]
+fn t075_a_config_map_is_swapped_and_a_bad_file_changes_nothing() {
+    let world = world_of("policy: mine\nrules: []\n");
+    let folder = world.egret.folder().join("policies");
+    swap(&folder, "v1", &fill(&world.origin, BEFORE));
+    symlink("..data/live.yaml", folder.join("live.yaml")).unwrap();
+    let session = wait::until("the policy is loaded", || {
+        let output = world.egret.run(&["session", "create", "--policy", "live", "--format", "json"], "");
+        output.status.success().then(|| egret_tests::egret::parse_session(&String::from_utf8_lossy(&output.stdout)))
+    });
+    assert_eq!(get(&world, &session, HOSTS[0], "/v1").status, 200);
+    swap(&folder, "v2", "policy: live\nrules:\n  - id: [\n");
+    wait::until("the bad file is told of", || {
+        health(&world.egret)["policies_rejected"].as_str().is_some_and(|why| why.contains("live.yaml")).then_some(())
+    });
+    world.egret.record_where("the rejection", |record| {
+        record.text("kind") == "policy.rejected" && record.text("code") == "policy_rejected"
+    });
+    assert_eq!(get(&world, &session, HOSTS[0], "/still").status, 200);
+    swap(&folder, "v3", &fill(&world.origin, AFTER));
+    wait::until("the good file is in force", || {
+        let answer = client::connect(&world.egret, Some(&session), &world.target(HOSTS[0])).0;
+        (answer.status == 403).then_some(())
+    });
+    assert!(health(&world.egret)["policies_rejected"].is_null());
+    assert_eq!(get(&world, &session, HOSTS[1], "/v3").status, 200);
+}
+
+/// Every verdict under a storm of reloads is that of the snapshot which its record names.
+#[test]
+fn t076_reloads_under_load() {
+    let world = world_of(BEFORE);
+    let session = world.egret.session(&["live"], &[]);
+    let rounds: u32 = std::env::var("EGRET_RELOADS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
+    let digest_of = |policy: &str| {
+        rewrite(&world, policy);
+        let (status, view) = control::call(&world.egret, "POST", "/v1/policies/reload", &json!(null));
+        assert_eq!(status, 200, "{view}");
+        view["snapshot"].as_str().unwrap().to_owned()
+    };
+    let (open, closed) = (digest_of(BEFORE), digest_of(AFTER));
+    std::thread::scope(|scope| {
+        let storm = scope.spawn(|| {
+            for round in 0..rounds {
+                digest_of(if round % 2 == 0 { BEFORE } else { AFTER });
+            }
+        });
+        let mut asked = 0;
+        while !storm.is_finished() || asked < 20 {
+            let answer = client::connect(&world.egret, Some(&session), &world.target(HOSTS[0])).0;
+            assert!(matches!(answer.status, 200 | 403), "{answer:?}");
+            asked += 1;
+        }
+        storm.join().unwrap();
+    });
+    let judged =
+        world.egret.records().into_iter().filter(|record| record.text("host") == HOSTS[0] && record.has("snapshot"));
+    for record in judged {
+        let snapshot = record.text("snapshot");
+        let allowed = record.text("decision") == "allow";
+        assert!((snapshot == open && allowed) || (snapshot == closed && !allowed), "{:?}", record.0);
+    }
+}
