@@ -423,3 +423,104 @@ fn t076_reloads_under_load() {
         assert!((snapshot == open && allowed) || (snapshot == closed && !allowed), "{:?}", record.0);
     }
 }
+
+#[test]
+fn t025_names_that_only_look_alike() {
+    let world = world_of(
+        "policy: live\nrules:\n  - id: read\n    allow: {host: [a.origin.test, faß.origin.test], port: PORT, LOCAL}\n",
+    );
+    let session = world.egret.session(&["live"], &[]);
+    let status = |host: &str| client::connect(&world.egret, Some(&session), &world.target(host)).0.status;
+    // A Cyrillic letter makes another name, which no rule allows.
+    assert_eq!(status("xn--80a.origin.test"), 403);
+    // Punycode that is broken, or that hides an ASCII name, is no name.
+    for host in
+        ["xn--a.origin.test", "xn--a-.origin.test", "xn--aa-.origin.test", "xn--.origin.test", "xn--zzzzzzz999999.test"]
+    {
+        assert_eq!(status(host), 400, "{host}");
+    }
+    // The sharp s is a letter of its own: the rule's name has one form, and `fass` is not it.
+    assert_eq!(status("fass.origin.test"), 403);
+    assert_eq!(status("xn--fa-hia.origin.test"), 200);
+}
+
+#[test]
+fn t041_a_name_that_leads_back_to_the_proxy() {
+    let world =
+        World::new(&HOSTS, &["policy: live\nrules: []\n"], |setup| setup.resolving("self.origin.test", "127.0.0.1"));
+    let port = world.egret.proxy().port();
+    let rule = format!(
+        "policy: live\nrules:\n  - id: back\n    allow: {{host: self.origin.test, port: {port}}}\n    addresses: [\"127.0.0.1\"]\n  - id: unread\n    allow: {{host: a.origin.test, port: {port}}}\n    tls: pass-through\n    addresses: [\"127.0.0.1\"]\n"
+    );
+    rewrite(&world, &rule);
+    let session = world.egret.session(&["live"], &[]);
+    let back = wait::until("the rule is in force", || {
+        let answer = client::get(&world.egret, &session, &format!("self.origin.test:{port}"), "/t041");
+        (refusal::problem(&answer)["code"] != "denied_host").then_some(answer)
+    });
+    refusal::expect_denied(&world.egret, &back, 403, "denied_self");
+    let (answer, _) = client::connect(&world.egret, Some(&session), &format!("a.origin.test:{port}"));
+    assert_eq!((answer.status, &refusal::problem(&answer)["code"]), (403, &json!("denied_self")));
+    let literal = client::connect(&world.egret, Some(&session), &format!("127.0.0.1:{port}")).0;
+    refusal::expect_denied(&world.egret, &literal, 403, "denied_self");
+}
+
+#[test]
+fn t071_a_path_in_other_letters() {
+    let world = world_of(
+        "policy: live\nrules:\n  - id: read\n    allow: {host: a.origin.test, port: PORT, path: /Reports/**, LOCAL}\n",
+    );
+    let session = world.egret.session(&["live"], &[]);
+    assert_eq!(get(&world, &session, HOSTS[0], "/Reports/t071").status, 200);
+    for path in ["/reports/t071-no", "/REPORTS/t071-no", "/Report%73/../reports/t071-no"] {
+        refusal::expect_denied(&world.egret, &get(&world, &session, HOSTS[0], path), 403, "denied_path");
+    }
+    world.origin.assert_saw_nothing_of("t071-no");
+}
+
+#[test]
+fn t077_bombs_are_refused_by_every_way_in() {
+    let world = world_of("policy: mine\nrules: []\n");
+    let folder = world.egret.folder().join("policies");
+    let aliases = format!("policy: &a x\nrules: [{}]\n", "*a, ".repeat(1_000_000));
+    let nested = format!("policy: p\nrules: {}{}\n", "[".repeat(10_000), "]".repeat(10_000));
+    for (name, text) in [
+        ("aliases.yaml", aliases),
+        ("nested.yaml", nested),
+        ("twice.yaml", "policy: p\npolicy: q\n".to_owned()),
+        ("unknown.yaml", "policy: p\nrule: []\n".to_owned()),
+    ] {
+        let path = folder.join(name);
+        fs::write(&path, text).unwrap();
+        wait::until("the bomb is told of", || {
+            health(&world.egret)["policies_rejected"].as_str().is_some_and(|why| why.contains(name)).then_some(())
+        });
+        let checked = world.egret.run(&["policy", "check", path.to_str().unwrap()], "");
+        assert!(!checked.status.success(), "{name}");
+        fs::remove_file(&path).unwrap();
+    }
+    // A file of a gigabyte, of which the disk holds nothing, is not read into memory.
+    let huge = folder.join("huge.yaml");
+    fs::File::create(&huge).unwrap().set_len(1 << 30).unwrap();
+    wait::until("the huge file is told of", || {
+        health(&world.egret)["policies_rejected"].as_str().is_some_and(|why| why.contains("huge.yaml")).then_some(())
+    });
+    assert!(world.egret.peak_memory() < 64 << 20, "{} bytes at the peak", world.egret.peak_memory());
+    fs::remove_file(&huge).unwrap();
+    wait::until("the files are acceptable again", || health(&world.egret)["policies_rejected"].is_null().then_some(()));
+}
+
+#[test]
+fn t078_a_deny_wins_wherever_it_stands_and_hidden_rules_are_named() {
+    let world = world_of(
+        "policy: live\nrules:\n  - id: hidden\n    allow: {host: a.origin.test, port: PORT, methods: [GET], LOCAL}\n  - id: closed\n    deny: {host: \"**.origin.test\"}\n    reason: Closed.\n",
+    );
+    let session = world.egret.session(&["live"], &[]);
+    let answer = client::connect(&world.egret, Some(&session), &world.target(HOSTS[0])).0;
+    let record = refusal::expect_denied(&world.egret, &answer, 403, "denied_host");
+    assert_eq!(record.text("rule"), "closed");
+    let file = world.egret.folder().join("policies/policy-0.yaml");
+    let told = world.egret.run(&["policy", "check", file.to_str().unwrap()], "");
+    let told = format!("{}{}", String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+    assert!(told.contains("EG0040") && told.contains("`hidden` never decides"), "{told}");
+}
