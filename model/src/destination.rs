@@ -153,6 +153,7 @@ fn ends_in_number(name: &str) -> bool {
     (!last.is_empty() && last.bytes().all(|b| b.is_ascii_digit())) || v4_number(last).is_some()
 }
 
+/// A number of any length is one; what is too great for an address is so at any greatness.
 fn v4_number(part: &str) -> Option<u64> {
     let (digits, radix) = match part.strip_prefix("0x") {
         Some(hex) => (hex, 16),
@@ -161,7 +162,9 @@ fn v4_number(part: &str) -> Option<u64> {
     };
     match digits {
         "" if radix == 16 => Some(0),
-        _ if digits.bytes().all(|b| (b as char).is_digit(radix)) => u64::from_str_radix(digits, radix).ok(),
+        _ if digits.bytes().all(|b| (b as char).is_digit(radix)) => {
+            Some(u64::from_str_radix(digits, radix).unwrap_or(u64::MAX))
+        }
         _ => None,
     }
 }
@@ -319,7 +322,16 @@ mod tests {
         for text in ["2130706433", "0x7f.1", "0177.0.0.1", "127.1", "0x7f000001", "127.000.000.001", "127.0.0.1."] {
             assert_eq!(host(text).as_deref(), Ok("127.0.0.1"), "{text}");
         }
-        for text in ["1.2.3.4.5", "256.1.1.1", "a.1", "1.2.3.08", "4294967296", "1..2"] {
+        for text in [
+            "1.2.3.4.5",
+            "256.1.1.1",
+            "a.1",
+            "1.2.3.08",
+            "4294967296",
+            "1..2",
+            "a.0xfffffffffffffffff",
+            "0x10000000000000000",
+        ] {
             assert!(host(text).is_err(), "{text}");
         }
         assert_eq!(host("0x.example").as_deref(), Ok("0x.example"));
