@@ -11,6 +11,7 @@ mod fixtures;
 mod language;
 mod layout;
 mod lint;
+mod oracle;
 mod problems;
 mod properties;
 mod schema;
