@@ -3,6 +3,7 @@
 mod watch;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -55,20 +56,26 @@ impl Serve {
 
     async fn serve(&self, context: &Context, foundation: Foundation) -> Answer {
         let notes = foundation.notes.clone();
-        let watched = foundation.config.policies.clone();
+        let mut watched = foundation.config.policies.clone();
         // Before anything listens, so that no signal is lost between.
         let mut signals = Signals::catch().or_unreachable()?;
         let sidecar = Sidecar::start(foundation).await?;
-        let changes = watch::policies(&watched);
-        let mut changes = changes.context("cannot watch the policy files").or_unreachable()?;
+        let watch = |paths: &[PathBuf]| watch::policies(paths).context("cannot watch the policy files");
+        let mut changes = watch(&watched).or_unreachable()?;
         self.greet(&sidecar, &notes);
         loop {
             tokio::select! {
-                _ = signals.hangup.recv() => reload(context, &sidecar).await,
-                () = changes.next() => reload_policies(&sidecar).await,
+                _ = signals.hangup.recv() => watched = reload(context, &sidecar).await.unwrap_or(watched),
+                () = changes.next() => {}
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
             }
+            // Watched anew before they are read, so that no change is lost between.
+            match watch(&watched) {
+                Ok(anew) => changes = anew,
+                Err(error) => tracing::error!("{error:#}; they are still read on SIGHUP and by call"),
+            }
+            reload_policies(&sidecar).await;
         }
         tracing::info!("draining; another signal stops at once");
         tokio::select! {
@@ -141,20 +148,23 @@ fn warn_of(foundation: &Foundation) {
     }
 }
 
-/// SIGHUP: the files again, and of the configuration what can change while it runs.
-async fn reload(context: &Context, sidecar: &Sidecar) {
+/// SIGHUP: of the configuration what can change while it runs; gives the paths of policies, where they were read anew.
+async fn reload(context: &Context, sidecar: &Sidecar) -> Option<Vec<PathBuf>> {
     match read_again(context) {
         Ok(Some(config)) => {
-            sidecar.control.policies.set_paths(config.policies);
+            sidecar.control.policies.set_paths(config.policies.clone());
             if let Err(error) = sidecar.replace_trust(&config.ca_files) {
                 tracing::error!(error = format!("{error:#}"), "upstream.ca_files cannot be used");
             }
             tracing::info!("read the configuration again: policies and upstream.ca_files; other keys need a restart");
+            Some(config.policies)
         }
-        Ok(None) => {}
-        Err(error) => tracing::error!("the configuration is not taken: {error:#}"),
+        Ok(None) => None,
+        Err(error) => {
+            tracing::error!("the configuration is not taken: {error:#}");
+            None
+        }
     }
-    reload_policies(sidecar).await;
 }
 
 fn read_again(context: &Context) -> anyhow::Result<Option<Config>> {

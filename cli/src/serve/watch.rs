@@ -20,31 +20,87 @@ pub(super) struct Changes {
     _watcher: RecommendedWatcher,
 }
 
-/// Watches these files and folders.
+/// Watches these files and folders as they are now. A folder that is replaced by another is seen to be, and has to be
+/// watched anew: so it is done after every change.
 pub(super) fn policies(paths: &[PathBuf]) -> notify::Result<Changes> {
     let (notice, noticed) = mpsc::channel(1);
+    let places: Vec<Place> = paths.iter().flat_map(|path| Place::all_of(path)).collect();
+    let seen = places.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        let matters = |event: &Event| {
+            let named = event.paths.iter().any(|path| seen.iter().any(|place| place.holds(path)));
+            changes(event.kind) && (named || event.paths.is_empty())
+        };
         // A full channel has a change waiting already.
-        if event.map_or(true, |event| changes(event.kind)) {
+        if event.map_or(true, |event| matters(&event)) {
             let _waiting = notice.try_send(());
         }
     })?;
-    let mut folders: Vec<&Path> = paths.iter().map(|path| folder_of(path)).collect();
+    let mut folders: Vec<&Path> = places.iter().map(Place::folder).collect();
     folders.sort_unstable();
     folders.dedup();
     for folder in folders {
-        watcher.watch(folder, RecursiveMode::NonRecursive)?;
+        match watcher.watch(folder, RecursiveMode::NonRecursive) {
+            // It may come back; the folder that held it is watched for that.
+            Err(error) if is_gone(&error) => {}
+            watched => watched?,
+        }
     }
     Ok(Changes { noticed, _watcher: watcher })
+}
+
+fn is_gone(error: &notify::Error) -> bool {
+    match &error.kind {
+        notify::ErrorKind::PathNotFound => true,
+        notify::ErrorKind::Io(error) => error.kind() == std::io::ErrorKind::NotFound,
+        notify::ErrorKind::Generic(_)
+        | notify::ErrorKind::WatchNotFound
+        | notify::ErrorKind::InvalidConfig(_)
+        | notify::ErrorKind::MaxFilesWatch => false,
+    }
+}
+
+/// Where a change is one of the policies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// Anything directly in this folder.
+    Within(PathBuf),
+    /// This entry of its folder, which may be a link and may be replaced.
+    Entry(PathBuf),
+}
+
+impl Place {
+    /// The places of a configured path: a folder and its own entry, or a file with the folder it stands in; what a link
+    /// leads to as well.
+    fn all_of(path: &Path) -> Vec<Self> {
+        let target = path.canonicalize().ok().filter(|target| target != path);
+        let mut places = vec![Self::Entry(path.to_owned())];
+        for path in std::iter::once(path).chain(target.as_deref()) {
+            let folder = if path.is_dir() { Some(path) } else { path.parent() };
+            places.extend(folder.map(|folder| Self::Within(folder.to_owned())));
+        }
+        places
+    }
+
+    fn folder(&self) -> &Path {
+        let folder = match self {
+            Self::Within(folder) => folder.as_path(),
+            Self::Entry(path) => path.parent().unwrap_or(path),
+        };
+        if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
+    }
+
+    fn holds(&self, path: &Path) -> bool {
+        match self {
+            Self::Within(folder) => path.parent() == Some(folder) || path == folder,
+            Self::Entry(own) => path == own,
+        }
+    }
 }
 
 /// Reading is what a reload itself does; the end of writing is told as an access too.
 fn changes(kind: EventKind) -> bool {
     !matches!(kind, EventKind::Access(_)) || kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
-}
-
-fn folder_of(path: &Path) -> &Path {
-    if path.is_dir() { path } else { path.parent().unwrap_or(path) }
 }
 
 impl Changes {
@@ -93,6 +149,54 @@ mod tests {
         changes.next().await;
         assert_eq!(fs::read(&path).unwrap().len(), PIECES);
         writer.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_link_is_followed_and_its_replacement_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for version in ["v1", "v2"] {
+            fs::create_dir(at(version)).unwrap();
+            fs::write(at(version).join("p.yaml"), version).unwrap();
+        }
+        fs::create_dir(at("mount")).unwrap();
+        std::os::unix::fs::symlink(at("v1"), at("mount/..data")).unwrap();
+        std::os::unix::fs::symlink("..data/p.yaml", at("mount/p.yaml")).unwrap();
+        let paths = [at("mount/p.yaml")];
+        let mut changes = policies(&paths).unwrap();
+        std::os::unix::fs::symlink(at("v2"), at("mount/..new")).unwrap();
+        fs::rename(at("mount/..new"), at("mount/..data")).unwrap();
+        changes.next().await;
+        let mut changes = policies(&paths).unwrap();
+        fs::write(at("v2/p.yaml"), "v3").unwrap();
+        changes.next().await;
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_gone_is_noticed_when_it_comes_back() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("policies");
+        fs::create_dir(&folder).unwrap();
+        let paths = [folder.clone()];
+        let mut changes = policies(&paths).unwrap();
+        fs::remove_dir(&folder).unwrap();
+        changes.next().await;
+        let mut changes = policies(&paths).unwrap();
+        fs::create_dir(&folder).unwrap();
+        changes.next().await;
+        let mut changes = policies(&paths).unwrap();
+        fs::write(folder.join("p.yaml"), "x").unwrap();
+        changes.next().await;
+    }
+
+    #[tokio::test]
+    async fn what_stands_beside_a_folder_does_not_matter() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("policies");
+        fs::create_dir(&folder).unwrap();
+        let mut changes = policies(std::slice::from_ref(&folder)).unwrap();
+        fs::write(parent.path().join("beside"), "x").unwrap();
+        assert!(tokio::time::timeout(SETTLE * 3, changes.next()).await.is_err());
     }
 
     #[tokio::test]
