@@ -308,42 +308,45 @@ impl<'a> Comparison<'a> {
     ) {
         for finding in self.findings(old, new).iter() {
             let key = Key { finding: finding.clone(), old: old.decides(), new: new.decides(), ambiguous };
-            // What is granted is told in the words of the rule that grants it.
-            let rule = match finding.wider {
-                true => key.new.map(|rule| (When::New, rule)).or(key.old.map(|rule| (When::Old, rule))),
-                false => key.old.map(|rule| (When::Old, rule)).or(key.new.map(|rule| (When::New, rule))),
-            };
+            // It is told in the words of the rule that says more exactly where it is.
+            let rules: Vec<(When, usize)> = [(When::Old, key.old), (When::New, key.new)]
+                .into_iter()
+                .filter_map(|(when, at)| Some((when, at?)))
+                .collect();
             let draft = self.found.drafts.entry(key).or_default();
             if draft.groups.insert(place.at) {
-                let hosts = rule.map(|(when, rule)| self.hosts.patterns_of(place.group, when, rule));
-                match hosts.filter(|hosts| !hosts.is_empty()) {
-                    Some(hosts) => draft.hosts.extend(hosts),
-                    None => drop(draft.hosts.insert(place.group.host.to_string())),
+                let hosts = self.hosts.patterns_of(place.group, &rules);
+                if hosts.is_empty() {
+                    draft.hosts.insert(place.group.host.to_string());
                 }
+                draft.hosts.extend(hosts);
             }
-            let rule = rule.map(|(when, rule)| match when {
-                When::Old => self.sides.old.rule(rule),
-                When::New => self.sides.new.rule(rule),
-            });
-            draft.add(place, way, paths, rule);
+            let rules: Vec<&Rule> = rules
+                .into_iter()
+                .map(|(when, rule)| match when {
+                    When::Old => self.sides.old.rule(rule),
+                    When::New => self.sides.new.rule(rule),
+                })
+                .collect();
+            draft.add(place, way, paths, &rules);
         }
     }
 }
 
 impl Place<'_> {
-    /// The tool in words.
+    /// The tool in words: those of a pattern, where one names it.
     fn tool(&self, tool: Option<&str>) -> String {
         let mut named = self.rules.old.iter().chain(&self.rules.new).flat_map(|rule| rule.tools.iter().flatten());
-        match tool {
-            None => "no known tool".to_owned(),
-            Some(tool) if named.any(|pattern| pattern.matches(tool)) => format!("tool `{tool}`"),
-            Some(_) => "any other tool".to_owned(),
+        let Some(tool) = tool else { return "no known tool".to_owned() };
+        match named.find(|pattern| pattern.matches(tool)) {
+            Some(pattern) => format!("tool `{pattern}`"),
+            None => "any other tool".to_owned(),
         }
     }
 }
 
 impl Draft {
-    fn add(&mut self, place: &Place<'_>, way: Way<'_>, paths: &[&str], rule: Option<&Rule>) {
+    fn add(&mut self, place: &Place<'_>, way: Way<'_>, paths: &[&str], rules: &[&Rule]) {
         self.doors.insert((way.port, way.scheme.as_str()));
         if !self.methods.contains(way.method) {
             self.methods.insert(way.method.to_owned());
@@ -359,7 +362,7 @@ impl Draft {
         self.websocket.insert(way.websocket);
         self.since = Some(self.since.map_or(way.now, |since| since.min(way.now)));
         for path in paths {
-            let patterns = rule.iter().flat_map(|rule| rule.paths.iter().flatten());
+            let patterns = rules.iter().flat_map(|rule| rule.paths.iter().flatten());
             let best = patterns.filter(|pattern| pattern.matches(path)).max_by_key(|pattern| pattern.rank());
             if let Some(pattern) = best {
                 self.paths.insert(pattern.to_string());

@@ -60,9 +60,9 @@ impl<'a> Hosts<'a> {
         Self { groups: groups.into_values().collect(), patterns }
     }
 
-    /// The patterns by which a rule reaches the hosts of a group.
-    pub(super) fn patterns_of(&self, group: &HostGroup, when: When, rule: usize) -> BTreeSet<String> {
-        let names = |at: &&usize| self.patterns[**at].rules.side(when).contains(&rule);
+    /// The most exact patterns by which one of these rules reaches the hosts of a group.
+    pub(super) fn patterns_of(&self, group: &HostGroup, rules: &[(When, usize)]) -> BTreeSet<String> {
+        let names = |at: &&usize| rules.iter().any(|(when, rule)| self.patterns[**at].rules.side(*when).contains(rule));
         let most_exact =
             |member: &Vec<usize>| member.iter().find(names).map(|at| self.patterns[*at].pattern.to_string());
         group.members.iter().filter_map(most_exact).collect()

@@ -104,6 +104,17 @@ fn two_exact_paths_that_become_one_rule_are_the_same() {
     assert_eq!(told(two, one), Vec::<String>::new());
 }
 
+/// Where two rules meet, the one that says more exactly where it is has the word.
+#[test]
+fn what_a_deny_kept_back_is_told_in_its_words() {
+    let allow = "  - {id: all, allow: {host: a.example, methods: [PUT], path: /site/**}}\n";
+    let deny = "  - {id: flows, deny: {host: \"**\", path: /site/flows/**}}\n";
+    let found = told(&format!("{allow}{deny}"), allow);
+    assert_eq!(found, ["+ adds PUT to https://a.example/site/flows/**"]);
+    let turned = "  - {id: all, ask: {host: a.example, methods: [PUT], path: /site/**}}\n";
+    assert_eq!(told(allow, turned), ["- asks before PUT to https://a.example/site/**"]);
+}
+
 #[test]
 fn a_deny_counts_beside_other_policies_too() {
     let denying = "policy: p\nrules:\n  - {id: never, deny: {host: a.example, methods: [DELETE]}}\n  - {id: b, allow: {host: b.example}}\n";

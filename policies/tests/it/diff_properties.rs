@@ -193,7 +193,7 @@ pub(crate) struct Asked {
     scheme: Scheme,
     port: u16,
     method: &'static str,
-    path: &'static str,
+    path: String,
     query: &'static str,
     websocket: bool,
     tool: Option<&'static str>,
@@ -227,6 +227,12 @@ const ASKED_PATHS: [&str; 24] = [
     "/a;%2f..%2f@a%2fb",
 ];
 
+/// A path put together of what servers read in several ways.
+fn pieced() -> impl Strategy<Value = String> {
+    let piece = select(vec!["/", "/", "a", "b", "..", "%2f", "%2e%2e", ";", "x", "@a", "%5c", "%252f", "%61"]);
+    prop::collection::vec(piece, 0..9).prop_map(|pieces| format!("/{}", pieces.concat()))
+}
+
 pub(crate) fn asked() -> impl Strategy<Value = Asked> {
     let place = (
         select(vec!["c.example", "b.c.example", "x.c.example", "y.x.c.example", "example", "192.0.2.1", "10.0.0.1"]),
@@ -235,7 +241,7 @@ pub(crate) fn asked() -> impl Strategy<Value = Asked> {
     );
     let request = (
         select(vec!["GET", "POST", "TRACE", "PUT"]),
-        select(ASKED_PATHS.to_vec()),
+        prop_oneof![1 => select(ASKED_PATHS.to_vec()).prop_map(str::to_owned), 1 => pieced()],
         prop_oneof![
             3 => Just(""),
             1 => select(vec!["?ref=main", "?ref=mx&q=", "?ref=main&ref=evil", "?ref=evil", "?ref=main;q=1", "?q=1", "?ref=main&q=2"]),
