@@ -31,6 +31,7 @@ mod schema;
 mod selector;
 mod suffix;
 mod suite;
+mod template;
 
 pub use authorize::{Permit, Question};
 pub use checks::{Actual, CheckResult, Verdict};
@@ -51,3 +52,4 @@ pub use rule::{Limits, Rate, Timeouts};
 pub use schema::schema;
 pub use selector::Subject;
 pub use suite::{Coverage, coverage, run_suite};
+pub use template::{Parameter, Template, TemplateError, template, templates};

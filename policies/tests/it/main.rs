@@ -17,4 +17,5 @@ mod properties;
 mod schema;
 mod set;
 mod support;
+mod template;
 mod threats;

@@ -1,0 +1,126 @@
+//! Templates: what they make passes its own checks, and what they are given cannot make more of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use egret_policies::{Audiences, PolicySource, TemplateError, compile, coverage, fmt, lint, template, templates};
+use model::Timestamp;
+
+fn values(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn sample(parameter: &str) -> &'static str {
+    match parameter {
+        "org" => "Acme-7",
+        "group" => "acme_group",
+        "bucket" => "acme.reports-2026",
+        "region" => "eu-central-1",
+        "project" => "acme-prod",
+        other => panic!("a parameter that no sample is for: {other}"),
+    }
+}
+
+fn filled() -> Vec<PolicySource> {
+    let fill = |template_name: &str| {
+        let template_of = templates().into_iter().find(|template| template.name == template_name).unwrap();
+        let given = template_of.parameters.iter().map(|own| (own.name.clone(), sample(&own.name).to_owned()));
+        template(template_name, &given.collect()).unwrap()
+    };
+    templates().iter().map(|own| PolicySource { name: format!("{}.yaml", own.name), text: fill(own.name) }).collect()
+}
+
+#[test]
+fn every_filled_template_is_right_and_its_checks_reach_every_rule() {
+    for source in filled() {
+        assert!(!source.text.contains("YOUR-") && !source.text.contains("# parameter"), "{}", source.text);
+        let set = compile(std::slice::from_ref(&source)).unwrap_or_else(|problems| panic!("{problems:?}"));
+        assert_eq!(set.warnings(), [], "{}", source.name);
+        assert!(set.names().all(|name| set.description(name).is_some()));
+        assert_eq!(lint(&set, std::slice::from_ref(&source), Timestamp::UNIX_EPOCH, &Audiences::new()), []);
+        assert_eq!(fmt(&source).as_deref(), Ok(&*source.text));
+        let results = set.run_checks(Timestamp::UNIX_EPOCH);
+        assert!(results.len() >= 4, "{}", source.name);
+        for result in &results {
+            assert!(result.passed(), "{result:?}");
+        }
+        for rule in coverage(&set, &results) {
+            assert!(rule.checks > 0, "no check reaches {rule:?}");
+        }
+    }
+}
+
+#[test]
+fn filled_templates_stand_together() {
+    let sources = filled();
+    let set = compile(&sources).unwrap();
+    let all: Vec<_> = set.names().cloned().collect();
+    assert_eq!(all.len(), sources.len());
+    set.rules_of(&all).unwrap();
+}
+
+#[test]
+fn templates_are_listed_with_what_they_need() {
+    let listed = templates();
+    let names: Vec<_> = listed.iter().map(|own| own.name).collect();
+    assert!(names.is_sorted() && names.iter().collect::<BTreeSet<_>>().len() == names.len());
+    for own in &listed {
+        assert!(!own.description.is_empty() && !own.parameters.is_empty(), "{own:?}");
+        assert!(own.parameters.iter().all(|parameter| !parameter.description.is_empty()), "{own:?}");
+    }
+    let bucket = listed.iter().find(|own| own.name == "s3-bucket-read").unwrap();
+    let parameters: Vec<_> = bucket.parameters.iter().map(|own| own.name.as_str()).collect();
+    assert_eq!(parameters, ["bucket", "region"]);
+}
+
+#[test]
+fn a_policy_is_named_after_its_template_and_value() {
+    let name = |org: &str| {
+        let text = template("github-org-read", &values(&[("org", org)])).unwrap();
+        text.lines().next().unwrap().to_owned()
+    };
+    assert_eq!(name("acme"), "policy: github-org-read-acme");
+    let long = name(&format!("{}-{}", "a".repeat(47), "b".repeat(15)));
+    assert_eq!(long, format!("policy: github-org-read-{}", "a".repeat(47)));
+}
+
+#[test]
+fn what_a_template_is_given_is_one_plain_name_each() {
+    let bucket = |pairs: &[(&str, &str)]| template("s3-bucket-read", &values(pairs));
+    let template_name = "s3-bucket-read";
+    assert_eq!(template("none", &values(&[])), Err(TemplateError::UnknownTemplate("none".into())));
+    assert_eq!(
+        bucket(&[("bucket", "a"), ("region", "b"), ("org", "c")]),
+        Err(TemplateError::UnknownParameter { template: template_name, parameter: "org".into() })
+    );
+    assert!(matches!(
+        bucket(&[("bucket", "a")]),
+        Err(TemplateError::MissingParameter { parameter, .. }) if parameter == "region"
+    ));
+    let long = "a".repeat(64);
+    let broken = [
+        "",
+        "*",
+        "**",
+        "a/b",
+        "a b",
+        "..",
+        "a..b",
+        ".a",
+        "a.",
+        "-a",
+        "a\n",
+        "a: b",
+        "a#",
+        "\"",
+        "a%2f",
+        "ü",
+        "a?b",
+        "@a",
+        "YOUR-REGION",
+        &long,
+    ];
+    for value in broken {
+        let expected = Err(TemplateError::InvalidValue { parameter: "bucket".into() });
+        assert_eq!(bucket(&[("bucket", value), ("region", "eu-central-1")]), expected, "{value:?}");
+    }
+}
