@@ -58,7 +58,8 @@ pub(super) fn difference(rules: &Pair<Vec<&Rule>>, observed: &Pair<bool>) -> Dif
     };
     let mut difference = Difference::default();
     for (first, last) in stretches(&named) {
-        let (old, new) = (may(&rules.old, observed.old, first), may(&rules.new, observed.new, first));
+        let asked = of_the_stretch(first, last);
+        let (old, new) = (may(&rules.old, observed.old, asked), may(&rules.new, observed.new, asked));
         if new && !old {
             difference.gained.extend(nets(first, last));
         }
@@ -69,6 +70,12 @@ pub(super) fn difference(rules: &Pair<Vec<&Rule>>, observed: &Pair<bool>) -> Dif
     difference.gained = IpNet::aggregate(&difference.gained);
     difference.lost = IpNet::aggregate(&difference.lost);
     difference
+}
+
+/// The address that is asked: not a metadata service that happens to begin a longer stretch, since such an
+/// address is dialed only where it is named exactly, and then it is a stretch of its own.
+fn of_the_stretch(first: IpAddr, last: IpAddr) -> IpAddr {
+    if first == last || AddressClass::of(first) != AddressClass::Metadata { first } else { last }
 }
 
 /// All addresses, cut at every bound.
@@ -115,6 +122,33 @@ fn nets(first: IpAddr, last: IpAddr) -> Vec<IpNet> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_difference_is_exact() {
+        let rule = |nets: Option<&[&str]>| {
+            let text = nets.map(|nets| format!(", addresses: {nets:?}")).unwrap_or_default();
+            let text = format!("policy: p\nrules:\n  - {{id: r, allow: {{host: a.example}}{text}}}\n");
+            crate::compile(&[crate::PolicySource { name: "p".to_owned(), text }]).unwrap()
+        };
+        let compare = |old: Option<&[&str]>, new: Option<&[&str]>| {
+            let (old, new) = (rule(old), rule(new));
+            let rules = |set: &crate::PolicySet| set.rules_of(&["p".into()]).unwrap().all().to_vec();
+            let (old, new) = (rules(&old), rules(&new));
+            let found = difference(&Pair { old: vec![&old[0]], new: vec![&new[0]] }, &Pair::default());
+            let shown = |nets: Vec<IpNet>| nets.iter().map(ToString::to_string).collect::<Vec<_>>();
+            (shown(found.gained), shown(found.lost))
+        };
+        assert_eq!(compare(Some(&["10.0.0.0/9"]), Some(&["10.0.0.0/8"])).0, ["10.128.0.0/9"]);
+        assert_eq!(compare(Some(&["10.0.0.0/8"]), Some(&["10.0.0.0/8", "10.1.0.0/16"])), (vec![], vec![]));
+        let metadata = compare(Some(&["169.254.0.0/16"]), Some(&["169.254.0.0/16", "169.254.169.254"]));
+        assert_eq!(metadata, (vec!["169.254.169.254/32".to_owned()], vec![]));
+        let (gained, lost) = compare(None, Some(&["10.0.0.0/8", "1.0.0.0/8"]));
+        assert!(
+            gained == ["10.0.0.0/8"]
+                && lost.contains(&"2.0.0.0/7".to_owned())
+                && !lost.contains(&"1.0.0.0/8".to_owned())
+        );
+    }
 
     /// A class that changes within a stretch would be judged by the first address of it alone.
     #[test]
