@@ -10,6 +10,7 @@ mod explain;
 mod fixtures;
 mod language;
 mod layout;
+mod library;
 mod lint;
 mod oracle;
 mod problems;

@@ -159,9 +159,6 @@ fn the_library_is_right_and_its_checks_pass() {
     for result in results {
         assert!(result.passed(), "{result:?}");
     }
-    let all: Vec<PolicyName> = set.names().cloned().collect();
-    let lines = set.rules_of(&all).unwrap().reach();
-    assert!(lines.iter().all(|line| line.methods == ["GET", "HEAD"] && line.scheme == "https" && line.ports == [443]));
 }
 
 #[test]

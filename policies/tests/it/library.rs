@@ -1,0 +1,24 @@
+//! The library: every file stands alone, tells what it is for, and has checks that reach every rule.
+
+use egret_policies::{PolicySource, Verdict, compile, coverage, library};
+use model::Timestamp;
+
+#[test]
+fn every_file_passes_its_checks_and_they_reach_every_rule() {
+    for file in library().iter().map(PolicySource::from) {
+        let set = compile(std::slice::from_ref(&file)).unwrap_or_else(|problems| panic!("{}", problems[0]));
+        assert_eq!(set.warnings(), [], "{}", file.name);
+        assert!(set.names().all(|name| set.description(name).is_some()), "{}", file.name);
+        let results = set.run_checks(Timestamp::UNIX_EPOCH);
+        for result in &results {
+            assert!(result.passed(), "{}", result.problem.as_ref().unwrap());
+        }
+        assert!(results.len() >= 4, "{}", file.name);
+        for verdict in [Verdict::Allow, Verdict::Deny] {
+            assert!(results.iter().any(|result| result.actual.verdict == verdict), "{}", file.name);
+        }
+        for rule in coverage(&set, &results) {
+            assert!(rule.checks > 0, "no check of {} reaches {}", file.name, rule.rule);
+        }
+    }
+}
