@@ -1,7 +1,7 @@
 //! Rules by host, then by path: a question meets only the rules that could match it.
 //!
 //! An exact name is found by its hash, a wildcard by walking the name's ends; within a host, a rule
-//! with paths is found by the folders of the path. Nothing here allocates while it is asked.
+//! with paths is found by the folders of the path, and by the last segment that it fixes. Nothing here allocates while it is asked.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use model::{Host, Scheme, Timestamp};
 
-use crate::pattern::{HostPattern, PathRank};
+use crate::pattern::{HostPattern, PathPattern, PathRank};
 use crate::rule::{Rule, covered_unnamed};
 
 /// How exactly an entry matches what its host matches; greater wins.
@@ -53,8 +53,33 @@ pub(crate) struct Bucket {
     doors: BTreeMap<(bool, u16), Methods>,
     blankets: Vec<usize>,
     pathless: Vec<Entry>,
-    by_path: HashMap<Box<str>, Vec<Entry>>,
+    by_path: HashMap<Box<str>, Folder>,
     longest_key: usize,
+}
+
+/// The entries of one folder, or of one whole path.
+#[derive(Debug, Default)]
+struct Folder {
+    entries: Vec<Entry>,
+    /// Those that name one more segment, further down and below a wildcard: by its place, then by itself.
+    by_segment: BTreeMap<usize, HashMap<Box<str>, Vec<Entry>>>,
+}
+
+impl Folder {
+    fn insert(&mut self, pattern: &PathPattern, entry: Entry) {
+        match pattern.fixed_segment() {
+            None => self.entries.push(entry),
+            Some((place, segment)) => {
+                let segments = self.by_segment.entry(place).or_default();
+                segments.entry(segment.into()).or_default().push(entry);
+            }
+        }
+    }
+
+    fn entries<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a Entry> {
+        let named = self.by_segment.iter().filter_map(|(place, named)| named.get(path.split('/').nth(*place)?));
+        self.entries.iter().chain(named.flatten())
+    }
 }
 
 /// The methods that some rule covers through one door, each with the last end of such a rule.
@@ -190,7 +215,7 @@ impl Bucket {
             let key = pattern.index_key();
             self.longest_key = self.longest_key.max(key.len());
             let entry = Entry { rule: at, path: Some(n), rank: Rank::of(rule, Some(n)) };
-            self.by_path.entry(key.into()).or_default().push(entry);
+            self.by_path.entry(key.into()).or_default().insert(pattern, entry);
         }
     }
 
@@ -227,8 +252,8 @@ impl Bucket {
 
     /// The entries that could match this path, in no order.
     pub(crate) fn entries<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a Entry> {
-        let keyed = keys(path, self.longest_key).filter_map(|key| self.by_path.get(key)).flatten();
-        self.pathless.iter().chain(keyed)
+        let folders = keys(path, self.longest_key).filter_map(|key| self.by_path.get(key));
+        self.pathless.iter().chain(folders.flat_map(|folder| folder.entries(path)))
     }
 }
 

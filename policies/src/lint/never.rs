@@ -51,7 +51,7 @@ fn report_private(rule: &Rule, desk: &mut Desk<'_>) {
         };
         let ends_with =
             |suffix: &&str| name.strip_suffix(*suffix).is_some_and(|front| front.is_empty() || front.ends_with('.'));
-        PRIVATE_SUFFIXES.iter().any(|suffix| ends_with(suffix))
+        PRIVATE_SUFFIXES.iter().any(ends_with)
     });
     if let Some(pattern) = private {
         let message = format!("`{pattern}` is a name of a private network, and rule `{}` has no `addresses`", rule.id);

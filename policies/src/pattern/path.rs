@@ -113,6 +113,14 @@ impl PathPattern {
             Some(_) | None => prefix,
         }
     }
+
+    /// The last segment below a wildcard that every matching path has at one place: its place, counted as
+    /// `split('/')` does, and itself. Beyond a `**` no segment has a place.
+    pub(crate) fn fixed_segment(&self) -> Option<(usize, &str)> {
+        let placed = self.text.split('/').enumerate().take_while(|(_, segment)| *segment != "**");
+        let below = placed.skip_while(|(_, segment)| !segment.contains('*'));
+        below.filter(|(_, segment)| !segment.contains('*')).last()
+    }
 }
 
 impl Shape {
@@ -187,6 +195,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_fixed_segment_is_in_every_path_that_matches(a in patterns(), path in "(/[ab]{0,2}){1,4}") {
+            let is_there = a.fixed_segment().is_none_or(|(place, segment)| path.split('/').nth(place) == Some(segment));
+            prop_assert!(is_there || !a.matches(&path));
+        }
+
         #[test]
         fn patterns_that_match_one_path_meet(a in patterns(), b in patterns(), path in "(/[ab]{0,2}){1,4}") {
             prop_assert!(!(a.matches(&path) && b.matches(&path)) || a.meets(&b));
@@ -278,6 +292,22 @@ mod tests {
         let order = ["/**", "/*/issues", "/repos/**", "/repos/*/site", "/repos/acme/**", "/repos/acme/*/pulls", "/a"];
         let ranks: Vec<PathRank> = order.iter().map(|p| pattern(p).rank()).collect();
         assert!(ranks.is_sorted_by(|a, b| a < b) && PathRank::default() < ranks[0]);
+    }
+
+    #[test]
+    fn a_segment_is_fixed_below_a_wildcard_and_before_any_number_of_folders() {
+        for (text, fixed) in [
+            ("/a/b", None),
+            ("/a/**", None),
+            ("/a/**/b", None),
+            ("/a/*/b", Some((3, "b"))),
+            ("/a/*/b/**/c", Some((3, "b"))),
+            ("/*/b/c*", Some((2, "b"))),
+            ("/a*/", Some((2, ""))),
+            ("/*", None),
+        ] {
+            assert_eq!(pattern(text).fixed_segment(), fixed, "{text}");
+        }
     }
 
     #[test]
