@@ -3,6 +3,8 @@
 //! What is broken is left out, or stands in by a value that gives rise to no further problem, so that the
 //! rest can be searched. Problems that could follow from what is left out are then not told.
 
+use std::collections::HashSet;
+
 use super::keys::{self, Key, Shape, Table};
 use super::suggest::advice;
 use super::tree::{Kind, Node};
@@ -133,6 +135,7 @@ impl Decoder<'_, '_> {
         for (name, value) in entries {
             let Some(text) = self.name(name) else { continue };
             match table.keys.iter().find(|key| key.name == text) {
+                None if self.reporter.is_full() => self.faults += 1,
                 None => {
                     let advice = advice(text, table);
                     self.error(code::UNKNOWN_KEY, name.place, format!("there is no key {}", quote(text)), advice.help);
@@ -285,10 +288,11 @@ impl Decoder<'_, '_> {
             self.misfit(key, node);
             return None;
         };
-        let mut pairs: Vec<(Spanned<String>, Spanned<OneOrMany>)> = Vec::new();
+        let mut pairs = Vec::new();
+        let mut seen = HashSet::new();
         for (name, node) in entries {
             let Some(text) = self.name(name) else { continue };
-            if pairs.iter().any(|(own, _)| own.value == text) {
+            if !seen.insert(text) {
                 self.duplicate(name.place, text);
             } else if let Some(values) = self.one_or_many(key, node) {
                 pairs.push((Spanned { value: text.to_owned(), place: name.place }, values));

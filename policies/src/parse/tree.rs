@@ -136,7 +136,12 @@ impl<'b, 'a> Builder<'b, 'a> {
             if matches!(event, Event::StreamEnd) && self.root.is_none() {
                 self.reporter.error(code::MISSING_KEY, at, "the file is empty", "begin with `policy: name`");
             }
+            let before = self.reporter.mark();
             self.take(event, &span);
+            // Nobody reads on, and neither does this.
+            if self.reporter.mark() > before && self.reporter.is_full() {
+                return Err(Stop::Reported);
+            }
             if self.open.len() > MAX_DEPTH {
                 let message = format!("values are nested deeper than {MAX_DEPTH} levels");
                 return self.refuse(at, &message, "no policy needs that");

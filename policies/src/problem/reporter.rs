@@ -1,5 +1,7 @@
 //! Where the problems of one file come together.
 
+use std::cell::OnceCell;
+
 use super::{Place, Problem, Severity};
 
 /// How many errors, and how many warnings, one file is told.
@@ -13,16 +15,15 @@ const MAX_LINE_CHARS: usize = 1000;
 pub(crate) struct Reporter<'a> {
     file: &'a str,
     text: &'a str,
-    /// Where each line begins, in bytes.
-    lines: Vec<usize>,
+    /// Where each line begins, in bytes; found when the first line is asked for.
+    lines: OnceCell<Vec<usize>>,
     problems: Vec<Problem>,
     muted: Vec<&'static str>,
 }
 
 impl<'a> Reporter<'a> {
     pub(crate) fn new(file: &'a str, text: &'a str) -> Self {
-        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { file, text, lines, problems: Vec::new(), muted: Vec::new() }
+        Self { file, text, lines: OnceCell::new(), problems: Vec::new(), muted: Vec::new() }
     }
 
     pub(crate) fn text(&self) -> &'a str {
@@ -31,7 +32,8 @@ impl<'a> Reporter<'a> {
 
     /// A line of the file, counted from 1, without its end; empty where there is none.
     pub(crate) fn line(&self, number: usize) -> &'a str {
-        let start = number.checked_sub(1).and_then(|n| self.lines.get(n));
+        let starts = || std::iter::once(0).chain(self.text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let start = number.checked_sub(1).and_then(|n| self.lines.get_or_init(starts).get(n));
         start.and_then(|start| self.text.get(*start..)?.lines().next()).unwrap_or_default()
     }
 
@@ -88,6 +90,11 @@ impl<'a> Reporter<'a> {
     /// Whether the file is refused.
     pub(crate) fn has_errors(&self) -> bool {
         self.problems.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
+    /// Whether no more errors are told.
+    pub(crate) fn is_full(&self) -> bool {
+        self.problems.iter().filter(|problem| problem.severity == Severity::Error).count() >= MAX_PROBLEMS
     }
 
     /// How many problems there are by now.
