@@ -193,8 +193,8 @@ impl CheckRequest {
         let now = self.at.unwrap_or(now);
         let host: &Host = self.destination.host();
         match rules.decide(&Knock { host, port: self.destination.port(), now })? {
-            Passage::Tunnel(permit) => Ok(permit),
-            Passage::Intercept => rules.authorize(&Question {
+            Passage::Tunnel(permit) if self.destination.scheme() == Scheme::Https => Ok(permit),
+            Passage::Tunnel(_) | Passage::Intercept => rules.authorize(&Question {
                 destination: &self.destination,
                 method: &self.method,
                 path: &self.path,

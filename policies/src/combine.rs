@@ -348,6 +348,11 @@ impl Rules {
         !self.observers.is_empty()
     }
 
+    /// Whether some rule limits the query of requests to this host.
+    pub(crate) fn judges_query_at(&self, host: &model::Host) -> bool {
+        self.rules.iter().any(|rule| rule.query.is_some() && rule.hosts.iter().any(|pattern| pattern.matches(host)))
+    }
+
     pub(crate) fn rule(&self, at: usize) -> &Arc<Rule> {
         &self.rules[at]
     }

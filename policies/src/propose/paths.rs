@@ -1,0 +1,124 @@
+//! Paths that were seen, as patterns of the chosen level.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::RequestPath;
+
+use super::Level;
+use crate::pattern::PathPattern;
+
+/// How many paths of one folder stand for the folder.
+const SIBLINGS: usize = 3;
+
+/// The patterns of each path; none at the level of hosts.
+pub(super) fn generalize<'a>(paths: impl Iterator<Item = &'a str>, level: Level) -> BTreeMap<String, Vec<String>> {
+    let paths: Vec<&str> = paths.collect();
+    let of_path = |path: &str| -> Vec<String> {
+        match level {
+            Level::Host => Vec::new(),
+            Level::Exact => readings(path).iter().map(|reading| exact(reading)).collect(),
+            Level::Path | Level::Folder => readings(path).iter().map(|reading| without_ids(reading)).collect(),
+        }
+    };
+    let mut patterns: BTreeMap<String, Vec<String>> =
+        paths.iter().map(|path| ((*path).to_owned(), of_path(path))).collect();
+    if level == Level::Folder {
+        let mut folders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for pattern in patterns.values().flatten() {
+            folders.entry(folder(pattern).to_owned()).or_default().insert(pattern.clone());
+        }
+        for pattern in patterns.values_mut().flatten() {
+            let own = folder(pattern).to_owned();
+            if own != "/" && folders.get(&own).is_some_and(|siblings| siblings.len() >= SIBLINGS) {
+                *pattern = format!("{own}**");
+            }
+        }
+    }
+    for all in patterns.values_mut() {
+        all.sort();
+        all.dedup();
+    }
+    patterns
+}
+
+/// A path that servers read differently passes only where both readings are covered.
+fn readings(path: &str) -> Vec<String> {
+    let mut readings = vec![path.to_owned()];
+    if let Ok(parsed) = RequestPath::parse(path) {
+        readings.extend(parsed.resolved().map(str::to_owned));
+    }
+    readings
+}
+
+/// The path as a pattern, or the nearest folder where its signs cannot stand in one.
+fn exact(path: &str) -> String {
+    if path == "*" || (!path.contains('*') && PathPattern::parse(path).is_ok()) {
+        return path.to_owned();
+    }
+    let mut rest = path;
+    while let Some((front, _)) = rest.rsplit_once('/') {
+        let pattern = format!("{front}/**");
+        if !front.contains('*') && PathPattern::parse(&pattern).is_ok() {
+            return pattern;
+        }
+        rest = front;
+    }
+    "/**".to_owned()
+}
+
+fn without_ids(path: &str) -> String {
+    let path = exact(path);
+    path.split('/').map(|segment| if is_id(segment) { "*" } else { segment }).collect::<Vec<_>>().join("/")
+}
+
+/// Whether a segment names one thing among many: a number, a UUID, a digest, a random text.
+fn is_id(segment: &str) -> bool {
+    let all = |fits: fn(char) -> bool| !segment.is_empty() && segment.chars().all(fits);
+    let digits = segment.chars().filter(char::is_ascii_digit).count();
+    let letters = segment.chars().filter(char::is_ascii_alphabetic).count();
+    all(|c| c.is_ascii_digit())
+        || (segment.len() >= 7 && digits > 0 && all(|c| c.is_ascii_hexdigit() || c == '-'))
+        || (segment.len() >= 16
+            && digits >= 2
+            && letters >= 2
+            && all(|c| c.is_ascii_alphanumeric() || "-_=".contains(c)))
+}
+
+/// The folder of a path or pattern, with its slash.
+fn folder(pattern: &str) -> &str {
+    let end = pattern.rfind('/').map_or(0, |slash| slash + 1);
+    let folder = pattern.get(..end).unwrap_or("/");
+    if folder.contains('*') || folder.is_empty() { "/" } else { folder }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(paths: &[&str], level: Level) -> Vec<String> {
+        let mut found: Vec<String> = generalize(paths.iter().copied(), level).into_values().flatten().collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    #[test]
+    fn each_level_goes_a_little_further() {
+        let paths = ["/repos/acme/site/issues/12", "/repos/acme/site/issues/13", "/repos/acme/site", "/user"];
+        assert_eq!(all(&paths, Level::Exact).len(), 4);
+        assert_eq!(all(&paths, Level::Path), ["/repos/acme/site", "/repos/acme/site/issues/*", "/user"]);
+        assert_eq!(all(&["/a/b/x", "/a/b/y", "/a/b/z", "/a/c"], Level::Folder), ["/a/b/**", "/a/c"]);
+        assert!(all(&paths, Level::Host).is_empty());
+    }
+
+    #[test]
+    fn a_path_of_two_readings_gets_both() {
+        assert_eq!(all(&["/@scope%2fname"], Level::Exact), ["/@scope%2fname", "/@scope/name"]);
+    }
+
+    #[test]
+    fn what_cannot_stand_in_a_pattern_becomes_its_folder() {
+        assert_eq!(all(&["/a/b[1]"], Level::Exact), ["/a/**"]);
+        assert_eq!(all(&["/a*b"], Level::Exact), ["/**"]);
+    }
+}

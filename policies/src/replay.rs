@@ -1,0 +1,191 @@
+//! Requests of the past, judged by the rules of tomorrow.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use model::{CredentialId, Destination, RequestPath, Timestamp};
+use serde_json::{Value, json};
+
+use crate::authorize::{Permit, Question};
+use crate::checks::Verdict;
+use crate::combine::Rules;
+use crate::decide::{Denied, Knock, Passage};
+use crate::observation::Observation;
+
+/// What a candidate says of recorded requests.
+#[derive(Clone, Debug, Default)]
+pub struct Replay {
+    /// How many were judged.
+    pub judged: usize,
+    /// How many records name no request, such as those of refused CONNECTs.
+    pub skipped: usize,
+    /// What would be otherwise, most frequent first.
+    pub flips: Vec<Flip>,
+}
+
+/// Recorded requests that the candidate answers otherwise, all in the same way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flip {
+    /// What was decided.
+    pub before: Verdict,
+    /// What the candidate says.
+    pub after: Verdict,
+    /// The request, with the names of query parameters.
+    pub request: String,
+    /// The rule or code of the candidate's answer.
+    pub why: String,
+    /// The credentials that went with it.
+    pub credentials_before: Vec<CredentialId>,
+    /// Those that the candidate would add; empty where it refuses.
+    pub credentials_after: Vec<CredentialId>,
+    /// Whether values of the query, which no record keeps, could change the answer.
+    pub depends_on_query: bool,
+    /// How many requests.
+    pub count: usize,
+    /// The id of one record.
+    pub record: String,
+}
+
+/// Judges what was recorded by a candidate, as if it were asked now.
+pub fn replay(observations: &[Observation], candidate: &Arc<Rules>, now: Timestamp) -> Replay {
+    let mut found = Replay::default();
+    let mut flips: BTreeMap<String, Flip> = BTreeMap::new();
+    for one in observations {
+        let Some((answer, depends_on_query)) =
+            Some(one).filter(|one| one.is_whole()).and_then(|one| judge(one, candidate, now))
+        else {
+            found.skipped += 1;
+            continue;
+        };
+        found.judged += 1;
+        let after = Verdict::of(&answer);
+        let credentials_after = credentials(&answer);
+        // Where a credential was swapped in or the session had none, the rule's own are no change.
+        let lost = one.credentials.iter().any(|own| !credentials_after.contains(own));
+        if after == one.verdict && !(after == Verdict::Allow && lost) {
+            continue;
+        }
+        let flip = Flip {
+            before: one.verdict,
+            after,
+            request: request_of(one),
+            why: why(&answer),
+            credentials_before: one.credentials.clone(),
+            credentials_after,
+            depends_on_query,
+            count: 0,
+            record: one.record.clone(),
+        };
+        let key = format!("{:?}", (flip.before, flip.after, &flip.request, &flip.why, &flip.credentials_before));
+        flips.entry(key).or_insert(flip).count += 1;
+    }
+    found.flips = flips.into_values().collect();
+    found.flips.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.request.cmp(&b.request)));
+    found
+}
+
+pub(crate) fn judge(one: &Observation, rules: &Arc<Rules>, now: Timestamp) -> Option<(Result<Permit, Denied>, bool)> {
+    let passage = match rules.decide(&Knock { host: &one.host, port: one.port, now }) {
+        Err(denied) => return Some((Err(denied), false)),
+        Ok(Passage::Tunnel(permit)) => return Some((Ok(permit), false)),
+        Ok(passage) => passage,
+    };
+    let (Some(method), Some(recorded)) = (&one.method, &one.path) else {
+        // What was not read must be read now: which requests were in it, nobody knows.
+        drop(passage);
+        return Some((Err(Denied::unmatched(model::Reason::ProtocolNotAllowed)), false));
+    };
+    let path = match recorded.as_str() {
+        "*" => RequestPath::asterisk(),
+        _ => RequestPath::parse(recorded).ok()?,
+    };
+    let destination = Destination::new(one.scheme, one.host.clone(), one.port);
+    let question =
+        Question { destination: &destination, method, path: &path, websocket: false, tool: one.tool.as_deref(), now };
+    let depends = recorded.contains('?') && rules.judges_query_at(&one.host);
+    Some((rules.authorize(&question), depends))
+}
+
+fn credentials(answer: &Result<Permit, Denied>) -> Vec<CredentialId> {
+    answer.as_ref().map(|permit| permit.credentials().to_vec()).unwrap_or_default()
+}
+
+fn request_of(one: &Observation) -> String {
+    match (&one.method, &one.path) {
+        (Some(method), Some(path)) => format!("{method} {}://{}:{}{path}", one.scheme.as_str(), one.host, one.port),
+        (_, _) => format!("CONNECT {}:{}", one.host, one.port),
+    }
+}
+
+fn why(answer: &Result<Permit, Denied>) -> String {
+    match answer {
+        Ok(permit) => {
+            permit.rule().map_or_else(|| "no rule; a policy observes".to_owned(), |rule| format!("rule {rule}"))
+        }
+        Err(Denied { reason, rule: Some(rule), .. }) => format!("rule {rule} ({reason})"),
+        Err(denied) => format!("no rule allows it ({})", denied.reason),
+    }
+}
+
+impl Replay {
+    /// Whether something that passed would be refused, or would lose a credential.
+    pub fn takes_away(&self) -> bool {
+        let passes = |verdict: Verdict| matches!(verdict, Verdict::Allow | Verdict::Observe);
+        self.flips.iter().filter(|flip| passes(flip.before)).any(|flip| {
+            let lost = flip.credentials_before.iter().any(|own| !flip.credentials_after.contains(own));
+            !passes(flip.after) || lost
+        })
+    }
+
+    /// The same as JSON: `judged`, `skipped`, and `flips` with the fields of [`Flip`].
+    pub fn to_json(&self) -> Value {
+        let names = |all: &[CredentialId]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let flip = |flip: &Flip| {
+            json!({
+                "before": flip.before.as_str(),
+                "after": flip.after.as_str(),
+                "request": flip.request,
+                "why": flip.why,
+                "credentials_before": names(&flip.credentials_before),
+                "credentials_after": names(&flip.credentials_after),
+                "depends_on_query": flip.depends_on_query,
+                "count": flip.count,
+                "record": flip.record,
+            })
+        };
+        json!({
+            "judged": self.judged,
+            "skipped": self.skipped,
+            "flips": self.flips.iter().map(flip).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl fmt::Display for Replay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for flip in &self.flips {
+            let Flip { before, after, request, why, count, record, .. } = flip;
+            writeln!(f, "{} -> {}  {count} x {request}", before.as_str(), after.as_str())?;
+            writeln!(f, "    now {why}; such as record {record}")?;
+            let lost: Vec<String> = flip
+                .credentials_before
+                .iter()
+                .filter(|own| !flip.credentials_after.contains(own))
+                .map(ToString::to_string)
+                .collect();
+            if !lost.is_empty() {
+                writeln!(f, "    without the credentials {}", lost.join(", "))?;
+            }
+            if flip.depends_on_query {
+                writeln!(f, "    a rule limits the query, whose values no record keeps: the answer may differ")?;
+            }
+        }
+        let changed: usize = self.flips.iter().map(|flip| flip.count).sum();
+        write!(f, "{changed} of {} recorded requests would be answered otherwise", self.judged)?;
+        if self.skipped > 0 {
+            write!(f, "; {} records name no request and were left out", self.skipped)?;
+        }
+        Ok(())
+    }
+}
