@@ -1,6 +1,7 @@
 //! `cargo xtask`: the tasks that cargo alone cannot say.
 
 mod install;
+mod long;
 mod run;
 
 use anyhow::{Result, bail};
@@ -10,6 +11,8 @@ cargo xtask test             install what the tests need, build the release bina
 cargo xtask e2e [FILTER]     only the end-to-end tests, against the release binary
 cargo xtask crash [--rounds N]    kill the sidecar under load, 50 times or N
 cargo xtask soak [--seconds N]    mixed load for 600 seconds or N; memory and descriptors must stay
+cargo xtask long [--cases N] [--seconds N]    every property of the policies over 1,000,000 cases or N, then fuzz
+cargo xtask fuzz [--seconds N]    each fuzz target for 300 seconds or N
 cargo xtask bench            run the micro-benchmarks (the examples named bench_*)
 cargo xtask install          only install what the tests need";
 
@@ -23,6 +26,12 @@ fn main() -> Result<()> {
         ["crash", "--rounds", rounds] => run::crash(rounds),
         ["soak"] => run::soak("600"),
         ["soak", "--seconds", seconds] => run::soak(seconds),
+        ["fuzz"] => long::fuzz("300"),
+        ["fuzz", "--seconds", seconds] => long::fuzz(seconds),
+        ["long"] => long::long("1000000", "300"),
+        ["long", "--cases", cases] => long::long(cases, "300"),
+        ["long", "--seconds", seconds] => long::long("1000000", seconds),
+        ["long", "--cases", cases, "--seconds", seconds] => long::long(cases, seconds),
         ["bench"] => run::bench(),
         ["install"] => install::everything(),
         [] | ["help" | "-h" | "--help"] => {

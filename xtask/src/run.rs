@@ -26,14 +26,15 @@ pub(crate) fn command(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn cargo(arguments: &[&str]) -> Command {
+/// `cargo` with these arguments.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(arguments);
     cargo
 }
 
 /// Runs `what`, and says how long it took.
-fn stage(title: &str, what: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(crate) fn stage(title: &str, what: impl FnOnce() -> Result<()>) -> Result<()> {
     say(&format!("== {title}"));
     let started = Instant::now();
     what()?;
@@ -42,7 +43,7 @@ fn stage(title: &str, what: impl FnOnce() -> Result<()>) -> Result<()> {
 }
 
 /// Where cargo puts what it builds.
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     if folder.is_absolute() { folder } else { root().join(folder) }
 }

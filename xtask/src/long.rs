@@ -1,0 +1,106 @@
+//! What takes too long for every change: the properties over a million cases each, and the fuzz targets.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::run::{cargo, command, root, say, stage, target};
+
+/// The version of cargo-fuzz that `fuzz/` was written with.
+const CARGO_FUZZ: &str = "0.13.2";
+
+/// Each fuzz target, with the longest input that it is given, in bytes.
+const TARGETS: [(&str, &str); 3] = [("policy", "4096"), ("host", "300"), ("path", "512")];
+
+/// The properties, then the fuzz targets.
+pub(crate) fn long(cases: &str, seconds: &str) -> Result<()> {
+    properties(cases)?;
+    fuzz(seconds)
+}
+
+/// Every property of the model and of the policies, in a release build, since each case compiles policies.
+fn properties(cases: &str) -> Result<()> {
+    stage(&format!("properties, {cases} cases each"), || {
+        let packages = ["--package", "egret-model", "--package", "egret-policies"];
+        let mut test = cargo(&["test", "--locked", "--release"]);
+        test.args(packages).args(["--lib", "--test", "it"]);
+        // What a strategy throws away while it makes a case is counted over the whole run.
+        test.env("PROPTEST_CASES", cases).env("PROPTEST_MAX_LOCAL_REJECTS", u32::MAX.to_string());
+        command(&mut test)
+    })
+}
+
+/// Every fuzz target, for this time each.
+pub(crate) fn fuzz(seconds: &str) -> Result<()> {
+    let program = cargo_fuzz()?;
+    let folder = root().join("fuzz");
+    seed(&folder.join("corpus"))?;
+    for (name, longest) in TARGETS {
+        stage(&format!("fuzz {name} for {seconds} s"), || {
+            let mut run = Command::new(&program);
+            // No code of ours is unsafe, so there is nothing for a sanitizer to see, and the stable compiler suffices.
+            run.args(["run", "--sanitizer", "none", "--fuzz-dir"]).arg(&folder).arg(name).arg("--");
+            run.args([format!("-max_total_time={seconds}"), format!("-max_len={longest}")]);
+            run.args(["-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1"]);
+            command(run.env("CARGO_TARGET_DIR", target().join("fuzz")))
+        })?;
+    }
+    Ok(())
+}
+
+/// The program, installed beside what is built where it is not there yet.
+fn cargo_fuzz() -> Result<PathBuf> {
+    let tools = target().join("tools");
+    let program = tools.join("bin").join("cargo-fuzz");
+    if !program.exists() {
+        stage("install cargo-fuzz", || {
+            let mut install = cargo(&["install", "cargo-fuzz", "--locked", "--version", CARGO_FUZZ, "--root"]);
+            command(install.arg(&tools))
+        })?;
+    }
+    Ok(program)
+}
+
+/// The first inputs: the policies of the fixtures and of the library, and the lines of `fuzz/seeds`.
+fn seed(corpus: &Path) -> Result<()> {
+    let mut seeds: BTreeMap<(&str, String), Vec<u8>> = BTreeMap::new();
+    let policies = root().join("policies");
+    for file in yaml_files(&[policies.join("tests").join("fixtures"), policies.join("library")])? {
+        let name = file.strip_prefix(&policies)?.to_string_lossy().replace(['/', '\\'], "-");
+        seeds.insert(("policy", name), fs::read(&file)?);
+    }
+    for target in ["host", "path"] {
+        let file = root().join("fuzz").join("seeds").join(format!("{target}.txt"));
+        let lines = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        for (n, line) in lines.lines().enumerate() {
+            seeds.insert((target, format!("seed-{n}")), line.into());
+        }
+    }
+    ensure!(seeds.keys().any(|(target, _)| *target == "policy"), "there are no policies to begin with");
+    for ((target, name), bytes) in seeds {
+        let folder = corpus.join(target);
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join(name), bytes)?;
+    }
+    say(&format!("the inputs are in {}", corpus.display()));
+    Ok(())
+}
+
+fn yaml_files(folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut left = folders.to_vec();
+    let mut found = Vec::new();
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+            let path = entry?.path();
+            if path.is_dir() {
+                left.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "yaml") {
+                found.push(path);
+            }
+        }
+    }
+    Ok(found)
+}
