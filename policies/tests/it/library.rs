@@ -22,3 +22,14 @@ fn every_file_passes_its_checks_and_they_reach_every_rule() {
         }
     }
 }
+
+#[test]
+fn all_of_them_can_be_used_together() {
+    let set = compile(&library().iter().map(PolicySource::from).collect::<Vec<_>>()).unwrap();
+    let all: Vec<_> = set.names().cloned().collect();
+    let lines = set.rules_of(&all).unwrap().reach();
+    assert!(lines.iter().all(|line| !line.asks && !line.methods.is_empty()));
+    // Only package indexes whose clients verify signatures are read in the clear.
+    let clear = lines.iter().filter(|line| line.scheme != "https");
+    assert!(clear.into_iter().all(|line| line.rule.as_str() == "packages-in-the-clear"));
+}
