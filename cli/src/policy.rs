@@ -1,17 +1,16 @@
 //! `egret policy`: policy files, before they are in force.
 
-use std::path::PathBuf;
-
-use anyhow::anyhow;
-use control::{LoadError, read_library, read_path};
-use model::Timestamp;
-use policies::{CheckResult, PolicySet, PolicySource};
+mod check;
+mod convert;
+mod explain;
+mod layout;
+mod sources;
 
 use crate::Context;
-use crate::exit::{Answer, Failure, OrFail as _};
+use crate::exit::Answer;
 use crate::output;
 
-/// Check policy files.
+/// Check policy files, and say what they mean.
 #[derive(clap::Args)]
 pub(crate) struct Policy {
     #[command(subcommand)]
@@ -21,82 +20,39 @@ pub(crate) struct Policy {
 #[derive(clap::Subcommand)]
 enum PolicyCommand {
     /// Read policy files, say everything that is wrong with them, and run their checks.
-    Check {
-        /// Files and folders [default: those of the configuration].
-        #[arg(value_name = "FILE")]
-        files: Vec<PathBuf>,
-    },
+    Check(check::Check),
+    /// Say what policies answer to a request and why; or what the code of a problem means.
+    Explain(explain::Explain),
+    /// Lay policy files out in one way; comments, order and meaning stay.
+    Fmt(layout::Fmt),
+    /// Make a policy file of a list of hosts that another tool keeps.
+    Import(convert::Import),
+    /// Write a policy as the networking block of a hosted agent or container.
+    Export(convert::Export),
+    /// Print the JSON Schema of policy files, for editors.
+    Schema,
 }
 
 impl Policy {
     /// # Errors
-    /// 1 where a file is not acceptable or a check fails, 2 where one cannot be read.
+    /// 1 where the answer is no: a file is not acceptable, a check fails, a request is refused, a block cannot say
+    /// what a policy says; 2 where something cannot be read; 3 where a session must be asked for and nobody answers.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
-        let PolicyCommand::Check { files } = &self.command;
-        check(context, files)
-    }
-}
-
-fn check(context: &Context, files: &[PathBuf]) -> Answer {
-    let paths = if files.is_empty() { context.config()?.policies } else { files.to_vec() };
-    if paths.is_empty() {
-        return Err(Failure::usage(anyhow!(
-            "there is nothing to check: name files, or a configuration that does (--config)"
-        )));
-    }
-    let mut sources: Vec<PolicySource> = Vec::new();
-    for path in &paths {
-        let found = read_path(path).or_usage()?;
-        if found.is_empty() {
-            return Err(Failure::usage(anyhow!("there is no policy file (*.yaml, *.yml) in {}", path.display())));
+        match &self.command {
+            PolicyCommand::Check(check) => check.execute(context),
+            PolicyCommand::Explain(explain) => explain.execute(context),
+            PolicyCommand::Fmt(fmt) => fmt.execute(context),
+            PolicyCommand::Import(import) => import.execute(),
+            PolicyCommand::Export(export) => export.execute(context),
+            PolicyCommand::Schema => {
+                output::print(&policies::schema());
+                Ok(())
+            }
         }
-        sources.extend(found);
     }
-    let own: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
-    // A file of the library itself may be what is checked.
-    let built_in = read_library().into_iter().filter(|one| !sources.iter().any(|own| own.text == one.text));
-    sources.extend(built_in.collect::<Vec<_>>());
-    let set = policies::compile(&sources).map_err(|problems| {
-        let count = problems.len();
-        output::print(&format!("{}\n\n", LoadError::Problems(problems)));
-        Failure::refused(anyhow!(
-            "{count} {} in {} policy {}",
-            plural(count, "problem"),
-            own.len(),
-            plural(own.len(), "file")
-        ))
-    })?;
-    report(&set, &own)
 }
 
-fn report(set: &PolicySet, own: &[String]) -> Answer {
-    for warning in set.warnings() {
-        output::print(&format!("{warning}\n\n"));
-    }
-    let results: Vec<CheckResult> =
-        set.run_checks(Timestamp::now()).into_iter().filter(|result| own.contains(&result.file)).collect();
-    let failed: Vec<_> = results.iter().filter_map(|result| result.problem.as_ref()).collect();
-    for failure in &failed {
-        output::print(&format!("{failure}\n\n"));
-    }
-    if !failed.is_empty() {
-        let count = failed.len();
-        return Err(Failure::refused(anyhow!(
-            "{count} of {} {} failed",
-            results.len(),
-            plural(results.len(), "check")
-        )));
-    }
-    output::print(&format!(
-        "{} policy {} and {} {}: all good\n",
-        own.len(),
-        plural(own.len(), "file"),
-        results.len(),
-        plural(results.len(), "check")
-    ));
-    Ok(())
-}
-
-fn plural(count: usize, word: &str) -> String {
-    if count == 1 { word.to_owned() } else { format!("{word}s") }
+/// A number of things, such as `1 check` or `3 checks`.
+fn counted(count: usize, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
 }

@@ -303,7 +303,8 @@ fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
         let path = entry?.path();
         let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
         let policy = matches!(path.extension().and_then(|end| end.to_str()), Some("yaml" | "yml"));
-        if policy && !hidden && !path.is_dir() {
+        let checks = path.file_stem().is_some_and(|stem| stem.as_encoded_bytes().ends_with(b".test"));
+        if policy && !checks && !hidden && !path.is_dir() {
             files.push(path);
         }
     }

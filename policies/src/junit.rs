@@ -4,25 +4,51 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::checks::CheckResult;
+use crate::problem::{Problem, Severity};
 
-/// One document: a suite for each file, a case for each check, named after its policy and its request.
-pub fn junit(results: &[CheckResult]) -> String {
-    let mut files: BTreeMap<&str, Vec<&CheckResult>> = BTreeMap::new();
+/// One document: a suite for each file, a case for each check, named after its policy and its request. What keeps
+/// files from being used stands as a case that ended in an error.
+pub fn junit(results: &[CheckResult], problems: &[Problem]) -> String {
+    let mut files: BTreeMap<&str, (Vec<&CheckResult>, Vec<&Problem>)> = BTreeMap::new();
     for result in results {
-        files.entry(&result.file).or_default().push(result);
+        files.entry(&result.file).or_default().0.push(result);
+    }
+    let errors: Vec<&Problem> = problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
+    for error in &errors {
+        files.entry(&error.file).or_default().1.push(error);
     }
     let failed = |results: &mut dyn Iterator<Item = &CheckResult>| results.filter(|result| !result.passed()).count();
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let failures = failed(&mut results.iter());
     let mut line = |text: String| writeln!(out, "{text}").expect("a string takes every text");
-    line(format!("<testsuites name=\"egret policy check\" tests=\"{}\" failures=\"{failures}\">", results.len()));
-    for (file, results) in files {
+    line(format!(
+        "<testsuites name=\"egret policy check\" tests=\"{}\" failures=\"{failures}\" errors=\"{}\">",
+        results.len() + errors.len(),
+        errors.len()
+    ));
+    for (file, (results, errors)) in files {
         let failures = failed(&mut results.iter().copied());
         line(format!(
-            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" skipped=\"0\">",
+            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" errors=\"{}\" skipped=\"0\">",
             escaped(file),
-            results.len()
+            results.len() + errors.len(),
+            errors.len()
         ));
+        for error in errors {
+            line(format!(
+                "    <testcase classname=\"policy file\" name=\"{}\" file=\"{}\" line=\"{}\">",
+                error.code,
+                escaped(file),
+                error.line
+            ));
+            line(format!(
+                "      <error type=\"{}\" message=\"{}\">{}</error>",
+                error.code,
+                escaped(&error.message),
+                escaped(&error.to_string())
+            ));
+            line("    </testcase>".to_owned());
+        }
         for result in results {
             let case = format!(
                 "    <testcase classname=\"{}\" name=\"{}\" file=\"{}\" line=\"{}\"",
@@ -79,6 +105,12 @@ mod tests {
     fn a_failure_says_what_differs() {
         let text = "policy: p\nrules:\n  - {id: a, allow: {host: a.example.com, methods: [GET]}}\nchecks:\n  - {request: \"GET https://a.example.com/?a=1&b=2\", expect: allow}\n  - {request: POST https://a.example.com/, expect: allow, rule: a}\n";
         let set = compile(&[PolicySource { name: "p.yaml".into(), text: text.into() }]).unwrap();
-        insta::assert_snapshot!(junit(&set.run_checks(Timestamp::UNIX_EPOCH)));
+        insta::assert_snapshot!(junit(&set.run_checks(Timestamp::UNIX_EPOCH), &[]));
+    }
+    #[test]
+    fn a_file_that_is_not_acceptable_is_an_error() {
+        let problems = compile(&[PolicySource { name: "p.yaml".into(), text: "policy: p\nrule: []\n".into() }]);
+        let text = junit(&[], &problems.expect_err("there is no such key"));
+        assert!(text.contains("tests=\"1\" failures=\"0\" errors=\"1\"") && text.contains("<error type=\"EG0006\""), "{text}");
     }
 }

@@ -1,0 +1,180 @@
+//! Where the commands about policies find their files.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use control::{read_library, read_path};
+use model::PolicyName;
+use policies::{PolicySet, PolicySource, Problem, render};
+
+use crate::Context;
+use crate::exit::{Answer, Failure, OrFail as _};
+use crate::output;
+use crate::run::is_file;
+
+/// Policy files, and the files of checks beside them.
+#[derive(Default)]
+pub(super) struct Files {
+    pub(super) policies: Vec<PolicySource>,
+    pub(super) suites: Vec<PolicySource>,
+}
+
+impl Files {
+    /// Reads these files and folders, or those of the configuration where none is named. Beside `a.yaml` belongs
+    /// `a.test.yaml`; of a folder, every file of checks.
+    pub(super) fn read(context: &Context, paths: &[PathBuf]) -> Answer<Self> {
+        let paths = if paths.is_empty() { context.config()?.policies } else { paths.to_vec() };
+        if paths.is_empty() {
+            let message = "there is nothing to read: name files, or a configuration that does (--config)";
+            return Err(Failure::usage(anyhow!(message)));
+        }
+        let mut files = Self::default();
+        for path in &paths {
+            files.add(path)?;
+        }
+        Ok(files)
+    }
+
+    fn add(&mut self, path: &Path) -> Answer {
+        if path.is_dir() {
+            let found = read_path(path).or_usage()?;
+            let suites = suites_of(path)?;
+            if found.is_empty() && suites.is_empty() {
+                return Err(Failure::usage(anyhow!("there is no policy file (*.yaml, *.yml) in {}", path.display())));
+            }
+            found.into_iter().for_each(|source| add_once(&mut self.policies, source));
+            for suite in suites {
+                self.add_suite(&suite)?;
+            }
+            return Ok(());
+        }
+        if is_suite(path) {
+            self.add_suite(path)?;
+            // What it checks stands beside it.
+            let beside = twin(path, ".test.", ".").filter(|policy| policy.is_file());
+            return beside.map_or(Ok(()), |policy| self.add_policy(&policy));
+        }
+        self.add_policy(path)?;
+        let beside = twin(path, ".", ".test.").filter(|suite| suite.is_file());
+        beside.map_or(Ok(()), |suite| self.add_suite(&suite))
+    }
+
+    fn add_policy(&mut self, path: &Path) -> Answer {
+        read_path(path).or_usage()?.into_iter().for_each(|source| add_once(&mut self.policies, source));
+        Ok(())
+    }
+
+    fn add_suite(&mut self, path: &Path) -> Answer {
+        read_path(path).or_usage()?.into_iter().for_each(|source| add_once(&mut self.suites, source));
+        Ok(())
+    }
+
+    /// The policies, and those that are built in.
+    pub(super) fn with_library(&self) -> Vec<PolicySource> {
+        with_library(self.policies.clone())
+    }
+}
+
+/// A file that is named twice, or stands in a folder that is named too, counts once.
+fn add_once(sources: &mut Vec<PolicySource>, source: PolicySource) {
+    if sources.iter().all(|own| own.name != source.name) {
+        sources.push(source);
+    }
+}
+
+/// A file of the library itself may be what is looked at.
+pub(super) fn with_library(mut sources: Vec<PolicySource>) -> Vec<PolicySource> {
+    let built_in = read_library().into_iter().filter(|one| sources.iter().all(|own| own.text != one.text));
+    let built_in: Vec<_> = built_in.collect();
+    sources.extend(built_in);
+    sources
+}
+
+fn is_suite(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    [".test.yaml", ".test.yml"].iter().any(|end| name.ends_with(end))
+}
+
+/// The file beside, with another end.
+fn twin(path: &Path, from: &str, to: &str) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
+    let end = ["yaml", "yml"].into_iter().find(|end| name.ends_with(&format!("{from}{end}")))?;
+    let stem = name.strip_suffix(&format!("{from}{end}"))?;
+    Some(path.with_file_name(format!("{stem}{to}{end}")))
+}
+
+/// The files of checks in a folder, sorted.
+pub(super) fn suites_of(folder: &Path) -> Answer<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display())).or_usage()?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| format!("cannot read {}", folder.display())).or_usage()?.path();
+        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        if is_suite(&path) && !hidden && path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A set, and the policies of it that were named.
+pub(super) struct Named {
+    pub(super) set: PolicySet,
+    pub(super) policies: Vec<PolicyName>,
+}
+
+/// The policies that are configured or built in, and those of the files that are named; of each name or file, its
+/// policy.
+pub(super) fn named(context: &Context, wanted: &[String]) -> Answer<Named> {
+    let mut sources = Vec::new();
+    for path in context.config()?.policies {
+        sources.extend(read_path(&path).or_usage()?);
+    }
+    let mut policies = Vec::new();
+    for text in wanted {
+        if !is_file(text) {
+            policies.push(PolicyName::new(text.as_str()));
+            continue;
+        }
+        for source in read_path(Path::new(text)).or_usage()? {
+            let alone = compiled(std::slice::from_ref(&source))?;
+            policies.extend(alone.names().cloned());
+            if sources.iter().all(|own: &PolicySource| own.text != source.text) {
+                sources.push(source);
+            }
+        }
+    }
+    let set = compiled(&with_library(sources))?;
+    for name in &policies {
+        if set.names().all(|own| own != name) {
+            let known: Vec<_> = set.names().map(PolicyName::as_str).collect();
+            let message = format!("there is no policy {name:?}; there are {}", known.join(", "));
+            return Err(Failure::usage(anyhow!(message.replace("PolicyName(", "").replace("\")", "\""))));
+        }
+    }
+    Ok(Named { set, policies })
+}
+
+/// Compiles what must be right already.
+pub(super) fn compiled(sources: &[PolicySource]) -> Answer<PolicySet> {
+    policies::compile(sources).map_err(|problems| broken(&problems))
+}
+
+/// Says what is wrong with files that a command needs.
+pub(super) fn broken(problems: &[Problem]) -> Failure {
+    output::say(render::human(problems).trim_end());
+    Failure::usage(anyhow!("the policy files cannot be used"))
+}
+
+/// The text of a file, or of standard input where it is `-`.
+pub(super) fn read_input(path: &Path) -> Answer<String> {
+    if path.as_os_str() != "-" {
+        return crate::client::read_text(path);
+    }
+    let mut text = String::new();
+    std::io::stdin().lock().read_to_string(&mut text).context("cannot read standard input").or_usage()?;
+    Ok(text)
+}
