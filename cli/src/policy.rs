@@ -2,8 +2,11 @@
 
 mod check;
 mod convert;
+mod create;
+mod difference;
 mod explain;
 mod layout;
+mod learn;
 mod sources;
 
 use crate::Context;
@@ -29,6 +32,14 @@ enum PolicyCommand {
     Import(convert::Import),
     /// Write a policy as the networking block of a hosted agent or container.
     Export(convert::Export),
+    /// Say what a change of policy files grants and takes away.
+    Diff(difference::Diff),
+    /// Write a policy that allows what was recorded.
+    Propose(learn::Propose),
+    /// Judge recorded requests by a candidate, and list what would be answered otherwise.
+    Replay(learn::Replay),
+    /// Print a policy file made from a template.
+    New(create::New),
     /// Print the JSON Schema of policy files, for editors.
     Schema,
 }
@@ -44,6 +55,10 @@ impl Policy {
             PolicyCommand::Fmt(fmt) => fmt.execute(context),
             PolicyCommand::Import(import) => import.execute(),
             PolicyCommand::Export(export) => export.execute(context),
+            PolicyCommand::Diff(diff) => diff.execute(context),
+            PolicyCommand::Propose(propose) => propose.execute(context),
+            PolicyCommand::Replay(replay) => replay.execute(context),
+            PolicyCommand::New(new) => new.execute(),
             PolicyCommand::Schema => {
                 output::print(&policies::schema());
                 Ok(())

@@ -111,6 +111,9 @@ mod tests {
     fn a_file_that_is_not_acceptable_is_an_error() {
         let problems = compile(&[PolicySource { name: "p.yaml".into(), text: "policy: p\nrule: []\n".into() }]);
         let text = junit(&[], &problems.expect_err("there is no such key"));
-        assert!(text.contains("tests=\"1\" failures=\"0\" errors=\"1\"") && text.contains("<error type=\"EG0006\""), "{text}");
+        assert!(
+            text.contains("tests=\"1\" failures=\"0\" errors=\"1\"") && text.contains("<error type=\"EG0006\""),
+            "{text}"
+        );
     }
 }

@@ -88,7 +88,8 @@ impl Check {
             CheckFormat::Sarif => output::print(&with_line_end(render::sarif(&outcome.problems))),
             CheckFormat::Github => output::print(&render::github(&outcome.problems)),
             CheckFormat::Junit => {
-                let files: Vec<Problem> = outcome.problems.iter().filter(|problem| !is_failure(problem)).cloned().collect();
+                let files: Vec<Problem> =
+                    outcome.problems.iter().filter(|problem| !is_failure(problem)).cloned().collect();
                 output::print(&policies::junit(&outcome.results, &files));
             }
         }
@@ -121,7 +122,8 @@ impl Outcome {
         outcome.results = set.run_checks(now).into_iter().filter(|result| own(&result.file)).collect();
         outcome.run_suites(files, &set, now);
         outcome.problems.extend(outcome.results.iter().filter_map(|result| result.problem.clone()));
-        outcome.coverage = policies::coverage(&set, &outcome.results).into_iter().filter(|rule| own(&rule.file)).collect();
+        outcome.coverage =
+            policies::coverage(&set, &outcome.results).into_iter().filter(|rule| own(&rule.file)).collect();
         outcome.problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         outcome
     }
@@ -148,9 +150,13 @@ impl Outcome {
     fn told_coverage(&self) -> String {
         let missed: Vec<_> = self.coverage.iter().filter(|rule| rule.checks == 0).collect();
         let reached = self.coverage.len() - missed.len();
-        let mut text = format!("checks reach {reached} of {} ({} %)\n", counted(self.coverage.len(), "rule"), self.percent());
+        let mut text =
+            format!("checks reach {reached} of {} ({} %)\n", counted(self.coverage.len(), "rule"), self.percent());
         for rule in missed {
-            text.push_str(&format!("  {}:{}: no check reaches rule `{}` of `{}`\n", rule.file, rule.line, rule.rule, rule.policy));
+            text.push_str(&format!(
+                "  {}:{}: no check reaches rule `{}` of `{}`\n",
+                rule.file, rule.line, rule.rule, rule.policy
+            ));
         }
         text
     }
