@@ -13,6 +13,9 @@ use crate::index::Rank;
 use crate::pattern::{HostPattern, PathPattern, TextPattern};
 use crate::rule::{Effect, Limits, Rule, Timeouts};
 
+/// How many ties of one group are looked for.
+const MAX_TIES: usize = 1000;
+
 /// What two allows must share to rank equal for some request. Wildcards that match one host and fix as
 /// many labels are the same pattern; path patterns with literal prefixes of one length that match one
 /// path have the same prefix.
@@ -92,6 +95,10 @@ fn ways(rule: &Rule) -> impl Iterator<Item = (Option<usize>, Option<&PathPattern
 fn ties_within(group: &[Peer<'_>]) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     for (n, a) in group.iter().enumerate() {
+        // Nobody reads more, and a file of nothing but ties must not stop the reader.
+        if found.len() >= MAX_TIES {
+            break;
+        }
         for b in group.iter().skip(n + 1).filter(|b| a.effect != b.effect && overlap(a, b)) {
             found.push((a.at.min(b.at), a.at.max(b.at)));
         }
