@@ -94,6 +94,10 @@ fn ways(rule: &Rule) -> impl Iterator<Item = (Option<usize>, Option<&PathPattern
 
 fn ties_within(group: &[Peer<'_>]) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
+    // Most groups are large only where all their rules give the same.
+    if group.iter().all(|peer| peer.effect == group[0].effect) {
+        return found;
+    }
     for (n, a) in group.iter().enumerate() {
         // Nobody reads more, and a file of nothing but ties must not stop the reader.
         if found.len() >= MAX_TIES {
