@@ -11,7 +11,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use control::wire::{PolicyDocument, SessionCreated, SessionRequest, SessionView};
+use control::wire::{PolicyDocument, Rollout, SessionCreated, SessionRequest, SessionView};
 use model::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use sessions::Session;
@@ -47,6 +47,9 @@ pub(crate) struct Run {
     /// A credential the command may use.
     #[arg(long = "credential", value_name = "NAME")]
     credentials: Vec<String>,
+    /// A policy with `mode: observe` for a share of sessions, such as candidate@25; without @, for all.
+    #[arg(long, value_name = "NAME@PERCENT", value_parser = crate::session::rollout)]
+    observe: Vec<Rollout>,
     /// How long the session lives at most, such as 1h [default: 24h].
     #[arg(long, value_name = "TIME")]
     ttl: Option<String>,
@@ -111,6 +114,7 @@ impl Run {
         let document = |path: &&String| Ok(PolicyDocument { name: (*path).clone(), text: read_text(Path::new(path))? });
         Ok(SessionRequest {
             policies: names.into_iter().cloned().collect(),
+            observe: self.observe.clone(),
             documents: files.iter().map(document).collect::<Answer<_>>()?,
             credentials: self.credentials.clone(),
             ttl: self.ttl.clone(),

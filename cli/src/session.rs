@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::anyhow;
-use control::wire::{List, SessionCreated, SessionRequest, SessionView};
+use control::wire::{List, Rollout, SessionCreated, SessionRequest, SessionView};
 
 use crate::Context;
 use crate::client::{Client, Missing, converse, encode};
@@ -54,6 +54,9 @@ struct Create {
     /// A credential it may use.
     #[arg(long = "credential", value_name = "NAME")]
     credentials: Vec<String>,
+    /// A policy with `mode: observe` for a share of sessions, such as candidate@25; without @, for all.
+    #[arg(long, value_name = "NAME@PERCENT", value_parser = crate::session::rollout)]
+    observe: Vec<Rollout>,
     /// How long it lives, such as 90s, 1h or 7d [default: 24h].
     #[arg(long, value_name = "TIME")]
     ttl: Option<String>,
@@ -86,6 +89,13 @@ enum Shown {
     Sh,
     /// Lines for docker run --env-file.
     Docker,
+}
+
+/// A policy and the share of sessions that get it.
+pub(crate) fn rollout(text: &str) -> Result<Rollout, String> {
+    let (policy, share) = text.split_once('@').unwrap_or((text, "100"));
+    let share = share.parse().ok().filter(|share| *share <= 100).ok_or("write NAME@PERCENT, such as candidate@25")?;
+    Ok(Rollout { policy: policy.to_owned(), share })
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -125,6 +135,7 @@ impl Create {
             agent: self.agent.clone(),
             labels,
             policies: self.policies.clone(),
+            observe: self.observe.clone(),
             documents: Vec::new(),
             credentials: self.credentials.clone(),
             ttl: self.ttl.clone(),

@@ -165,9 +165,22 @@ fn admit(
     now: Timestamp,
 ) -> Result<Created, Problem> {
     let mut policies: Vec<_> = request.policies.iter().map(|name| PolicyName::new(name.as_str())).chain(own).collect();
+    let set = control.policies.set().load();
+    for rollout in &request.observe {
+        let policy = PolicyName::new(rollout.policy.as_str());
+        if !set.is_observing(&policy) || rollout.share > 100 {
+            let detail = format!(
+                "`observe` names a loaded policy with `mode: observe` and a share from 0 to 100, and {policy} at {} is not that",
+                rollout.share
+            );
+            return Err(Problem::policy(detail));
+        }
+        if policies::in_share(draft.id.as_str(), policy.as_str(), rollout.share) {
+            policies.push(policy);
+        }
+    }
     policies.sort();
     policies.dedup();
-    let set = control.policies.set().load();
     let agent = request.agent.as_deref();
     let subject = Subject { tenant: &draft.tenant, agent, labels: &request.labels, policies: &policies };
     if let Err(error) = set.rules_for(&subject) {

@@ -22,6 +22,8 @@ pub struct SessionRequest {
     pub labels: BTreeMap<String, String>,
     /// Names of loaded policies.
     pub policies: Vec<String>,
+    /// Observing policies that only a share of sessions gets beside their own.
+    pub observe: Vec<Rollout>,
     /// Policy files of this session's own, loaded until it ends.
     pub documents: Vec<PolicyDocument>,
     /// Names of credentials.
@@ -29,6 +31,17 @@ pub struct SessionRequest {
     /// Such as `1h`; 24 hours where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
+}
+
+/// A policy with `mode: observe` for a share of sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rollout {
+    /// The name of a loaded policy.
+    pub policy: String,
+    /// How many of a hundred sessions get it, 0 to 100. Whether one does depends on its id alone, and a session that
+    /// gets it at one share gets it at every larger one.
+    pub share: u8,
 }
 
 /// A policy file that travels with a session.

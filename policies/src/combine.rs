@@ -129,6 +129,11 @@ impl PolicySet {
         self.policies.get(policy).is_some_and(|policy| policy.ceiling)
     }
 
+    /// Whether the policy only observes.
+    pub fn is_observing(&self, policy: &PolicyName) -> bool {
+        self.policies.get(policy).is_some_and(|policy| policy.observe)
+    }
+
     /// What is probably not meant as it is written, though the files are acceptable.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings

@@ -212,6 +212,19 @@ fn a_policy_applies_by_label_and_a_ceiling_is_over_all() {
     assert_eq!(record.text("policy"), "guardrail");
 }
 
+#[test]
+fn a_share_of_sessions_gets_an_observing_policy() {
+    let world = world();
+    let policies = |share: &str| {
+        let session = world.egret.session_with(&["open"], &[], &["--observe", &format!("watching@{share}")]);
+        session.document["policies"].clone()
+    };
+    assert_eq!(policies("100"), json!(["open", "watching"]));
+    assert_eq!(policies("0"), json!(["open"]));
+    let output = world.egret.run(&["session", "create", "--policy", "open", "--observe", "language@50"], "");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("mode: observe"), "{output:?}");
+}
+
 /// A world of its own, whose policy file a test rewrites.
 fn world_of(policy: &str) -> World {
     World::new(&HOSTS, &[policy], |setup| setup)
