@@ -406,7 +406,7 @@ fn t075_a_config_map_is_swapped_and_a_bad_file_changes_nothing() {
 fn t076_reloads_under_load() {
     let world = world_of(BEFORE);
     let session = world.egret.session(&["live"], &[]);
-    let rounds: u32 = std::env::var("EGRET_RELOADS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
+    let rounds: u32 = std::env::var_os("EGRET_RELOADS").map_or(200, |text| text.to_string_lossy().parse().unwrap());
     let digest_of = |policy: &str| {
         rewrite(&world, policy);
         let (status, view) = control::call(&world.egret, "POST", "/v1/policies/reload", &json!(null));

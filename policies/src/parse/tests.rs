@@ -1,3 +1,5 @@
+//! What the decoder says of each kind of fault, and what it goes on with.
+
 use super::*;
 use crate::document::{OneOrMany, Scalar, place};
 use crate::problem::Problem;
