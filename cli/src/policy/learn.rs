@@ -132,7 +132,7 @@ impl Recorded {
                 let page: List<Value> =
                     converse(async { Client::find(context, Missing::Tell).await?.get(&path).await })?;
                 let seen = page.items.iter().filter_map(|record| record["seq"].as_u64()).max();
-                all.extend(page.items.iter().filter_map(|record| observation(record)));
+                all.extend(page.items.iter().filter_map(observation));
                 match seen {
                     Some(seen) if seen > after && page.items.len() == PAGE => after = seen,
                     Some(_) | None => break,

@@ -1,3 +1,5 @@
+//! Every code has its story, and every example of one gives that code.
+
 use std::collections::BTreeMap;
 
 use super::*;
