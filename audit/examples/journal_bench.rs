@@ -47,7 +47,7 @@ impl Scene {
         trail.method("GET");
         trail.path(&self.path);
         trail.snapshot(&self.snapshot);
-        trail.rule(&self.rule, &self.policy);
+        trail.rule(Some(&self.rule), &self.policy);
         trail.protocol("http/1.1");
         trail
     }
