@@ -27,6 +27,7 @@ pub(crate) fn parse(reporter: &mut Reporter<'_>) -> Option<Document> {
         reporter.error(code::BUDGET, Place::default(), message, SPLIT);
         return None;
     }
+    refuse_lone_returns(reporter)?;
     let root = tree::read(reporter)?;
     decode::document(&root, reporter)
 }
@@ -38,6 +39,7 @@ pub(crate) fn parse_suite(reporter: &mut Reporter<'_>) -> Option<SuiteDocument> 
         reporter.error(code::BUDGET, Place::default(), message, "split it into several files");
         return None;
     }
+    refuse_lone_returns(reporter)?;
     let root = tree::read(reporter)?;
     decode::suite(&root, reporter)
 }
@@ -49,7 +51,21 @@ pub(crate) fn is_strict(reporter: &mut Reporter<'_>) -> bool {
         reporter.error(code::BUDGET, Place::default(), message, SPLIT);
         return false;
     }
-    tree::read(reporter).is_some() && !reporter.has_errors()
+    refuse_lone_returns(reporter).is_some() && tree::read(reporter).is_some() && !reporter.has_errors()
+}
+
+/// A carriage return alone ends a line for YAML and for hardly anybody who reads the file: what follows it could hide
+/// behind a comment.
+fn refuse_lone_returns(reporter: &mut Reporter<'_>) -> Option<()> {
+    let text = reporter.text();
+    let lone = |at: &usize| !text.get(at + 1..).is_some_and(|rest| rest.starts_with('\n'));
+    let Some(at) = text.match_indices('\r').map(|(at, _)| at).find(lone) else { return Some(()) };
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let message = "a carriage return stands alone: to YAML it ends the line, to most readers it does not";
+    reporter.error(code::SYNTAX, Place { line, column, width: 1 }, message, "end lines with a line feed");
+    None
 }
 
 #[cfg(test)]

@@ -203,6 +203,14 @@ fn a_ceiling_must_allow_as_well_and_narrows() {
 }
 
 #[test]
+fn a_line_that_only_yaml_ends_hides_nothing() {
+    let hidden =
+        "policy: p\nrules:\n  - {id: a, allow: {host: a.example}} # nothing\r  - {id: b, allow: {host: b.example}}\n";
+    assert_eq!(codes(hidden), ["EG0002"]);
+    assert!(compile(&sources(&[&hidden.replace("\r", "\r\n")])).is_ok());
+}
+
+#[test]
 fn a_ceiling_past_its_end_lets_nothing_pass() {
     let top = TOP.replace("ceiling: true", "ceiling: true\nuntil: 2026-01-31");
     let set = set(&[&top, "policy: p\nrules:\n  - {id: r, allow: {host: a.example}}\n"]);
