@@ -127,22 +127,28 @@ pub(super) struct Named {
 }
 
 /// The policies that are configured or built in, and those of the files that are named; of each name or file, its
-/// policy.
+/// policy. A file that is named stands for the configured policy of the same name: it is probably its next version.
 pub(super) fn named(context: &Context, wanted: &[String]) -> Answer<Named> {
-    let mut sources = Vec::new();
-    for path in context.config()?.policies {
-        sources.extend(read_path(&path).or_usage()?);
-    }
+    let mut sources: Vec<PolicySource> = Vec::new();
     let mut policies = Vec::new();
+    let mut replaced = Vec::new();
     for text in wanted {
         if !is_file(text) {
             policies.push(PolicyName::new(text.as_str()));
             continue;
         }
         for source in read_path(Path::new(text)).or_usage()? {
-            let alone = compiled(std::slice::from_ref(&source))?;
-            policies.extend(alone.names().cloned());
-            if sources.iter().all(|own: &PolicySource| own.text != source.text) {
+            replaced.extend(names_of(&source)?);
+            if sources.iter().all(|own| own.text != source.text) {
+                sources.push(source);
+            }
+        }
+    }
+    policies.extend(replaced.iter().cloned());
+    for path in context.config()?.policies {
+        for source in read_path(&path).or_usage()? {
+            let new = sources.iter().all(|own| own.text != source.text);
+            if new && (replaced.is_empty() || names_of(&source)?.iter().all(|name| !replaced.contains(name))) {
                 sources.push(source);
             }
         }
@@ -151,11 +157,16 @@ pub(super) fn named(context: &Context, wanted: &[String]) -> Answer<Named> {
     for name in &policies {
         if set.names().all(|own| own != name) {
             let known: Vec<_> = set.names().map(PolicyName::as_str).collect();
-            let message = format!("there is no policy {name:?}; there are {}", known.join(", "));
-            return Err(Failure::usage(anyhow!(message.replace("PolicyName(", "").replace("\")", "\""))));
+            let message = format!("there is no policy \"{name}\"; there are {}", known.join(", "));
+            return Err(Failure::usage(anyhow!(message)));
         }
     }
     Ok(Named { set, policies })
+}
+
+/// The names of the policies in one file.
+fn names_of(source: &PolicySource) -> Answer<Vec<PolicyName>> {
+    Ok(compiled(std::slice::from_ref(source))?.names().cloned().collect())
 }
 
 /// Compiles what must be right already.
