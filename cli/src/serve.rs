@@ -62,6 +62,8 @@ impl Serve {
         let sidecar = Sidecar::start(foundation).await?;
         let watch = |paths: &[PathBuf]| watch::policies(paths).context("cannot watch the policy files");
         let mut changes = watch(&watched).or_unreachable()?;
+        // What changed since the files were read at the start, before they were watched.
+        reload_policies(&sidecar).await;
         self.greet(&sidecar, &notes);
         loop {
             tokio::select! {

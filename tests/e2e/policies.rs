@@ -537,3 +537,98 @@ fn t078_a_deny_wins_wherever_it_stands_and_hidden_rules_are_named() {
     let told = format!("{}{}", String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
     assert!(told.contains("EG0040") && told.contains("`hidden` never decides"), "{told}");
 }
+
+/// What a command says on standard output, and whether it succeeded.
+fn said(egret: &Egret, args: &[&str]) -> (String, bool) {
+    let output = egret.run(args, "");
+    (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success())
+}
+
+#[test]
+fn from_what_was_recorded_to_a_policy_that_enforces() {
+    let world =
+        world_of("policy: live\nrules:\n  - id: all\n    allow: {host: \"*.origin.test\", port: PORT, LOCAL}\n");
+    let session = world.egret.session(&["live"], &[]);
+    for path in ["/items/1", "/items/2", "/about?q=secret"] {
+        assert_eq!(get(&world, &session, HOSTS[0], path).status, 200);
+    }
+    let egret = &world.egret;
+    let (proposed, ok) = said(egret, &["policy", "propose", "--since", "1h", "--name", "next"]);
+    assert!(ok && proposed.contains("\"/items/*\"") && !proposed.contains("secret"), "{proposed}");
+    let file = egret.folder().join("next.yaml");
+    fs::write(&file, &proposed).unwrap();
+    let file = file.to_str().unwrap();
+    assert!(said(egret, &["policy", "check", "--coverage", "--fail-under", "100", file]).1);
+    assert!(said(egret, &["policy", "fmt", "--check", file]).1);
+    let target = world.target(HOSTS[0]);
+    let explain = |method: &str, path: &str| {
+        said(
+            egret,
+            &["policy", "explain", "--policy", file, "--format", "json", method, &format!("https://{target}{path}")],
+        )
+    };
+    let (allowed, ok) = explain("GET", "/items/9");
+    assert!(ok && allowed.contains("next.yaml"), "{allowed}");
+    let (refused, ok) = explain("POST", "/items/9");
+    assert!(!ok && refused.contains("denied_method"), "{refused}");
+    let (replayed, ok) = said(egret, &["policy", "replay", "--since", "1h", "--fail-on-flip", file]);
+    assert!(ok && replayed.starts_with("0 of 3 recorded requests"), "{replayed}");
+    fs::copy(file, egret.folder().join("policies/next.yaml")).unwrap();
+    let session = wait::until("the policy is in force", || {
+        let output = egret.run(&["session", "create", "--policy", "next", "--format", "json"], "");
+        output.status.success().then(|| egret_tests::egret::parse_session(&String::from_utf8_lossy(&output.stdout)))
+    });
+    assert_eq!(get(&world, &session, HOSTS[0], "/items/77").status, 200);
+    refusal::expect_denied(egret, &get(&world, &session, HOSTS[0], "/else"), 403, "denied_path");
+    // The very answer that was explained is given on the wire.
+    let post = format!("POST /items/9 HTTP/1.1\r\nHost: {target}\r\nContent-Length: 0\r\n\r\n");
+    refusal::expect_denied(egret, &client::request(egret, &session, &target, &post), 403, "denied_method");
+}
+
+#[test]
+fn a_change_of_policies_is_a_gate_in_a_pipeline() {
+    let world = world_of("policy: live\nrules: []\n");
+    let egret = &world.egret;
+    let write = |name: &str, text: &str| {
+        let path = egret.folder().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let old = write(
+        "old.yaml",
+        "policy: p\nrules:\n  - {id: r, allow: {host: a.example.com, methods: [GET, HEAD]}, use: [key]}\n",
+    );
+    let new = write(
+        "new.yaml",
+        "policy: p\nrules:\n  - {id: r, allow: {host: a.example.com, methods: [GET, POST]}, use: [key]}\n",
+    );
+    let (words, ok) = said(egret, &["policy", "diff", "--fail-if-wider", &old, &new]);
+    assert!(!ok && words.contains("adds POST") && words.contains("removes HEAD"), "{words}");
+    let narrow = write(
+        "narrow.yaml",
+        "policy: p\nrules:\n  - {id: r, allow: {host: a.example.com, methods: [GET]}, use: [key]}\n",
+    );
+    assert!(said(egret, &["policy", "diff", "--fail-if-wider", &old, &narrow]).1);
+
+    let broken = write(
+        "broken.yaml",
+        "policy: p\nrules:\n  - {id: r, allow: {host: *.example.com}}\n  - {id: r, allow: {host: b.example.com, path: x}}\n",
+    );
+    let check = |format: &str| said(egret, &["policy", "check", "--format", format, &broken]);
+    for format in ["json", "sarif"] {
+        let (text, ok) = check(format);
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(!ok && document.to_string().contains("EG0003") && document.to_string().contains("EG0022"), "{text}");
+    }
+    let (annotations, _) = check("github");
+    assert!(annotations.lines().all(|line| line.starts_with("::error ")), "{annotations}");
+    assert!(check("junit").0.starts_with("<?xml"));
+    let outside = said(egret, &["policy", "check", "--audience", "key=b.example.com", &narrow]).0;
+    assert!(outside.contains("EG0045"), "{outside}");
+    assert!(said(egret, &["policy", "explain", "EG0012"]).0.contains("EG0012"));
+    let schema: serde_json::Value = serde_json::from_str(&said(egret, &["policy", "schema"]).0).unwrap();
+    assert!(schema["$schema"].is_string());
+    let made = said(egret, &["policy", "new", "github-org-read", "--set", "org=acme"]).0;
+    let made = write("made.yaml", &made);
+    assert!(said(egret, &["policy", "check", &made]).1);
+}

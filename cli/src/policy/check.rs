@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::anyhow;
-use model::Timestamp;
+use model::{CredentialId, Timestamp};
 use policies::{Audiences, CheckResult, Coverage, PolicySet, Problem, Severity, render};
 use serde_json::{Value, json};
 
@@ -29,6 +29,15 @@ pub(super) struct Check {
     /// Fail where the checks reach less than this share of the rules, in percent.
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     fail_under: Option<u8>,
+    /// Where a credential may go, to find rules that use it elsewhere, such as github=api.github.com,*.github.com.
+    #[arg(long, value_name = "NAME=HOST,..", value_parser = audience)]
+    audience: Vec<(CredentialId, Vec<String>)>,
+}
+
+/// A credential and its audience.
+fn audience(text: &str) -> Result<(CredentialId, Vec<String>), String> {
+    let (name, hosts) = text.split_once('=').ok_or("write NAME=HOST, such as github=api.github.com")?;
+    Ok((CredentialId::new(name), hosts.split(',').map(str::to_owned).collect()))
 }
 
 /// How the outcome of checks is printed.
@@ -62,7 +71,7 @@ impl Check {
     /// 1 where a file is not acceptable, a check fails or too few rules are reached; 2 where one cannot be read.
     pub(super) fn execute(&self, context: &Context) -> Answer {
         let files = Files::read(context, &self.files)?;
-        let outcome = Outcome::of(&files);
+        let outcome = Outcome::of(&files, &self.audience.iter().cloned().collect());
         self.print(&outcome)?;
         outcome.verdict(self.fail_under)
     }
@@ -107,7 +116,7 @@ fn with_line_end(text: String) -> String {
 }
 
 impl Outcome {
-    fn of(files: &Files) -> Self {
+    fn of(files: &Files, audiences: &Audiences) -> Self {
         let now = Timestamp::now();
         let sources = files.with_library();
         let own = |file: &str| files.policies.iter().chain(&files.suites).any(|source| source.name == file);
@@ -117,7 +126,7 @@ impl Outcome {
             Err(problems) => return Self { problems, files: count, ..Self::default() },
         };
         let mut outcome = Self { problems: set.warnings().to_vec(), files: count, ..Self::default() };
-        outcome.problems.extend(policies::lint(&set, &sources, now, &Audiences::new()));
+        outcome.problems.extend(policies::lint(&set, &sources, now, audiences));
         outcome.problems.retain(|problem| own(&problem.file));
         outcome.results = set.run_checks(now).into_iter().filter(|result| own(&result.file)).collect();
         outcome.run_suites(files, &set, now);
