@@ -202,7 +202,8 @@ impl Rules {
     /// equals, which then say the same, the order of names decides, so that file order does not.
     pub(crate) fn best(&self, index: &Index, question: &Question<'_>, path: &str) -> Option<usize> {
         let found = index.visit(question.destination.host(), |bucket| {
-            let matching = bucket.entries(path).filter(|entry| self.covers(entry, question, path));
+            let matching =
+                bucket.entries(question.destination.port(), path).filter(|entry| self.covers(entry, question, path));
             let best = matching.max_by_key(|entry| (entry.rank, Reverse(entry.rule)));
             best.map_or(ControlFlow::Continue(()), |entry| ControlFlow::Break(entry.rule))
         });
@@ -238,7 +239,7 @@ impl Rules {
     fn beyond_path(&self, layer: &Layer, question: &Question<'_>, path: &str) -> Reason {
         let (mut furthest, mut unread) = (0, false);
         let mut see = |bucket: &Bucket| {
-            for entry in bucket.entries(path) {
+            for entry in bucket.entries(question.destination.port(), path) {
                 let rule = self.rule(entry.rule);
                 if rule.pass_through {
                     unread = true;

@@ -187,7 +187,7 @@ impl Rules {
             rule.covers_port(knock.port) && rule.is_in_force(knock.now) && fits(rule)
         };
         let found = index.visit(knock.host, |bucket| {
-            let fewest = bucket.blankets().iter().copied().filter(covers);
+            let fewest = bucket.blankets(knock.port).filter(covers);
             let best = fewest.min_by_key(|at| (self.rule(*at).ports.as_ref().map_or(usize::MAX, |p| p.len()), *at));
             best.map_or(ControlFlow::Continue(()), ControlFlow::Break)
         });
@@ -198,7 +198,7 @@ impl Rules {
         let covers =
             |rule: &&Rule| rule.covers_scheme(scheme) && rule.covers_port(knock.port) && rule.is_in_force(knock.now);
         let found = self.denies.visit(knock.host, |bucket| {
-            let rule = bucket.blankets().iter().map(|at| &**self.rule(*at)).find(covers);
+            let rule = bucket.blankets(knock.port).map(|at| &**self.rule(at)).find(covers);
             rule.map_or(ControlFlow::Continue(()), ControlFlow::Break)
         });
         found.break_value()

@@ -51,8 +51,8 @@ pub(crate) struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Bucket {
     doors: BTreeMap<(bool, u16), Methods>,
-    blankets: Vec<usize>,
-    pathless: Vec<Entry>,
+    blankets: ByPort<usize>,
+    pathless: ByPort<Entry>,
     by_path: HashMap<Box<str>, Folder>,
     longest_key: usize,
 }
@@ -201,14 +201,40 @@ impl Index {
     }
 }
 
+/// What rules that differ by nothing but their ports are found by.
+#[derive(Debug)]
+struct ByPort<T> {
+    every: Vec<T>,
+    named: HashMap<u16, Vec<T>>,
+}
+
+impl<T> Default for ByPort<T> {
+    fn default() -> Self {
+        Self { every: Vec::new(), named: HashMap::new() }
+    }
+}
+
+impl<T: Copy> ByPort<T> {
+    fn insert(&mut self, rule: &Rule, item: T) {
+        match &rule.ports {
+            None => self.every.push(item),
+            Some(ports) => ports.iter().for_each(|port| self.named.entry(*port).or_default().push(item)),
+        }
+    }
+
+    fn at(&self, port: u16) -> impl Iterator<Item = &T> {
+        self.every.iter().chain(self.named.get(&port).into_iter().flatten())
+    }
+}
+
 impl Bucket {
     fn insert(&mut self, at: usize, rule: &Rule) {
         self.open_doors(rule);
         if rule.is_blanket() {
-            self.blankets.push(at);
+            self.blankets.insert(rule, at);
         }
         let Some(paths) = &rule.paths else {
-            self.pathless.push(Entry { rule: at, path: None, rank: Rank::of(rule, None) });
+            self.pathless.insert(rule, Entry { rule: at, path: None, rank: Rank::of(rule, None) });
             return;
         };
         for (n, pattern) in paths.iter().enumerate() {
@@ -245,15 +271,15 @@ impl Bucket {
         }
     }
 
-    /// The rules that match by host, port and scheme alone.
-    pub(crate) fn blankets(&self) -> &[usize] {
-        &self.blankets
+    /// The rules that match by host, port and scheme alone, of those that could match this port.
+    pub(crate) fn blankets(&self, port: u16) -> impl Iterator<Item = usize> {
+        self.blankets.at(port).copied()
     }
 
-    /// The entries that could match this path, in no order.
-    pub(crate) fn entries<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a Entry> {
+    /// The entries that could match this port and path, in no order.
+    pub(crate) fn entries<'a>(&'a self, port: u16, path: &'a str) -> impl Iterator<Item = &'a Entry> {
         let folders = keys(path, self.longest_key).filter_map(|key| self.by_path.get(key));
-        self.pathless.iter().chain(folders.flat_map(|folder| folder.entries(path)))
+        self.pathless.at(port).chain(folders.flat_map(|folder| folder.entries(path)))
     }
 }
 
