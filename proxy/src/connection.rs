@@ -17,6 +17,7 @@ use policies::Permit;
 use sessions::Session;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use crate::body::{Body, StreamError};
 use crate::config::{CONNECTION_WINDOW, Limits, MAX_BUFFER, STREAM_WINDOW};
@@ -96,12 +97,13 @@ async fn tunnel(core: Arc<Core>, head: RequestHead, guard: Guard<TcpStream>) {
         Ok(None) => {}
         Ok(Some(Inner::Plain(stream))) => {
             let destination = Destination::new(Scheme::Http, destination.host().clone(), destination.port());
-            serve_http1(Tunnel { core, session, destination, without_sni: false }, stream).await;
+            let must_close = Arc::default();
+            serve_http1(Tunnel { core, session, destination, without_sni: false, must_close }, stream).await;
         }
         Ok(Some(Inner::Tls(stream))) => {
             let (_, tls) = stream.get_ref();
             let (http2, without_sni) = (tls.alpn_protocol() == Some(b"h2"), tls.server_name().is_none());
-            let tunnel = Tunnel { core, session, destination, without_sni };
+            let tunnel = Tunnel { core, session, destination, without_sni, must_close: Arc::default() };
             if http2 { serve_http2(tunnel, *stream).await } else { serve_http1(tunnel, *stream).await }
         }
     }
@@ -132,7 +134,7 @@ async fn unread(
         }
         Ok(ready) => {
             if stream.write_all(ESTABLISHED).await.is_ok() {
-                tunnel::pass(core, session, destination, ready, Rewound::new(stream, ahead), open).await;
+                tunnel::pass(core, session, destination, ready, stream, ahead, open).await;
             }
         }
     }
@@ -248,7 +250,8 @@ async fn plain(core: Arc<Core>, guard: Guard<TcpStream>) -> Option<Guard<TcpStre
 #[derive(Default)]
 struct Bound {
     session: OnceLock<Arc<Session>>,
-    set: tokio::sync::Notify,
+    set: Notify,
+    must_close: Arc<Notify>,
 }
 
 impl Bound {
@@ -259,11 +262,17 @@ impl Bound {
     }
 
     async fn ended(&self) {
-        loop {
-            match self.session.get() {
-                Some(session) => return session.ended().await,
-                None => self.set.notified().await,
+        let session_ended = async {
+            loop {
+                match self.session.get() {
+                    Some(session) => return session.ended().await,
+                    None => self.set.notified().await,
+                }
             }
+        };
+        tokio::select! {
+            () = session_ended => {}
+            () = self.must_close.notified() => {}
         }
     }
 }
@@ -289,6 +298,7 @@ async fn plain_request(
     }
     let mut open = Open::new(&core.proxy, Some(&session));
     open.destination(&destination);
+    open.came_on(&bound.must_close);
     exchange(core, &session, &destination, Asked { head, request }, open).await
 }
 
@@ -323,6 +333,8 @@ struct Tunnel {
     destination: Destination,
     /// Whether the client's handshake named no server.
     without_sni: bool,
+    /// Told when an exchange on it was cut and its client keeps that from being seen.
+    must_close: Arc<Notify>,
 }
 
 impl Tunnel {
@@ -330,6 +342,7 @@ impl Tunnel {
     fn open(&self) -> Open {
         let mut open = Open::new(&self.core.proxy, Some(&self.session));
         open.destination(&self.destination);
+        open.came_on(&self.must_close);
         if self.without_sni {
             open.sni("absent");
         }
@@ -354,6 +367,7 @@ where
             tracing::debug!(%error, "a connection ended");
         },
         () = tunnel.session.ended() => {}
+        () = tunnel.must_close.notified() => {}
     }
 }
 

@@ -54,15 +54,17 @@ async fn attempt(
     }
     let permit = authorize::authorize(&rules, destination, &routed, tool.as_deref(), open)?;
     open.permit(&permit);
-    let standing = core.live.note(session, destination, authorize::asked(&routed, tool), permit.until());
+    let asked = authorize::asked(&routed, tool);
+    let standing = core.live.note(session, destination, asked, permit.until(), open.connection().clone());
     open.stands(standing.clone());
     let armed = inject::inject(&core.proxy.vault, session, destination, routed, &permit, open)?;
     let way = forward::locate(core, session, destination, &armed, &permit, open).await?;
     open.stripped(&armed.routed.stripped);
     open.permitted().await?; // durable before the first byte leaves
     let reply = tokio::select! {
-        reply = forward::forward(core, session, destination, &permit, armed, way, open) => reply,
+        biased;
         denied = standing.cut() => Err(denied.into()),
+        reply = forward::forward(core, session, destination, &permit, armed, way, open) => reply,
     };
     reply.and_then(redact::redact).map_err(|refusal| refusal.under(permit.rule(), permit.policy()))
 }

@@ -2,7 +2,8 @@
 //!
 //! A permit is good for as long as it says, and for as long as the policies in force would give it again. Each core looks
 //! after its own: four times a second it judges again what a newer snapshot or the time may have changed, and cuts what
-//! would now be refused. Who streams finds out at the next poll, since the cut wakes it.
+//! would now be refused. Who streams finds out at the next poll, since the cut wakes it; where a client that does not read
+//! keeps that poll from coming, its connection is closed a quarter of a second later.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use model::{Destination, RequestPath, Timestamp};
 use policies::{Denied, Knock, PolicySet, Question};
 use sessions::Session;
+use tokio::sync::Notify;
 
 use crate::Proxy;
 use crate::steps::decide;
@@ -43,9 +45,12 @@ pub(crate) struct Standing {
     session: Arc<Session>,
     destination: Destination,
     asked: Asked,
-    until: Option<Timestamp>,
+    /// When the permit ends, by the policies that judged it last.
+    until: Mutex<Option<Timestamp>>,
     cut: OnceLock<Denied>,
     waker: Mutex<Option<Waker>>,
+    /// The connection that it came on, which is closed where its client keeps the cut from being seen.
+    connection: Arc<Notify>,
 }
 
 impl Standing {
@@ -85,16 +90,24 @@ impl Standing {
     }
 
     fn is_over(&self, now: Timestamp) -> bool {
-        self.until.is_some_and(|until| until <= now)
+        self.until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| until <= now)
     }
 
-    /// What the policies in force say of it now.
-    fn judge(&self, proxy: &Proxy, now: Timestamp) -> Result<(), Denied> {
+    /// Judges it again: it goes on until the end that the policies in force give it, or is cut.
+    fn review(&self, proxy: &Proxy, now: Timestamp) {
+        match self.judge(proxy, now) {
+            Ok(until) => *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until,
+            Err(denied) => self.end(denied),
+        }
+    }
+
+    /// What the policies in force say of it now: until when it may go on.
+    fn judge(&self, proxy: &Proxy, now: Timestamp) -> Result<Option<Timestamp>, Denied> {
         let Ok(rules) = decide::rules(proxy, &self.session) else { return Err(unavailable()) };
         let (host, port) = (self.destination.host(), self.destination.port());
         match &self.asked {
             Asked::Tunnel => match rules.decide(&Knock { host, port, now })? {
-                policies::Passage::Tunnel(_) => Ok(()),
+                policies::Passage::Tunnel(permit) => Ok(permit.until()),
                 policies::Passage::Intercept => Err(must_be_read()),
             },
             Asked::Request { method, path, websocket, tool } => {
@@ -106,7 +119,7 @@ impl Standing {
                     tool: tool.as_deref(),
                     now,
                 };
-                rules.authorize(&question).map(|_permit| ())
+                rules.authorize(&question).map(|permit| permit.until())
             }
         }
     }
@@ -147,14 +160,16 @@ impl Live {
         destination: &Destination,
         asked: Asked,
         until: Option<Timestamp>,
+        connection: Arc<Notify>,
     ) -> Arc<Standing> {
         let standing = Arc::new(Standing {
             session: session.clone(),
             destination: destination.clone(),
             asked,
-            until,
+            until: Mutex::new(until),
             cut: OnceLock::new(),
             waker: Mutex::new(None),
+            connection,
         });
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         if all.list.len() >= all.purge_at {
@@ -186,10 +201,11 @@ pub(crate) async fn look_after(proxy: Arc<Proxy>, live: Arc<Live>) {
         seen = current;
         let now = Timestamp::now();
         for (place, standing) in live.standing().into_iter().enumerate() {
-            if (changed || standing.is_over(now))
-                && let Err(denied) = standing.judge(&proxy, now)
-            {
-                standing.end(denied);
+            if standing.is_cut().is_some() {
+                // Its client does not read, so nobody polled what would have ended it.
+                standing.connection.notify_one();
+            } else if changed || standing.is_over(now) {
+                standing.review(&proxy, now);
             }
             if place % AT_ONCE == AT_ONCE - 1 {
                 tokio::task::yield_now().await;

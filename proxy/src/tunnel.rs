@@ -3,7 +3,6 @@
 //! Nothing is decrypted and nothing is added. What a TLS client says in the clear, the name of the server it wants, must be
 //! the name that was connected to; it is looked at once, before the first byte goes on.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,6 +25,9 @@ use crate::steps::record::Open;
 
 /// The longest ClientHello that is waited for, in bytes (RFC 8446 allows more; clients send less than a tenth).
 const MAX_HELLO_BYTES: usize = 64 << 10;
+
+/// The first byte of a TLS client: a record of the handshake (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// A tunnel that was permitted and whose upstream was reached; the client was not answered yet.
 pub(crate) struct Ready {
@@ -51,7 +53,7 @@ pub(crate) async fn reach(
     open.snapshot(permit.snapshot());
     open.permit(&permit);
     open.tls("pass-through");
-    let standing = core.live.note(session, destination, Asked::Tunnel, permit.until());
+    let standing = core.live.note(session, destination, Asked::Tunnel, permit.until(), open.connection().clone());
     let located = dial::locate(&core.proxy.config, &core.proxy.own, &core.dialer, destination, &permit).await?;
     if let Some(first) = located.first() {
         open.address(first.ip());
@@ -73,18 +75,20 @@ pub(crate) async fn pass(
     session: &Session,
     destination: &Destination,
     ready: Ready,
-    client: Rewound<TcpStream>,
+    client: TcpStream,
+    ahead: Vec<u8>,
     mut open: Open,
 ) {
     let Ready { upstream, standing, permit } = ready;
     let counts = Counts::default();
     let idle = permit.timeouts().idle.unwrap_or(core.proxy.limits.idle_timeout);
     let ending = {
-        let mut both = pin!(copy(client, upstream, destination, &counts, idle, core.proxy.limits.handshake_timeout));
+        let ways = Ways { client, ahead, upstream, hello: core.proxy.limits.handshake_timeout };
         tokio::select! {
-            ending = both.as_mut() => ending,
+            biased;
             denied = standing.cut() => Ending::Cut(denied.reason),
             () = session.ended() => Ending::Cut(Reason::SessionEnded),
+            ending = ways.copy(destination, &counts, idle) => ending,
         }
     };
     let Counts { up, down } = &counts;
@@ -95,6 +99,7 @@ pub(crate) async fn pass(
         Ending::Upstream => open.close(Outcome::UpstreamReset, Some(Fault::Upstream), Some(Reason::UpstreamProtocol)),
         Ending::Idle => open.close(Outcome::Timeout, Some(Fault::Downstream), None),
         Ending::Cut(reason) => open.close(Outcome::Aborted, Some(Fault::Policy), Some(reason)),
+        Ending::OddHello => open.close(Outcome::Aborted, Some(Fault::Downstream), Some(Reason::Malformed)),
         Ending::OtherName(name) => {
             open.sni(&name);
             open.close(Outcome::Aborted, Some(Fault::Downstream), Some(Reason::AuthorityMismatch));
@@ -110,6 +115,8 @@ enum Ending {
     Upstream,
     Idle,
     Cut(Reason),
+    /// The client begins TLS in a way in which nobody can tell whom it asks for.
+    OddHello,
     /// The client's handshake names another server than the one it connected to.
     OtherName(String),
 }
@@ -120,62 +127,59 @@ struct Counts {
     down: AtomicU64,
 }
 
-async fn copy(
-    mut client: Rewound<TcpStream>,
+/// Both ends of a tunnel.
+struct Ways {
+    client: TcpStream,
+    /// What was read of the client beyond its CONNECT.
+    ahead: Vec<u8>,
     upstream: TcpStream,
-    destination: &Destination,
-    counts: &Counts,
-    idle: Duration,
+    /// How long a ClientHello may take.
     hello: Duration,
-) -> Ending {
-    // A server may speak first, as SSH does: its bytes need not wait for the client's.
-    let (mut from_upstream, mut to_upstream) = upstream.into_split();
-    let first = {
-        let mut early = Vec::with_capacity(4 << 10);
+}
+
+impl Ways {
+    /// Copies both directions until one fails, both have ended, or nothing moves for `idle`.
+    async fn copy(self, destination: &Destination, counts: &Counts, idle: Duration) -> Ending {
+        let (from_client, mut to_client) = self.client.into_split();
+        let (mut from_upstream, mut to_upstream) = self.upstream.into_split();
+        let mut from_client = Rewound::new(from_client, self.ahead);
+        let moved = Moved::new();
+        // A server may speak first, as SSH does: its bytes do not wait for the client's, and excuse the client's nothing.
+        let up = async {
+            check_hello(&mut from_client, destination, self.hello).await?;
+            let failed = |side| if side == Side::Reading { Ending::Client } else { Ending::Upstream };
+            one_way(&mut from_client, &mut to_upstream, &counts.up, &moved).await.map_err(failed)
+        };
+        let down = async {
+            let failed = |side| if side == Side::Reading { Ending::Upstream } else { Ending::Client };
+            one_way(&mut from_upstream, &mut to_client, &counts.down, &moved).await.map_err(failed)
+        };
+        let both = async { tokio::try_join!(up, down).map_or_else(|ending| ending, |_both| Ending::Closed) };
         tokio::select! {
-            first = client.peek() => Ok(first.map(<[u8]>::first).map(Option::<&u8>::copied)),
-            read = from_upstream.read_buf(&mut early) => Err(read.map(|_| early)),
+            ending = both => ending,
+            () = moved.silent_for(idle) => Ending::Idle,
         }
-    };
-    match first {
-        Ok(Ok(Some(0x16))) => {
-            let named = tokio::time::timeout(hello, server_name(&mut client)).await;
-            if let Ok(Some(name)) = named
-                && !Host::parse(&name).is_ok_and(|host| host == *destination.host())
-            {
-                return Ending::OtherName(name);
-            }
-        }
-        Ok(Ok(_)) => {}
-        Ok(Err(_)) => return Ending::Client,
-        Err(Ok(early)) if early.is_empty() => {}
-        Err(Ok(early)) => {
-            if client.write_all(&early).await.is_err() {
-                return Ending::Client;
-            }
-            counts.down.fetch_add(early.len() as u64, Ordering::Relaxed);
-        }
-        Err(Err(_)) => return Ending::Upstream,
     }
-    let (mut from_client, mut to_client) = tokio::io::split(client);
-    let moved = Moved::new();
-    let up = one_way(&mut from_client, &mut to_upstream, &counts.up, &moved);
-    let down = one_way(&mut from_upstream, &mut to_client, &counts.down, &moved);
-    let both = async {
-        let (up, down) = tokio::join!(up, down);
-        match (up, down) {
-            (Err(Side::Reading), _) | (_, Err(Side::Writing)) => Ending::Client,
-            (_, Err(Side::Reading)) | (Err(Side::Writing), _) => Ending::Upstream,
-            (Ok(()), Ok(())) => Ending::Closed,
-        }
-    };
-    tokio::select! {
-        ending = both => ending,
-        () = moved.silent_for(idle) => Ending::Idle,
+}
+
+/// Holds a client that begins TLS to the name that it connected to. Whoever begins otherwise, or names nobody, passes.
+async fn check_hello<S>(client: &mut Rewound<S>, destination: &Destination, limit: Duration) -> Result<(), Ending>
+where
+    S: AsyncRead + Unpin,
+{
+    let first = client.peek().await.map_err(|_| Ending::Client)?.first().copied();
+    if first != Some(TLS_HANDSHAKE) {
+        return Ok(());
+    }
+    let hello = tokio::time::timeout(limit, server_name(client)).await;
+    match hello.unwrap_or(Err(Ending::OddHello))? {
+        Some(name) if !Host::parse(&name).is_ok_and(|host| host == *destination.host()) => Err(Ending::OtherName(name)),
+        Some(_) | None => Ok(()),
     }
 }
 
 /// Which end of one direction failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
     Reading,
     Writing,
@@ -227,25 +231,24 @@ impl Moved {
     }
 }
 
-/// The server name of a ClientHello at the beginning of the stream, which stays unread; `None` where it names none or is
-/// nothing that TLS clients send.
-async fn server_name(stream: &mut Rewound<TcpStream>) -> Option<String> {
+/// The server name of a ClientHello at the beginning of the stream, which stays unread; `None` where it names none.
+async fn server_name<S: AsyncRead + Unpin>(stream: &mut Rewound<S>) -> Result<Option<String>, Ending> {
+    let mut acceptor = Acceptor::default();
     let mut seen = 0;
     loop {
-        let bytes = stream.peek_beyond(seen).await.ok()?;
-        if bytes.len() == seen || bytes.len() > MAX_HELLO_BYTES {
-            return None;
+        let bytes = stream.peek_beyond(seen).await.map_err(|_| Ending::Client)?;
+        let mut fresh = bytes.get(seen..).unwrap_or_default();
+        if fresh.is_empty() || bytes.len() > MAX_HELLO_BYTES {
+            return Err(Ending::OddHello);
         }
         seen = bytes.len();
-        let mut acceptor = Acceptor::default();
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            acceptor.read_tls(&mut rest).ok()?;
+        while !fresh.is_empty() {
+            acceptor.read_tls(&mut fresh).map_err(|_| Ending::OddHello)?;
         }
         match acceptor.accept() {
-            Ok(Some(accepted)) => return accepted.client_hello().server_name().map(str::to_owned),
+            Ok(Some(accepted)) => return Ok(accepted.client_hello().server_name().map(str::to_owned)),
             Ok(None) => {}
-            Err(_) => return None,
+            Err(_) => return Err(Ending::OddHello),
         }
     }
 }

@@ -317,6 +317,62 @@ fn t074_a_reload_while_connections_live() {
     assert_eq!(client::connect(&world.egret, Some(&session), &world.target(HOSTS[2])).0.status, 403);
 }
 
+/// A client that takes no more of the answer, and goes on sending, is cut like any other.
+#[test]
+fn t074_a_client_that_does_not_read_is_cut() {
+    let world = world_of(BEFORE);
+    let session = world.egret.session(&["live"], &[]);
+    let target = world.target(HOSTS[0]);
+    let (_, wire) = client::connect(&world.egret, Some(&session), &target);
+    let mut wire = wire.start_tls(client::client_config(&world.egret, &["http/1.1"]), HOSTS[0]).unwrap();
+    wire.send(format!("GET /sized/1073741824 HTTP/1.1\r\nHost: {target}\r\n\r\n"));
+    wire.read_until("\r\n\r\n");
+    let before = control::call(&world.egret, "GET", "/v1/policies", &json!(null)).1["snapshot"].clone();
+    rewrite(&world, AFTER);
+    let loaded = world.egret.record_where("the new policies", |record| {
+        record.text("kind") == "policy.loaded" && record.0["snapshot"] != before
+    });
+    let cut = closing(&world.egret, "exchange.closed", &session);
+    assert_eq!((cut.text("outcome").as_str(), cut.text("code").as_str()), ("aborted", "denied_host"), "{:?}", cut.0);
+    assert!(seconds(&cut) - seconds(&loaded) < 1.0, "cut {} after the reload", seconds(&cut) - seconds(&loaded));
+    drop(wire);
+}
+
+#[test]
+fn t079_an_end_that_a_reload_brings_ends_what_streams() {
+    let world = world_of(BEFORE);
+    let session = world.egret.session(&["live"], &[]);
+    let streaming = download(&world, &session, "later");
+    let until = jiff::Timestamp::now() + Duration::from_secs(3);
+    rewrite(&world, &BEFORE.replacen(", LOCAL}", &format!(", LOCAL}}\n    until: \"{until}\""), 1));
+    let cut = closing(&world.egret, "exchange.closed", &session);
+    assert_eq!((cut.text("outcome").as_str(), cut.text("code").as_str()), ("aborted", "denied_host"));
+    let late = seconds(&cut) - until.as_microsecond() as f64 / 1e6;
+    assert!((0.0..1.0).contains(&late), "cut {late} s after the end");
+    drop(streaming);
+}
+
+#[test]
+fn a_tunnel_that_is_not_read_refuses_tls_that_names_nobody_readably() {
+    let world = world_of(BEFORE);
+    let session = world.egret.session(&["live"], &[]);
+    // A handshake record that is none, and one whose version no client sends.
+    for odd in
+        [&[0x16, 3, 1, 0, 4, 1, 0, 0, 0][..], &[0x16, 4, 4, 0, 1, 0][..], &[0x16, 3, 1, 0, 0, 0x16, 3, 1, 0, 0][..]]
+    {
+        let (answer, mut wire) = client::connect(&world.egret, Some(&session), &world.target(HOSTS[2]));
+        assert_eq!(answer.status, 200);
+        let before = world.egret.records().iter().filter(|r| r.text("code") == "malformed").count();
+        wire.send(odd);
+        wire.half_close();
+        wait::until("the tunnel is closed", || {
+            let now = world.egret.records().iter().filter(|r| r.text("code") == "malformed").count();
+            (now > before).then_some(())
+        });
+    }
+    assert!(world.origin.connections(HOSTS[2]).iter().all(|connection| connection.bytes() == 0));
+}
+
 #[test]
 fn a_tunnel_that_is_not_read_has_its_own_record() {
     let world = world_of(BEFORE);

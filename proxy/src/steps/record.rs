@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{Destination, Reason, RequestPath, SnapshotDigest, Timestamp};
 use policies::{Denied, Observed, Permit};
 use sessions::{Session, ToolCall};
+use tokio::sync::Notify;
 
 use crate::Proxy;
 use crate::body::{Body, Relay};
@@ -25,19 +26,31 @@ pub(crate) struct Open {
     session: Option<Arc<Session>>,
     proxy: Arc<Proxy>,
     standing: Option<Arc<Standing>>,
+    connection: Arc<Notify>,
 }
 
 impl Open {
     /// Opens a record; nothing is written before the first byte is about to leave or the exchange ends.
     pub(crate) fn new(proxy: &Arc<Proxy>, session: Option<&Arc<Session>>) -> Self {
         let trail = Some(Trail::begin(&proxy.journal, facts(proxy, session)));
-        Self { trail, session: session.cloned(), proxy: proxy.clone(), standing: None }
+        Self { trail, session: session.cloned(), proxy: proxy.clone(), standing: None, connection: Arc::default() }
     }
 
     /// Opens the record of a tunnel whose bytes are not read.
     pub(crate) fn tunnel(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Self {
         let trail = Some(Trail::begin_tunnel(&proxy.journal, facts(proxy, Some(session))));
-        Self { trail, session: Some(session.clone()), proxy: proxy.clone(), standing: None }
+        let connection = Arc::default();
+        Self { trail, session: Some(session.clone()), proxy: proxy.clone(), standing: None, connection }
+    }
+
+    /// The connection that it came on: told when it must close.
+    pub(crate) fn came_on(&mut self, connection: &Arc<Notify>) {
+        self.connection = connection.clone();
+    }
+
+    /// What to tell when the connection must close.
+    pub(crate) fn connection(&self) -> &Arc<Notify> {
+        &self.connection
     }
 
     /// What looks whether it may still go on.
