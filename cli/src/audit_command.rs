@@ -85,7 +85,7 @@ enum Form {
 }
 
 /// An instant, or a length of time before now.
-fn instant(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn instant(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse() {
         return Ok(time);
     }

@@ -160,22 +160,31 @@ impl Check {
     }
 }
 
+/// Reads `scheme://host[:port][/path][?query]`.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn read_url(url: &str) -> Result<(Destination, RequestPath), String> {
+    let (scheme, rest) = match url.split_once("://") {
+        Some(("https", rest)) => (Scheme::Https, rest),
+        Some(("http", rest)) => (Scheme::Http, rest),
+        _ => return Err("a URL begins with `https://` or `http://`".to_owned()),
+    };
+    let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let authority = Authority::parse(authority, true).map_err(|why| why.to_string())?;
+    let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+    let path = RequestPath::parse(&target).map_err(|why| why.to_string())?;
+    Ok((Destination::of(scheme, authority), path))
+}
+
 impl CheckRequest {
     /// Reads `METHOD scheme://host[:port][/path][?query]`; the error says what is wrong.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (method, url) = text.split_once(' ').ok_or("a check's request is a method, a space and a URL")?;
-        let (scheme, rest) = match url.split_once("://") {
-            Some(("https", rest)) => (Scheme::Https, rest),
-            Some(("http", rest)) => (Scheme::Http, rest),
-            _ => return Err("the URL of a check begins with `https://` or `http://`".to_owned()),
-        };
-        let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        let authority = Authority::parse(authority, true).map_err(|why| why.to_string())?;
-        let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-        let path = RequestPath::parse(&target).map_err(|why| why.to_string())?;
+        let (destination, path) = read_url(url)?;
         Ok(Self {
             text: text.to_owned(),
-            destination: Destination::of(scheme, authority),
+            destination,
             method: method.to_owned(),
             path,
             tool: None,

@@ -5,6 +5,8 @@ mod policy;
 mod rule;
 mod sets;
 
+pub(crate) use parts::method_error;
+
 use std::collections::HashMap;
 use std::fmt::Write;
 

@@ -38,7 +38,7 @@ mod suite;
 mod template;
 
 pub use authorize::{Permit, Question};
-pub use checks::{Actual, CheckResult, Verdict};
+pub use checks::{Actual, CheckResult, Verdict, read_url};
 pub use codes::{Story, explain_code, stories};
 pub use combine::{CombineError, Observed, PolicySet, ReachLine, RuleRef, Rules};
 pub use compile::{PolicySource, compile};

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use model::{AddressClass, CredentialId, Host, Scheme, Timestamp};
 
 use crate::checks::Verdict;
-use crate::compile::{PolicySource, compile};
+use crate::compile::{PolicySource, compile, method_error};
 use crate::fmt::fmt;
 use crate::import::SCHEMA_LINE;
 use crate::observation::Observation;
@@ -126,35 +126,40 @@ pub fn propose(observations: &[Observation], options: &ProposeOptions) -> String
         Verdict::Allow | Verdict::Observe => true,
         Verdict::Deny | Verdict::Ask => options.include_refused,
     };
-    let wanted: Vec<&Observation> = observations.iter().filter(taken).filter(|one| one.is_whole()).collect();
-    let left: Vec<&Observation> = observations.iter().filter(|one| !taken(one) || !one.is_whole()).collect();
-    let attempt = |whole: &BTreeSet<String>| {
-        let mut drafts = draft(&wanted, options.level, whole);
+    let sayable = |one: &Observation| {
+        let path = options.level == Level::Host || one.bare_path().is_none_or(paths::can_be_said);
+        path && one.method.as_deref().is_none_or(|method| method_error(method).is_none())
+    };
+    let fits = |one: &&Observation| taken(one) && one.is_whole() && sayable(one);
+    let (wanted, left): (Vec<&Observation>, Vec<&Observation>) = observations.iter().partition(fits);
+    let attempt = |wanted: &[&Observation], whole: &BTreeSet<String>| {
+        let mut drafts = draft(wanted, options.level, whole);
         if options.level == Level::Host {
             drafts = widen_hosts(drafts);
         }
         let text = write(&drafts, &left, options, wanted.len());
         PolicySource { name: "proposal.yaml".to_owned(), text }
     };
-    let mut source = attempt(&BTreeSet::new());
-    // Patterns of one host can overlap in a path of two readings, or where neither is more exact; then one rule has all.
-    let troubled = troubled(&source, &wanted);
-    if !troubled.is_empty() {
-        source = attempt(&troubled);
-    }
+    // Patterns of one host can overlap in a path of two readings, or where neither is more exact; then one rule has all
+    // of that host. Each host is looked at alone, so that no other is widened for it.
+    let hosts: BTreeSet<String> = wanted.iter().map(|one| one.host.to_string()).collect();
+    let is_troubled = |host: &String| {
+        let own: Vec<&Observation> = wanted.iter().filter(|one| one.host.to_string() == **host).copied().collect();
+        !allows_all(&attempt(&own, &BTreeSet::new()), &own)
+    };
+    let source = attempt(&wanted, &hosts.into_iter().filter(is_troubled).collect());
     fmt(&source).unwrap_or(source.text)
 }
 
-/// The hosts of which a proposal does not allow all that it should.
-fn troubled(source: &PolicySource, wanted: &[&Observation]) -> BTreeSet<String> {
+/// Whether a proposal compiles and allows all of this.
+fn allows_all(source: &PolicySource, wanted: &[&Observation]) -> bool {
     let rules = compile(std::slice::from_ref(source)).ok().and_then(|set| {
         let names: Vec<_> = set.names().cloned().collect();
         set.rules_of(&names).ok()
     });
-    let fits = |one: &&&Observation| {
-        rules.as_ref().is_some_and(|rules| replay::judge(one, rules, one.time).is_none_or(|(answer, _)| answer.is_ok()))
-    };
-    wanted.iter().filter(|one| !fits(one)).map(|one| one.host.to_string()).collect()
+    rules.is_some_and(|rules| {
+        wanted.iter().all(|one| replay::judge(one, &rules, one.time).is_none_or(|(answer, _)| answer.is_ok()))
+    })
 }
 
 fn draft(wanted: &[&Observation], level: Level, whole: &BTreeSet<String>) -> Vec<Draft> {
@@ -308,8 +313,9 @@ fn write_rule(text: &mut String, draft: &Draft, id: &str) {
         keys.push(format!("port: {}", place.port));
     }
     if !draft.methods.is_empty() {
-        let methods: Vec<&str> = draft.methods.iter().map(String::as_str).collect();
-        keys.push(format!("methods: [{}]", methods.join(", ")));
+        let plain = |method: &str| method.len() > 2 && method.bytes().all(|byte| byte.is_ascii_uppercase());
+        let written = |method: &String| if plain(method) { method.clone() } else { quoted(method) };
+        keys.push(format!("methods: [{}]", draft.methods.iter().map(written).collect::<Vec<_>>().join(", ")));
     }
     if !draft.paths.is_empty() {
         keys.push(format!("path: {}", list(draft.paths.iter())));
@@ -378,12 +384,12 @@ fn refused(left: &[&Observation]) -> String {
             "CONNECT" => format!("CONNECT {}:{}", one.host, one.port),
             _ => format!("{method} {scheme}://{}:{}{path}", one.host, one.port),
         };
-        let code = one.code.as_deref().unwrap_or("refused");
+        let code = one.code.as_deref().unwrap_or(one.verdict.as_str());
         *counts.entry(format!("{what} ({code})")).or_default() += 1;
     }
     let mut text = String::new();
     if !counts.is_empty() {
-        text.push_str("# Refused, and not allowed here:\n");
+        text.push_str("# Not allowed here: what was refused, and what a policy cannot say exactly:\n");
     }
     for (what, count) in counts {
         let printable: String = what.chars().filter(|sign| !sign.is_control()).collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::anyhow;
-use model::{Authority, Destination, PolicyName, RequestPath, Scheme, TenantId, Timestamp};
+use model::{PolicyName, TenantId, Timestamp};
 use policies::{Question, Rules, Subject, Verdict};
 
 use super::sources::named;
@@ -61,7 +61,7 @@ impl Explain {
     }
 
     fn request(&self, context: &Context, method: &str, url: &str) -> Answer {
-        let (destination, path) = read_url(url).map_err(|why| Failure::usage(anyhow!(why)))?;
+        let (destination, path) = policies::read_url(url).map_err(|why| Failure::usage(anyhow!(why)))?;
         let rules = self.rules(context)?;
         let explanation = rules.explain(&Question {
             destination: &destination,
@@ -105,18 +105,4 @@ impl Explain {
             Subject { tenant: &tenant, agent: session.agent.as_deref(), labels: &labels, policies: &policies };
         found.set.rules_for(&subject).or_usage()
     }
-}
-
-/// Reads `scheme://host[:port][/path][?query]`.
-fn read_url(url: &str) -> Result<(Destination, RequestPath), String> {
-    let (scheme, rest) = match url.split_once("://") {
-        Some(("https", rest)) => (Scheme::Https, rest),
-        Some(("http", rest)) => (Scheme::Http, rest),
-        _ => return Err("a URL begins with https:// or http://".to_owned()),
-    };
-    let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let authority = Authority::parse(authority, true).map_err(|why| format!("the URL's host: {why}"))?;
-    let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-    let path = RequestPath::parse(&target).map_err(|why| format!("the URL's path: {why}"))?;
-    Ok((Destination::of(scheme, authority), path))
 }

@@ -1,7 +1,6 @@
 //! `egret policy propose` and `replay`: policies and what was recorded.
 
 use anyhow::anyhow;
-use control::parse_span;
 use control::wire::List;
 use model::{CredentialId, Host, PolicyName, RuleId, Scheme, Timestamp};
 use policies::{Level, Observation, ProposeOptions, Verdict};
@@ -9,6 +8,7 @@ use serde_json::Value;
 
 use super::sources::named;
 use crate::Context;
+use crate::audit_command::instant;
 use crate::client::{Client, Missing, converse, path_with};
 use crate::exit::{Answer, Failure, OrFail as _};
 use crate::output;
@@ -171,13 +171,4 @@ fn observation(record: &Value) -> Option<Observation> {
         credentials: credentials.filter_map(|one| Some(CredentialId::new(one["name"].as_str()?))).collect(),
         address: record["address"].as_str().and_then(|address| address.parse().ok()),
     })
-}
-
-/// An instant, or a length of time before now.
-fn instant(text: &str) -> Result<Timestamp, String> {
-    if let Ok(time) = text.parse() {
-        return Ok(time);
-    }
-    let span = parse_span(text).map_err(|_| "write a length of time such as 7d, or an instant (RFC 3339)")?;
-    Timestamp::now().checked_sub(span).map_err(|error| error.to_string())
 }

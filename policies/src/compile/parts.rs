@@ -115,7 +115,7 @@ pub(super) fn methods(list: &Spanned<OneOrMany>, reporter: &mut Reporter<'_>) ->
 }
 
 /// What is wrong with a method (RFC 9110 section 9.1); `None` where nothing is.
-pub(super) fn method_error(method: &str) -> Option<String> {
+pub(crate) fn method_error(method: &str) -> Option<String> {
     let token = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || "!#$%&'+-.^_`|~".contains(c);
     if method == "CONNECT" {
         return Some("CONNECT opens the way to a host and port; no rule names it".to_owned());

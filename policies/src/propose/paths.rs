@@ -16,7 +16,7 @@ pub(super) fn generalize<'a>(paths: impl Iterator<Item = &'a str>, level: Level)
     let of_path = |path: &str| -> Vec<String> {
         match level {
             Level::Host => Vec::new(),
-            Level::Exact => readings(path).iter().map(|reading| exact(reading)).collect(),
+            Level::Exact => readings(path),
             Level::Path | Level::Folder => readings(path).iter().map(|reading| without_ids(reading)).collect(),
         }
     };
@@ -50,24 +50,14 @@ fn readings(path: &str) -> Vec<String> {
     readings
 }
 
-/// The path as a pattern, or the nearest folder where its signs cannot stand in one.
-fn exact(path: &str) -> String {
-    if path == "*" || (!path.contains('*') && PathPattern::parse(path).is_ok()) {
-        return path.to_owned();
-    }
-    let mut rest = path;
-    while let Some((front, _)) = rest.rsplit_once('/') {
-        let pattern = format!("{front}/**");
-        if !front.contains('*') && PathPattern::parse(&pattern).is_ok() {
-            return pattern;
-        }
-        rest = front;
-    }
-    "/**".to_owned()
+/// Whether a path can be said exactly: some signs of a path mean something else in a pattern, or cannot stand in one.
+pub(super) fn can_be_said(path: &str) -> bool {
+    readings(path)
+        .iter()
+        .all(|reading| reading == "*" || (!reading.contains('*') && PathPattern::parse(reading).is_ok()))
 }
 
 fn without_ids(path: &str) -> String {
-    let path = exact(path);
     path.split('/').map(|segment| if is_id(segment) { "*" } else { segment }).collect::<Vec<_>>().join("/")
 }
 
@@ -117,8 +107,8 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_stand_in_a_pattern_becomes_its_folder() {
-        assert_eq!(all(&["/a/b[1]"], Level::Exact), ["/a/**"]);
-        assert_eq!(all(&["/a*b"], Level::Exact), ["/**"]);
+    fn what_means_something_else_in_a_pattern_cannot_be_said() {
+        assert!(["/a/b", "/@scope%2fname", "*"].iter().all(|path| can_be_said(path)));
+        assert!(!["/a*b", "/**", "/a/b[1]", "/a//b", "/a/..%2f*", "/a/%2a"].iter().any(|path| can_be_said(path)));
     }
 }
