@@ -60,6 +60,9 @@ fn is_gone(error: &notify::Error) -> bool {
     }
 }
 
+/// How many links are followed to one path, as Linux does (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
 /// Where a change is one of the policies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
@@ -70,12 +73,24 @@ enum Place {
 }
 
 impl Place {
-    /// The places of a configured path: a folder and its own entry, or a file with the folder it stands in; what a link
-    /// leads to as well.
+    /// The places of a configured path: a folder and its own entry, or a file with the folder it stands in; every link on
+    /// the way to it; and where a part of the way is missing, the entry that would bring it back.
     fn all_of(path: &Path) -> Vec<Self> {
-        let target = path.canonicalize().ok().filter(|target| target != path);
-        let mut places = vec![Self::Entry(path.to_owned())];
-        for path in std::iter::once(path).chain(target.as_deref()) {
+        let mut places = Vec::new();
+        let mut way = path.to_owned();
+        for _ in 0..MAX_LINKS {
+            places.push(Self::Entry(way.clone()));
+            let beginnings: Vec<&Path> = way.ancestors().collect();
+            let link = beginnings.iter().rev().find_map(|front| Some((front.to_path_buf(), front.read_link().ok()?)));
+            let Some((front, target)) = link else { break };
+            let rest = way.strip_prefix(&front).unwrap_or(Path::new("")).to_owned();
+            places.push(Self::Entry(front.clone()));
+            let next = front.parent().unwrap_or(Path::new("/")).join(target);
+            way = if rest.as_os_str().is_empty() { next } else { next.join(rest) };
+        }
+        let missing = way.ancestors().take_while(|front| !front.exists()).last();
+        places.extend(missing.map(|front| Self::Entry(front.to_owned())));
+        for path in [path, way.as_path()] {
             let folder = if path.is_dir() { Some(path) } else { path.parent() };
             places.extend(folder.map(|folder| Self::Within(folder.to_owned())));
         }
@@ -186,6 +201,32 @@ mod tests {
         changes.next().await;
         let mut changes = policies(&paths).unwrap();
         fs::write(folder.join("p.yaml"), "x").unwrap();
+        changes.next().await;
+    }
+
+    #[tokio::test]
+    async fn every_link_of_a_chain_and_every_missing_folder_is_watched() {
+        let parent = tempfile::tempdir().unwrap();
+        let at = |name: &str| parent.path().join(name);
+        for version in ["v1", "v2"] {
+            fs::create_dir(at(version)).unwrap();
+        }
+        fs::create_dir(at("mnt")).unwrap();
+        std::os::unix::fs::symlink("../v1", at("mnt/current")).unwrap();
+        std::os::unix::fs::symlink("mnt/current", at("policies")).unwrap();
+        let paths = [at("policies")];
+        let mut changes = policies(&paths).unwrap();
+        std::os::unix::fs::symlink("../v2", at("mnt/new")).unwrap();
+        fs::rename(at("mnt/new"), at("mnt/current")).unwrap();
+        changes.next().await;
+
+        fs::create_dir_all(at("a/b")).unwrap();
+        let paths = [at("a/b")];
+        let mut changes = policies(&paths).unwrap();
+        fs::remove_dir_all(at("a")).unwrap();
+        changes.next().await;
+        let mut changes = policies(&paths).unwrap();
+        fs::create_dir_all(at("a/b")).unwrap();
         changes.next().await;
     }
 
