@@ -70,7 +70,7 @@ const SPREADS: [Spread; 9] = [
     },
     Spread { name: "ceiling", ceiling: Some(CEILING), ..BY_HOST },
     Spread { name: "globs below", ceiling: Some(CEILING), rule: SPREAD_GLOB, ..BY_PATH },
-    // Nothing but the port tells these apart, so each is looked at: what the index cannot help.
+    // Nothing but the port tells these apart.
     Spread { name: "no path", rule: |n| format!("{{host: h.example.com, port: {}}}", port(n)), ports: true, ..BY_PATH },
 ];
 

@@ -12,7 +12,7 @@ use model::{Destination, Host, RequestPath, Scheme, Timestamp};
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
-use crate::support::sources;
+use crate::support::{config, sources};
 
 /// A rule as an author thinks of it.
 #[derive(Clone, Debug)]
@@ -385,7 +385,7 @@ fn edits() -> impl Strategy<Value = (Book, Book)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, max_global_rejects: 100_000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn nothing_that_grants_more_escapes(

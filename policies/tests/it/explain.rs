@@ -7,7 +7,7 @@ use model::{Authority, Destination, RequestPath, Scheme};
 use proptest::prelude::*;
 
 use crate::diff_properties::{asked, book, judge};
-use crate::support::{policy, question, rules};
+use crate::support::{config, policy, question, rules};
 
 fn explain(rules: &Arc<Rules>, request: &str) -> Explanation {
     let (method, url) = request.split_once(' ').unwrap();
@@ -103,7 +103,7 @@ fn what_passes_unread_says_so() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, max_global_rejects: 100_000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn an_explanation_says_what_the_data_path_does(

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use egret_policies::{Knock, PolicySet, Question, Rules, compile};
 
-use crate::support::{question, sources};
+use crate::support::{config, question, sources};
 use plain::{Verdict, host_matches, path_matches, query_matches, text_matches, verdict};
 use spec::{Asked, Effect, File, Kind, Spec, asked, file, files, spec};
 
@@ -108,11 +108,6 @@ fn with(files: &[File], rule: &Spec, place: usize) -> Vec<File> {
     let at = place % more.len();
     more[at].specs.push(rule.clone());
     more
-}
-
-/// A run of a million cases throws many of them away while it makes them.
-fn config() -> ProptestConfig {
-    ProptestConfig { max_local_rejects: u32::MAX, max_global_rejects: u32::MAX, ..ProptestConfig::default() }
 }
 
 proptest! {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use egret_policies::{Denied, Knock, Passage, Permit, PolicySet, PolicySource, Problem, Question, Rules, compile};
 use model::{Authority, Destination, Host, PolicyName, RequestPath, Scheme, Timestamp};
+use proptest::prelude::ProptestConfig;
 
 /// Sources named `0.yaml`, `1.yaml`, ..
 pub(crate) fn sources(texts: &[&str]) -> Vec<PolicySource> {
@@ -87,4 +88,9 @@ pub(crate) fn connect(rules: &Arc<Rules>, host: &str, port: u16) -> String {
         Err(Denied { reason, rule: None, .. }) => format!("deny {reason}"),
         Err(Denied { reason, rule: Some(rule), .. }) => format!("deny {reason} {rule}"),
     }
+}
+
+/// `PROPTEST_CASES` cases, or 256. A run of a million throws many away while it makes them.
+pub(crate) fn config() -> ProptestConfig {
+    ProptestConfig { max_local_rejects: u32::MAX, max_global_rejects: u32::MAX, ..ProptestConfig::default() }
 }
