@@ -333,9 +333,9 @@ fn is_shown(kind: Kind, wider: bool, old: Verdict, new: Verdict) -> bool {
         (Kind::Asked, false) => matches!(old, Allow | Observe) && new == Ask,
         (Kind::Unasked, true) => old == Ask && matches!(new, Allow | Observe),
         (Kind::Unasked, false) => (old, new) == (Ask, Deny),
-        // Who is asked on both sides gets it only after that.
-        (Kind::Observed, _) => (old != Observe && new == Observe) || (old, new) == (Ask, Ask),
-        (Kind::Unobserved, _) => (old == Observe && new != Observe) || (old, new) == (Ask, Ask),
+        // Where a ceiling asks, it passes without a rule only after that.
+        (Kind::Observed, _) => (old != Observe && new == Observe) || (old != Deny && new == Ask),
+        (Kind::Unobserved, _) => (old == Observe && new != Observe) || (old == Ask && new != Deny),
         (Kind::CredentialUsable, _) => matches!(new, Allow | Ask),
         (Kind::CredentialLost, _) => matches!(old, Allow | Ask),
         (Kind::AddressesWidened | Kind::AddressesNarrowed | Kind::LimitsLoosened | Kind::LimitsTightened, _) => {

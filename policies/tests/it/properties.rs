@@ -228,7 +228,8 @@ proptest! {
         // Denies that end would open again what they held back.
         prop_assume!(files.iter().flat_map(|file| &file.specs).all(|spec| spec.until.is_none()));
         let rules = rules_of(&files);
-        for asked in asked {
+        // A path of two readings is refused while different rules allow them, and one of those may end.
+        for asked in asked.into_iter().filter(|asked| RequestPath::parse(asked.path).unwrap().resolved().is_none()) {
             let later = judged(&rules, &Asked { now: 40, ..asked.clone() });
             let now = judged(&rules, &asked);
             // An ask that has ended no longer stands before an allow of another policy.
@@ -270,7 +271,8 @@ proptest! {
     fn files_do_not_matter(whole in file("p", Kind::Enforce, 7), asked in some_asked(), cut in 0..7usize) {
         let (front, back) = whole.specs.split_at(cut.min(whole.specs.len()));
         let part = |name: &str, specs: &[Spec]| File { name: name.to_owned(), specs: specs.to_vec(), ..whole.clone() };
-        let (one, two) = (rules_of(std::slice::from_ref(&whole)), rules_of(&[part("q", front), part("p", back)]));
+        // Of rules that rank equal and give the same, the first by policy and id counts: the parts keep that order.
+        let (one, two) = (rules_of(std::slice::from_ref(&whole)), rules_of(&[part("p", front), part("q", back)]));
         for asked in asked {
             prop_assert_eq!(judged(&one, &asked).passes(), judged(&two, &asked).passes());
         }
