@@ -83,8 +83,8 @@ pub enum LoadError {
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read { path, source } => write!(f, "cannot read policies from {}: {source}", path.display()),
-            Self::Write { path, source } => write!(f, "cannot keep the policy file {}: {source}", path.display()),
+            Self::Read { path, source } => write!(f, "cannot read policies from {}: {source}", shown(path)),
+            Self::Write { path, source } => write!(f, "cannot keep the policy file {}: {source}", shown(path)),
             Self::TooMany => write!(f, "there are more than {MAX_FILES} policy files"),
             Self::Problems(problems) => {
                 for (place, problem) in problems.iter().enumerate() {
@@ -273,18 +273,30 @@ pub fn read_path(path: &Path) -> Result<Vec<PolicySource>, LoadError> {
     };
     let files = match fs::metadata(path).map_err(failed(path))?.is_dir() {
         true => files_of(path).map_err(failed(path))?,
-        false => vec![path.to_owned()],
+        // What a command names may be a pipe.
+        false => return Ok(vec![read_file(path).map_err(failed(path))?]),
     };
-    files.iter().map(|file| read_file(file).map_err(failed(file))).collect()
+    files.iter().map(|file| read_regular(file).map_err(failed(file))).collect()
 }
 
 /// The built-in policies and everything that is configured.
 fn read_all(paths: &[PathBuf]) -> Result<Vec<PolicySource>, LoadError> {
     let mut sources = read_library();
     for path in paths {
-        sources.extend(read_path(path)?);
+        match path.is_dir() {
+            true => sources.extend(read_path(path)?),
+            false => sources.push(read_regular(path).map_err(|source| LoadError::Read { path: path.clone(), source })?),
+        }
     }
     Ok(sources)
+}
+
+/// Reads a file that somebody put there: what is none, such as a pipe, would be waited for without end.
+fn read_regular(path: &Path) -> io::Result<PolicySource> {
+    match fs::metadata(path)?.is_file() {
+        true => read_file(path),
+        false => Err(io::Error::other("it is not a regular file")),
+    }
 }
 
 fn read_file(path: &Path) -> io::Result<PolicySource> {
@@ -293,7 +305,13 @@ fn read_file(path: &Path) -> io::Result<PolicySource> {
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::other(format!("the file is larger than {MAX_FILE_BYTES} bytes")));
     }
-    Ok(PolicySource { name: path.display().to_string(), text })
+    Ok(PolicySource { name: shown(path), text })
+}
+
+/// A path for messages: what a terminal would obey is written as an escape, and no two paths look alike.
+pub fn shown(path: &Path) -> String {
+    let escaped = path.display().to_string().escape_debug().to_string();
+    escaped.replace("\\\"", "\"").replace("\\'", "'")
 }
 
 /// The policy files of a folder, sorted; editors' and mounters' hidden files are not among them.
@@ -329,5 +347,45 @@ fn brief(error: &LoadError) -> String {
             .first()
             .map(|first| format!("{}:{}:{}: {} ({})", first.file, first.line, first.column, first.message, first.code))
             .unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: &str = "policy: p\nrules: [{id: a, allow: {host: a.example}}]\n";
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_as_an_escape() {
+        for (path, expected) in [
+            ("a/\u{1b}[2J.yaml", "a/\\u{1b}[2J.yaml"),
+            ("a\n::error::x.yaml", "a\\n::error::x.yaml"),
+            ("\u{202e}a.yaml", "\\u{202e}a.yaml"),
+            ("it's \"b\" \u{fc}.yaml", "it's \"b\" \u{fc}.yaml"),
+            ("a\\n", "a\\\\n"),
+        ] {
+            assert_eq!(shown(Path::new(path)), expected);
+        }
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for_where_files_are_looked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("a.yaml"), POLICY).unwrap();
+        assert_eq!(read_path(dir.path()).unwrap().len(), 1);
+        let made = std::process::Command::new("mkfifo").arg(at("b.yaml")).status().unwrap();
+        assert!(made.success());
+        for refused in [read_path(dir.path()), read_all(&[at("b.yaml")])] {
+            assert!(refused.unwrap_err().to_string().ends_with("b.yaml: it is not a regular file"));
+        }
+        // A command may be given the end of a pipe.
+        let writer = std::thread::spawn({
+            let pipe = at("b.yaml");
+            move || fs::write(pipe, POLICY)
+        });
+        assert_eq!(read_path(&at("b.yaml")).unwrap()[0].text, POLICY);
+        writer.join().unwrap().unwrap();
     }
 }

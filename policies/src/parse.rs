@@ -27,7 +27,7 @@ pub(crate) fn parse(reporter: &mut Reporter<'_>) -> Option<Document> {
         reporter.error(code::BUDGET, Place::default(), message, SPLIT);
         return None;
     }
-    refuse_lone_returns(reporter)?;
+    refuse_hidden(reporter)?;
     let root = tree::read(reporter)?;
     decode::document(&root, reporter)
 }
@@ -39,7 +39,7 @@ pub(crate) fn parse_suite(reporter: &mut Reporter<'_>) -> Option<SuiteDocument> 
         reporter.error(code::BUDGET, Place::default(), message, "split it into several files");
         return None;
     }
-    refuse_lone_returns(reporter)?;
+    refuse_hidden(reporter)?;
     let root = tree::read(reporter)?;
     decode::suite(&root, reporter)
 }
@@ -51,20 +51,34 @@ pub(crate) fn is_strict(reporter: &mut Reporter<'_>) -> bool {
         reporter.error(code::BUDGET, Place::default(), message, SPLIT);
         return false;
     }
-    refuse_lone_returns(reporter).is_some() && tree::read(reporter).is_some() && !reporter.has_errors()
+    refuse_hidden(reporter).is_some() && tree::read(reporter).is_some() && !reporter.has_errors()
 }
 
-/// A carriage return alone ends a line for YAML and for hardly anybody who reads the file: what follows it could hide
-/// behind a comment.
-fn refuse_lone_returns(reporter: &mut Reporter<'_>) -> Option<()> {
+/// A sign that shows a reader something else than what YAML reads: a line that ends for one of them alone, an order of
+/// reading that is turned round, or nothing at all. A rule could hide behind it, or look as if it were there.
+fn refuse_hidden(reporter: &mut Reporter<'_>) -> Option<()> {
     let text = reporter.text();
-    let lone = |at: &usize| !text.get(at + 1..).is_some_and(|rest| rest.starts_with('\n'));
-    let Some(at) = text.match_indices('\r').map(|(at, _)| at).find(lone) else { return Some(()) };
+    let hides = |(at, sign): &(usize, char)| match sign {
+        '\r' => !text.get(at + 1..).is_some_and(|rest| rest.starts_with('\n')),
+        '\n' | '\t' => false,
+        '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        sign => sign.is_control(),
+    };
+    let Some((at, sign)) = text.char_indices().find(hides) else { return Some(()) };
     let before = text.get(..at).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    let message = "a carriage return stands alone: to YAML it ends the line, to most readers it does not";
-    reporter.error(code::SYNTAX, Place { line, column, width: 1 }, message, "end lines with a line feed");
+    let (message, help) = match sign {
+        '\r' => (
+            "a carriage return stands alone: to YAML it ends the line, to most readers it does not".to_owned(),
+            "end lines with a line feed",
+        ),
+        sign => (
+            format!("U+{:04X} does not show, or shows the line otherwise than YAML reads it", u32::from(sign)),
+            "remove it; a text in double quotes can hold it as an escape",
+        ),
+    };
+    reporter.error(code::SYNTAX, Place { line, column, width: 1 }, message, help);
     None
 }
 

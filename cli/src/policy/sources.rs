@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use control::{read_library, read_path};
+use control::{read_library, read_path, shown};
 use model::PolicyName;
 use policies::{PolicySet, PolicySource, Problem, render};
 
@@ -42,7 +42,7 @@ impl Files {
             let found = read_path(path).or_usage()?;
             let suites = suites_of(path)?;
             if found.is_empty() && suites.is_empty() {
-                return Err(Failure::usage(anyhow!("there is no policy file (*.yaml, *.yml) in {}", path.display())));
+                return Err(Failure::usage(anyhow!("there is no policy file (*.yaml, *.yml) in {}", shown(path))));
             }
             found.into_iter().for_each(|source| add_once(&mut self.policies, source));
             for suite in suites {
@@ -107,10 +107,10 @@ fn twin(path: &Path, from: &str, to: &str) -> Option<PathBuf> {
 
 /// The files of checks in a folder, sorted.
 pub(super) fn suites_of(folder: &Path) -> Answer<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display())).or_usage()?;
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", shown(folder))).or_usage()?;
     let mut found = Vec::new();
     for entry in entries {
-        let path = entry.with_context(|| format!("cannot read {}", folder.display())).or_usage()?.path();
+        let path = entry.with_context(|| format!("cannot read {}", shown(folder))).or_usage()?.path();
         let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
         if is_suite(&path) && !hidden && path.is_file() {
             found.push(path);

@@ -175,3 +175,16 @@ fn no_more_is_told_than_anyone_reads() {
     let text = format!("policy: p\nrules:\n{}", "  - {id: a, x: y}\n".repeat(1000));
     assert_eq!(read(&text).1.len(), 100);
 }
+
+#[test]
+fn what_does_not_show_as_it_is_read_is_refused() {
+    for sign in ['\u{85}', '\u{2028}', '\u{2029}', '\u{202e}', '\u{2066}', '\u{1b}', '\u{0}', '\u{7f}', '\r'] {
+        let text = format!("policy: p\nrules:\n  # x{sign}\n  - {{id: a, allow: {{host: a.example}}}}\n  # {sign}x\n");
+        // What stands before a line feed is the end of a line.
+        let (line, column) = if sign == '\r' { (5, 5) } else { (3, 6) };
+        let source = crate::PolicySource { name: "p.yaml".to_owned(), text };
+        let problems = crate::compile(std::slice::from_ref(&source)).unwrap_err();
+        let told: Vec<_> = problems.iter().map(|problem| (problem.code, problem.line, problem.column)).collect();
+        assert_eq!(told, [("EG0002", line, column)], "{sign:?}");
+    }
+}
