@@ -237,7 +237,12 @@ impl<'a> Comparison<'a> {
         if matches!((&entrances.old, &entrances.new), (Entrance::Settled(_), Entrance::Settled(_))) {
             return;
         }
-        let unlike: Vec<bool> = unlike(&groups, paths);
+        let unlike: Vec<bool> = if self.observe_alike(question) {
+            unlike(&groups, paths)
+        } else {
+            // What no rule allows in both readings is refused on one side and passes on the other.
+            vec![true; groups.len()]
+        };
         let pairs = unlike.iter().filter(|unlike| **unlike).count().saturating_mul(2 * groups.len());
         if pairs > MAX_PAIRS {
             self.undecided(place.group, "has more pairs of paths that could be two readings of one than are weighed");
@@ -267,6 +272,12 @@ impl<'a> Comparison<'a> {
                 }
             }
         }
+    }
+
+    /// Whether both sides do the same with what no rule allows.
+    fn observe_alike(&self, question: &Question<'_>) -> bool {
+        let observes = |side: Side<'_>| side.observes(question);
+        observes(self.sides.old) == observes(self.sides.new)
     }
 
     /// Two rules became one, say, and whether a request can read as both is not known.

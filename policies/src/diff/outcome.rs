@@ -111,15 +111,19 @@ impl<'a> Side<'a> {
         }
     }
 
+    /// Whether what no rule allows passes.
+    pub(super) fn observes(self, question: &Question<'_>) -> bool {
+        self.rules.observes(question.now) && !is_special(question.destination.host())
+    }
+
     /// What a request gets whose path is read in these two ways.
     pub(super) fn outcome(self, question: &Question<'_>, sent: &Reading, resolved: &Reading) -> Outcome {
         if let Some(rule) = sent.denies.or(resolved.denies) {
             return Outcome::Refused(Some(rule));
         }
-        let observes = self.rules.observes(question.now) && !is_special(question.destination.host());
         let (rule, asks) = match sent.granting.beside(resolved.granting) {
             Said::Allows(rule) => (Some(rule), None),
-            Said::Nothing | Said::Asks(_) if observes => (None, None),
+            Said::Nothing | Said::Asks(_) if self.observes(question) => (None, None),
             Said::Asks(rule) => (Some(rule), Some(rule)),
             Said::Nothing => return Outcome::Refused(None),
         };

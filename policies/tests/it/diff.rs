@@ -96,6 +96,21 @@ fn two_rules_that_become_one_let_pass_what_reads_as_both() {
     assert!(!compare(&policy(one), &policy(two)).is_wider());
 }
 
+/// What two rules allow, each in one reading, is refused where policies are enforced and passes where one observes.
+#[test]
+fn a_policy_that_begins_to_observe_lets_pass_what_two_rules_kept_apart() {
+    let made = |mode: &str| {
+        let rules =
+            "  - {id: some, allow: {host: a.example, path: \"/a*\"}}\n  - {id: all, allow: {host: a.example}}\n";
+        let text = format!("policy: p\nuntil: 2031-01-01\n{mode}rules:\n{rules}");
+        set(&[&text]).rules_of(&["p".into()]).unwrap()
+    };
+    let (enforced, observed) = (made(""), made("mode: observe\n"));
+    let found = compare(&enforced, &observed);
+    assert!(found.changes().iter().any(|change| change.kind == Kind::Observed && change.wider), "{found}");
+    assert!(!compare(&observed, &enforced).is_wider());
+}
+
 /// What no wildcard leads to needs no warning.
 #[test]
 fn two_exact_paths_that_become_one_rule_are_the_same() {
