@@ -13,18 +13,11 @@ enum Part<'a> {
 
 /// Whether some path is one that both patterns name.
 pub(super) fn meets(a: &str, b: &str) -> bool {
-    let fit = || {
-        meet(
-            &parts(a),
-            &parts(b),
-            |part| *part == Part::Segments,
-            |a, b| match (a, b) {
-                (Part::Segment(a), Part::Segment(b)) => texts_meet(a, b),
-                (Part::Segments, _) | (_, Part::Segments) => false,
-            },
-        )
+    let same = |a: &Part<'_>, b: &Part<'_>| match (a, b) {
+        (Part::Segment(a), Part::Segment(b)) => texts_meet(a, b),
+        (Part::Segments, _) | (_, Part::Segments) => false,
     };
-    ends_fit(a, b) && fit()
+    ends_fit(a, b) && meet(&parts(a), &parts(b), |part| *part == Part::Segments, same)
 }
 
 /// Whether some text is one that both patterns name, in which `*` stands for any run of characters.
