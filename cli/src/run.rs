@@ -111,7 +111,9 @@ impl Run {
 
     fn request(&self) -> Answer<SessionRequest> {
         let (files, names): (Vec<&String>, Vec<&String>) = self.policies.iter().partition(|text| is_file(text));
-        let document = |path: &&String| Ok(PolicyDocument { name: (*path).clone(), text: read_text(Path::new(path))? });
+        let document = |path: &&String| {
+            Ok(PolicyDocument { name: control::shown(Path::new(path)), text: read_text(Path::new(path))? })
+        };
         Ok(SessionRequest {
             policies: names.into_iter().cloned().collect(),
             observe: self.observe.clone(),

@@ -36,7 +36,7 @@ use crate::env::TrustFiles;
 use crate::problem::Problem;
 
 pub use crate::guard::{Gate, Peer, Stream};
-pub use crate::loader::{LoadError, Loader, read_library, read_path, shown};
+pub use crate::loader::{LoadError, Loader, files_of, read_library, read_path, shown};
 pub use crate::span::{parse_span, print_span};
 
 const MAX_BODY_BYTES: usize = 1 << 20;

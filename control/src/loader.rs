@@ -308,14 +308,22 @@ fn read_file(path: &Path) -> io::Result<PolicySource> {
     Ok(PolicySource { name: shown(path), text })
 }
 
-/// A path for messages: what a terminal would obey is written as an escape, and no two paths look alike.
+/// A path for messages: what a terminal would obey and what is no text is written as an escape, and no two paths look
+/// alike. It is not for opening the file.
 pub fn shown(path: &Path) -> String {
-    let escaped = path.display().to_string().escape_debug().to_string();
+    let mut escaped = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        escaped.extend(chunk.valid().escape_debug());
+        escaped.extend(chunk.invalid().iter().flat_map(|byte| byte.escape_ascii()).map(char::from));
+    }
     escaped.replace("\\\"", "\"").replace("\\'", "'")
 }
 
 /// The policy files of a folder, sorted; editors' and mounters' hidden files are not among them.
-fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -367,6 +375,8 @@ mod tests {
         ] {
             assert_eq!(shown(Path::new(path)), expected);
         }
+        let bytes = std::os::unix::ffi::OsStrExt::from_bytes(b"\xff.yaml");
+        assert_eq!(shown(Path::new::<std::ffi::OsStr>(bytes)), "\\xff.yaml");
     }
 
     #[test]

@@ -42,9 +42,9 @@ impl Fmt {
                 Ok(text) if text == source.text => {}
                 Ok(text) => {
                     changed += 1;
-                    output::print(&format!("{}\n", output::visible(&source.name)));
+                    output::print(&format!("{}\n", source.name));
                     if !self.check {
-                        replace(Path::new(&source.name), &text)
+                        replace(files.path_of(source), &text)
                             .with_context(|| format!("cannot write {}", source.name))
                             .or_usage()?;
                     }

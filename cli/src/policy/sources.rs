@@ -1,11 +1,12 @@
 //! Where the commands about policies find their files.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use control::{read_library, read_path, shown};
+use control::{files_of, read_library, read_path, shown};
 use model::PolicyName;
 use policies::{PolicySet, PolicySource, Problem, render};
 
@@ -19,6 +20,8 @@ use crate::run::is_file;
 pub(super) struct Files {
     pub(super) policies: Vec<PolicySource>,
     pub(super) suites: Vec<PolicySource>,
+    /// Where each of them lies, by its name in messages.
+    paths: HashMap<String, PathBuf>,
 }
 
 impl Files {
@@ -40,6 +43,8 @@ impl Files {
     fn add(&mut self, path: &Path) -> Answer {
         if path.is_dir() {
             let found = read_path(path).or_usage()?;
+            let files = files_of(path).with_context(|| format!("cannot read {}", shown(path))).or_usage()?;
+            self.paths.extend(files.into_iter().map(|file| (shown(&file), file)));
             let suites = suites_of(path)?;
             if found.is_empty() && suites.is_empty() {
                 return Err(Failure::usage(anyhow!("there is no policy file (*.yaml, *.yml) in {}", shown(path))));
@@ -62,13 +67,20 @@ impl Files {
     }
 
     fn add_policy(&mut self, path: &Path) -> Answer {
+        self.paths.insert(shown(path), path.to_owned());
         read_path(path).or_usage()?.into_iter().for_each(|source| add_once(&mut self.policies, source));
         Ok(())
     }
 
     fn add_suite(&mut self, path: &Path) -> Answer {
+        self.paths.insert(shown(path), path.to_owned());
         read_path(path).or_usage()?.into_iter().for_each(|source| add_once(&mut self.suites, source));
         Ok(())
+    }
+
+    /// Where the file lies.
+    pub(super) fn path_of<'a>(&'a self, source: &'a PolicySource) -> &'a Path {
+        self.paths.get(&source.name).map_or(Path::new(&source.name), PathBuf::as_path)
     }
 
     /// The policies, and those that are built in.
@@ -188,4 +200,23 @@ pub(super) fn read_input(path: &Path) -> Answer<String> {
     let mut text = String::new();
     std::io::stdin().lock().read_to_string(&mut text).context("cannot read standard input").or_usage()?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_found_again_by_their_names_in_messages() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a\\n.yaml", "a\n.yaml", "b.test.yaml", "c.yaml"] {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        let mut files = Files::default();
+        files.add(folder.path()).unwrap();
+        assert_eq!((files.policies.len(), files.suites.len()), (3, 1));
+        for source in files.policies.iter().chain(&files.suites) {
+            assert_eq!(fs::read_to_string(files.path_of(source)).unwrap(), source.text);
+        }
+    }
 }
