@@ -5,7 +5,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::time::Instant;
 
-use egret_vault::{KeyFile, Kind, NewCredential, Secret, Vault};
+use egret_vault::{DEFAULT_GRACE, KeyFile, Kind, NewCredential, Secret, Vault};
 use model::{Authority, Destination, Scheme, TenantId, Timestamp};
 
 const ROUNDS: u32 = 200_000;
@@ -26,6 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             prefix: None,
             expires: None,
             description: None,
+            owner: None,
+            grace: DEFAULT_GRACE,
         };
         vault.put(new, Secret::new(vec![b'x'; 40]), Timestamp::now())?;
     }

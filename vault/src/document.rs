@@ -17,6 +17,10 @@ struct Document {
     prefix: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    /// Of the value, so that people can tell versions apart.
+    fingerprint: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,6 +45,8 @@ pub(crate) fn write(shape: &Shape) -> Vec<u8> {
         env: shape.env.clone(),
         prefix: shape.prefix.clone(),
         description: shape.description.clone(),
+        owner: shape.owner.clone(),
+        fingerprint: shape.fingerprint.clone(),
     };
     serde_json::to_vec(&document).expect("texts and lists of texts are always JSON")
 }
@@ -59,6 +65,8 @@ pub(crate) fn read(bytes: &[u8], version: u32, expires: Option<Timestamp>) -> Op
         env: document.env,
         prefix: document.prefix,
         description: document.description,
+        owner: document.owner,
+        fingerprint: document.fingerprint,
         expires,
         version,
     })

@@ -1,27 +1,33 @@
 //! Seals and opens one value with AES-256-GCM under a data key of its own, with its context bound in as AAD.
 //!
-//! The data key is derived from the KEK and a random salt that is drawn for every sealing, so no key ever
-//! seals twice and the random 96-bit nonce cannot repeat under one.
+//! The data key is derived from a key and a random salt that is drawn for every sealing, so no data key ever seals twice
+//! and a nonce cannot repeat under one. GCM alone lets one ciphertext open under two keys, so 32 more derived bytes stand
+//! beside it and are compared before anything is opened: they commit to the key.
 
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
 use rand::TryRng;
 use rand::rngs::SysRng;
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
-use crate::kek::Kek;
+use crate::key::{KEY_BYTES, Key};
 use crate::secret::Secret;
 
 pub(crate) const SALT_BYTES: usize = 32;
+pub(crate) const COMMITMENT_BYTES: usize = 32;
 pub(crate) const NONCE_BYTES: usize = 12;
 pub(crate) const TAG_BYTES: usize = 16;
 
 /// What a data key is derived for; changes with the construction.
-const LABEL: &[u8] = b"egret vault 1 data key";
+const LABEL: &[u8] = b"egret vault 2 data key";
 
-/// A sealed value; holds nothing that is secret without the KEK.
+/// A sealed value; holds nothing that is secret without the key.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Envelope {
     pub(crate) salt: [u8; SALT_BYTES],
+    /// Says which data key it is, so that no other is ever tried.
+    pub(crate) commitment: [u8; COMMITMENT_BYTES],
     pub(crate) nonce: [u8; NONCE_BYTES],
     pub(crate) tag: [u8; TAG_BYTES],
     pub(crate) ciphertext: Box<[u8]>,
@@ -37,38 +43,62 @@ pub(crate) struct NoRandom;
 
 impl Envelope {
     /// Seals a value for the context that `aad` describes.
-    pub(crate) fn seal(kek: &Kek, aad: &[u8], value: &[u8]) -> Result<Self, NoRandom> {
+    pub(crate) fn seal(key: &Key, aad: &[u8], value: &[u8]) -> Result<Self, NoRandom> {
         let salt = random()?;
         let nonce = random()?;
+        let data = DataKey::derived(key, &salt);
         let mut ciphertext = vec![0u8; value.len()].into_boxed_slice();
         let buffer = InOutBuf::new(value, &mut ciphertext).expect("both have the length of the value");
-        let tag = cipher(kek, &salt)
+        let tag = data
+            .cipher()
             .encrypt_inout_detached(&nonce.into(), aad, buffer)
             .expect("values and contexts are far below the 64 GiB of GCM");
-        Ok(Self { salt, nonce, tag: tag.into(), ciphertext })
+        Ok(Self { salt, commitment: *data.commitment(), nonce, tag: tag.into(), ciphertext })
     }
 
     /// Opens the value where key, context and every bit are those of the sealing.
-    pub(crate) fn open(&self, kek: &Kek, aad: &[u8]) -> Result<Secret, Unopened> {
+    pub(crate) fn open(&self, key: &Key, aad: &[u8]) -> Result<Secret, Unopened> {
+        let data = DataKey::derived(key, &self.salt);
+        if !bool::from(data.commitment().ct_eq(&self.commitment)) {
+            return Err(Unopened);
+        }
         Secret::made_in_place(self.ciphertext.len(), |plaintext| {
             let buffer = InOutBuf::new(&self.ciphertext, plaintext).map_err(|_| Unopened)?;
-            cipher(kek, &self.salt)
+            data.cipher()
                 .decrypt_inout_detached(&self.nonce.into(), aad, buffer, &self.tag.into())
                 .map_err(|_| Unopened)
         })
     }
 }
 
-fn cipher(kek: &Kek, salt: &[u8; SALT_BYTES]) -> Aes256Gcm {
-    let key = kek.derive(LABEL, salt);
-    Aes256Gcm::new((&*key).into())
+/// The key of one envelope, and what commits to it.
+struct DataKey(Zeroizing<[u8; KEY_BYTES + COMMITMENT_BYTES]>);
+
+impl DataKey {
+    fn derived(key: &Key, salt: &[u8; SALT_BYTES]) -> Self {
+        Self(key.derive(LABEL, salt))
+    }
+
+    fn cipher(&self) -> Aes256Gcm {
+        let key: &[u8; KEY_BYTES] = self.0.first_chunk().expect("a data key has both parts");
+        Aes256Gcm::new(key.into())
+    }
+
+    fn commitment(&self) -> &[u8; COMMITMENT_BYTES] {
+        self.0.last_chunk().expect("a data key has both parts")
+    }
 }
 
 /// Bytes from the system's generator: a fork or a clone of the machine does not repeat them.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], NoRandom> {
     let mut bytes = [0u8; N];
-    SysRng.try_fill_bytes(&mut bytes).map_err(|_| NoRandom)?;
+    fill_random(&mut bytes)?;
     Ok(bytes)
+}
+
+/// The same, in place.
+pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<(), NoRandom> {
+    SysRng.try_fill_bytes(bytes).map_err(|_| NoRandom)
 }
 
 #[cfg(test)]

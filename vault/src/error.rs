@@ -30,7 +30,7 @@ pub enum VaultError {
     #[error("the file is no vault")]
     NotAVault,
     /// Written by another version of Egret.
-    #[error("the vault has format version {0}, this Egret reads version 1")]
+    #[error("the vault has format version {0}, this Egret reads version {READS}", READS = crate::format::VERSION)]
     Format(u16),
     /// The header asks for more or less than any vault of ours.
     #[error("the vault's key parameters are outside their bounds")]
@@ -41,6 +41,9 @@ pub enum VaultError {
     /// Something in the file was changed, moved, cut off or added.
     #[error("the vault was damaged or changed by someone else")]
     Corrupt,
+    /// A key has sealed as much as one key may.
+    #[error("a key has sealed as much as one key may; lock the vault anew with `egret vault rekey`")]
+    KeyWorn,
     /// The system gave no random bytes.
     #[error("no random bytes could be had")]
     Random,
@@ -74,6 +77,7 @@ impl VaultError {
             Self::Format(_) => "vault_version",
             Self::Parameters => "vault_params",
             Self::Unseal => "unseal_failed",
+            Self::KeyWorn => "vault_key_worn",
             Self::Random => "internal",
             Self::Value(_) => "vault_value_invalid",
             Self::Credential(_) => "credential_invalid",

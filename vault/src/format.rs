@@ -1,15 +1,19 @@
-//! The file `vault.egret`, version 1: what stands where, and the proof that all of it is ours.
+//! The file `vault.egret`, version 2: what stands where, and the proof that all of it is ours.
 //!
-//! Numbers are big-endian. Names and dates are in clear; everything else is sealed.
+//! Numbers are big-endian, dates are microseconds since 1970 (UTC). Names and dates are in clear; everything else is
+//! sealed. `docs/vault-format.md` says the same at length, for whoever writes another reader.
 //!
 //! ```text
 //! header   "EGRVAULT"  version u16
-//!          stretch u8 (0 key file, 1 Argon2id)  memory KiB u32  passes u32  lanes u32
-//!          salt 32  generation u64
+//!          sources u8 (1 passphrase, 2 key file, 4 external)  memory KiB u32  passes u32  lanes u32  hint u16+n
+//!          salt 32  generation u64  wrappings u64
 //!          HMAC-SHA-256 of the above 32            wrong: not this key, or a damaged header
-//! items    count u32, then each, in strictly ascending order of tenant and name:
-//!          tenant u8+n  name u8+n  version u32  created i64  updated i64  expires u8+i64   (microseconds, UTC)
-//!          description envelope  value envelope    each: salt 32  nonce 12  tag 16  ciphertext u32+n
+//! keys     count u32, then each, in strictly ascending order of tenant:
+//!          tenant u8+n  id u32  created i64  generation u64  sealings u64  key envelope
+//! items    count u32, then each, in strictly ascending order of tenant, name and version:
+//!          tenant u8+n  name u8+n  version u32  key id u32  generation u64  created i64  updated i64  expires u8+i64
+//!          superseded u8+i64  description envelope  value envelope
+//!          each envelope: salt 32  commitment 32  nonce 12  tag 16  ciphertext u32+n
 //! trailer  HMAC-SHA-256 of all of the above 32     wrong: something was changed, moved, cut off or added
 //! ```
 
@@ -18,13 +22,13 @@ use model::{CredentialId, TenantId, Timestamp};
 use sha2::Sha256;
 
 use crate::envelope::Envelope;
-use crate::kek::{Kek, SALT_BYTES, Stretch};
+use crate::kek::{Argon2id, Kek, Recipe, SALT_BYTES};
 
 const MAGIC: &[u8; 8] = b"EGRVAULT";
-const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 const MAC_BYTES: usize = 32;
-const HEADER_MAC_LABEL: &[u8] = b"egret vault 1 header";
-const FILE_MAC_LABEL: &[u8] = b"egret vault 1 file";
+const HEADER_MAC_LABEL: &[u8] = b"egret vault 2 header";
+const FILE_MAC_LABEL: &[u8] = b"egret vault 2 file";
 
 /// Why bytes are no vault that can be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,16 +48,58 @@ pub(crate) enum FormatError {
 /// What a vault says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    pub(crate) stretch: Stretch,
+    pub(crate) recipe: Recipe,
     pub(crate) salt: [u8; SALT_BYTES],
     /// How many times it was written; a smaller number than one seen before means an old copy.
     pub(crate) generation: u64,
+    /// How many keys the KEK has wrapped.
+    pub(crate) wrappings: u64,
+}
+
+/// A tenant's key, wrapped under the KEK.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct WrappedKey {
+    pub(crate) label: KeyLabel,
+    /// How many envelopes it has sealed.
+    pub(crate) sealings: u64,
+    pub(crate) key: Envelope,
+}
+
+/// What stands in clear beside a wrapped key, and is bound into its envelope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyLabel {
+    pub(crate) tenant: TenantId,
+    /// The number of the tenant's key, 1 for the first.
+    pub(crate) id: u32,
+    pub(crate) created: Timestamp,
+    /// The generation in which it was made.
+    pub(crate) generation: u64,
+}
+
+impl KeyLabel {
+    /// The context of the wrapped key.
+    pub(crate) fn aad(&self) -> Vec<u8> {
+        let mut aad = b"egret vault 2 tenant key".to_vec();
+        aad.extend_from_slice(&VERSION.to_be_bytes());
+        self.write(&mut aad);
+        aad
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        put_short(out, self.tenant.as_str());
+        out.extend_from_slice(&self.id.to_be_bytes());
+        out.extend_from_slice(&self.created.as_microsecond().to_be_bytes());
+        out.extend_from_slice(&self.generation.to_be_bytes());
+    }
 }
 
 /// One sealed item.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Item {
     pub(crate) label: Label,
+    /// Until when a version that has a successor is still redacted and may finish what began with it. Only the file's
+    /// proof covers it, since it changes without the secret.
+    pub(crate) superseded: Option<Timestamp>,
     pub(crate) description: Envelope,
     pub(crate) value: Envelope,
 }
@@ -64,6 +110,10 @@ pub(crate) struct Label {
     pub(crate) tenant: TenantId,
     pub(crate) id: CredentialId,
     pub(crate) version: u32,
+    /// The number of the tenant's key that sealed it.
+    pub(crate) key: u32,
+    /// The generation in which it was sealed.
+    pub(crate) generation: u64,
     pub(crate) created: Timestamp,
     pub(crate) updated: Timestamp,
     pub(crate) expires: Option<Timestamp>,
@@ -72,14 +122,16 @@ pub(crate) struct Label {
 impl Label {
     /// The context of the description.
     pub(crate) fn description_aad(&self) -> Vec<u8> {
-        let mut aad = b"egret vault 1 description".to_vec();
+        let mut aad = b"egret vault 2 description".to_vec();
+        aad.extend_from_slice(&VERSION.to_be_bytes());
         self.write(&mut aad);
         aad
     }
 
     /// The context of the value, with the description: kind and audience of a secret cannot be exchanged under it.
     pub(crate) fn value_aad(&self, description: &[u8]) -> Vec<u8> {
-        let mut aad = b"egret vault 1 value".to_vec();
+        let mut aad = b"egret vault 2 value".to_vec();
+        aad.extend_from_slice(&VERSION.to_be_bytes());
         self.write(&mut aad);
         put_long(&mut aad, description);
         aad
@@ -89,23 +141,39 @@ impl Label {
         put_short(out, self.tenant.as_str());
         put_short(out, self.id.as_str());
         out.extend_from_slice(&self.version.to_be_bytes());
+        out.extend_from_slice(&self.key.to_be_bytes());
+        out.extend_from_slice(&self.generation.to_be_bytes());
         for date in [self.created, self.updated] {
             out.extend_from_slice(&date.as_microsecond().to_be_bytes());
         }
-        out.push(u8::from(self.expires.is_some()));
-        out.extend_from_slice(&self.expires.map_or(0, Timestamp::as_microsecond).to_be_bytes());
+        put_end(out, self.expires);
     }
 }
 
+/// All of a vault but its header.
+pub(crate) struct Content<K, I> {
+    pub(crate) keys: Vec<K>,
+    pub(crate) items: Vec<I>,
+}
+
 /// The whole file.
-pub(crate) fn write<'a>(header: &Header, items: impl ExactSizeIterator<Item = &'a Item>, kek: &Kek) -> Vec<u8> {
-    let mut out = Vec::new();
+pub(crate) fn write(header: &Header, content: &Content<WrappedKey, &Item>, kek: &Kek) -> Vec<u8> {
+    let ciphertext: usize =
+        content.items.iter().map(|item| item.value.ciphertext.len() + item.description.ciphertext.len()).sum();
+    let mut out = Vec::with_capacity(ciphertext + 320 * (content.items.len() + content.keys.len() + 2));
     write_header(&mut out, header);
     let mac = mac(kek, HEADER_MAC_LABEL, &out);
     out.extend_from_slice(&mac.finalize().into_bytes());
-    out.extend_from_slice(&u32::try_from(items.len()).expect("a vault holds fewer than 2^32 items").to_be_bytes());
-    for item in items {
+    put_count(&mut out, content.keys.len());
+    for key in &content.keys {
+        key.label.write(&mut out);
+        out.extend_from_slice(&key.sealings.to_be_bytes());
+        write_envelope(&mut out, &key.key);
+    }
+    put_count(&mut out, content.items.len());
+    for item in &content.items {
         item.label.write(&mut out);
+        put_end(&mut out, item.superseded);
         write_envelope(&mut out, &item.description);
         write_envelope(&mut out, &item.value);
     }
@@ -124,70 +192,73 @@ pub(crate) fn read_header(bytes: &[u8]) -> Result<Header, FormatError> {
         VERSION => {}
         other => return Err(FormatError::Version(other)),
     }
-    let kind = reader.byte()?;
-    let (memory_kib, passes, lanes) = (reader.u32()?, reader.u32()?, reader.u32()?);
-    let stretch = match kind {
-        0 if (memory_kib, passes, lanes) == (0, 0, 0) => Stretch::KeyFile,
-        1 => Stretch::Argon2id { memory_kib, passes, lanes },
-        _ => return Err(FormatError::Parameters),
-    };
-    if !stretch.is_acceptable() {
+    let recipe = reader.recipe()?;
+    if !recipe.is_acceptable() {
         return Err(FormatError::Parameters);
     }
-    Ok(Header { stretch, salt: reader.array()?, generation: u64::from_be_bytes(reader.array()?) })
+    Ok(Header { recipe, salt: reader.array()?, generation: reader.u64()?, wrappings: reader.u64()? })
 }
 
-/// The items, once every byte has proved to be ours.
-pub(crate) fn read(bytes: &[u8], header: &Header, kek: &Kek) -> Result<Vec<Item>, FormatError> {
+/// Keys and items, once every byte has proved to be ours.
+pub(crate) fn read(bytes: &[u8], header: &Header, kek: &Kek) -> Result<Content<WrappedKey, Item>, FormatError> {
     let mut clear = Vec::new();
     write_header(&mut clear, header);
     let header_mac = bytes.get(clear.len()..clear.len() + MAC_BYTES).ok_or(FormatError::Corrupt)?;
     mac(kek, HEADER_MAC_LABEL, &clear).verify_slice(header_mac).map_err(|_| FormatError::Unseal)?;
     let (content, file_mac) = bytes.split_last_chunk::<MAC_BYTES>().ok_or(FormatError::Corrupt)?;
     mac(kek, FILE_MAC_LABEL, content).verify_slice(file_mac).map_err(|_| FormatError::Corrupt)?;
-    read_items(content.get(clear.len() + MAC_BYTES..).ok_or(FormatError::Corrupt)?)
-}
-
-fn read_items(bytes: &[u8]) -> Result<Vec<Item>, FormatError> {
-    let mut reader = Reader(bytes);
-    let count = reader.u32()?;
-    let mut items: Vec<Item> = Vec::new();
-    for _ in 0..count {
-        let item = Item { label: reader.label()?, description: reader.envelope()?, value: reader.envelope()? };
-        let key = |item: &Item| (item.label.tenant.clone(), item.label.id.clone());
-        if items.last().is_some_and(|last| key(last) >= key(&item)) {
-            return Err(FormatError::Corrupt);
-        }
-        items.push(item);
+    let mut reader = Reader(content.get(clear.len() + MAC_BYTES..).ok_or(FormatError::Corrupt)?);
+    let keys = reader.ascending(Reader::wrapped_key, |key| key.label.tenant.clone())?;
+    let items = reader.ascending(Reader::item, |item| {
+        let label = &item.label;
+        (label.tenant.clone(), label.id.clone(), label.version)
+    })?;
+    let young = |generation| generation > header.generation;
+    if !reader.0.is_empty()
+        || keys.iter().any(|key| young(key.label.generation))
+        || items.iter().any(|item| young(item.label.generation))
+    {
+        return Err(FormatError::Corrupt);
     }
-    if reader.0.is_empty() { Ok(items) } else { Err(FormatError::Corrupt) }
+    Ok(Content { keys, items })
 }
 
 fn mac(kek: &Kek, label: &[u8], bytes: &[u8]) -> Hmac<Sha256> {
-    let key = kek.derive(label, &[]);
+    let key = kek.0.derive::<32>(label, &[]);
     Hmac::<Sha256>::new_from_slice(&*key).expect("HMAC takes keys of any length").chain_update(bytes)
 }
 
 fn write_header(out: &mut Vec<u8>, header: &Header) {
-    let (kind, numbers) = match header.stretch {
-        Stretch::KeyFile => (0, [0, 0, 0]),
-        Stretch::Argon2id { memory_kib, passes, lanes } => (1, [memory_kib, passes, lanes]),
-    };
+    let argon2id = header.recipe.passphrase.as_ref();
+    let hint = header.recipe.external.as_deref().unwrap_or_default();
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&VERSION.to_be_bytes());
-    out.push(kind);
-    for number in numbers {
+    out.push(header.recipe.bits());
+    for number in argon2id.map_or([0; 3], |a| [a.memory_kib, a.passes, a.lanes]) {
         out.extend_from_slice(&number.to_be_bytes());
     }
+    out.extend_from_slice(&u16::try_from(hint.len()).expect("hints are at most 4096 bytes").to_be_bytes());
+    out.extend_from_slice(hint);
     out.extend_from_slice(&header.salt);
     out.extend_from_slice(&header.generation.to_be_bytes());
+    out.extend_from_slice(&header.wrappings.to_be_bytes());
 }
 
 fn write_envelope(out: &mut Vec<u8>, envelope: &Envelope) {
     out.extend_from_slice(&envelope.salt);
+    out.extend_from_slice(&envelope.commitment);
     out.extend_from_slice(&envelope.nonce);
     out.extend_from_slice(&envelope.tag);
     put_long(out, &envelope.ciphertext);
+}
+
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    out.extend_from_slice(&u32::try_from(count).expect("a vault holds fewer than 2^32 items").to_be_bytes());
+}
+
+fn put_end(out: &mut Vec<u8>, end: Option<Timestamp>) {
+    out.push(u8::from(end.is_some()));
+    out.extend_from_slice(&end.map_or(0, Timestamp::as_microsecond).to_be_bytes());
 }
 
 fn put_short(out: &mut Vec<u8>, text: &str) {
@@ -224,6 +295,10 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
+    fn u64(&mut self) -> Result<u64, FormatError> {
+        self.array().map(u64::from_be_bytes)
+    }
+
     fn text(&mut self) -> Result<&'a str, FormatError> {
         let length = self.byte()?;
         std::str::from_utf8(self.take(usize::from(length))?).map_err(|_| FormatError::Corrupt)
@@ -233,24 +308,85 @@ impl<'a> Reader<'a> {
         Timestamp::from_microsecond(i64::from_be_bytes(self.array()?)).map_err(|_| FormatError::Corrupt)
     }
 
+    fn end(&mut self) -> Result<Option<Timestamp>, FormatError> {
+        match (self.byte()?, self.date()?) {
+            (0, date) if date == Timestamp::UNIX_EPOCH => Ok(None),
+            (1, date) => Ok(Some(date)),
+            _ => Err(FormatError::Corrupt),
+        }
+    }
+
+    fn recipe(&mut self) -> Result<Recipe, FormatError> {
+        let sources = self.byte()?;
+        let argon2id = Argon2id { memory_kib: self.u32()?, passes: self.u32()?, lanes: self.u32()? };
+        let length = u16::from_be_bytes(self.array()?);
+        let hint = self.take(usize::from(length))?;
+        let recipe = Recipe {
+            passphrase: (sources & 1 != 0).then_some(argon2id),
+            key_file: sources & 2 != 0,
+            external: (sources & 4 != 0).then(|| hint.into()),
+        };
+        // What is not used is zero, and no other bit is known: each recipe has one form only.
+        let zero = Argon2id { memory_kib: 0, passes: 0, lanes: 0 };
+        let unused =
+            (recipe.passphrase.is_some() || argon2id == zero) && (recipe.external.is_some() || hint.is_empty());
+        if unused && recipe.bits() == sources { Ok(recipe) } else { Err(FormatError::Parameters) }
+    }
+
+    /// A counted list in strictly ascending order of what `key` gives.
+    fn ascending<T, K: Ord>(
+        &mut self,
+        one: impl Fn(&mut Self) -> Result<T, FormatError>,
+        key: impl Fn(&T) -> K,
+    ) -> Result<Vec<T>, FormatError> {
+        let count = self.u32()?;
+        let mut all: Vec<T> = Vec::new();
+        let mut last = None;
+        for _ in 0..count {
+            let next = one(self)?;
+            let place = Some(key(&next));
+            if last >= place {
+                return Err(FormatError::Corrupt);
+            }
+            last = place;
+            all.push(next);
+        }
+        Ok(all)
+    }
+
+    fn wrapped_key(&mut self) -> Result<WrappedKey, FormatError> {
+        let tenant = self.text()?.into();
+        let (id, created, generation) = (self.u32()?, self.date()?, self.u64()?);
+        let label = KeyLabel { tenant, id, created, generation };
+        Ok(WrappedKey { label, sealings: self.u64()?, key: self.envelope()? })
+    }
+
+    fn item(&mut self) -> Result<Item, FormatError> {
+        Ok(Item {
+            label: self.label()?,
+            superseded: self.end()?,
+            description: self.envelope()?,
+            value: self.envelope()?,
+        })
+    }
+
     fn label(&mut self) -> Result<Label, FormatError> {
         Ok(Label {
             tenant: self.text()?.into(),
             id: self.text()?.into(),
             version: self.u32()?,
+            key: self.u32()?,
+            generation: self.u64()?,
             created: self.date()?,
             updated: self.date()?,
-            expires: match (self.byte()?, self.date()?) {
-                (0, date) if date == Timestamp::UNIX_EPOCH => None,
-                (1, date) => Some(date),
-                _ => return Err(FormatError::Corrupt),
-            },
+            expires: self.end()?,
         })
     }
 
     fn envelope(&mut self) -> Result<Envelope, FormatError> {
         Ok(Envelope {
             salt: self.array()?,
+            commitment: self.array()?,
             nonce: self.array()?,
             tag: self.array()?,
             ciphertext: {

@@ -1,4 +1,4 @@
-//! Where the key-encryption key comes from: a passphrase through Argon2id (RFC 9106), or a key file.
+//! Where the key-encryption key comes from: a passphrase through Argon2id (RFC 9106), a key file, both, or another keeper.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -12,49 +12,92 @@ use sha2::Sha256;
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::envelope::random;
+use crate::key::{KEY_BYTES, Key};
 use crate::secret::Secret;
 use crate::store::{StoreError, open_private};
 
-/// Bytes of a key file, of the KEK and of every key derived from it.
-pub const KEY_BYTES: usize = 32;
 /// Bytes of a vault's salt.
 pub const SALT_BYTES: usize = 32;
 
-/// What a key file is stretched for; changes with the construction.
-const KEY_FILE_LABEL: &[u8] = b"egret vault 1 key file";
+/// What the KEK is derived for; changes with the construction.
+const KEK_LABEL: &[u8] = b"egret vault 2 kek";
 
-/// How a vault's key source becomes its KEK; stands in the header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stretch {
-    /// The source is a random key already.
-    KeyFile,
-    /// Argon2id, version 0x13.
-    Argon2id {
-        /// Memory in KiB.
-        memory_kib: u32,
-        /// Passes over the memory.
-        passes: u32,
-        /// Lanes.
-        lanes: u32,
-    },
+/// How a vault's KEK is made from its sources; stands in the header. At least one part is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipe {
+    /// A passphrase, stretched so.
+    pub passphrase: Option<Argon2id>,
+    /// A key file.
+    pub key_file: bool,
+    /// A key that somebody else keeps, and what they need to give it again (such as the key as they wrapped it).
+    pub external: Option<Box<[u8]>>,
 }
 
-impl Stretch {
-    /// RFC 9106 section 4, second recommended option: 64 MiB, 3 passes, 4 lanes.
-    pub const PASSPHRASE: Self = Self::Argon2id { memory_kib: 64 * 1024, passes: 3, lanes: 4 };
+/// Argon2id, version 0x13 (RFC 9106).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Argon2id {
+    /// Memory in KiB.
+    pub memory_kib: u32,
+    /// Passes over the memory.
+    pub passes: u32,
+    /// Lanes.
+    pub lanes: u32,
+}
 
-    /// Whether the parameters are neither weaker than ours nor meant to exhaust memory or time. Judged before
-    /// anything is allocated, since a changed header is found out only with the key it describes.
+/// The longest hint of an external source.
+pub(crate) const MAX_HINT_BYTES: usize = 4096;
+
+impl Argon2id {
+    /// RFC 9106 section 4, second recommended option: 64 MiB, 3 passes, 4 lanes.
+    pub const DEFAULT: Self = Self { memory_kib: 64 * 1024, passes: 3, lanes: 4 };
+
+    /// Neither weaker than anybody should use (19 MiB, 2 passes) nor meant to exhaust memory or time (4 GiB, 32 passes).
+    pub fn is_acceptable(&self) -> bool {
+        (19 * 1024..=4 * 1024 * 1024).contains(&self.memory_kib)
+            && (2..=32).contains(&self.passes)
+            && (1..=64).contains(&self.lanes)
+    }
+}
+
+impl Recipe {
+    /// A key file alone.
+    pub const KEY_FILE: Self = Self { passphrase: None, key_file: true, external: None };
+    /// A passphrase alone, stretched as we do it.
+    pub const PASSPHRASE: Self = Self { passphrase: Some(Argon2id::DEFAULT), key_file: false, external: None };
+
+    /// Whether any vault of ours is locked so. Judged before anything is allocated, since a changed header is found out
+    /// only with the key that it describes.
     pub(crate) fn is_acceptable(&self) -> bool {
-        match *self {
-            Self::KeyFile => true,
-            Self::Argon2id { memory_kib, passes, lanes } => {
-                (64 * 1024..=1024 * 1024).contains(&memory_kib)
-                    && (3..=32).contains(&passes)
-                    && (1..=16).contains(&lanes)
-            }
+        let external = self.external.as_ref();
+        (self.passphrase.is_some() || self.key_file || external.is_some())
+            && self.passphrase.as_ref().is_none_or(Argon2id::is_acceptable)
+            && external.is_none_or(|hint| hint.len() <= MAX_HINT_BYTES)
+    }
+
+    /// Which sources it takes, without their parameters: a passphrase, a key file, another source.
+    fn parts(&self) -> [bool; 3] {
+        [self.passphrase.is_some(), self.key_file, self.external.is_some()]
+    }
+
+    /// The sources as the header's bits and as the KEK's context.
+    pub(crate) fn bits(&self) -> u8 {
+        self.parts().iter().rev().fold(0, |bits, part| bits << 1 | u8::from(*part))
+    }
+
+    fn needs(&self, given: &Self) -> Result<(), KeyError> {
+        if self.parts() == given.parts() {
+            return Ok(());
         }
+        Err(KeyError::OtherSource { vault: self.to_string(), given: given.to_string() })
+    }
+}
+
+/// `passphrase`, `key file`, `passphrase and key file`, ..
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = ["passphrase", "key file", "external source"];
+        let used: Vec<&str> = self.parts().iter().zip(names).filter_map(|(part, name)| part.then_some(name)).collect();
+        f.write_str(&used.join(" and "))
     }
 }
 
@@ -82,12 +125,17 @@ pub enum KeyError {
     /// There is no passphrase.
     #[error("the passphrase is empty")]
     Empty,
-    /// A key file was given for a vault under a passphrase.
-    #[error("the vault is locked with a passphrase, not with a key file")]
-    NeedsPassphrase,
-    /// A passphrase was given for a vault under a key file.
-    #[error("the vault is locked with a key file, not with a passphrase")]
-    NeedsKeyFile,
+    /// The vault is locked with something else than what was given.
+    #[error("the vault is locked with {vault}, and {given} was given")]
+    OtherSource {
+        /// What the vault needs.
+        vault: String,
+        /// What was given.
+        given: String,
+    },
+    /// Argon2id's parameters are outside their bounds.
+    #[error("Argon2id takes 19 MiB to 4 GiB, 2 to 32 passes and 1 to 64 lanes")]
+    Parameters,
     /// Not enough memory for Argon2id.
     #[error("no memory to stretch the passphrase")]
     Memory,
@@ -96,16 +144,20 @@ pub enum KeyError {
     Random,
 }
 
-/// Where the KEK comes from.
+/// Where the KEK comes from. Another keeper of keys (a KMS, a TPM) is one more implementation: it makes a key when a
+/// vault is made, puts what it needs to give that key again into the recipe, and hands the key to [`Parts`].
 pub trait KeySource: Send + Sync {
     /// How a new vault under this source makes its KEK.
-    fn stretch(&self) -> Stretch;
+    ///
+    /// # Errors
+    /// [`KeyError`] where the source cannot lock a vault.
+    fn recipe(&self) -> Result<Recipe, KeyError>;
 
-    /// The KEK of a vault with this stretch and salt. Says nothing of whether it is the right one.
+    /// The KEK of a vault with this recipe and salt. Says nothing of whether it is the right one.
     ///
     /// # Errors
     /// [`KeyError`] where the source cannot be read or is of another kind than the vault's.
-    fn kek(&self, stretch: &Stretch, salt: &[u8; SALT_BYTES]) -> Result<Kek, KeyError>;
+    fn kek(&self, recipe: &Recipe, salt: &[u8; SALT_BYTES]) -> Result<Kek, KeyError>;
 }
 
 /// A file of 32 random bytes that nobody else may read (mode 0600).
@@ -118,92 +170,126 @@ impl KeyFile {
     /// # Errors
     /// [`KeyError::Create`] where it exists or cannot be written, [`KeyError::Random`].
     pub fn create(&self) -> Result<(), KeyError> {
-        let key = Zeroizing::new(random::<KEY_BYTES>().map_err(|_| KeyError::Random)?);
-        write_new(&self.0, &*key).map_err(|source| KeyError::Create { path: self.0.clone(), source })
+        let key = Key::random().map_err(|_| KeyError::Random)?;
+        write_new(&self.0, key.bytes()).map_err(|source| KeyError::Create { path: self.0.clone(), source })
+    }
+
+    fn read(&self) -> Result<Key, KeyError> {
+        let length = || KeyError::Length { path: self.0.clone() };
+        let file = open_private(&self.0).map_err(KeyError::File)?;
+        let bytes = Secret::from_reader(file, KEY_BYTES).map_err(|_| length())?;
+        Key::of(&bytes).ok_or_else(length)
     }
 }
 
 impl KeySource for KeyFile {
-    fn stretch(&self) -> Stretch {
-        Stretch::KeyFile
+    fn recipe(&self) -> Result<Recipe, KeyError> {
+        Ok(Recipe::KEY_FILE)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the key file's bytes become the KEK")]
-    fn kek(&self, stretch: &Stretch, salt: &[u8; SALT_BYTES]) -> Result<Kek, KeyError> {
-        match stretch {
-            Stretch::Argon2id { .. } => Err(KeyError::NeedsPassphrase),
-            Stretch::KeyFile => {
-                let length = |_| KeyError::Length { path: self.0.clone() };
-                let file = open_private(&self.0).map_err(KeyError::File)?;
-                let key = Secret::from_reader(file, KEY_BYTES).map_err(length)?;
-                if key.len() != KEY_BYTES {
-                    return Err(KeyError::Length { path: self.0.clone() });
-                }
-                Ok(Kek::made(|kek| expand(&Hkdf::new(Some(salt), key.expose_secret()), &[KEY_FILE_LABEL], kek)))
-            }
-        }
+    fn kek(&self, recipe: &Recipe, salt: &[u8; SALT_BYTES]) -> Result<Kek, KeyError> {
+        recipe.needs(&Recipe::KEY_FILE)?;
+        Ok(Parts { key_file: Some(self.read()?), ..Parts::default() }.kek(recipe, salt))
     }
 }
 
 /// A passphrase, stretched with Argon2id.
 #[derive(Debug)]
-pub struct Passphrase(pub Secret);
+pub struct Passphrase {
+    /// What people remember or a secret store keeps.
+    pub text: Secret,
+    /// How a new vault stretches it; one that is there says so itself.
+    pub argon2id: Argon2id,
+}
 
-impl KeySource for Passphrase {
-    fn stretch(&self) -> Stretch {
-        Stretch::PASSPHRASE
+impl Passphrase {
+    /// A passphrase with the default stretch.
+    pub fn new(text: Secret) -> Self {
+        Self { text, argon2id: Argon2id::DEFAULT }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the passphrase is stretched into the KEK")]
-    fn kek(&self, stretch: &Stretch, salt: &[u8; SALT_BYTES]) -> Result<Kek, KeyError> {
-        let Stretch::Argon2id { memory_kib, passes, lanes } = *stretch else { return Err(KeyError::NeedsKeyFile) };
-        if self.0.is_empty() {
+    #[expect(clippy::disallowed_methods, reason = "the passphrase is stretched into a key")]
+    fn stretched(&self, argon2id: &Argon2id, salt: &[u8; SALT_BYTES]) -> Result<Key, KeyError> {
+        if self.text.is_empty() {
             return Err(KeyError::Empty);
         }
-        let params = Params::new(memory_kib, passes, lanes, Some(KEY_BYTES)).map_err(|_| KeyError::Memory)?;
+        let params = Params::new(argon2id.memory_kib, argon2id.passes, argon2id.lanes, Some(KEY_BYTES))
+            .map_err(|_| KeyError::Parameters)?;
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let mut memory = Vec::new();
         memory.try_reserve_exact(argon.params().block_count()).map_err(|_| KeyError::Memory)?;
         memory.resize(argon.params().block_count(), Block::new());
-        let mut kek = Kek::zero();
-        let done = argon.hash_password_into_with_memory(self.0.expose_secret(), salt, &mut **kek.0, &mut memory);
+        let key = Key::made(|key| {
+            argon.hash_password_into_with_memory(self.text.expose_secret(), salt, &mut *key, &mut memory)
+        });
         memory.zeroize();
-        done.map(|()| kek).map_err(|_| KeyError::Memory)
+        key.map_err(|_| KeyError::Memory)
     }
 }
 
-/// A key-encryption key: 32 bytes, wiped when dropped.
-pub struct Kek(Box<Zeroizing<[u8; KEY_BYTES]>>);
-
-impl Kek {
-    fn made(fill: impl FnOnce(&mut [u8; KEY_BYTES])) -> Self {
-        let mut kek = Self::zero();
-        fill(&mut kek.0);
-        kek
+impl KeySource for Passphrase {
+    fn recipe(&self) -> Result<Recipe, KeyError> {
+        if !self.argon2id.is_acceptable() {
+            return Err(KeyError::Parameters);
+        }
+        Ok(Recipe { passphrase: Some(self.argon2id), ..Recipe::PASSPHRASE })
     }
 
-    fn zero() -> Self {
-        Self(Box::new(Zeroizing::new([0; KEY_BYTES])))
-    }
-
-    /// A key for one purpose (HKDF-Expand, RFC 5869 section 2.3; the KEK is a uniform key, so it needs no extraction).
-    pub(crate) fn derive(&self, label: &[u8], salt: &[u8]) -> Zeroizing<[u8; KEY_BYTES]> {
-        let mut key = Zeroizing::new([0; KEY_BYTES]);
-        let hkdf = Hkdf::from_prk(&**self.0).expect("the KEK has the length of a SHA-256");
-        expand(&hkdf, &[label, salt], &mut key);
-        key
+    fn kek(&self, recipe: &Recipe, salt: &[u8; SALT_BYTES]) -> Result<Kek, KeyError> {
+        recipe.needs(&Recipe::PASSPHRASE)?;
+        let argon2id = recipe.passphrase.as_ref().ok_or(KeyError::Parameters)?;
+        Ok(Parts { passphrase: Some(self.stretched(argon2id, salt)?), ..Parts::default() }.kek(recipe, salt))
     }
 }
 
-impl fmt::Debug for Kek {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Kek([REDACTED])")
+/// A passphrase and a key file: neither alone opens the vault.
+#[derive(Debug)]
+pub struct PassphraseAndKeyFile {
+    /// What is remembered.
+    pub passphrase: Passphrase,
+    /// What is held.
+    pub key_file: KeyFile,
+}
+
+impl KeySource for PassphraseAndKeyFile {
+    fn recipe(&self) -> Result<Recipe, KeyError> {
+        Ok(Recipe { key_file: true, ..self.passphrase.recipe()? })
+    }
+
+    fn kek(&self, recipe: &Recipe, salt: &[u8; SALT_BYTES]) -> Result<Kek, KeyError> {
+        recipe.needs(&Recipe { key_file: true, ..Recipe::PASSPHRASE })?;
+        let argon2id = recipe.passphrase.as_ref().ok_or(KeyError::Parameters)?;
+        let key_file = Some(self.key_file.read()?);
+        let passphrase = Some(self.passphrase.stretched(argon2id, salt)?);
+        Ok(Parts { passphrase, key_file, external: None }.kek(recipe, salt))
     }
 }
 
-fn expand(hkdf: &Hkdf<Sha256>, info: &[&[u8]], key: &mut [u8; KEY_BYTES]) {
-    hkdf.expand_multi_info(info, key).expect("32 bytes are far below the limit of HKDF");
+/// The keys that sources gave, before they become one.
+#[derive(Default)]
+pub(crate) struct Parts {
+    pub(crate) passphrase: Option<Key>,
+    pub(crate) key_file: Option<Key>,
+    pub(crate) external: Option<Key>,
 }
+
+impl Parts {
+    /// Mixes them (HKDF, RFC 5869): whoever lacks one has nothing. Each has 32 bytes and the recipe says which are
+    /// there, so no two sets of parts make the same input.
+    pub(crate) fn kek(&self, recipe: &Recipe, salt: &[u8; SALT_BYTES]) -> Kek {
+        let mut all = Zeroizing::new(Vec::with_capacity(3 * KEY_BYTES));
+        for part in [&self.passphrase, &self.key_file, &self.external].into_iter().flatten() {
+            all.extend_from_slice(part.bytes());
+        }
+        let hkdf = Hkdf::<Sha256>::new(Some(salt), &all);
+        let made = Key::made(|key| hkdf.expand_multi_info(&[KEK_LABEL, &[recipe.bits()]], key));
+        Kek(made.expect("32 bytes are far below the limit of HKDF"))
+    }
+}
+
+/// A key-encryption key: wraps the keys of tenants and proves the file.
+#[derive(Debug)]
+pub struct Kek(pub(crate) Key);
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;

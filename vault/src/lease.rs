@@ -34,11 +34,18 @@ pub struct Lease {
     id: CredentialId,
     shape: CredentialShape,
     value: Secret,
+    /// The versions before it that are still within their grace time.
+    superseded: Vec<(CredentialShape, Secret)>,
 }
 
 impl Lease {
     pub(crate) fn new(id: CredentialId, shape: CredentialShape, value: Secret) -> Self {
-        Self { id, shape, value }
+        Self { id, shape, value, superseded: Vec::new() }
+    }
+
+    /// Notes a version before it, to be taken out of responses too.
+    pub(crate) fn also_redact(&mut self, shape: CredentialShape, value: Secret) {
+        self.superseded.push((shape, value));
     }
 
     /// The name of the credential.
@@ -66,9 +73,12 @@ impl Lease {
         self.shape.kind().swap_value(&self.value)
     }
 
-    /// Every plain pattern to take out of responses: the value, and what a basic pair is made of and becomes.
+    /// Every plain pattern to take out of responses: the value, what a basic pair is made of and becomes, and the same
+    /// of the versions before it that are still within their grace time.
     pub fn patterns(&self) -> Vec<Zeroizing<Vec<u8>>> {
-        self.shape.kind().patterns(&self.value)
+        let mut patterns = self.shape.kind().patterns(&self.value);
+        patterns.extend(self.superseded.iter().flat_map(|(shape, value)| shape.kind().patterns(value)));
+        patterns
     }
 }
 

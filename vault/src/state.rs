@@ -1,37 +1,75 @@
-//! One generation of the vault in memory: descriptions open, values sealed.
+//! One generation of the vault in memory: keys and descriptions open, values sealed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{CredentialId, TenantId, Timestamp};
+use zeroize::Zeroizing;
 
 use crate::credential::{CredentialShape, Kind};
 use crate::document;
-use crate::envelope::{Envelope, NoRandom};
-use crate::format::{Item, Label};
-use crate::kek::Kek;
+use crate::envelope::{Envelope, NoRandom, Unopened};
+use crate::error::VaultError;
+use crate::format::{Content, Header, Item, KeyLabel, Label, WrappedKey};
+use crate::kek::{Kek, Recipe, SALT_BYTES};
+use crate::key::Key;
 use crate::secret::Secret;
 use crate::vault::Version;
 
 /// The tenant of Egret's own values; no tenant can be named so.
 pub(crate) const INTERNAL: &str = "egret:internal";
 
+/// From how many sealings on a tenant's key is replaced before it seals again. Every sealing has a data key of its own,
+/// so this is far from what GCM allows; it bounds what one key ever protects.
+pub(crate) const ROTATE_AT: u64 = 1 << 20;
+/// From how many sealings on a key seals no more: nine tenths of what random nonces allow one GCM key (NIST SP 800-38D).
+pub(crate) const REFUSE_AT: u64 = (1 << 32) / 10 * 9;
+
+/// What an envelope's fingerprint is derived for; changes with the construction.
+const FINGERPRINT_LABEL: &[u8] = b"egret vault 2 fingerprint";
+
+/// What the vault is locked with; rekeying replaces it.
+pub(crate) struct LockedWith {
+    pub(crate) kek: Kek,
+    pub(crate) recipe: Recipe,
+    pub(crate) salt: [u8; SALT_BYTES],
+}
+
 /// One generation of the vault.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct State {
+    pub(crate) lock: Arc<LockedWith>,
     pub(crate) generation: u64,
-    pub(crate) credentials: BTreeMap<TenantId, BTreeMap<CredentialId, Arc<Entry>>>,
-    pub(crate) internal: BTreeMap<CredentialId, Arc<Entry>>,
+    /// How many keys the KEK has wrapped.
+    pub(crate) wrappings: u64,
+    tenants: BTreeMap<TenantId, Arc<Tenant>>,
     /// The last version of what was removed since the vault was opened: a value put under the name of a removed one
     /// must not pass for it where a connection or a stream is known by name and version.
     pub(crate) retired: BTreeMap<(TenantId, CredentialId), Version>,
+}
+
+/// What one tenant has.
+#[derive(Clone)]
+struct Tenant {
+    key: Arc<TenantKey>,
+    sealings: u64,
+    /// The versions of each credential, the one in use last.
+    credentials: BTreeMap<CredentialId, Vec<Arc<Entry>>>,
+}
+
+/// A tenant's key, as it is used and as it rests.
+pub(crate) struct TenantKey {
+    label: KeyLabel,
+    key: Key,
+    wrapped: Envelope,
 }
 
 /// One item, with what of it is in use all the time.
 pub(crate) struct Entry {
     pub(crate) item: Item,
     /// The context of the value's envelope.
-    pub(crate) aad: Vec<u8>,
+    aad: Vec<u8>,
+    key: Arc<TenantKey>,
     /// `None` for Egret's own values.
     pub(crate) shape: Option<CredentialShape>,
 }
@@ -53,6 +91,8 @@ pub struct CredentialSummary {
     pub prefix: Option<String>,
     /// For people.
     pub description: Option<String>,
+    /// Who answers for it.
+    pub owner: Option<String>,
     /// The number of its value.
     pub version: Version,
     /// When its first value was put.
@@ -61,11 +101,140 @@ pub struct CredentialSummary {
     pub updated: Timestamp,
     /// From when on it is no longer lent.
     pub expires: Option<Timestamp>,
+    /// Its versions, the oldest first and the one in use last.
+    pub versions: Vec<VersionSummary>,
+}
+
+/// What is known of one version of a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionSummary {
+    /// Its number.
+    pub version: Version,
+    /// Sixteen hex digits that tell it from other versions, and nothing of what it is.
+    pub fingerprint: String,
+    /// When it was put.
+    pub put: Timestamp,
+    /// Until when it is still redacted, though it has a successor; `None` for the one in use.
+    pub until: Option<Timestamp>,
+}
+
+impl TenantKey {
+    fn made(label: KeyLabel, kek: &Kek) -> Result<Self, NoRandom> {
+        let key = Key::random()?;
+        let wrapped = Envelope::seal(&kek.0, &label.aad(), key.bytes())?;
+        Ok(Self { label, key, wrapped })
+    }
+
+    pub(crate) fn opened(label: KeyLabel, wrapped: Envelope, kek: &Kek) -> Option<Self> {
+        let key = Key::of(&wrapped.open(&kek.0, &label.aad()).ok()?)?;
+        Some(Self { label, key, wrapped })
+    }
+
+    /// The same key under another KEK, in the given generation.
+    fn wrapped_anew(&self, kek: &Kek, generation: u64) -> Result<Self, VaultError> {
+        let label = KeyLabel { generation, ..self.label.clone() };
+        let wrapped = Envelope::seal(&kek.0, &label.aad(), self.key.bytes())?;
+        let key = Key::made(|key| {
+            key.copy_from_slice(self.key.bytes());
+            Ok::<_, VaultError>(())
+        })?;
+        Ok(Self { label, key, wrapped })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Tells values of one tenant apart: a keyed digest, so that nobody can try guesses on it.
+    #[expect(clippy::disallowed_methods, reason = "the value is digested under a secret key")]
+    pub(crate) fn fingerprint(&self, value: &Secret) -> String {
+        use hmac::{Hmac, KeyInit as _, Mac as _};
+        let key: Zeroizing<[u8; 32]> = self.key.derive(FINGERPRINT_LABEL, &[]);
+        let mac = Hmac::<sha2::Sha256>::new_from_slice(&*key).expect("HMAC takes keys of any length");
+        let digest = mac.chain_update(value.expose_secret()).finalize().into_bytes();
+        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 impl State {
+    pub(crate) fn new(lock: LockedWith) -> Self {
+        Self { lock: Arc::new(lock), generation: 0, wrappings: 0, tenants: BTreeMap::new(), retired: BTreeMap::new() }
+    }
+
+    /// What a file holds; `None` where one of its envelopes does not open.
+    pub(crate) fn opened(lock: LockedWith, header: &Header, content: Content<WrappedKey, Item>) -> Option<Self> {
+        let mut state = Self { generation: header.generation, wrappings: header.wrappings, ..Self::new(lock) };
+        for WrappedKey { label, sealings, key } in content.keys {
+            let name = label.tenant.clone();
+            let key = Arc::new(TenantKey::opened(label, key, &state.lock.kek)?);
+            state.tenants.insert(name, Arc::new(Tenant { key, sealings, credentials: BTreeMap::new() }));
+        }
+        for item in content.items {
+            let tenant = Arc::make_mut(state.tenants.get_mut(&item.label.tenant)?);
+            let entry = Entry::opened(item, &tenant.key)?;
+            let versions = tenant.credentials.entry(entry.item.label.id.clone()).or_default();
+            // Only the last version has no successor.
+            if versions.last().is_some_and(|last| last.item.superseded.is_none()) {
+                return None;
+            }
+            versions.push(Arc::new(entry));
+        }
+        let in_use = |versions: &Vec<Arc<Entry>>| versions.last().is_some_and(|last| last.item.superseded.is_none());
+        state.tenants.values().all(|tenant| tenant.credentials.values().all(in_use)).then_some(state)
+    }
+
+    /// The header and content of the file.
+    pub(crate) fn file(&self) -> (Header, Content<WrappedKey, &Item>) {
+        let header = Header {
+            recipe: self.lock.recipe.clone(),
+            salt: self.lock.salt,
+            generation: self.generation,
+            wrappings: self.wrappings,
+        };
+        let wrapped = |tenant: &Arc<Tenant>| WrappedKey {
+            label: tenant.key.label.clone(),
+            sealings: tenant.sealings,
+            key: tenant.key.wrapped.clone(),
+        };
+        let items = self.tenants.values().flat_map(|tenant| tenant.credentials.values()).flatten();
+        let keys = self.tenants.values().map(wrapped).collect();
+        (header, Content { keys, items: items.map(|entry| &entry.item).collect() })
+    }
+
+    /// The version in use.
     pub(crate) fn find(&self, tenant: &TenantId, id: &CredentialId) -> Option<&Arc<Entry>> {
-        self.credentials.get(tenant)?.get(id)
+        self.versions(tenant, id).last()
+    }
+
+    /// All versions, the one in use last.
+    pub(crate) fn versions(&self, tenant: &TenantId, id: &CredentialId) -> &[Arc<Entry>] {
+        self.tenants.get(tenant).and_then(|tenant| tenant.credentials.get(id)).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// One of Egret's own values.
+    pub(crate) fn internal(&self, name: &str) -> Option<&Arc<Entry>> {
+        self.tenants.get(&TenantId::from(INTERNAL))?.credentials.get(name)?.last()
+    }
+
+    /// The tenant's credentials, by name.
+    pub(crate) fn credentials(&self, tenant: &TenantId) -> impl Iterator<Item = &[Arc<Entry>]> {
+        self.tenants.get(tenant).into_iter().flat_map(|tenant| tenant.credentials.values()).map(Vec::as_slice)
+    }
+
+    /// How many credentials there are, of all tenants.
+    pub(crate) fn count(&self) -> usize {
+        self.tenants.iter().filter(|(name, _)| name.as_str() != INTERNAL).map(|(_, one)| one.credentials.len()).sum()
+    }
+
+    /// The tenants that have a key, Egret's own among them.
+    pub(crate) fn tenants(&self) -> Vec<TenantId> {
+        self.tenants.keys().cloned().collect()
+    }
+
+    /// The number of the tenant's key.
+    pub(crate) fn key_id(&self, tenant: &TenantId) -> Option<u32> {
+        self.tenants.get(tenant).map(|tenant| tenant.key.label.id)
     }
 
     /// The version of what is or was there; 0 where nothing was.
@@ -74,46 +243,183 @@ impl State {
         self.find(tenant, id).map(|entry| entry.item.label.version).or_else(retired).unwrap_or(0)
     }
 
-    pub(crate) fn insert(&mut self, entry: Entry) {
-        let label = &entry.item.label;
-        let items = match &entry.shape {
-            Some(_) => self.credentials.entry(label.tenant.clone()).or_default(),
-            None => &mut self.internal,
-        };
-        items.insert(label.id.clone(), Arc::new(entry));
+    /// The tenant's key, made where there is none and replaced where it has sealed enough.
+    pub(crate) fn key(&mut self, tenant: &TenantId, now: Timestamp) -> Result<Arc<TenantKey>, VaultError> {
+        match self.tenants.get(tenant) {
+            Some(held) if held.sealings < ROTATE_AT => {}
+            Some(_) => drop(self.rotate(tenant, now)?),
+            None => {
+                let key = self.fresh_key(tenant, 1, now)?;
+                let made = Tenant { key, sealings: 0, credentials: BTreeMap::new() };
+                self.tenants.insert(tenant.clone(), Arc::new(made));
+            }
+        }
+        self.tenants.get(tenant).map(|tenant| tenant.key.clone()).ok_or(VaultError::Unknown)
     }
 
-    /// All entries in the order of the file.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        let mut all: Vec<&Arc<Entry>> =
-            self.credentials.values().flat_map(BTreeMap::values).chain(self.internal.values()).collect();
-        all.sort_by(|a, b| {
-            let key = |entry: &Arc<Entry>| (entry.item.label.tenant.clone(), entry.item.label.id.clone());
-            key(a).cmp(&key(b))
-        });
-        all.into_iter()
+    /// Seals one more version, which takes the place of the one in use; that one stays until `superseded`.
+    pub(crate) fn put(
+        &mut self,
+        draft: Draft<'_>,
+        value: &Secret,
+        superseded: Option<Timestamp>,
+    ) -> Result<(), VaultError> {
+        let label = Label { generation: self.generation, ..draft.label };
+        let tenant = self.tenants.get_mut(&label.tenant).ok_or(VaultError::Unknown)?;
+        let tenant = Arc::make_mut(tenant);
+        let entry = Entry::sealed(label, draft.description, draft.shape, value, &tenant.key)?;
+        tenant.sealings += 2;
+        let versions = tenant.credentials.entry(entry.item.label.id.clone()).or_default();
+        match (superseded, versions.pop()) {
+            (Some(until), Some(before)) => versions.push(Arc::new(before.superseded(until))),
+            (None, _) | (_, None) => versions.clear(),
+        }
+        versions.push(Arc::new(entry));
+        Ok(())
+    }
+
+    /// Takes a credential away, or one of its versions that has a successor.
+    pub(crate) fn remove(
+        &mut self,
+        tenant: &TenantId,
+        id: &CredentialId,
+        version: Option<Version>,
+    ) -> Result<(), VaultError> {
+        let held = Arc::make_mut(self.tenants.get_mut(tenant).ok_or(VaultError::Unknown)?);
+        let versions = held.credentials.get_mut(id).ok_or(VaultError::Unknown)?;
+        let last = versions.last().map_or(0, |entry| entry.item.label.version);
+        match version {
+            Some(version) if version != last => {
+                let before = versions.len();
+                versions.retain(|entry| entry.item.label.version != version);
+                if versions.len() == before { Err(VaultError::Unknown) } else { Ok(()) }
+            }
+            Some(_) | None => {
+                held.credentials.remove(id);
+                if held.credentials.is_empty() {
+                    self.tenants.remove(tenant);
+                }
+                self.retired.insert((tenant.clone(), id.clone()), last);
+                Ok(())
+            }
+        }
+    }
+
+    /// Forgets the versions whose grace time is over.
+    pub(crate) fn forget_superseded(&mut self, now: Timestamp) {
+        let over = |entry: &Arc<Entry>| entry.item.superseded.is_some_and(|until| until <= now);
+        for tenant in self.tenants.values_mut() {
+            if tenant.credentials.values().flatten().any(over) {
+                for versions in Arc::make_mut(tenant).credentials.values_mut() {
+                    versions.retain(|entry| !over(entry));
+                }
+            }
+        }
+    }
+
+    /// Gives the tenant a new key and seals everything of the tenant anew under it; gives the key's number.
+    pub(crate) fn rotate(&mut self, tenant: &TenantId, now: Timestamp) -> Result<u32, VaultError> {
+        let held = self.tenants.get(tenant).ok_or(VaultError::Unknown)?.clone();
+        let id = held.key.label.id.checked_add(1).ok_or(VaultError::KeyWorn)?;
+        let key = self.fresh_key(tenant, id, now)?;
+        let mut fresh = Tenant { key, sealings: 0, credentials: BTreeMap::new() };
+        for (id, versions) in &held.credentials {
+            let mut sealed = Vec::with_capacity(versions.len());
+            for entry in versions {
+                sealed.push(Arc::new(entry.sealed_anew(&fresh.key, self.generation)?));
+                fresh.sealings += 2;
+            }
+            fresh.credentials.insert(id.clone(), sealed);
+        }
+        self.tenants.insert(tenant.clone(), Arc::new(fresh));
+        Ok(id)
+    }
+
+    /// Locks the vault with something else: wraps every tenant's key anew, and touches no secret.
+    pub(crate) fn rekey(&mut self, lock: LockedWith) -> Result<(), VaultError> {
+        for tenant in self.tenants.values_mut() {
+            let key = tenant.key.wrapped_anew(&lock.kek, self.generation)?;
+            Arc::make_mut(tenant).hold(Arc::new(key));
+        }
+        self.wrappings = self.tenants.len() as u64;
+        self.lock = Arc::new(lock);
+        Ok(())
+    }
+
+    fn fresh_key(&mut self, tenant: &TenantId, id: u32, now: Timestamp) -> Result<Arc<TenantKey>, VaultError> {
+        if self.wrappings >= REFUSE_AT {
+            return Err(VaultError::KeyWorn);
+        }
+        self.wrappings += 1;
+        let label = KeyLabel { tenant: tenant.clone(), id, created: now, generation: self.generation };
+        Ok(Arc::new(TenantKey::made(label, &self.lock.kek)?))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn wear(&mut self, tenant: &TenantId, sealings: u64, wrappings: u64) {
+        Arc::make_mut(self.tenants.get_mut(tenant).unwrap()).sealings = sealings;
+        self.wrappings = wrappings;
+    }
+}
+
+impl Tenant {
+    /// The same key in another wrapping.
+    fn hold(&mut self, key: Arc<TenantKey>) {
+        for entry in self.credentials.values_mut().flatten() {
+            *entry = Arc::new(Entry {
+                item: entry.item.clone(),
+                aad: entry.aad.clone(),
+                key: key.clone(),
+                shape: entry.shape.clone(),
+            });
+        }
+        self.key = key;
+    }
+}
+
+/// A version to be sealed; its generation is that of the state that seals it.
+pub(crate) struct Draft<'a> {
+    pub(crate) label: Label,
+    pub(crate) description: &'a [u8],
+    pub(crate) shape: Option<CredentialShape>,
+}
+
+impl Draft<'_> {
+    /// The label of a version; of which key is known, of which generation not yet.
+    pub(crate) fn label(
+        tenant: TenantId,
+        id: CredentialId,
+        version: Version,
+        key: &TenantKey,
+        [created, updated]: [Timestamp; 2],
+        expires: Option<Timestamp>,
+    ) -> Label {
+        Label { tenant, id, version, key: key.label.id, generation: 0, created, updated, expires }
     }
 }
 
 impl Entry {
     #[expect(clippy::disallowed_methods, reason = "the value is sealed")]
-    pub(crate) fn sealed(
+    fn sealed(
         label: Label,
         description: &[u8],
         shape: Option<CredentialShape>,
         value: &Secret,
-        kek: &Kek,
+        key: &Arc<TenantKey>,
     ) -> Result<Self, NoRandom> {
         let aad = label.value_aad(description);
-        let value = Envelope::seal(kek, &aad, value.expose_secret())?;
-        let description = Envelope::seal(kek, &label.description_aad(), description)?;
-        Ok(Self { item: Item { label, description, value }, aad, shape })
+        let value = Envelope::seal(&key.key, &aad, value.expose_secret())?;
+        let description = Envelope::seal(&key.key, &label.description_aad(), description)?;
+        Ok(Self { item: Item { label, superseded: None, description, value }, aad, key: key.clone(), shape })
     }
 
     /// Opens the description, not the value.
     #[expect(clippy::disallowed_methods, reason = "a description is sealed like a value, but may be known")]
-    pub(crate) fn opened(item: Item, kek: &Kek) -> Option<Self> {
-        let description = item.description.open(kek, &item.label.description_aad()).ok()?;
+    fn opened(item: Item, key: &Arc<TenantKey>) -> Option<Self> {
+        if item.label.key != key.label.id {
+            return None;
+        }
+        let description = item.description.open(&key.key, &item.label.description_aad()).ok()?;
         let description = description.expose_secret();
         let aad = item.label.value_aad(description);
         let shape = match item.label.tenant.as_str() {
@@ -123,24 +429,60 @@ impl Entry {
                 Some(CredentialShape::new(shape))
             }
         };
-        Some(Self { item, aad, shape })
+        Some(Self { item, aad, key: key.clone(), shape })
     }
 
-    pub(crate) fn summary(&self) -> Option<CredentialSummary> {
-        let shape = self.shape.as_ref()?;
-        let label = &self.item.label;
-        Some(CredentialSummary {
-            tenant: label.tenant.clone(),
-            id: label.id.clone(),
-            kind: shape.kind().clone(),
-            audience: shape.audience().patterns(),
-            env: shape.env().map(str::to_owned),
-            prefix: shape.prefix().map(str::to_owned),
-            description: shape.description().map(str::to_owned),
-            version: label.version,
-            created: label.created,
-            updated: label.updated,
-            expires: label.expires,
-        })
+    /// Opens the value.
+    pub(crate) fn value(&self) -> Result<Secret, Unopened> {
+        self.item.value.open(&self.key.key, &self.aad)
     }
+
+    #[expect(clippy::disallowed_methods, reason = "description and value are sealed anew")]
+    fn sealed_anew(&self, key: &Arc<TenantKey>, generation: u64) -> Result<Self, VaultError> {
+        let old = &self.item.label;
+        let opened = self.item.description.open(&self.key.key, &old.description_aad());
+        let description = opened.map_err(|_| VaultError::Corrupt)?;
+        let value = self.value().map_err(|_| VaultError::Corrupt)?;
+        let label = Label { key: key.label.id, generation, ..old.clone() };
+        let sealed = Self::sealed(label, description.expose_secret(), self.shape.clone(), &value, key)?;
+        Ok(Self { item: Item { superseded: self.item.superseded, ..sealed.item }, ..sealed })
+    }
+
+    /// The same with a successor.
+    fn superseded(&self, until: Timestamp) -> Self {
+        Self {
+            item: Item { superseded: Some(until), ..self.item.clone() },
+            aad: self.aad.clone(),
+            key: self.key.clone(),
+            shape: self.shape.clone(),
+        }
+    }
+}
+
+/// What is known of a credential by its versions.
+pub(crate) fn summary(versions: &[Arc<Entry>]) -> Option<CredentialSummary> {
+    let entry = versions.last()?;
+    let shape = entry.shape.as_ref()?;
+    let label = &entry.item.label;
+    let version = |entry: &Arc<Entry>| VersionSummary {
+        version: entry.item.label.version,
+        fingerprint: entry.shape.as_ref().map(|shape| shape.fingerprint().to_owned()).unwrap_or_default(),
+        put: entry.item.label.updated,
+        until: entry.item.superseded,
+    };
+    Some(CredentialSummary {
+        tenant: label.tenant.clone(),
+        id: label.id.clone(),
+        kind: shape.kind().clone(),
+        audience: shape.audience().patterns(),
+        env: shape.env().map(str::to_owned),
+        prefix: shape.prefix().map(str::to_owned),
+        description: shape.description().map(str::to_owned),
+        owner: shape.owner().map(str::to_owned),
+        version: label.version,
+        created: label.created,
+        updated: label.updated,
+        expires: label.expires,
+        versions: versions.iter().map(version).collect(),
+    })
 }

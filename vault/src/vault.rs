@@ -1,6 +1,5 @@
 //! The vault: what others call. Readers take a snapshot and never wait for a writer; writers go to disk first.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,15 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use model::{CredentialId, Destination, Scheme, TenantId, Timestamp};
 
-use crate::credential::{CredentialError, CredentialShape, NewCredential, check_name};
+use crate::credential::{CredentialError, CredentialShape, MAX_VERSIONS, NewCredential, check_name};
 use crate::document;
 use crate::envelope::random;
 use crate::error::{MAX_INTERNAL_BYTES, VaultError};
-use crate::format::{self, Header, Item, Label};
-use crate::kek::{Kek, KeySource, Stretch};
+use crate::format;
+use crate::kek::{KeySource, Recipe};
 use crate::lease::{Lease, LeaseError};
 use crate::secret::Secret;
-use crate::state::{CredentialSummary, Entry, INTERNAL, State};
+use crate::state::{CredentialSummary, Draft, Entry, INTERNAL, LockedWith, State, summary};
 use crate::store::{FileStore, Store, StoreError};
 
 /// The number of a credential's value, 1 for the first.
@@ -26,22 +25,10 @@ pub type Version = u32;
 /// An open vault.
 pub struct Vault {
     store: Box<dyn Store>,
-    kek: Kek,
-    stretch: Stretch,
-    salt: [u8; 32],
     state: ArcSwap<State>,
     /// Held while a change is written, never while a value is read.
     writing: Mutex<()>,
     reads: AtomicU64,
-}
-
-/// What a vault is locked with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyKind {
-    /// A key file.
-    File,
-    /// A passphrase.
-    Passphrase,
 }
 
 /// The state of an open vault.
@@ -52,7 +39,7 @@ pub struct VaultStatus {
     /// How many credentials it holds, of all tenants.
     pub credentials: usize,
     /// What it is locked with.
-    pub key: KeyKind,
+    pub lock: Recipe,
 }
 
 impl Vault {
@@ -86,9 +73,7 @@ impl Vault {
         if store.read()?.is_some() {
             return Err(VaultError::Exists);
         }
-        let (stretch, salt) = (source.stretch(), random()?);
-        let kek = source.kek(&stretch, &salt)?;
-        let vault = Self::assemble(store, kek, Header { stretch, salt, generation: 0 }, State::default());
+        let vault = Self::assemble(store, State::new(lock(source)?));
         vault.change(|_| Ok(()))?;
         Ok(vault)
     }
@@ -100,12 +85,11 @@ impl Vault {
     pub fn open_in(store: Box<dyn Store>, source: &dyn KeySource) -> Result<Self, VaultError> {
         let bytes = store.read()?.ok_or(VaultError::Missing)?;
         let header = format::read_header(&bytes)?;
-        let kek = source.kek(&header.stretch, &header.salt)?;
-        let mut state = State { generation: header.generation, ..State::default() };
-        for item in format::read(&bytes, &header, &kek)? {
-            state.insert(Entry::opened(item, &kek).ok_or(VaultError::Corrupt)?);
-        }
-        Ok(Self::assemble(store, kek, header, state))
+        let kek = source.kek(&header.recipe, &header.salt)?;
+        let content = format::read(&bytes, &header, &kek)?;
+        let lock = LockedWith { kek, recipe: header.recipe.clone(), salt: header.salt };
+        let state = State::opened(lock, &header, content).ok_or(VaultError::Corrupt)?;
+        Ok(Self::assemble(store, state))
     }
 
     /// Puts a credential, or a new version of it, and gives the version.
@@ -118,62 +102,92 @@ impl Vault {
         if new.expires.is_some_and(|end| end <= now) {
             return Err(CredentialError::Expired.into());
         }
+        let now = whole_micros(now);
         self.change(|state| {
-            let before = state.find(&new.tenant, &new.id).map(|entry| entry.item.label.clone());
+            check_name(new.tenant.as_str())?;
+            check_name(new.id.as_str())?;
+            state.forget_superseded(now);
+            if state.versions(&new.tenant, &new.id).len() >= MAX_VERSIONS {
+                return Err(CredentialError::Versions.into());
+            }
+            let created = state.find(&new.tenant, &new.id).map_or(now, |entry| entry.item.label.created);
             let version = state.last_version(&new.tenant, &new.id).saturating_add(1);
-            let shape = new.shape(version)?;
-            let label = Label {
-                tenant: new.tenant,
-                id: new.id,
-                version,
-                created: before.map_or(whole_micros(now), |label| label.created),
-                updated: whole_micros(now),
-                expires: new.expires.map(whole_micros),
-            };
+            let key = state.key(&new.tenant, now)?;
+            let shape = new.shape(version, key.fingerprint(&value))?;
+            let expires = new.expires.map(whole_micros);
+            let label = Draft::label(new.tenant, new.id, version, &key, [created, now], expires);
             let description = document::write(&shape);
-            state.insert(Entry::sealed(label, &description, Some(CredentialShape::new(shape)), &value, &self.kek)?);
+            let draft = Draft { label, description: &description, shape: Some(CredentialShape::new(shape)) };
+            let until = now.checked_add(new.grace).map_err(|_| CredentialError::Grace)?;
+            state.put(draft, &value, Some(until))?;
             Ok(version)
         })
     }
 
     /// The tenant's credentials, by name.
     pub fn list(&self, tenant: &TenantId) -> Vec<CredentialSummary> {
-        let state = self.state.load();
-        state.credentials.get(tenant).into_iter().flatten().filter_map(|(_, entry)| entry.summary()).collect()
+        self.state.load().credentials(tenant).filter_map(summary).collect()
     }
 
     /// One credential of the tenant.
     pub fn show(&self, tenant: &TenantId, id: &CredentialId) -> Option<CredentialSummary> {
-        self.state.load().find(tenant, id)?.summary()
+        summary(self.state.load().versions(tenant, id))
     }
 
-    /// Removes a credential; what was lent before ends with its exchange.
+    /// Removes a credential with all its versions.
     ///
     /// # Errors
     /// [`VaultError::Unknown`], [`VaultError::Store`].
     pub fn remove(&self, tenant: &TenantId, id: &CredentialId) -> Result<(), VaultError> {
-        self.change(|state| {
-            let credentials = state.credentials.get_mut(tenant).ok_or(VaultError::Unknown)?;
-            let removed = credentials.remove(id).ok_or(VaultError::Unknown)?;
-            if credentials.is_empty() {
-                state.credentials.remove(tenant);
-            }
-            state.retired.insert((tenant.clone(), id.clone()), removed.item.label.version);
-            Ok(())
-        })
+        self.change(|state| state.remove(tenant, id, None))
+    }
+
+    /// Removes one version before its grace time is over; the one in use takes the whole credential with it.
+    ///
+    /// # Errors
+    /// [`VaultError::Unknown`], [`VaultError::Store`].
+    pub fn revoke(&self, tenant: &TenantId, id: &CredentialId, version: Version) -> Result<(), VaultError> {
+        self.change(|state| state.remove(tenant, id, Some(version)))
+    }
+
+    /// Gives a tenant a new key and seals everything it has anew; gives the key's number. Readers go on meanwhile.
+    ///
+    /// # Errors
+    /// [`VaultError::Unknown`] for a tenant that has nothing, [`VaultError::Corrupt`], [`VaultError::Store`].
+    pub fn rotate(&self, tenant: &TenantId) -> Result<u32, VaultError> {
+        let now = whole_micros(Timestamp::now());
+        self.change(|state| state.rotate(tenant, now))
+    }
+
+    /// The tenants that have a key of their own, Egret's own values among them, and the number of each key.
+    pub fn keys(&self) -> Vec<(TenantId, u32)> {
+        let state = self.state.load();
+        state
+            .tenants()
+            .into_iter()
+            .filter_map(|tenant| Some((state.key_id(&tenant)?, tenant)))
+            .map(|(id, tenant)| (tenant, id))
+            .collect()
+    }
+
+    /// Locks the vault with something else: every tenant's key is wrapped anew, no secret is sealed anew.
+    ///
+    /// # Errors
+    /// [`VaultError::Key`], [`VaultError::Store`].
+    pub fn rekey(&self, source: &dyn KeySource) -> Result<(), VaultError> {
+        let lock = lock(source)?;
+        self.change(|state| state.rekey(lock))
+    }
+
+    /// The file as it would be written now: one whole generation, sealed.
+    pub fn backup(&self) -> Vec<u8> {
+        encode(&self.state.load())
     }
 
     /// How the vault stands.
     pub fn status(&self) -> VaultStatus {
         let state = self.state.load();
-        VaultStatus {
-            generation: state.generation,
-            credentials: state.credentials.values().map(BTreeMap::len).sum(),
-            key: match self.stretch {
-                Stretch::KeyFile => KeyKind::File,
-                Stretch::Argon2id { .. } => KeyKind::Passphrase,
-            },
-        }
+        VaultStatus { generation: state.generation, credentials: state.count(), lock: state.lock.recipe.clone() }
     }
 
     /// How many times the vault was written; changes with every change.
@@ -206,11 +220,16 @@ impl Vault {
         if !shape.covers(destination) {
             return Err(LeaseError::Audience);
         }
+        let versions = state.versions(tenant, id);
         if shape.expires().is_some() && shape.is_expired(Timestamp::now()) {
             return Err(LeaseError::Expired);
         }
         let value = self.open_value(entry).ok_or(LeaseError::Corrupt)?;
-        Ok(Lease::new(entry.item.label.id.clone(), shape.clone(), value))
+        let mut lease = Lease::new(entry.item.label.id.clone(), shape.clone(), value);
+        if versions.len() > 1 {
+            self.add_superseded(versions, &mut lease)?;
+        }
+        Ok(lease)
     }
 
     /// Seals a value of Egret's own, such as the key of the CA, in the place of one of the same name.
@@ -224,18 +243,13 @@ impl Vault {
         }
         let now = whole_micros(Timestamp::now());
         self.change(|state| {
-            let id = CredentialId::new(name);
-            let before = state.internal.get(&id).map(|entry| entry.item.label.clone());
-            let label = Label {
-                tenant: INTERNAL.into(),
-                version: before.as_ref().map_or(1, |label| label.version.saturating_add(1)),
-                created: before.map_or(now, |label| label.created),
-                updated: now,
-                expires: None,
-                id,
-            };
-            state.insert(Entry::sealed(label, b"", None, value, &self.kek)?);
-            Ok(())
+            let tenant = TenantId::from(INTERNAL);
+            let before = state.internal(name).map(|entry| entry.item.label.clone());
+            let version = before.as_ref().map_or(1, |label| label.version.saturating_add(1));
+            let created = before.map_or(now, |label| label.created);
+            let key = state.key(&tenant, now)?;
+            let label = Draft::label(tenant, CredentialId::new(name), version, &key, [created, now], None);
+            state.put(Draft { label, description: b"", shape: None }, value, None)
         })
     }
 
@@ -245,26 +259,29 @@ impl Vault {
     /// [`VaultError::Corrupt`] where it does not open.
     pub fn open_internal(&self, name: &str) -> Result<Option<Secret>, VaultError> {
         let state = self.state.load();
-        let Some(entry) = state.internal.get(name) else { return Ok(None) };
+        let Some(entry) = state.internal(name) else { return Ok(None) };
         self.open_value(entry).map(Some).ok_or(VaultError::Corrupt)
     }
 
-    fn assemble(store: Box<dyn Store>, kek: Kek, header: Header, state: State) -> Self {
-        Self {
-            store,
-            kek,
-            stretch: header.stretch,
-            salt: header.salt,
-            state: ArcSwap::from_pointee(state),
-            writing: Mutex::new(()),
-            reads: AtomicU64::new(0),
+    fn assemble(store: Box<dyn Store>, state: State) -> Self {
+        Self { store, state: ArcSwap::from_pointee(state), writing: Mutex::new(()), reads: AtomicU64::new(0) }
+    }
+
+    /// What an upstream was given a moment ago it may still echo.
+    fn add_superseded(&self, versions: &[Arc<Entry>], lease: &mut Lease) -> Result<(), LeaseError> {
+        let now = Timestamp::now();
+        for entry in versions.iter().filter(|entry| entry.item.superseded.is_some_and(|until| until > now)) {
+            if let Some(shape) = &entry.shape {
+                lease.also_redact(shape.clone(), self.open_value(entry).ok_or(LeaseError::Corrupt)?);
+            }
         }
+        Ok(())
     }
 
     /// The one place where a value is opened, so that the count of readings is true.
     fn open_value(&self, entry: &Entry) -> Option<Secret> {
         self.reads.fetch_add(1, Ordering::Relaxed);
-        entry.item.value.open(&self.kek, &entry.aad).ok()
+        entry.value().ok()
     }
 
     /// Makes the next generation, on disk first; nothing changes where that fails.
@@ -272,11 +289,9 @@ impl Vault {
         // The lock guards nothing but the order of writers; one that panicked left nothing half done.
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = State::clone(&self.state.load());
-        let done = edit(&mut next)?;
         next.generation += 1;
-        let header = Header { stretch: self.stretch, salt: self.salt, generation: next.generation };
-        let items: Vec<&Item> = next.entries().map(|entry| &entry.item).collect();
-        match self.store.replace(&format::write(&header, items.into_iter(), &self.kek)) {
+        let done = edit(&mut next)?;
+        match self.store.replace(&encode(&next)) {
             Ok(()) => {
                 self.state.store(Arc::new(next));
                 Ok(done)
@@ -295,6 +310,17 @@ impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Vault({:?})", self.status())
     }
+}
+
+/// What a source locks a vault with from now on, under a fresh salt.
+fn lock(source: &dyn KeySource) -> Result<LockedWith, VaultError> {
+    let (recipe, salt) = (source.recipe()?, random()?);
+    Ok(LockedWith { kek: source.kek(&recipe, &salt)?, recipe, salt })
+}
+
+fn encode(state: &State) -> Vec<u8> {
+    let (header, content) = state.file();
+    format::write(&header, &content, &state.lock.kek)
 }
 
 /// As dates are written: what is in memory is what a reopened vault shows.

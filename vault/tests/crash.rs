@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 
-use egret_vault::{KeyFile, Kind, NewCredential, Secret, Vault};
+use egret_vault::{DEFAULT_GRACE, KeyFile, Kind, NewCredential, Secret, Vault};
 use model::{Authority, Destination, Scheme, TenantId};
 use tempfile::TempDir;
 
@@ -106,6 +106,8 @@ fn put(vault: &Vault, value: &[u8]) {
         prefix: None,
         expires: None,
         description: None,
+        owner: None,
+        grace: DEFAULT_GRACE,
     };
     vault.put(new, Secret::new(value.to_vec()), model::Timestamp::now()).unwrap();
 }

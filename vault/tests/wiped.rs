@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 
-use egret_vault::{KeyFile, Kind, NewCredential, Secret, Vault};
+use egret_vault::{DEFAULT_GRACE, KeyFile, Kind, NewCredential, Secret, Vault};
 use model::{Authority, Destination, Scheme, TenantId, Timestamp};
 
 /// The secret is this pattern with every bit turned, so that looking for it puts no copy of it into memory.
@@ -48,6 +48,8 @@ fn credential() -> NewCredential {
         prefix: None,
         expires: None,
         description: None,
+        owner: None,
+        grace: DEFAULT_GRACE,
     }
 }
 

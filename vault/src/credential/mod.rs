@@ -7,6 +7,7 @@ pub mod query;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::{CredentialId, Destination, TenantId, Timestamp};
 use thiserror::Error;
@@ -23,6 +24,12 @@ pub const SHORT_VALUE_BYTES: usize = 8;
 pub const MAX_NAME_BYTES: usize = 128;
 /// The longest prefix of a placeholder, or of a header value.
 pub const MAX_PREFIX_BYTES: usize = 64;
+/// How long a version stays after the next one was put, where nothing else is said.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(10 * 60);
+/// The longest that a version may stay after the next one was put.
+pub const MAX_GRACE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The most versions of one credential at a time.
+pub const MAX_VERSIONS: usize = 16;
 /// The longest description.
 pub const MAX_DESCRIPTION_BYTES: usize = 1024;
 
@@ -110,8 +117,14 @@ pub enum CredentialError {
     #[error("the query parameter's name is empty, too long or holds control characters")]
     Query,
     /// The description.
-    #[error("a description has at most {MAX_DESCRIPTION_BYTES} bytes without control characters")]
+    #[error("a description or an owner has at most {MAX_DESCRIPTION_BYTES} bytes without control characters")]
     Description,
+    /// How long the version before it stays.
+    #[error("a version stays for at most 30 days after the next was put")]
+    Grace,
+    /// Too many versions within their grace time.
+    #[error("{MAX_VERSIONS} versions are still within their grace time; revoke one of them first")]
+    Versions,
     /// The end lies in the past.
     #[error("the credential would already have expired")]
     Expired,
@@ -139,11 +152,15 @@ pub struct NewCredential {
     pub expires: Option<Timestamp>,
     /// For people.
     pub description: Option<String>,
+    /// Who answers for it, for people.
+    pub owner: Option<String>,
+    /// How long the version before it is still redacted, and may finish what began with it.
+    pub grace: Duration,
 }
 
 impl NewCredential {
-    /// Judges everything but the value.
-    pub(crate) fn shape(&self, version: u32) -> Result<Shape, CredentialError> {
+    /// Judges everything but the value, of which it takes the fingerprint.
+    pub(crate) fn shape(&self, version: u32, fingerprint: String) -> Result<Shape, CredentialError> {
         check_name(self.tenant.as_str())?;
         check_name(self.id.as_str())?;
         self.kind.check()?;
@@ -152,12 +169,16 @@ impl NewCredential {
             () if !fits(&self.env, is_variable) => Err(CredentialError::Env),
             () if !fits(&self.prefix, is_prefix) => Err(CredentialError::Prefix),
             () if !fits(&self.description, is_description) => Err(CredentialError::Description),
+            () if !fits(&self.owner, is_description) => Err(CredentialError::Description),
+            () if self.grace > MAX_GRACE => Err(CredentialError::Grace),
             () => Ok(Shape {
                 kind: self.kind.clone(),
                 audience: Audience::parse(&self.audience)?,
                 env: self.env.clone(),
                 prefix: self.prefix.clone(),
                 description: self.description.clone(),
+                owner: self.owner.clone(),
+                fingerprint,
                 expires: self.expires,
                 version,
             }),
@@ -176,6 +197,8 @@ pub(crate) struct Shape {
     pub(crate) env: Option<String>,
     pub(crate) prefix: Option<String>,
     pub(crate) description: Option<String>,
+    pub(crate) owner: Option<String>,
+    pub(crate) fingerprint: String,
     pub(crate) expires: Option<Timestamp>,
     pub(crate) version: u32,
 }
@@ -213,6 +236,16 @@ impl CredentialShape {
     /// For people.
     pub fn description(&self) -> Option<&str> {
         self.0.description.as_deref()
+    }
+
+    /// Who answers for it.
+    pub fn owner(&self) -> Option<&str> {
+        self.0.owner.as_deref()
+    }
+
+    /// Sixteen hex digits that tell this value from the tenant's others, and nothing of what it is.
+    pub fn fingerprint(&self) -> &str {
+        &self.0.fingerprint
     }
 
     /// From when on it is no longer lent.

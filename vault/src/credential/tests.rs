@@ -35,6 +35,8 @@ fn new(kind: Kind) -> NewCredential {
         prefix: None,
         expires: None,
         description: None,
+        owner: None,
+        grace: DEFAULT_GRACE,
     }
 }
 
@@ -99,33 +101,37 @@ fn patterns_cover_every_plain_form() {
 #[test]
 fn header_names_that_steer_a_message_are_refused() {
     for name in ["Host", "content-length", "Transfer-Encoding", "connection", "Proxy-Authorization", "TE", "upgrade"] {
-        assert_eq!(new(header(name, None)).shape(1).unwrap_err(), CredentialError::Header, "{name}");
+        assert_eq!(new(header(name, None)).shape(1, String::new()).unwrap_err(), CredentialError::Header, "{name}");
     }
     for name in ["", "a b", "a:b", "x\r\n", "caf\u{e9}", ":path"] {
-        assert_eq!(new(header(name, None)).shape(1).unwrap_err(), CredentialError::Header, "{name:?}");
+        assert_eq!(new(header(name, None)).shape(1, String::new()).unwrap_err(), CredentialError::Header, "{name:?}");
     }
     for prefix in ["\r\n", " x", "caf\u{e9}"] {
-        assert_eq!(new(header("x", Some(prefix))).shape(1).unwrap_err(), CredentialError::HeaderPrefix, "{prefix:?}");
+        assert_eq!(
+            new(header("x", Some(prefix))).shape(1, String::new()).unwrap_err(),
+            CredentialError::HeaderPrefix,
+            "{prefix:?}"
+        );
     }
-    assert_eq!(new(query("")).shape(1).unwrap_err(), CredentialError::Query);
-    assert_eq!(new(query("a\nb")).shape(1).unwrap_err(), CredentialError::Query);
+    assert_eq!(new(query("")).shape(1, String::new()).unwrap_err(), CredentialError::Query);
+    assert_eq!(new(query("a\nb")).shape(1, String::new()).unwrap_err(), CredentialError::Query);
 }
 
 #[test]
 fn names_are_plain() {
     let named = |tenant: &str, id: &str| NewCredential { tenant: tenant.into(), id: id.into(), ..new(Kind::Bearer) };
-    assert!(named("acme-2", "github.token_1").shape(1).is_ok());
+    assert!(named("acme-2", "github.token_1").shape(1, String::new()).is_ok());
     for name in ["", ".", "-x", "a/b", "a b", "a\n", "egret:internal", &"x".repeat(MAX_NAME_BYTES + 1)] {
-        assert_eq!(named("default", name).shape(1).unwrap_err(), CredentialError::Name, "{name:?}");
-        assert_eq!(named(name, "name").shape(1).unwrap_err(), CredentialError::Name, "{name:?}");
+        assert_eq!(named("default", name).shape(1, String::new()).unwrap_err(), CredentialError::Name, "{name:?}");
+        assert_eq!(named(name, "name").shape(1, String::new()).unwrap_err(), CredentialError::Name, "{name:?}");
     }
     for env in ["", "1A", "A-B", "A B", "A=B"] {
         let with = NewCredential { env: Some(env.to_owned()), ..new(Kind::Bearer) };
-        assert_eq!(with.shape(1).unwrap_err(), CredentialError::Env, "{env:?}");
+        assert_eq!(with.shape(1, String::new()).unwrap_err(), CredentialError::Env, "{env:?}");
     }
     for prefix in ["", "a b", "a\"", &"x".repeat(MAX_PREFIX_BYTES + 1)] {
         let with = NewCredential { prefix: Some(prefix.to_owned()), ..new(Kind::Bearer) };
-        assert_eq!(with.shape(1).unwrap_err(), CredentialError::Prefix, "{prefix:?}");
+        assert_eq!(with.shape(1, String::new()).unwrap_err(), CredentialError::Prefix, "{prefix:?}");
     }
 }
 

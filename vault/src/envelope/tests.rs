@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn kek(byte: u8) -> Kek {
-    Kek::for_tests([byte; 32])
+fn kek(byte: u8) -> Key {
+    crate::kek::Kek::for_tests([byte; 32]).0
 }
 
 #[test]
@@ -25,6 +25,13 @@ fn t158_another_key_or_context_opens_nothing() {
     assert!(envelope.open(&kek(2), b"tenant a").is_err());
     assert!(envelope.open(&kek(1), b"tenant b").is_err());
     assert!(envelope.open(&kek(1), b"").is_err());
+}
+
+#[test]
+fn a_ciphertext_is_bound_to_one_key_before_it_is_opened() {
+    let mut envelope = Envelope::seal(&kek(1), b"context", b"value").unwrap();
+    envelope.commitment = Envelope::seal(&kek(1), b"context", b"value").unwrap().commitment;
+    assert!(envelope.open(&kek(1), b"context").is_err());
 }
 
 #[test]
@@ -46,8 +53,8 @@ proptest! {
     #[test]
     fn one_flipped_bit_opens_nothing(value in prop::collection::vec(any::<u8>(), 1..100), at in any::<prop::sample::Index>(), bit in 0..8u8) {
         let mut envelope = Envelope::seal(&kek(1), b"context", &value).unwrap();
-        let total = SALT_BYTES + NONCE_BYTES + TAG_BYTES + value.len();
-        let mut all = envelope.salt.iter_mut().chain(&mut envelope.nonce).chain(&mut envelope.tag).chain(&mut envelope.ciphertext);
+        let total = SALT_BYTES + COMMITMENT_BYTES + NONCE_BYTES + TAG_BYTES + value.len();
+        let mut all = envelope.salt.iter_mut().chain(&mut envelope.commitment).chain(&mut envelope.nonce).chain(&mut envelope.tag).chain(&mut envelope.ciphertext);
         *all.nth(at.index(total)).unwrap() ^= 1 << bit;
         prop_assert!(envelope.open(&kek(1), b"context").is_err());
     }

@@ -6,20 +6,28 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 
 const SALT: [u8; SALT_BYTES] = [7; SALT_BYTES];
+/// The weakest stretch that is allowed.
+const QUICK: Argon2id = Argon2id { memory_kib: 19 * 1024, passes: 2, lanes: 1 };
 
 impl Kek {
     /// A KEK of known bytes.
     pub(crate) fn for_tests(bytes: [u8; KEY_BYTES]) -> Self {
-        Self::made(|kek| *kek = bytes)
+        Self(
+            Key::made(|key| {
+                *key = bytes;
+                Ok::<_, ()>(())
+            })
+            .unwrap(),
+        )
     }
 
     fn derived(&self) -> [u8; KEY_BYTES] {
-        *self.derive(b"test", b"")
+        *self.0.derive(b"test", b"")
     }
 }
 
 fn passphrase(text: &str) -> Passphrase {
-    Passphrase(Secret::new(text.as_bytes().to_vec()))
+    Passphrase::new(Secret::new(text.as_bytes().to_vec()))
 }
 
 #[test]
@@ -28,9 +36,9 @@ fn a_key_file_gives_the_same_key_again() {
     let file = KeyFile(folder.path().join("vault.key"));
     file.create().unwrap();
     assert_eq!(fs::metadata(&file.0).unwrap().permissions().mode() & 0o777, 0o600);
-    let kek = file.kek(&Stretch::KeyFile, &SALT).unwrap();
-    assert_eq!(kek.derived(), file.kek(&Stretch::KeyFile, &SALT).unwrap().derived());
-    assert_ne!(kek.derived(), file.kek(&Stretch::KeyFile, &[8; SALT_BYTES]).unwrap().derived());
+    let kek = file.kek(&Recipe::KEY_FILE, &SALT).unwrap();
+    assert_eq!(kek.derived(), file.kek(&Recipe::KEY_FILE, &SALT).unwrap().derived());
+    assert_ne!(kek.derived(), file.kek(&Recipe::KEY_FILE, &[8; SALT_BYTES]).unwrap().derived());
     assert!(matches!(file.create(), Err(KeyError::Create { .. })), "an existing key is never overwritten");
 }
 
@@ -42,12 +50,12 @@ fn t166_a_key_file_that_others_can_read_is_refused() {
     for mode in [0o644, 0o640, 0o604, 0o620, 0o601] {
         fs::set_permissions(&file.0, Permissions::from_mode(mode)).unwrap();
         assert!(
-            matches!(file.kek(&Stretch::KeyFile, &SALT), Err(KeyError::File(StoreError::Unsafe { .. }))),
+            matches!(file.kek(&Recipe::KEY_FILE, &SALT), Err(KeyError::File(StoreError::Unsafe { .. }))),
             "{mode:o}"
         );
     }
     fs::set_permissions(&file.0, Permissions::from_mode(0o400)).unwrap();
-    assert!(file.kek(&Stretch::KeyFile, &SALT).is_ok());
+    assert!(file.kek(&Recipe::KEY_FILE, &SALT).is_ok());
 }
 
 #[test]
@@ -56,13 +64,13 @@ fn a_key_file_of_another_length_is_refused() {
     for length in [0, 31, 33, 64] {
         let file = KeyFile(folder.path().join(length.to_string()));
         write_new(&file.0, &vec![1; length]).unwrap();
-        assert!(matches!(file.kek(&Stretch::KeyFile, &SALT), Err(KeyError::Length { .. })), "{length}");
+        assert!(matches!(file.kek(&Recipe::KEY_FILE, &SALT), Err(KeyError::Length { .. })), "{length}");
     }
 }
 
 #[test]
 fn a_passphrase_gives_the_same_key_again_and_another_does_not() {
-    let key = |text, salt| passphrase(text).kek(&Stretch::PASSPHRASE, &salt).unwrap().derived();
+    let key = |text, salt| passphrase(text).kek(&Recipe::PASSPHRASE, &salt).unwrap().derived();
     let first = key("correct horse", SALT);
     assert_eq!(first, key("correct horse", SALT));
     assert_ne!(first, key("correct horsf", SALT));
@@ -71,24 +79,76 @@ fn a_passphrase_gives_the_same_key_again_and_another_does_not() {
 
 #[test]
 fn the_wrong_kind_of_source_says_which_is_needed() {
-    assert!(matches!(passphrase("x").kek(&Stretch::KeyFile, &SALT), Err(KeyError::NeedsKeyFile)));
+    let said = |result: Result<Kek, KeyError>| result.unwrap_err().to_string();
+    let wanted = "the vault is locked with key file, and passphrase was given";
+    assert_eq!(said(passphrase("x").kek(&Recipe::KEY_FILE, &SALT)), wanted);
     let file = KeyFile("/nowhere".into());
-    assert!(matches!(file.kek(&Stretch::PASSPHRASE, &SALT), Err(KeyError::NeedsPassphrase)));
-    assert!(matches!(passphrase("").kek(&Stretch::PASSPHRASE, &SALT), Err(KeyError::Empty)));
+    let wanted = "the vault is locked with passphrase, and key file was given";
+    assert_eq!(said(file.kek(&Recipe::PASSPHRASE, &SALT)), wanted);
+    let both = Recipe { key_file: true, ..Recipe::PASSPHRASE };
+    let wanted = "the vault is locked with passphrase and key file, and passphrase was given";
+    assert_eq!(said(passphrase("x").kek(&both, &SALT)), wanted);
+    assert!(matches!(passphrase("").kek(&Recipe::PASSPHRASE, &SALT), Err(KeyError::Empty)));
+}
+
+#[test]
+fn a_passphrase_and_a_key_file_are_both_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |text: &str, name: &str| {
+        let key_file = KeyFile(folder.path().join(name));
+        drop(key_file.create());
+        let passphrase = Passphrase { argon2id: QUICK, ..passphrase(text) };
+        let both = PassphraseAndKeyFile { passphrase, key_file };
+        let recipe = both.recipe().unwrap();
+        assert_eq!(recipe, Recipe { passphrase: Some(QUICK), key_file: true, external: None });
+        both.kek(&recipe, &SALT).unwrap().derived()
+    };
+    assert_eq!(with("a", "one"), with("a", "one"));
+    assert_ne!(with("a", "one"), with("b", "one"));
+    assert_ne!(with("a", "one"), with("a", "two"));
+}
+
+#[test]
+fn another_keeper_of_keys_fits_in() {
+    /// Gives the key that its hint names, as a KMS would unwrap one.
+    struct Keeper;
+    impl KeySource for Keeper {
+        fn recipe(&self) -> Result<Recipe, KeyError> {
+            Ok(Recipe { passphrase: None, key_file: false, external: Some(b"keeper:7".as_slice().into()) })
+        }
+        fn kek(&self, recipe: &Recipe, salt: &[u8; SALT_BYTES]) -> Result<Kek, KeyError> {
+            assert_eq!(recipe.external.as_deref(), Some(b"keeper:7".as_slice()));
+            let external = Key::made(|key| {
+                *key = [7; KEY_BYTES];
+                Ok::<_, ()>(())
+            });
+            Ok(Parts { external: external.ok(), ..Parts::default() }.kek(recipe, salt))
+        }
+    }
+    let recipe = Keeper.recipe().unwrap();
+    assert!(recipe.is_acceptable());
+    assert_eq!(recipe.to_string(), "external source");
+    assert_eq!(Keeper.kek(&recipe, &SALT).unwrap().derived(), Keeper.kek(&recipe, &SALT).unwrap().derived());
+    assert!(!Recipe { external: Some(vec![0; MAX_HINT_BYTES + 1].into()), ..recipe }.is_acceptable());
 }
 
 #[test]
 fn t160_parameters_have_bounds() {
-    let argon = |memory_kib, passes, lanes| Stretch::Argon2id { memory_kib, passes, lanes }.is_acceptable();
+    let argon = |memory_kib, passes, lanes| Argon2id { memory_kib, passes, lanes }.is_acceptable();
     assert!(argon(65_536, 3, 4));
+    assert!(argon(19 * 1024, 2, 1) && argon(4 << 20, 2, 1), "the floor and the cap");
     assert!(!argon(64 << 20, 3, 4), "64 GiB");
     assert!(!argon(8, 3, 4), "8 KiB");
     assert!(!argon(u32::MAX, u32::MAX, u32::MAX));
-    assert!(!argon(65_536, 2, 4) && !argon(65_536, 33, 4) && !argon(65_536, 3, 0) && !argon(65_536, 3, 17));
+    assert!(!argon(19 * 1024 - 1, 2, 1) && !argon((4 << 20) + 1, 2, 1));
+    assert!(!argon(65_536, 1, 4) && !argon(65_536, 33, 4) && !argon(65_536, 3, 0) && !argon(65_536, 3, 65));
+    assert!(!Recipe { passphrase: None, key_file: false, external: None }.is_acceptable());
+    let weak = Passphrase { argon2id: Argon2id { passes: 1, ..QUICK }, ..passphrase("x") };
+    assert!(matches!(weak.recipe(), Err(KeyError::Parameters)));
 }
 
 #[test]
 fn keys_are_not_shown() {
-    assert_eq!(format!("{:?}", Kek::for_tests([3; 32])), "Kek([REDACTED])");
-    assert_eq!(format!("{:?}", passphrase("hunter2")), "Passphrase([REDACTED])");
+    assert_eq!(format!("{:?}", Kek::for_tests([3; 32])), "Kek(Key([REDACTED]))");
+    assert!(format!("{:?}", passphrase("hunter2")).starts_with("Passphrase { text: [REDACTED], "));
 }

@@ -1,0 +1,60 @@
+//! Thirty-two bytes that seal, wiped when dropped, and the keys that are derived from them.
+
+use std::fmt;
+
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::envelope::{NoRandom, fill_random};
+use crate::secret::Secret;
+
+/// Bytes of a key file, of the KEK, of tenant keys and of data keys.
+pub(crate) const KEY_BYTES: usize = 32;
+
+/// A key of 256 bits. No `Clone`; `Debug` does not show it.
+pub(crate) struct Key(Box<Zeroizing<[u8; KEY_BYTES]>>);
+
+impl Key {
+    /// Fills a key in its final place.
+    pub(crate) fn made<E>(fill: impl FnOnce(&mut [u8; KEY_BYTES]) -> Result<(), E>) -> Result<Self, E> {
+        let mut key = Self(Box::new(Zeroizing::new([0; KEY_BYTES])));
+        fill(&mut key.0)?;
+        Ok(key)
+    }
+
+    /// A fresh key from the system's generator.
+    pub(crate) fn random() -> Result<Self, NoRandom> {
+        Self::made(|key| fill_random(key))
+    }
+
+    /// The key that was sealed; `None` where it is of another length.
+    #[expect(clippy::disallowed_methods, reason = "an unwrapped key becomes a key")]
+    pub(crate) fn of(secret: &Secret) -> Option<Self> {
+        let bytes: &[u8; KEY_BYTES] = secret.expose_secret().try_into().ok()?;
+        Self::made(|key| {
+            key.copy_from_slice(bytes);
+            Some(()).ok_or(())
+        })
+        .ok()
+    }
+
+    /// The bytes, to be wrapped under another key.
+    pub(crate) fn bytes(&self) -> &[u8; KEY_BYTES] {
+        &self.0
+    }
+
+    /// Bytes for one purpose (HKDF-Expand, RFC 5869 section 2.3; a key is uniform, so it needs no extraction).
+    pub(crate) fn derive<const N: usize>(&self, label: &[u8], salt: &[u8]) -> Zeroizing<[u8; N]> {
+        let mut derived = Zeroizing::new([0; N]);
+        let hkdf = Hkdf::<Sha256>::from_prk(&**self.0).expect("a key has the length of a SHA-256");
+        hkdf.expand_multi_info(&[label, salt], &mut *derived).expect("N is far below the limit of HKDF");
+        derived
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key([REDACTED])")
+    }
+}
