@@ -140,6 +140,18 @@ impl Index {
         found.optional().map(Option::unwrap_or_default).map_err(|source| self.failed(source))
     }
 
+    /// The generation of the vault that the last record names which names one.
+    ///
+    /// # Errors
+    /// [`IndexError`] where the index cannot be used.
+    pub fn vault_generation(&self) -> Result<Option<u64>, IndexError> {
+        let reader = lock(&self.reader);
+        let sql = "SELECT generation FROM records WHERE generation IS NOT NULL \
+                   AND (kind LIKE 'vault.%' OR kind LIKE 'credential.%') ORDER BY seq DESC LIMIT 1";
+        let found = reader.query_row(sql, [], |row| row.get::<_, i64>(0));
+        found.optional().map(|found| found.map(|number| number as u64)).map_err(|source| self.failed(source))
+    }
+
     /// Follows the journal in a thread of its own that works a twenty-fifth of the time at most.
     pub fn follow(self: Arc<Self>) -> FollowerHandle {
         let (stop, stopped) = mpsc::channel();

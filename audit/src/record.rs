@@ -90,6 +90,8 @@ words! {
         VaultRefused = "vault.refused",
         /// The keys of a vault were changed.
         VaultRekeyed = "vault.rekeyed",
+        /// A backup took the place of a vault.
+        VaultRestored = "vault.restored",
         /// A CA was made.
         CaCreated = "ca.created",
         /// A CA was replaced.
@@ -282,6 +284,8 @@ pub struct Record {
     pub duration: Option<Duration>,
     /// How many secrets were taken out of the response.
     pub redactions: Option<u64>,
+    /// The generation of the vault that the event found or left behind.
+    pub generation: Option<u64>,
     /// How it ended.
     pub outcome: Option<Outcome>,
     /// Whose fault that was.
@@ -335,6 +339,7 @@ impl Record {
             first_byte: None,
             duration: None,
             redactions: None,
+            generation: None,
             outcome: None,
             fault: None,
             count: None,

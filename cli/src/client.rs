@@ -23,7 +23,7 @@ use crate::Context;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::exit::{Answer, Failure, OrFail as _};
-use crate::foundation::{Foundation, Policies};
+use crate::foundation::{Foundation, Policies, Rollback};
 
 /// How long another process may have the folder without answering.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ impl Client {
             }
             dir.prepare().or_unreachable()?;
             if let Some(lock) = dir.try_lock().or_unreachable()? {
-                let foundation = Foundation::open(config, dir, lock, Policies::Spared)?;
+                let foundation = Foundation::open(config, dir, lock, Policies::Spared, Rollback::Refuse)?;
                 foundation.notes.iter().for_each(|note| crate::output::say(note));
                 return Self::inside(foundation).await;
             }
@@ -143,6 +143,11 @@ impl Client {
     pub(crate) async fn put<T: DeserializeOwned>(&mut self, path: &str, value: Bytes) -> Answer<T> {
         let body = self.call(Method::PUT, path, Some("application/octet-stream"), value).await?;
         serde_json::from_slice(&body).context("the answer cannot be understood").or_unreachable()
+    }
+
+    /// Gets bytes as they are.
+    pub(crate) async fn bytes(&mut self, path: &str) -> Answer<Bytes> {
+        self.call(Method::GET, path, None, Bytes::new()).await
     }
 
     /// Removes something.

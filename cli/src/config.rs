@@ -58,6 +58,13 @@ pub(crate) enum Key {
     File(PathBuf),
     /// A file that holds a passphrase.
     PassphraseFile(PathBuf),
+    /// A file that holds a passphrase and a key file, both of them needed.
+    PassphraseAndFile {
+        /// The passphrase's file.
+        passphrase_file: PathBuf,
+        /// The key file.
+        file: PathBuf,
+    },
     /// An environment variable that holds a passphrase.
     PassphraseEnv(String),
 }
@@ -186,8 +193,9 @@ fn key_choice(source: &Source<'_>, key: &Spanned<KeyDocument>, at: impl Fn(&str)
         (Some(file), None, None) => Ok(Key::File(at(file))),
         (None, Some(file), None) => Ok(Key::PassphraseFile(at(file))),
         (None, None, Some(name)) => Ok(Key::PassphraseEnv(name.clone())),
+        (Some(file), Some(text), None) => Ok(Key::PassphraseAndFile { passphrase_file: at(text), file: at(file) }),
         _ => {
-            let message = "`vault.key` needs exactly one of `file`, `passphrase_file` and `passphrase_env`";
+            let message = "`vault.key` needs `file`, `passphrase_file`, both of these, or `passphrase_env` alone";
             Err(source.problem(key, message.to_owned(), None))
         }
     }

@@ -19,7 +19,7 @@ use policies::Subject;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sessions::Registry;
-use vault::{KeyFile, KeySource, Passphrase, Secret, Vault};
+use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret, Vault};
 
 use crate::config::{Config, Key};
 use crate::data_dir::{DataDir, Lock, replace};
@@ -57,6 +57,15 @@ pub(crate) enum Policies {
     Spared,
 }
 
+/// What to do with a vault that is older than the records say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rollback {
+    /// End the start: somebody may have brought back what was revoked.
+    Refuse,
+    /// Go on with it, and record that.
+    Accept,
+}
+
 /// What is made because it was never there; recorded as soon as there is a journal.
 #[derive(Default)]
 struct Made {
@@ -70,26 +79,33 @@ impl Foundation {
     ///
     /// # Errors
     /// 2 for what is configured and unusable, 3 for a store that cannot be used.
-    pub(crate) fn open(config: Config, dir: DataDir, lock: Lock, policies: Policies) -> Answer<Self> {
+    pub(crate) fn open(
+        config: Config,
+        dir: DataDir,
+        lock: Lock,
+        policies: Policies,
+        rollback: Rollback,
+    ) -> Answer<Self> {
         let now = Timestamp::now();
         let mut made = Made::default();
         let vault = Arc::new(open_vault(&config, &dir, &mut made)?);
-        let ca = Arc::new(open_ca(&vault, now, &mut made).or_unreachable()?);
-        let trust = Trust::load(&config.ca_files, &ca).or_usage()?;
-        write_trust(&dir, &ca, &trust).or_unreachable()?;
         let (journal, recovery) = Journal::open(&dir.journal(), config.durability).or_unreachable()?;
         if recovery != audit::Recovery::default() {
             tracing::warn!(?recovery, "the last run did not end in order; its journal was repaired");
         }
         let index = Arc::new(Index::open(&dir.journal(), &dir.index()).or_unreachable()?);
         mark_loss(&journal, &index).or_unreachable()?;
+        check_generation(&vault, &journal, &index, rollback)?;
+        let ca = Arc::new(open_ca(&vault, now, &mut made).or_unreachable()?);
+        let trust = Trust::load(&config.ca_files, &ca).or_usage()?;
+        write_trust(&dir, &ca, &trust).or_unreachable()?;
         let sessions = Arc::new(Registry::open(&dir.sessions(), now).or_unreachable()?);
         let need = policies;
         let policies = Arc::new(load_policies(&config, &dir, &sessions, need)?);
         if need == Policies::Needed {
             check_default_session(&config, &vault, &policies).or_usage()?;
         }
-        record(&journal, &made);
+        record(&journal, &made, vault.generation());
         Ok(Self { dir, config, vault, ca, trust, journal, index, sessions, policies, notes: made.notes, lock })
     }
 
@@ -126,21 +142,60 @@ fn open_vault(config: &Config, dir: &DataDir, made: &mut Made) -> Answer<Vault> 
     Vault::create(&path, key.as_ref()).with_context(|| format!("cannot make the vault {shown}")).or_unreachable()
 }
 
+/// Puts a backup where the vault lies or should lie, while nobody works in the folder.
+pub(crate) fn restore_vault(
+    config: &Config,
+    dir: &DataDir,
+    backup: &[u8],
+    backup_key: Option<Box<dyn KeySource>>,
+) -> Answer<Vault> {
+    let mut made = Made::default();
+    let configured = key_source(config, dir, true, &mut made)?;
+    let known = match dir.index().exists() {
+        true => {
+            let index = Index::open(&dir.journal(), &dir.index()).or_unreachable()?;
+            index.catch_up().or_unreachable()?;
+            index.vault_generation().or_unreachable()?.unwrap_or_default()
+        }
+        false => 0,
+    };
+    let source = backup_key.as_deref().unwrap_or(configured.as_ref());
+    let vault = Vault::restore_to(&dir.vault(), source, backup, known).context("the backup cannot be used");
+    let vault = vault.or_usage()?;
+    if backup_key.is_some() {
+        vault
+            .rekey(configured.as_ref())
+            .context("the vault cannot be locked with the configured key")
+            .or_unreachable()?;
+    }
+    let (journal, _) = Journal::open(&dir.journal(), config.durability).or_unreachable()?;
+    journal.append(Record { generation: Some(vault.generation()), ..Record::new(Kind::VaultRestored) });
+    journal.flush();
+    Ok(vault)
+}
+
 /// Where the key comes from. Only the key file in the data folder is made by itself, and only for a new vault.
 fn key_source(config: &Config, dir: &DataDir, vault_exists: bool, made: &mut Made) -> Answer<Box<dyn KeySource>> {
     match &config.key {
-        Key::PassphraseFile(path) => Ok(Box::new(Passphrase(passphrase_file(path).or_usage()?))),
-        Key::PassphraseEnv(name) => Ok(Box::new(Passphrase(passphrase_env(name).or_usage()?))),
-        Key::File(path) => match path.exists() {
-            true => Ok(Box::new(KeyFile(path.clone()))),
-            false => {
-                let shown = path.display();
-                let hint = if vault_exists { "restore it from your backup" } else { "`egret vault init` makes it" };
-                Err(Failure::usage(anyhow!("the key file {shown} of the configuration is missing; {hint}")))
-            }
-        },
+        Key::PassphraseAndFile { passphrase_file: text, file } => {
+            let passphrase = Passphrase::new(passphrase_file(text).or_usage()?);
+            let key_file = configured_key_file(file, vault_exists)?;
+            Ok(Box::new(PassphraseAndKeyFile { passphrase, key_file }))
+        }
+        Key::PassphraseFile(path) => Ok(Box::new(Passphrase::new(passphrase_file(path).or_usage()?))),
+        Key::PassphraseEnv(name) => Ok(Box::new(Passphrase::new(passphrase_env(name).or_usage()?))),
+        Key::File(path) => Ok(Box::new(configured_key_file(path, vault_exists)?)),
         Key::Default => default_key(dir, vault_exists, made),
     }
+}
+
+fn configured_key_file(path: &Path, vault_exists: bool) -> Answer<KeyFile> {
+    if path.exists() {
+        return Ok(KeyFile(path.to_owned()));
+    }
+    let shown = path.display();
+    let hint = if vault_exists { "restore it from your backup" } else { "`egret vault init` makes it" };
+    Err(Failure::usage(anyhow!("the key file {shown} of the configuration is missing; {hint}")))
 }
 
 fn default_key(dir: &DataDir, vault_exists: bool, made: &mut Made) -> Answer<Box<dyn KeySource>> {
@@ -161,7 +216,7 @@ fn default_key(dir: &DataDir, vault_exists: bool, made: &mut Made) -> Answer<Box
     Ok(Box::new(key))
 }
 
-fn passphrase_file(path: &Path) -> anyhow::Result<Secret> {
+pub(crate) fn passphrase_file(path: &Path) -> anyhow::Result<Secret> {
     let shown = path.display();
     let file = std::fs::File::open(path).with_context(|| format!("cannot read the passphrase file {shown}"))?;
     let secret = Secret::from_reader(file.take(MAX_PASSPHRASE_BYTES as u64), MAX_PASSPHRASE_BYTES);
@@ -182,8 +237,16 @@ fn passphrase_env(name: &str) -> anyhow::Result<Secret> {
 /// Makes a configured key file, for `vault init`.
 pub(crate) fn make_configured_key(config: &Config, dir: &DataDir) -> Answer {
     match &config.key {
-        Key::File(path) if !path.exists() && !Vault::exists(&dir.vault()) => KeyFile(path.clone()).create().or_usage(),
-        Key::File(_) | Key::Default | Key::PassphraseFile(_) | Key::PassphraseEnv(_) => Ok(()),
+        Key::File(path) | Key::PassphraseAndFile { file: path, .. }
+            if !path.exists() && !Vault::exists(&dir.vault()) =>
+        {
+            KeyFile(path.clone()).create().or_usage()
+        }
+        Key::File(_)
+        | Key::PassphraseAndFile { .. }
+        | Key::Default
+        | Key::PassphraseFile(_)
+        | Key::PassphraseEnv(_) => Ok(()),
     }
 }
 
@@ -262,10 +325,39 @@ fn check_default_session(config: &Config, vault: &Vault, policies: &Loader) -> a
     Ok(())
 }
 
-fn record(journal: &Journal, made: &Made) {
+/// The records know which generation of the vault was there last; an older one is a copy that somebody put back, and may
+/// hold what was revoked since.
+fn check_generation(vault: &Vault, journal: &Journal, index: &Index, rollback: Rollback) -> Answer {
+    index.catch_up().or_unreachable()?;
+    let known = index.vault_generation().or_unreachable()?.unwrap_or_default();
+    let held = vault.generation();
+    let code = (held < known).then_some(Reason::VaultRollback);
+    let tell = |kind| {
+        let record = Record { code, generation: Some(held), ..Record::new(kind) };
+        journal.append(record);
+        journal.flush();
+    };
+    if code.is_some() && rollback == Rollback::Refuse {
+        // Not its generation: the next start has to find the vault as old as this one did.
+        journal.append(Record { code, count: Some(known - held), ..Record::new(Kind::VaultRefused) });
+        journal.flush();
+        return Err(Failure::unreachable(anyhow!(
+            "vault_rollback: the vault is at generation {held}, and the records know generation {known}: it is an old copy. \
+             Put the newer one back, or restore a backup with `egret vault restore`; to go on with the old one, and with \
+             whatever was revoked since, start once with `egret serve --accept-rollback`"
+        )));
+    }
+    if held != known {
+        tell(Kind::VaultOpened);
+    }
+    Ok(())
+}
+
+fn record(journal: &Journal, made: &Made, generation: u64) {
     for (done, kind) in [(made.vault, Kind::VaultCreated), (made.ca, Kind::CaCreated)] {
         if done {
-            journal.append(Record::new(kind));
+            journal
+                .append(Record { generation: (kind == Kind::VaultCreated).then_some(generation), ..Record::new(kind) });
         }
     }
 }

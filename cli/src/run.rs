@@ -25,7 +25,7 @@ use crate::client::{Client, busy, encode, read_text};
 use crate::config::{Config, Key};
 use crate::data_dir::DataDir;
 use crate::exit::{Answer, Failure, OrFail as _};
-use crate::foundation::{Foundation, Policies};
+use crate::foundation::{Foundation, Policies, Rollback};
 use crate::logging;
 use crate::output::say;
 use crate::serve::control_runtime;
@@ -73,7 +73,7 @@ impl Run {
         let config = context.config()?;
         let hidden = match &config.key {
             Key::PassphraseEnv(name) => Some(name.clone()),
-            Key::Default | Key::File(_) | Key::PassphraseFile(_) => None,
+            Key::Default | Key::File(_) | Key::PassphraseFile(_) | Key::PassphraseAndFile { .. } => None,
         };
         let request = self.request()?;
         let (mut client, host) = join_or_become(context, config).await?;
@@ -180,7 +180,7 @@ async fn become_sidecar(
     dir: DataDir,
     lock: crate::data_dir::Lock,
 ) -> Answer<(Client, Option<Sidecar>)> {
-    let foundation = Foundation::open(config, dir.clone(), lock, Policies::Needed)?;
+    let foundation = Foundation::open(config, dir.clone(), lock, Policies::Needed, Rollback::Refuse)?;
     foundation.notes.iter().for_each(|note| say(&format!("egret: {note}")));
     let sidecar = Sidecar::start(foundation).await?;
     let client = Client::to_sidecar(&dir).await?;

@@ -15,7 +15,7 @@ use crate::client::busy;
 use crate::config::{self, Config};
 use crate::data_dir::{DataDir, Lock};
 use crate::exit::{Answer, Failure, OrFail as _};
-use crate::foundation::{Foundation, Policies};
+use crate::foundation::{Foundation, Policies, Rollback};
 use crate::logging;
 use crate::output::{print, say};
 use crate::sidecar::Sidecar;
@@ -34,9 +34,16 @@ pub(crate) struct Serve {
     /// Say in JSON that it is ready (one line on standard output), and log in JSON.
     #[arg(long)]
     json: bool,
+    /// Go on with a vault that is older than the records say, with whatever was revoked since.
+    #[arg(long)]
+    accept_rollback: bool,
 }
 
 impl Serve {
+    fn rollback(&self) -> Rollback {
+        if self.accept_rollback { Rollback::Accept } else { Rollback::Refuse }
+    }
+
     /// # Errors
     /// 2 where something configured is unusable, 3 where a store is; nothing listens then.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
@@ -45,7 +52,7 @@ impl Serve {
         let dir = context.data_dir(&config)?;
         dir.prepare().or_unreachable()?;
         let lock = claim(&dir)?;
-        let foundation = Foundation::open(config, dir, lock, Policies::Needed)?;
+        let foundation = Foundation::open(config, dir, lock, Policies::Needed, self.rollback())?;
         warn_of(&foundation);
         let runtime = control_runtime()?;
         let done = runtime.block_on(self.serve(context, foundation));

@@ -1,5 +1,8 @@
 //! `egret vault`: credentials go in, and never out.
 
+mod keys;
+mod terminal;
+
 use std::fs::File;
 use std::io::{IsTerminal as _, Read};
 use std::path::PathBuf;
@@ -7,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use control::env::check_variable;
-use control::wire::{CredentialRequest, CredentialView, List, VaultView};
+use control::wire::{CredentialRequest, CredentialView, List, TenantKeyView, VaultView};
 use model::Timestamp;
 use zeroize::Zeroizing;
 
@@ -44,14 +47,59 @@ enum VaultCommand {
         #[command(flatten)]
         listing: Listing,
     },
-    /// Remove a credential; what it is used for right now is cut.
+    /// Give every tenant a new key, or one of them, and seal what it has anew; requests go on meanwhile.
+    Rotate(Listing),
+    /// Lock the vault with a new passphrase, a new key file, or both; no secret is sealed anew.
+    Rekey(Lock),
+    /// Write the vault as it is, sealed, to a new file or to standard output.
+    Backup {
+        /// The file; it must not be there yet.
+        file: Option<PathBuf>,
+    },
+    /// Put a backup in the place of the vault.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        #[command(flatten)]
+        lock: BackupLock,
+    },
+    /// Remove a credential, or one version of it.
     Rm {
         /// Its name.
         name: String,
         /// The tenant it belongs to.
         #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
+        /// Only this version; the one in use takes the whole credential with it.
+        #[arg(long, value_name = "NUMBER")]
+        version: Option<u32>,
     },
+}
+
+/// What to lock the vault with.
+#[derive(clap::Args)]
+#[group(required = true, multiple = true)]
+struct Lock {
+    /// Take the new passphrase from this file.
+    #[arg(long, value_name = "FILE", conflicts_with = "ask")]
+    passphrase_file: Option<PathBuf>,
+    /// Ask for the new passphrase at the terminal.
+    #[arg(long)]
+    ask: bool,
+    /// A key file; made where it is missing.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+}
+
+/// What a backup is locked with, where that is not what the configuration says.
+#[derive(clap::Args)]
+struct BackupLock {
+    /// The passphrase of the backup is in this file.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+    /// The key file of the backup.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -95,6 +143,12 @@ struct Put {
     /// What it is for.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    /// Who answers for it.
+    #[arg(long, value_name = "TEXT")]
+    owner: Option<String>,
+    /// How long the version before it is still redacted, such as 1h; 10m where nothing is said.
+    #[arg(long, value_name = "TIME")]
+    grace: Option<String>,
     /// The tenant it belongs to.
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
@@ -117,7 +171,11 @@ impl Vault {
             VaultCommand::Put(put) => put.execute(context),
             VaultCommand::List(listing) => list(context, listing),
             VaultCommand::Show { name, listing } => show(context, name, listing),
-            VaultCommand::Rm { name, tenant } => remove(context, name, tenant.clone()),
+            VaultCommand::Rotate(listing) => keys::rotate(context, listing),
+            VaultCommand::Rekey(lock) => keys::rekey(context, lock),
+            VaultCommand::Backup { file } => keys::backup(context, file.as_deref()),
+            VaultCommand::Restore { file, lock } => keys::restore(context, file, lock),
+            VaultCommand::Rm { name, tenant, version } => remove(context, name, tenant.clone(), *version),
         }
     }
 }
@@ -179,15 +237,25 @@ fn show(context: &Context, name: &str, listing: &Listing) -> Answer {
         ("version", one.version.to_string()),
         ("updated", time(one.updated)),
         ("expires", time(one.expires)),
+        ("created", time(one.created)),
+        ("owner", one.owner.unwrap_or_default()),
         ("description", one.description.unwrap_or_default()),
     ]);
+    let rows = one.versions.into_iter().map(|version| {
+        let until = version.until.map_or_else(|| "in use".to_owned(), |until| format!("redacted until {until}"));
+        [version.version.to_string(), version.fingerprint, version.put.to_string(), until]
+    });
+    output::table(["version", "fingerprint", "put", "state"], rows);
     Ok(())
 }
 
-fn remove(context: &Context, name: &str, tenant: Option<String>) -> Answer {
-    let path = path_with(&format!("{CREDENTIALS}/{}", encode(name)), &[("tenant", tenant)]);
+fn remove(context: &Context, name: &str, tenant: Option<String>, version: Option<u32>) -> Answer {
+    let version = version.map(|number| number.to_string());
+    let which = version.as_ref().map(|number| format!(", version {number}")).unwrap_or_default();
+    let parameters = [("tenant", tenant), ("version", version)];
+    let path = path_with(&format!("{CREDENTIALS}/{}", encode(name)), &parameters);
     converse(async { Client::find(context, Missing::Tell).await?.delete(&path).await })?;
-    output::say(&format!("removed the credential {name}"));
+    output::say(&format!("removed the credential {name}{which}"));
     Ok(())
 }
 
@@ -219,6 +287,8 @@ impl Put {
             prefix: self.prefix.clone(),
             expires: self.expires,
             description: self.description.clone(),
+            owner: self.owner.clone(),
+            grace: self.grace.clone(),
             tenant: self.tenant.clone(),
         };
         let path = format!("{CREDENTIALS}/{}", encode(&self.name));
@@ -234,6 +304,8 @@ impl Put {
                 ("prefix", request.prefix),
                 ("expires", request.expires.map(|end| end.to_string())),
                 ("description", request.description),
+                ("owner", request.owner),
+                ("grace", request.grace),
                 ("tenant", request.tenant),
             ],
         )
@@ -246,13 +318,23 @@ impl Put {
                 let file = File::open(path).with_context(|| format!("cannot read {shown}")).or_usage()?;
                 read_value(file, &shown.to_string())
             }
-            None if std::io::stdin().is_terminal() => {
-                let hint = "give the value on standard input (`egret vault put .. < file`) or with --file; it is not asked for at the terminal";
-                Err(Failure::usage(anyhow!(hint)))
-            }
+            None if std::io::stdin().is_terminal() => terminal::ask(&format!("value of {}", self.name)),
             None => read_value(std::io::stdin().lock(), "standard input"),
         }
     }
+}
+
+/// Reads one line as a value; what comes after it is not read.
+fn read_line(source: impl Read, name: &str) -> Answer<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_VALUE_BYTES).unwrap_or(usize::MAX)));
+    for byte in source.bytes() {
+        let byte = byte.with_context(|| format!("cannot read {name}")).or_usage()?;
+        if byte == b'\n' || line.len() == line.capacity() {
+            break;
+        }
+        line.push(byte);
+    }
+    read_value(line.as_slice(), name)
 }
 
 /// Reads a value without leaving parts of it behind in grown buffers; cuts one line end.

@@ -12,11 +12,12 @@ use axum::extract::{Path, State};
 use http::StatusCode;
 use model::{CredentialId, TenantId, Timestamp};
 use serde::Deserialize;
-use vault::{CredentialSummary, KeyKind, Kind, NewCredential, Secret, VaultError};
+use vault::{CredentialSummary, DEFAULT_GRACE, Kind, NewCredential, Secret, VaultError};
 
 use crate::env::check_variable;
 use crate::problem::{Problem, Query};
-use crate::wire::{CredentialRequest, CredentialView, List, VaultView};
+use crate::span::parse_span;
+use crate::wire::{CredentialRequest, CredentialView, List, VaultView, VersionView};
 use crate::{Control, blocking};
 
 const MAX_NAME_BYTES: usize = 128;
@@ -26,6 +27,14 @@ const MAX_NAME_BYTES: usize = 128;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Whose {
     tenant: Option<String>,
+}
+
+/// Which version of whose credential is meant; without a number, all of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Which {
+    tenant: Option<String>,
+    version: Option<u32>,
 }
 
 impl Whose {
@@ -39,12 +48,8 @@ type Shared = State<Arc<Control>>;
 /// `GET /v1/vaults/default`
 pub(crate) async fn status(State(control): Shared) -> axum::Json<VaultView> {
     let status = control.vault.status();
-    let key = match status.key {
-        KeyKind::File => "key file",
-        KeyKind::Passphrase => "passphrase",
-    };
     let (credentials, generation) = (status.credentials, status.generation);
-    axum::Json(VaultView { open: true, key: key.to_owned(), credentials, generation })
+    axum::Json(VaultView { open: true, key: status.lock.to_string(), credentials, generation })
 }
 
 /// `GET /v1/vaults/default/credentials`
@@ -77,7 +82,8 @@ pub(crate) async fn put(
     blocking(move || {
         let (tenant, id) = (new.tenant.clone(), new.id.clone());
         let version = control.vault.put(new, secret, Timestamp::now()).map_err(refused)?;
-        control.journal.append(about(RecordKind::CredentialPut, &tenant, &id, version));
+        let generation = Some(control.vault.generation());
+        control.journal.append(Record { generation, ..about(RecordKind::CredentialPut, &tenant, &id, version) });
         control.journal.flush();
         let summary = control.vault.show(&tenant, &id).ok_or_else(|| unknown(id.as_str()))?;
         let status = if version == 1 { StatusCode::CREATED } else { StatusCode::OK };
@@ -90,14 +96,21 @@ pub(crate) async fn put(
 pub(crate) async fn remove(
     State(control): Shared,
     Path(name): Path<String>,
-    Query(whose): Query<Whose>,
+    Query(which): Query<Which>,
 ) -> Result<StatusCode, Problem> {
     control.recording()?;
     blocking(move || {
-        let (tenant, id) = (whose.tenant(), CredentialId::new(name.as_str()));
+        let tenant = which.tenant.as_deref().map(TenantId::new).unwrap_or_default();
+        let id = CredentialId::new(name.as_str());
         let summary = control.vault.show(&tenant, &id).ok_or_else(|| unknown(&name))?;
-        control.vault.remove(&tenant, &id).map_err(refused)?;
-        control.journal.append(about(RecordKind::CredentialRemoved, &tenant, &id, summary.version));
+        match which.version {
+            Some(version) => control.vault.revoke(&tenant, &id, version),
+            None => control.vault.remove(&tenant, &id),
+        }
+        .map_err(refused)?;
+        let version = which.version.unwrap_or(summary.version);
+        let generation = Some(control.vault.generation());
+        control.journal.append(Record { generation, ..about(RecordKind::CredentialRemoved, &tenant, &id, version) });
         control.journal.flush();
         Ok(StatusCode::NO_CONTENT)
     })
@@ -125,6 +138,11 @@ fn read(name: &str, request: CredentialRequest) -> Result<NewCredential, Problem
         prefix: request.prefix,
         expires: request.expires,
         description: request.description,
+        owner: request.owner,
+        grace: match request.grace.as_deref().map(parse_span).transpose().map_err(Problem::invalid)? {
+            Some(grace) => grace.unsigned_abs(),
+            None => DEFAULT_GRACE,
+        },
     })
 }
 
@@ -163,7 +181,14 @@ fn view(tenant: &TenantId, summary: CredentialSummary) -> CredentialView {
         updated: Some(summary.updated),
         expires: summary.expires,
         description: summary.description,
+        owner: summary.owner,
+        created: Some(summary.created),
+        versions: summary.versions.into_iter().map(version_view).collect(),
     }
+}
+
+fn version_view(one: vault::VersionSummary) -> VersionView {
+    VersionView { version: one.version, fingerprint: one.fingerprint, put: one.put, until: one.until }
 }
 
 fn about(kind: RecordKind, tenant: &TenantId, id: &CredentialId, version: u32) -> Record {
@@ -175,16 +200,18 @@ fn unknown(name: &str) -> Problem {
     Problem::not_found(format!("there is no credential {name:?}"))
 }
 
-fn refused(error: VaultError) -> Problem {
+pub(crate) fn refused(error: VaultError) -> Problem {
     match &error {
         VaultError::Value(_) | VaultError::Credential(_) => Problem::invalid(crate::problem::chain(&error)),
         VaultError::Unknown => Problem::not_found(error.to_string()),
+        VaultError::NotAVault | VaultError::Format(_) | VaultError::OtherLock => {
+            Problem::invalid(crate::problem::chain(&error))
+        }
         VaultError::Exists
         | VaultError::Missing
         | VaultError::Store(_)
         | VaultError::Key(_)
-        | VaultError::NotAVault
-        | VaultError::Format(_)
+        | VaultError::KeyWorn
         | VaultError::Parameters
         | VaultError::Unseal
         | VaultError::Corrupt

@@ -13,6 +13,7 @@ mod session;
 mod span;
 mod state;
 mod tool_call;
+mod vault_file;
 
 pub mod env;
 pub mod wire;
@@ -40,6 +41,8 @@ pub use crate::loader::{LoadError, Loader, files_of, read_library, read_path, sh
 pub use crate::span::{parse_span, print_span};
 
 const MAX_BODY_BYTES: usize = 1 << 20;
+/// As large as any vault.
+const MAX_BACKUP_BYTES: usize = ::vault::store::MAX_FILE_BYTES as usize;
 
 /// What the API works on.
 pub struct Control {
@@ -107,6 +110,12 @@ fn router(control: Arc<Control>) -> Router {
         .route("/v1/sessions/{id}/tool_calls", post(tool_call::begin))
         .route("/v1/sessions/{id}/tool_calls/{call}/end", post(tool_call::end))
         .route("/v1/vaults/default", get(credential::status))
+        .route("/v1/vaults/default/rotate", post(vault_file::rotate))
+        .route("/v1/vaults/default/key", put(vault_file::rekey))
+        .route(
+            "/v1/vaults/default/backup",
+            get(vault_file::backup).put(vault_file::restore).layer(DefaultBodyLimit::max(MAX_BACKUP_BYTES)),
+        )
         .route(credentials, get(credential::list))
         .route(
             &format!("{credentials}/{{name}}"),

@@ -151,6 +151,12 @@ pub struct CredentialRequest {
     /// What it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// Who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// How long the version before it is still redacted, such as `1h`; 10 minutes where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<String>,
     /// The isolation boundary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
@@ -179,6 +185,35 @@ pub struct CredentialView {
     pub expires: Option<Timestamp>,
     /// What it is for.
     pub description: Option<String>,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// When its first value was put.
+    pub created: Option<Timestamp>,
+    /// Its versions, the oldest first and the one in use last.
+    #[serde(default)]
+    pub versions: Vec<VersionView>,
+}
+
+/// One version of a credential.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VersionView {
+    /// Its number, from 1.
+    pub version: u32,
+    /// Sixteen hex digits that tell it from other versions, and nothing of what it is.
+    pub fingerprint: String,
+    /// When it was put.
+    pub put: Timestamp,
+    /// Until when it is still redacted, though it has a successor; `null` for the one in use.
+    pub until: Option<Timestamp>,
+}
+
+/// The key of one tenant, as `POST /v1/vaults/default/rotate` answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TenantKeyView {
+    /// Whose it is; `egret:internal` has Egret's own values.
+    pub tenant: String,
+    /// Its number, from 1.
+    pub key: u32,
 }
 
 /// `GET /v1/vaults/default`.
@@ -186,7 +221,7 @@ pub struct CredentialView {
 pub struct VaultView {
     /// Whether it is open; a sidecar whose vault is not does not start.
     pub open: bool,
-    /// What it is locked with: `key file` or `passphrase`.
+    /// What it is locked with: `key file`, `passphrase` or `passphrase and key file`.
     pub key: String,
     /// How many credentials it holds, of all tenants.
     pub credentials: usize,

@@ -15,4 +15,5 @@ mod promises;
 mod secrets;
 mod sessions;
 mod tls;
+mod vault;
 mod world;

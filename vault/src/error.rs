@@ -41,6 +41,9 @@ pub enum VaultError {
     /// Something in the file was changed, moved, cut off or added.
     #[error("the vault was damaged or changed by someone else")]
     Corrupt,
+    /// A backup was locked with something else than the vault is now.
+    #[error("the backup is locked with another key than the vault is now")]
+    OtherLock,
     /// A key has sealed as much as one key may.
     #[error("a key has sealed as much as one key may; lock the vault anew with `egret vault rekey`")]
     KeyWorn,
@@ -77,6 +80,7 @@ impl VaultError {
             Self::Format(_) => "vault_version",
             Self::Parameters => "vault_params",
             Self::Unseal => "unseal_failed",
+            Self::OtherLock => "vault_other_lock",
             Self::KeyWorn => "vault_key_worn",
             Self::Random => "internal",
             Self::Value(_) => "vault_value_invalid",

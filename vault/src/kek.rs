@@ -291,6 +291,13 @@ impl Parts {
 #[derive(Debug)]
 pub struct Kek(pub(crate) Key);
 
+impl Kek {
+    /// The same key in a place of its own.
+    pub(crate) fn copy(&self) -> Self {
+        Self(self.0.copy())
+    }
+}
+
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;

@@ -32,11 +32,12 @@ impl Key {
     #[expect(clippy::disallowed_methods, reason = "an unwrapped key becomes a key")]
     pub(crate) fn of(secret: &Secret) -> Option<Self> {
         let bytes: &[u8; KEY_BYTES] = secret.expose_secret().try_into().ok()?;
-        Self::made(|key| {
-            key.copy_from_slice(bytes);
-            Some(()).ok_or(())
-        })
-        .ok()
+        Some(Self(Box::new(Zeroizing::new(*bytes))))
+    }
+
+    /// The same key in a place of its own.
+    pub(crate) fn copy(&self) -> Self {
+        Self(Box::new(Zeroizing::new(**self.0)))
     }
 
     /// The bytes, to be wrapped under another key.

@@ -134,11 +134,7 @@ impl TenantKey {
     fn wrapped_anew(&self, kek: &Kek, generation: u64) -> Result<Self, VaultError> {
         let label = KeyLabel { generation, ..self.label.clone() };
         let wrapped = Envelope::seal(&kek.0, &label.aad(), self.key.bytes())?;
-        let key = Key::made(|key| {
-            key.copy_from_slice(self.key.bytes());
-            Ok::<_, VaultError>(())
-        })?;
-        Ok(Self { label, key, wrapped })
+        Ok(Self { label, key: self.key.copy(), wrapped })
     }
 
     #[cfg(test)]
@@ -182,6 +178,21 @@ impl State {
         }
         let in_use = |versions: &Vec<Arc<Entry>>| versions.last().is_some_and(|last| last.item.superseded.is_none());
         state.tenants.values().all(|tenant| tenant.credentials.values().all(in_use)).then_some(state)
+    }
+
+    /// This content as the generation that follows `other`: a version that was put since keeps its number to itself.
+    pub(crate) fn after(mut self, other: &Self) -> Self {
+        self.generation = other.generation.max(self.generation + 1);
+        self.retired = other.retired.clone();
+        for (name, tenant) in &other.tenants {
+            for id in tenant.credentials.keys() {
+                let last = other.last_version(name, id);
+                if self.last_version(name, id) != last {
+                    self.retired.insert((name.clone(), id.clone()), last);
+                }
+            }
+        }
+        self
     }
 
     /// The header and content of the file.
@@ -240,7 +251,7 @@ impl State {
     /// The version of what is or was there; 0 where nothing was.
     pub(crate) fn last_version(&self, tenant: &TenantId, id: &CredentialId) -> Version {
         let retired = || self.retired.get(&(tenant.clone(), id.clone())).copied();
-        self.find(tenant, id).map(|entry| entry.item.label.version).or_else(retired).unwrap_or(0)
+        self.find(tenant, id).map(|entry| entry.item.label.version).max(retired()).unwrap_or(0)
     }
 
     /// The tenant's key, made where there is none and replaced where it has sealed enough.

@@ -84,12 +84,7 @@ impl Vault {
     /// As [`Vault::open`].
     pub fn open_in(store: Box<dyn Store>, source: &dyn KeySource) -> Result<Self, VaultError> {
         let bytes = store.read()?.ok_or(VaultError::Missing)?;
-        let header = format::read_header(&bytes)?;
-        let kek = source.kek(&header.recipe, &header.salt)?;
-        let content = format::read(&bytes, &header, &kek)?;
-        let lock = LockedWith { kek, recipe: header.recipe.clone(), salt: header.salt };
-        let state = State::opened(lock, &header, content).ok_or(VaultError::Corrupt)?;
-        Ok(Self::assemble(store, state))
+        Ok(Self::assemble(store, open_bytes(&bytes, source)?))
     }
 
     /// Puts a credential, or a new version of it, and gives the version.
@@ -182,6 +177,41 @@ impl Vault {
     /// The file as it would be written now: one whole generation, sealed.
     pub fn backup(&self) -> Vec<u8> {
         encode(&self.state.load())
+    }
+
+    /// Puts a backup in the place of what the vault holds, at a generation of its own; gives the generation.
+    ///
+    /// # Errors
+    /// [`VaultError::OtherLock`] where the backup was locked with something else than the vault is now, those of
+    /// [`Vault::open`], and [`VaultError::Store`].
+    pub fn restore(&self, backup: &[u8]) -> Result<u64, VaultError> {
+        let header = format::read_header(backup)?;
+        self.change(|state| {
+            let lock = &state.lock;
+            if (&header.recipe, &header.salt) != (&lock.recipe, &lock.salt) {
+                return Err(VaultError::OtherLock);
+            }
+            let content = format::read(backup, &header, &lock.kek)?;
+            let lock = LockedWith { kek: lock.kek.copy(), recipe: lock.recipe.clone(), salt: lock.salt };
+            let restored = State::opened(lock, &header, content).ok_or(VaultError::Corrupt)?;
+            *state = restored.after(state);
+            Ok(state.generation)
+        })
+    }
+
+    /// Puts a backup where a vault lies or should lie, at a generation after `generation` and after what lies there.
+    ///
+    /// # Errors
+    /// Those of [`Vault::open`] for the backup, and [`VaultError::Store`].
+    pub fn restore_to(path: &Path, source: &dyn KeySource, backup: &[u8], generation: u64) -> Result<Self, VaultError> {
+        let store = FileStore::new(path);
+        let held =
+            store.read()?.and_then(|bytes| format::read_header(&bytes).ok()).map_or(0, |header| header.generation);
+        let mut state = open_bytes(backup, source)?;
+        state.generation = state.generation.max(generation).max(held);
+        let vault = Self::assemble(Box::new(store), state);
+        vault.change(|_| Ok(()))?;
+        Ok(vault)
     }
 
     /// How the vault stands.
@@ -316,6 +346,14 @@ impl fmt::Debug for Vault {
 fn lock(source: &dyn KeySource) -> Result<LockedWith, VaultError> {
     let (recipe, salt) = (source.recipe()?, random()?);
     Ok(LockedWith { kek: source.kek(&recipe, &salt)?, recipe, salt })
+}
+
+fn open_bytes(bytes: &[u8], source: &dyn KeySource) -> Result<State, VaultError> {
+    let header = format::read_header(bytes)?;
+    let kek = source.kek(&header.recipe, &header.salt)?;
+    let content = format::read(bytes, &header, &kek)?;
+    let lock = LockedWith { kek, recipe: header.recipe.clone(), salt: header.salt };
+    State::opened(lock, &header, content).ok_or(VaultError::Corrupt)
 }
 
 fn encode(state: &State) -> Vec<u8> {

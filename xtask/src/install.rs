@@ -71,10 +71,12 @@ fn succeeds(command: &mut Command) -> bool {
 fn python() -> Result<()> {
     let folder = clients().join("venv");
     let python = folder.join("bin").join("python");
-    if succeeds(Command::new(&python).args(["-c", "import requests, httpx, h2"])) {
+    if succeeds(
+        Command::new(&python).args(["-c", "import requests, httpx, h2, cryptography.hazmat.primitives.kdf.argon2"]),
+    ) {
         return Ok(());
     }
-    say("installing requests and httpx from PyPI into target/clients/venv");
+    say("installing requests, httpx and cryptography from PyPI into target/clients/venv");
     command(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
     command(Command::new(&python).args([
         "-m",
@@ -84,6 +86,7 @@ fn python() -> Result<()> {
         "--disable-pip-version-check",
         "requests>=2.32",
         "httpx[http2]>=0.28",
+        "cryptography>=44",
     ]))
 }
 

@@ -61,6 +61,7 @@ impl Record {
         field!(milliseconds, "first_byte_ms", self.first_byte);
         field!(milliseconds, "duration_ms", self.duration);
         field!(number, "redactions", self.redactions);
+        field!(number, "generation", self.generation);
         field!(text "outcome", self.outcome.map(Outcome::as_str));
         field!(text "fault", self.fault.map(Fault::as_str));
         field!(number, "count", self.count);
@@ -107,6 +108,7 @@ pub const CONTENTS: &[&str] = &[
     "first_byte_ms",
     "duration_ms",
     "redactions",
+    "generation",
     "outcome",
     "fault",
     "count",

@@ -52,6 +52,7 @@ fn full() -> Record {
         first_byte: Some(Duration::from_micros(12_005)),
         duration: Some(Duration::from_micros(1_234_567)),
         redactions: Some(2),
+        generation: Some(7),
         outcome: Some(Outcome::UpstreamReset),
         fault: Some(Fault::Upstream),
         count: Some(7),
@@ -80,7 +81,7 @@ fn every_field_reads_back() {
         "host": "api.example.com", "port": 443, "path": "/a?b", "sni": "other.example.com",
         "observed": ["watching: deny denied_path by closed"], "stripped": ["authorization", "proxy-authorization"], "address": "203.0.113.9", "protocol": "h2", "tls": "1.3",
         "credentials": [{"name": "github", "version": 3}], "injected_into": ["header authorization"], "status": 502,
-        "request_bytes": 0, "response_bytes": u64::MAX, "first_byte_ms": 12.005, "duration_ms": 1234.567, "redactions": 2,
+        "request_bytes": 0, "response_bytes": u64::MAX, "first_byte_ms": 12.005, "duration_ms": 1234.567, "redactions": 2, "generation": 7,
         "outcome": "upstream_reset", "fault": "upstream", "count": 7, "first": "2026-11-20T11:06:11.000000Z",
         "last": "2026-11-20T11:06:12.500000Z",
     });

@@ -539,6 +539,36 @@ fn a_backup_is_the_whole_vault_and_opens_alone() {
 }
 
 #[test]
+fn a_restored_backup_is_a_generation_of_its_own() {
+    let (store, vault) = filled();
+    let backup = vault.backup();
+    vault.put(github(), Secret::new(b"second-value".to_vec()), now()).unwrap();
+    vault.put(NewCredential { id: "gitlab".into(), ..github() }, canary(), now()).unwrap();
+    assert_eq!(vault.restore(&backup).unwrap(), 5);
+    for vault in [&vault, &open(&store.bytes()).unwrap()] {
+        assert_eq!((vault.generation(), vault.status().credentials), (5, 1));
+        assert_eq!(lent(vault, "default", "github"), CANARY);
+    }
+    assert_eq!(vault.put(github(), canary(), now()).unwrap(), 3, "the number of the lost version is not used again");
+    assert!(matches!(vault.restore(&backup[..backup.len() - 1]), Err(VaultError::Corrupt)));
+    vault.rekey(&Key(1)).unwrap();
+    assert!(matches!(vault.restore(&backup), Err(VaultError::OtherLock)));
+}
+
+#[test]
+fn a_backup_is_restored_where_no_vault_opens() {
+    let (_store, vault) = filled();
+    let backup = vault.backup();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vault.egret");
+    assert!(matches!(Vault::restore_to(&path, &Key(2), &backup, 0), Err(VaultError::Unseal)));
+    assert!(!Vault::exists(&path));
+    assert_eq!(Vault::restore_to(&path, &Key(1), &backup, 40).unwrap().generation(), 41);
+    assert_eq!(Vault::restore_to(&path, &Key(1), &backup, 0).unwrap().generation(), 42);
+    assert_eq!(lent(&Vault::open(&path, &Key(1)).unwrap(), "default", "github"), CANARY);
+}
+
+#[test]
 fn t164_a_failed_write_changes_nothing() {
     let (store, vault) = filled();
     let before = store.bytes();

@@ -1,0 +1,130 @@
+//! Calls about the vault as a whole: its keys, its backup. What comes out is sealed.
+
+use std::sync::Arc;
+
+use audit::{Kind, Record};
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use http::{HeaderValue, header};
+use model::TenantId;
+use serde::Deserialize;
+use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret};
+
+use crate::credential::refused;
+use crate::problem::{Problem, Query};
+use crate::wire::{List, TenantKeyView, VaultView};
+use crate::{Control, blocking};
+
+type Shared = State<Arc<Control>>;
+
+/// Which tenant's key is to be rotated; every tenant's where none is named.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rotation {
+    tenant: Option<String>,
+}
+
+/// What the vault is to be locked with; the passphrase, if any, is the body.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Lock {
+    #[serde(default)]
+    passphrase: bool,
+    key_file: Option<std::path::PathBuf>,
+}
+
+/// `POST /v1/vaults/default/rotate`
+pub(crate) async fn rotate(
+    State(control): Shared,
+    Query(rotation): Query<Rotation>,
+) -> Result<axum::Json<List<TenantKeyView>>, Problem> {
+    control.recording()?;
+    blocking(move || {
+        let tenants = match rotation.tenant {
+            Some(name) => vec![TenantId::new(name.as_str())],
+            None => control.vault.keys().into_iter().map(|(tenant, _)| tenant).collect(),
+        };
+        let mut items = Vec::new();
+        for tenant in tenants {
+            let key = control.vault.rotate(&tenant).map_err(refused)?;
+            let detail = Some(format!("the key of the tenant is number {key} now").into());
+            record(&control, Record { detail, tenant: Some(tenant.clone()), ..Record::new(Kind::VaultRekeyed) });
+            items.push(TenantKeyView { tenant: tenant.to_string(), key });
+        }
+        Ok(axum::Json(List { items }))
+    })
+    .await?
+}
+
+/// `PUT /v1/vaults/default/key`: the body is the new passphrase, or empty.
+pub(crate) async fn rekey(
+    State(control): Shared,
+    Query(lock): Query<Lock>,
+    passphrase: Result<Bytes, BytesRejection>,
+) -> Result<axum::Json<VaultView>, Problem> {
+    let passphrase = Secret::new(Vec::from(passphrase?));
+    let source = source(lock, passphrase)?;
+    control.recording()?;
+    blocking(move || {
+        control.vault.rekey(source.as_ref()).map_err(|error| match &error {
+            vault::VaultError::Key(_) => Problem::invalid(crate::problem::chain(&error)),
+            _ => refused(error),
+        })?;
+        let status = control.vault.status();
+        let key = status.lock.to_string();
+        let detail = Some(format!("locked with {key} now").into());
+        record(&control, Record { detail, ..Record::new(Kind::VaultRekeyed) });
+        Ok(axum::Json(VaultView { open: true, key, credentials: status.credentials, generation: status.generation }))
+    })
+    .await?
+}
+
+fn source(lock: Lock, passphrase: Secret) -> Result<Box<dyn KeySource>, Problem> {
+    let key_file = lock.key_file.map(KeyFile);
+    match (lock.passphrase, key_file) {
+        (true, _) if passphrase.is_empty() => Err(Problem::invalid("the new passphrase is empty")),
+        (true, None) => Ok(Box::new(Passphrase::new(passphrase))),
+        (true, Some(key_file)) => {
+            Ok(Box::new(PassphraseAndKeyFile { passphrase: Passphrase::new(passphrase), key_file }))
+        }
+        (false, Some(key_file)) if passphrase.is_empty() => Ok(Box::new(key_file)),
+        (false, Some(_)) => Err(Problem::invalid("a passphrase came with a lock that has none")),
+        (false, None) => Err(Problem::invalid("the vault needs a passphrase, a key file, or both")),
+    }
+}
+
+/// `GET /v1/vaults/default/backup`: one whole generation, sealed as it rests.
+pub(crate) async fn backup(
+    State(control): Shared,
+) -> Result<([(header::HeaderName, HeaderValue); 1], Vec<u8>), Problem> {
+    let kind = HeaderValue::from_static("application/octet-stream");
+    Ok(([(header::CONTENT_TYPE, kind)], blocking(move || control.vault.backup()).await?))
+}
+
+/// `PUT /v1/vaults/default/backup`: the vault becomes what the backup holds.
+pub(crate) async fn restore(
+    State(control): Shared,
+    backup: Result<Bytes, BytesRejection>,
+) -> Result<axum::Json<VaultView>, Problem> {
+    let backup = backup?;
+    control.recording()?;
+    blocking(move || {
+        control.vault.restore(&backup).map_err(|error| match &error {
+            vault::VaultError::Corrupt | vault::VaultError::Unseal | vault::VaultError::Parameters => {
+                Problem::invalid(format!("the backup cannot be used: {error}"))
+            }
+            _ => refused(error),
+        })?;
+        record(&control, Record::new(Kind::VaultRestored));
+        let status = control.vault.status();
+        let key = status.lock.to_string();
+        Ok(axum::Json(VaultView { open: true, key, credentials: status.credentials, generation: status.generation }))
+    })
+    .await?
+}
+
+fn record(control: &Control, record: Record) {
+    control.journal.append(Record { generation: Some(control.vault.generation()), ..record });
+    control.journal.flush();
+}
