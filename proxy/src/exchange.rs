@@ -58,6 +58,7 @@ async fn attempt(
     let standing = core.live.note(session, destination, asked, permit.until(), open.connection().clone());
     open.stands(standing.clone());
     let armed = inject::inject(&core.proxy.vault, session, destination, routed, &permit, open)?;
+    standing.lend(&core.proxy, armed.leases.iter().map(inject::use_of).collect());
     let way = forward::locate(core, session, destination, &armed, &permit, open).await?;
     open.stripped(&armed.routed.stripped);
     open.permitted().await?; // durable before the first byte leaves

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use audit::CredentialUse;
 use model::{Destination, RequestPath, Timestamp};
 use policies::{Denied, Knock, PolicySet, Question};
 use sessions::Session;
@@ -45,6 +46,8 @@ pub(crate) struct Standing {
     session: Arc<Session>,
     destination: Destination,
     asked: Asked,
+    /// The credentials that went on it, each in the version that did.
+    lent: OnceLock<Vec<CredentialUse>>,
     /// When the permit ends, by the policies that judged it last.
     until: Mutex<Option<Timestamp>>,
     cut: OnceLock<Denied>,
@@ -57,6 +60,21 @@ impl Standing {
     /// Why it is cut, if it is.
     pub(crate) fn is_cut(&self) -> Option<&Denied> {
         self.cut.get()
+    }
+
+    /// Notes the credentials that go on it; where one was revoked in this very moment, it is cut.
+    pub(crate) fn lend(&self, proxy: &Proxy, lent: Vec<CredentialUse>) {
+        if !lent.is_empty() && self.lent.set(lent).is_ok() {
+            self.end_if_revoked(proxy);
+        }
+    }
+
+    /// A credential that was rotated may finish what began with it; one that was revoked may not.
+    fn end_if_revoked(&self, proxy: &Proxy) {
+        let revoked = |one: &CredentialUse| proxy.vault.is_revoked(&self.session.tenant, &one.name, one.version);
+        if self.lent.get().is_some_and(|lent| lent.iter().any(revoked)) {
+            self.end(denied(model::Reason::CredentialUnavailable));
+        }
     }
 
     /// Ready once it is cut; for one waiter at a time.
@@ -166,6 +184,7 @@ impl Live {
             session: session.clone(),
             destination: destination.clone(),
             asked,
+            lent: OnceLock::new(),
             until: Mutex::new(until),
             cut: OnceLock::new(),
             waker: Mutex::new(None),
@@ -194,17 +213,25 @@ pub(crate) async fn look_after(proxy: Arc<Proxy>, live: Arc<Live>) {
     let mut tick = tokio::time::interval(PERIOD);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut seen: Arc<PolicySet> = proxy.policies.load_full();
+    let mut vault_seen = proxy.vault.generation();
     loop {
         tick.tick().await;
         let current = proxy.policies.load_full();
         let changed = !Arc::ptr_eq(&seen, &current);
         seen = current;
+        let vault_now = proxy.vault.generation();
+        let credentials_changed = std::mem::replace(&mut vault_seen, vault_now) != vault_now;
         let now = Timestamp::now();
         for (place, standing) in live.standing().into_iter().enumerate() {
             if standing.is_cut().is_some() {
                 // Its client does not read, so nobody polled what would have ended it.
                 standing.connection.notify_one();
-            } else if changed || standing.is_over(now) {
+                continue;
+            }
+            if credentials_changed {
+                standing.end_if_revoked(&proxy);
+            }
+            if changed || standing.is_over(now) {
                 standing.review(&proxy, now);
             }
             if place % AT_ONCE == AT_ONCE - 1 {

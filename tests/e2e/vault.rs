@@ -1,11 +1,16 @@
 //! The vault as its operators handle it: locks, keys, versions, backups, and copies of yesterday.
 
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use egret_tests::egret::{Egret, Setup};
+use egret_tests::client::{self, Wire};
+use egret_tests::egret::{Egret, Session, Setup};
+use egret_tests::records::Record;
 use egret_tests::{tools, wait};
 use serde_json::Value;
+
+use crate::world::World;
 
 const PASSPHRASE: &str = "correct horse battery staple";
 
@@ -162,7 +167,7 @@ fn a_backup_is_taken_while_serving_and_put_back() {
     assert!(fails(&egret, 3, &["vault", "list"]).contains("restore it"));
     egret.ok(&["vault", "restore", &backup], "");
     assert_eq!(shown(&egret, &["vault", "list", "--format", "json"])[0]["name"], "token");
-    let restored = |record: &egret_tests::records::Record| record.text("kind") == "vault.restored";
+    let restored = |record: &Record| record.text("kind") == "vault.restored";
     assert_eq!(egret.records().into_iter().filter(restored).count(), 2);
 }
 
@@ -196,6 +201,100 @@ fn t159_yesterdays_vault_is_refused() {
     let accepted =
         egret.record_where("the acceptance", |record| record.text("kind") == "vault.opened" && record.has("code"));
     assert_eq!(accepted.text("code"), "vault_rollback");
+}
+
+const STREAMS: &str =
+    "policy: streams\nrules:\n  - id: api\n    allow: {host: api.origin.test, port: PORT, LOCAL}\n    use: [token]\n";
+
+/// A download with the credential, of which the first event came.
+fn download(world: &World, session: &Session, gate: &str) -> Wire {
+    let target = world.target("api.origin.test");
+    let (answer, wire) = client::connect(&world.egret, Some(session), &target);
+    assert_eq!(answer.status, 200);
+    let mut wire = wire.start_tls(client::client_config(&world.egret, &["http/1.1"]), "api.origin.test").unwrap();
+    wire.send(format!("GET /gated/{gate} HTTP/1.1\r\nHost: {target}\r\n\r\n"));
+    wire.read_until("data: first\n\n\r\n");
+    wire
+}
+
+fn seconds(record: &Record) -> f64 {
+    let time: jiff::Timestamp = record.text("time").parse().unwrap();
+    time.as_microsecond() as f64 / 1e6
+}
+
+#[test]
+fn t106_a_rotated_credential_finishes_and_a_revoked_one_is_cut() {
+    let world = World::new(&["api.origin.test"], &[STREAMS], |setup| setup);
+    let audience = world.target("api.origin.test");
+    let options = ["--kind", "bearer", "--audience", &audience];
+    let [first, second] = ["first-value-of-token", "second-value-of-token"];
+    world.egret.put_value("token", &options, first);
+    let session = world.egret.session(&["streams"], &["token"]);
+    let mut rotated = download(&world, &session, "t106-rotated");
+    world.egret.put_value("token", &options, second);
+    let mut revoked = download(&world, &session, "t106-revoked");
+    let get = |path: &str| client::get_with(&world.egret, &session, &audience, path, "");
+    // What the upstream was given a moment ago it may still echo, the new value too.
+    for value in [first, second] {
+        let answer = get(&format!("/echo?{value}"));
+        assert_eq!(answer.status, 200);
+        assert!(!egret_tests::canary::contains(&answer.body, value.as_bytes()), "{}", answer.text());
+    }
+    let closing = |path: &str| {
+        world.egret.record_where("the end of a download", |record| {
+            record.text("path") == path && record.text("kind") == "exchange.closed"
+        })
+    };
+    world.origin.open_gate("t106-rotated");
+    rotated.read_until("data: second");
+    assert_eq!(closing("/gated/t106-rotated").text("outcome"), "ok");
+    world.egret.ok(&["vault", "rm", "token"], "");
+    let removed = world.egret.record_where("the removal", |record| record.text("kind") == "credential.removed");
+    let cut = closing("/gated/t106-revoked");
+    assert_eq!((cut.text("outcome").as_str(), cut.text("code").as_str()), ("aborted", "credential_unavailable"));
+    assert!(seconds(&cut) - seconds(&removed) < 1.0);
+    assert!(revoked.is_closed());
+    let answer = get("/after");
+    egret_tests::refusal::expect(&world.egret, &answer, 502, "credential_unavailable");
+    world.origin.assert_saw_nothing_of("/after");
+}
+
+#[test]
+fn put_asks_at_a_terminal_and_shows_nothing() {
+    let egret = prepared("");
+    let egret_binary = egret_tests::egret::binary();
+    let line = format!("'{}' vault put token --kind bearer --audience api.origin.test", egret_binary.display());
+    let mut script = Command::new(tools::program("script"));
+    script
+        .args(["-qec", &line, "/dev/null"])
+        .env_clear()
+        .env("EGRET_DATA_DIR", egret.data())
+        .env("HOME", egret.folder());
+    script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = script.spawn().unwrap();
+    let mut shown = Vec::new();
+    let mut out = child.stdout.take().unwrap();
+    let mut read = |until: &str| {
+        while !egret_tests::canary::contains(&shown, until.as_bytes()) {
+            let mut some = [0; 256];
+            match out.read(&mut some).unwrap() {
+                0 => break,
+                count => shown.extend_from_slice(&some[..count]),
+            }
+        }
+        String::from_utf8_lossy(&shown).into_owned()
+    };
+    assert!(read("(not shown): ").contains("value of token"));
+    child.stdin.as_mut().unwrap().write_all(b"typed-value-of-token\n").unwrap();
+    let all = read("never to be found");
+    assert!(child.wait().unwrap().success(), "{all}");
+    assert!(all.contains("put the credential token, version 1") && !all.contains("typed-value"), "{all}");
+    let document = read_default(&egret);
+    assert_eq!(found(&document), [("token".to_owned(), 1, "typed-value-of-token".to_owned())]);
+}
+
+fn read_default(egret: &Egret) -> Value {
+    read(egret, &egret.data().join("vault.egret"), &["--key-file", "data/vault.key"])
 }
 
 #[test]

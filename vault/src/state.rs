@@ -1,6 +1,6 @@
 //! One generation of the vault in memory: keys and descriptions open, values sealed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::{CredentialId, TenantId, Timestamp};
@@ -46,6 +46,8 @@ pub(crate) struct State {
     /// The last version of what was removed since the vault was opened: a value put under the name of a removed one
     /// must not pass for it where a connection or a stream is known by name and version.
     pub(crate) retired: BTreeMap<(TenantId, CredentialId), Version>,
+    /// Versions that were taken away, though their credential stayed, since the vault was opened.
+    revoked: BTreeSet<(TenantId, CredentialId, Version)>,
 }
 
 /// What one tenant has.
@@ -155,7 +157,14 @@ impl TenantKey {
 
 impl State {
     pub(crate) fn new(lock: LockedWith) -> Self {
-        Self { lock: Arc::new(lock), generation: 0, wrappings: 0, tenants: BTreeMap::new(), retired: BTreeMap::new() }
+        Self {
+            lock: Arc::new(lock),
+            generation: 0,
+            wrappings: 0,
+            tenants: BTreeMap::new(),
+            retired: BTreeMap::new(),
+            revoked: BTreeSet::new(),
+        }
     }
 
     /// What a file holds; `None` where one of its envelopes does not open.
@@ -184,6 +193,7 @@ impl State {
     pub(crate) fn after(mut self, other: &Self) -> Self {
         self.generation = other.generation.max(self.generation + 1);
         self.retired = other.retired.clone();
+        self.revoked = other.revoked.clone();
         for (name, tenant) in &other.tenants {
             for id in tenant.credentials.keys() {
                 let last = other.last_version(name, id);
@@ -254,6 +264,15 @@ impl State {
         self.find(tenant, id).map(|entry| entry.item.label.version).max(retired()).unwrap_or(0)
     }
 
+    /// Whether what was lent of this version is to end: it was taken away, with its credential or alone. A version whose
+    /// successor came is not, even after its grace time.
+    pub(crate) fn is_revoked(&self, tenant: &TenantId, id: &CredentialId, version: Version) -> bool {
+        let gone = self.find(tenant, id).is_none();
+        let of = (tenant.clone(), id.clone());
+        let retired = || self.retired.get(&of).is_some_and(|last| version <= *last);
+        gone || retired() || self.revoked.contains(&(of.0.clone(), of.1.clone(), version))
+    }
+
     /// The tenant's key, made where there is none and replaced where it has sealed enough.
     pub(crate) fn key(&mut self, tenant: &TenantId, now: Timestamp) -> Result<Arc<TenantKey>, VaultError> {
         match self.tenants.get(tenant) {
@@ -303,7 +322,11 @@ impl State {
             Some(version) if version != last => {
                 let before = versions.len();
                 versions.retain(|entry| entry.item.label.version != version);
-                if versions.len() == before { Err(VaultError::Unknown) } else { Ok(()) }
+                if versions.len() == before {
+                    return Err(VaultError::Unknown);
+                }
+                self.revoked.insert((tenant.clone(), id.clone(), version));
+                Ok(())
             }
             Some(_) | None => {
                 held.credentials.remove(id);

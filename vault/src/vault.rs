@@ -235,6 +235,11 @@ impl Vault {
         self.state.load().find(tenant, id)?.shape.clone()
     }
 
+    /// Whether what was lent of this version must not be used any more.
+    pub fn is_revoked(&self, tenant: &TenantId, id: &CredentialId, version: Version) -> bool {
+        self.state.load().is_revoked(tenant, id, version)
+    }
+
     /// Lends a credential for one exchange with this destination. Whatever speaks against it is judged before the
     /// value is opened.
     ///

@@ -119,7 +119,7 @@ pub(crate) fn inject(
     Ok(Armed { routed, target, leases, patterns })
 }
 
-fn use_of(lease: &Lease) -> CredentialUse {
+pub(crate) fn use_of(lease: &Lease) -> CredentialUse {
     CredentialUse { name: lease.id().clone(), version: lease.version() }
 }
 

@@ -455,6 +455,33 @@ fn t106_the_version_before_is_redacted_for_its_grace_time() {
 }
 
 #[test]
+fn t106_what_was_rotated_may_finish_and_what_was_revoked_may_not() {
+    let (_store, vault) = created();
+    let (tenant, id) = (TenantId::default(), "github".into());
+    let now = Timestamp::now();
+    let revoked = |versions: &[Version]| {
+        let all = 1..=5;
+        assert_eq!(all.filter(|version| vault.is_revoked(&tenant, &id, *version)).collect::<Vec<_>>(), versions);
+    };
+    let put = |grace| {
+        let grace = std::time::Duration::from_secs(grace);
+        vault.put(NewCredential { grace, ..github() }, canary(), now).unwrap();
+    };
+    revoked(&[1, 2, 3, 4, 5]);
+    put(0);
+    revoked(&[]);
+    put(0);
+    put(3600);
+    revoked(&[]);
+    vault.revoke(&tenant, &id, 2).unwrap();
+    revoked(&[2]);
+    vault.remove(&tenant, &id).unwrap();
+    revoked(&[1, 2, 3, 4, 5]);
+    put(0);
+    revoked(&[1, 2, 3]);
+}
+
+#[test]
 fn versions_within_their_grace_time_are_bounded() {
     let (_store, vault) = created();
     let now = Timestamp::now();
