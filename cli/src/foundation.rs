@@ -19,7 +19,7 @@ use policies::Subject;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sessions::Registry;
-use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret, Vault};
+use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret, Vault, VaultError};
 
 use crate::config::{Config, Key};
 use crate::data_dir::{DataDir, Lock, replace};
@@ -127,9 +127,12 @@ fn open_vault(config: &Config, dir: &DataDir, made: &mut Made) -> Answer<Vault> 
     let exists = Vault::exists(&path);
     let key = key_source(config, dir, exists, made)?;
     if exists {
-        return Vault::open(&path, key.as_ref())
-            .with_context(|| format!("cannot open the vault {shown}"))
-            .or_unreachable();
+        return Vault::open(&path, key.as_ref()).map_err(|error| {
+            // A wrong passphrase is what somebody gave, not a store that is out of reach.
+            let wrong = matches!(error, VaultError::Unseal | VaultError::Key(_));
+            let told = anyhow::Error::new(error).context(format!("cannot open the vault {shown}"));
+            if wrong { Failure::usage(told) } else { Failure::unreachable(told) }
+        });
     }
     // Everything else is there: the vault was lost, and a new one would have a new CA.
     if dir.journal().join("00000001.jsonl").exists() && dir.index().exists() {

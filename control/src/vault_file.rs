@@ -9,10 +9,10 @@ use axum::extract::rejection::BytesRejection;
 use http::{HeaderValue, header};
 use model::TenantId;
 use serde::Deserialize;
-use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret};
+use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret, VaultError};
 
 use crate::credential::refused;
-use crate::problem::{Problem, Query};
+use crate::problem::{Problem, Query, chain};
 use crate::wire::{List, TenantKeyView, VaultView};
 use crate::{Control, blocking};
 
@@ -67,9 +67,8 @@ pub(crate) async fn rekey(
     let source = source(lock, passphrase)?;
     control.recording()?;
     blocking(move || {
-        control.vault.rekey(source.as_ref()).map_err(|error| match &error {
-            vault::VaultError::Key(_) => Problem::invalid(crate::problem::chain(&error)),
-            _ => refused(error),
+        control.vault.rekey(source.as_ref()).map_err(|error| {
+            if matches!(error, VaultError::Key(_)) { Problem::invalid(chain(&error)) } else { refused(error) }
         })?;
         let status = control.vault.status();
         let key = status.lock.to_string();
@@ -110,11 +109,9 @@ pub(crate) async fn restore(
     let backup = backup?;
     control.recording()?;
     blocking(move || {
-        control.vault.restore(&backup).map_err(|error| match &error {
-            vault::VaultError::Corrupt | vault::VaultError::Unseal | vault::VaultError::Parameters => {
-                Problem::invalid(format!("the backup cannot be used: {error}"))
-            }
-            _ => refused(error),
+        control.vault.restore(&backup).map_err(|error| {
+            let of_backup = matches!(error, VaultError::Corrupt | VaultError::Unseal | VaultError::Parameters);
+            if of_backup { Problem::invalid(format!("the backup cannot be used: {error}")) } else { refused(error) }
         })?;
         record(&control, Record::new(Kind::VaultRestored));
         let status = control.vault.status();

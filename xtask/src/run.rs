@@ -93,6 +93,13 @@ pub(crate) fn crash(rounds: &str) -> Result<()> {
     Ok(())
 }
 
+/// Kills within changes of a vault, more than CI has.
+pub(crate) fn vault(kills: &str) -> Result<()> {
+    let mut test = cargo(&["test", "--locked", "--release", "--package", "egret-vault", "--test", "crash"]);
+    test.args(["--", "t162_killed_at_any_moment", "--nocapture"]);
+    command(test.env("EGRET_VAULT_KILLS", kills))
+}
+
 /// The load of the soak test, for longer than CI has.
 pub(crate) fn soak(seconds: &str) -> Result<()> {
     let egret = release_binary()?;
