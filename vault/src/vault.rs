@@ -93,29 +93,27 @@ impl Vault {
     /// [`VaultError::Value`] or [`VaultError::Credential`] where it is refused, [`VaultError::Store`] where it could
     /// not be written.
     pub fn put(&self, new: NewCredential, value: Secret, now: Timestamp) -> Result<Version, VaultError> {
-        new.kind.check_value(&value)?;
-        if new.expires.is_some_and(|end| end <= now) {
-            return Err(CredentialError::Expired.into());
-        }
+        let versions = self.put_all(vec![(new, value)], now)?;
+        versions.first().copied().ok_or(VaultError::Unknown)
+    }
+
+    /// Puts all of these, or none of them; gives the versions, in the same order.
+    ///
+    /// # Errors
+    /// As [`Vault::put`], for the first that is refused.
+    pub fn put_all(&self, all: Vec<(NewCredential, Secret)>, now: Timestamp) -> Result<Vec<Version>, VaultError> {
         let now = whole_micros(now);
-        self.change(|state| {
+        for (new, value) in &all {
+            new.kind.check_value(value)?;
             check_name(new.tenant.as_str())?;
             check_name(new.id.as_str())?;
-            state.forget_superseded(now);
-            if state.versions(&new.tenant, &new.id).len() >= MAX_VERSIONS {
-                return Err(CredentialError::Versions.into());
+            if new.expires.is_some_and(|end| end <= now) {
+                return Err(CredentialError::Expired.into());
             }
-            let created = state.find(&new.tenant, &new.id).map_or(now, |entry| entry.item.label.created);
-            let version = state.last_version(&new.tenant, &new.id).saturating_add(1);
-            let key = state.key(&new.tenant, now)?;
-            let shape = new.shape(version, key.fingerprint(&value))?;
-            let expires = new.expires.map(whole_micros);
-            let label = Draft::label(new.tenant, new.id, version, &key, [created, now], expires);
-            let description = document::write(&shape);
-            let draft = Draft { label, description: &description, shape: Some(CredentialShape::new(shape)) };
-            let until = now.checked_add(new.grace).map_err(|_| CredentialError::Grace)?;
-            state.put(draft, &value, Some(until))?;
-            Ok(version)
+        }
+        self.change(|state| {
+            state.forget_superseded(now);
+            all.into_iter().map(|(new, value)| put_one(state, new, &value, now)).collect()
         })
     }
 
@@ -345,6 +343,22 @@ impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Vault({:?})", self.status())
     }
+}
+
+fn put_one(state: &mut State, new: NewCredential, value: &Secret, now: Timestamp) -> Result<Version, VaultError> {
+    if state.versions(&new.tenant, &new.id).len() >= MAX_VERSIONS {
+        return Err(CredentialError::Versions.into());
+    }
+    let created = state.find(&new.tenant, &new.id).map_or(now, |entry| entry.item.label.created);
+    let version = state.last_version(&new.tenant, &new.id).saturating_add(1);
+    let key = state.key(&new.tenant, now)?;
+    let shape = new.shape(version, key.fingerprint(value))?;
+    let label = Draft::label(new.tenant, new.id, version, &key, [created, now], new.expires.map(whole_micros));
+    let description = document::write(&shape);
+    let draft = Draft { label, description: &description, shape: Some(CredentialShape::new(shape)) };
+    let until = now.checked_add(new.grace).map_err(|_| CredentialError::Grace)?;
+    state.put(draft, value, Some(until))?;
+    Ok(version)
 }
 
 /// What a source locks a vault with from now on, under a fresh salt.
