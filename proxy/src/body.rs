@@ -7,16 +7,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use audit::{Fault, Outcome};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use model::Reason;
+use sessions::Session;
 use thiserror::Error;
 use tokio::time::{Instant, Sleep};
 
 use crate::guard::Flight;
+use crate::live::Standing;
 use crate::mask::Masker;
+use crate::placeholder::{Scanner, Unreadable, Verdict};
 use crate::pool::{Key, Pool, Upstream};
 use crate::steps::record::Open;
 
@@ -60,47 +63,138 @@ impl Progress {
 pub(crate) struct Upload {
     incoming: Option<Incoming>,
     progress: Arc<Progress>,
+    watch: Option<Watch>,
+    /// What came and may be the beginning of a placeholder.
+    held: BytesMut,
+    /// What came after the data, while some of it was held.
+    trailers: Option<Frame<Bytes>>,
+}
+
+/// What looks for placeholders in a request body, and ends the exchange where one stands.
+pub(crate) struct Watch {
+    /// What knows placeholders.
+    pub(crate) scanner: Scanner,
+    /// Whose they may be.
+    pub(crate) session: Arc<Session>,
+    /// What is ended.
+    pub(crate) standing: Arc<Standing>,
+    /// Whether a credential went on the request: a body that cannot be read then goes nowhere.
+    pub(crate) injects: bool,
+}
+
+/// Why a request body ends early.
+#[derive(Debug, Error)]
+pub(crate) enum UploadError {
+    /// The client broke off.
+    #[error("the client broke off")]
+    Client(#[source] hyper::Error),
+    /// It holds a placeholder, or may hold one.
+    #[error("the request body is not sent on")]
+    Withheld,
+}
+
+impl Watch {
+    /// Whether these bytes may go on, with all that was held before them; `false` holds them.
+    fn passes(&mut self, bytes: &[u8]) -> Result<bool, UploadError> {
+        let reason = match self.scanner.push(bytes) {
+            Ok(Verdict::Clear) => return Ok(true),
+            Ok(Verdict::Pending) => return Ok(false),
+            // A coding that says it is what it is not: nobody can look into it.
+            Err(Unreadable) if !self.injects => return Ok(true),
+            Err(Unreadable) => Reason::PlaceholderMisplaced,
+            Ok(Verdict::Found(found)) => match self.session.placeholder_in(&found.bytes, found.at..found.bytes.len()) {
+                Some(_) => Reason::PlaceholderMisplaced,
+                None => Reason::PlaceholderUnknown,
+            },
+        };
+        self.standing.end_for(reason);
+        Err(UploadError::Withheld)
+    }
 }
 
 impl Upload {
     /// Streams what the client sends.
-    pub(crate) fn new(incoming: Incoming) -> (Self, Arc<Progress>) {
+    pub(crate) fn new(incoming: Incoming, watch: Option<Watch>) -> (Self, Arc<Progress>) {
         let ended = incoming.is_end_stream();
         let progress = Arc::new(Progress { bytes: AtomicU64::new(0), ended: AtomicBool::new(ended) });
-        (Self { incoming: (!ended).then_some(incoming), progress: progress.clone() }, progress)
+        let incoming = (!ended).then_some(incoming);
+        (Self { incoming, progress: progress.clone(), watch, held: BytesMut::new(), trailers: None }, progress)
     }
 
     /// No body at all.
     pub(crate) fn empty(progress: Arc<Progress>) -> Self {
-        Self { incoming: None, progress }
+        Self { incoming: None, progress, watch: None, held: BytesMut::new(), trailers: None }
+    }
+
+    /// What may go on now of a frame that came; `None` where all of it is held.
+    fn take(&mut self, frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, UploadError> {
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            // Nothing can follow that would make a placeholder of what is held.
+            Err(trailers) if self.held.is_empty() => return Ok(Some(without_forbidden_trailers(trailers))),
+            Err(trailers) => {
+                self.trailers = Some(without_forbidden_trailers(trailers));
+                return Ok(Some(Frame::data(self.held.split().freeze())));
+            }
+        };
+        let passes = self.watch.as_mut().map_or(Ok(true), |watch| watch.passes(&data))?;
+        if passes && self.held.is_empty() {
+            return Ok(Some(Frame::data(data)));
+        }
+        self.held.extend_from_slice(&data);
+        Ok(passes.then(|| Frame::data(self.held.split().freeze())))
+    }
+
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        if let Some(trailers) = self.trailers.take() {
+            return Poll::Ready(Some(Ok(trailers)));
+        }
+        while let Some(incoming) = &mut self.incoming {
+            let Some(frame) = ready!(Pin::new(incoming).poll_frame(cx)) else {
+                self.incoming = None;
+                break;
+            };
+            match frame.map_err(UploadError::Client).and_then(|frame| self.take(frame)) {
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+        // The mark was only a mark.
+        let rest = (!self.held.is_empty()).then(|| Ok(Frame::data(self.held.split().freeze())));
+        Poll::Ready(rest)
     }
 }
 
 impl HttpBody for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = UploadError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
-        let ended = frame.is_none() || incoming.is_end_stream();
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let frame = ready!(self.poll_incoming(cx));
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
             self.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
         }
-        if ended {
+        if frame.is_none() || self.is_end_stream() {
             self.progress.ended.store(true, Ordering::Relaxed);
         }
-        Poll::Ready(frame.map(|frame| frame.map(without_forbidden_trailers)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
+        let came = self.incoming.as_ref().is_none_or(HttpBody::is_end_stream);
+        came && self.held.is_empty() && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or(SizeHint::with_exact(0), HttpBody::size_hint)
+        let left = self.incoming.as_ref().map_or(SizeHint::with_exact(0), HttpBody::size_hint);
+        let held = self.held.len() as u64;
+        let mut hint = SizeHint::new();
+        hint.set_lower(left.lower() + held);
+        left.upper().into_iter().for_each(|upper| hint.set_upper(upper + held));
+        hint
     }
 }
 

@@ -57,7 +57,7 @@ async fn attempt(
     let asked = authorize::asked(&routed, tool);
     let standing = core.live.note(session, destination, asked, permit.until(), open.connection().clone());
     open.stands(standing.clone());
-    let armed = inject::inject(&core.proxy.vault, session, destination, routed, &permit, open)?;
+    let armed = inject::inject(&core.proxy.vault, session, destination, routed, &permit, &standing, open)?;
     standing.lend(&core.proxy, armed.leases.iter().map(inject::use_of).collect());
     let way = forward::locate(core, session, destination, &armed, &permit, open).await?;
     open.stripped(&armed.routed.stripped);

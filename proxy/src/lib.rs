@@ -16,6 +16,7 @@ mod hosts;
 mod live;
 mod mask;
 mod own;
+mod placeholder;
 mod pool;
 mod refusal;
 mod reserved;

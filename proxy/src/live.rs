@@ -77,6 +77,11 @@ impl Standing {
         }
     }
 
+    /// Ends it for something that was found in it.
+    pub(crate) fn end_for(&self, reason: model::Reason) {
+        self.end(denied(reason));
+    }
+
     /// Ready once it is cut; for one waiter at a time.
     pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Poll<Denied> {
         let cut = || self.cut.get().map_or(Poll::Pending, |denied| Poll::Ready(denied.clone()));

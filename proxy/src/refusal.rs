@@ -195,9 +195,14 @@ impl Refusal {
 
 impl From<policies::Denied> for Refusal {
     fn from(denied: policies::Denied) -> Self {
-        let detail = match denied.rule {
-            Some(_) => "a rule of the session's policies refuses this",
-            None => "no rule of the session's policies allows this",
+        let detail = match (denied.reason, &denied.rule) {
+            (Reason::PlaceholderMisplaced, _) => {
+                "a placeholder stands in the request body, where its credential does not go"
+            }
+            (Reason::PlaceholderUnknown, _) => "the request holds a placeholder that is not this session's",
+            (Reason::CredentialUnavailable, _) => "the credential was revoked",
+            (_, Some(_)) => "a rule of the session's policies refuses this",
+            (_, None) => "no rule of the session's policies allows this",
         };
         let mut refusal = Self::of(denied.reason, detail);
         refusal.0.rule = denied.rule;

@@ -13,5 +13,5 @@ mod tool_call;
 pub use error::{Invalid, SessionError, Why};
 pub use registry::{Created, Ending, GrantRequest, NewSession, Offered, PlaceholderOwner, Registry};
 pub use session::{Grant, Session, State};
-pub use token::{PLACEHOLDER_MARK, find_marks};
+pub use token::{PLACEHOLDER_LETTERS, PLACEHOLDER_MARK, find_marks};
 pub use tool_call::{MAX_OPEN_CALLS, ToolCall};

@@ -11,7 +11,8 @@ pub const PLACEHOLDER_MARK: &str = "egret_ph_";
 
 const TOKEN_MARK: &str = "egt_";
 const TOKEN_LETTERS: usize = 43; // 62^43 > 2^256
-const PLACEHOLDER_LETTERS: usize = 32; // 62^32 > 2^190
+/// How many letters and digits follow the mark: 62^32 > 2^190.
+pub const PLACEHOLDER_LETTERS: usize = 32;
 const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// The SHA-256 of a token or placeholder: what is kept of it.

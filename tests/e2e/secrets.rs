@@ -1,5 +1,6 @@
 //! E: secrets. They go where all four keys fit, and come back masked.
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -232,6 +233,60 @@ fn t081_placeholder_outside_its_slot() {
         refusal::expect_denied(&it.world.egret, &answer, 403, "placeholder_misplaced");
     }
     it.world.origin.assert_saw_nothing_of("t081");
+}
+
+/// Sends a body in pieces that are flushed one by one; gives the answer.
+fn upload(it: &Secrets, session: &Session, host: &str, path: &str, coding: &str, pieces: &[&[u8]]) -> Answer {
+    let target = it.world.target(host);
+    let (answer, wire) = client::connect(&it.world.egret, Some(session), &target);
+    assert_eq!(answer.status, 200);
+    let mut wire = wire.start_tls(client::client_config(&it.world.egret, &["http/1.1"]), host).unwrap();
+    wire.send(format!("POST {path} HTTP/1.1\r\nHost: {target}\r\n{coding}Transfer-Encoding: chunked\r\n\r\n"));
+    for piece in pieces {
+        if !wire.try_send([format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat()) {
+            break;
+        }
+    }
+    wire.try_send(b"0\r\n\r\n".to_vec());
+    wire.answer()
+}
+
+#[test]
+fn t081_t082_t083_placeholder_in_a_body() {
+    let it = secrets();
+    let session = it.session();
+    let placeholder = session.placeholder("BEARER_TOKEN").as_bytes().to_vec();
+    let text = |form: &str| format!("{{\"key\": \"{form}\"}}").into_bytes();
+    let plain = text(std::str::from_utf8(&placeholder).unwrap());
+    let escaped: String = placeholder.iter().map(|byte| format!("%{byte:02X}")).collect();
+    let json: String = placeholder.iter().map(|byte| format!("\\u{byte:04x}")).collect();
+    let basic = STANDARD.encode([b"robot:", placeholder.as_slice()].concat());
+    for host in ["bearer.origin.test", "h1.origin.test"] {
+        for body in [plain.clone(), text(&escaped), text(&json), text(&basic)] {
+            for size in [body.len(), 7, 1] {
+                let pieces: Vec<&[u8]> = body.chunks(size).collect();
+                let answer = upload(&it, &session, host, "/body-081", "", &pieces);
+                assert_eq!(answer.status, 403, "{host} {size} {}: {answer:?}", String::from_utf8_lossy(&body));
+                refusal::expect_denied(&it.world.egret, &answer, 403, "placeholder_misplaced");
+            }
+        }
+        let mut coder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        coder.write_all(&plain).unwrap();
+        let packed = coder.finish().unwrap();
+        let answer = upload(&it, &session, host, "/body-081", "Content-Encoding: gzip\r\n", &[&packed]);
+        refusal::expect_denied(&it.world.egret, &answer, 403, "placeholder_misplaced");
+        let answer = upload(&it, &session, host, "/body-081", "Content-Encoding: br\r\n", &[b"whatever"]);
+        refusal::expect_denied(&it.world.egret, &answer, 403, "placeholder_misplaced");
+        let unknown = format!("egret_ph_{}", "Z".repeat(32));
+        let answer = upload(&it, &session, host, "/body-081", "", &[unknown.as_bytes()]);
+        refusal::expect_denied(&it.world.egret, &answer, 403, "placeholder_unknown");
+        for innocent in ["egret_ph_", "a mark egret_ph_ and more", "%65gret%5Fph%5F", "egret_ph_0123456789"] {
+            let answer = upload(&it, &session, host, "/innocent", "", &[innocent.as_bytes()]);
+            assert_eq!(answer.status, 200, "{host} {innocent}: {answer:?}");
+            assert!(contains(&answer.body, innocent.as_bytes()), "{}", answer.text());
+        }
+    }
+    it.world.origin.assert_saw_nothing_of(std::str::from_utf8(&placeholder).unwrap());
 }
 
 #[test]

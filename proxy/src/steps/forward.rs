@@ -203,9 +203,9 @@ fn remove_one_hop(fields: &mut HeaderMap) {
 
 /// The request as it goes out, in the form of HTTP/1.1; `send` gives it the form of the connection.
 fn assemble(destination: &Destination, armed: Armed) -> Result<(Request<Upload>, Arc<Progress>, Secrets), Refusal> {
-    let Armed { routed, target, leases, patterns } = armed;
+    let Armed { routed, target, leases, patterns, watch } = armed;
     let bad = |_| Refusal::of(Reason::BadTarget, "the request target cannot be sent on");
-    let (upload, progress) = Upload::new(routed.body);
+    let (upload, progress) = Upload::new(routed.body, Some(watch));
     let mut request = Request::new(upload);
     *request.method_mut() = routed.method;
     *request.uri_mut() = Uri::from(PathAndQuery::try_from(target.as_str()).map_err(bad)?);

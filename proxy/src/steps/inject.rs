@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use audit::CredentialUse;
 use base64::Engine;
@@ -19,7 +20,10 @@ use vault::{Kind, Lease, LeaseError, Placement, Vault};
 use zeroize::Zeroizing;
 
 use crate::basic;
+use crate::body::Watch;
+use crate::live::Standing;
 use crate::mask::Patterns;
+use crate::placeholder::{Scanner, Unreadable};
 use crate::refusal::Refusal;
 use crate::steps::record::Open;
 use crate::steps::route::Routed;
@@ -32,6 +36,8 @@ pub(crate) struct Armed {
     pub(crate) leases: Vec<Lease>,
     /// Every form of the credentials that went on the request, to be found in the response.
     pub(crate) patterns: Patterns,
+    /// What looks for placeholders in the body, where no credential is ever put.
+    pub(crate) watch: Watch,
 }
 
 /// A placeholder in the head, and the credential it stands for.
@@ -75,10 +81,11 @@ struct Spot {
 /// `placeholder_unknown`, `placeholder_misplaced`, `denied_plaintext` before any secret was opened; `credential_unavailable` after.
 pub(crate) fn inject(
     vault: &Vault,
-    session: &Session,
+    session: &Arc<Session>,
     destination: &Destination,
     mut routed: Routed,
     permit: &Permit,
+    standing: &Arc<Standing>,
     open: &mut Open,
 ) -> Result<Armed, Refusal> {
     let under = |refusal: Refusal| refusal.under(permit.rule(), permit.policy());
@@ -116,7 +123,23 @@ pub(crate) fn inject(
         prepare_for_redaction(&mut routed);
         patterns.extend(leases.iter().flat_map(Lease::patterns));
     }
-    Ok(Armed { routed, target, leases, patterns })
+    let scanner = scanner(&routed.fields, !leases.is_empty()).map_err(under)?;
+    let injects = !leases.is_empty();
+    let watch = Watch { scanner, session: session.clone(), standing: standing.clone(), injects };
+    Ok(Armed { routed, target, leases, patterns, watch })
+}
+
+/// Looks into the body through its coding. A coding that is not known here hides what it holds: then the request goes without
+/// a credential or not at all.
+fn scanner(fields: &HeaderMap, injects: bool) -> Result<Scanner, Refusal> {
+    let codings: Vec<&[u8]> = fields.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes).collect();
+    match Scanner::new(&codings.join(b",".as_slice())) {
+        Ok(scanner) => Ok(scanner),
+        Err(Unreadable) if injects => Err(misplaced(
+            "the request body is in a coding in which placeholders cannot be looked for; send it in gzip, deflate or none",
+        )),
+        Err(Unreadable) => Ok(Scanner::plain()),
+    }
 }
 
 pub(crate) fn use_of(lease: &Lease) -> CredentialUse {

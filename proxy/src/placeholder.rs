@@ -1,0 +1,408 @@
+//! Finds placeholders in a request body, however it is cut, encoded or compressed. Never in a hurry to send: what may be one
+//! waits until it is known.
+//!
+//! Only what follows a whole mark is ever held back, so an ordinary stream passes as it comes. A placeholder's mark holds no
+//! secret, and without its 32 letters it is worth nothing.
+
+use std::io::{self, Write};
+use std::sync::LazyLock;
+
+use base64::Engine as _;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use flate2::write::{MultiGzDecoder, ZlibDecoder};
+use memchr::memmem::{self, Finder};
+use sessions::{PLACEHOLDER_LETTERS, PLACEHOLDER_MARK};
+
+/// As much of what went before as a placeholder can take: each of its 41 signs as `\u0065`.
+const TAIL_BYTES: usize = 6 * (PLACEHOLDER_MARK.len() + PLACEHOLDER_LETTERS);
+
+static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PLACEHOLDER_MARK));
+
+/// What bytes turned out to be.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// No placeholder.
+    #[default]
+    Clear,
+    /// A mark whose letters are still to come.
+    Pending,
+    /// A placeholder, and what stood before it.
+    Found(Found),
+}
+
+impl Verdict {
+    fn weight(&self) -> u8 {
+        match self {
+            Self::Clear => 0,
+            Self::Pending => 1,
+            Self::Found(_) => 2,
+        }
+    }
+}
+
+/// A placeholder with what stood before it, without any encoding.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) bytes: Vec<u8>,
+    /// Where the mark begins.
+    pub(crate) at: usize,
+}
+
+/// Looks through one body.
+pub(crate) enum Scanner {
+    /// As it is.
+    Plain(Judge),
+    /// Compressed (RFC 1952), one member after another.
+    Gzip(Box<MultiGzDecoder<Judge>>),
+    /// Compressed (RFC 1950).
+    Deflate(Box<ZlibDecoder<Judge>>),
+}
+
+/// The body is not what its coding says, or is in one that is not known here.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable;
+
+impl Scanner {
+    /// A scanner for a body in these codings, as `Content-Encoding` lists them (RFC 9110 section 8.4).
+    pub(crate) fn new(codings: &[u8]) -> Result<Self, Unreadable> {
+        let mut scanner = Self::plain();
+        for name in codings.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            let next = match name.to_ascii_lowercase().as_slice() {
+                b"" | b"identity" => continue,
+                b"gzip" | b"x-gzip" => Self::Gzip(Box::new(MultiGzDecoder::new(Judge::default()))),
+                b"deflate" => Self::Deflate(Box::new(ZlibDecoder::new(Judge::default()))),
+                _ => return Err(Unreadable),
+            };
+            let Self::Plain(_) = scanner else { return Err(Unreadable) };
+            scanner = next;
+        }
+        Ok(scanner)
+    }
+
+    /// A scanner for a body as it is.
+    pub(crate) fn plain() -> Self {
+        Self::Plain(Judge::default())
+    }
+
+    /// Looks at the next bytes of the body, as they are sent.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Verdict, Unreadable> {
+        let (done, judge) = match self {
+            Self::Plain(judge) => (judge.write_all(bytes), judge),
+            Self::Gzip(decoder) => (decoder.write_all(bytes).and_then(|()| decoder.flush()), decoder.get_mut()),
+            Self::Deflate(decoder) => (decoder.write_all(bytes).and_then(|()| decoder.flush()), decoder.get_mut()),
+        };
+        match (std::mem::take(&mut judge.verdict), done) {
+            (found @ Verdict::Found(_), _) => Ok(found),
+            (verdict, Ok(())) => {
+                // What this piece added nothing to is still as it was.
+                if verdict == Verdict::Pending {
+                    judge.verdict = Verdict::Pending;
+                }
+                Ok(verdict)
+            }
+            (_, Err(_)) => Err(Unreadable),
+        }
+    }
+}
+
+/// Takes the body as it is read, and knows what the last of it turned out to be.
+#[derive(Default)]
+pub(crate) struct Judge {
+    /// The end of what came before.
+    tail: Vec<u8>,
+    verdict: Verdict,
+}
+
+impl Write for Judge {
+    /// Judges bytes by what went before, and keeps of both what the next ones need.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let tail = &mut self.tail;
+        // Across the border first; what begins in the tail ends within as much of the new bytes.
+        tail.extend_from_slice(bytes.get(..TAIL_BYTES).unwrap_or(bytes));
+        self.verdict = judge(tail);
+        if bytes.len() > TAIL_BYTES {
+            if !matches!(self.verdict, Verdict::Found(_)) {
+                self.verdict = judge(bytes);
+            }
+            tail.clear();
+            tail.extend_from_slice(bytes.get(bytes.len() - TAIL_BYTES..).unwrap_or_default());
+        } else {
+            let surplus = tail.len().saturating_sub(TAIL_BYTES);
+            tail.drain(..surplus);
+        }
+        if matches!(self.verdict, Verdict::Found(_)) {
+            return Err(io::Error::other("a placeholder"));
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn judge(bytes: &[u8]) -> Verdict {
+    let escaped = memchr::memchr(b'%', bytes).is_some() || memmem::find(bytes, b"\\u").is_some();
+    let unescaped = if escaped { in_plain(&without_escapes(bytes)) } else { Verdict::Clear };
+    // Also as it stands: `%eegret_ph_..` is a placeholder to whoever does not undo escapes.
+    [unescaped, in_plain(bytes), in_base64(bytes)].into_iter().rev().max_by_key(Verdict::weight).unwrap_or_default()
+}
+
+fn in_plain(bytes: &[u8]) -> Verdict {
+    let mut verdict = Verdict::Clear;
+    for at in MARK.find_iter(bytes) {
+        match letters(bytes, at) {
+            Verdict::Clear => {}
+            Verdict::Pending => verdict = Verdict::Pending,
+            found @ Verdict::Found(_) => return found,
+        }
+    }
+    verdict
+}
+
+/// What follows a mark: one of the 32 may be no letter or digit, as in a head.
+fn letters(bytes: &[u8], at: usize) -> Verdict {
+    let after = bytes.get(at + PLACEHOLDER_MARK.len()..).unwrap_or_default();
+    let after = after.get(..PLACEHOLDER_LETTERS).unwrap_or(after);
+    if after.iter().filter(|byte| !byte.is_ascii_alphanumeric()).count() > 1 {
+        Verdict::Clear
+    } else if after.len() < PLACEHOLDER_LETTERS {
+        Verdict::Pending
+    } else {
+        let end = at + PLACEHOLDER_MARK.len() + PLACEHOLDER_LETTERS;
+        Verdict::Found(Found { bytes: bytes.get(..end).unwrap_or_default().to_vec(), at })
+    }
+}
+
+/// Percent encoding (RFC 3986 section 2.1) and JSON's `\u0065` (RFC 8259 section 7) undone, wherever they stand.
+fn without_escapes(bytes: &[u8]) -> Vec<u8> {
+    let hex = |digits: Option<&[u8]>| {
+        let text = std::str::from_utf8(digits?).ok()?;
+        if text.bytes().all(|byte| byte.is_ascii_hexdigit()) { u8::from_str_radix(text, 16).ok() } else { None }
+    };
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let percent = || hex(bytes.get(at + 1..at + 3)).map(|byte| (byte, 3));
+        let unicode = || {
+            let zeros = bytes.get(at + 1..at + 4)? == b"u00";
+            zeros.then(|| hex(bytes.get(at + 4..at + 6)))?.map(|byte| (byte, 6))
+        };
+        let begun = |length: usize| bytes.len() < at + length;
+        if (*byte == b'%' && begun(3)) || (*byte == b'\\' && begun(6)) {
+            break; // the rest of it is still to come
+        }
+        let (byte, length) = match byte {
+            b'%' => percent(),
+            b'\\' => unicode(),
+            _ => None,
+        }
+        .unwrap_or((*byte, 1));
+        out.push(byte);
+        at += length;
+    }
+    out
+}
+
+/// One of the three ways in which the mark can stand in base64, by its place in a group of three bytes.
+struct Core {
+    finder: Finder<'static>,
+    /// Signs of the core before a whole group begins, and the bytes of the mark that stand before it.
+    before: usize,
+    bytes_before: usize,
+}
+
+/// The signs that are the same whatever stands before and after the mark. None of them differs in the alphabet for URLs
+/// (RFC 4648 section 5).
+static CORES: LazyLock<[Core; 3]> = LazyLock::new(|| {
+    [(0, 0, 0), (1, 2, 2), (2, 1, 1)].map(|(offset, before, bytes_before)| {
+        let padded = [&b"xx"[..offset], PLACEHOLDER_MARK.as_bytes()].concat();
+        let coded = BASE64.encode(&padded);
+        let first = (offset * 8).div_ceil(6);
+        let whole = padded.len() * 8 / 6;
+        Core {
+            finder: Finder::new(coded.as_bytes().get(first..whole).unwrap_or_default()).into_owned(),
+            before,
+            bytes_before,
+        }
+    })
+});
+
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+fn in_base64(bytes: &[u8]) -> Verdict {
+    let mut verdict = Verdict::Clear;
+    for core in CORES.iter() {
+        for at in core.finder.find_iter(bytes) {
+            let group = at + core.before;
+            let wanted = (PLACEHOLDER_MARK.len() - core.bytes_before + PLACEHOLDER_LETTERS).div_ceil(3) * 4;
+            let run: Vec<u8> = bytes
+                .get(group..)
+                .unwrap_or_default()
+                .iter()
+                .take(wanted)
+                .map_while(|byte| match byte {
+                    b'-' => Some(b'+'),
+                    b'_' => Some(b'/'),
+                    byte if byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/') => Some(*byte),
+                    _ => None,
+                })
+                .collect();
+            let at_end = group + run.len() == bytes.len();
+            // A single sign over is less than a byte.
+            let whole = run.len() - usize::from(run.len() % 4 == 1);
+            let Ok(decoded) = BASE64.decode(run.get(..whole).unwrap_or_default()) else { continue };
+            let mark = PLACEHOLDER_MARK.as_bytes();
+            let full = [mark.get(..core.bytes_before).unwrap_or_default(), decoded.as_slice()].concat();
+            match letters(&full, 0) {
+                Verdict::Clear => {}
+                Verdict::Pending if at_end => verdict = Verdict::Pending,
+                Verdict::Pending => {}
+                found @ Verdict::Found(_) => return found,
+            }
+        }
+    }
+    verdict
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PLACEHOLDER: &str = "egret_ph_0123456789abcdefghijABCDEFGHIJ01";
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// What a scanner says in the end, and how many bytes would have been sent before it found something.
+    fn scan(coding: &str, pieces: &[&[u8]]) -> Result<(bool, usize), Unreadable> {
+        let mut scanner = Scanner::new(coding.as_bytes())?;
+        let (mut sent, mut held) = (0, 0);
+        for piece in pieces {
+            held += piece.len();
+            match scanner.push(piece)? {
+                Verdict::Clear => sent += std::mem::take(&mut held),
+                Verdict::Pending => {}
+                Verdict::Found(_) => return Ok((true, sent)),
+            }
+        }
+        Ok((false, sent + held))
+    }
+
+    /// The placeholder in every form that is known.
+    fn forms() -> Vec<String> {
+        let mut forms =
+            vec![PLACEHOLDER.to_owned(), PLACEHOLDER.replace('_', "%5F"), PLACEHOLDER.replace('_', "\\u005f")];
+        forms.push(PLACEHOLDER.bytes().map(|byte| format!("%{byte:02x}")).collect());
+        forms.push(PLACEHOLDER.bytes().map(|byte| format!("\\u{byte:04X}")).collect());
+        for front in ["", "a", "ab", "user:", "Bearer "] {
+            for back in ["", "x", "xy"] {
+                let text = format!("{front}{PLACEHOLDER}{back}");
+                forms.push(BASE64_STANDARD.encode(&text));
+                forms.push(BASE64_URL_SAFE_NO_PAD.encode(&text));
+            }
+        }
+        forms
+    }
+
+    #[test]
+    fn t082_t083_found_in_every_form_however_it_is_cut() {
+        for form in forms() {
+            let text = format!("{{\"key\": \"{form}\", \"more\": 1}}");
+            let begin = text.find(&form).unwrap();
+            for cut in 0..text.len() {
+                let (front, back) = text.as_bytes().split_at(cut);
+                let (found, sent) = scan("", &[front, back]).unwrap();
+                assert!(found && sent < begin + form.len(), "{form} cut at {cut}");
+            }
+            let single: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+            assert!(scan("", &single).unwrap().0, "{form}");
+            let long = format!("{}{text}{}", "x ".repeat(5_000), " y".repeat(5_000));
+            assert!(scan("", &[long.as_bytes()]).unwrap().0, "{form}");
+        }
+    }
+
+    #[test]
+    fn t082_found_in_compressed_bodies() {
+        let packed = gzip(format!("{{\"key\": \"{PLACEHOLDER}\"}}").as_bytes());
+        for cut in 0..packed.len() {
+            let (front, back) = packed.split_at(cut);
+            assert!(scan("gzip", &[front, back]).unwrap().0, "{cut}");
+        }
+        assert!(!scan("x-GZIP, identity", &[&gzip(b"nothing here")]).unwrap().0);
+        let large = gzip(&vec![b'a'; 1 << 20]);
+        assert_eq!(scan("gzip", &[&large]).unwrap(), (false, large.len()));
+        for coding in ["br", "zstd", "gzip, gzip", "compress"] {
+            assert_eq!(scan(coding, &[]), Err(Unreadable), "{coding}");
+        }
+        assert_eq!(scan("gzip", &[b"no gzip at all"]), Err(Unreadable));
+        assert_eq!(scan("gzip", &[&[gzip(b"a").as_slice(), b"more, and no gzip"].concat()]), Err(Unreadable));
+    }
+
+    #[test]
+    fn what_is_no_placeholder_passes_at_once_and_whole() {
+        for text in
+            ["egret_ph", "data: {\"e\":1}\n\n", "egret_ph_ is a mark", "egret_ph_short\n", "%65%67", "ZWdyZXRfcGhf!"]
+        {
+            let single: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+            assert_eq!(scan("", &single).unwrap(), (false, text.len()), "{text}");
+        }
+        let mut scanner = Scanner::new(b"").unwrap();
+        for piece in ["egret_p", "h", " x", "data: egret\n\n"] {
+            assert_eq!(scanner.push(piece.as_bytes()), Ok(Verdict::Clear), "{piece}");
+        }
+        assert_eq!(scanner.push(b"egret_ph_"), Ok(Verdict::Pending));
+        assert_eq!(scanner.push(b"01"), Ok(Verdict::Pending));
+        assert_eq!(scanner.push(b"\n\n"), Ok(Verdict::Clear));
+    }
+
+    #[test]
+    fn what_was_found_comes_with_what_stood_before_it() {
+        let mut scanner = Scanner::new(b"").unwrap();
+        let Ok(Verdict::Found(found)) =
+            scanner.push(format!("key=sk-ant-{}&x", PLACEHOLDER.replace('_', "%5f")).as_bytes())
+        else {
+            panic!("not found")
+        };
+        assert_eq!(found.bytes, format!("key=sk-ant-{PLACEHOLDER}").as_bytes());
+        assert_eq!(&found.bytes[found.at..], PLACEHOLDER.as_bytes());
+    }
+
+    proptest! {
+        #[test]
+        fn found_wherever_it_stands_and_however_it_is_cut(
+            front in "[ -~]{0,700}", back in "[ -~]{0,700}", form in 0usize..35,
+            cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..8),
+        ) {
+            let form = &forms()[form];
+            let text = format!("{front} {form} {back}");
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len())).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &text.as_bytes()[pair[0]..pair[1]]).collect();
+            prop_assert!(scan("", &pieces).unwrap().0);
+        }
+
+        #[test]
+        fn any_bytes_pass_whole_or_hold_the_mark(pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..400), 0..6)) {
+            let all: usize = pieces.iter().map(Vec::len).sum();
+            let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+            prop_assert_eq!(scan("", &pieces).unwrap(), (false, all));
+        }
+    }
+}
