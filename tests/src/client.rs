@@ -123,15 +123,6 @@ impl Wire {
         };
     }
 
-    /// Sends bytes; false where the other side has closed.
-    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        match &mut self.stream {
-            Stream::Plain(stream) => stream.write_all(bytes.as_ref()).and_then(|()| stream.flush()),
-            Stream::Tls(stream) => stream.write_all(bytes.as_ref()).and_then(|()| stream.flush()),
-        }
-        .is_ok()
-    }
-
     /// Reads more; false at the end of the connection.
     fn more(&mut self) -> bool {
         let mut buffer = [0u8; 16 * 1024];

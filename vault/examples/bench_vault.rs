@@ -67,7 +67,7 @@ fn unlock() -> Result<(), Box<dyn Error>> {
         let passphrase = Passphrase { text: Secret::new(b"correct horse".to_vec()), argon2id };
         let Argon2id { memory_kib, passes, lanes } = argon2id;
         let what = format!("passphrase, {} MiB, {passes} passes, {lanes} lanes", memory_kib >> 10);
-        timed(&what, 1, || Ok(drop(passphrase.kek(&passphrase.recipe()?, &[7; 32])?)))?;
+        timed(&what, 1, || Ok(passphrase.kek(&passphrase.recipe()?, &[7; 32])?))?;
     }
     Ok(())
 }
