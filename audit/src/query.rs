@@ -29,6 +29,8 @@ pub struct Filter {
     pub kind: Option<Kind>,
     /// With this method.
     pub method: Option<String>,
+    /// That names this credential.
+    pub credential: Option<String>,
     /// Of this exchange, or the record with this id.
     pub id: Option<String>,
     /// Only records after this sequence number.
@@ -51,6 +53,7 @@ impl Default for Filter {
             code: None,
             kind: None,
             method: None,
+            credential: None,
             id: None,
             after: None,
             before: None,
@@ -91,6 +94,11 @@ impl Filter {
         }
         if let Some(method) = &self.method {
             conditions.add("method = ?", method.clone());
+        }
+        if let Some(credential) = &self.credential {
+            let named =
+                "EXISTS (SELECT 1 FROM json_each(contents, '$.credentials') WHERE json_extract(value, '$.name') = ?)";
+            conditions.add(named, credential.clone());
         }
         if let Some(id) = &self.id {
             conditions.add("(exchange = ? OR id = ?)", id.clone());

@@ -58,6 +58,9 @@ struct Query {
     /// With this method.
     #[arg(long, value_name = "METHOD")]
     method: Option<String>,
+    /// That names this credential.
+    #[arg(long, value_name = "NAME")]
+    credential: Option<String>,
     /// The record or the exchange with this id, such as a refusal's Egret-Record.
     #[arg(long, value_name = "ID")]
     id: Option<String>,
@@ -140,6 +143,7 @@ impl Query {
                 ("code", self.code.clone()),
                 ("kind", self.kind.clone()),
                 ("method", self.method.as_deref().map(str::to_uppercase)),
+                ("credential", self.credential.clone()),
                 ("id", self.id.clone()),
                 ("after", self.after.map(|seq| seq.to_string())),
                 ("limit", Some(self.limit.to_string())),

@@ -13,7 +13,8 @@ use anyhow::{Context as _, anyhow, bail};
 use audit::{Index, Journal, Kind, Record};
 use certs::{Ca, Trust};
 use control::env::{TRUSTSTORE_PASSWORD, TrustFiles};
-use control::{CaFacts, LoadError, Loader};
+use control::{CaFacts, LoadError, Loader, print_span};
+use jiff::SignedDuration;
 use model::{Reason, TenantId, Timestamp};
 use policies::Subject;
 use rustls_pki_types::CertificateDer;
@@ -24,6 +25,7 @@ use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret, Vault,
 use crate::config::{Config, Key};
 use crate::data_dir::{DataDir, Lock, replace};
 use crate::exit::{Answer, Failure, OrFail as _};
+use crate::tries::Tries;
 
 /// The names under which the CA rests in the vault.
 const CA_KEY: &str = "ca-key";
@@ -127,7 +129,20 @@ fn open_vault(config: &Config, dir: &DataDir, made: &mut Made) -> Answer<Vault> 
     let exists = Vault::exists(&path);
     let key = key_source(config, dir, exists, made)?;
     if exists {
-        return Vault::open(&path, key.as_ref()).map_err(|error| {
+        let tries = Tries::of(dir);
+        if let Some((wrong, left)) = tries.wait(Timestamp::now()) {
+            let left = print_span(left + SignedDuration::from_secs(1));
+            return Err(Failure::usage(anyhow!(
+                "the vault was tried with a wrong key {wrong} times in a row; the next try has to wait for {left}"
+            )));
+        }
+        let opened = Vault::open(&path, key.as_ref());
+        match &opened {
+            Err(VaultError::Unseal) => tries.wrong(Timestamp::now()),
+            Ok(_) => tries.right(),
+            Err(_) => {}
+        }
+        return opened.map_err(|error| {
             // A wrong passphrase is what somebody gave, not a store that is out of reach.
             let wrong = matches!(error, VaultError::Unseal | VaultError::Key(_));
             let told = anyhow::Error::new(error).context(format!("cannot open the vault {shown}"));
@@ -165,6 +180,7 @@ pub(crate) fn restore_vault(
     let source = backup_key.as_deref().unwrap_or(configured.as_ref());
     let vault = Vault::restore_to(&dir.vault(), source, backup, known).context("the backup cannot be used");
     let vault = vault.or_usage()?;
+    Tries::of(dir).right();
     if backup_key.is_some() {
         vault
             .rekey(configured.as_ref())

@@ -16,6 +16,7 @@ mod run;
 mod serve;
 mod session;
 mod sidecar;
+mod tries;
 mod vault_command;
 
 use std::path::PathBuf;

@@ -186,11 +186,39 @@ fn t155_a_wrong_passphrase_ends_with_2_and_changes_nothing() {
     let said = fails(&egret, 2, &["vault", "list", "--config", &config]);
     assert!(said.contains("the key does not open the vault, or its header is damaged"), "{said}");
     assert!(!said.contains("stable") && std::fs::read(&vault).unwrap() == before);
+    // The next try has to wait, whoever makes it; a second later than that it may.
+    std::fs::write(&passphrase, format!("{PASSPHRASE}\n")).unwrap();
+    let tries = egret.data().join("vault.tries");
+    let counted =
+        |wrong: u32| std::fs::write(&tries, format!("{{\"wrong\":{wrong},\"last\":\"2026-01-01T00:00:00Z\"}}"));
+    assert!(std::fs::read_to_string(&tries).unwrap().contains("\"wrong\":1"));
+    counted(9).unwrap();
+    egret.ok(&["vault", "list", "--config", &config], "");
+    assert!(!tries.exists(), "forgotten where somebody knew it");
     let mut damaged = before.clone();
     damaged[40] ^= 1; // in the salt
-    std::fs::write(&passphrase, format!("{PASSPHRASE}\n")).unwrap();
     std::fs::write(&vault, &damaged).unwrap();
     assert_eq!(fails(&egret, 2, &["vault", "list", "--config", &config]), said);
+}
+
+#[test]
+fn t156_after_wrong_passphrases_the_next_try_has_to_wait() {
+    let egret = prepared("");
+    let config = egret.folder().join("locked.yaml");
+    let passphrase = egret.folder().join("passphrase");
+    std::fs::write(&config, format!("vault:\n  key: {{passphrase_file: {}}}\n", passphrase.display())).unwrap();
+    let config = config.display().to_string();
+    egret.ok(&["vault", "init", "--config", &config], "");
+    let before = std::fs::read(egret.data().join("vault.egret")).unwrap();
+    std::fs::write(&passphrase, "correct horse battery stable\n").unwrap();
+    // Nine wrong tries long ago; the tenth begins a wait of 512 s.
+    let counted = "{\"wrong\":9,\"last\":\"2026-01-01T00:00:00Z\"}";
+    std::fs::write(egret.data().join("vault.tries"), counted).unwrap();
+    fails(&egret, 2, &["vault", "list", "--config", &config]);
+    std::fs::write(&passphrase, format!("{PASSPHRASE}\n")).unwrap();
+    let said = fails(&egret, 2, &["vault", "list", "--config", &config]);
+    assert!(said.contains("10 times in a row") && said.contains("wait for 8m"), "{said}");
+    assert!(std::fs::read(egret.data().join("vault.egret")).unwrap() == before);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use model::{Destination, Host, Reason, RequestPath, Scheme, SessionId, Timestamp
 use super::*;
 use crate::journal::{Journal, Settings};
 use crate::query::MAX_ROWS;
-use crate::record::{Decision, Fault, Kind, Outcome, Record};
+use crate::record::{CredentialUse, Decision, Fault, Kind, Outcome, Record};
 use crate::testing::{block_on, eventually, exchange, open, record, refusal, settings};
 use crate::trail::{Facts, Trail};
 use crate::verify::{verify, verify_against};
@@ -271,4 +271,21 @@ fn more_than_one_batch_is_taken_piece_by_piece() {
     assert_eq!(index.catch_up().unwrap(), rows);
     let limit = MAX_ROWS;
     assert_eq!(count(&index, &Filter { limit, ..Filter::default() }) as u64, rows);
+}
+
+#[test]
+fn records_that_name_a_credential_are_found() {
+    let scene = Scene::new();
+    let put = |name: &str| {
+        let credentials = vec![CredentialUse { name: name.into(), version: 1 }];
+        scene.journal.append(Record { credentials, generation: Some(7), ..Record::new(Kind::CredentialPut) });
+    };
+    put("github");
+    put("gitlab");
+    scene.settle();
+    let index = scene.index();
+    index.catch_up().unwrap();
+    let named = |name: &str| count(&index, &Filter { credential: Some(name.to_owned()), ..Filter::default() });
+    assert_eq!((named("github"), named("gitlab"), named("git"), named("7")), (1, 1, 0, 0));
+    assert_eq!(index.vault_generation().unwrap(), Some(7));
 }
