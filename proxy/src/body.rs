@@ -157,7 +157,12 @@ impl Upload {
             match frame.map_err(UploadError::Client).and_then(|frame| self.take(frame)) {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Ok(None) => {}
-                Err(error) => return Poll::Ready(Some(Err(error))),
+                Err(error) => {
+                    // Whoever polls again gets nothing of what was held.
+                    self.incoming = None;
+                    self.held.clear();
+                    return Poll::Ready(Some(Err(error)));
+                }
             }
         }
         // The mark was only a mark.

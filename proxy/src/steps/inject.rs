@@ -13,6 +13,7 @@ use audit::CredentialUse;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http_body::Body as _;
 use model::{CredentialId, Destination, Reason, Scheme, Timestamp};
 use policies::Permit;
 use sessions::Session;
@@ -123,16 +124,20 @@ pub(crate) fn inject(
         prepare_for_redaction(&mut routed);
         patterns.extend(leases.iter().flat_map(Lease::patterns));
     }
-    let scanner = scanner(&routed.fields, !leases.is_empty()).map_err(under)?;
     let injects = !leases.is_empty();
+    let scanner = scanner(&routed, injects).map_err(under)?;
     let watch = Watch { scanner, session: session.clone(), standing: standing.clone(), injects };
     Ok(Armed { routed, target, leases, patterns, watch })
 }
 
 /// Looks into the body through its coding. A coding that is not known here hides what it holds: then the request goes without
 /// a credential or not at all.
-fn scanner(fields: &HeaderMap, injects: bool) -> Result<Scanner, Refusal> {
-    let codings: Vec<&[u8]> = fields.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes).collect();
+fn scanner(routed: &Routed, injects: bool) -> Result<Scanner, Refusal> {
+    if routed.body.is_end_stream() {
+        return Ok(Scanner::plain());
+    }
+    let codings: Vec<&[u8]> =
+        routed.fields.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes).collect();
     match Scanner::new(&codings.join(b",".as_slice())) {
         Ok(scanner) => Ok(scanner),
         Err(Unreadable) if injects => Err(misplaced(
