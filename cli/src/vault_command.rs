@@ -324,20 +324,6 @@ impl Put {
     }
 }
 
-/// Reads one line as a value; what comes after it is not read.
-fn read_line(mut source: impl Read, name: &str) -> Answer<Zeroizing<Vec<u8>>> {
-    let mut line = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_VALUE_BYTES).unwrap_or(usize::MAX)));
-    // One at a time, so that no buffer is left with a part of it.
-    let mut byte = Zeroizing::new([0]);
-    while source.read(&mut *byte).with_context(|| format!("cannot read {name}")).or_usage()? == 1 {
-        if *byte == *b"\n" || line.len() == line.capacity() {
-            break;
-        }
-        line.push(byte[0]);
-    }
-    read_value(line.as_slice(), name)
-}
-
 /// Reads a value without leaving parts of it behind in grown buffers; cuts one line end.
 fn read_value(source: impl Read, name: &str) -> Answer<Zeroizing<Vec<u8>>> {
     let limit = usize::try_from(MAX_VALUE_BYTES).unwrap_or(usize::MAX);

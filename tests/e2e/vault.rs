@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Output};
 
+use egret_tests::canary::Canary;
 use egret_tests::client::{self, Wire};
 use egret_tests::egret::{Egret, Session, Setup};
 use egret_tests::records::Record;
@@ -34,6 +35,7 @@ fn fails(egret: &Egret, code: i32, args: &[&str]) -> String {
 
 fn put(egret: &Egret, name: &str, options: &[&str], value: &str) {
     egret.put_value(name, options, value);
+    egret.watch(Canary::of(value));
 }
 
 const BEARER: &[&str] = &["--kind", "bearer", "--audience", "api.origin.test"];
@@ -293,6 +295,8 @@ fn t106_a_rotated_credential_finishes_and_a_revoked_one_is_cut() {
     let mut rotated = download(&world, &session, "t106-rotated");
     world.egret.put_value("token", &options, second);
     let mut revoked = download(&world, &session, "t106-revoked");
+    let backup = world.egret.folder().join("backup").display().to_string();
+    world.egret.ok(&["vault", "backup", &backup], "");
     let get = |path: &str| client::get_with(&world.egret, &session, &audience, path, "");
     // What the upstream was given a moment ago it may still echo, the new value too.
     for value in [first, second] {
@@ -317,40 +321,52 @@ fn t106_a_rotated_credential_finishes_and_a_revoked_one_is_cut() {
     let answer = get("/after");
     egret_tests::refusal::expect(&world.egret, &answer, 502, "credential_unavailable");
     world.origin.assert_saw_nothing_of("/after");
+    // What a backup brings back is in force at once.
+    world.egret.ok(&["vault", "restore", &backup], "");
+    assert_eq!(get("/restored").status, 200);
+    let mut restored = download(&world, &session, "t106-restored");
+    world.egret.put_value("other", &options, "another-value");
+    assert_eq!(get("/beside").status, 200);
+    world.origin.open_gate("t106-restored");
+    restored.read_until("data: second");
+}
+
+/// Runs `vault put` at a terminal, types this when it asks, and gives how it ended and all that the terminal showed.
+fn typed(egret: &Egret, keys: &[u8]) -> (bool, String) {
+    let binary = egret_tests::egret::binary();
+    let line = format!("'{}' vault put token --kind bearer --audience api.origin.test; stty -a", binary.display());
+    let mut script = Command::new(tools::program("script"));
+    script.args(["-qec", &line, "/dev/null"]).env_clear().env("EGRET_DATA_DIR", egret.data());
+    script.env("HOME", egret.folder()).env("PATH", std::env::var_os("PATH").unwrap());
+    script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = script.spawn().unwrap();
+    let (mut shown, mut out) = (Vec::new(), child.stdout.take().unwrap());
+    let mut some = [0; 256];
+    let mut asked = false;
+    loop {
+        match out.read(&mut some).unwrap() {
+            0 => break,
+            count => shown.extend_from_slice(&some[..count]),
+        }
+        if !asked && egret_tests::canary::contains(&shown, b"(not shown): ") {
+            asked = true;
+            child.stdin.as_mut().unwrap().write_all(keys).unwrap();
+        }
+    }
+    child.wait().unwrap();
+    let shown = String::from_utf8_lossy(&shown).into_owned();
+    assert!(asked && !shown.contains("-echo "), "the terminal shows again what is typed: {shown}");
+    (shown.contains("put the credential token"), shown)
 }
 
 #[test]
 fn put_asks_at_a_terminal_and_shows_nothing() {
     let egret = prepared("");
-    let egret_binary = egret_tests::egret::binary();
-    let line = format!("'{}' vault put token --kind bearer --audience api.origin.test", egret_binary.display());
-    let mut script = Command::new(tools::program("script"));
-    script
-        .args(["-qec", &line, "/dev/null"])
-        .env_clear()
-        .env("EGRET_DATA_DIR", egret.data())
-        .env("HOME", egret.folder());
-    script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
-    let mut child = script.spawn().unwrap();
-    let mut shown = Vec::new();
-    let mut out = child.stdout.take().unwrap();
-    let mut read = |until: &str| {
-        while !egret_tests::canary::contains(&shown, until.as_bytes()) {
-            let mut some = [0; 256];
-            match out.read(&mut some).unwrap() {
-                0 => break,
-                count => shown.extend_from_slice(&some[..count]),
-            }
-        }
-        String::from_utf8_lossy(&shown).into_owned()
-    };
-    assert!(read("(not shown): ").contains("value of token"));
-    child.stdin.as_mut().unwrap().write_all(b"typed-value-of-token\n").unwrap();
-    let all = read("never to be found");
-    assert!(child.wait().unwrap().success(), "{all}");
-    assert!(all.contains("put the credential token, version 1") && !all.contains("typed-value"), "{all}");
-    let document = read_default(&egret);
-    assert_eq!(found(&document), [("token".to_owned(), 1, "typed-value-of-token".to_owned())]);
+    let (put, shown) = typed(&egret, b"some\x03");
+    assert!(!put && shown.contains("given up"), "{shown}");
+    let (put, shown) = typed(&egret, b"wrong\x15typed-value-of-tokem\x7fn\n");
+    assert!(put && !shown.contains("typed-value"), "{shown}");
+    assert_eq!(found(&read_default(&egret)), [("token".to_owned(), 1, "typed-value-of-token".to_owned())]);
 }
 
 fn read_default(egret: &Egret) -> Value {

@@ -267,10 +267,13 @@ impl State {
     /// Whether what was lent of this version is to end: it was taken away, with its credential or alone. A version whose
     /// successor came is not, even after its grace time.
     pub(crate) fn is_revoked(&self, tenant: &TenantId, id: &CredentialId, version: Version) -> bool {
-        let gone = self.find(tenant, id).is_none();
-        let of = (tenant.clone(), id.clone());
-        let retired = || self.retired.get(&of).is_some_and(|last| version <= *last);
-        gone || retired() || self.revoked.contains(&(of.0.clone(), of.1.clone(), version))
+        let versions = self.versions(tenant, id);
+        // What is there now is in force, though it may have been away before a backup brought it back.
+        if versions.is_empty() || versions.iter().any(|entry| entry.item.label.version == version) {
+            return versions.is_empty();
+        }
+        let retired = self.retired.get(&(tenant.clone(), id.clone())).is_some_and(|last| version <= *last);
+        retired || self.revoked.contains(&(tenant.clone(), id.clone(), version))
     }
 
     /// The tenant's key, made where there is none and replaced where it has sealed enough.
@@ -333,7 +336,9 @@ impl State {
                 if held.credentials.is_empty() {
                     self.tenants.remove(tenant);
                 }
-                self.retired.insert((tenant.clone(), id.clone()), last);
+                // What a restored backup had lost counts too.
+                let retired = self.retired.entry((tenant.clone(), id.clone())).or_default();
+                *retired = last.max(*retired);
                 Ok(())
             }
         }

@@ -1,14 +1,20 @@
 //! Asks for a secret at the terminal, without showing what is typed.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
-use super::read_line;
-use crate::exit::{Answer, OrFail as _};
+use super::{MAX_VALUE_BYTES, read_value};
+use crate::exit::{Answer, Failure, OrFail as _};
+
+const CTRL_C: u8 = 3;
+const CTRL_D: u8 = 4;
+const BACKSPACE: u8 = 8;
+const CTRL_U: u8 = 21;
+const DELETE: u8 = 127;
 
 /// Asks at the terminal of the process, whatever its standard input is.
 pub(super) fn ask(what: &str) -> Answer<Zeroizing<Vec<u8>>> {
@@ -20,10 +26,27 @@ pub(super) fn ask(what: &str) -> Answer<Zeroizing<Vec<u8>>> {
         .write_all(format!("{what} (not shown): ").as_bytes())
         .context("the terminal cannot be asked")
         .or_usage()?;
-    let value = read_line(&terminal, "the terminal");
+    let value = read_typed(&terminal);
     // The line end that was typed was not shown either.
     let _shown = (&terminal).write_all(b"\n");
     value
+}
+
+/// One line as it is typed, with the keys that mend it.
+fn read_typed(mut terminal: &std::fs::File) -> Answer<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_VALUE_BYTES).unwrap_or(usize::MAX)));
+    let mut key = Zeroizing::new([0]);
+    while terminal.read(&mut *key).context("the terminal cannot be read").or_usage()? == 1 {
+        match key[0] {
+            b'\n' | b'\r' | CTRL_D => break,
+            CTRL_C => return Err(Failure::usage(anyhow!("given up; nothing was changed"))),
+            BACKSPACE | DELETE => drop(line.pop()),
+            CTRL_U => line.clear(),
+            _ if line.len() == line.capacity() => break,
+            other => line.push(other),
+        }
+    }
+    read_value(line.as_slice(), "the terminal")
 }
 
 /// Shows nothing of what is typed for as long as it lives.
@@ -35,7 +58,8 @@ struct Quiet<'a> {
 impl<'a> Quiet<'a> {
     fn new(terminal: &'a std::fs::File, before: Termios) -> anyhow::Result<Self> {
         let mut quiet = before.clone();
-        quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL);
+        // Without signals too: one that ended us here would leave the terminal silent.
+        quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG);
         tcsetattr(terminal, OptionalActions::Flush, &quiet).context("the terminal cannot be kept from showing it")?;
         Ok(Self { terminal, before })
     }

@@ -6,7 +6,7 @@ use model::{Authority, Host};
 use proptest::prelude::*;
 
 use super::*;
-use crate::credential::{DEFAULT_GRACE, Kind};
+use crate::credential::Kind;
 use crate::envelope::Envelope;
 use crate::format::{Content, Item, WrappedKey};
 use crate::kek::{Kek, KeyError, KeyFile, Passphrase};
@@ -84,16 +84,10 @@ fn now() -> Timestamp {
 
 fn github() -> NewCredential {
     NewCredential {
-        tenant: TenantId::default(),
-        id: "github".into(),
-        kind: Kind::Bearer,
-        audience: vec!["api.github.com".to_owned()],
         env: Some("GITHUB_TOKEN".to_owned()),
         prefix: Some("ghp_".to_owned()),
-        expires: None,
         description: Some("reads the site".to_owned()),
-        owner: None,
-        grace: DEFAULT_GRACE,
+        ..NewCredential::new("github".into(), Kind::Bearer, vec!["api.github.com".to_owned()])
     }
 }
 
@@ -576,6 +570,12 @@ fn a_restored_backup_is_a_generation_of_its_own() {
         assert_eq!((vault.generation(), vault.status().credentials), (5, 1));
         assert_eq!(lent(vault, "default", "github"), CANARY);
     }
+    let revoked = |version| vault.is_revoked(&TenantId::default(), &"github".into(), version);
+    assert!(!revoked(1) && revoked(2), "what came back is in force, what was lost is not");
+    vault.remove(&TenantId::default(), &"github".into()).unwrap();
+    assert!(revoked(1));
+    vault.restore(&backup).unwrap();
+    assert!(!revoked(1));
     assert_eq!(vault.put(github(), canary(), now()).unwrap(), 3, "the number of the lost version is not used again");
     assert!(matches!(vault.restore(&backup[..backup.len() - 1]), Err(VaultError::Corrupt)));
     vault.rekey(&Key(1)).unwrap();
