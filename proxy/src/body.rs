@@ -100,7 +100,10 @@ impl Watch {
             Ok(Verdict::Clear) => return Ok(true),
             Ok(Verdict::Pending) => return Ok(false),
             // A coding that says it is what it is not: nobody can look into it.
-            Err(Unreadable) if !self.injects => return Ok(true),
+            Err(Unreadable) if !self.injects => {
+                self.scanner.without_coding();
+                return Ok(true);
+            }
             Err(Unreadable) => Reason::PlaceholderMisplaced,
             Ok(Verdict::Found(found)) => match self.session.placeholder_in(&found.bytes, found.at..found.bytes.len()) {
                 Some(_) => Reason::PlaceholderMisplaced,

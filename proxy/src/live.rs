@@ -231,13 +231,13 @@ pub(crate) async fn look_after(proxy: Arc<Proxy>, live: Arc<Live>) {
             if standing.is_cut().is_some() {
                 // Its client does not read, so nobody polled what would have ended it.
                 standing.connection.notify_one();
-                continue;
-            }
-            if credentials_changed {
-                standing.end_if_revoked(&proxy);
-            }
-            if changed || standing.is_over(now) {
-                standing.review(&proxy, now);
+            } else {
+                if credentials_changed {
+                    standing.end_if_revoked(&proxy);
+                }
+                if changed || standing.is_over(now) {
+                    standing.review(&proxy, now);
+                }
             }
             if place % AT_ONCE == AT_ONCE - 1 {
                 tokio::task::yield_now().await;

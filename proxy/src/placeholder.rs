@@ -49,13 +49,16 @@ pub(crate) struct Found {
     pub(crate) at: usize,
 }
 
-/// Looks through one body.
-pub(crate) enum Scanner {
-    /// As it is.
-    Plain(Judge),
-    /// Compressed (RFC 1952), one member after another.
+/// Looks through one body: as it is sent, and through its coding.
+pub(crate) struct Scanner {
+    sent: Judge,
+    coding: Option<Coding>,
+}
+
+enum Coding {
+    /// RFC 1952, one member after another.
     Gzip(Box<MultiGzDecoder<Judge>>),
-    /// Compressed (RFC 1950).
+    /// RFC 1950.
     Deflate(Box<ZlibDecoder<Judge>>),
 }
 
@@ -70,40 +73,50 @@ impl Scanner {
         for name in codings.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             let next = match name.to_ascii_lowercase().as_slice() {
                 b"" | b"identity" => continue,
-                b"gzip" | b"x-gzip" => Self::Gzip(Box::new(MultiGzDecoder::new(Judge::default()))),
-                b"deflate" => Self::Deflate(Box::new(ZlibDecoder::new(Judge::default()))),
+                b"gzip" | b"x-gzip" => Coding::Gzip(Box::new(MultiGzDecoder::new(Judge::default()))),
+                b"deflate" => Coding::Deflate(Box::new(ZlibDecoder::new(Judge::default()))),
                 _ => return Err(Unreadable),
             };
-            let Self::Plain(_) = scanner else { return Err(Unreadable) };
-            scanner = next;
+            if scanner.coding.replace(next).is_some() {
+                return Err(Unreadable);
+            }
         }
         Ok(scanner)
     }
 
     /// A scanner for a body as it is.
     pub(crate) fn plain() -> Self {
-        Self::Plain(Judge::default())
+        Self { sent: Judge::default(), coding: None }
+    }
+
+    /// Looks no further through the coding.
+    pub(crate) fn without_coding(&mut self) {
+        self.coding = None;
     }
 
     /// Looks at the next bytes of the body, as they are sent.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Verdict, Unreadable> {
-        let (done, judge) = match self {
-            Self::Plain(judge) => (judge.write_all(bytes), judge),
-            Self::Gzip(decoder) => (decoder.write_all(bytes).and_then(|()| decoder.flush()), decoder.get_mut()),
-            Self::Deflate(decoder) => (decoder.write_all(bytes).and_then(|()| decoder.flush()), decoder.get_mut()),
+        // A judge fails only where it has found something.
+        let sent = (self.sent.write_all(bytes), self.sent.said()).1;
+        let (done, decoded) = match &mut self.coding {
+            _ if matches!(sent, Verdict::Found(_)) => return Ok(sent),
+            None => return Ok(sent),
+            Some(Coding::Gzip(decoder)) => (through(decoder, bytes), decoder.get_mut().said()),
+            Some(Coding::Deflate(decoder)) => (through(decoder, bytes), decoder.get_mut().said()),
         };
-        match (std::mem::take(&mut judge.verdict), done) {
+        match (decoded, done) {
             (found @ Verdict::Found(_), _) => Ok(found),
-            (verdict, Ok(())) => {
-                // What this piece added nothing to is still as it was.
-                if verdict == Verdict::Pending {
-                    judge.verdict = Verdict::Pending;
-                }
-                Ok(verdict)
-            }
             (_, Err(_)) => Err(Unreadable),
+            (Verdict::Pending, Ok(())) => Ok(Verdict::Pending),
+            (Verdict::Clear, Ok(())) => Ok(sent),
         }
     }
+}
+
+/// Everything that these bytes give, though more of the coding is still to come.
+fn through(decoder: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    decoder.write_all(bytes)?;
+    decoder.flush()
 }
 
 /// Takes the body as it is read, and knows what the last of it turned out to be.
@@ -112,6 +125,18 @@ pub(crate) struct Judge {
     /// The end of what came before.
     tail: Vec<u8>,
     verdict: Verdict,
+}
+
+impl Judge {
+    /// What it turned out to be; what waits for more goes on waiting.
+    fn said(&mut self) -> Verdict {
+        let pending = self.verdict == Verdict::Pending;
+        let said = std::mem::take(&mut self.verdict);
+        if pending {
+            self.verdict = Verdict::Pending;
+        }
+        said
+    }
 }
 
 impl Write for Judge {
@@ -351,6 +376,7 @@ mod tests {
             let (front, back) = packed.split_at(cut);
             assert!(scan("gzip", &[front, back]).unwrap().0, "{cut}");
         }
+        assert!(scan("gzip", &[PLACEHOLDER.as_bytes()]).unwrap().0, "in no coding, whatever the field says");
         assert!(!scan("x-GZIP, identity", &[&gzip(b"nothing here")]).unwrap().0);
         let large = gzip(&vec![b'a'; 1 << 20]);
         assert_eq!(scan("gzip", &[&large]).unwrap(), (false, large.len()));
