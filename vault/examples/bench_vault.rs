@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use egret_vault::{Argon2id, DEFAULT_GRACE, KeyFile, KeySource, Kind, NewCredential, Passphrase, Secret, Vault};
+use egret_vault::{Argon2id, KeyFile, KeySource, Kind, NewCredential, Passphrase, Secret, Vault};
 use model::{Authority, Destination, Scheme, TenantId, Timestamp};
 
 const ROUNDS: u32 = 200_000;
@@ -104,16 +104,5 @@ fn put(vault: &Vault, id: &str) -> Result<(), Box<dyn Error>> {
 }
 
 fn new(id: &str) -> NewCredential {
-    NewCredential {
-        tenant: TenantId::default(),
-        id: id.into(),
-        kind: Kind::Bearer,
-        audience: vec!["**.example.com".to_owned(), "api.github.com".to_owned()],
-        env: None,
-        prefix: None,
-        expires: None,
-        description: None,
-        owner: None,
-        grace: DEFAULT_GRACE,
-    }
+    NewCredential::new(id.into(), Kind::Bearer, vec!["**.example.com".to_owned(), "api.github.com".to_owned()])
 }

@@ -79,10 +79,7 @@ pub(crate) struct KeyLabel {
 impl KeyLabel {
     /// The context of the wrapped key.
     pub(crate) fn aad(&self) -> Vec<u8> {
-        let mut aad = b"egret vault 2 tenant key".to_vec();
-        aad.extend_from_slice(&VERSION.to_be_bytes());
-        self.write(&mut aad);
-        aad
+        context(b"egret vault 2 tenant key", |aad| self.write(aad))
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -122,19 +119,15 @@ pub(crate) struct Label {
 impl Label {
     /// The context of the description.
     pub(crate) fn description_aad(&self) -> Vec<u8> {
-        let mut aad = b"egret vault 2 description".to_vec();
-        aad.extend_from_slice(&VERSION.to_be_bytes());
-        self.write(&mut aad);
-        aad
+        context(b"egret vault 2 description", |aad| self.write(aad))
     }
 
     /// The context of the value, with the description: kind and audience of a secret cannot be exchanged under it.
     pub(crate) fn value_aad(&self, description: &[u8]) -> Vec<u8> {
-        let mut aad = b"egret vault 2 value".to_vec();
-        aad.extend_from_slice(&VERSION.to_be_bytes());
-        self.write(&mut aad);
-        put_long(&mut aad, description);
-        aad
+        context(b"egret vault 2 value", |aad| {
+            self.write(aad);
+            put_long(aad, description);
+        })
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -148,6 +141,14 @@ impl Label {
         }
         put_end(out, self.expires);
     }
+}
+
+/// What is bound into an envelope: what it is, the format's version, and the fields as they stand in the file.
+fn context(what: &[u8], fields: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut aad = what.to_vec();
+    aad.extend_from_slice(&VERSION.to_be_bytes());
+    fields(&mut aad);
+    aad
 }
 
 /// All of a vault but its header.

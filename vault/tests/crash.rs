@@ -9,7 +9,6 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::Duration;
 
 use common::{key, key_number, open, prepared, put, version};
 use model::TenantId;
@@ -98,11 +97,21 @@ fn t162_killed_at_any_moment_nothing_that_was_said_to_be_done_is_lost() {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         assert!(lines.any(|line| line == "ready"));
-        std::thread::sleep(Duration::from_micros(u64::from(round.wrapping_mul(7919) % 12_000)));
+        let mut early = Vec::new();
+        // After some more changes: between two of them, as soon as a new file is there, or as soon as something is in it.
+        for _ in 0..round % 7 {
+            early.extend(lines.next());
+        }
+        let new = folder.path().join(NEW);
+        match round % 3 {
+            0 => {}
+            1 => while std::fs::metadata(&new).is_err() {},
+            _ => while std::fs::metadata(&new).map_or(0, |found| found.len()) == 0 {},
+        }
         child.kill().unwrap();
         assert!(!child.wait().unwrap().success());
         let (mut put, mut rotated) = (0, 0);
-        for line in lines {
+        for line in early.into_iter().chain(lines) {
             match line.split_once(' ') {
                 Some(("put", number)) => put = number.parse().unwrap(),
                 Some(("rotate", number)) => rotated = number.parse().unwrap(),

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 
-use egret_vault::{DEFAULT_GRACE, KeyFile, Kind, NewCredential, Secret, Vault};
+use egret_vault::{KeyFile, Kind, NewCredential, Secret, Vault};
 use model::{Authority, Destination, Scheme, TenantId, Timestamp};
 
 /// The secret is this pattern with every bit turned, so that looking for it puts no copy of it into memory.
@@ -39,18 +39,11 @@ fn nothing_of_a_secret_stays_in_memory() {
 }
 
 fn credential() -> NewCredential {
-    NewCredential {
-        tenant: TenantId::default(),
-        id: "name".into(),
-        kind: Kind::Header { name: "x-api-key".to_owned(), prefix: None },
-        audience: vec!["api.example.com".to_owned()],
-        env: None,
-        prefix: None,
-        expires: None,
-        description: None,
-        owner: None,
-        grace: DEFAULT_GRACE,
-    }
+    NewCredential::new(
+        "name".into(),
+        Kind::Header { name: "x-api-key".to_owned(), prefix: None },
+        vec!["api.example.com".to_owned()],
+    )
 }
 
 /// How often the secret stands in the writable memory of this process.

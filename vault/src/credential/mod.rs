@@ -159,6 +159,22 @@ pub struct NewCredential {
 }
 
 impl NewCredential {
+    /// A credential of the default tenant that has nothing but what it must have.
+    pub fn new(id: CredentialId, kind: Kind, audience: Vec<String>) -> Self {
+        Self {
+            tenant: TenantId::default(),
+            id,
+            kind,
+            audience,
+            env: None,
+            prefix: None,
+            expires: None,
+            description: None,
+            owner: None,
+            grace: DEFAULT_GRACE,
+        }
+    }
+
     /// Judges everything but the value, of which it takes the fingerprint.
     pub(crate) fn shape(&self, version: u32, fingerprint: String) -> Result<Shape, CredentialError> {
         check_name(self.tenant.as_str())?;

@@ -26,18 +26,7 @@ fn patterns(kind: &Kind, value: &str) -> Vec<Vec<u8>> {
 }
 
 fn new(kind: Kind) -> NewCredential {
-    NewCredential {
-        tenant: TenantId::default(),
-        id: "name".into(),
-        kind,
-        audience: vec!["api.example.com".to_owned()],
-        env: None,
-        prefix: None,
-        expires: None,
-        description: None,
-        owner: None,
-        grace: DEFAULT_GRACE,
-    }
+    NewCredential::new("name".into(), kind, vec!["api.example.com".to_owned()])
 }
 
 #[test]

@@ -35,16 +35,8 @@ pub(crate) fn open(folder: &Path) -> (Vault, usize) {
 pub(crate) fn put(vault: &Vault) {
     let next = vault.show(&TenantId::default(), &"name".into()).map_or(1, |shown| shown.version + 1);
     let new = NewCredential {
-        tenant: TenantId::default(),
-        id: "name".into(),
-        kind: Kind::Bearer,
-        audience: vec!["api.example.com".to_owned()],
-        env: None,
-        prefix: None,
-        expires: None,
-        description: None,
-        owner: None,
         grace: Duration::ZERO,
+        ..NewCredential::new("name".into(), Kind::Bearer, vec!["api.example.com".to_owned()])
     };
     vault.put(new, Secret::new(value_of(next)), Timestamp::now()).unwrap();
 }
