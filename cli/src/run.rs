@@ -11,7 +11,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use control::wire::{PolicyDocument, Rollout, SessionCreated, SessionRequest, SessionView};
+use control::wire::{GrantDocument, PolicyDocument, Rollout, SessionCreated, SessionRequest, SessionView};
 use model::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use sessions::Session;
@@ -44,9 +44,9 @@ pub(crate) struct Run {
     /// A policy by name, or a policy file that is loaded for this session; none means that nothing is allowed.
     #[arg(long = "policy", value_name = "NAME|FILE")]
     policies: Vec<String>,
-    /// A credential the command may use.
-    #[arg(long = "credential", value_name = "NAME")]
-    credentials: Vec<String>,
+    /// A credential the command may use; bounds may follow: github,uses=10,for=15m,methods=GET+HEAD.
+    #[arg(long = "credential", value_name = "NAME", value_parser = crate::session::grant)]
+    credentials: Vec<GrantDocument>,
     /// A policy with `mode: observe` for a share of sessions, such as candidate@25; without @, for all.
     #[arg(long, value_name = "NAME@PERCENT", value_parser = crate::session::rollout)]
     observe: Vec<Rollout>,

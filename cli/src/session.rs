@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::anyhow;
-use control::wire::{List, Rollout, SessionCreated, SessionRequest, SessionView};
+use control::wire::{GrantDocument, GrantView, List, Rollout, SessionCreated, SessionRequest, SessionView};
 
 use crate::Context;
 use crate::client::{Client, Missing, converse, encode};
@@ -39,6 +39,13 @@ enum SessionCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// Take a credential away from a session; what it still receives with it is cut.
+    Revoke {
+        /// The session's id.
+        id: String,
+        /// The credential.
+        credential: String,
+    },
     /// End a session; what it still receives is cut.
     End {
         /// Its id.
@@ -51,9 +58,9 @@ struct Create {
     /// A policy it is judged by; none means that nothing is allowed.
     #[arg(long = "policy", value_name = "NAME")]
     policies: Vec<String>,
-    /// A credential it may use.
-    #[arg(long = "credential", value_name = "NAME")]
-    credentials: Vec<String>,
+    /// A credential it may use; bounds may follow: github,uses=10,for=15m,methods=GET+HEAD,per=tool_call.
+    #[arg(long = "credential", value_name = "NAME", value_parser = grant)]
+    credentials: Vec<GrantDocument>,
     /// A policy with `mode: observe` for a share of sessions, such as candidate@25; without @, for all.
     #[arg(long, value_name = "NAME@PERCENT", value_parser = crate::session::rollout)]
     observe: Vec<Rollout>,
@@ -98,6 +105,29 @@ pub(crate) fn rollout(text: &str) -> Result<Rollout, String> {
     Ok(Rollout { policy: policy.to_owned(), share })
 }
 
+/// A credential's name, with what bounds its use.
+pub(crate) fn grant(text: &str) -> Result<GrantDocument, String> {
+    let mut parts = text.split(',');
+    let mut grant = GrantDocument::of(parts.next().unwrap_or_default());
+    for part in parts {
+        match part.split_once('=') {
+            Some(("uses", number)) => {
+                let uses = number.parse().map_err(|_| format!("{number:?} is no number of uses"))?;
+                grant.uses = Some(uses);
+            }
+            Some(("for", time)) => grant.time = Some(time.to_owned()),
+            Some(("methods", methods)) => grant.methods = methods.split('+').map(str::to_owned).collect(),
+            Some(("per", what)) => grant.per = Some(what.to_owned()),
+            Some(_) | None => {
+                return Err(format!(
+                    "{part:?} bounds nothing; write uses=10, for=15m, methods=GET+HEAD or per=tool_call"
+                ));
+            }
+        }
+    }
+    Ok(grant)
+}
+
 fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
@@ -111,6 +141,7 @@ impl Session {
             SessionCommand::Create(create) => create.execute(context),
             SessionCommand::List { format } => list(context, *format),
             SessionCommand::Show { id, format } => show(context, id, *format),
+            SessionCommand::Revoke { id, credential } => revoke(context, id, credential),
             SessionCommand::End { id } => end(context, id),
         }
     }
@@ -219,11 +250,36 @@ fn show(context: &Context, id: &str, format: Format) -> Answer {
         ("agent", one.agent.unwrap_or_default()),
         ("labels", labels.join(", ")),
         ("policies", one.policies.join(", ")),
-        ("credentials", one.credentials.join(", ")),
+        ("credentials", one.grants.iter().map(told).collect::<Vec<_>>().join("; ")),
         ("created", one.created.to_string()),
         ("expires", time(one.expires)),
         ("ended", time(one.ended)),
     ]);
+    Ok(())
+}
+
+/// A grant in words: `github (used 3 of 10, for 15m, GET HEAD)`.
+fn told(grant: &GrantView) -> String {
+    let GrantView { grant: GrantDocument { name, uses, time, methods, per }, used, revoked } = grant;
+    let used = match uses {
+        Some(uses) if per.is_none() => format!("used {used} of {uses}"),
+        Some(uses) => format!("used {used}, {uses} a tool call"),
+        None => format!("used {used}"),
+    };
+    let more = [
+        time.as_ref().map(|time| format!("for {time}")),
+        (!methods.is_empty()).then(|| methods.join(" ")),
+        per.as_ref().map(|_| "by the tool call".to_owned()),
+        revoked.then(|| "taken away".to_owned()),
+    ];
+    let all: Vec<String> = std::iter::once(used).chain(more.into_iter().flatten()).collect();
+    format!("{name} ({})", all.join(", "))
+}
+
+fn revoke(context: &Context, id: &str, credential: &str) -> Answer {
+    let path = format!("/v1/sessions/{}/credentials/{}", encode(id), encode(credential));
+    converse(async { Client::find(context, Missing::Tell).await?.delete(&path).await })?;
+    output::say(&format!("the session {id} has lost the credential {credential}"));
     Ok(())
 }
 
@@ -250,6 +306,19 @@ mod tests {
         let script = format!("{}printf %s \"$B\"", shell_lines(&env));
         let said = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
         assert_eq!(String::from_utf8(said.stdout).unwrap(), env["B"]);
+    }
+
+    #[test]
+    fn a_grant_is_a_name_with_bounds() {
+        assert_eq!(grant("github"), Ok(GrantDocument::of("github")));
+        let bounded = grant("github,uses=10,for=15m,methods=GET+HEAD,per=tool_call").unwrap();
+        assert_eq!((bounded.uses, bounded.time.as_deref()), (Some(10), Some("15m")));
+        assert_eq!((bounded.methods.join(" "), bounded.per.as_deref()), ("GET HEAD".to_owned(), Some("tool_call")));
+        let view = GrantView { grant: bounded, used: 3, revoked: false };
+        assert_eq!(told(&view), "github (used 3, 10 a tool call, for 15m, GET HEAD, by the tool call)");
+        for wrong in ["github,uses=ten", "github,often", "github,use=1", "github,uses=-1"] {
+            assert!(grant(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `egret vault`: credentials go in, and never out.
 
 mod keys;
+mod kinds;
 mod terminal;
 
 use std::fs::File;
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use control::env::check_variable;
-use control::wire::{CredentialRequest, CredentialView, List, TenantKeyView, VaultView};
+use control::wire::{BodySlotDocument, CredentialView, List, TenantKeyView, VaultView};
 use model::Timestamp;
 use zeroize::Zeroizing;
 
@@ -19,6 +20,8 @@ use crate::client::{Client, Missing, converse, encode, path_with};
 use crate::exit::{Answer, Failure, OrFail as _};
 use crate::foundation::make_configured_key;
 use crate::output::{self, Format};
+
+use kinds::KindOptions;
 
 const CREDENTIALS: &str = "/v1/vaults/default/credentials";
 const MAX_VALUE_BYTES: u64 = 64 << 10;
@@ -117,20 +120,22 @@ struct Put {
     /// Its name: letters, digits, dot, hyphen and underscore.
     name: String,
     /// How it goes onto a request; the value of basic is user:password.
-    #[arg(long, value_parser = ["bearer", "basic", "header", "query"])]
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(vault::Kind::names()))]
     kind: String,
     /// A host it may go to: api.example.com, *.example.com or **.example.com, with :PORT if not 443.
     #[arg(long, required = true, value_name = "HOST")]
     audience: Vec<String>,
-    /// The header's name, for --kind header.
-    #[arg(long, value_name = "NAME", required_if_eq("kind", "header"))]
-    header: Option<String>,
-    /// What stands before the value in that header, such as "Token ".
-    #[arg(long, value_name = "TEXT", requires = "header")]
-    header_prefix: Option<String>,
-    /// The parameter's name, for --kind query.
-    #[arg(long, value_name = "NAME", required_if_eq("kind", "query"))]
-    query: Option<String>,
+    #[command(flatten)]
+    options: KindOptions,
+    /// A place in JSON bodies where its placeholder is swapped: a pointer such as /auth/client_secret.
+    #[arg(long, value_name = "POINTER")]
+    body_json: Vec<String>,
+    /// A place in form bodies where its placeholder is swapped: the name of a field.
+    #[arg(long, value_name = "FIELD")]
+    body_form: Vec<String>,
+    /// How often it may be swapped in one body; once where nothing is said.
+    #[arg(long, value_name = "NUMBER")]
+    body_swaps: Option<u8>,
     /// The environment variable under which sessions are offered its placeholder.
     #[arg(long, value_name = "NAME", value_parser = variable)]
     env: Option<String>,
@@ -232,6 +237,7 @@ fn show(context: &Context, name: &str, listing: &Listing) -> Answer {
         ("tenant", one.tenant),
         ("kind", one.kind),
         ("audience", one.audience.join(", ")),
+        ("body", one.body.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
         ("env", one.env.unwrap_or_default()),
         ("prefix", one.prefix.unwrap_or_default()),
         ("version", one.version.to_string()),
@@ -277,38 +283,25 @@ impl Put {
     }
 
     fn path(&self) -> String {
-        let request = CredentialRequest {
-            kind: self.kind.clone(),
-            audience: self.audience.join(","),
-            header: self.header.clone(),
-            header_prefix: self.header_prefix.clone(),
-            query: self.query.clone(),
-            env: self.env.clone(),
-            prefix: self.prefix.clone(),
-            expires: self.expires,
-            description: self.description.clone(),
-            owner: self.owner.clone(),
-            grace: self.grace.clone(),
-            tenant: self.tenant.clone(),
-        };
-        let path = format!("{CREDENTIALS}/{}", encode(&self.name));
-        path_with(
-            &path,
-            &[
-                ("kind", Some(request.kind)),
-                ("audience", Some(request.audience)),
-                ("header", request.header),
-                ("header_prefix", request.header_prefix),
-                ("query", request.query),
-                ("env", request.env),
-                ("prefix", request.prefix),
-                ("expires", request.expires.map(|end| end.to_string())),
-                ("description", request.description),
-                ("owner", request.owner),
-                ("grace", request.grace),
-                ("tenant", request.tenant),
-            ],
-        )
+        let slots = (self.body_json.iter().map(|pointer| BodySlotDocument::Json(pointer.clone())))
+            .chain(self.body_form.iter().map(|field| BodySlotDocument::Form(field.clone())));
+        let slots: Vec<BodySlotDocument> = slots.collect();
+        let slots = (!slots.is_empty()).then(|| serde_json::to_string(&slots).unwrap_or_default());
+        let mut parameters = vec![
+            ("kind", Some(self.kind.clone())),
+            ("audience", Some(self.audience.join(","))),
+            ("body", slots),
+            ("body_swaps", self.body_swaps.map(|swaps| swaps.to_string())),
+            ("env", self.env.clone()),
+            ("prefix", self.prefix.clone()),
+            ("expires", self.expires.map(|end| end.to_string())),
+            ("description", self.description.clone()),
+            ("owner", self.owner.clone()),
+            ("grace", self.grace.clone()),
+            ("tenant", self.tenant.clone()),
+        ];
+        parameters.extend(self.options.0.iter().map(|(flag, value)| (flag.as_str(), Some(value.clone()))));
+        path_with(&format!("{CREDENTIALS}/{}", encode(&self.name)), &parameters)
     }
 
     fn value(&self) -> Answer<Zeroizing<Vec<u8>>> {

@@ -12,12 +12,12 @@ use axum::extract::{Path, State};
 use http::StatusCode;
 use model::{CredentialId, TenantId, Timestamp};
 use serde::Deserialize;
-use vault::{CredentialSummary, DEFAULT_GRACE, Kind, NewCredential, Secret, VaultError};
+use vault::{BodySlot, BodySlots, CredentialSummary, DEFAULT_GRACE, Kind, NewCredential, Secret, VaultError};
 
 use crate::env::check_variable;
 use crate::problem::{Problem, Query};
 use crate::span::parse_span;
-use crate::wire::{CredentialRequest, CredentialView, List, VaultView, VersionView};
+use crate::wire::{BodySlotDocument, CredentialRequest, CredentialView, List, VaultView, VersionView};
 use crate::{Control, blocking};
 
 const MAX_NAME_BYTES: usize = 128;
@@ -134,6 +134,7 @@ fn read(name: &str, request: CredentialRequest) -> Result<NewCredential, Problem
         id: CredentialId::new(name),
         kind: kind(&request)?,
         audience,
+        body: slots(&request)?,
         env: request.env,
         prefix: request.prefix,
         expires: request.expires,
@@ -146,35 +147,42 @@ fn read(name: &str, request: CredentialRequest) -> Result<NewCredential, Problem
     })
 }
 
+/// The kind with its options, which people set by other names than those that are sealed.
 fn kind(request: &CredentialRequest) -> Result<Kind, Problem> {
-    let (header, query) = (&request.header, &request.query);
-    match (request.kind.as_str(), header, query) {
-        ("bearer", None, None) => Ok(Kind::Bearer),
-        ("basic", None, None) => Ok(Kind::Basic),
-        ("header", Some(name), None) => Ok(Kind::Header { name: name.clone(), prefix: request.header_prefix.clone() }),
-        ("query", None, Some(name)) => Ok(Kind::Query { name: name.clone() }),
-        ("header", None, _) => Err(Problem::invalid("the kind header needs the header's name (--header X-Api-Key)")),
-        ("query", _, None) => Err(Problem::invalid("the kind query needs the parameter's name (--query key)")),
-        ("bearer" | "basic" | "header" | "query", ..) => {
-            Err(Problem::invalid("header is for the kind header, and query is for the kind query"))
-        }
-        (other, ..) => {
-            Err(Problem::invalid(format!("{other:?} is no kind; the kinds are bearer, basic, header and query")))
-        }
-    }
+    let known = Kind::options_of(&request.kind);
+    let option =
+        |(flag, value): (&String, &String)| match known.iter().find(|option| option.flag.replace('-', "_") == *flag) {
+            Some(option) => Ok((option.name, value.clone())),
+            None if Kind::names().any(|kind| kind == request.kind) => {
+                Err(Problem::invalid(format!("the kind {} does not take {flag}", request.kind)))
+            }
+            None => Ok(("", value.clone())),
+        };
+    let options = request.options.iter().map(option).collect::<Result<Vec<_>, _>>()?;
+    Kind::new(&request.kind, options).map_err(|error| Problem::invalid(error.to_string()))
+}
+
+fn slots(request: &CredentialRequest) -> Result<BodySlots, Problem> {
+    let slot = |slot: &BodySlotDocument| match slot {
+        BodySlotDocument::Json(pointer) => BodySlot::Json(pointer.clone()),
+        BodySlotDocument::Form(field) => BodySlot::Form(field.clone()),
+    };
+    BodySlots::new(request.body.iter().map(slot).collect(), request.body_swaps.unwrap_or(1))
+        .map_err(|error| Problem::invalid(error.to_string()))
 }
 
 fn view(tenant: &TenantId, summary: CredentialSummary) -> CredentialView {
+    let slot = |slot: &BodySlot| match slot {
+        BodySlot::Json(pointer) => BodySlotDocument::Json(pointer.clone()),
+        BodySlot::Form(field) => BodySlotDocument::Form(field.clone()),
+    };
     CredentialView {
         name: summary.id.to_string(),
         tenant: tenant.to_string(),
-        kind: match &summary.kind {
-            Kind::Bearer => "bearer".to_owned(),
-            Kind::Basic => "basic".to_owned(),
-            Kind::Header { name, .. } => format!("header {name}"),
-            Kind::Query { name } => format!("query {name}"),
-        },
+        kind: summary.kind.to_string(),
         audience: summary.audience,
+        body_swaps: (!summary.body.is_empty()).then(|| summary.body.swaps()),
+        body: summary.body.iter().map(slot).collect(),
         env: summary.env,
         prefix: summary.prefix,
         version: summary.version,

@@ -27,7 +27,7 @@ use audit::{Index, Journal, Kind, Record};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use http::StatusCode;
 use model::{Reason, Timestamp};
 use sessions::Registry;
@@ -107,6 +107,7 @@ fn router(control: Arc<Control>) -> Router {
         .route("/v1/sessions/{id}", get(session::show).delete(session::end))
         .route("/v1/sessions/{id}/end", post(session::end))
         .route("/v1/sessions/{id}/state", put(session::set_state))
+        .route("/v1/sessions/{id}/credentials/{name}", delete(session::revoke))
         .route("/v1/sessions/{id}/tool_calls", post(tool_call::begin))
         .route("/v1/sessions/{id}/tool_calls/{call}/end", post(tool_call::end))
         .route("/v1/vaults/default", get(credential::status))

@@ -12,12 +12,12 @@ use jiff::SignedDuration;
 use model::{CredentialId, PolicyName, SessionId, TenantId, Timestamp};
 use policies::Subject;
 use serde::Deserialize;
-use sessions::{Created, GrantRequest, NewSession, Registry, Session, SessionError};
+use sessions::{Bounds, Created, Grant, GrantRequest, NewSession, Per, Registry, Session, SessionError};
 
 use crate::env::{dialed, environment, proxy_url};
 use crate::problem::{Json, Problem};
-use crate::span::parse_span;
-use crate::wire::{CaView, List, SessionCreated, SessionRequest, SessionView};
+use crate::span::{parse_span, print_span};
+use crate::wire::{CaView, GrantDocument, GrantView, List, SessionCreated, SessionRequest, SessionView};
 use crate::{CaFacts, Control, blocking};
 
 type Shared = State<Arc<Control>>;
@@ -137,7 +137,7 @@ fn make(control: &Control, request: SessionRequest) -> Result<(Created, SocketAd
     let id = Registry::draw_id(now);
     let tenant = request.tenant.as_deref().map(TenantId::new).unwrap_or_default();
     let grants =
-        request.credentials.iter().map(|name| grant(control, &tenant, name, now)).collect::<Result<Vec<_>, _>>()?;
+        request.credentials.iter().map(|asked| grant(control, &tenant, asked, now)).collect::<Result<Vec<_>, _>>()?;
     distinct_variables(&grants)?;
     let ttl = request.ttl.as_deref().map(parse_span).transpose().map_err(Problem::invalid)?;
     let own =
@@ -200,7 +200,8 @@ fn admit(
     control.sessions.create(new, now).map_err(refused)
 }
 
-fn grant(control: &Control, tenant: &TenantId, name: &str, now: Timestamp) -> Result<GrantRequest, Problem> {
+fn grant(control: &Control, tenant: &TenantId, asked: &GrantDocument, now: Timestamp) -> Result<GrantRequest, Problem> {
+    let name = asked.name.as_str();
     let credential = CredentialId::new(name);
     let Some(held) = control.vault.show(tenant, &credential) else {
         let detail = format!("there is no credential {name:?} in the vault; put it there with `egret vault put`");
@@ -209,7 +210,57 @@ fn grant(control: &Control, tenant: &TenantId, name: &str, now: Timestamp) -> Re
     if held.expires.is_some_and(|end| end <= now) {
         return Err(Problem::credential(format!("the credential {name:?} has ended; put a new value")));
     }
-    Ok(GrantRequest { credential, env: held.env, prefix: held.prefix })
+    Ok(GrantRequest { credential, env: held.env, prefix: held.prefix, bounds: bounds(asked)? })
+}
+
+fn bounds(asked: &GrantDocument) -> Result<Bounds, Problem> {
+    let per = match asked.per.as_deref() {
+        None | Some("session") => Per::Session,
+        Some("tool_call") => Per::ToolCall,
+        Some(other) => {
+            let detail = format!("{other:?} is nothing that a grant is counted by; write session or tool_call");
+            return Err(Problem::invalid(detail));
+        }
+    };
+    let time = asked.time.as_deref().map(parse_span).transpose().map_err(Problem::invalid)?;
+    Ok(Bounds { uses: asked.uses, time, methods: asked.methods.clone(), per })
+}
+
+fn grant_view(grant: &Grant) -> GrantView {
+    let Bounds { uses, time, methods, per } = &grant.bounds;
+    GrantView {
+        grant: GrantDocument {
+            name: grant.credential.to_string(),
+            uses: *uses,
+            time: time.map(print_span),
+            methods: methods.clone(),
+            per: (*per == Per::ToolCall).then(|| "tool_call".to_owned()),
+        },
+        used: grant.used(),
+        revoked: grant.is_revoked(),
+    }
+}
+
+/// `DELETE /v1/sessions/{id}/credentials/{name}`
+pub(crate) async fn revoke(
+    State(control): Shared,
+    Path((id, name)): Path<(String, String)>,
+) -> Result<axum::Json<SessionView>, Problem> {
+    control.recording()?;
+    let id = SessionId::new(id.as_str());
+    let session = blocking(move || {
+        let credential = CredentialId::new(name.as_str());
+        let session = control.sessions.get(&id).ok_or_else(|| unknown(id.as_str()))?;
+        if control.sessions.revoke_grant(&id, &credential).map_err(refused)? {
+            let version = control.vault.slot(&session.tenant, &credential).map_or(0, |shape| shape.version());
+            let credentials = vec![CredentialUse { name: credential, version }];
+            let detail = Some("the credential was taken away from the session".into());
+            control.journal.append(Record { detail, credentials, ..about(&session, Kind::SessionChanged) });
+            control.journal.flush();
+        }
+        Ok::<_, Problem>(session)
+    });
+    Ok(axum::Json(view(&*session.await??, Timestamp::now())))
 }
 
 fn distinct_variables(grants: &[GrantRequest]) -> Result<(), Problem> {
@@ -258,6 +309,7 @@ fn view(session: &Session, now: Timestamp) -> SessionView {
         labels: session.labels.clone(),
         policies: session.policies.iter().map(PolicyName::to_string).collect(),
         credentials: session.grants.iter().map(|grant| grant.credential.to_string()).collect(),
+        grants: session.grants.iter().map(grant_view).collect(),
         created: session.created,
         expires: session.expires,
         ended: session.ended_at(now),

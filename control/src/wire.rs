@@ -1,9 +1,12 @@
 //! The documents of the API: what goes in and what comes out. `cli` speaks these too.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use model::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// `POST /v1/sessions`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -26,11 +29,79 @@ pub struct SessionRequest {
     pub observe: Vec<Rollout>,
     /// Policy files of this session's own, loaded until it ends.
     pub documents: Vec<PolicyDocument>,
-    /// Names of credentials.
-    pub credentials: Vec<String>,
+    /// Credentials that it may use: names, or grants with bounds.
+    #[serde(deserialize_with = "names_or_grants")]
+    pub credentials: Vec<GrantDocument>,
     /// Such as `1h`; 24 hours where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
+}
+
+/// That a session may use a credential, within bounds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantDocument {
+    /// The credential.
+    pub name: String,
+    /// How many requests it may go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<u32>,
+    /// For how long it may be used, such as `15m`.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// The methods of the requests that it may go on; none for any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// What uses and time are counted by: `session` (as where nothing is said), or `tool_call`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per: Option<String>,
+}
+
+impl GrantDocument {
+    /// A grant that is bounded by its session alone.
+    pub fn of(name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+}
+
+/// A grant as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantView {
+    /// Its bounds.
+    #[serde(flatten)]
+    pub grant: GrantDocument,
+    /// How many requests it went on so far.
+    pub used: u32,
+    /// Whether it was taken back.
+    pub revoked: bool,
+}
+
+/// A list in which a name stands for a grant without bounds.
+fn names_or_grants<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<GrantDocument>, D::Error> {
+    struct One(GrantDocument);
+    impl<'de> Deserialize<'de> for One {
+        fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+            struct Either;
+            impl<'de> Visitor<'de> for Either {
+                type Value = GrantDocument;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("a credential's name, or a grant such as {\"name\": \"github\", \"uses\": 10}")
+                }
+
+                fn visit_str<E: de::Error>(self, name: &str) -> Result<GrantDocument, E> {
+                    Ok(GrantDocument::of(name))
+                }
+
+                fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<GrantDocument, A::Error> {
+                    GrantDocument::deserialize(MapAccessDeserializer::new(map))
+                }
+            }
+            source.deserialize_any(Either).map(One)
+        }
+    }
+    let all: Vec<One> = Vec::deserialize(source)?;
+    Ok(all.into_iter().map(|One(grant)| grant).collect())
 }
 
 /// A policy with `mode: observe` for a share of sessions.
@@ -73,6 +144,9 @@ pub struct SessionView {
     pub policies: Vec<String>,
     /// Credentials it may use.
     pub credentials: Vec<String>,
+    /// The same with what bounds their use, and how much of that is used up.
+    #[serde(default)]
+    pub grants: Vec<GrantView>,
     /// When it was made.
     pub created: Timestamp,
     /// When it ends by itself; `null` for the default session.
@@ -124,21 +198,17 @@ pub struct CaDocument {
 
 /// The query of `PUT /v1/vaults/default/credentials/{name}`; the body is the value, as it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct CredentialRequest {
-    /// `bearer`, `basic`, `header` or `query`.
+    /// `bearer`, `basic`, `header`, `query`, `cookie` or `body`.
     pub kind: String,
     /// Hosts, separated by commas.
     pub audience: String,
-    /// The header's name, for the kind `header`.
+    /// Where in bodies its placeholder is swapped; in a query as JSON: `[{"json": "/auth/secret"}, {"form": "secret"}]`.
+    #[serde(default, deserialize_with = "slots_or_text", skip_serializing_if = "Vec::is_empty")]
+    pub body: Vec<BodySlotDocument>,
+    /// How often it may be swapped in one body; once where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub header: Option<String>,
-    /// What stands before the value in that header.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub header_prefix: Option<String>,
-    /// The parameter's name, for the kind `query`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub query: Option<String>,
+    pub body_swaps: Option<u8>,
     /// The environment variable its placeholder is offered under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<String>,
@@ -160,6 +230,49 @@ pub struct CredentialRequest {
     /// The isolation boundary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// What the kind needs to know: `header` and `header_prefix`, `query`, `cookie`. Anything else here is refused.
+    #[serde(flatten)]
+    pub options: BTreeMap<String, String>,
+}
+
+/// One place in bodies where a placeholder is swapped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum BodySlotDocument {
+    /// The text at this pointer of a JSON document (RFC 6901).
+    Json(String),
+    /// The field of this name in a form.
+    Form(String),
+}
+
+impl fmt::Display for BodySlotDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json(pointer) => write!(f, "json {pointer}"),
+            Self::Form(field) => write!(f, "form {field}"),
+        }
+    }
+}
+
+/// A list, or the text of one, as a query has it.
+fn slots_or_text<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<BodySlotDocument>, D::Error> {
+    struct Either;
+    impl<'de> Visitor<'de> for Either {
+        type Value = Vec<BodySlotDocument>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list such as [{\"json\": \"/secret\"}, {\"form\": \"secret\"}]")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            serde_json::from_str(text).map_err(E::custom)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(list))
+        }
+    }
+    source.deserialize_any(Either)
 }
 
 /// A credential as it is listed; never its value.
@@ -173,6 +286,12 @@ pub struct CredentialView {
     pub kind: String,
     /// The hosts it may go to.
     pub audience: Vec<String>,
+    /// Where in bodies its placeholder is swapped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub body: Vec<BodySlotDocument>,
+    /// How often it may be swapped in one body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_swaps: Option<u8>,
     /// The environment variable its placeholder is offered under.
     pub env: Option<String>,
     /// What its placeholders begin with.

@@ -15,6 +15,7 @@ use model::Reason;
 use sessions::Session;
 use thiserror::Error;
 use tokio::time::{Instant, Sleep};
+use zeroize::Zeroizing;
 
 use crate::guard::Flight;
 use crate::live::Standing;
@@ -59,9 +60,81 @@ impl Progress {
     }
 }
 
+/// A request body, as far as it was read.
+pub(crate) struct Payload {
+    /// What came already.
+    read: Bytes,
+    trailers: Option<Frame<Bytes>>,
+    /// What is still to come.
+    incoming: Option<Incoming>,
+    /// Whether its length was told before it came.
+    told_length: bool,
+}
+
+/// Why a request body could not be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ReadError {
+    /// The client broke off.
+    Broken,
+    /// It took too long.
+    Slow,
+}
+
+impl From<Incoming> for Payload {
+    fn from(incoming: Incoming) -> Self {
+        let told_length = incoming.size_hint().exact().is_some();
+        let incoming = (!incoming.is_end_stream()).then_some(incoming);
+        Self { read: Bytes::new(), trailers: None, incoming, told_length }
+    }
+}
+
+impl Payload {
+    /// Whether there is nothing, now or later.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.read.is_empty() && self.trailers.is_none() && self.incoming.is_none()
+    }
+
+    /// What was read of it.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.read
+    }
+
+    /// Reads all of it, or more than `max` bytes; whether that is all.
+    ///
+    /// # Cancellation
+    /// What was read is dropped.
+    pub(crate) async fn read(&mut self, max: usize, timeout: Duration) -> Result<bool, ReadError> {
+        let mut read = BytesMut::new();
+        let deadline = Instant::now() + timeout;
+        while read.len() <= max {
+            let Some(incoming) = &mut self.incoming else { break };
+            let frame =
+                tokio::time::timeout_at(deadline, std::future::poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)));
+            match frame.await.map_err(|_| ReadError::Slow)? {
+                None => self.incoming = None,
+                Some(Err(_)) => return Err(ReadError::Broken),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => read.extend_from_slice(&data),
+                    Err(trailers) => self.trailers = Some(without_forbidden_trailers(trailers)),
+                },
+            }
+        }
+        self.read = read.freeze();
+        Ok(self.incoming.is_none() && self.read.len() <= max)
+    }
+
+    /// Takes another body in the place of all that was read.
+    pub(crate) fn replace(&mut self, body: Zeroizing<Vec<u8>>) {
+        self.read = Bytes::from_owner(body);
+    }
+}
+
 /// A request body on its way up.
 pub(crate) struct Upload {
+    /// What was read before it was sent.
+    front: Bytes,
     incoming: Option<Incoming>,
+    told_length: bool,
     progress: Arc<Progress>,
     watch: Option<Watch>,
     /// What came and may be the beginning of a placeholder.
@@ -117,16 +190,25 @@ impl Watch {
 
 impl Upload {
     /// Streams what the client sends.
-    pub(crate) fn new(incoming: Incoming, watch: Option<Watch>) -> (Self, Arc<Progress>) {
-        let ended = incoming.is_end_stream();
-        let progress = Arc::new(Progress { bytes: AtomicU64::new(0), ended: AtomicBool::new(ended) });
-        let incoming = (!ended).then_some(incoming);
-        (Self { incoming, progress: progress.clone(), watch, held: BytesMut::new(), trailers: None }, progress)
+    pub(crate) fn new(payload: Payload, watch: Option<Watch>) -> (Self, Arc<Progress>) {
+        let progress = Arc::new(Progress { bytes: AtomicU64::new(0), ended: AtomicBool::new(payload.is_empty()) });
+        let Payload { read, trailers, incoming, told_length } = payload;
+        let upload = Self {
+            front: read,
+            incoming,
+            told_length,
+            progress: progress.clone(),
+            watch,
+            held: BytesMut::new(),
+            trailers,
+        };
+        (upload, progress)
     }
 
     /// No body at all.
     pub(crate) fn empty(progress: Arc<Progress>) -> Self {
-        Self { incoming: None, progress, watch: None, held: BytesMut::new(), trailers: None }
+        let (front, held) = (Bytes::new(), BytesMut::new());
+        Self { front, incoming: None, told_length: true, progress, watch: None, held, trailers: None }
     }
 
     /// What may go on now of a frame that came; `None` where all of it is held.
@@ -149,6 +231,18 @@ impl Upload {
     }
 
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        if !self.front.is_empty() {
+            let front = Frame::data(std::mem::take(&mut self.front));
+            match self.take(front) {
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(None) => {}
+                Err(error) => {
+                    self.incoming = None;
+                    self.held.clear();
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
         if let Some(trailers) = self.trailers.take() {
             return Poll::Ready(Some(Ok(trailers)));
         }
@@ -193,15 +287,17 @@ impl HttpBody for Upload {
 
     fn is_end_stream(&self) -> bool {
         let came = self.incoming.as_ref().is_none_or(HttpBody::is_end_stream);
-        came && self.held.is_empty() && self.trailers.is_none()
+        came && self.front.is_empty() && self.held.is_empty() && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
         let left = self.incoming.as_ref().map_or(SizeHint::with_exact(0), HttpBody::size_hint);
-        let held = self.held.len() as u64;
+        let held = (self.front.len() + self.held.len()) as u64;
         let mut hint = SizeHint::new();
         hint.set_lower(left.lower() + held);
-        left.upper().into_iter().for_each(|upper| hint.set_upper(upper + held));
+        // What came in chunks is sent in chunks, though its length may be known by now.
+        let upper = left.upper().filter(|_| self.told_length);
+        upper.into_iter().for_each(|upper| hint.set_upper(upper + held));
         hint
     }
 }

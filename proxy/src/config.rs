@@ -86,6 +86,10 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// An unused upstream connection (default 60 s).
     pub upstream_keep_alive: Duration,
+    /// Bytes of a request body that is kept to swap a placeholder in it (default 1 MiB).
+    pub max_slot_body_bytes: usize,
+    /// Such a body, from the first byte that is waited for to its last (default 60 s).
+    pub slot_body_timeout: Duration,
     /// A request waits at most this long for the journal (default 2 s).
     pub audit_timeout: Duration,
 }
@@ -108,6 +112,8 @@ impl Default for Limits {
             first_byte_timeout: Duration::from_secs(600),
             idle_timeout: Duration::from_secs(600),
             upstream_keep_alive: Duration::from_secs(60),
+            max_slot_body_bytes: 1 << 20,
+            slot_body_timeout: Duration::from_secs(60),
             audit_timeout: Duration::from_secs(2),
         }
     }

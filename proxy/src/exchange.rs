@@ -11,12 +11,13 @@ use sessions::Session;
 
 use crate::Core;
 use crate::body::Body;
+use crate::lending::Borrower;
 use crate::refusal::Refusal;
 use crate::reserved;
 use crate::steps::record::{self, Open};
 use crate::steps::redact::Redacted;
 use crate::steps::route::Asked;
-use crate::steps::{authorize, decide, forward, identify, inject, redact, route};
+use crate::steps::{authorize, decide, fill, forward, identify, inject, redact, route};
 
 /// Serves one request to `destination` for `session`; `open` is its record, which knows the destination already.
 ///
@@ -52,22 +53,27 @@ async fn attempt(
     if let Some(call) = session.tool_call() {
         open.tool_call(&call);
     }
+    let method = routed.method.clone();
     let permit = authorize::authorize(&rules, destination, &routed, tool.as_deref(), open)?;
     open.permit(&permit);
     let asked = authorize::asked(&routed, tool);
     let standing = core.live.note(session, destination, asked, permit.until(), open.connection().clone());
     open.stands(standing.clone());
-    let armed = inject::inject(&core.proxy.vault, session, destination, routed, &permit, &standing, open)?;
-    standing.lend(&core.proxy, armed.leases.iter().map(inject::use_of).collect());
+    let under = |refusal: Refusal| refusal.under(permit.rule(), permit.policy());
+    let borrower = Borrower { vault: &core.proxy.vault, session, destination, permit: &permit, method: &method };
+    let armed = inject::inject(borrower, routed, &standing, open).map_err(under)?;
+    let armed = fill::fill(core, borrower, armed, open).await.map_err(under)?;
+    standing.lend(&core.proxy, armed.lent.clone());
+    identify::keep_count(core, session, &armed.lent).await?;
     let way = forward::locate(core, session, destination, &armed, &permit, open).await?;
-    open.stripped(&armed.routed.stripped);
+    open.stripped(&armed.stripped);
     open.permitted().await?; // durable before the first byte leaves
     let reply = tokio::select! {
         biased;
         denied = standing.cut() => Err(denied.into()),
         reply = forward::forward(core, session, destination, &permit, armed, way, open) => reply,
     };
-    reply.and_then(redact::redact).map_err(|refusal| refusal.under(permit.rule(), permit.policy()))
+    reply.and_then(redact::redact).map_err(under)
 }
 
 fn protocol_of(asked: &Asked) -> &'static str {

@@ -13,15 +13,18 @@ mod exchange;
 mod guard;
 mod head;
 mod hosts;
+mod lending;
 mod live;
 mod mask;
 mod own;
 mod placeholder;
+mod placing;
 mod pool;
 mod refusal;
 mod reserved;
 mod rewound;
 mod server;
+mod slot;
 mod steps;
 mod tunnel;
 

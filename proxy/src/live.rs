@@ -41,13 +41,26 @@ pub(crate) enum Asked {
     Tunnel,
 }
 
+/// A credential that went on an exchange.
+#[derive(Clone)]
+pub(crate) struct Lent {
+    /// Its name, and the version that went.
+    pub(crate) used: CredentialUse,
+    /// When it has to come back.
+    pub(crate) until: Option<Timestamp>,
+    /// The tool call with whose end it has to come back.
+    pub(crate) call: Option<Arc<str>>,
+    /// Whether a grant counts the use across restarts.
+    pub(crate) counts: bool,
+}
+
 /// One exchange or tunnel that is under way; it ends when the last holder drops it.
 pub(crate) struct Standing {
     session: Arc<Session>,
     destination: Destination,
     asked: Asked,
-    /// The credentials that went on it, each in the version that did.
-    lent: OnceLock<Vec<CredentialUse>>,
+    /// The credentials that went on it.
+    lent: OnceLock<Vec<Lent>>,
     /// When the permit ends, by the policies that judged it last.
     until: Mutex<Option<Timestamp>>,
     cut: OnceLock<Denied>,
@@ -63,7 +76,7 @@ impl Standing {
     }
 
     /// Notes the credentials that go on it; where one was revoked in this very moment, it is cut.
-    pub(crate) fn lend(&self, proxy: &Proxy, lent: Vec<CredentialUse>) {
+    pub(crate) fn lend(&self, proxy: &Proxy, lent: Vec<Lent>) {
         if !lent.is_empty() && self.lent.set(lent).is_ok() {
             self.end_if_revoked(proxy);
         }
@@ -71,8 +84,19 @@ impl Standing {
 
     /// A credential that was rotated may finish what began with it; one that was revoked may not.
     fn end_if_revoked(&self, proxy: &Proxy) {
-        let revoked = |one: &CredentialUse| proxy.vault.is_revoked(&self.session.tenant, &one.name, one.version);
+        let revoked = |one: &Lent| proxy.vault.is_revoked(&self.session.tenant, &one.used.name, one.used.version);
         if self.lent.get().is_some_and(|lent| lent.iter().any(revoked)) {
+            self.end(denied(model::Reason::CredentialUnavailable));
+        }
+    }
+
+    /// What was lent has to come back: its time is over, its tool call has ended, or the session lost it.
+    fn end_if_owed(&self, now: Timestamp) {
+        let owed = |one: &Lent| {
+            let over = one.until.is_some_and(|until| until <= now);
+            over || !self.session.still_lends(&one.used.name, one.call.as_deref())
+        };
+        if self.lent.get().is_some_and(|lent| lent.iter().any(owed)) {
             self.end(denied(model::Reason::CredentialUnavailable));
         }
     }
@@ -235,6 +259,7 @@ pub(crate) async fn look_after(proxy: Arc<Proxy>, live: Arc<Live>) {
                 if credentials_changed {
                     standing.end_if_revoked(&proxy);
                 }
+                standing.end_if_owed(now);
                 if changed || standing.is_over(now) {
                     standing.review(&proxy, now);
                 }

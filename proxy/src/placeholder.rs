@@ -119,6 +119,22 @@ fn through(decoder: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     decoder.flush()
 }
 
+/// Looks through all of a body that is in no coding.
+pub(crate) fn look(body: &[u8]) -> Verdict {
+    judge(body)
+}
+
+/// Whether a text of a head holds a placeholder in an encoding. One that stands there as it is, is for others to judge.
+pub(crate) fn is_hidden_in(text: &[u8]) -> bool {
+    let length = PLACEHOLDER_MARK.len() + PLACEHOLDER_LETTERS;
+    if text.len() <= length {
+        return false;
+    }
+    let marks = |text: &[u8]| sessions::find_marks(text).count();
+    let escaped = memchr::memchr2(b'%', b'\\', text).is_some() && marks(&without_escapes(text)) > marks(text);
+    escaped || matches!(in_base64(text), Verdict::Found(_))
+}
+
 /// Takes the body as it is read, and knows what the last of it turned out to be.
 #[derive(Default)]
 pub(crate) struct Judge {
@@ -385,6 +401,19 @@ mod tests {
         }
         assert_eq!(scan("gzip", &[b"no gzip at all"]), Err(Unreadable));
         assert_eq!(scan("gzip", &[&[gzip(b"a").as_slice(), b"more, and no gzip"].concat()]), Err(Unreadable));
+    }
+
+    #[test]
+    fn t083_hidden_in_a_head() {
+        for form in forms() {
+            let plain = form.contains(PLACEHOLDER);
+            for text in [form.clone(), format!("x={form}&y"), format!("a, {form}")] {
+                assert_eq!(is_hidden_in(text.as_bytes()), !plain, "{text}");
+            }
+        }
+        for innocent in ["", "egret_ph_", "%65%67ret", &"a%20".repeat(50), &"QUJD".repeat(50)] {
+            assert!(!is_hidden_in(innocent.as_bytes()), "{innocent}");
+        }
     }
 
     #[test]

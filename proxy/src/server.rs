@@ -149,7 +149,12 @@ fn proxy(
                 grants: default
                     .credentials
                     .iter()
-                    .map(|id| GrantRequest { credential: id.clone(), env: None, prefix: None })
+                    .map(|id| GrantRequest {
+                        credential: id.clone(),
+                        env: None,
+                        prefix: None,
+                        bounds: sessions::Bounds::default(),
+                    })
                     .collect(),
                 ..NewSession::default()
             };

@@ -24,6 +24,9 @@ pub(crate) mod authorize;
 /// 8: credentials.
 pub(crate) mod inject;
 
+/// 8, for bodies: credentials in the places that were declared for them.
+pub(crate) mod fill;
+
 /// 9: to the upstream and back.
 pub(crate) mod forward;
 

@@ -5,14 +5,16 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
 use std::sync::{Mutex, OnceLock};
 
+use jiff::SignedDuration;
 use model::{CredentialId, PolicyName, SessionId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use crate::session::{Grant, Session, State};
+use crate::grant::{Bounds, Grant, Per};
+use crate::session::{Session, State};
 use crate::token::Fingerprint;
 
 const VERSION: u32 = 1;
@@ -49,6 +51,23 @@ struct GrantDocument {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     prefix: String,
     placeholder_sha256: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uses: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seconds: Option<i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    methods: Vec<String>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    per_tool_call: bool,
+    #[serde(default)]
+    used: u32,
+    #[serde(default, skip_serializing_if = "is_false")]
+    revoked: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(fact: &bool) -> bool {
+    !fact
 }
 
 /// The file of a session.
@@ -81,6 +100,12 @@ fn document(session: &Session) -> io::Result<Document> {
         env: grant.env.clone(),
         prefix: grant.prefix.clone(),
         placeholder_sha256: grant.placeholder.map(Fingerprint::to_hex).unwrap_or_default(),
+        uses: grant.bounds.uses,
+        seconds: grant.bounds.time.map(|time| time.as_secs()),
+        methods: grant.bounds.methods.clone(),
+        per_tool_call: grant.bounds.per == Per::ToolCall,
+        used: grant.used(),
+        revoked: grant.is_revoked(),
     };
     Ok(Document {
         version: VERSION,
@@ -143,7 +168,20 @@ fn session(document: Document) -> io::Result<Session> {
 
 fn grant(document: GrantDocument) -> io::Result<Grant> {
     let placeholder = Some(fingerprint(&document.placeholder_sha256)?);
-    Ok(Grant { credential: document.credential, env: document.env, prefix: document.prefix, placeholder })
+    Ok(Grant {
+        credential: document.credential,
+        env: document.env,
+        bounds: Bounds {
+            uses: document.uses,
+            time: document.seconds.map(SignedDuration::from_secs),
+            methods: document.methods,
+            per: if document.per_tool_call { Per::ToolCall } else { Per::Session },
+        },
+        prefix: document.prefix,
+        placeholder,
+        used: AtomicU32::new(document.used),
+        revoked: AtomicBool::new(document.revoked),
+    })
 }
 
 fn fingerprint(hex: &str) -> io::Result<Fingerprint> {

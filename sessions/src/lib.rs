@@ -5,13 +5,15 @@
 
 mod error;
 mod file;
+mod grant;
 mod registry;
 mod session;
 mod token;
 mod tool_call;
 
 pub use error::{Invalid, SessionError, Why};
+pub use grant::{Bounds, Draw, Grant, Per, Withheld};
 pub use registry::{Created, Ending, GrantRequest, NewSession, Offered, PlaceholderOwner, Registry};
-pub use session::{Grant, Session, State};
+pub use session::{Session, State};
 pub use token::{PLACEHOLDER_LETTERS, PLACEHOLDER_MARK, find_marks};
 pub use tool_call::{MAX_OPEN_CALLS, ToolCall};

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::SignedDuration;
@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 
 use crate::error::{Invalid, SessionError, Why};
 use crate::file;
-use crate::session::{Grant, Session, State};
+use crate::grant::{Bounds, Grant};
+use crate::session::{Session, State};
 use crate::token::{Fingerprint, PLACEHOLDER_MARK, draw_placeholder, draw_token};
 
 const MAX_LIVE_SESSIONS: usize = 10_000;
@@ -56,6 +57,8 @@ pub struct GrantRequest {
     pub env: Option<String>,
     /// What clients expect before the placeholder, such as `sk-ant-`.
     pub prefix: Option<String>,
+    /// What bounds its use.
+    pub bounds: Bounds,
 }
 
 /// A new session, with what is shown only now.
@@ -186,8 +189,11 @@ impl Registry {
         let bare = |request: &GrantRequest| Grant {
             credential: request.credential.clone(),
             env: None,
+            bounds: request.bounds.clone(),
             prefix: String::new(),
             placeholder: None,
+            used: AtomicU32::new(0),
+            revoked: AtomicBool::new(false),
         };
         let grants = new.grants.iter().map(bare).collect();
         let session = Arc::new(assemble(new, grants, now, None));
@@ -254,6 +260,28 @@ impl Registry {
         }
         self.save(&session)?;
         Ok(session)
+    }
+
+    /// Takes a credential away from a session: at once for everyone who holds it, then on disk. False where it had been taken
+    /// away before.
+    ///
+    /// # Errors
+    /// No such session, no such grant, or a file that cannot be written: then it holds for this process, and the call
+    /// should be made again.
+    pub fn revoke_grant(&self, id: &SessionId, credential: &CredentialId) -> Result<bool, SessionError> {
+        let session = self.get(id).ok_or_else(|| SessionError::NotFound(id.clone()))?;
+        let grant = session.grant(credential).ok_or_else(|| wrong("credentials", "do not hold this one"))?;
+        let first = !grant.revoked.swap(true, Ordering::AcqRel);
+        self.save(&session)?;
+        Ok(first)
+    }
+
+    /// Writes a session down whose grants were drawn upon, so that the count outlives the process.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn keep_count(&self, session: &Session) -> Result<(), SessionError> {
+        self.save(session)
     }
 
     /// Whose placeholder this is (with or without its prefix). The client must not learn it.
@@ -328,7 +356,15 @@ fn offer(request: &GrantRequest, placeholders: &mut Vec<Offered>) -> Grant {
         env: request.env.clone(),
         placeholder: format!("{prefix}{mark}"),
     });
-    Grant { credential: request.credential.clone(), env: request.env.clone(), prefix, placeholder }
+    Grant {
+        credential: request.credential.clone(),
+        env: request.env.clone(),
+        bounds: request.bounds.clone(),
+        prefix,
+        placeholder,
+        used: AtomicU32::new(0),
+        revoked: AtomicBool::new(false),
+    }
 }
 
 fn assemble(new: NewSession, grants: Vec<Grant>, now: Timestamp, expires: Option<Timestamp>) -> Session {
@@ -391,6 +427,18 @@ fn check_grant(grant: &GrantRequest) -> Result<(), SessionError> {
         || env.starts_with(|c: char| c.is_ascii_digit())
     {
         return Err(wrong("env", &format!("of credential {} is no name of an environment variable", grant.credential)));
+    }
+    let Bounds { uses, time, methods, per: _ } = &grant.bounds;
+    let of = |what: &str| format!("of credential {} {what}", grant.credential);
+    if *uses == Some(0) {
+        return Err(wrong("uses", &of("must be at least 1")));
+    }
+    if time.is_some_and(|time| time < SignedDuration::from_secs(1) || time > MAX_TTL) {
+        return Err(wrong("for", &of("must be between one second and 366 days")));
+    }
+    let is_method = |method: &String| !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
+    if methods.len() > MAX_ITEMS || !methods.iter().all(is_method) {
+        return Err(wrong("methods", &of("must be methods in upper case, such as GET")));
     }
     let prefix = grant.prefix.as_deref().unwrap_or_default();
     if prefix.len() > 64 || !prefix.bytes().all(|b| b.is_ascii_graphic()) || prefix.contains(PLACEHOLDER_MARK) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use model::{CredentialId, PolicyName, SessionId, TenantId, Timestamp};
 use tokio::sync::Notify;
 
+use crate::grant::{Draw, Grant, Per, Withheld};
 use crate::token::{Fingerprint, PLACEHOLDER_MARK};
 use crate::tool_call::{ToolCall, ToolCalls};
 
@@ -43,18 +44,6 @@ impl State {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
-}
-
-/// That a session may use a credential.
-pub struct Grant {
-    /// The credential, of the session's tenant.
-    pub credential: CredentialId,
-    /// The environment variable under which the placeholder was offered.
-    pub env: Option<String>,
-    /// What stands before the placeholder's mark.
-    pub(crate) prefix: String,
-    /// Of the placeholder from its mark on; `None` for a session that was offered none.
-    pub(crate) placeholder: Option<Fingerprint>,
 }
 
 /// One identified client; held by every connection that speaks for it.
@@ -131,7 +120,7 @@ impl Session {
 
     /// Notes that a tool call begins; false where the id is taken or too many are open.
     pub fn begin_tool_call(&self, call: ToolCall) -> bool {
-        self.calls.begin(call)
+        self.calls.begin(call, Timestamp::now())
     }
 
     /// Notes that a tool call ends; gives it back, where it was open.
@@ -149,9 +138,62 @@ impl Session {
         self.calls.only()
     }
 
-    /// Whether it may use the credential.
+    /// Whether it may use the credential, within the bounds of its grant.
     pub fn grants(&self, credential: &CredentialId) -> bool {
-        self.grants.iter().any(|grant| grant.credential == *credential)
+        self.grant(credential).is_some_and(|grant| !grant.is_revoked())
+    }
+
+    /// Whether a request with this method could be lent the credential now; nothing is counted.
+    ///
+    /// # Errors
+    /// [`Withheld`] says what speaks against it.
+    pub fn may_draw(&self, credential: &CredentialId, method: &str, now: Timestamp) -> Result<(), Withheld> {
+        let (grant, draw) = self.look(credential, method, now)?;
+        let spent = match &draw.call {
+            Some(call) => self.calls.uses(call, credential),
+            None => grant.used(),
+        };
+        if grant.bounds.uses.is_some_and(|uses| spent >= uses) { Err(Withheld::Spent) } else { Ok(()) }
+    }
+
+    /// Takes one use of the grant for a request with this method.
+    ///
+    /// # Errors
+    /// [`Withheld`] says what speaks against it; nothing is counted then.
+    pub fn draw(&self, credential: &CredentialId, method: &str, now: Timestamp) -> Result<Draw, Withheld> {
+        let (grant, draw) = self.look(credential, method, now)?;
+        if let Some(call) = &draw.call {
+            self.calls.count(call, credential, grant.bounds.uses)?;
+        }
+        grant.count()?;
+        Ok(draw)
+    }
+
+    /// Whether what was lent may still be used: the grant stands, and the tool call that it was lent by is open.
+    pub fn still_lends(&self, credential: &CredentialId, call: Option<&str>) -> bool {
+        self.grants(credential) && call.is_none_or(|call| self.calls.is_open(call))
+    }
+
+    fn look(&self, credential: &CredentialId, method: &str, now: Timestamp) -> Result<(&Grant, Draw), Withheld> {
+        let grant = self.grant(credential).ok_or(Withheld::NotGranted)?;
+        grant.fits(method)?;
+        let (begun, call) = match grant.bounds.per {
+            Per::Session => (self.created, None),
+            Per::ToolCall => {
+                let (call, begun) = self.calls.only_since().ok_or(Withheld::NoToolCall)?;
+                (begun, Some(call.id))
+            }
+        };
+        let until = grant.until(begun);
+        if until.is_some_and(|until| until <= now) {
+            return Err(Withheld::Over);
+        }
+        let counts = grant.bounds.uses.is_some() && call.is_none();
+        Ok((grant, Draw { until, call, counts }))
+    }
+
+    pub(crate) fn grant(&self, credential: &CredentialId) -> Option<&Grant> {
+        self.grants.iter().find(|grant| grant.credential == *credential)
     }
 
     /// The credential whose placeholder, in this session, is exactly `text`. Constant time in the placeholder.

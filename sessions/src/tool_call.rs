@@ -4,6 +4,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use model::{CredentialId, Timestamp};
+
+use crate::grant::Withheld;
+
 /// How many tool calls of one session can be open at once.
 pub const MAX_OPEN_CALLS: usize = 64;
 
@@ -21,24 +25,33 @@ pub struct ToolCall {
 pub(crate) struct ToolCalls {
     /// How many are in the list, so that requests of a session without any take no lock.
     count: AtomicUsize,
-    open: Mutex<Vec<ToolCall>>,
+    open: Mutex<Vec<Open>>,
+}
+
+/// One that is open, and what was lent by it.
+#[derive(Debug)]
+struct Open {
+    call: ToolCall,
+    begun: Timestamp,
+    /// How many requests of it each credential went on.
+    uses: Vec<(CredentialId, u32)>,
 }
 
 impl ToolCalls {
-    pub(crate) fn begin(&self, call: ToolCall) -> bool {
+    pub(crate) fn begin(&self, call: ToolCall, begun: Timestamp) -> bool {
         let mut open = self.lock();
-        if open.len() >= MAX_OPEN_CALLS || open.iter().any(|other| other.id == call.id) {
+        if open.len() >= MAX_OPEN_CALLS || open.iter().any(|other| other.call.id == call.id) {
             return false;
         }
-        open.push(call);
+        open.push(Open { call, begun, uses: Vec::new() });
         self.count.store(open.len(), Ordering::Release);
         true
     }
 
     pub(crate) fn end(&self, id: &str) -> Option<ToolCall> {
         let mut open = self.lock();
-        let at = open.iter().position(|call| *call.id == *id)?;
-        let call = open.remove(at);
+        let at = open.iter().position(|open| *open.call.id == *id)?;
+        let call = open.remove(at).call;
         self.count.store(open.len(), Ordering::Release);
         Some(call)
     }
@@ -48,18 +61,56 @@ impl ToolCalls {
             return None;
         }
         let open = self.lock();
-        let first = open.first()?;
-        open.iter().all(|call| call.tool == first.tool).then(|| first.tool.clone())
+        let first = &open.first()?.call;
+        open.iter().all(|open| open.call.tool == first.tool).then(|| first.tool.clone())
     }
 
     pub(crate) fn only(&self) -> Option<ToolCall> {
         if self.count.load(Ordering::Acquire) != 1 {
             return None;
         }
-        self.lock().first().cloned()
+        self.only_since().map(|(call, _)| call)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<ToolCall>> {
+    /// The only one that is open, and when it began.
+    pub(crate) fn only_since(&self) -> Option<(ToolCall, Timestamp)> {
+        match self.lock().as_slice() {
+            [only] => Some((only.call.clone(), only.begun)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_open(&self, id: &str) -> bool {
+        self.lock().iter().any(|open| *open.call.id == *id)
+    }
+
+    /// How many requests of the call the credential went on.
+    pub(crate) fn uses(&self, id: &str, credential: &CredentialId) -> u32 {
+        let open = self.lock();
+        let call = open.iter().find(|open| *open.call.id == *id);
+        call.and_then(|open| open.uses.iter().find(|(name, _)| name == credential)).map_or(0, |(_, uses)| *uses)
+    }
+
+    /// Counts one more request of the call, unless it would be one more than `limit`.
+    pub(crate) fn count(&self, id: &str, credential: &CredentialId, limit: Option<u32>) -> Result<(), Withheld> {
+        let mut open = self.lock();
+        let call = open.iter_mut().find(|open| *open.call.id == *id).ok_or(Withheld::NoToolCall)?;
+        let at = match call.uses.iter().position(|(name, _)| name == credential) {
+            Some(at) => at,
+            None => {
+                call.uses.push((credential.clone(), 0));
+                call.uses.len() - 1
+            }
+        };
+        let Some((_, uses)) = call.uses.get_mut(at) else { return Err(Withheld::Spent) };
+        if limit.is_some_and(|limit| *uses >= limit) {
+            return Err(Withheld::Spent);
+        }
+        *uses = uses.saturating_add(1);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -72,15 +123,19 @@ mod tests {
         ToolCall { id: id.into(), tool: tool.into() }
     }
 
+    fn begin(calls: &ToolCalls, id: &str, tool: &str) -> bool {
+        calls.begin(call(id, tool), Timestamp::UNIX_EPOCH)
+    }
+
     #[test]
     fn the_tool_is_known_where_all_open_calls_are_of_one() {
         let calls = ToolCalls::default();
         assert_eq!((calls.tool(), calls.only()), (None, None));
-        assert!(calls.begin(call("a", "bash")) && !calls.begin(call("a", "other")));
+        assert!(begin(&calls, "a", "bash") && !begin(&calls, "a", "other"));
         assert_eq!((calls.tool().as_deref(), calls.only()), (Some("bash"), Some(call("a", "bash"))));
-        assert!(calls.begin(call("b", "bash")));
+        assert!(begin(&calls, "b", "bash"));
         assert_eq!((calls.tool().as_deref(), calls.only()), (Some("bash"), None));
-        assert!(calls.begin(call("c", "web")));
+        assert!(begin(&calls, "c", "web"));
         assert_eq!(calls.tool(), None);
         assert_eq!((calls.end("b"), calls.end("b")), (Some(call("b", "bash")), None));
         assert!(calls.end("a").is_some() && calls.tool().as_deref() == Some("web"));
@@ -89,7 +144,7 @@ mod tests {
     #[test]
     fn open_calls_are_bounded() {
         let calls = ToolCalls::default();
-        assert!((0..MAX_OPEN_CALLS).all(|n| calls.begin(call(&n.to_string(), "t"))));
-        assert!(!calls.begin(call("one more", "t")));
+        assert!((0..MAX_OPEN_CALLS).all(|n| begin(&calls, &n.to_string(), "t")));
+        assert!(!begin(&calls, "one more", "t"));
     }
 }

@@ -104,5 +104,5 @@ fn put(vault: &Vault, id: &str) -> Result<(), Box<dyn Error>> {
 }
 
 fn new(id: &str) -> NewCredential {
-    NewCredential::new(id.into(), Kind::Bearer, vec!["**.example.com".to_owned(), "api.github.com".to_owned()])
+    NewCredential::new(id.into(), Kind::bearer(), vec!["**.example.com".to_owned(), "api.github.com".to_owned()])
 }

@@ -1,16 +1,22 @@
 //! The sealed description of a credential as it is written: kind, audience and names, in JSON.
 
+use std::collections::BTreeMap;
+
 use model::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::audience::Audience;
-use crate::credential::{Kind, Shape};
+use crate::credential::{BodySlot, BodySlots, Kind, Shape};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
     kind: KindDocument,
     audience: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    body: Vec<SlotDocument>,
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    body_swaps: u8,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     env: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -23,25 +29,63 @@ struct Document {
     fingerprint: String,
 }
 
+/// `"bearer"`, or `{"header": {"name": "X-Api-Key"}}`: the kind's name, with its options where there are some.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum KindDocument {
+    Plain(String),
+    With(BTreeMap<String, BTreeMap<String, String>>),
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum KindDocument {
-    Bearer,
-    Basic,
-    Header { name: String, prefix: Option<String> },
-    Query { name: String },
+enum SlotDocument {
+    Json(String),
+    Form(String),
+}
+
+fn once() -> u8 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_once(swaps: &u8) -> bool {
+    *swaps == 1
+}
+
+impl KindDocument {
+    fn of(kind: &Kind) -> Self {
+        let options: BTreeMap<String, String> =
+            kind.options().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        if options.is_empty() {
+            return Self::Plain(kind.name().to_owned());
+        }
+        Self::With([(kind.name().to_owned(), options)].into())
+    }
+
+    fn kind(self) -> Option<Kind> {
+        let (name, options) = match self {
+            Self::Plain(name) => (name, BTreeMap::new()),
+            Self::With(kinds) => {
+                let mut kinds = kinds.into_iter();
+                kinds.next().filter(|_| kinds.len() == 0)?
+            }
+        };
+        Kind::new(&name, options.iter().map(|(name, value)| (name.as_str(), value.clone()))).ok()
+    }
 }
 
 /// The description of this shape, without version and end, which stand beside it in clear.
 pub(crate) fn write(shape: &Shape) -> Vec<u8> {
+    let slot = |slot: &BodySlot| match slot {
+        BodySlot::Json(pointer) => SlotDocument::Json(pointer.clone()),
+        BodySlot::Form(field) => SlotDocument::Form(field.clone()),
+    };
     let document = Document {
-        kind: match shape.kind.clone() {
-            Kind::Bearer => KindDocument::Bearer,
-            Kind::Basic => KindDocument::Basic,
-            Kind::Header { name, prefix } => KindDocument::Header { name, prefix },
-            Kind::Query { name } => KindDocument::Query { name },
-        },
+        kind: KindDocument::of(&shape.kind),
         audience: shape.audience.patterns(),
+        body: shape.body.iter().map(slot).collect(),
+        body_swaps: shape.body.swaps(),
         env: shape.env.clone(),
         prefix: shape.prefix.clone(),
         description: shape.description.clone(),
@@ -54,14 +98,14 @@ pub(crate) fn write(shape: &Shape) -> Vec<u8> {
 /// The shape of a description; `None` where it is none of ours.
 pub(crate) fn read(bytes: &[u8], version: u32, expires: Option<Timestamp>) -> Option<Shape> {
     let document: Document = serde_json::from_slice(bytes).ok()?;
+    let slot = |slot: SlotDocument| match slot {
+        SlotDocument::Json(pointer) => BodySlot::Json(pointer),
+        SlotDocument::Form(field) => BodySlot::Form(field),
+    };
     Some(Shape {
-        kind: match document.kind {
-            KindDocument::Bearer => Kind::Bearer,
-            KindDocument::Basic => Kind::Basic,
-            KindDocument::Header { name, prefix } => Kind::Header { name, prefix },
-            KindDocument::Query { name } => Kind::Query { name },
-        },
+        kind: document.kind.kind()?,
         audience: Audience::parse(&document.audience).ok()?,
+        body: BodySlots::new(document.body.into_iter().map(slot).collect(), document.body_swaps).ok()?,
         env: document.env,
         prefix: document.prefix,
         description: document.description,

@@ -63,8 +63,8 @@ impl Lease {
         &self.shape
     }
 
-    /// What to put on a request to which the credential is added.
-    pub fn placement(&self) -> Placement {
+    /// What to put on the head of a request to which the credential is added; `None` for what only goes into bodies.
+    pub fn placement(&self) -> Option<Placement> {
         self.shape.kind().placement(&self.value)
     }
 

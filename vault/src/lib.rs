@@ -19,7 +19,10 @@ pub mod store;
 pub mod vault;
 
 pub use audience::Audience;
-pub use credential::{CredentialError, CredentialShape, DEFAULT_GRACE, Kind, NewCredential, Placement, ValueError};
+pub use credential::{
+    BodySlot, BodySlots, CredentialError, CredentialShape, DEFAULT_GRACE, Kind, KindOption, NewCredential, Placement,
+    Slot, ValueError, percent_encode,
+};
 pub use error::VaultError;
 pub use kek::{Argon2id, KeyError, KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Recipe};
 pub use lease::{Lease, LeaseError};

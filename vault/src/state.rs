@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::{CredentialId, TenantId, Timestamp};
 use zeroize::Zeroizing;
 
-use crate::credential::{CredentialShape, Kind};
+use crate::credential::{BodySlots, CredentialShape, Kind};
 use crate::document;
 use crate::envelope::{Envelope, NoRandom, Unopened};
 use crate::error::VaultError;
@@ -87,6 +87,8 @@ pub struct CredentialSummary {
     pub kind: Kind,
     /// The hosts it may go to.
     pub audience: Vec<String>,
+    /// Where in bodies its placeholder is swapped.
+    pub body: BodySlots,
     /// The variable its placeholder is offered under.
     pub env: Option<String>,
     /// What its placeholders begin with.
@@ -514,6 +516,7 @@ pub(crate) fn summary(versions: &[Arc<Entry>]) -> Option<CredentialSummary> {
         id: label.id.clone(),
         kind: shape.kind().clone(),
         audience: shape.audience().patterns(),
+        body: shape.body().clone(),
         env: shape.env().map(str::to_owned),
         prefix: shape.prefix().map(str::to_owned),
         description: shape.description().map(str::to_owned),

@@ -41,7 +41,7 @@ fn nothing_of_a_secret_stays_in_memory() {
 fn credential() -> NewCredential {
     NewCredential::new(
         "name".into(),
-        Kind::Header { name: "x-api-key".to_owned(), prefix: None },
+        Kind::new("header", [("name", "x-api-key".to_owned())]).unwrap(),
         vec!["api.example.com".to_owned()],
     )
 }

@@ -32,6 +32,8 @@ const FIELDS: &[(&str, Field)] = &[
     ("first_byte_timeout", Field::Time(|limits| &mut limits.first_byte_timeout)),
     ("idle_timeout", Field::Time(|limits| &mut limits.idle_timeout)),
     ("upstream_keep_alive", Field::Time(|limits| &mut limits.upstream_keep_alive)),
+    ("max_slot_body_bytes", Field::Bytes(|limits| &mut limits.max_slot_body_bytes)),
+    ("slot_body_timeout", Field::Time(|limits| &mut limits.slot_body_timeout)),
     ("audit_timeout", Field::Time(|limits| &mut limits.audit_timeout)),
 ];
 

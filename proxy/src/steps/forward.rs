@@ -69,7 +69,7 @@ pub(crate) async fn locate(
     permit: &Permit,
     open: &mut Open,
 ) -> Result<Way, Refusal> {
-    let speaks = match (destination.scheme(), armed.routed.version) {
+    let speaks = match (destination.scheme(), armed.version) {
         (Scheme::Https, Version::HTTP_2) => Speaks::Http2OrHttp1,
         _ => Speaks::Http1,
     };
@@ -203,13 +203,13 @@ fn remove_one_hop(fields: &mut HeaderMap) {
 
 /// The request as it goes out, in the form of HTTP/1.1; `send` gives it the form of the connection.
 fn assemble(destination: &Destination, armed: Armed) -> Result<(Request<Upload>, Arc<Progress>, Secrets), Refusal> {
-    let Armed { routed, target, leases, patterns, watch } = armed;
+    let Armed { method, fields, target, body, leases, patterns, watch, version: _, stripped: _, lent: _ } = armed;
     let bad = |_| Refusal::of(Reason::BadTarget, "the request target cannot be sent on");
-    let (upload, progress) = Upload::new(routed.body, Some(watch));
+    let (upload, progress) = Upload::new(body, watch);
     let mut request = Request::new(upload);
-    *request.method_mut() = routed.method;
+    *request.method_mut() = method;
     *request.uri_mut() = Uri::from(PathAndQuery::try_from(target.as_str()).map_err(bad)?);
-    *request.headers_mut() = routed.fields;
+    *request.headers_mut() = fields;
     let authority = HeaderValue::from_str(&destination.authority());
     let authority = authority.map_err(|_| Refusal::of(Reason::Internal, "a canonical host is no field value"))?;
     request.headers_mut().insert(header::HOST, authority);

@@ -6,8 +6,9 @@ use model::{Reason, Timestamp};
 use sessions::{Session, Why};
 
 use crate::head::RequestHead;
+use crate::live::Lent;
 use crate::refusal::Refusal;
-use crate::{Proxy, basic};
+use crate::{Core, Proxy, basic};
 
 /// The session of a request that came over a shared listener.
 ///
@@ -43,6 +44,28 @@ pub(crate) fn still_live(session: &Session) -> Result<(), Refusal> {
     match session.is_live(Timestamp::now()) {
         true => Ok(()),
         false => Err(Refusal::of(Reason::SessionInvalid, "the session has ended").with_note("ended")),
+    }
+}
+
+/// Writes down how often the session's credentials went on requests, where a grant counts them: a restart gives no use back.
+///
+/// # Errors
+/// `credential_unavailable` where it cannot be written.
+///
+/// # Cancellation
+/// It is written all the same.
+pub(crate) async fn keep_count(core: &Core, session: &Arc<Session>, lent: &[Lent]) -> Result<(), Refusal> {
+    if !lent.iter().any(|one| one.counts) {
+        return Ok(());
+    }
+    let (sessions, session) = (core.proxy.sessions.clone(), session.clone());
+    let kept = tokio::task::spawn_blocking(move || sessions.keep_count(&session)).await;
+    match kept {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => {
+            let detail = "how often the credential was used cannot be written down";
+            Err(Refusal::of(Reason::CredentialUnavailable, detail).with_class("not_counted"))
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Sessions from their making to their end.
 
 use super::*;
+use crate::grant::{Per, Withheld};
+use crate::tool_call::ToolCall;
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -15,6 +17,7 @@ fn granted(credentials: &[&str]) -> NewSession {
             credential: (*name).into(),
             env: Some("A_KEY".into()),
             prefix: Some("sk-ant-".into()),
+            bounds: Bounds::default(),
         })
         .collect();
     NewSession { grants, policies: vec!["library/pypi".into()], ..NewSession::default() }
@@ -262,5 +265,93 @@ fn many_threads_create_and_end_without_loss() {
     for registry in [&registry, &again] {
         let live = registry.list().iter().filter(|s| s.is_live(now())).count();
         assert_eq!((registry.list().len(), live), (200, 96));
+    }
+}
+
+fn bounded(bounds: Bounds) -> NewSession {
+    let mut new = granted(&["key"]);
+    new.grants[0].bounds = bounds;
+    new
+}
+
+fn call(id: &str) -> ToolCall {
+    ToolCall { id: id.into(), tool: "bash".into() }
+}
+
+#[test]
+fn a_grant_is_drawn_upon_as_often_as_it_says_and_not_once_more() {
+    let (dir, registry) = opened();
+    let bounds = Bounds { uses: Some(3), methods: vec!["GET".into()], ..Bounds::default() };
+    let made = registry.create(bounded(bounds), now()).unwrap().session;
+    let key: CredentialId = "key".into();
+    assert_eq!(made.draw(&key, "POST", now()), Err(Withheld::Method));
+    assert_eq!(made.draw(&"other".into(), "GET", now()), Err(Withheld::NotGranted));
+    let draws: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| made.draw(&key, "GET", now()).is_ok())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(draws.into_iter().filter(|drawn| *drawn).count(), 3);
+    assert_eq!(made.may_draw(&key, "GET", now()), Err(Withheld::Spent));
+    registry.keep_count(&made).unwrap();
+    let again = Registry::open(&dir.path().join("sessions"), now()).unwrap().get(&made.id).unwrap();
+    assert_eq!(again.draw(&key, "GET", now()), Err(Withheld::Spent), "a restart gives none back");
+}
+
+#[test]
+fn a_grant_ends_with_its_time() {
+    let (_dir, registry) = opened();
+    let time = SignedDuration::from_mins(5);
+    let made = registry.create(bounded(Bounds { time: Some(time), ..Bounds::default() }), now()).unwrap().session;
+    let drawn = made.draw(&"key".into(), "GET", now()).unwrap();
+    assert_eq!((drawn.until, drawn.call, drawn.counts), (Some(made.created + time), None, false));
+    let just_before = made.created + time - SignedDuration::from_micros(1);
+    assert!(made.may_draw(&"key".into(), "GET", just_before).is_ok());
+    assert_eq!(made.draw(&"key".into(), "GET", made.created + time), Err(Withheld::Over));
+}
+
+#[test]
+fn a_grant_by_the_tool_call_is_lent_within_one() {
+    let (_dir, registry) = opened();
+    let bounds = Bounds { uses: Some(1), per: Per::ToolCall, ..Bounds::default() };
+    let made = registry.create(bounded(bounds), now()).unwrap().session;
+    let key: CredentialId = "key".into();
+    let draw = || made.draw(&key, "GET", now());
+    assert_eq!(draw(), Err(Withheld::NoToolCall));
+    assert!(made.begin_tool_call(call("one")));
+    assert_eq!(draw().unwrap().call.as_deref(), Some("one"));
+    assert_eq!((draw(), made.may_draw(&key, "GET", now())), (Err(Withheld::Spent), Err(Withheld::Spent)));
+    assert!(made.begin_tool_call(call("two")));
+    assert_eq!(draw(), Err(Withheld::NoToolCall), "which of the two it is, nobody knows");
+    assert!(made.still_lends(&key, Some("one")));
+    made.end_tool_call("one").unwrap();
+    assert!(!made.still_lends(&key, Some("one")));
+    assert_eq!(draw().unwrap().call.as_deref(), Some("two"));
+}
+
+#[test]
+fn a_grant_that_was_taken_back_stays_away() {
+    let (dir, registry) = opened();
+    let made = registry.create(granted(&["key", "other"]), now()).unwrap().session;
+    assert!(registry.revoke_grant(&made.id, &"key".into()).unwrap());
+    assert!(!registry.revoke_grant(&made.id, &"key".into()).unwrap());
+    assert!(registry.revoke_grant(&made.id, &"none".into()).is_err());
+    let again = Registry::open(&dir.path().join("sessions"), now()).unwrap().get(&made.id).unwrap();
+    for session in [&made, &again] {
+        assert_eq!(session.draw(&"key".into(), "GET", now()), Err(Withheld::NotGranted));
+        assert!(!session.still_lends(&"key".into(), None) && session.still_lends(&"other".into(), None));
+        assert!(session.draw(&"other".into(), "GET", now()).is_ok());
+    }
+}
+
+#[test]
+fn bounds_that_mean_nothing_are_refused() {
+    let (_dir, registry) = opened();
+    for bounds in [
+        Bounds { uses: Some(0), ..Bounds::default() },
+        Bounds { time: Some(SignedDuration::ZERO), ..Bounds::default() },
+        Bounds { methods: vec!["get".into()], ..Bounds::default() },
+        Bounds { methods: vec![String::new()], ..Bounds::default() },
+    ] {
+        assert!(registry.create(bounded(bounds.clone()), now()).is_err(), "{bounds:?}");
     }
 }

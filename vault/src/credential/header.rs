@@ -1,6 +1,9 @@
 //! A header field of the credential's own name (RFC 9110 section 5).
 
-use super::{CredentialError, MAX_NAME_BYTES, MAX_PREFIX_BYTES, Placement, ValueError, copy};
+use zeroize::Zeroizing;
+
+use super::kind::{KindOption, Options, Slot, Way};
+use super::{CredentialError, MAX_NAME_BYTES, MAX_PREFIX_BYTES, ValueError, copy};
 
 /// Fields that decide where a message goes or ends, or that belong to one connection: never a credential's place.
 const RESERVED: [&str; 12] = [
@@ -18,32 +21,55 @@ const RESERVED: [&str; 12] = [
     "via",
 ];
 
-pub(super) fn check_names(name: &str, prefix: Option<&str>) -> Result<(), CredentialError> {
-    let lower = name.to_ascii_lowercase();
-    let legal = !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.bytes().all(is_token);
-    if !legal || lower.starts_with("proxy-") || RESERVED.contains(&lower.as_str()) {
-        return Err(CredentialError::Header);
+pub(super) struct Header;
+
+impl Way for Header {
+    fn name(&self) -> &'static str {
+        "header"
     }
-    match prefix {
-        Some(text) if text.len() > MAX_PREFIX_BYTES || !text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) => {
-            Err(CredentialError::HeaderPrefix)
+
+    fn options(&self) -> &'static [KindOption] {
+        &[
+            KindOption { name: "name", flag: "header", required: true, help: "the header's name, such as X-Api-Key" },
+            KindOption {
+                name: "prefix",
+                flag: "header-prefix",
+                required: false,
+                help: "what stands before the value in that header, such as \"Token \"",
+            },
+        ]
+    }
+
+    fn check_options(&self, options: &Options) -> Result<(), CredentialError> {
+        let (name, prefix) = (options.get("name"), options.get("prefix"));
+        let lower = name.to_ascii_lowercase();
+        let legal = !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.bytes().all(is_token);
+        if !legal || lower.starts_with("proxy-") || RESERVED.contains(&lower.as_str()) {
+            return Err(CredentialError::Header);
         }
-        Some(text) if text.starts_with(' ') => Err(CredentialError::HeaderPrefix),
-        Some(_) | None => Ok(()),
+        let plain = prefix.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+        if prefix.len() > MAX_PREFIX_BYTES || !plain || prefix.starts_with(' ') {
+            return Err(CredentialError::HeaderPrefix);
+        }
+        Ok(())
+    }
+
+    fn slot<'o>(&self, options: &'o Options) -> Option<Slot<'o>> {
+        Some(Slot::Header(options.get("name")))
+    }
+
+    /// A field value: no white space at the ends, which parsers cut off.
+    fn check_value(&self, value: &[u8]) -> Result<(), ValueError> {
+        let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_whitespace);
+        if edge(value.first()) || edge(value.last()) { Err(ValueError::Space) } else { Ok(()) }
+    }
+
+    fn render(&self, options: &Options, value: &[u8]) -> Zeroizing<Vec<u8>> {
+        copy(&[options.get("prefix").as_bytes(), value])
     }
 }
 
-/// A field value: no control characters but tabs (judged before), no white space at the ends, which parsers cut off.
-pub(super) fn check_value(value: &[u8]) -> Result<(), ValueError> {
-    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_whitespace);
-    if edge(value.first()) || edge(value.last()) { Err(ValueError::Space) } else { Ok(()) }
-}
-
-pub(super) fn placement(name: &str, prefix: Option<&str>, value: &[u8]) -> Placement {
-    let prefix = prefix.unwrap_or_default().as_bytes();
-    Placement::Header { name: name.to_ascii_lowercase(), value: copy(&[prefix, value]) }
-}
-
-fn is_token(byte: u8) -> bool {
+/// A sign of a token (RFC 9110 section 5.6.2).
+pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -1,9 +1,13 @@
 //! What a credential is besides its value: one file per kind says what it needs and how it goes onto a request.
 
-pub mod basic;
-pub mod bearer;
-pub mod header;
-pub mod query;
+mod basic;
+mod bearer;
+mod body;
+mod cookie;
+mod header;
+mod kind;
+mod query;
+mod slots;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +18,10 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::audience::{Audience, AudienceError};
-use crate::secret::Secret;
+
+pub use kind::{Kind, KindOption, Slot};
+pub use query::percent_encode;
+pub use slots::{BodySlot, BodySlots, MAX_BODY_SLOTS, MAX_BODY_SWAPS};
 
 /// The longest value of a credential; it has to fit into a request head.
 pub const MAX_VALUE_BYTES: usize = 16 * 1024;
@@ -33,27 +40,6 @@ pub const MAX_VERSIONS: usize = 16;
 /// The longest description.
 pub const MAX_DESCRIPTION_BYTES: usize = 1024;
 
-/// How a credential goes onto a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `Authorization: Bearer ..` (RFC 6750).
-    Bearer,
-    /// `Authorization: Basic ..` (RFC 7617); the value is `user:password`.
-    Basic,
-    /// A header of this name.
-    Header {
-        /// The field name.
-        name: String,
-        /// What stands before the value, such as `token `.
-        prefix: Option<String>,
-    },
-    /// A query parameter of this name.
-    Query {
-        /// The parameter's name, unencoded.
-        name: String,
-    },
-}
-
 /// Where a value goes on a request, and the bytes that go there. `Debug` does not show them.
 pub enum Placement {
     /// A header field.
@@ -69,6 +55,13 @@ pub enum Placement {
         name: String,
         /// The parameter's value, percent-encoded.
         value: Zeroizing<String>,
+    },
+    /// A cookie.
+    Cookie {
+        /// The cookie's name.
+        name: String,
+        /// The cookie's value.
+        value: Zeroizing<Vec<u8>>,
     },
 }
 
@@ -93,6 +86,12 @@ pub enum ValueError {
     /// A basic pair without a colon.
     #[error("the value of a basic credential is `user:password`")]
     Colon,
+    /// A sign that ends a cookie, or that servers read in several ways.
+    #[error("the value holds a sign that no cookie may hold")]
+    Cookie,
+    /// Bytes that are no text.
+    #[error("the value is not UTF-8")]
+    Text,
 }
 
 /// Why a credential is refused for something other than its value.
@@ -116,6 +115,39 @@ pub enum CredentialError {
     /// The query parameter's name.
     #[error("the query parameter's name is empty, too long or holds control characters")]
     Query,
+    /// The cookie's name.
+    #[error("the cookie's name is not valid")]
+    Cookie,
+    /// No kind is called so.
+    #[error("{0:?} is no kind; the kinds are {all}", all = Kind::names().collect::<Vec<_>>().join(", "))]
+    UnknownKind(String),
+    /// The kind has no such option.
+    #[error("the kind {kind} does not take {option}")]
+    UnknownOption {
+        /// The kind.
+        kind: &'static str,
+        /// What it does not take.
+        option: String,
+    },
+    /// The kind needs an option that is not there.
+    #[error("the kind {kind} needs {}: {}", option.flag, option.help)]
+    MissingOption {
+        /// The kind.
+        kind: &'static str,
+        /// What it needs.
+        option: &'static KindOption,
+    },
+    /// A place in bodies.
+    #[error(
+        "a slot in a body is a JSON pointer (`/client_secret`, RFC 6901) or a form field's name; at most {MAX_BODY_SLOTS}"
+    )]
+    BodySlot,
+    /// How often a value goes into one body.
+    #[error("a value goes into one body 1 to {MAX_BODY_SWAPS} times")]
+    BodySwaps,
+    /// A credential that goes nowhere.
+    #[error("the kind body needs a slot in a body: a JSON pointer or a form field")]
+    NoSlot,
     /// The description.
     #[error("a description or an owner has at most {MAX_DESCRIPTION_BYTES} bytes without control characters")]
     Description,
@@ -144,6 +176,9 @@ pub struct NewCredential {
     pub kind: Kind,
     /// The hosts it may go to: `api.github.com`, `*.example.com`, `**.example.com:8443`.
     pub audience: Vec<String>,
+    /// Where in bodies its placeholder is swapped. A credential with such places goes only where its placeholder
+    /// stands: it is never added by a rule alone.
+    pub body: BodySlots,
     /// The variable its placeholder is offered under.
     pub env: Option<String>,
     /// What its placeholders begin with, such as `sk-ant-`.
@@ -166,6 +201,7 @@ impl NewCredential {
             id,
             kind,
             audience,
+            body: BodySlots::default(),
             env: None,
             prefix: None,
             expires: None,
@@ -179,7 +215,6 @@ impl NewCredential {
     pub(crate) fn shape(&self, version: u32, fingerprint: String) -> Result<Shape, CredentialError> {
         check_name(self.tenant.as_str())?;
         check_name(self.id.as_str())?;
-        self.kind.check()?;
         let fits = |text: &Option<String>, fits: fn(&str) -> bool| text.as_deref().is_none_or(fits);
         match () {
             () if !fits(&self.env, is_variable) => Err(CredentialError::Env),
@@ -187,9 +222,11 @@ impl NewCredential {
             () if !fits(&self.description, is_description) => Err(CredentialError::Description),
             () if !fits(&self.owner, is_description) => Err(CredentialError::Description),
             () if self.grace > MAX_GRACE => Err(CredentialError::Grace),
+            () if self.kind.slot().is_none() && self.body.is_empty() => Err(CredentialError::NoSlot),
             () => Ok(Shape {
                 kind: self.kind.clone(),
                 audience: Audience::parse(&self.audience)?,
+                body: self.body.clone(),
                 env: self.env.clone(),
                 prefix: self.prefix.clone(),
                 description: self.description.clone(),
@@ -210,6 +247,7 @@ pub struct CredentialShape(Arc<Shape>);
 pub(crate) struct Shape {
     pub(crate) kind: Kind,
     pub(crate) audience: Audience,
+    pub(crate) body: BodySlots,
     pub(crate) env: Option<String>,
     pub(crate) prefix: Option<String>,
     pub(crate) description: Option<String>,
@@ -237,6 +275,16 @@ impl CredentialShape {
     /// Whether it may go there; https only.
     pub fn covers(&self, destination: &Destination) -> bool {
         self.0.audience.covers(destination)
+    }
+
+    /// Where in bodies its placeholder is swapped.
+    pub fn body(&self) -> &BodySlots {
+        &self.0.body
+    }
+
+    /// Whether a rule that uses it puts it on requests by itself; otherwise it only takes its placeholder's place.
+    pub fn is_added(&self) -> bool {
+        self.0.body.is_empty()
     }
 
     /// The variable its placeholder is offered under.
@@ -280,80 +328,12 @@ impl CredentialShape {
     }
 }
 
-impl Kind {
-    /// `bearer`, `basic`, `header` or `query`.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Bearer => "bearer",
-            Self::Basic => "basic",
-            Self::Header { .. } => "header",
-            Self::Query { .. } => "query",
-        }
-    }
-
-    fn check(&self) -> Result<(), CredentialError> {
-        match self {
-            Self::Bearer | Self::Basic => Ok(()),
-            Self::Header { name, prefix } => header::check_names(name, prefix.as_deref()),
-            Self::Query { name } => query::check_name(name),
-        }
-    }
-
-    /// Whether this value can be a credential of this kind.
-    ///
-    /// # Errors
-    /// [`ValueError`] names what is wrong with it, never what it is.
-    #[expect(clippy::disallowed_methods, reason = "a value is judged before it is sealed")]
-    pub fn check_value(&self, value: &Secret) -> Result<(), ValueError> {
-        let value = value.expose_secret();
-        match () {
-            () if value.is_empty() => return Err(ValueError::Empty),
-            () if value.len() > MAX_VALUE_BYTES => return Err(ValueError::Length),
-            () if value.iter().any(|b| b.is_ascii_control() && *b != b'\t') => return Err(ValueError::Control),
-            () => {}
-        }
-        match self {
-            Self::Bearer => bearer::check_value(value),
-            Self::Basic => basic::check_value(value),
-            Self::Header { .. } => header::check_value(value),
-            Self::Query { .. } => query::check_value(value),
-        }
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "the value is placed on one request")]
-    pub(crate) fn placement(&self, value: &Secret) -> Placement {
-        let value = value.expose_secret();
-        match self {
-            Self::Bearer => bearer::placement(value),
-            Self::Basic => basic::placement(value),
-            Self::Header { name, prefix } => header::placement(name, prefix.as_deref(), value),
-            Self::Query { name } => query::placement(name, value),
-        }
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "the value takes a placeholder's place on one request")]
-    pub(crate) fn swap_value<'a>(&self, value: &'a Secret) -> &'a [u8] {
-        match self {
-            Self::Basic => basic::password(value.expose_secret()),
-            Self::Bearer | Self::Header { .. } | Self::Query { .. } => value.expose_secret(),
-        }
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "the value is looked for in responses, to be taken out")]
-    pub(crate) fn patterns(&self, value: &Secret) -> Vec<Zeroizing<Vec<u8>>> {
-        let value = value.expose_secret();
-        match self {
-            Self::Basic => basic::patterns(value),
-            Self::Bearer | Self::Header { .. } | Self::Query { .. } => vec![copy(&[value])],
-        }
-    }
-}
-
 impl fmt::Debug for Placement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Header { name, .. } => write!(f, "Header({name}: [REDACTED])"),
             Self::Query { name, .. } => write!(f, "Query({name}=[REDACTED])"),
+            Self::Cookie { name, .. } => write!(f, "Cookie({name}=[REDACTED])"),
         }
     }
 }

@@ -2,20 +2,34 @@
 
 use zeroize::Zeroizing;
 
-use super::{CredentialError, MAX_NAME_BYTES, Placement, ValueError};
+use super::kind::{KindOption, Options, Slot, Way};
+use super::{CredentialError, MAX_NAME_BYTES, ValueError};
 
-pub(super) fn check_name(name: &str) -> Result<(), CredentialError> {
-    let legal = !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.chars().any(char::is_control);
-    if legal { Ok(()) } else { Err(CredentialError::Query) }
-}
+pub(super) struct Query;
 
-/// Anything without control characters; what a URI cannot hold is percent-encoded.
-pub(super) fn check_value(value: &[u8]) -> Result<(), ValueError> {
-    if value.contains(&b'\t') { Err(ValueError::Control) } else { Ok(()) }
-}
+impl Way for Query {
+    fn name(&self) -> &'static str {
+        "query"
+    }
 
-pub(super) fn placement(name: &str, value: &[u8]) -> Placement {
-    Placement::Query { name: percent_encode(name.as_bytes()).to_string(), value: percent_encode(value) }
+    fn options(&self) -> &'static [KindOption] {
+        &[KindOption { name: "name", flag: "query", required: true, help: "the query parameter's name, such as key" }]
+    }
+
+    fn check_options(&self, options: &Options) -> Result<(), CredentialError> {
+        let name = options.get("name");
+        let legal = !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.chars().any(char::is_control);
+        if legal { Ok(()) } else { Err(CredentialError::Query) }
+    }
+
+    fn slot<'o>(&self, options: &'o Options) -> Option<Slot<'o>> {
+        Some(Slot::Query(options.get("name")))
+    }
+
+    /// Anything without control characters; what a URI cannot hold is percent-encoded.
+    fn check_value(&self, value: &[u8]) -> Result<(), ValueError> {
+        if value.contains(&b'\t') { Err(ValueError::Control) } else { Ok(()) }
+    }
 }
 
 /// Encodes everything but unreserved characters (RFC 3986 section 2.3), in a buffer that never moves.

@@ -87,7 +87,7 @@ fn github() -> NewCredential {
         env: Some("GITHUB_TOKEN".to_owned()),
         prefix: Some("ghp_".to_owned()),
         description: Some("reads the site".to_owned()),
-        ..NewCredential::new("github".into(), Kind::Bearer, vec!["api.github.com".to_owned()])
+        ..NewCredential::new("github".into(), Kind::bearer(), vec!["api.github.com".to_owned()])
     }
 }
 
@@ -125,7 +125,7 @@ fn what_is_put_is_there_after_opening_again() {
     let basic = NewCredential {
         tenant: "acme".into(),
         id: "registry".into(),
-        kind: Kind::Basic,
+        kind: Kind::new("basic", []).unwrap(),
         audience: vec!["*.registry.example:8443".to_owned(), "api.github.com".to_owned()],
         expires: Some("2030-01-01T00:00:00Z".parse().unwrap()),
         ..github()
@@ -136,7 +136,7 @@ fn what_is_put_is_there_after_opening_again() {
     for vault in [&vault, &again] {
         let shown = vault.show(&"acme".into(), &"registry".into()).unwrap();
         assert_eq!(shown.audience, ["*.registry.example:8443", "api.github.com"]);
-        assert_eq!((shown.kind, shown.version), (Kind::Basic, 1));
+        assert_eq!((shown.kind, shown.version), (Kind::new("basic", []).unwrap(), 1));
         assert_eq!(shown.created.to_string(), "2026-11-20T12:00:00.123456Z");
         assert_eq!(shown.expires.unwrap().to_string(), "2030-01-01T00:00:00Z");
         let shown = vault.show(&TenantId::default(), &"github".into()).unwrap();

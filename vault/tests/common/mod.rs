@@ -36,7 +36,7 @@ pub(crate) fn put(vault: &Vault) {
     let next = vault.show(&TenantId::default(), &"name".into()).map_or(1, |shown| shown.version + 1);
     let new = NewCredential {
         grace: Duration::ZERO,
-        ..NewCredential::new("name".into(), Kind::Bearer, vec!["api.example.com".to_owned()])
+        ..NewCredential::new("name".into(), Kind::bearer(), vec!["api.example.com".to_owned()])
     };
     vault.put(new, Secret::new(value_of(next)), Timestamp::now()).unwrap();
 }

@@ -1,0 +1,43 @@
+//! The options of `vault put` that belong to one kind of credential, as the kinds themselves tell them.
+
+use std::collections::BTreeMap;
+
+use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
+use vault::{Kind, KindOption};
+
+/// What was given of them, by the names of the control API.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KindOptions(pub(super) BTreeMap<String, String>);
+
+fn all() -> impl Iterator<Item = (&'static str, &'static KindOption)> {
+    Kind::names().flat_map(|kind| Kind::options_of(kind).iter().map(move |option| (kind, option)))
+}
+
+impl Args for KindOptions {
+    fn augment_args(command: Command) -> Command {
+        all().fold(command, |command, (kind, option)| {
+            let help = format!("For --kind {kind}: {}", option.help);
+            let arg = Arg::new(option.flag).long(option.flag).value_name("TEXT").help(help);
+            command.arg(if option.required { arg.required_if_eq("kind", kind) } else { arg })
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for KindOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let given = |(_, option): (_, &KindOption)| {
+            let value = matches.get_one::<String>(option.flag)?;
+            Some((option.flag.replace('-', "_"), value.clone()))
+        };
+        Ok(Self(all().filter_map(given).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,157 @@
+//! Whether a credential may go on one request, and its lease. Every key to it is asked for here: the rule uses it, the session
+//! was granted it within bounds that hold, the audience has the destination, and the destination is reached over TLS.
+
+use std::sync::Arc;
+
+use audit::CredentialUse;
+use model::{CredentialId, Destination, Reason, Scheme, Timestamp};
+use policies::Permit;
+use sessions::{Session, Withheld};
+use vault::{CredentialShape, Lease, LeaseError, Vault};
+
+use crate::live::Lent;
+use crate::refusal::Refusal;
+
+/// One request, as far as credentials are concerned.
+#[derive(Clone, Copy)]
+pub(crate) struct Borrower<'a> {
+    pub(crate) vault: &'a Vault,
+    pub(crate) session: &'a Arc<Session>,
+    pub(crate) destination: &'a Destination,
+    pub(crate) permit: &'a Permit,
+    pub(crate) method: &'a http::Method,
+}
+
+impl<'a> Borrower<'a> {
+    /// Whether a placeholder of this credential may be swapped on the request, wherever it stands. Opens nothing.
+    ///
+    /// # Errors
+    /// `denied_plaintext`, `placeholder_misplaced`, `credential_unavailable`, `budget_exhausted`.
+    pub(crate) fn may_swap(&self, credential: &CredentialId) -> Result<CredentialShape, Refusal> {
+        self.over_tls()?;
+        if !self.permit.credentials().contains(credential) {
+            return Err(misplaced("the rule in force does not use the credential of a placeholder"));
+        }
+        if !self.session.is_running(Timestamp::now()) {
+            return Err(misplaced("credentials are used only while the session is running"));
+        }
+        let shape = self.shape(credential)?;
+        if !shape.covers(self.destination) {
+            return Err(misplaced("the host is outside the audience of the credential"));
+        }
+        match self.session.may_draw(credential, self.method.as_str(), Timestamp::now()) {
+            Ok(()) => Ok(shape),
+            Err(Withheld::Method) => Err(misplaced("the session's grant of the credential leaves out this method")),
+            Err(withheld) => Err(refused(withheld)),
+        }
+    }
+
+    /// The credentials that the rule puts on the request by itself. Policy, audience and the methods of a grant intersect:
+    /// outside of them the request goes without.
+    ///
+    /// # Errors
+    /// As [`Borrower::may_swap`], but for what only makes the request go without.
+    pub(crate) fn added(&self) -> Result<Vec<&'a CredentialId>, Refusal> {
+        let now = Timestamp::now();
+        if !self.session.is_running(now) {
+            return Ok(Vec::new());
+        }
+        let mut added = Vec::new();
+        for id in self.permit.credentials().iter().filter(|id| self.session.grants(id)) {
+            self.over_tls()?;
+            let shape = self.shape(id)?;
+            if !shape.is_added() || !shape.covers(self.destination) {
+                continue;
+            }
+            match self.session.may_draw(id, self.method.as_str(), now) {
+                Ok(()) => added.push(id),
+                Err(Withheld::Method) => {}
+                Err(withheld) => return Err(refused(withheld)),
+            }
+        }
+        Ok(added)
+    }
+
+    /// The credentials that may go into the body of the request, with where. Opens nothing.
+    pub(crate) fn in_bodies(&self) -> Vec<(&'a CredentialId, CredentialShape)> {
+        let usable = |id: &&CredentialId| self.session.grants(id);
+        let shape = |id: &'a CredentialId| Some((id, self.vault.slot(&self.session.tenant, id)?));
+        let fits = |(_, shape): &(_, CredentialShape)| !shape.body().is_empty() && shape.covers(self.destination);
+        self.permit.credentials().iter().filter(usable).filter_map(shape).filter(fits).collect()
+    }
+
+    /// Lends it for this request, and counts that.
+    ///
+    /// # Errors
+    /// As [`Borrower::may_swap`].
+    pub(crate) fn lend(&self, credential: &CredentialId) -> Result<(Lease, Lent), Refusal> {
+        let now = Timestamp::now();
+        let draw = self.session.draw(credential, self.method.as_str(), now).map_err(refused)?;
+        let lease = self.vault.lease(&self.session.tenant, credential, self.destination).map_err(unlent)?;
+        let ends = [draw.until, lease.shape().expires()];
+        let lent = Lent {
+            used: CredentialUse { name: lease.id().clone(), version: lease.version() },
+            until: ends.into_iter().flatten().min(),
+            call: draw.call,
+            counts: draw.counts,
+        };
+        Ok((lease, lent))
+    }
+
+    /// Name and version, for a record.
+    pub(crate) fn named(&self, credential: &CredentialId) -> CredentialUse {
+        let version = self.vault.slot(&self.session.tenant, credential).map_or(0, |shape| shape.version());
+        CredentialUse { name: credential.clone(), version }
+    }
+
+    fn over_tls(&self) -> Result<(), Refusal> {
+        match self.destination.scheme() {
+            Scheme::Https => Ok(()),
+            Scheme::Http => Err(unlent(LeaseError::Plaintext)),
+        }
+    }
+
+    fn shape(&self, credential: &CredentialId) -> Result<CredentialShape, Refusal> {
+        self.vault.slot(&self.session.tenant, credential).ok_or_else(|| unlent(LeaseError::Unknown))
+    }
+}
+
+/// A placeholder where it has no place.
+pub(crate) fn misplaced(detail: &'static str) -> Refusal {
+    Refusal::of(Reason::PlaceholderMisplaced, detail)
+}
+
+fn refused(withheld: Withheld) -> Refusal {
+    let (reason, detail) = match withheld {
+        Withheld::NotGranted => (Reason::CredentialUnavailable, "the credential was taken away from the session"),
+        Withheld::Method => {
+            (Reason::CredentialUnavailable, "the session's grant of the credential leaves out this method")
+        }
+        Withheld::NoToolCall => (
+            Reason::CredentialUnavailable,
+            "the credential is lent by the tool call, and the request belongs to none that is known",
+        ),
+        Withheld::Over => {
+            (Reason::CredentialUnavailable, "the time for which the session was granted the credential is over")
+        }
+        Withheld::Spent => {
+            (Reason::BudgetExhausted, "the credential went on as many requests as the session was granted")
+        }
+    };
+    Refusal::of(reason, detail).with_class(withheld.as_str())
+}
+
+fn unlent(error: LeaseError) -> Refusal {
+    match error {
+        LeaseError::Audience => misplaced("the host is outside the audience of the credential"),
+        LeaseError::Plaintext => Refusal::of(Reason::DeniedPlaintext, "a credential never travels in cleartext"),
+        LeaseError::Expired => {
+            Refusal::of(Reason::CredentialUnavailable, "the credential has expired").with_class("expired")
+        }
+        LeaseError::Unknown => Refusal::of(Reason::CredentialUnavailable, "the credential is not in the vault"),
+        LeaseError::Corrupt => {
+            Refusal::of(Reason::CredentialUnavailable, "the vault's record of the credential was changed")
+                .with_class("vault_corrupt")
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Puts values where they belong in the head of a request: into a field, the pair of a Basic credential, a query parameter
+//! or a cookie.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use model::Reason;
+use vault::{Lease, Placement};
+use zeroize::Zeroizing;
+
+use crate::basic;
+use crate::mask::Patterns;
+use crate::refusal::Refusal;
+
+/// Where a placeholder stands in a head.
+pub(crate) enum Place {
+    /// These bytes of a field's value.
+    Plain(Spot),
+    /// These bytes of the decoded pair of a Basic credential in a field.
+    Basic(Spot),
+    /// The whole value of this query parameter.
+    Query(String),
+    /// The whole value of this cookie.
+    Cookie(String),
+    /// Anywhere else in the target.
+    Target,
+}
+
+impl Place {
+    /// Whether two placeholders stand in one field, or in one parameter or cookie.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Plain(a) | Self::Basic(a), Self::Plain(b) | Self::Basic(b)) => a.field == b.field,
+            (Self::Query(a), Self::Query(b)) | (Self::Cookie(a), Self::Cookie(b)) => a == b,
+            (Self::Plain(_) | Self::Basic(_) | Self::Query(_) | Self::Cookie(_) | Self::Target, _) => false,
+        }
+    }
+
+    /// In a target: a placeholder that is all of a parameter's value has a place of its own; anywhere else it has none.
+    pub(crate) fn in_target(target: &str, range: &Range<usize>) -> Self {
+        let before = target.get(..range.start).unwrap_or_default();
+        let ends = target.get(range.end..).is_some_and(|rest| rest.is_empty() || rest.starts_with('&'));
+        let name = before.strip_suffix('=').and_then(|front| front.rsplit(['?', '&']).next());
+        match name {
+            Some(name) if ends && before.contains('?') => Self::Query(name.to_owned()),
+            _ => Self::Target,
+        }
+    }
+
+    /// In a field; a cookie whose whole value it is has a place of its own.
+    pub(crate) fn in_field(field: &HeaderName, nth: usize, value: &[u8], range: Range<usize>) -> Self {
+        let cookie = || {
+            let name = value.get(..range.start)?.strip_suffix(b"=")?.rsplit(|byte| *byte == b';').next()?.trim_ascii();
+            let ends = value.get(range.end..)?.trim_ascii_start();
+            (ends.is_empty() || ends.starts_with(b";")).then(|| String::from_utf8(name.to_vec()).ok())?
+        };
+        match (*field == header::COOKIE).then(cookie).flatten() {
+            Some(name) => Self::Cookie(name),
+            None => Self::Plain(Spot { field: field.clone(), nth, range }),
+        }
+    }
+}
+
+/// Bytes of the nth value of a field.
+pub(crate) struct Spot {
+    pub(crate) field: HeaderName,
+    pub(crate) nth: usize,
+    pub(crate) range: Range<usize>,
+}
+
+/// Puts the value in the placeholder's place; gives where. A pair that comes into being is one more pattern to redact.
+pub(crate) fn swap(
+    fields: &mut HeaderMap,
+    target: &mut Zeroizing<String>,
+    place: &Place,
+    lease: &Lease,
+    patterns: &mut Patterns,
+) -> Result<Cow<'static, str>, Refusal> {
+    match place {
+        Place::Plain(spot) => {
+            replace_value(fields, spot, |value| splice(value, &spot.range, lease.swap_value()))?;
+            Ok(in_field(&spot.field))
+        }
+        Place::Basic(spot) => {
+            replace_value(fields, spot, |value| {
+                let pair = basic::pair(value).ok_or_else(|| internal("a pair is gone"))?;
+                let pair = splice(&pair, &spot.range, lease.swap_value())?;
+                let coded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_slice()).into_bytes());
+                let value = Zeroizing::new([b"Basic ".as_slice(), &coded].concat());
+                patterns.push(coded);
+                Ok(value)
+            })?;
+            Ok(in_field(&spot.field))
+        }
+        Place::Query(_) | Place::Cookie(_) => add(fields, target, lease, patterns),
+        Place::Target => Err(internal("a misplaced placeholder was let through")),
+    }
+}
+
+/// Replaces one value of a field; other values of the same field go, since only one can be the credential's.
+fn replace_value(
+    fields: &mut HeaderMap,
+    spot: &Spot,
+    change: impl FnOnce(&[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal>,
+) -> Result<(), Refusal> {
+    let value = fields.get_all(&spot.field).iter().nth(spot.nth).ok_or_else(|| internal("a field value is gone"))?;
+    let value = sensitive(&change(value.as_bytes())?)?;
+    fields.insert(&spot.field, value);
+    Ok(())
+}
+
+pub(crate) fn internal(detail: &'static str) -> Refusal {
+    Refusal::of(Reason::Internal, detail)
+}
+
+/// `bytes` with `range` replaced; a prefix of the placeholder went with it.
+pub(crate) fn splice(bytes: &[u8], range: &Range<usize>, value: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    match (bytes.get(..range.start), bytes.get(range.end..)) {
+        (Some(front), Some(back)) => Ok(Zeroizing::new([front, value, back].concat())),
+        _ => Err(internal("a placeholder moved")),
+    }
+}
+
+/// Adds the credential, in place of whatever the client sent there; gives where.
+pub(crate) fn add(
+    fields: &mut HeaderMap,
+    target: &mut Zeroizing<String>,
+    lease: &Lease,
+    patterns: &mut Patterns,
+) -> Result<Cow<'static, str>, Refusal> {
+    match lease.placement().ok_or_else(|| internal("a credential without a place in heads"))? {
+        Placement::Header { name, value } => {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
+            let place = in_field(&name);
+            // `insert` replaces every occurrence by this one.
+            fields.insert(name, sensitive(&value)?);
+            Ok(place)
+        }
+        Placement::Query { name, value } => {
+            *target = with_parameter(target, &name, &value);
+            // The form in which it is sent is the form in which it is echoed.
+            patterns.push(Zeroizing::new(value.as_bytes().to_vec()));
+            Ok("query".into())
+        }
+        Placement::Cookie { name, value } => {
+            set_cookie(fields, &name, &value)?;
+            Ok(format!("cookie {name}").into())
+        }
+    }
+}
+
+/// The cookies of all fields in one, with this one set; every other of its name is dropped.
+fn set_cookie(fields: &mut HeaderMap, name: &str, value: &[u8]) -> Result<(), Refusal> {
+    let is_other = |pair: &&[u8]| {
+        let own = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+        !pair.is_empty() && own != name.as_bytes()
+    };
+    let mut all = Zeroizing::new(Vec::new());
+    for pair in fields.get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';')) {
+        if is_other(&pair.trim_ascii()) {
+            all.extend_from_slice(pair.trim_ascii());
+            all.extend_from_slice(b"; ");
+        }
+    }
+    let mut cookies = Zeroizing::new(Vec::with_capacity(all.len() + name.len() + 1 + value.len()));
+    for part in [all.as_slice(), name.as_bytes(), b"=", value] {
+        cookies.extend_from_slice(part);
+    }
+    fields.insert(header::COOKIE, sensitive(&cookies)?);
+    Ok(())
+}
+
+/// How a record says where a credential was put.
+fn in_field(name: &HeaderName) -> Cow<'static, str> {
+    if *name == header::AUTHORIZATION { "header authorization".into() } else { format!("header {name}").into() }
+}
+
+fn unusable() -> Refusal {
+    Refusal::of(Reason::CredentialUnavailable, "the credential cannot stand in a field")
+}
+
+/// A value that no debug output shows and that HPACK never indexes.
+fn sensitive(value: &[u8]) -> Result<HeaderValue, Refusal> {
+    let mut value = HeaderValue::from_bytes(value).map_err(|_| unusable())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The target with one query parameter set; every other occurrence of its name is dropped.
+fn with_parameter(target: &str, name: &str, value: &str) -> Zeroizing<String> {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut out = Zeroizing::new(String::with_capacity(target.len() + name.len() + value.len() + 2));
+    out.push_str(path);
+    out.push('?');
+    for pair in query.split('&').filter(|pair| !pair.is_empty() && !names(pair, name)) {
+        out.push_str(pair);
+        out.push('&');
+    }
+    out.push_str(name);
+    out.push('=');
+    out.push_str(value);
+    out
+}
+
+/// Whether a parameter has this name, spelled plainly or with escapes.
+pub(crate) fn names(pair: &str, name: &str) -> bool {
+    let spelled = pair.split_once('=').map_or(pair, |(spelled, _)| spelled).as_bytes();
+    let digit = |at: usize| spelled.get(at).and_then(|byte| (*byte as char).to_digit(16));
+    let mut decoded = Vec::with_capacity(spelled.len());
+    let mut at = 0;
+    while let Some(byte) = spelled.get(at) {
+        match (byte, digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high << 4 | low) as u8);
+                at += 3;
+            }
+            _ => {
+                decoded.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    decoded == name.as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_placeholder_is_a_whole_parameter_or_misplaced() {
+        let at = |target: &str| {
+            let start = target.find("PH").unwrap();
+            match Place::in_target(target, &(start..start + 2)) {
+                Place::Query(name) => Some(name),
+                Place::Target | Place::Plain(_) | Place::Basic(_) | Place::Cookie(_) => None,
+            }
+        };
+        assert_eq!(at("/p?key=PH").as_deref(), Some("key"));
+        assert_eq!(at("/p?a=b&key=PH&c=d").as_deref(), Some("key"));
+        for target in ["/PH", "/p?PH", "/p?key=xPH", "/p?key=PHx", "/p?PH=x", "/key=PH", "/key=PH?a=b"] {
+            assert_eq!(at(target), None, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_set_once() {
+        assert_eq!(with_parameter("/p", "key", "v").as_str(), "/p?key=v");
+        assert_eq!(with_parameter("/p?a=b&key=x&k%65y=y&KEY=z", "key", "v").as_str(), "/p?a=b&KEY=z&key=v");
+    }
+
+    #[test]
+    fn a_cookie_is_known_by_its_name_and_set_once() {
+        let at = |value: &str| {
+            let start = value.find("PH").unwrap();
+            match Place::in_field(&header::COOKIE, 0, value.as_bytes(), start..start + 2) {
+                Place::Cookie(name) => Some(name),
+                Place::Target | Place::Plain(_) | Place::Basic(_) | Place::Query(_) => None,
+            }
+        };
+        for value in ["sid=PH", "a=b; sid=PH", "a=b;sid=PH ;c=d", "sid=PH; c=d"] {
+            assert_eq!(at(value).as_deref(), Some("sid"), "{value}");
+        }
+        for value in ["PH", "sid=xPH", "sid=PHx", "sid=\"PH\"", "PH=a", "a=b; PH"] {
+            assert_eq!(at(value), None, "{value}");
+        }
+        let mut fields = HeaderMap::new();
+        for value in ["a=b; sid=x", "sid=y; c=d=e"] {
+            fields.append(header::COOKIE, HeaderValue::from_static(value));
+        }
+        set_cookie(&mut fields, "sid", b"v").unwrap();
+        let all: Vec<_> = fields.get_all(header::COOKIE).iter().collect();
+        assert_eq!(all, ["a=b; c=d=e; sid=v"]);
+        assert!(all[0].is_sensitive());
+        let mut fields = HeaderMap::new();
+        set_cookie(&mut fields, "sid", b"v").unwrap();
+        assert_eq!(fields[header::COOKIE], "sid=v");
+    }
+}

@@ -1,0 +1,199 @@
+//! Step 8, for bodies: puts values in the place of placeholders that stand in a declared slot. Only a body in which one of the
+//! rule's credentials has a slot is read before it is sent, up to a bound; every other streams, and is looked through then.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use http::{HeaderMap, HeaderValue, header};
+use model::{CredentialId, Reason};
+use vault::{BodySlot, CredentialShape, Lease};
+use zeroize::Zeroizing;
+
+use crate::Core;
+use crate::body::ReadError;
+use crate::lending::{Borrower, misplaced};
+use crate::live::Lent;
+use crate::placeholder::{self, Verdict};
+use crate::placing::internal;
+use crate::refusal::Refusal;
+use crate::slot::{Form, Unclear};
+use crate::steps::inject::{Armed, owner};
+use crate::steps::record::Open;
+
+/// Digests of the body as it was; of the body that is sent they would be wrong.
+const DIGESTS: [&str; 4] = ["content-digest", "content-md5", "digest", "repr-digest"];
+
+/// A placeholder in a slot.
+struct Found {
+    /// The text of the slot, in the body.
+    text: Range<usize>,
+    /// The placeholder, in that text.
+    placeholder: Range<usize>,
+    credential: CredentialId,
+    place: String,
+}
+
+/// Fills the slots of the body, where it has any.
+///
+/// # Errors
+/// `placeholder_unknown` and `placeholder_misplaced` for one anywhere else, `body_too_large` for a body that holds one and is
+/// longer than is kept, and those of a lease. Nothing has been sent then.
+///
+/// # Cancellation
+/// What was read of the body is dropped.
+pub(crate) async fn fill(
+    core: &Core,
+    borrower: Borrower<'_>,
+    mut armed: Armed,
+    open: &mut Open,
+) -> Result<Armed, Refusal> {
+    let slotted = borrower.in_bodies();
+    let (Some(form), false, false) = (Form::of(&armed.fields), slotted.is_empty(), armed.body.is_empty()) else {
+        return Ok(armed);
+    };
+    let limits = &core.proxy.config.limits;
+    let whole = armed.body.read(limits.max_slot_body_bytes, limits.slot_body_timeout).await.map_err(unread)?;
+    let Verdict::Found(first) = placeholder::look(armed.body.bytes()) else { return Ok(armed) };
+    if !whole {
+        let limit = limits.max_slot_body_bytes;
+        let detail = format!("the request body holds a placeholder and is longer than {limit} bytes");
+        return Err(Refusal::of(Reason::BodyTooLarge, detail));
+    }
+    let body = armed.body.bytes().to_vec();
+    let Some(found) = std::str::from_utf8(&body).ok().map(|body| find(borrower, form, body, &slotted)).transpose()?
+    else {
+        owner(borrower.session, &first.bytes, first.at..first.bytes.len())?;
+        return Err(misplaced("the request body holds a placeholder and is no text"));
+    };
+    refuse_elsewhere(borrower, &body, &found)?;
+    let filled = swap(borrower, form, &body, found, &mut armed, open)?;
+    let length = HeaderValue::from(filled.len());
+    armed.body.replace(filled);
+    frame(&mut armed.fields, &mut armed.stripped, length);
+    // All of it was looked through.
+    armed.watch = None;
+    Ok(armed)
+}
+
+/// Every placeholder in a slot, each judged: whose it is, whether the slot is its credential's, and how many there are.
+fn find(
+    borrower: Borrower<'_>,
+    form: Form,
+    body: &str,
+    slotted: &[(&CredentialId, CredentialShape)],
+) -> Result<Vec<Found>, Refusal> {
+    let mut found: Vec<Found> = Vec::new();
+    for (credential, shape) in slotted {
+        let mut count = 0;
+        for slot in shape.body().iter() {
+            for text in form.places(body, slot).map_err(|Unclear| unclear())? {
+                let literal = body.get(text.clone()).unwrap_or_default().as_bytes();
+                for mark in sessions::find_marks(literal) {
+                    let (placeholder, of) = owner(borrower.session, literal, mark)?;
+                    let known = found.iter().any(|one| one.text == text && one.placeholder == placeholder);
+                    // A slot may be declared for several credentials, and twice for one.
+                    if of != **credential || known {
+                        continue;
+                    }
+                    count += 1;
+                    found.push(Found { text: text.clone(), placeholder, credential: of, place: told(slot) });
+                }
+            }
+        }
+        if count > usize::from(shape.body().swaps()) {
+            let refusal = misplaced("the request body holds a placeholder more often than it is swapped there");
+            return Err(refusal.about(borrower.named(credential)));
+        }
+        if count > 0 {
+            borrower.may_swap(credential).map_err(|refusal| refusal.about(borrower.named(credential)))?;
+        }
+    }
+    found.sort_by_key(|one| (one.text.start, one.placeholder.start));
+    if found.windows(2).any(|pair| pair.first().map(|one| &one.text) == pair.last().map(|one| &one.text)) {
+        return Err(misplaced("a slot in the request body holds two placeholders"));
+    }
+    Ok(found)
+}
+
+/// What stands anywhere but in the slots, in whatever encoding, ends the request.
+fn refuse_elsewhere(borrower: Borrower<'_>, body: &[u8], found: &[Found]) -> Result<(), Refusal> {
+    let mut rest = body.to_vec();
+    for one in found {
+        let start = one.text.start + one.placeholder.start;
+        if let Some(place) = rest.get_mut(start..start + one.placeholder.len()) {
+            place.fill(b' ');
+        }
+    }
+    match placeholder::look(&rest) {
+        Verdict::Found(other) => {
+            owner(borrower.session, &other.bytes, other.at..other.bytes.len())?;
+            Err(misplaced(
+                "the request body holds a placeholder outside the slots that were declared for its credential",
+            ))
+        }
+        Verdict::Clear | Verdict::Pending => Ok(()),
+    }
+}
+
+/// The body with the values in it.
+fn swap(
+    borrower: Borrower<'_>,
+    form: Form,
+    body: &[u8],
+    found: Vec<Found>,
+    armed: &mut Armed,
+    open: &mut Open,
+) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    let mut lent: HashMap<CredentialId, (Lease, Lent)> = HashMap::new();
+    let mut parts: Vec<Zeroizing<Vec<u8>>> = Vec::with_capacity(2 * found.len() + 1);
+    let mut at = 0;
+    for one in found {
+        let (lease, lent) = match lent.entry(one.credential.clone()) {
+            std::collections::hash_map::Entry::Occupied(held) => held.into_mut(),
+            std::collections::hash_map::Entry::Vacant(place) => place.insert(borrower.lend(&one.credential)?),
+        };
+        let value = lease.swap_value();
+        let text = body.get(one.text.clone()).ok_or_else(|| internal("a slot moved"))?;
+        let filled = form.fill(text, &one.placeholder, value).ok_or_else(unclear)?;
+        // The form in which it is sent is the form in which it is echoed.
+        armed.patterns.extend(form.encode(value).filter(|encoded| ***encoded != *value));
+        open.credential(lent.used.clone(), one.place.into());
+        let before = body.get(at..one.text.start).ok_or_else(|| internal("slots overlap"))?;
+        parts.extend([Zeroizing::new(before.to_vec()), filled]);
+        at = one.text.end;
+    }
+    parts.push(Zeroizing::new(body.get(at..).unwrap_or_default().to_vec()));
+    lent.into_values().for_each(|(lease, lent)| armed.hold(lease, lent));
+    let mut whole = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| part.len()).sum()));
+    parts.iter().for_each(|part| whole.extend_from_slice(part));
+    Ok(whole)
+}
+
+/// A length that was told is told anew; digests of what it was are left out.
+fn frame(fields: &mut HeaderMap, stripped: &mut Vec<&'static str>, length: HeaderValue) {
+    if fields.contains_key(header::CONTENT_LENGTH) {
+        fields.insert(header::CONTENT_LENGTH, length);
+    }
+    stripped.extend(DIGESTS.iter().filter(|name| fields.remove(**name).is_some()));
+}
+
+fn told(slot: &BodySlot) -> String {
+    match slot {
+        BodySlot::Json(pointer) => format!("body json {pointer}"),
+        BodySlot::Form(field) => format!("body form {field}"),
+    }
+}
+
+fn unclear() -> Refusal {
+    misplaced("the request body holds a placeholder, and the slot for it could be read in several ways")
+}
+
+fn unread(error: ReadError) -> Refusal {
+    match error {
+        ReadError::Broken => Refusal::of(Reason::Malformed, "the request body broke off"),
+        ReadError::Slow => {
+            Refusal::of(Reason::TimeoutHead, "the request body, in which a credential has a slot, came too slowly")
+                .with_class("body")
+        }
+    }
+}

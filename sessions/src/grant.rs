@@ -1,0 +1,128 @@
+//! That a session may use a credential: within which bounds, and how much of them is used up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use jiff::SignedDuration;
+use model::{CredentialId, Timestamp};
+
+use crate::token::Fingerprint;
+
+/// What a grant is counted and timed by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Per {
+    /// The session, from its beginning.
+    #[default]
+    Session,
+    /// Each tool call, from its beginning to its end. Without a tool call that is known, nothing is lent.
+    ToolCall,
+}
+
+/// What bounds a grant besides the end of its session. Nothing does by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// How many requests it may go on.
+    pub uses: Option<u32>,
+    /// For how long it may be used.
+    pub time: Option<SignedDuration>,
+    /// The methods of the requests that it may go on; empty for any.
+    pub methods: Vec<String>,
+    /// What uses and time are counted by.
+    pub per: Per,
+}
+
+/// That a session may use a credential.
+pub struct Grant {
+    /// The credential, of the session's tenant.
+    pub credential: CredentialId,
+    /// The environment variable under which the placeholder was offered.
+    pub env: Option<String>,
+    /// What bounds it.
+    pub bounds: Bounds,
+    /// What stands before the placeholder's mark.
+    pub(crate) prefix: String,
+    /// Of the placeholder from its mark on; `None` for a session that was offered none.
+    pub(crate) placeholder: Option<Fingerprint>,
+    /// How many requests it went on, in the whole session.
+    pub(crate) used: AtomicU32,
+    pub(crate) revoked: AtomicBool,
+}
+
+/// One use of a grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// When what was lent has to come back, other than at the session's end.
+    pub until: Option<Timestamp>,
+    /// The tool call with which it has to come back.
+    pub call: Option<Arc<str>>,
+    /// Whether the count must be kept across a restart: the session has to be saved before the request goes out.
+    pub counts: bool,
+}
+
+/// Why a credential is not lent to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// It was never granted, or the grant was taken back.
+    NotGranted,
+    /// Requests with this method do not get it.
+    Method,
+    /// It is lent by the tool call, and which one the request belongs to is not known.
+    NoToolCall,
+    /// Its time is over.
+    Over,
+    /// It went on as many requests as it may.
+    Spent,
+}
+
+impl Withheld {
+    /// The reason as one word, for clients and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotGranted => "not_granted",
+            Self::Method => "grant_method",
+            Self::NoToolCall => "grant_tool_call",
+            Self::Over => "grant_over",
+            Self::Spent => "grant_spent",
+        }
+    }
+}
+
+impl Grant {
+    /// How many requests it went on so far.
+    pub fn used(&self) -> u32 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was taken back.
+    pub fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Acquire)
+    }
+
+    /// Whether a request with this method may have it at all.
+    pub(crate) fn fits(&self, method: &str) -> Result<(), Withheld> {
+        match () {
+            () if self.is_revoked() => Err(Withheld::NotGranted),
+            () if self.bounds.methods.is_empty() || self.bounds.methods.iter().any(|own| own == method) => Ok(()),
+            () => Err(Withheld::Method),
+        }
+    }
+
+    /// When its time is over, where it began then.
+    pub(crate) fn until(&self, begun: Timestamp) -> Option<Timestamp> {
+        begun.checked_add(self.bounds.time?).ok()
+    }
+
+    /// Counts one more use of the whole session, unless it would be one too many.
+    pub(crate) fn count(&self) -> Result<(), Withheld> {
+        let limit = match self.bounds.per {
+            Per::Session => self.bounds.uses.unwrap_or(u32::MAX),
+            Per::ToolCall => u32::MAX,
+        };
+        let one_more = |used: u32| if used < limit { Some(used.saturating_add(1)) } else { None };
+        match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
+            Ok(_) => Ok(()),
+            Err(_) if limit == u32::MAX => Ok(()),
+            Err(_) => Err(Withheld::Spent),
+        }
+    }
+}

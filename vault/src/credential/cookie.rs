@@ -1,0 +1,37 @@
+//! One cookie among those that the client sends (RFC 6265 section 4.1.1).
+
+use super::header::is_token;
+use super::kind::{KindOption, Options, Slot, Way};
+use super::{CredentialError, MAX_NAME_BYTES, ValueError};
+
+pub(super) struct Cookie;
+
+impl Way for Cookie {
+    fn name(&self) -> &'static str {
+        "cookie"
+    }
+
+    fn options(&self) -> &'static [KindOption] {
+        &[KindOption { name: "name", flag: "cookie", required: true, help: "the cookie's name, such as session" }]
+    }
+
+    fn check_options(&self, options: &Options) -> Result<(), CredentialError> {
+        let name = options.get("name");
+        let legal = !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.bytes().all(is_token);
+        if legal { Ok(()) } else { Err(CredentialError::Cookie) }
+    }
+
+    fn slot<'o>(&self, options: &'o Options) -> Option<Slot<'o>> {
+        Some(Slot::Cookie(options.get("name")))
+    }
+
+    /// Visible ASCII without what ends a cookie or is read in several ways.
+    fn check_value(&self, value: &[u8]) -> Result<(), ValueError> {
+        match () {
+            () if !value.is_ascii() => Err(ValueError::Ascii),
+            () if value.iter().any(u8::is_ascii_whitespace) => Err(ValueError::Space),
+            () if value.iter().any(|byte| b"\",;\\".contains(byte)) => Err(ValueError::Cookie),
+            () => Ok(()),
+        }
+    }
+}
