@@ -227,8 +227,11 @@ async fn values_go_in_and_never_out() {
     assert_eq!(api.control.vault.reads(), 0);
     for (query, value, words) in [
         ("kind=magic&audience=a.example", "v-v-v-v-v", "no kind"),
-        ("kind=header&audience=a.example", "v-v-v-v-v", "needs the header's name"),
-        ("kind=bearer&header=X&audience=a.example", "v-v-v-v-v", "for the kind header"),
+        ("kind=header&audience=a.example", "v-v-v-v-v", "needs header: the header's name"),
+        ("kind=bearer&header=X&audience=a.example", "v-v-v-v-v", "does not take header"),
+        ("kind=body&audience=a.example", "v-v-v-v-v", "needs a slot"),
+        ("kind=bearer&audience=a.example&body=[{\"json\":\"x\"}]", "v-v-v-v-v", "JSON pointer"),
+        ("kind=bearer&audience=a.example&body=[{\"xml\":\"x\"}]", "v-v-v-v-v", "unknown variant"),
         ("kind=bearer&audience=a.example", "a\nb-long-enough", "value"),
         ("kind=bearer&audience=", "v-v-v-v-v", "audience"),
         ("kind=bearer&audience=a.example&extra=1", "v-v-v-v-v", "extra"),
