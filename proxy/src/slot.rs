@@ -201,7 +201,7 @@ mod tests {
     }
 
     fn texts<'b>(of: Form, body: &'b str, slot: &BodySlot) -> Result<Vec<&'b str>, Unclear> {
-        of.places(body, slot).map(|places| places.into_iter().map(|place| &body[place]).collect())
+        of.places(body, slot).map(|places| places.into_iter().map(|place| body.get(place).unwrap()).collect())
     }
 
     #[test]
