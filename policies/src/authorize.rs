@@ -155,21 +155,28 @@ impl Rules {
         if let Some(rule) = self.denied(question) {
             return Err(Denied::by(self.rule(rule)));
         }
+        // Nobody is asked for what a ceiling refuses anyway.
+        let mut ask = None;
         let mut permit = match self.granted(&self.granting, question) {
             Ok(rule) => Permit::new(self, rule),
             Err(denied) if self.observes(question.now) && !is_special(question.destination.host()) => {
                 Permit { basis: Basis::Observed(Box::new(denied)), ..Permit::new(self, 0) }
             }
+            Err(denied) if denied.is_ask() => {
+                ask = Some(denied);
+                Permit::new(self, 0)
+            }
             Err(denied) => return Err(denied),
         };
         for ceiling in &self.ceilings {
-            let by_ceiling = |denied: Denied| match denied.rule {
-                Some(_) => denied,
-                None => denied.under(&ceiling.policy),
-            };
-            permit.add_ceiling(self.granted(ceiling, question).map_err(by_ceiling)?);
+            match self.granted(ceiling, question) {
+                Ok(rule) => permit.add_ceiling(rule),
+                Err(denied) if denied.is_ask() => ask = ask.or(Some(denied)),
+                Err(denied) if denied.rule.is_some() => return Err(denied),
+                Err(denied) => return Err(denied.under(&ceiling.policy)),
+            }
         }
-        Ok(permit)
+        ask.map_or(Ok(permit), Err)
     }
 
     /// The deny that counts, in either reading.

@@ -331,6 +331,10 @@ impl Rules {
     /// What each policy that observes beside others would have refused.
     pub fn observed(&self, question: &Question<'_>) -> Vec<Observed> {
         let judge = |(policy, rules): &(PolicyName, Arc<Self>)| {
+            // What it says is worth nothing after its end.
+            if !rules.observes(question.now) {
+                return None;
+            }
             // An observer alone lets pass what it would refuse, and knows why.
             let denied = match rules.authorize(question) {
                 Ok(permit) => permit.observed()?.clone(),

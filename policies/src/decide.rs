@@ -162,22 +162,22 @@ impl Rules {
         if let Some(rule) = self.denies_all(Scheme::Https, knock) {
             return Err(Denied::by(rule));
         }
-        if let Some(ask) = ask {
-            return Err(Denied::by(self.rule(ask)));
-        }
+        let mut asks = ask;
         let mut permit = Permit::new(self, chosen);
         for ceiling in &self.ceilings {
             let whole = |rule: &Rule| rule.is_blanket() && rule.covers_scheme(Scheme::Https);
-            if let Some(ask) = self.blanket(&ceiling.asks, knock, whole) {
-                return Err(Denied::by(self.rule(ask)));
-            }
-            match self.blanket(&ceiling.allows, knock, whole) {
+            let ask = self.blanket(&ceiling.asks, knock, whole);
+            match ask.or_else(|| self.blanket(&ceiling.allows, knock, whole)) {
+                Some(ask) if self.rule(ask).effect == Effect::Ask => asks = asks.or(Some(ask)),
                 Some(rule) => permit.add_ceiling(rule),
                 // It allows some requests at most, and which they are would have to be read.
                 None => return Err(Denied::unmatched(Reason::ProtocolNotAllowed).under(&ceiling.policy)),
             }
         }
-        Ok(Some(permit))
+        match asks {
+            Some(ask) => Err(Denied::by(self.rule(ask))),
+            None => Ok(Some(permit)),
+        }
     }
 
     /// The rule that names host and port most exactly, among those that fit.

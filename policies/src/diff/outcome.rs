@@ -127,12 +127,14 @@ impl<'a> Side<'a> {
             Said::Asks(rule) => (Some(rule), Some(rule)),
             Said::Nothing => return Outcome::Refused(None),
         };
-        let mut grant = Grant { rule, ceilings: Vec::new(), unread: false };
+        let (mut asks, mut grant) = (asks, Grant { rule, ceilings: Vec::new(), unread: false });
         for (sent, resolved) in sent.ceilings.iter().zip(&resolved.ceilings) {
             match sent.beside(*resolved) {
                 Said::Allows(rule) => grant.ceilings.push(rule),
-                Said::Asks(by) => return Outcome::Asked { by: asks.unwrap_or(by), grant },
-                Said::Nothing if asks.is_some() => {}
+                Said::Asks(by) => {
+                    asks = asks.or(Some(by));
+                    grant.ceilings.push(by);
+                }
                 Said::Nothing => return Outcome::Refused(None),
             }
         }

@@ -81,8 +81,13 @@ fn compare(text: &str) -> Result<Option<&'static str>, String> {
 /// A file that a crate carries, as cargo unpacked it.
 fn carried(package: &str, file: &str) -> String {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let rustc = Command::new("rustc").arg("-vV").output().unwrap().stdout;
+    let rustc = String::from_utf8(rustc).unwrap();
+    let host = rustc.lines().find_map(|line| line.strip_prefix("host: ")).expect("rustc names its host");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["metadata", "--format-version", "1", "--locked", "--offline", "--manifest-path"]).arg(manifest);
+    // Only what was unpacked to build for this machine is there without a network.
+    cargo.args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", host]);
+    cargo.arg("--manifest-path").arg(manifest);
     let told: Value = serde_json::from_slice(&cargo.output().unwrap().stdout).unwrap();
     let found = told["packages"].as_array().unwrap().iter().find(|found| found["name"] == package).unwrap();
     let folder = PathBuf::from(found["manifest_path"].as_str().unwrap());

@@ -41,12 +41,18 @@ pub(super) fn verdict(files: &[File], asked: &Asked) -> Verdict {
         Verdict::Ask(_) | Verdict::Deny if observes && !special => Verdict::Observe,
         verdict @ (Verdict::Allow(_) | Verdict::Observe | Verdict::Ask(_) | Verdict::Deny) => verdict,
     };
-    if !own.passes() {
+    if own == Verdict::Deny {
         return own;
     }
+    // A ceiling that refuses counts before one that asks, and that before nothing but what the session's own rule asks.
     let mut over: Vec<_> = ceilings.iter().map(|file| (&file.name, granted(&[file], asked, &readings))).collect();
     over.sort_by_key(|(name, _)| *name);
-    over.into_iter().map(|(_, verdict)| verdict).find(|verdict| !verdict.passes()).unwrap_or(own)
+    let over: Vec<Verdict> = over.into_iter().map(|(_, verdict)| verdict).collect();
+    if over.contains(&Verdict::Deny) {
+        return Verdict::Deny;
+    }
+    let asks = |verdict: &Verdict| matches!(verdict, Verdict::Ask(_));
+    if asks(&own) { own } else { over.into_iter().find(asks).unwrap_or(own) }
 }
 
 /// What some policies grant, whatever they deny.
