@@ -35,6 +35,9 @@ struct Facts {
     note: Option<&'static str>,
 }
 
+/// The class of what ended because the client left within its request body.
+pub(crate) const BROKEN_OFF: &str = "broken_off";
+
 /// What a client should do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {
@@ -124,6 +127,11 @@ impl Refusal {
     /// The stable code.
     pub(crate) fn reason(&self) -> Reason {
         self.0.reason
+    }
+
+    /// The class of the failure.
+    pub(crate) fn class(&self) -> Option<&'static str> {
+        self.0.class
     }
 
     /// What a record says beside the code: the class of the failure, or what the client is not told.

@@ -8,6 +8,7 @@ mod framing;
 mod grants;
 mod harness;
 mod journal;
+mod keys;
 mod lifecycle;
 mod names;
 mod paths;

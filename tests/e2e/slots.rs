@@ -325,3 +325,33 @@ fn t083_a_placeholder_that_hides_in_a_head_is_refused() {
     }
     it.world.origin.assert_saw_nothing_of("/hidden");
 }
+
+#[test]
+fn a_client_that_waits_for_100_and_one_that_leaves() {
+    let it = slots();
+    let session = it.session();
+    let target = it.world.target("h1.origin.test");
+    let open = || {
+        let (answer, wire) = client::connect(&it.world.egret, Some(&session), &target);
+        assert_eq!(answer.status, 200);
+        wire.start_tls(client::client_config(&it.world.egret, &["http/1.1"]), "h1.origin.test").unwrap()
+    };
+    let body = format!("client_secret={}", session.placeholder("SECRET"));
+    let head = |path: &str| {
+        let length = body.len();
+        format!("POST {path} HTTP/1.1\r\nHost: {target}\r\nContent-Type: {FORM}\r\nContent-Length: {length}\r\n")
+    };
+    let mut wire = open();
+    wire.send(format!("{}Expect: 100-continue\r\n\r\n", head("/expect")));
+    assert_eq!(wire.one_answer("POST").unwrap().status, 100);
+    wire.send(&body);
+    assert_eq!(wire.answer().status, 200);
+    assert!(raw(&it, "/expect").contains(&it.secret.value().replace('/', "%2F")));
+    // Half a body, and the client is gone: nothing goes out, and the record says who left.
+    let mut wire = open();
+    wire.send(format!("{}\r\n{}", head("/leaves"), body.get(..20).unwrap()));
+    drop(wire);
+    let record = it.world.egret.record_where("the record", |record| record.text("path") == "/leaves");
+    assert_eq!((record.text("kind").as_str(), record.text("outcome").as_str()), ("exchange.closed", "client_abort"));
+    it.world.origin.assert_saw_nothing_of("/leaves");
+}

@@ -15,7 +15,7 @@ use crate::lending::{Borrower, misplaced};
 use crate::live::Lent;
 use crate::placeholder::{self, Verdict};
 use crate::placing::internal;
-use crate::refusal::Refusal;
+use crate::refusal::{BROKEN_OFF, Refusal};
 use crate::slot::{Form, Unclear};
 use crate::steps::inject::{Armed, owner};
 use crate::steps::record::Open;
@@ -190,7 +190,7 @@ fn unclear() -> Refusal {
 
 fn unread(error: ReadError) -> Refusal {
     match error {
-        ReadError::Broken => Refusal::of(Reason::Malformed, "the request body broke off"),
+        ReadError::Broken => Refusal::of(Reason::Malformed, "the request body broke off").with_class(BROKEN_OFF),
         ReadError::Slow => {
             Refusal::of(Reason::TimeoutHead, "the request body, in which a credential has a slot, came too slowly")
                 .with_class("body")

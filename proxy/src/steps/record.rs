@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use crate::Proxy;
 use crate::body::{Body, Relay};
 use crate::live::Standing;
-use crate::refusal::Refusal;
+use crate::refusal::{BROKEN_OFF, Refusal};
 use crate::steps::forward::Upstreamed;
 use crate::steps::redact::Redacted;
 
@@ -250,6 +250,9 @@ fn attribution(proxy: &Proxy, session: &Session) -> Attribution {
 
 /// How an exchange ended that has no answer from the upstream.
 fn outcome_of(refusal: &Refusal) -> Outcome {
+    if refusal.class() == Some(BROKEN_OFF) {
+        return Outcome::ClientAbort;
+    }
     let named = [
         (Reason::UpstreamTimeout, Outcome::Timeout),
         (Reason::UpstreamProtocol, Outcome::UpstreamReset),
