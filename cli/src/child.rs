@@ -10,11 +10,12 @@ use crate::harden::Before;
 
 /// Starts the command under the limits and the file mask that the caller of `egret` had.
 pub(crate) fn spawn(command: &mut Command, before: Before) -> std::io::Result<Child> {
-    let ours = [Resource::Core, Resource::Nofile].map(|which| (which, getrlimit(which)));
+    let ours = [Resource::Core, Resource::Nofile, Resource::Memlock].map(|which| (which, getrlimit(which)));
     // The files of this process are made with their modes said, so a moment under another mask changes none.
     let mask = umask(before.umask);
     lend(Resource::Core, before.core);
     lend(Resource::Nofile, before.files);
+    lend(Resource::Memlock, before.memlock);
     let child = command.spawn();
     for (which, limit) in ours {
         lend(which, limit);

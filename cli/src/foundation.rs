@@ -20,10 +20,11 @@ use policies::Subject;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sessions::Registry;
-use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret, Vault, VaultError};
+use vault::{KeyFile, KeySource, Memory, Passphrase, PassphraseAndKeyFile, Secret, Vault, VaultError};
 
 use crate::config::{Config, Key};
 use crate::data_dir::{DataDir, Lock, replace};
+use crate::environment;
 use crate::exit::{Answer, Failure, OrFail as _};
 use crate::tries::Tries;
 
@@ -90,6 +91,12 @@ impl Foundation {
     ) -> Answer<Self> {
         let now = Timestamp::now();
         let mut made = Made::default();
+        if vault::probe() == Memory::Ordinary {
+            made.notes.push(
+                "secrets can be swapped to disk: the limit of locked memory is too low; raise it (ulimit -l, LimitMEMLOCK= of systemd)"
+                    .to_owned(),
+            );
+        }
         let vault = Arc::new(open_vault(&config, &dir, &mut made)?);
         let (journal, recovery) = Journal::open(&dir.journal(), config.durability).or_unreachable()?;
         if recovery != audit::Recovery::default() {
@@ -247,8 +254,9 @@ fn passphrase_env(name: &str) -> anyhow::Result<Secret> {
     let Some(value) = std::env::var_os(name) else {
         bail!("the environment variable {name} of the configuration (vault.key.passphrase_env) is not set")
     };
+    environment::wipe(name.as_ref());
     tracing::warn!(
-        "the passphrase comes from the environment, which other programs of this user can read; a file (vault.key.passphrase_file) is better"
+        "the passphrase comes from the environment, where whoever starts this program keeps it; a file (vault.key.passphrase_file) is better"
     );
     Ok(Secret::new(value.into_vec()))
 }

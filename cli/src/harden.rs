@@ -7,11 +7,12 @@ use rustix::process::{self, DumpableBehavior, Resource, Rlimit};
 pub(crate) struct Before {
     pub(crate) core: Rlimit,
     pub(crate) files: Rlimit,
+    pub(crate) memlock: Rlimit,
     pub(crate) umask: rustix::fs::Mode,
 }
 
 /// No core dumps, no attaching debugger of the same user, no file that others can read unless its
-/// mode is set on purpose, and as many descriptors as the system grants.
+/// mode is set on purpose, and as many descriptors and locked pages as the system grants.
 pub(crate) fn harden() -> anyhow::Result<Before> {
     use anyhow::Context as _;
     let core = process::getrlimit(Resource::Core);
@@ -23,5 +24,8 @@ pub(crate) fn harden() -> anyhow::Result<Before> {
     if process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).is_err() {
         tracing::warn!("the limit of open files could not be raised");
     }
-    Ok(Before { core, files, umask })
+    // What of it is missing shows in the vault's status.
+    let memlock = process::getrlimit(Resource::Memlock);
+    let _refused = process::setrlimit(Resource::Memlock, Rlimit { current: memlock.maximum, ..memlock });
+    Ok(Before { core, files, memlock, umask })
 }

@@ -6,6 +6,7 @@ mod child;
 mod client;
 mod config;
 mod data_dir;
+mod environment;
 mod exit;
 mod foundation;
 mod harden;
@@ -18,6 +19,7 @@ mod session;
 mod sidecar;
 mod tries;
 mod vault_command;
+mod wipe;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +29,9 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use config::Config;
 use data_dir::{DataDir, Places};
 use exit::{Answer, OrFail as _};
+
+#[global_allocator]
+static ALLOCATOR: wipe::Wiping = wipe::Wiping;
 
 /// The guarded exit of an agent's sandbox: a proxy that lets through what policies allow, adds
 /// credentials the sandbox never holds, and keeps evidence of both.

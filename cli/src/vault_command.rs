@@ -207,6 +207,8 @@ fn status(context: &Context, listing: &Listing) -> Answer {
         ("locked with", view.key),
         ("credentials", view.credentials.to_string()),
         ("written", format!("{} times", view.generation)),
+        ("memory", view.memory),
+        ("opened", format!("{} values since the start", view.opened)),
     ]);
     Ok(())
 }

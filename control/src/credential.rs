@@ -12,7 +12,9 @@ use axum::extract::{Path, State};
 use http::StatusCode;
 use model::{CredentialId, TenantId, Timestamp};
 use serde::Deserialize;
-use vault::{BodySlot, BodySlots, CredentialSummary, DEFAULT_GRACE, Kind, NewCredential, Secret, VaultError};
+use vault::{
+    BodySlot, BodySlots, CredentialSummary, DEFAULT_GRACE, Kind, NewCredential, Secret, Vault, VaultError, VaultStatus,
+};
 
 use crate::env::check_variable;
 use crate::problem::{Problem, Query};
@@ -47,9 +49,20 @@ type Shared = State<Arc<Control>>;
 
 /// `GET /v1/vaults/default`
 pub(crate) async fn status(State(control): Shared) -> axum::Json<VaultView> {
-    let status = control.vault.status();
-    let (credentials, generation) = (status.credentials, status.generation);
-    axum::Json(VaultView { open: true, key: status.lock.to_string(), credentials, generation })
+    axum::Json(vault_view(&control.vault))
+}
+
+/// How the vault stands.
+pub(crate) fn vault_view(vault: &Vault) -> VaultView {
+    let VaultStatus { generation, credentials, lock } = vault.status();
+    VaultView {
+        open: true,
+        key: lock.to_string(),
+        credentials,
+        generation,
+        memory: vault::memory().as_str().to_owned(),
+        opened: vault.reads(),
+    }
 }
 
 /// `GET /v1/vaults/default/credentials`

@@ -11,7 +11,7 @@ use model::TenantId;
 use serde::Deserialize;
 use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret, VaultError};
 
-use crate::credential::refused;
+use crate::credential::{refused, vault_view};
 use crate::problem::{Problem, Query, chain};
 use crate::wire::{List, TenantKeyView, VaultView};
 use crate::{Control, blocking};
@@ -70,11 +70,10 @@ pub(crate) async fn rekey(
         control.vault.rekey(source.as_ref()).map_err(|error| {
             if matches!(error, VaultError::Key(_)) { Problem::invalid(chain(&error)) } else { refused(error) }
         })?;
-        let status = control.vault.status();
-        let key = status.lock.to_string();
-        let detail = Some(format!("locked with {key} now").into());
+        let view = vault_view(&control.vault);
+        let detail = Some(format!("locked with {} now", view.key).into());
         record(&control, Record { detail, ..Record::new(Kind::VaultRekeyed) });
-        Ok(axum::Json(VaultView { open: true, key, credentials: status.credentials, generation: status.generation }))
+        Ok(axum::Json(view))
     })
     .await?
 }
@@ -114,9 +113,7 @@ pub(crate) async fn restore(
             if of_backup { Problem::invalid(format!("the backup cannot be used: {error}")) } else { refused(error) }
         })?;
         record(&control, Record::new(Kind::VaultRestored));
-        let status = control.vault.status();
-        let key = status.lock.to_string();
-        Ok(axum::Json(VaultView { open: true, key, credentials: status.credentials, generation: status.generation }))
+        Ok(axum::Json(vault_view(&control.vault)))
     })
     .await?
 }

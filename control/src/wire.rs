@@ -346,6 +346,12 @@ pub struct VaultView {
     pub credentials: usize,
     /// How many times it was written.
     pub generation: u64,
+    /// How plaintext is kept in memory: `secret`, `locked` or `ordinary`.
+    #[serde(default)]
+    pub memory: String,
+    /// How many times a value was opened since the vault was.
+    #[serde(default)]
+    pub opened: u64,
 }
 
 /// `GET /v1/policies`, and the answer to a reload.

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use model::Reason;
 use vault::{Lease, Placement};
@@ -107,7 +108,7 @@ fn replace_value(
     change: impl FnOnce(&[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal>,
 ) -> Result<(), Refusal> {
     let value = fields.get_all(&spot.field).iter().nth(spot.nth).ok_or_else(|| internal("a field value is gone"))?;
-    let value = sensitive(&change(value.as_bytes())?)?;
+    let value = sensitive(change(value.as_bytes())?)?;
     fields.insert(&spot.field, value);
     Ok(())
 }
@@ -136,7 +137,7 @@ pub(crate) fn add(
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
             let place = in_field(&name);
             // `insert` replaces every occurrence by this one.
-            fields.insert(name, sensitive(&value)?);
+            fields.insert(name, sensitive(value)?);
             Ok(place)
         }
         Placement::Query { name, value } => {
@@ -169,7 +170,7 @@ fn set_cookie(fields: &mut HeaderMap, name: &str, value: &[u8]) -> Result<(), Re
     for part in [all.as_slice(), name.as_bytes(), b"=", value] {
         cookies.extend_from_slice(part);
     }
-    fields.insert(header::COOKIE, sensitive(&cookies)?);
+    fields.insert(header::COOKIE, sensitive(cookies)?);
     Ok(())
 }
 
@@ -182,9 +183,9 @@ fn unusable() -> Refusal {
     Refusal::of(Reason::CredentialUnavailable, "the credential cannot stand in a field")
 }
 
-/// A value that no debug output shows and that HPACK never indexes.
-fn sensitive(value: &[u8]) -> Result<HeaderValue, Refusal> {
-    let mut value = HeaderValue::from_bytes(value).map_err(|_| unusable())?;
+/// A value that no debug output shows and that HPACK never indexes; wiped when the last field map lets go of it.
+fn sensitive(value: Zeroizing<Vec<u8>>) -> Result<HeaderValue, Refusal> {
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(value)).map_err(|_| unusable())?;
     value.set_sensitive(true);
     Ok(value)
 }

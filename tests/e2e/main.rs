@@ -10,6 +10,7 @@ mod harness;
 mod journal;
 mod keys;
 mod lifecycle;
+mod memory;
 mod names;
 mod paths;
 mod policies;

@@ -6,20 +6,22 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::arena::Slot;
 use crate::envelope::{NoRandom, fill_random};
 use crate::secret::Secret;
 
 /// Bytes of a key file, of the KEK, of tenant keys and of data keys.
 pub(crate) const KEY_BYTES: usize = 32;
 
-/// A key of 256 bits. No `Clone`; `Debug` does not show it.
-pub(crate) struct Key(Box<Zeroizing<[u8; KEY_BYTES]>>);
+/// A key of 256 bits, in locked pages. No `Clone`; `Debug` does not show it.
+pub(crate) struct Key(Slot);
 
 impl Key {
     /// Fills a key in its final place.
     pub(crate) fn made<E>(fill: impl FnOnce(&mut [u8; KEY_BYTES]) -> Result<(), E>) -> Result<Self, E> {
-        let mut key = Self(Box::new(Zeroizing::new([0; KEY_BYTES])));
-        fill(&mut key.0)?;
+        let mut key = Self(Slot::new(KEY_BYTES));
+        let bytes: &mut [u8] = &mut key.0;
+        fill(bytes.try_into().expect("a key has its length"))?;
         Ok(key)
     }
 
@@ -31,24 +33,24 @@ impl Key {
     /// The key that was sealed; `None` where it is of another length.
     #[expect(clippy::disallowed_methods, reason = "an unwrapped key becomes a key")]
     pub(crate) fn of(secret: &Secret) -> Option<Self> {
-        let bytes: &[u8; KEY_BYTES] = secret.expose_secret().try_into().ok()?;
-        Some(Self(Box::new(Zeroizing::new(*bytes))))
+        (secret.len() == KEY_BYTES).then(|| Self(Slot::of(secret.expose_secret())))
     }
 
     /// The same key in a place of its own.
     pub(crate) fn copy(&self) -> Self {
-        Self(Box::new(Zeroizing::new(**self.0)))
+        Self(Slot::of(&self.0))
     }
 
     /// The bytes, to be wrapped under another key.
     pub(crate) fn bytes(&self) -> &[u8; KEY_BYTES] {
-        &self.0
+        let bytes: &[u8] = &self.0;
+        bytes.try_into().expect("a key has its length")
     }
 
     /// Bytes for one purpose (HKDF-Expand, RFC 5869 section 2.3; a key is uniform, so it needs no extraction).
     pub(crate) fn derive<const N: usize>(&self, label: &[u8], salt: &[u8]) -> Zeroizing<[u8; N]> {
         let mut derived = Zeroizing::new([0; N]);
-        let hkdf = Hkdf::<Sha256>::from_prk(&**self.0).expect("a key has the length of a SHA-256");
+        let hkdf = Hkdf::<Sha256>::from_prk(self.bytes()).expect("a key has the length of a SHA-256");
         hkdf.expand_multi_info(&[label, salt], &mut *derived).expect("N is far below the limit of HKDF");
         derived
     }

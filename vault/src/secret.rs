@@ -1,20 +1,18 @@
-//! The only type that holds plaintext: boxed, wiped when dropped, and silent.
+//! The only type that holds plaintext: in locked pages, wiped when dropped, and silent.
 
 use std::fmt;
 use std::io::{self, Read};
 
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::arena::Slot;
+
 /// Bytes that must not be seen. No `Clone`, `PartialEq`, `Serialize` or `Display`; `Debug` prints `[REDACTED]`.
-pub struct Secret(Zeroizing<Box<[u8]>>);
+pub struct Secret(Slot);
 
 impl Secret {
     /// Takes the bytes over; no copy of them is left behind.
     pub fn new(mut bytes: Vec<u8>) -> Self {
-        if bytes.len() == bytes.capacity() {
-            return Self(Zeroizing::new(bytes.into_boxed_slice()));
-        }
-        // Shrinking the vector could move the bytes and leave the old ones in freed memory.
         let secret = Self::copy_of(&bytes);
         bytes.zeroize();
         secret
@@ -38,7 +36,7 @@ impl Secret {
     /// The same without one line end (`\n` or `\r\n`), as a text editor or `echo` adds it.
     #[must_use]
     pub fn without_line_end(self) -> Self {
-        match self.0.as_ref() {
+        match &*self.0 {
             [front @ .., b'\r', b'\n'] | [front @ .., b'\n'] => Self::copy_of(front),
             _ => self,
         }
@@ -61,13 +59,13 @@ impl Secret {
 
     /// Fills a secret in its final place; nothing is kept where `fill` fails.
     pub(crate) fn made_in_place<E>(length: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
-        let mut bytes = Zeroizing::new(vec![0u8; length].into_boxed_slice());
+        let mut bytes = Slot::new(length);
         fill(&mut bytes)?;
         Ok(Self(bytes))
     }
 
     fn copy_of(bytes: &[u8]) -> Self {
-        Self(Zeroizing::new(Box::from(bytes)))
+        Self(Slot::of(bytes))
     }
 }
 

@@ -1,0 +1,28 @@
+//! A secret that came in an environment variable is taken out of the process's first block of memory, where the kernel goes on
+//! showing it (`/proc/PID/environ`) and where children would get it from.
+#![expect(unsafe_code, reason = "the block is raw memory that the kernel set up; the use says why it is sound")]
+
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt as _;
+use std::ptr;
+
+/// Empties the variable and wipes its value where it stands.
+///
+/// To be called while the process has one thread: nothing else reads the environment then.
+pub(crate) fn wipe(name: &OsStr) {
+    // SAFETY: `environ` is a list of pointers to texts with a NUL at their end, which ends with a null pointer, and the texts
+    // lie in memory that this process may write to. There is one thread, so nobody else looks at it.
+    unsafe {
+        let mut entry = libc::environ;
+        while !entry.is_null() && !(*entry).is_null() {
+            let text = CStr::from_ptr(*entry).to_bytes();
+            let value = text.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+            if let Some(length) = value.map(<[u8]>::len) {
+                let start = (*entry).cast::<u8>().add(text.len() - length);
+                ptr::write_bytes(start, 0, length);
+                std::hint::black_box(start);
+            }
+            entry = entry.add(1);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Memory that is given back is wiped first, so that the copies of secrets which libraries make (field maps, buffers of HTTP
+//! and TLS) end with whoever made them.
+#![expect(unsafe_code, reason = "an allocator is unsafe by its trait; each use says why it is sound")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::hint::black_box;
+use std::ptr;
+
+/// The system's allocator, wiping what it takes back.
+pub(crate) struct Wiping;
+
+// SAFETY: every call goes to the system's allocator with the layout that it came with. What is written before a block is given
+// back lies within that block, which its owner has let go of. `realloc` is the trait's own, which allocates, copies and
+// gives back, so that the old place is wiped too.
+unsafe impl GlobalAlloc for Wiping {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises are the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises are the system's.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the block has this size, and nobody else uses it any more.
+        unsafe { ptr::write_bytes(pointer, 0, layout.size()) };
+        // Without this the compiler may leave the writing out, since nothing of ours reads it.
+        black_box(pointer);
+        // SAFETY: the caller's promises are the system's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
