@@ -218,10 +218,12 @@ fn list(context: &Context, listing: &Listing) -> Answer {
         return output::json(&found.items);
     }
     let rows = found.items.into_iter().map(|one| {
+        let (uses, last) = (uses(&one), last_used(&one));
         let expires = one.expires.map(|end| end.to_string()).unwrap_or_else(|| "never".to_owned());
-        [one.name, one.kind, one.audience.join(","), one.env.unwrap_or_default(), one.version.to_string(), expires]
+        let version = one.version.to_string();
+        [one.name, one.kind, one.audience.join(","), one.env.unwrap_or_default(), version, expires, uses, last]
     });
-    output::table(["name", "kind", "audience", "env", "version", "expires"], rows);
+    output::table(["name", "kind", "audience", "env", "version", "expires", "uses", "last used"], rows);
     Ok(())
 }
 
@@ -232,6 +234,7 @@ fn show(context: &Context, name: &str, listing: &Listing) -> Answer {
         return output::json(&one);
     }
     let time = |time: Option<Timestamp>| time.map(|time| time.to_string()).unwrap_or_else(|| "never".to_owned());
+    let (uses, last_used) = (uses(&one), last_used(&one));
     output::facts(&[
         ("name", one.name),
         ("tenant", one.tenant),
@@ -244,6 +247,8 @@ fn show(context: &Context, name: &str, listing: &Listing) -> Answer {
         ("updated", time(one.updated)),
         ("expires", time(one.expires)),
         ("created", time(one.created)),
+        ("uses", uses),
+        ("last used", last_used),
         ("owner", one.owner.unwrap_or_default()),
         ("description", one.description.unwrap_or_default()),
     ]);
@@ -253,6 +258,18 @@ fn show(context: &Context, name: &str, listing: &Listing) -> Answer {
     });
     output::table(["version", "fingerprint", "put", "state"], rows);
     Ok(())
+}
+
+fn uses(one: &CredentialView) -> String {
+    one.uses.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
+}
+
+fn last_used(one: &CredentialView) -> String {
+    match (one.last_used, one.uses) {
+        (Some(last), _) => last.to_string(),
+        (None, Some(_)) => "never".to_owned(),
+        (None, None) => "unknown".to_owned(),
+    }
 }
 
 fn remove(context: &Context, name: &str, tenant: Option<String>, version: Option<u32>) -> Answer {

@@ -18,7 +18,7 @@ use crate::env::check_variable;
 use crate::problem::{Problem, Query};
 use crate::span::parse_span;
 use crate::wire::{BodySlotDocument, CredentialRequest, CredentialView, List, VaultView, VersionView};
-use crate::{Control, blocking};
+use crate::{Control, blocking, uses};
 
 const MAX_NAME_BYTES: usize = 128;
 
@@ -53,9 +53,17 @@ pub(crate) async fn status(State(control): Shared) -> axum::Json<VaultView> {
 }
 
 /// `GET /v1/vaults/default/credentials`
-pub(crate) async fn list(State(control): Shared, Query(whose): Query<Whose>) -> axum::Json<List<CredentialView>> {
+pub(crate) async fn list(
+    State(control): Shared,
+    Query(whose): Query<Whose>,
+) -> Result<axum::Json<List<CredentialView>>, Problem> {
     let tenant = whose.tenant();
-    axum::Json(List { items: control.vault.list(&tenant).into_iter().map(|summary| view(&tenant, summary)).collect() })
+    blocking(move || {
+        let mut items: Vec<_> = control.vault.list(&tenant).into_iter().map(|summary| view(&tenant, summary)).collect();
+        uses::add_to_all(&control, &tenant, &mut items);
+        axum::Json(List { items })
+    })
+    .await
 }
 
 /// `GET /v1/vaults/default/credentials/{name}`
@@ -66,7 +74,12 @@ pub(crate) async fn show(
 ) -> Result<axum::Json<CredentialView>, Problem> {
     let tenant = whose.tenant();
     let summary = control.vault.show(&tenant, &CredentialId::new(name.as_str())).ok_or_else(|| unknown(&name))?;
-    Ok(axum::Json(view(&tenant, summary)))
+    let mut view = view(&tenant, summary);
+    blocking(move || {
+        uses::add_to(&control, &tenant, &mut view);
+        axum::Json(view)
+    })
+    .await
 }
 
 /// `PUT /v1/vaults/default/credentials/{name}`
@@ -192,6 +205,8 @@ fn view(tenant: &TenantId, summary: CredentialSummary) -> CredentialView {
         owner: summary.owner,
         created: Some(summary.created),
         versions: summary.versions.into_iter().map(version_view).collect(),
+        uses: None,
+        last_used: None,
     }
 }
 

@@ -13,6 +13,7 @@ mod session;
 mod span;
 mod state;
 mod tool_call;
+mod uses;
 mod vault_file;
 
 pub mod env;

@@ -311,6 +311,10 @@ pub struct CredentialView {
     /// Its versions, the oldest first and the one in use last.
     #[serde(default)]
     pub versions: Vec<VersionView>,
+    /// With how many requests it went, as the records tell; `null` where they were not asked.
+    pub uses: Option<u64>,
+    /// When it last went on a request; `null` where it never did.
+    pub last_used: Option<Timestamp>,
 }
 
 /// One version of a credential.

@@ -18,5 +18,6 @@ mod secrets;
 mod sessions;
 mod slots;
 mod tls;
+mod uses;
 mod vault;
 mod world;
