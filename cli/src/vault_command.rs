@@ -1,5 +1,6 @@
 //! `egret vault`: credentials go in, and never out.
 
+mod import;
 mod keys;
 mod kinds;
 mod terminal;
@@ -41,6 +42,8 @@ enum VaultCommand {
     Status(Listing),
     /// Put a credential, or a new value of one; the value comes from standard input or --file.
     Put(Box<Put>),
+    /// Put many credentials at once, out of a .env file or a JSON document: all of them or none.
+    Import(Box<import::Import>),
     /// List the credentials.
     List(Listing),
     /// Show one credential, without its value.
@@ -174,6 +177,7 @@ impl Vault {
             VaultCommand::Init => init(context),
             VaultCommand::Status(listing) => status(context, listing),
             VaultCommand::Put(put) => put.execute(context),
+            VaultCommand::Import(import) => import.execute(context),
             VaultCommand::List(listing) => list(context, listing),
             VaultCommand::Show { name, listing } => show(context, name, listing),
             VaultCommand::Rotate(listing) => keys::rotate(context, listing),
@@ -286,6 +290,9 @@ impl Put {
     fn execute(&self, context: &Context) -> Answer {
         let value = self.value()?;
         let path = self.path();
+        // Kinds that need to know more have nothing else in their value; of a pair the password is judged.
+        let kind = vault::Kind::new(&self.kind, []).unwrap_or_else(|_| vault::Kind::bearer());
+        let weaknesses = kind.weaknesses(&vault::Secret::new(value.to_vec()));
         let view: CredentialView = converse(async {
             let mut client = Client::find(context, Missing::Make).await?;
             client.put(&path, Bytes::from_owner(Wiped(value))).await
@@ -296,6 +303,7 @@ impl Put {
             view.version,
             view.audience.join(", ")
         ));
+        import::warn(&view.name, &weaknesses);
         Ok(())
     }
 

@@ -130,7 +130,7 @@ pub(crate) async fn remove(
     .await?
 }
 
-fn read(name: &str, request: CredentialRequest) -> Result<NewCredential, Problem> {
+pub(crate) fn read(name: &str, request: CredentialRequest) -> Result<NewCredential, Problem> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(plain) {
         let allowed =
@@ -214,7 +214,7 @@ fn version_view(one: vault::VersionSummary) -> VersionView {
     VersionView { version: one.version, fingerprint: one.fingerprint, put: one.put, until: one.until }
 }
 
-fn about(kind: RecordKind, tenant: &TenantId, id: &CredentialId, version: u32) -> Record {
+pub(crate) fn about(kind: RecordKind, tenant: &TenantId, id: &CredentialId, version: u32) -> Record {
     let credentials = vec![CredentialUse { name: id.clone(), version }];
     Record { tenant: Some(tenant.clone()), credentials, ..Record::new(kind) }
 }

@@ -5,6 +5,7 @@
 
 mod credential;
 mod guard;
+pub mod import;
 mod loader;
 mod policy;
 mod problem;
@@ -118,7 +119,10 @@ fn router(control: Arc<Control>) -> Router {
             "/v1/vaults/default/backup",
             get(vault_file::backup).put(vault_file::restore).layer(DefaultBodyLimit::max(MAX_BACKUP_BYTES)),
         )
-        .route(credentials, get(credential::list))
+        .route(
+            credentials,
+            get(credential::list).post(import::import).layer(DefaultBodyLimit::max(import::MAX_DOCUMENT_BYTES)),
+        )
         .route(
             &format!("{credentials}/{{name}}"),
             get(credential::show).put(credential::put).delete(credential::remove),

@@ -341,3 +341,31 @@ async fn records_stand_in_the_order_of_the_calls_that_caused_them() {
         ["credential.put", "policy.loaded", "session.created", "session.ended", "policy.loaded", "credential.removed"];
     assert_eq!(kinds, expected);
 }
+
+#[tokio::test]
+async fn many_credentials_are_put_in_one_change_or_none_of_them() {
+    let api = Api::open();
+    let path = "/v1/vaults/default/credentials";
+    let one =
+        |name: &str, value: &str| json!({"name": name, "value": value, "kind": "bearer", "audience": "a.example"});
+    let generation = api.control.vault.generation();
+    let broken = json!([one("a", "sEcReT-value-of-a"), one("b", "sEcReT\nvalue")]);
+    let (status, problem) = api.call(Method::POST, path, broken).await;
+    assert_eq!(status, 422, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("b: the value holds a line end"), "{problem}");
+    assert!(!problem.to_string().contains("sEcReT"), "{problem}");
+    let good = json!([one("a", "sEcReT-value-of-a"), one("b", "sEcReT-value-of-b")]);
+    let (status, told) = api.call(Method::POST, &format!("{path}?dry_run=true"), good.clone()).await;
+    assert_eq!((status, &told["items"][1]["version"]), (200, &json!(1)), "{told}");
+    assert_eq!(api.control.vault.generation(), generation);
+    let (status, told) = api.call(Method::POST, path, good.clone()).await;
+    assert_eq!((status, &told["items"][1]["name"]), (201, &json!("b")), "{told}");
+    assert_eq!(api.control.vault.generation(), generation + 1);
+    let (_, told) = api.call(Method::POST, path, good).await;
+    assert_eq!(told["items"][0]["version"], 2, "{told}");
+    let (_, records) = api.call(Method::GET, "/v1/records?kind=credential.put", Value::Null).await;
+    let named: Vec<_> = records["items"].as_array().unwrap().iter().map(|row| row["credentials"].to_string()).collect();
+    let wanted = [("a", 1), ("b", 1), ("a", 2), ("b", 2)];
+    assert_eq!(named, wanted.map(|(name, version)| json!([{"name": name, "version": version}]).to_string()));
+    assert!(!api.journal().contains("sEcReT"));
+}

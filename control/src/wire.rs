@@ -330,6 +330,23 @@ pub struct VersionView {
     pub until: Option<Timestamp>,
 }
 
+/// A credential as `POST /v1/vaults/default/credentials` put it, or would.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ImportedView {
+    /// Its name.
+    pub name: String,
+    /// The isolation boundary.
+    pub tenant: String,
+    /// Its kind.
+    pub kind: String,
+    /// The hosts it may go to.
+    pub audience: Vec<String>,
+    /// The environment variable its placeholder is offered under.
+    pub env: Option<String>,
+    /// The version that it got, or would get; 1 for a credential that was not there.
+    pub version: u32,
+}
+
 /// The key of one tenant, as `POST /v1/vaults/default/rotate` answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TenantKeyView {

@@ -7,6 +7,7 @@ mod faults;
 mod framing;
 mod grants;
 mod harness;
+mod import;
 mod journal;
 mod keys;
 mod lifecycle;

@@ -4,6 +4,7 @@
 //! is ours, `envelope` opens one secret under `kek`'s key, `audience` says where it may go, and `lease`
 //! lends it. Knows no HTTP: it says what to put on a request, and others put it there.
 
+pub mod advice;
 pub mod audience;
 pub mod credential;
 mod document;
@@ -18,6 +19,7 @@ mod state;
 pub mod store;
 pub mod vault;
 
+pub use advice::Weakness;
 pub use audience::Audience;
 pub use credential::{
     BodySlot, BodySlots, CredentialError, CredentialShape, DEFAULT_GRACE, Kind, KindOption, NewCredential, Placement,

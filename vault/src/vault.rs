@@ -103,18 +103,22 @@ impl Vault {
     /// As [`Vault::put`], for the first that is refused.
     pub fn put_all(&self, all: Vec<(NewCredential, Secret)>, now: Timestamp) -> Result<Vec<Version>, VaultError> {
         let now = whole_micros(now);
-        for (new, value) in &all {
-            new.kind.check_value(value)?;
-            check_name(new.tenant.as_str())?;
-            check_name(new.id.as_str())?;
-            if new.expires.is_some_and(|end| end <= now) {
-                return Err(CredentialError::Expired.into());
-            }
-        }
-        self.change(|state| {
-            state.forget_superseded(now);
-            all.into_iter().map(|(new, value)| put_one(state, new, &value, now)).collect()
-        })
+        check_all(&all, now)?;
+        self.change(|state| put_each(state, all, now))
+    }
+
+    /// The versions that [`Vault::put_all`] would give now; nothing is put.
+    ///
+    /// # Errors
+    /// As [`Vault::put_all`], but those of writing.
+    pub fn versions_if_put(
+        &self,
+        all: Vec<(NewCredential, Secret)>,
+        now: Timestamp,
+    ) -> Result<Vec<Version>, VaultError> {
+        let now = whole_micros(now);
+        check_all(&all, now)?;
+        put_each(&mut State::clone(&self.state.load()), all, now)
     }
 
     /// The tenant's credentials, by name.
@@ -343,6 +347,15 @@ impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Vault({:?})", self.status())
     }
+}
+
+fn check_all(all: &[(NewCredential, Secret)], now: Timestamp) -> Result<(), VaultError> {
+    all.iter().try_for_each(|(new, value)| new.check(value, now))
+}
+
+fn put_each(state: &mut State, all: Vec<(NewCredential, Secret)>, now: Timestamp) -> Result<Vec<Version>, VaultError> {
+    state.forget_superseded(now);
+    all.into_iter().map(|(new, value)| put_one(state, new, &value, now)).collect()
 }
 
 fn put_one(state: &mut State, new: NewCredential, value: &Secret, now: Timestamp) -> Result<Version, VaultError> {

@@ -315,7 +315,8 @@ fn used(index: &Index, tenant: &str) -> Vec<(String, u64, Timestamp)> {
 fn uses_of_credentials_are_counted_by_tenant_and_name() {
     let scene = Scene::new();
     use_credentials(&scene.journal, "default", &[("github", 1), ("maps", 4)]);
-    use_credentials(&scene.journal, "default", &[("github", 2)]);
+    // In two places of one request.
+    use_credentials(&scene.journal, "default", &[("github", 2), ("github", 2)]);
     use_credentials(&scene.journal, "acme", &[("github", 1)]);
     exchange(&scene.journal);
     // A refusal names the credential of a placeholder that was misplaced: nothing went out with it.

@@ -103,7 +103,11 @@ impl Tally {
             return;
         };
         let tenant = self.0.entry(opened.tenant.into_owned()).or_default();
-        for used in &opened.credentials {
+        for (number, used) in opened.credentials.iter().enumerate() {
+            // One that went to several places of a request went with it once.
+            if opened.credentials.iter().take(number).any(|other| other.name == used.name) {
+                continue;
+            }
             match tenant.get_mut(&*used.name) {
                 Some(seen) => {
                     seen.count += 1;
