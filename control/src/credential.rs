@@ -94,7 +94,7 @@ pub(crate) async fn put(
     control.recording()?;
     blocking(move || {
         let (tenant, id) = (new.tenant.clone(), new.id.clone());
-        let version = control.vault.put(new, secret, Timestamp::now()).map_err(refused)?;
+        let version = control.change(|vault| vault.put(new, secret, Timestamp::now())).map_err(refused)?;
         let generation = Some(control.vault.generation());
         control.journal.append(Record { generation, ..about(RecordKind::CredentialPut, &tenant, &id, version) });
         control.journal.flush();
@@ -116,11 +116,11 @@ pub(crate) async fn remove(
         let tenant = which.tenant.as_deref().map(TenantId::new).unwrap_or_default();
         let id = CredentialId::new(name.as_str());
         let summary = control.vault.show(&tenant, &id).ok_or_else(|| unknown(&name))?;
-        match which.version {
-            Some(version) => control.vault.revoke(&tenant, &id, version),
-            None => control.vault.remove(&tenant, &id),
-        }
-        .map_err(refused)?;
+        let removed = control.change(|vault| match which.version {
+            Some(version) => vault.revoke(&tenant, &id, version),
+            None => vault.remove(&tenant, &id),
+        });
+        removed.map_err(refused)?;
         let version = which.version.unwrap_or(summary.version);
         let generation = Some(control.vault.generation());
         control.journal.append(Record { generation, ..about(RecordKind::CredentialRemoved, &tenant, &id, version) });

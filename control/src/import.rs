@@ -437,7 +437,7 @@ pub(crate) async fn import(
         let done = if manner.dry_run {
             control.vault.versions_if_put(all, now).map_err(refused)?
         } else {
-            let versions = control.vault.put_all(all, now).map_err(refused)?;
+            let versions = control.change(|vault| vault.put_all(all, now)).map_err(refused)?;
             let generation = Some(control.vault.generation());
             for ((tenant, id), version) in named.iter().zip(&versions) {
                 let record = about(RecordKind::CredentialPut, tenant, id, *version);

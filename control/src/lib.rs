@@ -3,6 +3,7 @@
 //! It can replace or revoke a secret and never read one; it is never on the request line, and the
 //! proxy refuses to carry a request to it.
 
+pub mod change;
 mod credential;
 mod guard;
 pub mod import;

@@ -199,7 +199,7 @@ fn t087_what_cannot_travel_is_refused_with_its_place_and_nothing_is_put() {
             (&["-", "--from", "env", "--for", "OTHER=a.origin.test"], "--for names OTHER"),
             (&["-", "--from", "env", "--only", "OTHER"], "--only names OTHER"),
             (&["-", "--from", "env", "--audience", "*"], "good: "),
-            (&["-", "--from", "env", "--audience", "a.origin.test", "--as", "GOOD=cookie:x"], "--as GOOD"),
+            (&["-", "--from", "env", "--audience", "a.origin.test", "--as", "GOOD=body:x"], "--as GOOD"),
             (&["-", "--from", "json", "--audience", "a.origin.test"], "are for .env files"),
         ] {
             let (code, _, said) = import(&egret, &[], args, &good);

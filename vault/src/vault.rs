@@ -29,6 +29,8 @@ pub struct Vault {
     /// Held while a change is written, never while a value is read.
     writing: Mutex<()>,
     reads: AtomicU64,
+    /// Keys that were replaced by themselves, until somebody records it.
+    replaced: Mutex<Vec<(TenantId, u32)>>,
 }
 
 /// The state of an open vault.
@@ -167,6 +169,16 @@ impl Vault {
             .collect()
     }
 
+    /// The keys that were replaced because they had sealed enough, with their new numbers, since this was last asked.
+    pub fn take_replaced_keys(&self) -> Vec<(TenantId, u32)> {
+        std::mem::take(&mut *self.replaced.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a file that a crash had left beside the vault was removed when it was opened.
+    pub fn is_recovered(&self) -> bool {
+        self.store.has_recovered()
+    }
+
     /// Locks the vault with something else: every tenant's key is wrapped anew, no secret is sealed anew.
     ///
     /// # Errors
@@ -262,6 +274,8 @@ impl Vault {
             return Err(LeaseError::Expired);
         }
         let value = self.open_value(entry).ok_or(LeaseError::Corrupt)?;
+        // An older Egret may have taken what this one refuses: never cut short, never sent.
+        shape.kind().check_value(&value).map_err(|_| LeaseError::Invalid)?;
         let mut lease = Lease::new(entry.item.label.id.clone(), shape.clone(), value);
         if versions.len() > 1 {
             self.add_superseded(versions, &mut lease)?;
@@ -301,7 +315,13 @@ impl Vault {
     }
 
     fn assemble(store: Box<dyn Store>, state: State) -> Self {
-        Self { store, state: ArcSwap::from_pointee(state), writing: Mutex::new(()), reads: AtomicU64::new(0) }
+        Self {
+            store,
+            state: ArcSwap::from_pointee(state),
+            writing: Mutex::default(),
+            reads: AtomicU64::default(),
+            replaced: Mutex::default(),
+        }
     }
 
     /// What an upstream was given a moment ago it may still echo.
@@ -327,19 +347,26 @@ impl Vault {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = State::clone(&self.state.load());
         next.generation += 1;
+        next.replaced.clear();
         let done = edit(&mut next)?;
         match self.store.replace(&encode(&next)) {
             Ok(()) => {
-                self.state.store(Arc::new(next));
+                self.show_generation(next);
                 Ok(done)
             }
             // The file shows the new generation, so memory does too; the caller still learns that it may not last.
             Err(error @ StoreError::NotDurable { .. }) => {
-                self.state.store(Arc::new(next));
+                self.show_generation(next);
                 Err(error.into())
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Makes a generation that is on disk the one that readers see.
+    fn show_generation(&self, next: State) {
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&next.replaced);
+        self.state.store(Arc::new(next));
     }
 }
 
