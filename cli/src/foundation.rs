@@ -141,10 +141,9 @@ fn open_vault(config: &Config, dir: &DataDir, made: &mut Made) -> Answer<Vault> 
             )));
         }
         let opened = Vault::open(&path, key.as_ref());
-        match &opened {
-            Err(VaultError::Unseal) => tries.wrong(Timestamp::now()),
-            // Forgotten once they are recorded.
-            Ok(_) | Err(_) => {}
+        // They are forgotten once they are recorded, in the journal that is opened next.
+        if let Err(VaultError::Unseal) = &opened {
+            tries.wrong(Timestamp::now());
         }
         return opened.map_err(|error| {
             // A wrong passphrase is what somebody gave, not a store that is out of reach.

@@ -33,7 +33,7 @@ impl vault::Store for Memory {
 
     fn replace(&self, bytes: &[u8]) -> Result<(), vault::StoreError> {
         if self.full.load(std::sync::atomic::Ordering::Relaxed) {
-            let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            let source = io::Error::from(io::ErrorKind::StorageFull);
             return Err(vault::StoreError::Io { path: "memory".into(), action: "written", source });
         }
         *self.bytes.lock().unwrap() = Some(bytes.to_vec());
@@ -256,8 +256,8 @@ async fn values_go_in_and_never_out() {
         ("kind=header&audience=a.example", "v-v-v-v-v", "needs header: the header's name"),
         ("kind=bearer&header=X&audience=a.example", "v-v-v-v-v", "does not take header"),
         ("kind=body&audience=a.example", "v-v-v-v-v", "needs a slot"),
-        ("kind=bearer&audience=a.example&body=[{\"json\":\"x\"}]", "v-v-v-v-v", "JSON pointer"),
-        ("kind=bearer&audience=a.example&body=[{\"xml\":\"x\"}]", "v-v-v-v-v", "unknown variant"),
+        ("kind=bearer&audience=a.example&body=%5B%7B%22json%22:%22x%22%7D%5D", "v-v-v-v-v", "JSON pointer"),
+        ("kind=bearer&audience=a.example&body=%5B%7B%22xml%22:%22x%22%7D%5D", "v-v-v-v-v", "unknown variant"),
         ("kind=bearer&audience=a.example", "a\nb-long-enough", "value"),
         ("kind=bearer&audience=", "v-v-v-v-v", "audience"),
         ("kind=bearer&audience=a.example&extra=1", "v-v-v-v-v", "extra"),

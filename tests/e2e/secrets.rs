@@ -366,7 +366,7 @@ fn t085_placeholders_by_the_thousand() {
     refusal::expect_denied(&it.world.egret, &answer, 403, "placeholder_misplaced");
     // Beginnings of placeholders from end to end, and one that is whole at last: work that grew with the square of the
     // length would not end before the test's patience does.
-    let near = placeholder[..placeholder.len() - 16].to_owned() + " ";
+    let near = placeholder.chars().take(placeholder.len() - 16).chain([' ']).collect::<String>();
     let body = near.repeat((24 << 20) / near.len()) + &placeholder;
     let answer = upload("/t085-large", body.into_bytes());
     refusal::expect_denied(&it.world.egret, &answer, 403, "placeholder_misplaced");
