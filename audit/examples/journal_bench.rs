@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use audit::{CredentialUse, Durability, Facts, Journal, Kind, Outcome, Record, Trail, verify};
+use audit::{CredentialUse, Durability, Facts, Index, Journal, Kind, Outcome, Record, Trail, verify};
 use egret_audit as audit;
 use model::{Destination, Host, PolicyName, RequestPath, RuleId, Scheme, SessionId, SnapshotDigest, TenantId};
 
@@ -54,8 +54,8 @@ impl Scene {
 
     async fn exchange(&self, journal: &Journal) {
         let mut trail = self.trail(journal);
-        trail.permitted().await.unwrap();
         trail.credential(self.credential.clone(), "header authorization");
+        trail.permitted().await.unwrap();
         trail.address("140.82.121.6".parse().unwrap());
         trail.tls("1.3");
         trail.status(200);
@@ -88,6 +88,10 @@ fn main() {
         let took = began.elapsed();
         assert_eq!(verified.records, EXCHANGES as u64 * 2);
         report("  verify", took, took, verified.records as usize);
+        let (began, cpu) = (Instant::now(), cpu_time());
+        let index = Index::open(&dir, &root.join(format!("index-{tasks}.db"))).unwrap();
+        assert_eq!(index.catch_up().unwrap(), verified.records);
+        report("  index", began.elapsed(), cpu_time() - cpu, verified.records as usize);
         drop(std::fs::remove_dir_all(&dir));
     }
     if only.is_none() {

@@ -21,6 +21,10 @@ use crate::query::{Filter, Row};
 use crate::record::CONTENTS;
 use crate::verify::KnownHead;
 
+mod uses;
+
+pub use uses::Uses;
+
 /// Rows of one transaction.
 const BATCH_ROWS: u64 = 2_000;
 
@@ -207,11 +211,12 @@ impl Index {
         if !position.stands(files).map_err(|source| self.unreadable(source))? {
             tracing::info!("the audit index does not match its journal and is filled again");
             transaction
-                .execute_batch("DELETE FROM entries; DELETE FROM spans;")
+                .execute_batch("DELETE FROM entries; DELETE FROM spans; DELETE FROM uses;")
                 .map_err(|source| self.failed(source))?;
             position = Position::default();
         }
         let (from, mut rows) = (position.file, 0);
+        let mut tally = uses::Tally::default();
         let mut reached_end = true;
         for file in files.iter().filter(|file| file.number >= from) {
             if position.file != file.number {
@@ -229,6 +234,7 @@ impl Index {
                 }
                 if let Ok(line) = Line::parse(raw.bytes) {
                     insert(transaction, &line).map_err(|source| self.failed(source))?;
+                    tally.take(&line);
                     position.line = raw.start;
                     position.seq = line.seq;
                     position.hash = line.hash;
@@ -246,6 +252,7 @@ impl Index {
             }
         }
         if rows > 0 {
+            tally.store(transaction).map_err(|source| self.failed(source))?;
             position.store(transaction).map_err(|source| self.failed(source))?;
         }
         Ok(Step { seq: position.seq, reached_end })
@@ -408,6 +415,7 @@ fn schema() -> String {
         .collect();
     format!(
         "DROP VIEW IF EXISTS records; DROP TABLE IF EXISTS entries; DROP TABLE IF EXISTS spans; DROP TABLE IF EXISTS position;
+         DROP TABLE IF EXISTS uses;
          CREATE TABLE entries (
            seq INTEGER PRIMARY KEY, time TEXT NOT NULL, kind TEXT NOT NULL,
            id TEXT, exchange TEXT, session TEXT, decision TEXT, code TEXT, method TEXT, host TEXT,
@@ -422,7 +430,9 @@ fn schema() -> String {
            lower(hex(substr(links, 1, 32))) AS previous, lower(hex(substr(links, 33))) AS hash FROM entries;
          CREATE TABLE spans (first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, min_time TEXT NOT NULL, max_time TEXT NOT NULL) STRICT;
          CREATE TABLE position (id INTEGER PRIMARY KEY, file INTEGER NOT NULL, next INTEGER NOT NULL, line_file INTEGER NOT NULL,
-           line INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL) STRICT"
+           line INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL) STRICT;
+         {}",
+        uses::TABLE
     )
 }
 

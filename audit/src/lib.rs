@@ -19,7 +19,7 @@ mod verify;
 #[doc(hidden)]
 pub mod measure;
 
-pub use index::{FollowerHandle, Index, IndexError};
+pub use index::{FollowerHandle, Index, IndexError, Uses};
 pub use journal::{Durability, Journal, JournalError, Recovery, Settings, Unavailable};
 pub use line::LineError;
 pub use query::{Filter, MAX_ROWS, Row};

@@ -88,6 +88,8 @@ words! {
         VaultOpened = "vault.opened",
         /// A vault could not be opened.
         VaultRefused = "vault.refused",
+        /// A change of a vault could not be written.
+        VaultFailed = "vault.failed",
         /// The keys of a vault were changed.
         VaultRekeyed = "vault.rekeyed",
         /// A backup took the place of a vault.
@@ -260,6 +262,8 @@ pub struct Record {
     pub sni: Option<Arc<str>>,
     /// The names of the fields that were taken off the request.
     pub stripped: Vec<Text>,
+    /// Where what the client itself sent gave way to a credential, as in `injected_into`.
+    pub replaced: Vec<Text>,
     /// What policies that only observe would have refused it for: policy, decision, code and, where one decides, the rule.
     pub observed: Vec<Text>,
     /// The address that was dialed.
@@ -327,6 +331,7 @@ impl Record {
             path: None,
             sni: None,
             stripped: Vec::new(),
+            replaced: Vec::new(),
             observed: Vec::new(),
             address: None,
             protocol: None,

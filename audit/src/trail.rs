@@ -164,6 +164,11 @@ impl Trail {
         self.record.stripped.push(name.into());
     }
 
+    /// What the client itself sent in this place gave way to a credential.
+    pub fn replaced(&mut self, place: impl Into<Text>) {
+        self.record.replaced.push(place.into());
+    }
+
     /// A policy that only observes would have refused it; in words.
     pub fn observed(&mut self, verdict: impl Into<Text>) {
         self.record.observed.push(verdict.into());

@@ -139,6 +139,12 @@ impl Client {
         serde_json::from_slice(&body).context("the answer cannot be understood").or_unreachable()
     }
 
+    /// Sends a document that is written already and gets one.
+    pub(crate) async fn post_bytes<T: DeserializeOwned>(&mut self, path: &str, document: Bytes) -> Answer<T> {
+        let body = self.call(Method::POST, path, Some("application/json"), document).await?;
+        serde_json::from_slice(&body).context("the answer cannot be understood").or_unreachable()
+    }
+
     /// Sends a value as it is and gets a document.
     pub(crate) async fn put<T: DeserializeOwned>(&mut self, path: &str, value: Bytes) -> Answer<T> {
         let body = self.call(Method::PUT, path, Some("application/octet-stream"), value).await?;

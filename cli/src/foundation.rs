@@ -12,6 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow, bail};
 use audit::{Index, Journal, Kind, Record};
 use certs::{Ca, Trust};
+use control::change::{key_replaced, write_failed};
 use control::env::{TRUSTSTORE_PASSWORD, TrustFiles};
 use control::{CaFacts, LoadError, Loader, print_span};
 use jiff::SignedDuration;
@@ -102,10 +103,13 @@ impl Foundation {
         if recovery != audit::Recovery::default() {
             tracing::warn!(?recovery, "the last run did not end in order; its journal was repaired");
         }
+        record_tries(&journal, &Tries::of(&dir));
+        record_recovery(&journal, &vault);
         let index = Arc::new(Index::open(&dir.journal(), &dir.index()).or_unreachable()?);
         mark_loss(&journal, &index).or_unreachable()?;
         check_generation(&vault, &journal, &index, rollback)?;
-        let ca = Arc::new(open_ca(&vault, now, &mut made).or_unreachable()?);
+        let ca = open_ca(&vault, now, &mut made).inspect_err(|error| record_failure(&journal, &vault, error));
+        let ca = Arc::new(ca.or_unreachable()?);
         let trust = Trust::load(&config.ca_files, &ca).or_usage()?;
         write_trust(&dir, &ca, &trust).or_unreachable()?;
         let sessions = Arc::new(Registry::open(&dir.sessions(), now).or_unreachable()?);
@@ -114,7 +118,7 @@ impl Foundation {
         if need == Policies::Needed {
             check_default_session(&config, &vault, &policies).or_usage()?;
         }
-        record(&journal, &made, vault.generation());
+        record(&journal, &made, &vault);
         Ok(Self { dir, config, vault, ca, trust, journal, index, sessions, policies, notes: made.notes, lock })
     }
 
@@ -144,10 +148,9 @@ fn open_vault(config: &Config, dir: &DataDir, made: &mut Made) -> Answer<Vault> 
             )));
         }
         let opened = Vault::open(&path, key.as_ref());
-        match &opened {
-            Err(VaultError::Unseal) => tries.wrong(Timestamp::now()),
-            Ok(_) => tries.right(),
-            Err(_) => {}
+        // They are forgotten once they are recorded, in the journal that is opened next.
+        if let Err(VaultError::Unseal) = &opened {
+            tries.wrong(Timestamp::now());
         }
         return opened.map_err(|error| {
             // A wrong passphrase is what somebody gave, not a store that is out of reach.
@@ -187,7 +190,6 @@ pub(crate) fn restore_vault(
     let source = backup_key.as_deref().unwrap_or(configured.as_ref());
     let vault = Vault::restore_to(&dir.vault(), source, backup, known).context("the backup cannot be used");
     let vault = vault.or_usage()?;
-    Tries::of(dir).right();
     if backup_key.is_some() {
         vault
             .rekey(configured.as_ref())
@@ -195,6 +197,8 @@ pub(crate) fn restore_vault(
             .or_unreachable()?;
     }
     let (journal, _) = Journal::open(&dir.journal(), config.durability).or_unreachable()?;
+    record_tries(&journal, &Tries::of(dir));
+    record_recovery(&journal, &vault);
     journal.append(Record { generation: Some(vault.generation()), ..Record::new(Kind::VaultRestored) });
     journal.flush();
     Ok(vault)
@@ -380,7 +384,44 @@ fn check_generation(vault: &Vault, journal: &Journal, index: &Index, rollback: R
     Ok(())
 }
 
-fn record(journal: &Journal, made: &Made, generation: u64) {
+/// Wrong keys that the vault was tried with, now that it is open: without it there is no journal.
+fn record_tries(journal: &Journal, tries: &Tries) {
+    let Some((wrong, last)) = tries.to_tell() else { return };
+    journal.append(Record {
+        code: Some(Reason::UnsealFailed),
+        count: Some(u64::from(wrong)),
+        last: Some(last),
+        ..Record::new(Kind::VaultRefused)
+    });
+    journal.flush();
+    tries.right();
+}
+
+fn record_recovery(journal: &Journal, vault: &Vault) {
+    if vault.is_recovered() {
+        journal.append(Record {
+            code: Some(Reason::Recovered),
+            detail: Some(
+                "a file that a killed change had left was removed; it held ciphertext and was not read".into(),
+            ),
+            ..Record::new(Kind::VaultOpened)
+        });
+        journal.flush();
+    }
+}
+
+fn record_failure(journal: &Journal, vault: &Vault, error: &anyhow::Error) {
+    if let Some(record) = error.downcast_ref().and_then(|error| write_failed(vault, error)) {
+        journal.append(record);
+        journal.flush();
+    }
+}
+
+fn record(journal: &Journal, made: &Made, vault: &Vault) {
+    let generation = vault.generation();
+    for (tenant, key) in vault.take_replaced_keys() {
+        journal.append(key_replaced(vault, &tenant, key));
+    }
     for (done, kind) in [(made.vault, Kind::VaultCreated), (made.ca, Kind::CaCreated)] {
         if done {
             journal

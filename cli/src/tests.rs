@@ -23,6 +23,15 @@ fn help_of_vault_put_names_every_option() {
 }
 
 #[test]
+fn help_of_vault_import_names_every_option() {
+    let mut command = Arguments::command();
+    command.build();
+    let vault = command.find_subcommand_mut("vault").unwrap();
+    let import = vault.find_subcommand_mut("import").unwrap();
+    insta::assert_snapshot!(import.render_long_help().to_string());
+}
+
+#[test]
 fn help_of_run_and_session_create_names_every_option() {
     let mut command = Arguments::command();
     command.build();

@@ -1,5 +1,6 @@
 //! `egret vault`: credentials go in, and never out.
 
+mod import;
 mod keys;
 mod kinds;
 mod terminal;
@@ -41,6 +42,8 @@ enum VaultCommand {
     Status(Listing),
     /// Put a credential, or a new value of one; the value comes from standard input or --file.
     Put(Box<Put>),
+    /// Put many credentials at once, out of a .env file or a JSON document: all of them or none.
+    Import(Box<import::Import>),
     /// List the credentials.
     List(Listing),
     /// Show one credential, without its value.
@@ -174,6 +177,7 @@ impl Vault {
             VaultCommand::Init => init(context),
             VaultCommand::Status(listing) => status(context, listing),
             VaultCommand::Put(put) => put.execute(context),
+            VaultCommand::Import(import) => import.execute(context),
             VaultCommand::List(listing) => list(context, listing),
             VaultCommand::Show { name, listing } => show(context, name, listing),
             VaultCommand::Rotate(listing) => keys::rotate(context, listing),
@@ -220,10 +224,12 @@ fn list(context: &Context, listing: &Listing) -> Answer {
         return output::json(&found.items);
     }
     let rows = found.items.into_iter().map(|one| {
+        let (uses, last) = (uses(&one), last_used(&one));
         let expires = one.expires.map(|end| end.to_string()).unwrap_or_else(|| "never".to_owned());
-        [one.name, one.kind, one.audience.join(","), one.env.unwrap_or_default(), one.version.to_string(), expires]
+        let version = one.version.to_string();
+        [one.name, one.kind, one.audience.join(","), one.env.unwrap_or_default(), version, expires, uses, last]
     });
-    output::table(["name", "kind", "audience", "env", "version", "expires"], rows);
+    output::table(["name", "kind", "audience", "env", "version", "expires", "uses", "last used"], rows);
     Ok(())
 }
 
@@ -234,6 +240,7 @@ fn show(context: &Context, name: &str, listing: &Listing) -> Answer {
         return output::json(&one);
     }
     let time = |time: Option<Timestamp>| time.map(|time| time.to_string()).unwrap_or_else(|| "never".to_owned());
+    let (uses, last_used) = (uses(&one), last_used(&one));
     output::facts(&[
         ("name", one.name),
         ("tenant", one.tenant),
@@ -246,6 +253,8 @@ fn show(context: &Context, name: &str, listing: &Listing) -> Answer {
         ("updated", time(one.updated)),
         ("expires", time(one.expires)),
         ("created", time(one.created)),
+        ("uses", uses),
+        ("last used", last_used),
         ("owner", one.owner.unwrap_or_default()),
         ("description", one.description.unwrap_or_default()),
     ]);
@@ -255,6 +264,18 @@ fn show(context: &Context, name: &str, listing: &Listing) -> Answer {
     });
     output::table(["version", "fingerprint", "put", "state"], rows);
     Ok(())
+}
+
+fn uses(one: &CredentialView) -> String {
+    one.uses.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
+}
+
+fn last_used(one: &CredentialView) -> String {
+    match (one.last_used, one.uses) {
+        (Some(last), _) => last.to_string(),
+        (None, Some(_)) => "never".to_owned(),
+        (None, None) => "unknown".to_owned(),
+    }
 }
 
 fn remove(context: &Context, name: &str, tenant: Option<String>, version: Option<u32>) -> Answer {
@@ -271,6 +292,9 @@ impl Put {
     fn execute(&self, context: &Context) -> Answer {
         let value = self.value()?;
         let path = self.path();
+        // Kinds that need to know more have nothing else in their value; of a pair the password is judged.
+        let kind = vault::Kind::new(&self.kind, []).unwrap_or_else(|_| vault::Kind::bearer());
+        let weaknesses = kind.weaknesses(&vault::Secret::new(value.to_vec()));
         let view: CredentialView = converse(async {
             let mut client = Client::find(context, Missing::Make).await?;
             client.put(&path, Bytes::from_owner(Wiped(value))).await
@@ -281,6 +305,7 @@ impl Put {
             view.version,
             view.audience.join(", ")
         ));
+        import::warn(&view.name, &weaknesses);
         Ok(())
     }
 

@@ -20,7 +20,7 @@ use crate::env::check_variable;
 use crate::problem::{Problem, Query};
 use crate::span::parse_span;
 use crate::wire::{BodySlotDocument, CredentialRequest, CredentialView, List, VaultView, VersionView};
-use crate::{Control, blocking};
+use crate::{Control, blocking, uses};
 
 const MAX_NAME_BYTES: usize = 128;
 
@@ -66,9 +66,17 @@ pub(crate) fn vault_view(vault: &Vault) -> VaultView {
 }
 
 /// `GET /v1/vaults/default/credentials`
-pub(crate) async fn list(State(control): Shared, Query(whose): Query<Whose>) -> axum::Json<List<CredentialView>> {
+pub(crate) async fn list(
+    State(control): Shared,
+    Query(whose): Query<Whose>,
+) -> Result<axum::Json<List<CredentialView>>, Problem> {
     let tenant = whose.tenant();
-    axum::Json(List { items: control.vault.list(&tenant).into_iter().map(|summary| view(&tenant, summary)).collect() })
+    blocking(move || {
+        let mut items: Vec<_> = control.vault.list(&tenant).into_iter().map(|summary| view(&tenant, summary)).collect();
+        uses::add_to_all(&control, &tenant, &mut items);
+        axum::Json(List { items })
+    })
+    .await
 }
 
 /// `GET /v1/vaults/default/credentials/{name}`
@@ -79,7 +87,12 @@ pub(crate) async fn show(
 ) -> Result<axum::Json<CredentialView>, Problem> {
     let tenant = whose.tenant();
     let summary = control.vault.show(&tenant, &CredentialId::new(name.as_str())).ok_or_else(|| unknown(&name))?;
-    Ok(axum::Json(view(&tenant, summary)))
+    let mut view = view(&tenant, summary);
+    blocking(move || {
+        uses::add_to(&control, &tenant, &mut view);
+        axum::Json(view)
+    })
+    .await
 }
 
 /// `PUT /v1/vaults/default/credentials/{name}`
@@ -94,7 +107,7 @@ pub(crate) async fn put(
     control.recording()?;
     blocking(move || {
         let (tenant, id) = (new.tenant.clone(), new.id.clone());
-        let version = control.vault.put(new, secret, Timestamp::now()).map_err(refused)?;
+        let version = control.change(|vault| vault.put(new, secret, Timestamp::now())).map_err(refused)?;
         let generation = Some(control.vault.generation());
         control.journal.append(Record { generation, ..about(RecordKind::CredentialPut, &tenant, &id, version) });
         control.journal.flush();
@@ -116,11 +129,11 @@ pub(crate) async fn remove(
         let tenant = which.tenant.as_deref().map(TenantId::new).unwrap_or_default();
         let id = CredentialId::new(name.as_str());
         let summary = control.vault.show(&tenant, &id).ok_or_else(|| unknown(&name))?;
-        match which.version {
-            Some(version) => control.vault.revoke(&tenant, &id, version),
-            None => control.vault.remove(&tenant, &id),
-        }
-        .map_err(refused)?;
+        let removed = control.change(|vault| match which.version {
+            Some(version) => vault.revoke(&tenant, &id, version),
+            None => vault.remove(&tenant, &id),
+        });
+        removed.map_err(refused)?;
         let version = which.version.unwrap_or(summary.version);
         let generation = Some(control.vault.generation());
         control.journal.append(Record { generation, ..about(RecordKind::CredentialRemoved, &tenant, &id, version) });
@@ -130,7 +143,7 @@ pub(crate) async fn remove(
     .await?
 }
 
-fn read(name: &str, request: CredentialRequest) -> Result<NewCredential, Problem> {
+pub(crate) fn read(name: &str, request: CredentialRequest) -> Result<NewCredential, Problem> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(plain) {
         let allowed =
@@ -205,6 +218,8 @@ fn view(tenant: &TenantId, summary: CredentialSummary) -> CredentialView {
         owner: summary.owner,
         created: Some(summary.created),
         versions: summary.versions.into_iter().map(version_view).collect(),
+        uses: None,
+        last_used: None,
     }
 }
 
@@ -212,7 +227,7 @@ fn version_view(one: vault::VersionSummary) -> VersionView {
     VersionView { version: one.version, fingerprint: one.fingerprint, put: one.put, until: one.until }
 }
 
-fn about(kind: RecordKind, tenant: &TenantId, id: &CredentialId, version: u32) -> Record {
+pub(crate) fn about(kind: RecordKind, tenant: &TenantId, id: &CredentialId, version: u32) -> Record {
     let credentials = vec![CredentialUse { name: id.clone(), version }];
     Record { tenant: Some(tenant.clone()), credentials, ..Record::new(kind) }
 }

@@ -3,8 +3,10 @@
 //! It can replace or revoke a secret and never read one; it is never on the request line, and the
 //! proxy refuses to carry a request to it.
 
+pub mod change;
 mod credential;
 mod guard;
+pub mod import;
 mod loader;
 mod policy;
 mod problem;
@@ -13,6 +15,7 @@ mod session;
 mod span;
 mod state;
 mod tool_call;
+mod uses;
 mod vault_file;
 
 pub mod env;
@@ -117,7 +120,10 @@ fn router(control: Arc<Control>) -> Router {
             "/v1/vaults/default/backup",
             get(vault_file::backup).put(vault_file::restore).layer(DefaultBodyLimit::max(MAX_BACKUP_BYTES)),
         )
-        .route(credentials, get(credential::list))
+        .route(
+            credentials,
+            get(credential::list).post(import::import).layer(DefaultBodyLimit::max(import::MAX_DOCUMENT_BYTES)),
+        )
         .route(
             &format!("{credentials}/{{name}}"),
             get(credential::show).put(credential::put).delete(credential::remove),

@@ -74,6 +74,11 @@ impl Problem {
         Self::new(status, code, "The API has no such call", "calls begin with /v1/, besides /healthz")
     }
 
+    /// What is wrong, in words.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     fn malformed(status: StatusCode, detail: String) -> Self {
         let (code, title) = match status {
             StatusCode::PAYLOAD_TOO_LARGE => (Reason::BodyTooLarge.code(), "The body is too large"),

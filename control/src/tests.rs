@@ -19,8 +19,34 @@ struct Api {
     control: Arc<Control>,
 }
 
+/// A store in memory whose writes fail when they are told to.
+#[derive(Clone, Default)]
+struct Memory {
+    bytes: Arc<std::sync::Mutex<Option<Vec<u8>>>>,
+    full: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl vault::Store for Memory {
+    fn read(&self) -> Result<Option<Vec<u8>>, vault::StoreError> {
+        Ok(self.bytes.lock().unwrap().clone())
+    }
+
+    fn replace(&self, bytes: &[u8]) -> Result<(), vault::StoreError> {
+        if self.full.load(std::sync::atomic::Ordering::Relaxed) {
+            let source = io::Error::from(io::ErrorKind::StorageFull);
+            return Err(vault::StoreError::Io { path: "memory".into(), action: "written", source });
+        }
+        *self.bytes.lock().unwrap() = Some(bytes.to_vec());
+        Ok(())
+    }
+}
+
 impl Api {
     fn open() -> Self {
+        Self::open_with(|path, key| Vault::create(path, key).unwrap())
+    }
+
+    fn open_with(vault: impl FnOnce(&Path, &KeyFile) -> Vault) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         std::fs::create_dir(at("policies")).unwrap();
@@ -33,7 +59,7 @@ impl Api {
         let files = TrustFiles { ca: file("ca.pem"), bundle: file("bundle.pem"), truststore: file("truststore.jks") };
         let control = Control {
             sessions: Arc::new(Registry::open(&at("sessions"), Timestamp::now()).unwrap()),
-            vault: Arc::new(Vault::create(&at("vault.egret"), &key).unwrap()),
+            vault: Arc::new(vault(&at("vault.egret"), &key)),
             policies: Arc::new(loader),
             index: Arc::new(Index::open(&at("journal"), &at("index.db")).unwrap()),
             journal,
@@ -230,8 +256,8 @@ async fn values_go_in_and_never_out() {
         ("kind=header&audience=a.example", "v-v-v-v-v", "needs header: the header's name"),
         ("kind=bearer&header=X&audience=a.example", "v-v-v-v-v", "does not take header"),
         ("kind=body&audience=a.example", "v-v-v-v-v", "needs a slot"),
-        ("kind=bearer&audience=a.example&body=[{\"json\":\"x\"}]", "v-v-v-v-v", "JSON pointer"),
-        ("kind=bearer&audience=a.example&body=[{\"xml\":\"x\"}]", "v-v-v-v-v", "unknown variant"),
+        ("kind=bearer&audience=a.example&body=%5B%7B%22json%22:%22x%22%7D%5D", "v-v-v-v-v", "JSON pointer"),
+        ("kind=bearer&audience=a.example&body=%5B%7B%22xml%22:%22x%22%7D%5D", "v-v-v-v-v", "unknown variant"),
         ("kind=bearer&audience=a.example", "a\nb-long-enough", "value"),
         ("kind=bearer&audience=", "v-v-v-v-v", "audience"),
         ("kind=bearer&audience=a.example&extra=1", "v-v-v-v-v", "extra"),
@@ -340,4 +366,64 @@ async fn records_stand_in_the_order_of_the_calls_that_caused_them() {
     let expected =
         ["credential.put", "policy.loaded", "session.created", "session.ended", "policy.loaded", "credential.removed"];
     assert_eq!(kinds, expected);
+}
+
+#[tokio::test]
+async fn many_credentials_are_put_in_one_change_or_none_of_them() {
+    let api = Api::open();
+    let path = "/v1/vaults/default/credentials";
+    let one =
+        |name: &str, value: &str| json!({"name": name, "value": value, "kind": "bearer", "audience": "a.example"});
+    let generation = api.control.vault.generation();
+    let broken = json!([one("a", "sEcReT-value-of-a"), one("b", "sEcReT\nvalue")]);
+    let (status, problem) = api.call(Method::POST, path, broken).await;
+    assert_eq!(status, 422, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("b: the value holds a line end"), "{problem}");
+    assert!(!problem.to_string().contains("sEcReT"), "{problem}");
+    let good = json!([one("a", "sEcReT-value-of-a"), one("b", "sEcReT-value-of-b")]);
+    let (status, told) = api.call(Method::POST, &format!("{path}?dry_run=true"), good.clone()).await;
+    assert_eq!((status, &told["items"][1]["version"]), (200, &json!(1)), "{told}");
+    assert_eq!(api.control.vault.generation(), generation);
+    let (status, told) = api.call(Method::POST, path, good.clone()).await;
+    assert_eq!((status, &told["items"][1]["name"]), (201, &json!("b")), "{told}");
+    assert_eq!(api.control.vault.generation(), generation + 1);
+    let (_, told) = api.call(Method::POST, path, good).await;
+    assert_eq!(told["items"][0]["version"], 2, "{told}");
+    let (_, records) = api.call(Method::GET, "/v1/records?kind=credential.put", Value::Null).await;
+    let named: Vec<_> = records["items"].as_array().unwrap().iter().map(|row| row["credentials"].to_string()).collect();
+    let wanted = [("a", 1), ("b", 1), ("a", 2), ("b", 2)];
+    assert_eq!(named, wanted.map(|(name, version)| json!([{"name": name, "version": version}]).to_string()));
+    assert!(!api.journal().contains("sEcReT"));
+}
+
+#[tokio::test]
+async fn t164_a_change_that_cannot_be_written_is_recorded() {
+    let store = Memory::default();
+    let api = Api::open_with(|_, key| Vault::create_in(Box::new(store.clone()), key).unwrap());
+    api.put("k", "kind=bearer&audience=a.example", "sEcReT-value").await;
+    let generation = api.control.vault.generation();
+    store.full.store(true, std::sync::atomic::Ordering::Relaxed);
+    let credentials = "/v1/vaults/default/credentials";
+    let one = json!([{"name": "n", "value": "sEcReT-value", "kind": "bearer", "audience": "a.example"}]);
+    for (method, path, body) in [
+        (Method::POST, credentials.to_owned(), one),
+        (Method::DELETE, format!("{credentials}/k"), Value::Null),
+        (Method::POST, "/v1/vaults/default/rotate".to_owned(), Value::Null),
+    ] {
+        let (status, problem) = api.call(method, &path, body).await;
+        assert_eq!((status, &problem["code"]), (500, &json!("internal")), "{path}: {problem}");
+    }
+    let (status, _) = api.put("k", "kind=bearer&audience=a.example", "sEcReT-other").await;
+    assert_eq!(status, 500);
+    assert_eq!(api.control.vault.generation(), generation);
+    let (_, records) = api.call(Method::GET, "/v1/records?code=vault_write_failed", Value::Null).await;
+    let rows = records["items"].as_array().unwrap();
+    assert_eq!(rows.len(), 4, "{records}");
+    for row in rows {
+        assert_eq!((&row["kind"], &row["generation"]), (&json!("vault.failed"), &json!(generation)), "{row}");
+        assert!(row["detail"].as_str().unwrap().starts_with("not written: "), "{row}");
+    }
+    let (_, puts) = api.call(Method::GET, "/v1/records?kind=credential.put", Value::Null).await;
+    assert_eq!(puts["items"].as_array().unwrap().len(), 1, "{puts}");
+    assert!(!api.journal().contains("sEcReT"));
 }

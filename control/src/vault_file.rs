@@ -11,6 +11,7 @@ use model::TenantId;
 use serde::Deserialize;
 use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret, VaultError};
 
+use crate::change::key_rotated;
 use crate::credential::{refused, vault_view};
 use crate::problem::{Problem, Query, chain};
 use crate::wire::{List, TenantKeyView, VaultView};
@@ -47,9 +48,9 @@ pub(crate) async fn rotate(
         };
         let mut items = Vec::new();
         for tenant in tenants {
-            let key = control.vault.rotate(&tenant).map_err(refused)?;
+            let key = control.change(|vault| vault.rotate(&tenant)).map_err(refused)?;
             let detail = Some(format!("the key of the tenant is number {key} now").into());
-            record(&control, Record { detail, tenant: Some(tenant.clone()), ..Record::new(Kind::VaultRekeyed) });
+            record(&control, Record { detail, ..key_rotated(&control.vault, &tenant) });
             items.push(TenantKeyView { tenant: tenant.to_string(), key });
         }
         Ok(axum::Json(List { items }))
@@ -67,7 +68,7 @@ pub(crate) async fn rekey(
     let source = source(lock, passphrase)?;
     control.recording()?;
     blocking(move || {
-        control.vault.rekey(source.as_ref()).map_err(|error| {
+        control.change(|vault| vault.rekey(source.as_ref())).map_err(|error| {
             if matches!(error, VaultError::Key(_)) { Problem::invalid(chain(&error)) } else { refused(error) }
         })?;
         let view = vault_view(&control.vault);
@@ -108,7 +109,7 @@ pub(crate) async fn restore(
     let backup = backup?;
     control.recording()?;
     blocking(move || {
-        control.vault.restore(&backup).map_err(|error| {
+        control.change(|vault| vault.restore(&backup)).map_err(|error| {
             let of_backup = matches!(error, VaultError::Corrupt | VaultError::Unseal | VaultError::Parameters);
             if of_backup { Problem::invalid(format!("the backup cannot be used: {error}")) } else { refused(error) }
         })?;

@@ -311,6 +311,10 @@ pub struct CredentialView {
     /// Its versions, the oldest first and the one in use last.
     #[serde(default)]
     pub versions: Vec<VersionView>,
+    /// With how many requests it went, as the records tell; `null` where they were not asked.
+    pub uses: Option<u64>,
+    /// When it last went on a request; `null` where it never did.
+    pub last_used: Option<Timestamp>,
 }
 
 /// One version of a credential.
@@ -324,6 +328,23 @@ pub struct VersionView {
     pub put: Timestamp,
     /// Until when it is still redacted, though it has a successor; `null` for the one in use.
     pub until: Option<Timestamp>,
+}
+
+/// A credential as `POST /v1/vaults/default/credentials` put it, or would.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ImportedView {
+    /// Its name.
+    pub name: String,
+    /// The isolation boundary.
+    pub tenant: String,
+    /// Its kind.
+    pub kind: String,
+    /// The hosts it may go to.
+    pub audience: Vec<String>,
+    /// The environment variable its placeholder is offered under.
+    pub env: Option<String>,
+    /// The version that it got, or would get; 1 for a credential that was not there.
+    pub version: u32,
 }
 
 /// The key of one tenant, as `POST /v1/vaults/default/rotate` answers.

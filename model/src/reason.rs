@@ -117,6 +117,16 @@ pub enum Reason {
     VaultRollback,
     /// The credential was revoked during the exchange.
     CredentialRevoked,
+    /// A stored value is one that no request may carry any more.
+    VaultValueInvalid,
+    /// The vault was tried with a wrong key.
+    UnsealFailed,
+    /// A tenant got a new key.
+    KeyRotated,
+    /// What a crash left was removed.
+    Recovered,
+    /// A change of the vault could not be written.
+    VaultWriteFailed,
 }
 
 impl Reason {
@@ -178,6 +188,11 @@ impl Reason {
         Self::VaultCorrupt,
         Self::VaultRollback,
         Self::CredentialRevoked,
+        Self::VaultValueInvalid,
+        Self::UnsealFailed,
+        Self::KeyRotated,
+        Self::Recovered,
+        Self::VaultWriteFailed,
     ];
 
     /// The code as it stands in answers and records.
@@ -239,6 +254,11 @@ impl Reason {
             Self::VaultCorrupt => "vault_corrupt",
             Self::VaultRollback => "vault_rollback",
             Self::CredentialRevoked => "credential_revoked",
+            Self::VaultValueInvalid => "vault_value_invalid",
+            Self::UnsealFailed => "unseal_failed",
+            Self::KeyRotated => "key_rotated",
+            Self::Recovered => "recovered",
+            Self::VaultWriteFailed => "vault_write_failed",
         }
     }
 

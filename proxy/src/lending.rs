@@ -153,5 +153,22 @@ fn unlent(error: LeaseError) -> Refusal {
             Refusal::of(Reason::CredentialUnavailable, "the vault's record of the credential was changed")
                 .with_class("vault_corrupt")
         }
+        LeaseError::Invalid => Refusal::of(
+            Reason::VaultValueInvalid,
+            "the stored value of the credential is one that no request may carry; whoever keeps it has to put it anew",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t087_a_stored_value_that_no_request_may_carry_is_a_fault_of_ours() {
+        let refusal = unlent(LeaseError::Invalid);
+        let problem: serde_json::Value = serde_json::from_slice(&refusal.problem("rec_1")).unwrap();
+        assert_eq!((&problem["status"], &problem["code"]), (&503.into(), &"vault_value_invalid".into()));
+        assert_eq!(problem["retry"], "never");
     }
 }

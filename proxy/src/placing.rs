@@ -79,14 +79,14 @@ pub(crate) fn swap(
     place: &Place,
     lease: &Lease,
     patterns: &mut Patterns,
-) -> Result<Cow<'static, str>, Refusal> {
+) -> Result<Placed, Refusal> {
     match place {
         Place::Plain(spot) => {
-            replace_value(fields, spot, |value| splice(value, &spot.range, lease.swap_value()))?;
-            Ok(in_field(&spot.field))
+            let others = replace_value(fields, spot, |value| splice(value, &spot.range, lease.swap_value()))?;
+            Ok(Placed { place: in_field(&spot.field), gave_way: others })
         }
         Place::Basic(spot) => {
-            replace_value(fields, spot, |value| {
+            let others = replace_value(fields, spot, |value| {
                 let pair = basic::pair(value).ok_or_else(|| internal("a pair is gone"))?;
                 let pair = splice(&pair, &spot.range, lease.swap_value())?;
                 let coded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_slice()).into_bytes());
@@ -94,23 +94,37 @@ pub(crate) fn swap(
                 patterns.push(coded);
                 Ok(value)
             })?;
-            Ok(in_field(&spot.field))
+            Ok(Placed { place: in_field(&spot.field), gave_way: others })
         }
-        Place::Query(_) | Place::Cookie(_) => add(fields, target, lease, patterns),
+        Place::Query(_) | Place::Cookie(_) => {
+            let placed = add(fields, target, lease, patterns)?;
+            // One of them was the placeholder.
+            Ok(Placed { gave_way: placed.gave_way.saturating_sub(1), ..placed })
+        }
         Place::Target => Err(internal("a misplaced placeholder was let through")),
     }
 }
 
-/// Replaces one value of a field; other values of the same field go, since only one can be the credential's.
+/// Where a credential was put, and how much of the client's own gave way to it there.
+pub(crate) struct Placed {
+    /// How a record says it: `header authorization`.
+    pub(crate) place: Cow<'static, str>,
+    /// Fields, parameters or cookies of the same name, without the placeholder itself.
+    pub(crate) gave_way: usize,
+}
+
+/// Replaces one value of a field; other values of the same field go, since only one can be the credential's. Gives how many.
 fn replace_value(
     fields: &mut HeaderMap,
     spot: &Spot,
     change: impl FnOnce(&[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal>,
-) -> Result<(), Refusal> {
-    let value = fields.get_all(&spot.field).iter().nth(spot.nth).ok_or_else(|| internal("a field value is gone"))?;
+) -> Result<usize, Refusal> {
+    let all = fields.get_all(&spot.field);
+    let others = all.iter().count().saturating_sub(1);
+    let value = all.iter().nth(spot.nth).ok_or_else(|| internal("a field value is gone"))?;
     let value = sensitive(change(value.as_bytes())?)?;
     fields.insert(&spot.field, value);
-    Ok(())
+    Ok(others)
 }
 
 pub(crate) fn internal(detail: &'static str) -> Refusal {
@@ -125,44 +139,48 @@ pub(crate) fn splice(bytes: &[u8], range: &Range<usize>, value: &[u8]) -> Result
     }
 }
 
-/// Adds the credential, in place of whatever the client sent there; gives where.
+/// Adds the credential, in place of whatever the client sent there; gives where, and how much gave way.
 pub(crate) fn add(
     fields: &mut HeaderMap,
     target: &mut Zeroizing<String>,
     lease: &Lease,
     patterns: &mut Patterns,
-) -> Result<Cow<'static, str>, Refusal> {
+) -> Result<Placed, Refusal> {
     match lease.placement().ok_or_else(|| internal("a credential without a place in heads"))? {
         Placement::Header { name, value } => {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
             let place = in_field(&name);
+            let gave_way = fields.get_all(&name).iter().count();
             // `insert` replaces every occurrence by this one.
             fields.insert(name, sensitive(value)?);
-            Ok(place)
+            Ok(Placed { place, gave_way })
         }
         Placement::Query { name, value } => {
-            *target = with_parameter(target, &name, &value);
+            let (changed, gave_way) = with_parameter(target, &name, &value);
+            *target = changed;
             // The form in which it is sent is the form in which it is echoed.
             patterns.push(Zeroizing::new(value.as_bytes().to_vec()));
-            Ok("query".into())
+            Ok(Placed { place: "query".into(), gave_way })
         }
         Placement::Cookie { name, value } => {
-            set_cookie(fields, &name, &value)?;
-            Ok(format!("cookie {name}").into())
+            let gave_way = set_cookie(fields, &name, &value)?;
+            Ok(Placed { place: format!("cookie {name}").into(), gave_way })
         }
     }
 }
 
-/// The cookies of all fields in one, with this one set; every other of its name is dropped.
-fn set_cookie(fields: &mut HeaderMap, name: &str, value: &[u8]) -> Result<(), Refusal> {
-    let is_other = |pair: &&[u8]| {
-        let own = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
-        !pair.is_empty() && own != name.as_bytes()
-    };
+/// The cookies of all fields in one, with this one set; every other of its name is dropped. Gives how many.
+fn set_cookie(fields: &mut HeaderMap, name: &str, value: &[u8]) -> Result<usize, Refusal> {
+    let is_own =
+        |pair: &[u8]| pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii() == name.as_bytes();
+    let mut dropped = 0;
     let mut all = Zeroizing::new(Vec::new());
     for pair in fields.get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';')) {
-        if is_other(&pair.trim_ascii()) {
-            all.extend_from_slice(pair.trim_ascii());
+        let pair = pair.trim_ascii();
+        if is_own(pair) {
+            dropped += 1;
+        } else if !pair.is_empty() {
+            all.extend_from_slice(pair);
             all.extend_from_slice(b"; ");
         }
     }
@@ -171,7 +189,7 @@ fn set_cookie(fields: &mut HeaderMap, name: &str, value: &[u8]) -> Result<(), Re
         cookies.extend_from_slice(part);
     }
     fields.insert(header::COOKIE, sensitive(cookies)?);
-    Ok(())
+    Ok(dropped)
 }
 
 /// How a record says where a credential was put.
@@ -190,24 +208,35 @@ fn sensitive(value: Zeroizing<Vec<u8>>) -> Result<HeaderValue, Refusal> {
     Ok(value)
 }
 
-/// The target with one query parameter set; every other occurrence of its name is dropped.
-fn with_parameter(target: &str, name: &str, value: &str) -> Zeroizing<String> {
+/// The target with one query parameter set, whose name has its escapes; every other occurrence of its name is dropped, and
+/// counted.
+fn with_parameter(target: &str, name: &str, value: &str) -> (Zeroizing<String>, usize) {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut out = Zeroizing::new(String::with_capacity(target.len() + name.len() + value.len() + 2));
+    let (own, mut dropped) = (spelled(name), 0);
     out.push_str(path);
     out.push('?');
-    for pair in query.split('&').filter(|pair| !pair.is_empty() && !names(pair, name)) {
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        if spelled(pair) == own {
+            dropped += 1;
+            continue;
+        }
         out.push_str(pair);
         out.push('&');
     }
     out.push_str(name);
     out.push('=');
     out.push_str(value);
-    out
+    (out, dropped)
 }
 
 /// Whether a parameter has this name, spelled plainly or with escapes.
 pub(crate) fn names(pair: &str, name: &str) -> bool {
+    spelled(pair) == name.as_bytes()
+}
+
+/// The name of a parameter without its escapes.
+fn spelled(pair: &str) -> Vec<u8> {
     let spelled = pair.split_once('=').map_or(pair, |(spelled, _)| spelled).as_bytes();
     let digit = |at: usize| spelled.get(at).and_then(|byte| (*byte as char).to_digit(16));
     let mut decoded = Vec::with_capacity(spelled.len());
@@ -224,7 +253,7 @@ pub(crate) fn names(pair: &str, name: &str) -> bool {
             }
         }
     }
-    decoded == name.as_bytes()
+    decoded
 }
 
 #[cfg(test)]
@@ -249,8 +278,13 @@ mod tests {
 
     #[test]
     fn a_parameter_is_set_once() {
-        assert_eq!(with_parameter("/p", "key", "v").as_str(), "/p?key=v");
-        assert_eq!(with_parameter("/p?a=b&key=x&k%65y=y&KEY=z", "key", "v").as_str(), "/p?a=b&KEY=z&key=v");
+        let set = |target: &str, name: &str| {
+            let (target, dropped) = with_parameter(target, name, "v");
+            (target.to_string(), dropped)
+        };
+        assert_eq!(set("/p", "key"), ("/p?key=v".to_owned(), 0));
+        assert_eq!(set("/p?a=b&key=x&k%65y=y&KEY=z", "key"), ("/p?a=b&KEY=z&key=v".to_owned(), 2));
+        assert_eq!(set("/p?a%20b=x&a%20c=y", "a%20b"), ("/p?a%20c=y&a%20b=v".to_owned(), 1));
     }
 
     #[test]
@@ -272,7 +306,7 @@ mod tests {
         for value in ["a=b; sid=x", "sid=y; c=d=e"] {
             fields.append(header::COOKIE, HeaderValue::from_static(value));
         }
-        set_cookie(&mut fields, "sid", b"v").unwrap();
+        assert_eq!(set_cookie(&mut fields, "sid", b"v").unwrap(), 2);
         let all: Vec<_> = fields.get_all(header::COOKIE).iter().collect();
         assert_eq!(all, ["a=b; c=d=e; sid=v"]);
         assert!(all[0].is_sensitive());

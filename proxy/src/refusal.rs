@@ -284,6 +284,9 @@ fn row(reason: Reason) -> Row {
             (502, "Secrets could not be found in the response", "http_response_content_coding", Never, Upstream)
         }
         Reason::AuditUnavailable => (503, "The journal cannot be written", "proxy_internal_error", Later, Egret),
+        Reason::VaultValueInvalid => {
+            (503, "The stored credential cannot be sent", "proxy_configuration_error", Never, Egret)
+        }
         Reason::VaultSealed => (503, "The vault is not open", "proxy_internal_error", Later, Egret),
         Reason::PolicyUnavailable => {
             (503, "A policy of the session is not loaded", "proxy_configuration_error", Later, Egret)
@@ -297,9 +300,13 @@ fn row(reason: Reason) -> Row {
         Reason::SessionEnded => (403, "The session has ended", "http_request_denied", Never, Policy),
         Reason::CredentialRevoked => (403, "The credential was revoked", "http_request_denied", Never, Policy),
         Reason::ControlDenied | Reason::PolicyRejected => (403, "Refused", "http_request_denied", Never, Policy),
-        Reason::TailTruncated | Reason::VaultCorrupt | Reason::VaultRollback => {
-            (500, "A fault of Egret", "proxy_internal_error", Never, Egret)
-        }
+        Reason::TailTruncated
+        | Reason::VaultCorrupt
+        | Reason::VaultRollback
+        | Reason::UnsealFailed
+        | Reason::KeyRotated
+        | Reason::Recovered
+        | Reason::VaultWriteFailed => (500, "A fault of Egret", "proxy_internal_error", Never, Egret),
     };
     Row { status: StatusCode::from_u16(status).expect("the table holds valid statuses"), title, error, retry, fault }
 }

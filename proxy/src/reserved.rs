@@ -18,6 +18,15 @@ use crate::steps::route::Asked;
 
 const NAME: &str = "egret.internal";
 
+/// What the control API serves: asking for it through the proxy is asking for what only people may know.
+const CONTROL: [&str; 5] = ["/v1", "/healthz", "/readyz", "/metrics", "/openapi.json"];
+
+/// Whether the destination is a name below the reserved one, of which there are none.
+pub(crate) fn is_below(destination: &Destination) -> bool {
+    let Host::Name(name) = destination.host() else { return false };
+    name.strip_suffix(NAME).is_some_and(|front| front.ends_with('.'))
+}
+
 /// Whether Egret itself answers for this destination.
 pub(crate) fn is_reserved(destination: &Destination) -> bool {
     matches!(destination.host(), Host::Name(name) if name.as_ref() == NAME)
@@ -41,7 +50,12 @@ pub(crate) fn serve(core: &Core, session: &Arc<Session>, asked: Asked, mut open:
 }
 
 fn answer(core: &Core, session: &Session, asked: &Asked) -> Result<Vec<u8>, Refusal> {
-    if asked.head.target.path().is_none_or(|path| path.as_sent() != "/") {
+    let path = asked.head.target.path().map_or("", |path| path.as_sent());
+    let is_in = |own: &str| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if CONTROL.iter().any(|own| is_in(own)) {
+        return Err(Refusal::of(Reason::DeniedSelf, "the control API cannot be reached through the proxy"));
+    }
+    if path != "/" {
         return Err(Refusal::of(Reason::DeniedPath, "egret.internal serves only the path /"));
     }
     if asked.head.method != Method::GET && asked.head.method != Method::HEAD {

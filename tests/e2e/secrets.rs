@@ -341,6 +341,90 @@ fn t084_placeholders_that_are_not_this_sessions() {
 }
 
 #[test]
+fn t085_placeholders_by_the_thousand() {
+    let it = secrets();
+    let session = it.session();
+    let placeholder = session.placeholder("BEARER_TOKEN").to_owned();
+    // Nearly as many as a head can hold: a field for each, and all in one field.
+    let fields: String = (0..90).map(|number| format!("X-{number}: {placeholder}\r\n")).collect();
+    for fields in [fields, format!("Cookie: {}\r\n", format!("{placeholder} ").repeat(500))] {
+        let answer = it.get_with(&session, "bearer.origin.test", "/t085", &fields);
+        refusal::expect_denied(&it.world.egret, &answer, 403, "placeholder_misplaced");
+    }
+    // Nine good ones are more than one request has; which of them could go is not looked at.
+    let nine: String = (0..9).map(|_| format!("Authorization: Bearer {placeholder}\r\n")).collect();
+    let answer = it.get_with(&session, "bearer.origin.test", "/t085", &nine);
+    refusal::expect_denied(&it.world.egret, &answer, 403, "placeholder_misplaced");
+    // In bodies, over HTTP/2: there a refusal is not lost when more was on its way.
+    let target = it.world.target("bearer.origin.test");
+    let upload = |path: &str, body: Vec<u8>| {
+        let request = http::Request::post(format!("https://{target}{path}"));
+        let request = request.body(http_body_util::Full::from(body)).unwrap();
+        H2::open(&it.world.egret, &session, &target).send(request).unwrap()
+    };
+    let answer = upload("/t085-many", placeholder.repeat(10_000).into_bytes());
+    refusal::expect_denied(&it.world.egret, &answer, 403, "placeholder_misplaced");
+    // Beginnings of placeholders from end to end, and one that is whole at last: work that grew with the square of the
+    // length would not end before the test's patience does.
+    let near = placeholder.chars().take(placeholder.len() - 16).chain([' ']).collect::<String>();
+    let body = near.repeat((24 << 20) / near.len()) + &placeholder;
+    let answer = upload("/t085-large", body.into_bytes());
+    refusal::expect_denied(&it.world.egret, &answer, 403, "placeholder_misplaced");
+    it.world.origin.assert_saw_nothing_of(&placeholder);
+}
+
+#[test]
+fn t108_a_client_that_asks_for_its_secrets() {
+    let it = secrets();
+    let session = it.session();
+    let listener = it.world.egret.proxy();
+    let ask = |url: &str, host: &str| {
+        let answer = client::absolute(&it.world.egret, &session, url, host);
+        it.assert_masked(&answer);
+        answer
+    };
+    for path in [
+        "/v1/vaults/default/credentials",
+        "/v1/vaults/default/credentials/bearer",
+        "/v1/vaults/default/backup",
+        "/v1/sessions",
+        "/v1",
+        "/healthz",
+        "/metrics",
+        "/openapi.json",
+    ] {
+        for host in ["egret.internal".to_owned(), listener.to_string(), "control.egret.internal".to_owned()] {
+            let answer = ask(&format!("http://{host}{path}"), &host);
+            refusal::expect_denied(&it.world.egret, &answer, 403, "denied_self");
+        }
+    }
+    // A path that is nobody's, or that only looks like one of the API's.
+    for path in ["/secrets", "/v10", "//v1/sessions", "/%76%31/sessions"] {
+        let answer = ask(&format!("http://egret.internal{path}"), "egret.internal");
+        assert_eq!(answer.status, 403, "{path}: {answer:?}");
+    }
+    for host in ["vault.egret.internal:443", "a.b.egret.internal:80"] {
+        let (answer, _) = client::connect(&it.world.egret, Some(&session), host);
+        refusal::expect_denied(&it.world.egret, &answer, 403, "denied_self");
+    }
+    // The socket has no name that a proxy could dial: what looks like one is a host that no rule allows, or none at all.
+    for (host, codes) in [
+        ("control.sock", &["denied_host"][..]),
+        ("egret", &["denied_host"]),
+        ("localhost", &["denied_host"]),
+        ("unix%3A%2Fcontrol.sock", &["bad_host", "bad_target"]),
+    ] {
+        let answer = ask(&format!("http://{host}/v1/vaults/default/credentials"), host);
+        let code = refusal::problem(&answer)["code"].as_str().unwrap().to_owned();
+        assert!(codes.contains(&code.as_str()), "{host}: {code}");
+    }
+    // What Egret does tell about credentials is their names.
+    let told = ask("http://egret.internal/", "egret.internal");
+    assert_eq!(told.status, 200);
+    assert!(told.text().contains("BEARER_TOKEN"), "{}", told.text());
+}
+
+#[test]
 fn t086_own_authorization_is_replaced() {
     let it = secrets();
     let session = it.session();
@@ -363,6 +447,31 @@ fn t086_own_authorization_is_replaced() {
         .egret
         .record_where("the record", |r| r.text("path") == "/t086-h1" && r.text("kind") == "exchange.closed");
     assert_eq!(record.text("decision"), "allow");
+    assert_eq!(record.0["replaced"], serde_json::json!(["header authorization"]));
+    // A placeholder is swapped, not replaced, unless something of the client's own stands beside it.
+    let placeholder = session.placeholder("BEARER_TOKEN");
+    let swapped = format!("Authorization: Bearer {placeholder}\r\n");
+    let query = session.placeholder("QUERY_KEY");
+    for (host, path, fields, replaced) in [
+        ("bearer.origin.test", "/t086-none", String::new(), serde_json::Value::Null),
+        ("bearer.origin.test", "/t086-swapped", swapped.clone(), serde_json::Value::Null),
+        (
+            "bearer.origin.test",
+            "/t086-beside",
+            format!("{swapped}Authorization: Bearer mine\r\n"),
+            serde_json::json!(["header authorization"]),
+        ),
+        ("query.origin.test", "/t086-query?key=mine&a=b", String::new(), serde_json::json!(["query"])),
+        ("query.origin.test", &format!("/t086-query-swapped?key={query}"), String::new(), serde_json::Value::Null),
+    ] {
+        let answer = it.get_with(&session, host, path, &fields);
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        let path = path.split('?').next().unwrap();
+        let record = it.world.egret.record_where("the record", |r| {
+            r.text("path").split('?').next() == Some(path) && r.text("kind") == "exchange.closed"
+        });
+        assert_eq!(record.0["replaced"], replaced, "{path}");
+    }
 }
 
 #[test]

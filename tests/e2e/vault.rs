@@ -195,8 +195,16 @@ fn t155_a_wrong_passphrase_ends_with_2_and_changes_nothing() {
         |wrong: u32| std::fs::write(&tries, format!("{{\"wrong\":{wrong},\"last\":\"2026-01-01T00:00:00Z\"}}"));
     assert!(std::fs::read_to_string(&tries).unwrap().contains("\"wrong\":1"));
     counted(9).unwrap();
+    let unsealed = |record: &Record| record.text("code") == "unseal_failed";
+    assert!(!egret.records().iter().any(unsealed), "there is no journal without the vault");
     egret.ok(&["vault", "list", "--config", &config], "");
     assert!(!tries.exists(), "forgotten where somebody knew it");
+    // Recorded as soon as it opens: how many, and when the last of them was. Once.
+    egret.ok(&["vault", "list", "--config", &config], "");
+    let told: Vec<_> = egret.records().into_iter().filter(unsealed).collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].text("kind").as_str(), told[0].number("count")), ("vault.refused", 9));
+    assert_eq!(told[0].text("last"), "2026-01-01T00:00:00.000000Z");
     let mut damaged = before.clone();
     damaged[40] ^= 1; // in the salt
     std::fs::write(&vault, &damaged).unwrap();
@@ -221,6 +229,36 @@ fn t156_after_wrong_passphrases_the_next_try_has_to_wait() {
     let said = fails(&egret, 2, &["vault", "list", "--config", &config]);
     assert!(said.contains("10 times in a row") && said.contains("wait for 8m"), "{said}");
     assert!(std::fs::read(egret.data().join("vault.egret")).unwrap() == before);
+}
+
+#[test]
+fn t161_a_replaced_key_is_recorded() {
+    let egret = prepared("");
+    put(&egret, "token", BEARER, "value-under-a-key");
+    egret.launch();
+    egret.ok(&["vault", "rotate", "--tenant", "default"], "");
+    egret.ok(&["vault", "rotate"], "");
+    let rotated: Vec<_> = egret.records().into_iter().filter(|record| record.text("code") == "key_rotated").collect();
+    let told: Vec<_> = rotated.iter().map(|record| (record.text("tenant"), record.text("detail"))).collect();
+    let of = |tenant: &str, number: u32| (tenant.to_owned(), format!("the key of the tenant is number {number} now"));
+    assert_eq!(told, [of("default", 2), of("default", 3), of("egret:internal", 2)]);
+    assert!(rotated.iter().all(|record| record.text("kind") == "vault.rekeyed" && record.has("generation")));
+}
+
+#[test]
+fn t167_what_a_crash_left_is_removed_and_recorded() {
+    let egret = prepared("");
+    put(&egret, "token", BEARER, "value-beside-a-torn-file");
+    let left = egret.data().join(".vault.egret.new");
+    let torn = std::fs::read(egret.data().join("vault.egret")).unwrap();
+    std::fs::write(&left, &torn[..torn.len() / 2]).unwrap();
+    assert_eq!(shown(&egret, &["vault", "list", "--format", "json"])[0]["name"], "token");
+    assert!(!left.exists());
+    egret.ok(&["vault", "list"], "");
+    let told: Vec<_> = egret.records().into_iter().filter(|record| record.text("code") == "recovered").collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].text("kind"), "vault.opened");
+    assert!(told[0].text("detail").contains("was removed"), "{}", told[0].0);
 }
 
 #[test]

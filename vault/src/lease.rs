@@ -27,6 +27,9 @@ pub enum LeaseError {
     /// The sealed value does not open.
     #[error("the credential cannot be opened")]
     Corrupt,
+    /// It was stored before a rule that refuses it now.
+    #[error("the stored value is one that no request may carry")]
+    Invalid,
 }
 
 /// A credential opened for one destination. No `Clone`; `Debug` shows its name only.

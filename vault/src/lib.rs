@@ -4,6 +4,7 @@
 //! is ours, `envelope` opens one secret under `kek`'s key, `audience` says where it may go, and `lease`
 //! lends it. Knows no HTTP: it says what to put on a request, and others put it there.
 
+pub mod advice;
 mod arena;
 pub mod audience;
 pub mod credential;
@@ -19,6 +20,7 @@ mod state;
 pub mod store;
 pub mod vault;
 
+pub use advice::Weakness;
 pub use arena::{Memory, memory, probe};
 pub use audience::Audience;
 pub use credential::{

@@ -46,6 +46,8 @@ pub(crate) struct State {
     /// The last version of what was removed since the vault was opened: a value put under the name of a removed one
     /// must not pass for it where a connection or a stream is known by name and version.
     pub(crate) retired: BTreeMap<(TenantId, CredentialId), Version>,
+    /// Keys that were replaced in this generation because they had sealed enough, with their new numbers.
+    pub(crate) replaced: Vec<(TenantId, u32)>,
     /// Versions that were taken away, though their credential stayed, since the vault was opened.
     revoked: BTreeSet<(TenantId, CredentialId, Version)>,
 }
@@ -165,6 +167,7 @@ impl State {
             wrappings: 0,
             tenants: BTreeMap::new(),
             retired: BTreeMap::new(),
+            replaced: Vec::new(),
             revoked: BTreeSet::new(),
         }
     }
@@ -282,7 +285,10 @@ impl State {
     pub(crate) fn key(&mut self, tenant: &TenantId, now: Timestamp) -> Result<Arc<TenantKey>, VaultError> {
         match self.tenants.get(tenant) {
             Some(held) if held.sealings < ROTATE_AT => {}
-            Some(_) => drop(self.rotate(tenant, now)?),
+            Some(_) => {
+                let id = self.rotate(tenant, now)?;
+                self.replaced.push((tenant.clone(), id));
+            }
             None => {
                 let key = self.fresh_key(tenant, 1, now)?;
                 let made = Tenant { key, sealings: 0, credentials: BTreeMap::new() };

@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -61,6 +63,11 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError::NotDurable`] where they are in place and may not last; any other where the old ones still are.
     fn replace(&self, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// Whether something that a crash had left was removed when the bytes were read.
+    fn has_recovered(&self) -> bool {
+        false
+    }
 }
 
 /// A vault in a file of mode 0600 in a folder that only its owner writes.
@@ -70,6 +77,7 @@ pub trait Store: Send + Sync {
 pub struct FileStore {
     path: PathBuf,
     temporary: PathBuf,
+    recovered: Arc<AtomicBool>,
 }
 
 impl FileStore {
@@ -78,7 +86,7 @@ impl FileStore {
         let mut name = std::ffi::OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
         name.push(".new");
-        Self { path: path.to_owned(), temporary: path.with_file_name(name) }
+        Self { path: path.to_owned(), temporary: path.with_file_name(name), recovered: Arc::default() }
     }
 
     fn folder(&self) -> &Path {
@@ -100,11 +108,12 @@ impl FileStore {
         }
     }
 
-    /// Removes what a crash left; it is ciphertext, and never read.
-    fn remove_temporary(&self) -> Result<(), StoreError> {
+    /// Removes what a crash left, and says whether there was something; it is ciphertext, and never read.
+    fn remove_temporary(&self) -> Result<bool, StoreError> {
         match fs::remove_file(&self.temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(&self.temporary, "removed", error)),
-            Ok(()) | Err(_) => Ok(()),
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(io_error(&self.temporary, "removed", error)),
         }
     }
 
@@ -119,7 +128,9 @@ impl FileStore {
 impl Store for FileStore {
     fn read(&self) -> Result<Option<Vec<u8>>, StoreError> {
         self.check_folder()?;
-        self.remove_temporary()?;
+        if self.remove_temporary()? {
+            self.recovered.store(true, Ordering::Relaxed);
+        }
         if fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             return Ok(None);
         }
@@ -143,6 +154,10 @@ impl Store for FileStore {
         }
         let synced = File::open(self.folder()).and_then(|folder| folder.sync_all());
         synced.map_err(|source| StoreError::NotDurable { path: self.path.clone(), source })
+    }
+
+    fn has_recovered(&self) -> bool {
+        self.recovered.load(Ordering::Relaxed)
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Vault {
     /// Held while a change is written, never while a value is read.
     writing: Mutex<()>,
     reads: AtomicU64,
+    /// Keys that were replaced by themselves, until somebody records it.
+    replaced: Mutex<Vec<(TenantId, u32)>>,
 }
 
 /// The state of an open vault.
@@ -103,18 +105,22 @@ impl Vault {
     /// As [`Vault::put`], for the first that is refused.
     pub fn put_all(&self, all: Vec<(NewCredential, Secret)>, now: Timestamp) -> Result<Vec<Version>, VaultError> {
         let now = whole_micros(now);
-        for (new, value) in &all {
-            new.kind.check_value(value)?;
-            check_name(new.tenant.as_str())?;
-            check_name(new.id.as_str())?;
-            if new.expires.is_some_and(|end| end <= now) {
-                return Err(CredentialError::Expired.into());
-            }
-        }
-        self.change(|state| {
-            state.forget_superseded(now);
-            all.into_iter().map(|(new, value)| put_one(state, new, &value, now)).collect()
-        })
+        check_all(&all, now)?;
+        self.change(|state| put_each(state, all, now))
+    }
+
+    /// The versions that [`Vault::put_all`] would give now; nothing is put.
+    ///
+    /// # Errors
+    /// As [`Vault::put_all`], but those of writing.
+    pub fn versions_if_put(
+        &self,
+        all: Vec<(NewCredential, Secret)>,
+        now: Timestamp,
+    ) -> Result<Vec<Version>, VaultError> {
+        let now = whole_micros(now);
+        check_all(&all, now)?;
+        put_each(&mut State::clone(&self.state.load()), all, now)
     }
 
     /// The tenant's credentials, by name.
@@ -161,6 +167,16 @@ impl Vault {
             .filter_map(|tenant| Some((state.key_id(&tenant)?, tenant)))
             .map(|(id, tenant)| (tenant, id))
             .collect()
+    }
+
+    /// The keys that were replaced because they had sealed enough, with their new numbers, since this was last asked.
+    pub fn take_replaced_keys(&self) -> Vec<(TenantId, u32)> {
+        std::mem::take(&mut *self.replaced.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a file that a crash had left beside the vault was removed when it was opened.
+    pub fn is_recovered(&self) -> bool {
+        self.store.has_recovered()
     }
 
     /// Locks the vault with something else: every tenant's key is wrapped anew, no secret is sealed anew.
@@ -258,6 +274,8 @@ impl Vault {
             return Err(LeaseError::Expired);
         }
         let value = self.open_value(entry).ok_or(LeaseError::Corrupt)?;
+        // An older Egret may have taken what this one refuses: never cut short, never sent.
+        shape.kind().check_value(&value).map_err(|_| LeaseError::Invalid)?;
         let mut lease = Lease::new(entry.item.label.id.clone(), shape.clone(), value);
         if versions.len() > 1 {
             self.add_superseded(versions, &mut lease)?;
@@ -297,7 +315,13 @@ impl Vault {
     }
 
     fn assemble(store: Box<dyn Store>, state: State) -> Self {
-        Self { store, state: ArcSwap::from_pointee(state), writing: Mutex::new(()), reads: AtomicU64::new(0) }
+        Self {
+            store,
+            state: ArcSwap::from_pointee(state),
+            writing: Mutex::default(),
+            reads: AtomicU64::default(),
+            replaced: Mutex::default(),
+        }
     }
 
     /// What an upstream was given a moment ago it may still echo.
@@ -323,19 +347,26 @@ impl Vault {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = State::clone(&self.state.load());
         next.generation += 1;
+        next.replaced.clear();
         let done = edit(&mut next)?;
         match self.store.replace(&encode(&next)) {
             Ok(()) => {
-                self.state.store(Arc::new(next));
+                self.show_generation(next);
                 Ok(done)
             }
             // The file shows the new generation, so memory does too; the caller still learns that it may not last.
             Err(error @ StoreError::NotDurable { .. }) => {
-                self.state.store(Arc::new(next));
+                self.show_generation(next);
                 Err(error.into())
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Makes a generation that is on disk the one that readers see.
+    fn show_generation(&self, next: State) {
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&next.replaced);
+        self.state.store(Arc::new(next));
     }
 }
 
@@ -343,6 +374,15 @@ impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Vault({:?})", self.status())
     }
+}
+
+fn check_all(all: &[(NewCredential, Secret)], now: Timestamp) -> Result<(), VaultError> {
+    all.iter().try_for_each(|(new, value)| new.check(value, now))
+}
+
+fn put_each(state: &mut State, all: Vec<(NewCredential, Secret)>, now: Timestamp) -> Result<Vec<Version>, VaultError> {
+    state.forget_superseded(now);
+    all.into_iter().map(|(new, value)| put_one(state, new, &value, now)).collect()
 }
 
 fn put_one(state: &mut State, new: NewCredential, value: &Secret, now: Timestamp) -> Result<Version, VaultError> {

@@ -20,6 +20,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("strace", "strace"),
 ];
 
 /// The folder of client libraries.

@@ -1,6 +1,6 @@
 //! The index beside a journal: following it, being asked, and being thrown away.
 
-use model::{Destination, Host, Reason, RequestPath, Scheme, SessionId, Timestamp};
+use model::{Destination, Host, Reason, RequestPath, Scheme, SessionId, TenantId, Timestamp};
 
 use super::*;
 use crate::journal::{Journal, Settings};
@@ -288,4 +288,101 @@ fn records_that_name_a_credential_are_found() {
     let named = |name: &str| count(&index, &Filter { credential: Some(name.to_owned()), ..Filter::default() });
     assert_eq!((named("github"), named("gitlab"), named("git"), named("7")), (1, 1, 0, 0));
     assert_eq!(index.vault_generation().unwrap(), Some(7));
+}
+
+/// Opens an exchange with these credentials, and closes it.
+fn use_credentials(journal: &Journal, tenant: &str, names: &[(&str, u32)]) {
+    let facts = Facts { tenant: TenantId::new(tenant), ..crate::testing::facts() };
+    let mut trail = Trail::begin(journal, facts);
+    for (name, version) in names {
+        trail.credential(CredentialUse { name: (*name).into(), version: *version }, "header authorization");
+    }
+    block_on(trail.permitted()).unwrap();
+    trail.close(Outcome::Ok, None, None);
+}
+
+/// Name, count and time of each credential of a tenant.
+fn used(index: &Index, tenant: &str) -> Vec<(String, u64, Timestamp)> {
+    let tenant = TenantId::new(tenant);
+    let all = index.uses(&tenant).unwrap();
+    for (name, uses) in &all {
+        assert_eq!(index.uses_of(&tenant, name).unwrap(), Some(*uses));
+    }
+    all.into_iter().map(|(name, uses)| (name.to_string(), uses.count, uses.last)).collect()
+}
+
+#[test]
+fn uses_of_credentials_are_counted_by_tenant_and_name() {
+    let scene = Scene::new();
+    use_credentials(&scene.journal, "default", &[("github", 1), ("maps", 4)]);
+    // In two places of one request.
+    use_credentials(&scene.journal, "default", &[("github", 2), ("github", 2)]);
+    use_credentials(&scene.journal, "acme", &[("github", 1)]);
+    exchange(&scene.journal);
+    // A refusal names the credential of a placeholder that was misplaced: nothing went out with it.
+    let mut refused = Trail::begin(&scene.journal, crate::testing::facts());
+    refused.credential(CredentialUse { name: "maps".into(), version: 4 }, "header authorization");
+    refused.close(Outcome::Refused, Fault::Policy, Some(Reason::PlaceholderMisplaced));
+    let credentials = vec![CredentialUse { name: "unused".into(), version: 1 }];
+    scene.journal.append(Record { tenant: Some(TenantId::default()), credentials, ..Record::new(Kind::CredentialPut) });
+    scene.settle();
+    let index = scene.index();
+    index.catch_up().unwrap();
+    let rows = index.query(&Filter { kind: Some(Kind::ExchangeOpened), ..Filter::default() }).unwrap();
+    let time = |at: usize| rows[at].value()["time"].as_str().unwrap().parse::<Timestamp>().unwrap();
+    let wanted = [("github".to_owned(), 2, time(1)), ("maps".to_owned(), 1, time(0))];
+    assert_eq!(used(&index, "default"), wanted);
+    assert_eq!(used(&index, "acme"), [("github".to_owned(), 1, time(2))]);
+    assert_eq!(used(&index, "other"), []);
+    assert_eq!(index.uses_of(&TenantId::default(), &"unused".into()).unwrap(), None);
+}
+
+#[test]
+fn uses_are_counted_once_however_often_the_index_is_opened_or_filled_again() {
+    let scene = Scene::new();
+    for number in 0..7 {
+        use_credentials(&scene.journal, "default", &[("github", number)]);
+    }
+    scene.settle();
+    let first = scene.index();
+    first.catch_up().unwrap();
+    let counted = used(&first, "default");
+    assert_eq!(counted[0].1, 7);
+    first.catch_up().unwrap();
+    drop(first);
+    let again = scene.index();
+    again.catch_up().unwrap();
+    assert_eq!(used(&again, "default"), counted);
+    // As an index of another build is: made anew under the same name.
+    lock(&again.writer).execute_batch("PRAGMA user_version = 1").unwrap();
+    drop(again);
+    let anew = scene.index();
+    assert_eq!(used(&anew, "default"), []);
+    anew.catch_up().unwrap();
+    assert_eq!(used(&anew, "default"), counted);
+    // As one is whose journal was replaced: filled again in place.
+    lock(&anew.writer).execute("UPDATE position SET hash = zeroblob(32)", []).unwrap();
+    use_credentials(&scene.journal, "default", &[("github", 8)]);
+    scene.settle();
+    anew.catch_up().unwrap();
+    assert_eq!(used(&anew, "default")[0].1, 8);
+}
+
+#[test]
+fn a_clock_that_was_set_back_takes_nothing_from_the_last_use() {
+    let scene = Scene::new();
+    let opened = |second: i64| {
+        let time = Some(Timestamp::from_second(second).unwrap());
+        let credentials = vec![CredentialUse { name: "github".into(), version: 1 }];
+        let tenant = Some(TenantId::default());
+        Record { time, credentials, tenant, ..Record::new(Kind::ExchangeOpened) }
+    };
+    let index = scene.index();
+    for (count, second) in [(1, 1_700_000_100), (2, 1_700_000_000), (3, 1_700_000_050)] {
+        scene.journal.append(opened(second));
+        scene.settle();
+        index.catch_up().unwrap();
+        let last = Timestamp::from_second(1_700_000_100).unwrap();
+        assert_eq!(used(&index, "default"), [("github".to_owned(), count, last)]);
+    }
 }

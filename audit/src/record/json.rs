@@ -50,6 +50,7 @@ impl Record {
         field!(text "path", self.path.as_deref());
         field!(text "sni", self.sni.as_deref());
         field!(list, "stripped", Some(&self.stripped));
+        field!(list, "replaced", Some(&self.replaced));
         field!(address, "address", self.address);
         field!(text "protocol", self.protocol.as_deref());
         field!(text "tls", self.tls.as_deref());
@@ -97,6 +98,7 @@ pub const CONTENTS: &[&str] = &[
     "path",
     "sni",
     "stripped",
+    "replaced",
     "address",
     "protocol",
     "tls",

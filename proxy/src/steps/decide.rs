@@ -53,6 +53,9 @@ pub(crate) fn decide(proxy: &Proxy, session: &Session, destination: &Destination
     if reserved::is_reserved(destination) {
         return Ok(Passage::Reserved);
     }
+    if reserved::is_below(destination) {
+        return Err(Refusal::of(Reason::DeniedSelf, "there are no names below egret.internal"));
+    }
     let own = match destination.host() {
         Host::Name(name) => proxy.own.is_named(name, destination.port()),
         Host::V4(v4) => proxy.own.is(SocketAddr::from((*v4, destination.port()))),

@@ -19,7 +19,7 @@ use crate::lending::{Borrower, misplaced};
 use crate::live::{Lent, Standing};
 use crate::mask::Patterns;
 use crate::placeholder::{self, Scanner, Unreadable};
-use crate::placing::{Place, Spot, add, names, swap};
+use crate::placing::{Place, Placed, Spot, add, names, swap};
 use crate::refusal::Refusal;
 use crate::steps::record::Open;
 use crate::steps::route::Routed;
@@ -69,18 +69,25 @@ pub(crate) fn inject(
     let mut placed = HashSet::new();
     for one in &found {
         let (lease, lent) = borrower.lend(&one.credential)?;
-        let place = swap(&mut armed.fields, &mut armed.target, &one.place, &lease, &mut armed.patterns)?;
+        let Placed { place, gave_way } =
+            swap(&mut armed.fields, &mut armed.target, &one.place, &lease, &mut armed.patterns)?;
         placed.insert(place.clone());
+        if gave_way > 0 {
+            open.replaced(place.clone());
+        }
         open.credential(lent.used.clone(), place);
         armed.hold(lease, lent);
     }
     for credential in added {
         let (lease, lent) = borrower.lend(credential)?;
-        let place = add(&mut armed.fields, &mut armed.target, &lease, &mut armed.patterns)?;
+        let Placed { place, gave_way } = add(&mut armed.fields, &mut armed.target, &lease, &mut armed.patterns)?;
         if !placed.insert(place.clone()) {
             let refusal =
                 Refusal::of(Reason::CredentialUnavailable, "two credentials of the rule go to the same place");
             return Err(refusal.with_class("same_place"));
+        }
+        if gave_way > 0 {
+            open.replaced(place.clone());
         }
         open.credential(lent.used.clone(), place);
         armed.hold(lease, lent);

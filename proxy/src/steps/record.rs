@@ -96,6 +96,11 @@ impl Open {
         }
     }
 
+    /// What the client itself had sent in a place that a credential took.
+    pub(crate) fn replaced(&mut self, place: Cow<'static, str>) {
+        self.trail().replaced(place);
+    }
+
     /// The policies that judge it.
     pub(crate) fn snapshot(&mut self, snapshot: &SnapshotDigest) {
         self.trail().snapshot(snapshot);

@@ -6,7 +6,7 @@ use model::{Authority, Host};
 use proptest::prelude::*;
 
 use super::*;
-use crate::credential::Kind;
+use crate::credential::{Kind, MAX_VALUE_BYTES};
 use crate::envelope::Envelope;
 use crate::format::{Content, Item, WrappedKey};
 use crate::kek::{Kek, KeyError, KeyFile, Passphrase};
@@ -223,6 +223,24 @@ fn t087_a_refused_value_changes_nothing() {
     assert_eq!(error.code(), "vault_value_invalid");
     assert!(!format!("{error} {error:?}").contains("lines"));
     assert!(store.bytes() == before);
+}
+
+#[test]
+fn t087_an_old_value_that_no_header_may_hold_is_not_lent() {
+    let (store, vault) = filled();
+    // As an Egret with looser rules would have stored it: sealed without being judged.
+    for value in [&b"two\r\nlines"[..], b"nul\0nul", b"a space", b"", &[b'a'; MAX_VALUE_BYTES + 1]] {
+        let old = Secret::new(value.to_vec());
+        vault.change(|state| put_one(state, github(), &old, now())).unwrap();
+        for vault in [&vault, &open(&store.bytes()).unwrap()] {
+            let refused =
+                vault.lease(&TenantId::default(), &"github".into(), &to(Scheme::Https, "api.github.com")).unwrap_err();
+            assert_eq!(refused, LeaseError::Invalid);
+        }
+        vault.remove(&TenantId::default(), &"github".into()).unwrap();
+    }
+    vault.put(github(), canary(), now()).unwrap();
+    assert_eq!(lent(&vault, "default", "github"), CANARY);
 }
 
 #[test]
@@ -538,13 +556,17 @@ fn t161_a_worn_key_is_replaced_and_a_worn_out_one_refuses() {
     wear(ROTATE_AT - 1, 1).unwrap();
     vault.put(github(), canary(), now()).unwrap();
     assert_eq!(vault.keys(), [(tenant.clone(), 1)]);
+    assert_eq!(vault.take_replaced_keys(), []);
     assert_eq!(read(&store.bytes()).1.keys[0].sealings, ROTATE_AT + 1);
     vault.put(github(), canary(), now()).unwrap();
     assert_eq!(vault.keys(), [(tenant.clone(), 2)], "replaced before it seals again");
+    assert_eq!(vault.take_replaced_keys(), [(tenant.clone(), 2)], "told once, for the records");
+    assert_eq!(vault.take_replaced_keys(), []);
     assert_eq!(lent(&open(&store.bytes()).unwrap(), "default", "github"), CANARY);
     wear(ROTATE_AT, REFUSE_AT).unwrap();
     let refused = vault.put(github(), canary(), now()).unwrap_err();
     assert_eq!(refused.code(), "vault_key_worn");
+    assert_eq!(vault.take_replaced_keys(), [], "nothing was replaced");
     vault.rekey(&Key(1)).unwrap();
     vault.put(github(), canary(), now()).unwrap();
     assert_eq!(vault.keys(), [(tenant, 3)]);

@@ -41,6 +41,15 @@ pub(crate) fn put(vault: &Vault) {
     vault.put(new, Secret::new(value_of(next)), Timestamp::now()).unwrap();
 }
 
+/// Puts the next version and four others, in one change.
+pub(crate) fn import(vault: &Vault) {
+    let next = vault.show(&TenantId::default(), &"name".into()).map_or(1, |shown| shown.version + 1);
+    let one = |name: &str| NewCredential::new(name.into(), Kind::bearer(), vec!["api.example.com".to_owned()]);
+    let others = ["a", "b", "c", "d"].map(|name| (one(name), Secret::new(value_of(1))));
+    let all = std::iter::once((one("name"), Secret::new(value_of(next)))).chain(others).collect();
+    vault.put_all(all, Timestamp::now()).unwrap();
+}
+
 pub(crate) fn value_of(version: u32) -> Vec<u8> {
     format!("the-value-of-version-{version}").into_bytes()
 }

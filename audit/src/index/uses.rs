@@ -1,0 +1,137 @@
+//! How often each credential went on a request, and when last: counted while the records come in, so that asking costs
+//! one row however long the journal is.
+//!
+//! Counted is what an exchange was opened with. The rows are the index's own: thrown away and counted again with it.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+use model::{CredentialId, TenantId, Timestamp};
+use rusqlite::{OptionalExtension as _, Transaction, params};
+use serde::Deserialize;
+
+use super::{Index, IndexError, lock};
+use crate::line::Line;
+use crate::record::Kind;
+
+/// The table; `last` is a time in the journal's form, whose order as text is the order of time.
+pub(super) const TABLE: &str =
+    "CREATE TABLE uses (tenant TEXT NOT NULL, credential TEXT NOT NULL, uses INTEGER NOT NULL, last TEXT NOT NULL,
+       PRIMARY KEY (tenant, credential)) STRICT, WITHOUT ROWID";
+
+/// How the field begins in a record that has it.
+const MARK: &[u8] = b"\"credentials\":[";
+
+/// What the records say about the use of one credential, of all its versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uses {
+    /// With how many exchanges it went.
+    pub count: u64,
+    /// When the last of them was opened.
+    pub last: Timestamp,
+}
+
+impl Index {
+    /// How often a credential went on a request, as far as the index knows the journal; `None` where it never did.
+    ///
+    /// # Errors
+    /// [`IndexError`] where the index cannot be used.
+    pub fn uses_of(&self, tenant: &TenantId, credential: &CredentialId) -> Result<Option<Uses>, IndexError> {
+        let reader = lock(&self.reader);
+        let sql = "SELECT uses, last FROM uses WHERE tenant = ? AND credential = ?";
+        let found = reader
+            .prepare_cached(sql)
+            .and_then(|mut prepared| prepared.query_row([tenant.as_str(), credential.as_str()], read).optional());
+        found.map(Option::flatten).map_err(|source| self.failed(source))
+    }
+
+    /// The same for every credential of a tenant that ever went on a request.
+    ///
+    /// # Errors
+    /// [`IndexError`] where the index cannot be used.
+    pub fn uses(&self, tenant: &TenantId) -> Result<BTreeMap<CredentialId, Uses>, IndexError> {
+        let reader = lock(&self.reader);
+        let rows = (|| {
+            let mut prepared = reader.prepare_cached("SELECT uses, last, credential FROM uses WHERE tenant = ?")?;
+            let rows = prepared.query_map([tenant.as_str()], |row| Ok((row.get::<_, String>(2)?, read(row)?)))?;
+            rows.collect::<Result<Vec<_>, _>>()
+        })();
+        let rows = rows.map_err(|source| self.failed(source))?;
+        Ok(rows.into_iter().filter_map(|(name, uses)| Some((CredentialId::new(name), uses?))).collect())
+    }
+}
+
+/// `None` where the time is none: the index was changed by someone else, and nothing depends on it.
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Uses>> {
+    let count = u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default();
+    Ok(row.get_ref(1)?.as_str()?.parse().ok().map(|last| Uses { count, last }))
+}
+
+/// What one piece of the journal adds.
+#[derive(Default)]
+pub(super) struct Tally(HashMap<String, HashMap<String, Seen>>);
+
+struct Seen {
+    count: i64,
+    last: String,
+}
+
+/// The fields of an opening record that are counted.
+#[derive(Deserialize)]
+struct Opened<'a> {
+    #[serde(borrow)]
+    tenant: Cow<'a, str>,
+    #[serde(borrow)]
+    credentials: Vec<Used<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Used<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+}
+
+impl Tally {
+    /// Counts the credentials of a record, if it is one that opens an exchange.
+    pub(super) fn take(&mut self, line: &Line<'_>) {
+        if line.kind != Kind::ExchangeOpened.as_str() {
+            return;
+        }
+        // Most requests carry none: then the record has no such field, and is not read a second time.
+        let opened = line.body.filter(|(_, contents)| contents.windows(MARK.len()).any(|part| part == MARK));
+        let Some(opened) = opened.and_then(|(_, contents)| serde_json::from_slice::<Opened<'_>>(contents).ok()) else {
+            return;
+        };
+        let tenant = self.0.entry(opened.tenant.into_owned()).or_default();
+        for (number, used) in opened.credentials.iter().enumerate() {
+            // One that went to several places of a request went with it once.
+            if opened.credentials.iter().take(number).any(|other| other.name == used.name) {
+                continue;
+            }
+            match tenant.get_mut(&*used.name) {
+                Some(seen) => {
+                    seen.count += 1;
+                    if seen.last.as_str() < line.time {
+                        line.time.clone_into(&mut seen.last);
+                    }
+                }
+                None => {
+                    tenant.insert(used.name.to_string(), Seen { count: 1, last: line.time.to_owned() });
+                }
+            }
+        }
+    }
+
+    /// Adds what was counted to the rows, in the transaction that keeps the records themselves.
+    pub(super) fn store(self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+        let sql = "INSERT INTO uses (tenant, credential, uses, last) VALUES (?1, ?2, ?3, ?4) \
+                   ON CONFLICT DO UPDATE SET uses = uses + ?3, last = max(last, ?4)";
+        let mut statement = transaction.prepare_cached(sql)?;
+        for (tenant, credentials) in self.0 {
+            for (credential, Seen { count, last }) in credentials {
+                statement.execute(params![tenant, credential, count, last])?;
+            }
+        }
+        Ok(())
+    }
+}

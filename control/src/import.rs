@@ -1,0 +1,470 @@
+//! Many credentials at once: the document, and the one change of the vault that it becomes.
+//!
+//! The document is JSON: a list of credentials, or an object of them by name. The fields of each are those of `PUT
+//! /v1/vaults/default/credentials/{name}`, with `name` and `value`. Values are decoded into memory that is wiped, and no
+//! error repeats anything but names of fields and credentials, and places in the text.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use audit::{Kind as RecordKind, Record};
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use http::StatusCode;
+use model::Timestamp;
+use serde::de::{self, Deserialize, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use vault::{NewCredential, Secret, ValueError, VaultError, Weakness};
+use zeroize::Zeroizing;
+
+use crate::credential::{about, read, refused};
+use crate::problem::{Problem, Query, chain};
+use crate::wire::{CredentialRequest, ImportedView, List};
+use crate::{Control, blocking};
+
+/// The largest document; values that were escaped grow to six times their size at most.
+pub(crate) const MAX_DOCUMENT_BYTES: usize = 32 << 20;
+
+/// A place in a text, both numbers from 1; columns are characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The line.
+    pub line: u32,
+    /// The column.
+    pub column: u32,
+}
+
+/// A value, with the place of each of its bytes. No `Clone`; `Debug` does not show it.
+pub struct Value {
+    bytes: Zeroizing<Vec<u8>>,
+    places: Vec<Place>,
+    start: Place,
+}
+
+/// One credential that is to be put.
+#[derive(Debug)]
+pub struct Item {
+    /// Its name.
+    pub name: String,
+    /// What it is besides its value.
+    pub request: CredentialRequest,
+    /// Its value.
+    pub value: Value,
+}
+
+/// What is wrong with a document or with one of its credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Where.
+    pub place: Option<Place>,
+    /// Which credential.
+    pub name: Option<String>,
+    /// What; never a value.
+    pub what: String,
+}
+
+impl Value {
+    /// An empty one with room for so many bytes, so that it never moves while it is filled.
+    pub fn with_room(bytes: usize, start: Place) -> Self {
+        Self { bytes: Zeroizing::new(Vec::with_capacity(bytes)), places: Vec::with_capacity(bytes), start }
+    }
+
+    /// Adds what stands at one place.
+    pub fn push(&mut self, bytes: &[u8], place: Place) {
+        debug_assert!(self.bytes.len() + bytes.len() <= self.bytes.capacity(), "it would move");
+        self.bytes.extend_from_slice(bytes);
+        self.places.extend(std::iter::repeat_n(place, bytes.len()));
+    }
+
+    /// Cuts white space off the end.
+    pub fn trim_end(&mut self) {
+        while self.bytes.last().is_some_and(u8::is_ascii_whitespace) {
+            self.bytes.pop();
+            self.places.pop();
+        }
+    }
+
+    /// Where it begins.
+    pub fn start(&self) -> Place {
+        self.start
+    }
+
+    /// As text, for a document that is to be sent; `None` with the place of what is no UTF-8.
+    ///
+    /// # Errors
+    /// The place of the first byte that is none.
+    pub fn text(&self) -> Result<&str, Place> {
+        std::str::from_utf8(&self.bytes).map_err(|error| self.place(error.valid_up_to()))
+    }
+
+    fn secret(&self) -> Secret {
+        Secret::new(self.bytes.to_vec())
+    }
+
+    fn place(&self, at: usize) -> Place {
+        self.places.get(at).copied().unwrap_or(self.start)
+    }
+
+    /// The place of the first byte that a kind of credential does not take.
+    fn place_of(&self, error: ValueError) -> Place {
+        let wrong: fn(&u8) -> bool = match error {
+            ValueError::Control => |byte| byte.is_ascii_control() && *byte != b'\t',
+            ValueError::Space => u8::is_ascii_whitespace,
+            ValueError::Ascii => |byte| !byte.is_ascii(),
+            ValueError::Text => return self.text().err().unwrap_or(self.start),
+            ValueError::Empty | ValueError::Length | ValueError::Colon | ValueError::Cookie => return self.start,
+        };
+        self.bytes.iter().position(wrong).map_or(self.start, |at| self.place(at))
+    }
+}
+
+impl Item {
+    /// What is risky about the value; nothing where the credential cannot be put anyway.
+    pub fn weaknesses(&self) -> Vec<Weakness> {
+        let read = read(&self.name, self.request.clone());
+        read.map_or_else(|_| Vec::new(), |new| new.kind.weaknesses(&self.value.secret()))
+    }
+
+    fn prepare(&self, now: Timestamp) -> Result<(NewCredential, Secret), Fault> {
+        let fault = |place, what| Fault { place: Some(place), name: Some(self.name.clone()), what };
+        let start = self.value.start;
+        let new =
+            read(&self.name, self.request.clone()).map_err(|problem| fault(start, problem.detail().to_owned()))?;
+        let secret = self.value.secret();
+        match new.check(&secret, now) {
+            Ok(()) => Ok((new, secret)),
+            Err(VaultError::Value(error)) => Err(fault(self.value.place_of(error), error.to_string())),
+            Err(error) => Err(fault(start, chain(&error))),
+        }
+    }
+}
+
+/// Judges all of them, without a vault: what the vault would be given, or everything that is wrong.
+///
+/// # Errors
+/// Every fault that was found.
+pub fn prepare(items: &[Item], now: Timestamp) -> Result<Vec<(NewCredential, Secret)>, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let mut prepared = Vec::with_capacity(items.len());
+    let mut seen = BTreeMap::new();
+    for item in items {
+        match item.prepare(now) {
+            Ok(one) => prepared.push(one),
+            Err(fault) => faults.push(fault),
+        }
+        let key = (item.request.tenant.as_deref().unwrap_or_default(), item.name.as_str());
+        if let Some(Place { line, .. }) = seen.insert(key, item.value.start) {
+            let what = format!("a credential of this name stands in line {line} too");
+            faults.push(Fault { place: Some(item.value.start), name: Some(item.name.clone()), what });
+        }
+    }
+    if items.is_empty() {
+        faults.push(Fault { place: None, name: None, what: "there is no credential in it".to_owned() });
+    }
+    if faults.is_empty() { Ok(prepared) } else { Err(faults) }
+}
+
+/// Reads a document.
+///
+/// # Errors
+/// The first thing that is not in the form.
+pub fn read_document(text: &[u8]) -> Result<Vec<Item>, Fault> {
+    let text = std::str::from_utf8(text).map_err(|error| {
+        let before = std::str::from_utf8(text.get(..error.valid_up_to()).unwrap_or_default()).unwrap_or_default();
+        Fault { place: Some(place_in(before, before.len())), name: None, what: "is no UTF-8".to_owned() }
+    })?;
+    let at = |error: &serde_json::Error| Place { line: number(error.line()), column: number(error.column()) };
+    // The words of the JSON reader can hold what stands there, which may be a value.
+    let broken = |error: serde_json::Error| {
+        let what = match error.classify() {
+            serde_json::error::Category::Syntax | serde_json::error::Category::Eof => "is no JSON",
+            serde_json::error::Category::Data | serde_json::error::Category::Io => {
+                "is no list of credentials and no object of them by name"
+            }
+        };
+        Fault { place: Some(at(&error)), name: None, what: what.to_owned() }
+    };
+    let all: Vec<(Option<String>, &RawValue)> = if text.trim_start().starts_with('[') {
+        let list: Vec<&RawValue> = serde_json::from_str(text).map_err(broken)?;
+        list.into_iter().map(|raw| (None, raw)).collect()
+    } else {
+        let Named(all) = serde_json::from_str(text).map_err(broken)?;
+        all.into_iter().map(|(name, raw)| (Some(name), raw)).collect()
+    };
+    all.into_iter().map(|(name, raw)| read_item(text, name, raw)).collect()
+}
+
+fn read_item(text: &str, key: Option<String>, raw: &RawValue) -> Result<Item, Fault> {
+    let place = place_of(text, raw);
+    let fault =
+        |name: &Option<String>, what: &str| Fault { place: Some(place), name: name.clone(), what: what.to_owned() };
+    let Ok(Fields { name, value, rest, twice }) = serde_json::from_str::<Fields<'_>>(raw.get()) else {
+        return Err(fault(&key, "is no object with the fields of a credential"));
+    };
+    let name = match (key, name) {
+        (Some(key), None) => Some(key),
+        (None, name) => name,
+        (Some(key), Some(_)) => {
+            return Err(fault(&Some(key), "its name stands twice: as the key and as the field name"));
+        }
+    };
+    if twice {
+        return Err(fault(&name, "one of its fields stands twice"));
+    }
+    let Some(given) = name.clone() else { return Err(fault(&None, "the field name is missing")) };
+    let Some(value) = value else { return Err(fault(&name, "the field value is missing")) };
+    let start = place_of(text, value);
+    let value = decode(value.get(), start).map_err(|(place, what)| Fault {
+        place: Some(place),
+        name: name.clone(),
+        what: what.to_owned(),
+    })?;
+    let request = CredentialRequest::deserialize(serde_json::Value::Object(rest)).map_err(|error| {
+        // This names a field alone; others may repeat what stands in one.
+        let said = error.to_string();
+        let plain = said.starts_with("missing field");
+        fault(&name, if plain { &said } else { "one of its fields has a form that it cannot have" })
+    })?;
+    Ok(Item { name: given, request, value })
+}
+
+/// The fields of one credential: name and value, and whatever the API knows besides.
+struct Fields<'a> {
+    name: Option<String>,
+    value: Option<&'a RawValue>,
+    rest: serde_json::Map<String, serde_json::Value>,
+    twice: bool,
+}
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a credential")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Fields { name: None, value: None, rest: serde_json::Map::new(), twice: false };
+                while let Some(key) = map.next_key::<String>()? {
+                    fields.twice |= match key.as_str() {
+                        "name" => fields.name.replace(map.next_value()?).is_some(),
+                        "value" => fields.value.replace(map.next_value()?).is_some(),
+                        "audience" => fields.rest.insert(key, joined(map.next_value()?)).is_some(),
+                        _ => fields.rest.insert(key, map.next_value()?).is_some(),
+                    };
+                }
+                Ok(fields)
+            }
+        }
+
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+/// Hosts may be a list too, as credentials are shown.
+fn joined(hosts: serde_json::Value) -> serde_json::Value {
+    let texts = hosts.as_array().map(|list| list.iter().map(serde_json::Value::as_str).collect::<Option<Vec<_>>>());
+    match texts {
+        Some(Some(texts)) => texts.join(",").into(),
+        Some(None) | None => hosts,
+    }
+}
+
+/// Credentials by name, in their order, repeated names included.
+struct Named<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Named<'de> {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Named<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("credentials by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<'de>, A::Error> {
+                let mut all = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    all.push(entry);
+                }
+                Ok(Named(all))
+            }
+        }
+
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+/// Decodes a JSON string, whose grammar was judged already, into wiped memory.
+fn decode(raw: &str, start: Place) -> Result<Value, (Place, &'static str)> {
+    let Some(inner) = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        return Err((start, "the value is no text"));
+    };
+    let mut value = Value::with_room(inner.len(), start);
+    let mut signs = Signs { rest: inner.chars(), place: start };
+    while let Some(sign) = signs.next() {
+        let place = signs.place;
+        let meant = if sign == '\\' { signs.escaped() } else { Some(sign) };
+        let meant = Zeroizing::new(meant.ok_or((place, "half of a character stands here alone"))?);
+        let mut buffer = Zeroizing::new([0; 4]);
+        value.push(meant.encode_utf8(&mut *buffer).as_bytes(), place);
+    }
+    Ok(value)
+}
+
+/// The signs of a JSON string, and the place of the last one.
+struct Signs<'a> {
+    rest: std::str::Chars<'a>,
+    place: Place,
+}
+
+impl Signs<'_> {
+    fn next(&mut self) -> Option<char> {
+        self.place.column += 1;
+        self.rest.next()
+    }
+
+    /// What an escape stands for, after its backslash; `None` for half of a pair.
+    fn escaped(&mut self) -> Option<char> {
+        Some(match self.next()? {
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'u' => return self.unicode(),
+            itself => itself,
+        })
+    }
+
+    /// One UTF-16 unit, or two escapes that together make one character.
+    fn unicode(&mut self) -> Option<char> {
+        let first = self.unit()?;
+        if !(0xd800..0xdc00).contains(&first) {
+            return char::from_u32(first);
+        }
+        if (self.next()?, self.next()?) != ('\\', 'u') {
+            return None;
+        }
+        let low = self.unit()?.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
+        char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + low)
+    }
+
+    fn unit(&mut self) -> Option<u32> {
+        (0..4).try_fold(0, |unit, _| Some(unit << 4 | self.next()?.to_digit(16)?))
+    }
+}
+
+fn place_of(text: &str, part: &RawValue) -> Place {
+    place_in(text, part.get().as_ptr().addr().saturating_sub(text.as_ptr().addr()))
+}
+
+fn place_in(text: &str, offset: usize) -> Place {
+    let before = text.get(..offset).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    Place { line: number(line), column: number(column) }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = self.place {
+            write!(f, "{place}: ")?;
+        }
+        if let Some(name) = &self.name {
+            write!(f, "{}: ", name.escape_debug())?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Value({}, [REDACTED])", self.start)
+    }
+}
+
+/// The query of `POST /v1/vaults/default/credentials`.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Manner {
+    /// Only say what would be done.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// `POST /v1/vaults/default/credentials`: all of them or none, in one change of the vault.
+pub(crate) async fn import(
+    State(control): State<Arc<Control>>,
+    Query(manner): Query<Manner>,
+    document: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, axum::Json<List<ImportedView>>), Problem> {
+    let document = Zeroizing::new(Vec::from(document?));
+    let now = Timestamp::now();
+    let all = read_document(&document).map_err(|fault| vec![fault]).and_then(|items| {
+        let prepared = prepare(&items, now)?;
+        Ok(items.into_iter().map(|item| item.request).zip(prepared).collect::<Vec<_>>())
+    });
+    let all = all.map_err(|faults| {
+        let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        Problem::invalid(told.join("; "))
+    })?;
+    if !manner.dry_run {
+        control.recording()?;
+    }
+    blocking(move || {
+        let mut items: Vec<_> = all.iter().map(|(request, (new, _))| view(request, new)).collect();
+        let named: Vec<_> = all.iter().map(|(_, (new, _))| (new.tenant.clone(), new.id.clone())).collect();
+        let all: Vec<_> = all.into_iter().map(|(_, prepared)| prepared).collect();
+        let done = if manner.dry_run {
+            control.vault.versions_if_put(all, now).map_err(refused)?
+        } else {
+            let versions = control.change(|vault| vault.put_all(all, now)).map_err(refused)?;
+            let generation = Some(control.vault.generation());
+            for ((tenant, id), version) in named.iter().zip(&versions) {
+                let record = about(RecordKind::CredentialPut, tenant, id, *version);
+                control.journal.append(Record { generation, ..record });
+            }
+            control.journal.flush();
+            versions
+        };
+        for (item, version) in items.iter_mut().zip(done) {
+            item.version = version;
+        }
+        let status = if manner.dry_run { StatusCode::OK } else { StatusCode::CREATED };
+        Ok((status, axum::Json(List { items })))
+    })
+    .await?
+}
+
+fn view(request: &CredentialRequest, new: &NewCredential) -> ImportedView {
+    ImportedView {
+        name: new.id.to_string(),
+        tenant: new.tenant.to_string(),
+        kind: request.kind.clone(),
+        audience: new.audience.clone(),
+        env: new.env.clone(),
+        version: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;
