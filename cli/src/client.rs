@@ -56,7 +56,7 @@ impl Client {
         if !dir.path().exists() && missing == Missing::Tell {
             let shown = dir.path().display();
             return Err(Failure::unreachable(anyhow!(
-                "there is no data folder {shown} yet; `egret serve` or `egret vault init` makes it"
+                "there is no data folder {shown} yet; `egret serve` or `egret vault init` makes it, and --data-dir or --config names another"
             )));
         }
         let deadline = Instant::now() + PATIENCE;

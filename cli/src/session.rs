@@ -172,7 +172,7 @@ impl Create {
             ttl: self.ttl.clone(),
         };
         let (created, sidecar) = converse(async {
-            let mut client = Client::find(context, Missing::Make).await?;
+            let mut client = Client::find(context, Missing::Tell).await?;
             let created: SessionCreated = client.post("/v1/sessions", &request).await?;
             Ok((created, client.is_sidecar()))
         })?;

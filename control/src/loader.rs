@@ -156,6 +156,9 @@ impl Loader {
                     tracing::info!("the policy files are acceptable again");
                 }
                 state.configured = read;
+                for gone in self.set.load().names().filter(|name| !set.is_known(name)) {
+                    tracing::warn!(policy = %gone, "the policy is gone; sessions that name it are refused as policy_unavailable");
+                }
                 Ok(self.put_in_force(set, journal))
             }
             Err(error) => {

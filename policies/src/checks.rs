@@ -201,7 +201,7 @@ impl CheckRequest {
     pub(crate) fn judge(&self, rules: &Arc<Rules>, now: Timestamp) -> Result<Permit, Denied> {
         let now = self.at.unwrap_or(now);
         let host: &Host = self.destination.host();
-        match rules.decide(&Knock { host, port: self.destination.port(), now })? {
+        match rules.decide_over(self.destination.scheme(), &Knock { host, port: self.destination.port(), now })? {
             Passage::Tunnel(permit) if self.destination.scheme() == Scheme::Https => Ok(permit),
             Passage::Tunnel(_) | Passage::Intercept => rules.authorize(&Question {
                 destination: &self.destination,

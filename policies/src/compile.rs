@@ -5,6 +5,7 @@ mod policy;
 mod rule;
 mod sets;
 
+pub use parts::instant as read_instant;
 pub(crate) use parts::method_error;
 
 use std::collections::HashMap;

@@ -117,6 +117,22 @@ impl Rules {
         Err(refusal.map_or_else(|| self.unreached(knock), Denied::by))
     }
 
+    /// As [`Rules::decide`], where the scheme is known before anything is read: in a request's absolute form.
+    ///
+    /// # Errors
+    /// As [`Rules::decide`], and `protocol_not_allowed` where rules reach the host over another scheme alone.
+    pub fn decide_over(self: &Arc<Self>, scheme: Scheme, knock: &Knock<'_>) -> Result<Passage, Denied> {
+        let door = Door { scheme, port: knock.port, now: knock.now };
+        self.decide(knock).map_err(|denied| {
+            let by_port = denied.rule.is_none() && denied.policy.is_none() && denied.reason == Reason::DeniedPort;
+            let stage = || self.granting.furthest(knock.host, |bucket| bucket.stage(door, ""));
+            if scheme == Scheme::Http && by_port && stage() == Stage::Scheme {
+                return Denied::unmatched(Reason::ProtocolNotAllowed);
+            }
+            denied
+        })
+    }
+
     /// Whether something could allow a request through this door: the session's own rules, and each ceiling.
     fn opens(&self, scheme: Scheme, knock: &Knock<'_>) -> bool {
         let door = Door { scheme, port: knock.port, now: knock.now };

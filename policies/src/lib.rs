@@ -41,7 +41,7 @@ pub use authorize::{Permit, Question};
 pub use checks::{Actual, CheckResult, Verdict, read_url};
 pub use codes::{Story, explain_code, stories};
 pub use combine::{CombineError, Observed, PolicySet, ReachLine, RuleRef, Rules};
-pub use compile::{PolicySource, compile};
+pub use compile::{PolicySource, compile, read_instant};
 pub use decide::{Denied, Knock, Passage};
 pub use diff::{Change, Diff, Kind, PolicyDiff, Sample, SetDiff, diff, diff_sets};
 pub use explain::{CeilingSaid, Explanation, Given, Lost, Nearest, ObserverSaid, ReadingSaid, RulePlace, Standing};

@@ -86,7 +86,7 @@ pub fn replay(observations: &[Observation], candidate: &Arc<Rules>, now: Timesta
 }
 
 pub(crate) fn judge(one: &Observation, rules: &Arc<Rules>, now: Timestamp) -> Option<(Result<Permit, Denied>, bool)> {
-    let passage = match rules.decide(&Knock { host: &one.host, port: one.port, now }) {
+    let passage = match rules.decide_over(one.scheme, &Knock { host: &one.host, port: one.port, now }) {
         Err(denied) => return Some((Err(denied), false)),
         Ok(Passage::Tunnel(permit)) => return Some((Ok(permit), false)),
         Ok(passage) => passage,
@@ -164,7 +164,15 @@ impl Replay {
 
 impl fmt::Display for Replay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for flip in &self.flips {
+        // What would be taken away first, then what would be opened.
+        let mut flips: Vec<&Flip> = self.flips.iter().collect();
+        flips.sort_by_key(|flip| match flip.after {
+            Verdict::Deny => 0,
+            Verdict::Ask => 1,
+            Verdict::Observe => 2,
+            Verdict::Allow => 3,
+        });
+        for flip in flips {
             let Flip { before, after, request, why, count, record, .. } = flip;
             writeln!(f, "{} -> {}  {count} x {request}", before.as_str(), after.as_str())?;
             writeln!(f, "    now {why}; such as record {record}")?;

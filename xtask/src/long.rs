@@ -41,7 +41,7 @@ pub(crate) fn fuzz(seconds: &str) -> Result<()> {
     for (name, longest) in TARGETS {
         stage(&format!("fuzz {name} for {seconds} s"), || {
             let mut run = Command::new(&program);
-            // No code of ours is unsafe, so there is nothing for a sanitizer to see, and the stable compiler suffices.
+            // None of the code under test is unsafe, so there is nothing for a sanitizer to see, and the stable compiler suffices.
             run.args(["run", "--sanitizer", "none", "--fuzz-dir"]).arg(&folder).arg(name).arg("--");
             run.args([format!("-max_total_time={seconds}"), format!("-max_len={longest}")]);
             run.args(["-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1"]);

@@ -213,6 +213,9 @@ impl Outcome {
             return Err(Failure::refused(anyhow!("{failed} of {} failed", counted(self.results.len(), "check"))));
         }
         match fail_under {
+            Some(_) if self.coverage.is_empty() => Err(Failure::refused(anyhow!(
+                "these files have no rules whose coverage could be measured; name policy files beside the suites"
+            ))),
             Some(least) if self.percent() < usize::from(least) => Err(Failure::refused(anyhow!(
                 "checks reach {} % of the rules, and {least} % are wanted",
                 self.percent()

@@ -58,6 +58,10 @@ impl Import {
             Failure::usage(error)
         })?;
         output::print(&policy);
+        let left = policy.lines().filter(|line| line.starts_with("# Not taken over")).count();
+        if left > 0 {
+            output::say("some of the list was not taken over; the comments at the top of the policy say what and why");
+        }
         Ok(())
     }
 

@@ -31,11 +31,18 @@ pub(super) struct Explain {
     #[arg(long)]
     websocket: bool,
     /// When it is asked [default: now].
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = instant)]
     at: Option<Timestamp>,
     /// How to print it.
     #[arg(long, value_enum, default_value_t)]
     format: output::Format,
+}
+
+/// An instant, or a day, which stands for its end.
+fn instant(text: &str) -> Result<Timestamp, String> {
+    let help =
+        || "write an instant such as 2027-01-31T18:00:00Z, or a day such as 2027-01-31 (its end, UTC)".to_owned();
+    policies::read_instant(text).ok_or_else(help)
 }
 
 impl Explain {
@@ -43,7 +50,11 @@ impl Explain {
     /// 1 where the request is refused, 2 where there is no such code, policy or request.
     pub(super) fn execute(&self, context: &Context) -> Answer {
         match self.what.as_slice() {
-            [code] => self.story(code),
+            [one] => match one.split_once(' ') {
+                // As a check writes it.
+                Some((method, url)) => self.request(context, method, url.trim()),
+                None => self.story(one),
+            },
             [method, url] => self.request(context, method, url),
             _ => Err(Failure::usage(anyhow!("name a code such as EG0012, or a method and a URL"))),
         }

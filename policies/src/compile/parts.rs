@@ -241,7 +241,7 @@ pub(super) fn until(text: &Spanned<String>, reporter: &mut Reporter<'_>) -> Opti
 }
 
 /// Reads an instant, or the end of a day in UTC.
-pub(crate) fn instant(text: &str) -> Option<Timestamp> {
+pub fn instant(text: &str) -> Option<Timestamp> {
     if let Ok(instant) = text.parse::<Timestamp>() {
         return Some(instant);
     }

@@ -13,6 +13,9 @@ use crate::combine::{CombineError, Policy, PolicySet, Rules};
 use crate::pattern::HostPattern;
 use crate::rule::{Effect, Limits, Origin, Rule, Timeouts};
 
+/// What the names of the built-in policies begin with: they are the same on both sides.
+const LIBRARY: &str = "library/";
+
 /// What differs for one policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyDiff {
@@ -27,13 +30,14 @@ pub struct PolicyDiff {
 pub struct SetDiff {
     /// Each policy in which something differs, by name.
     pub policies: Vec<PolicyDiff>,
-    /// All policies as if one session had them; `None` where they contradict each other on one of the sides.
+    /// All policies as if one session had them; `None` where there is one at most, or where they contradict each other on one
+    /// of the sides.
     pub together: Option<Diff>,
 }
 
 /// Compares two policy sets from `now` on.
 ///
-/// Each policy is judged alone, under the ceilings of its set, and all together. Of other combinations it is
+/// Each policy is judged alone, under the ceilings of its set, and all but those of the library together. Of other combinations it is
 /// certain that no policy denies less in them than before; where one policy's allow is more exact than another's,
 /// it is the rules of that very session that tell, by [`diff`].
 pub fn diff_sets(old: &PolicySet, new: &PolicySet, now: Timestamp) -> SetDiff {
@@ -42,13 +46,15 @@ pub fn diff_sets(old: &PolicySet, new: &PolicySet, now: Timestamp) -> SetDiff {
     let backdrop = backdrop(sets);
     let one = |name: &PolicyName| PolicyDiff { policy: name.clone(), diff: one(sets, name, &backdrop, now) };
     let policies = names.iter().map(|name| one(name)).filter(|found| !found.diff.is_empty()).collect();
-    let all = |set: &PolicySet| {
-        let granting: Vec<PolicyName> = set.names().filter(|name| !set.is_ceiling(name)).cloned().collect();
-        set.rules_of(&granting)
+    let own = |set: &PolicySet| -> Vec<PolicyName> {
+        set.names().filter(|name| !set.is_ceiling(name) && !name.as_str().starts_with(LIBRARY)).cloned().collect()
     };
+    let all = |set: &PolicySet| set.rules_of(&own(set));
+    // One policy alone was compared above.
+    let several = own(old).len() > 1 || own(new).len() > 1;
     let together = match (all(old), all(new)) {
-        (Ok(old), Ok(new)) => Some(diff(&old, &new, now)),
-        (Err(_), _) | (_, Err(_)) => None,
+        (Ok(old), Ok(new)) if several => Some(diff(&old, &new, now)),
+        (_, _) => None,
     };
     SetDiff { policies, together }
 }

@@ -46,7 +46,7 @@ pub struct Standing {
 pub(super) fn ask(rules: &Arc<Rules>, question: &Question<'_>) -> (Result<Permit, Denied>, bool) {
     let destination = question.destination;
     let knock = Knock { host: destination.host(), port: destination.port(), now: question.now };
-    match rules.decide(&knock) {
+    match rules.decide_over(destination.scheme(), &knock) {
         Err(denied) => (Err(denied), false),
         // Cleartext is read also where TLS is not.
         Ok(Passage::Tunnel(permit)) if destination.scheme() == model::Scheme::Https => (Ok(permit), true),

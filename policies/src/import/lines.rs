@@ -12,14 +12,15 @@ pub(super) fn domains(text: &str) -> Draft {
         if line.is_empty() {
             continue;
         }
-        let words: Vec<&str> = line.split([' ', '\t', ',']).filter(|word| !word.is_empty()).collect();
+        let words: Vec<&str> = line.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
         match words.as_slice() {
             [address, ..] if words.len() > 1 && address.parse::<std::net::IpAddr>().is_ok() => {
                 draft.note(format!(
                     "`{line}` is a line of a hosts file, which says where a name lies, not that it is allowed"
                 ));
             }
-            _ => words.into_iter().for_each(|word| domain(&mut draft, ID, word)),
+            [word] => domain(&mut draft, ID, word),
+            _ => draft.note(format!("`{line}` is several words, and a list of domains has one on each line")),
         }
     }
     draft

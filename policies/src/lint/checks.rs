@@ -24,7 +24,8 @@ pub(super) fn report(policy: &Policy, desk: &mut Desk<'_>) {
             && check.rule.is_none()
             && is_foreign(request.destination.host(), policy)
         {
-            let message = "no rule has to do with this host, so the check passes whatever they say".to_owned();
+            let message =
+                "no rule has to do with this host: all it tests is that what no rule names is refused".to_owned();
             idle(check, desk, message);
         }
     }
@@ -33,13 +34,22 @@ pub(super) fn report(policy: &Policy, desk: &mut Desk<'_>) {
 fn idle(check: &Check, desk: &mut Desk<'_>, message: String) {
     let failure = &check.failure;
     let at = Place { line: failure.line, column: failure.column, width: failure.width };
-    desk.reporter.warn(code::IDLE_CHECK, at, message, "remove it, or ask something that a change could break");
+    desk.reporter.warn(
+        code::IDLE_CHECK,
+        at,
+        message,
+        "ask something that a change could break; to say that all else is refused, ask for a name below .invalid",
+    );
 }
 
 /// Whether the host shares no registered domain with any host of the rules.
 fn is_foreign(host: &Host, policy: &Policy) -> bool {
     let domain = |name: &str| psl::domain_str(name).unwrap_or(name).to_owned();
     let Host::Name(name) = host else { return false };
+    // A name that can never be (RFC 6761) stands for all that no rule names.
+    if name.ends_with(".invalid") {
+        return false;
+    }
     let own = domain(name);
     !policy.rules.iter().flat_map(|rule| &rule.hosts).any(|pattern| match pattern {
         HostPattern::Any => true,

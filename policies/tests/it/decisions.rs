@@ -16,7 +16,7 @@ fn an_allow_is_for_https_on_its_port_unless_it_says_otherwise() {
     let rules = policy("  - {id: r, allow: {host: a.example}}\n");
     assert_eq!(answer(&rules, "GET https://a.example/"), "allow r");
     assert_eq!(answer(&rules, "GET http://a.example:443/"), "deny protocol_not_allowed");
-    assert_eq!(answer(&rules, "GET http://a.example/"), "deny denied_port");
+    assert_eq!(answer(&rules, "GET http://a.example/"), "deny protocol_not_allowed");
     let rules = policy("  - {id: r, allow: {host: a.example, scheme: http}}\n");
     assert_eq!(answer(&rules, "GET http://a.example/"), "allow r");
     assert_eq!(answer(&rules, "GET https://a.example:80/"), "deny protocol_not_allowed");

@@ -272,7 +272,10 @@ fn now() -> Timestamp {
 /// What the data path would say, and whether it would read the request.
 pub(crate) fn judge(rules: &Arc<Rules>, question: &Question<'_>) -> (Result<Permit, Denied>, bool) {
     let destination = question.destination;
-    match rules.decide(&Knock { host: destination.host(), port: destination.port(), now: question.now }) {
+    match rules.decide_over(
+        destination.scheme(),
+        &Knock { host: destination.host(), port: destination.port(), now: question.now },
+    ) {
         Err(denied) => (Err(denied), false),
         Ok(Passage::Tunnel(permit)) if destination.scheme() == Scheme::Https => (Ok(permit), true),
         Ok(Passage::Tunnel(_) | Passage::Intercept) => (rules.authorize(question), false),

@@ -59,7 +59,7 @@ pub(crate) fn ask(rules: &Arc<Rules>, request: &str) -> Result<Permit, Denied> {
         _ => RequestPath::parse(if target.is_empty() { "/" } else { target }).unwrap(),
     };
     let now = Timestamp::UNIX_EPOCH;
-    match rules.decide(&Knock { host: destination.host(), port: destination.port(), now })? {
+    match rules.decide_over(destination.scheme(), &Knock { host: destination.host(), port: destination.port(), now })? {
         Passage::Tunnel(permit) => Ok(permit),
         Passage::Intercept => rules.authorize(&question(&destination, method, &path)),
     }

@@ -48,7 +48,7 @@ fn subject(session: &Session) -> Subject<'_> {
 /// Decides on the destination of a CONNECT or of an absolute-form request.
 ///
 /// # Errors
-/// `denied_host`, `denied_port`, `denied_address`, `denied_self`, `policy_unavailable`.
+/// `denied_host`, `protocol_not_allowed`, `denied_port`, `denied_address`, `denied_self`, `policy_unavailable`.
 pub(crate) fn decide(proxy: &Proxy, session: &Session, destination: &Destination) -> Result<Passage, Refusal> {
     if reserved::is_reserved(destination) {
         return Ok(Passage::Reserved);
@@ -65,7 +65,8 @@ pub(crate) fn decide(proxy: &Proxy, session: &Session, destination: &Destination
         return Err(Refusal::of(Reason::DeniedSelf, "the destination is a listener of Egret"));
     }
     let knock = Knock { host: destination.host(), port: destination.port(), now: Timestamp::now() };
-    match rules(proxy, session)?.decide(&knock)? {
+    // A CONNECT does not say what will follow, and counts as https.
+    match rules(proxy, session)?.decide_over(destination.scheme(), &knock)? {
         policies::Passage::Intercept => Ok(Passage::Intercept),
         policies::Passage::Tunnel(permit) => Ok(Passage::Unread(permit)),
     }
