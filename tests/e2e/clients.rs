@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use egret_tests::canary::{Canary, hex, random_bytes};
 use egret_tests::egret::Session;
 use egret_tests::origin::body;
+use egret_tests::scene::{Scene, Stage};
 use egret_tests::shared::Shared;
 use egret_tests::tools::{self, program};
 use sha2::{Digest, Sha256, Sha512};
@@ -77,85 +78,12 @@ impl Clients {
         format!("https://{}", self.world.target(host))
     }
 
-    /// Runs `client` both ways; each must succeed. Gives what the runs printed.
+    /// Runs `client` both ways; each must succeed.
     fn both_ways(&self, client: impl Fn(&mut Scene<'_>)) {
-        for way in [Way::Serve, Way::Run] {
-            let folder = tempfile::tempdir().unwrap();
-            let mut scene = Scene { clients: self, way, folder: folder.path().to_owned() };
-            client(&mut scene);
-            for canary in [&self.token, &self.password] {
-                canary.assert_absent_below(folder.path());
-            }
-        }
-    }
-
-    fn assert_clean(&self, output: &Output) {
-        for canary in [&self.token, &self.password] {
-            canary.assert_absent("standard output", &output.stdout);
-            canary.assert_absent("standard error", &output.stderr);
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Serve,
-    Run,
-}
-
-/// One client in a folder of its own.
-struct Scene<'a> {
-    clients: &'a Clients,
-    way: Way,
-    folder: PathBuf,
-}
-
-impl Scene<'_> {
-    /// Runs a program in the sandbox's environment; it must succeed. Gives its standard output.
-    fn run(&self, program: &Path, args: &[&str], env: &[(&str, &str)]) -> String {
-        let output = self.output(program, args, env);
-        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(
-            output.status.success(),
-            "{} {args:?} ({:?}) ended with {}:\n{stdout}{stderr}",
-            program.display(),
-            self.way,
-            output.status
-        );
-        stdout.into_owned()
-    }
-
-    fn output(&self, program: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
-        let mut command = self.command(program, args);
-        command.current_dir(&self.folder).env("HOME", &self.folder).envs(env.iter().copied());
-        let output = tools::output(&mut command);
-        self.clients.assert_clean(&output);
-        output
-    }
-
-    fn command(&self, program: &Path, args: &[&str]) -> Command {
-        match self.way {
-            Way::Serve => {
-                let mut command = Command::new(program);
-                command.args(args).env_clear().envs(&self.clients.session.env);
-                command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-                command
-            }
-            Way::Run => {
-                let program = program.display().to_string();
-                let options = ["run", "--policy", "clients", "--credential", "token", "--credential", "git", "--"];
-                let mut command = self.clients.world.egret.command(&options);
-                command.arg(program).args(args);
-                command
-            }
-        }
-    }
-
-    fn write(&self, name: &str, text: &str) -> String {
-        let path = self.folder.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        path.display().to_string()
+        let (egret, session) = (&self.world.egret, &self.session);
+        let (credentials, secrets) = (["token", "git"], [&self.token, &self.password]);
+        let stage = Stage { egret, session, policy: "clients", credentials: &credentials, secrets: &secrets };
+        stage.both_ways(client);
     }
 }
 
@@ -286,27 +214,34 @@ fn git_clone_and_push_of_50_mebibytes() {
     });
 }
 
-#[test]
-fn pip_install() {
-    let it = clients();
+/// A package for pip, with the name of its file.
+pub(crate) fn wheel(package: &str) -> (String, Vec<u8>) {
     let folder = tempfile::tempdir().unwrap();
     let make = r#"
 import zipfile, base64, hashlib
-files = {"canarypkg.py": "VALUE = 42\n",
-         "canarypkg-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: canarypkg\nVersion: 1.0\n",
-         "canarypkg-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: egret\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
+files = {"PACKAGE.py": "VALUE = 42\n",
+         "PACKAGE-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: PACKAGE\nVersion: 1.0\n",
+         "PACKAGE-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: egret\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
 record = ""
 for name, text in files.items():
     digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
     record += f"{name},sha256={digest},{len(text)}\n"
-files["canarypkg-1.0.dist-info/RECORD"] = record + "canarypkg-1.0.dist-info/RECORD,,\n"
-with zipfile.ZipFile("canarypkg-1.0-py3-none-any.whl", "w") as wheel:
+files["PACKAGE-1.0.dist-info/RECORD"] = record + "PACKAGE-1.0.dist-info/RECORD,,\n"
+with zipfile.ZipFile("PACKAGE-1.0-py3-none-any.whl", "w") as wheel:
     for name, text in files.items():
         wheel.writestr(name, text)
 "#;
-    tools::succeed(Command::new(program("python3")).args(["-c", make]).current_dir(folder.path()));
-    let name = "canarypkg-1.0-py3-none-any.whl";
-    let wheel = std::fs::read(folder.path().join(name)).unwrap();
+    let make = make.replace("PACKAGE", package);
+    tools::succeed(Command::new(program("python3")).args(["-c", &make]).current_dir(folder.path()));
+    let name = format!("{package}-1.0-py3-none-any.whl");
+    let wheel = std::fs::read(folder.path().join(&name)).unwrap();
+    (name, wheel)
+}
+
+#[test]
+fn pip_install() {
+    let it = clients();
+    let (name, wheel) = wheel("canarypkg");
     let page = format!(
         "<html><body><a href=\"/files/{name}#sha256={}\">{name}</a></body></html>",
         hex(&Sha256::digest(&wheel))

@@ -16,6 +16,7 @@ mod names;
 mod paths;
 mod policies;
 mod promises;
+mod sdks;
 mod secrets;
 mod sessions;
 mod slots;

@@ -13,6 +13,7 @@ pub mod origin;
 pub mod pki;
 pub mod records;
 pub mod refusal;
+pub mod scene;
 pub mod shared;
 pub mod tools;
 pub mod wait;

@@ -15,8 +15,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("openssl", "openssl"),
     ("tar", "tar"),
     ("gcore", "gdb"),
+    ("gh", "gh"),
     ("setpriv", "util-linux"),
-    ("strace", "strace"),
     ("python3", "python3"),
     ("node", "nodejs"),
     ("npm", "npm"),
@@ -76,11 +76,12 @@ fn python() -> Result<()> {
     let folder = clients().join("venv");
     let python = folder.join("bin").join("python");
     if succeeds(
-        Command::new(&python).args(["-c", "import requests, httpx, h2, cryptography.hazmat.primitives.kdf.argon2"]),
+        Command::new(&python)
+            .args(["-c", "import requests, httpx, h2, cryptography.hazmat.primitives.kdf.argon2, anthropic, openai"]),
     ) {
         return Ok(());
     }
-    say("installing requests, httpx and cryptography from PyPI into target/clients/venv");
+    say("installing requests, httpx, cryptography, anthropic and openai from PyPI into target/clients/venv");
     command(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
     command(Command::new(&python).args([
         "-m",
@@ -91,6 +92,8 @@ fn python() -> Result<()> {
         "requests>=2.32",
         "httpx[http2]>=0.28",
         "cryptography>=44",
+        "anthropic>=2",
+        "openai>=2",
     ]))
 }
 

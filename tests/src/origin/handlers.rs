@@ -42,7 +42,9 @@ pub(super) async fn answer(
         "hang" => hang(&state, second).await,
         "early" => with_status(StatusCode::PAYLOAD_TOO_LARGE, body::whole("enough")),
         "status" => with_status(second.parse().unwrap_or(StatusCode::IM_A_TEAPOT), body::whole("")),
-        "git" | "simple" | "files" | "npm" | "index" | "crates" => registry::answer(&state, request).await,
+        "git" | "simple" | "files" | "npm" | "index" | "crates" | "plain" | "stream" | "api" | "oauth" => {
+            registry::answer(&state, request).await
+        }
         _ => echo(seen, request).await,
     };
     Ok(response)
