@@ -52,8 +52,10 @@ impl Sdks {
         let world = World::new(HOSTS, &[&policy], |setup| setup.logging("info"));
         let target = |host: usize| world.target(HOSTS[host]);
         let put = |name: &str, options: &[&str]| world.egret.put(name, options);
+        // A credential with a slot is never added, and no request here has this slot: only a swapped placeholder passes.
+        let slot = ["--body-json", "/swap-only"];
         // The SDK's second major version sends the key as a bearer token, the first one as X-Api-Key.
-        let bearer = ["--kind", "bearer", "--audience"];
+        let bearer = ["--kind", "bearer", slot[0], slot[1], "--audience"];
         let key = ["--prefix", "sk-ant-", "--env", "ANTHROPIC_API_KEY"];
         let anthropic = put("anthropic", &[&bearer[..], &[&target(0)], &key].concat());
         let openai =
@@ -61,7 +63,7 @@ impl Sdks {
         let gh = put("gh", &[&bearer[..], &[&target(2), "--env", "GH_ENTERPRISE_TOKEN"]].concat());
         let password = Canary::new("pair");
         let pair = ["--kind", "basic", "--env", "PAIR_PASSWORD", "--audience", &target(3), "--audience", &target(4)];
-        world.egret.put_value("pair", &pair, &format!("robot:{}", password.value()));
+        world.egret.put_value("pair", &[&pair[..], &slot].concat(), &format!("robot:{}", password.value()));
         world.egret.watch(password.clone());
         let oauth = ["--kind", "body", "--env", "CLIENT_SECRET", "--audience", &target(5)];
         let slots = ["--body-form", "client_secret", "--body-json", "/auth/client_secret"];
@@ -89,7 +91,10 @@ impl Sdks {
     fn both_ways(&self, client: impl Fn(&mut Scene<'_>)) {
         let secrets = self.secrets.each_ref();
         let (egret, session) = (&self.world.egret, &self.session);
-        Stage { egret, session, policy: "sdks", credentials: &CREDENTIALS, secrets: &secrets }.both_ways(client);
+        Stage { egret, session, policy: "sdks", credentials: &CREDENTIALS, secrets: &secrets }.both_ways(|scene| {
+            scene.run(&program("env"), &[], &[]);
+            client(scene);
+        });
         self.world.origin.assert_saw_nothing_of("egret_ph_");
     }
 
@@ -228,8 +233,8 @@ fn pip_with_a_pair() {
         let target = it.world.target("pypi-pair.origin.test");
         let python = tools::python().display().to_string();
         let script = format!(
-            "set -e; '{python}' -m pip download -q --disable-pip-version-check --no-cache-dir --no-deps \
-             --index-url \"https://robot:$PAIR_PASSWORD@{target}/simple/\" -d . pairpkg; ls"
+            "set -e; export PIP_INDEX_URL=\"https://robot:$PAIR_PASSWORD@{target}/simple/\"\n\
+             '{python}' -m pip download -q --disable-pip-version-check --no-cache-dir --no-deps -d . pairpkg; ls"
         );
         let listed = scene.run(&program("sh"), &["-c", &script], &[]);
         assert!(listed.contains(&name), "{listed}");
