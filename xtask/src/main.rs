@@ -10,7 +10,7 @@ const USAGE: &str = "\
 cargo xtask test             install what the tests need, build the release binary, run every test
 cargo xtask e2e [FILTER]     only the end-to-end tests, against the release binary
 cargo xtask crash [--rounds N]    kill the sidecar under load, 50 times or N
-cargo xtask vault [--kills N]     kill a process that changes a vault, 2,000 times or N
+cargo xtask vault [--kills N]     seal 10,000,000 times; kill a process that changes a vault, 2,000 times or N
 cargo xtask soak [--seconds N]    mixed load for 600 seconds or N; memory and descriptors must stay
 cargo xtask long [--cases N] [--seconds N]    every property of the policies over 1,000,000 cases or N, then fuzz
 cargo xtask fuzz [--seconds N]    each fuzz target for 300 seconds or N

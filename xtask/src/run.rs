@@ -93,8 +93,11 @@ pub(crate) fn crash(rounds: &str) -> Result<()> {
     Ok(())
 }
 
-/// Kills within changes of a vault, more than CI has.
+/// Kills within changes of a vault, and sealings, more than CI has.
 pub(crate) fn vault(kills: &str) -> Result<()> {
+    let mut test = cargo(&["test", "--locked", "--release", "--package", "egret-vault", "--lib"]);
+    test.args(["--", "t161_no_salt_or_nonce_repeats", "--nocapture"]);
+    command(test.env("EGRET_SEALS", "10000000"))?;
     let mut test = cargo(&["test", "--locked", "--release", "--package", "egret-vault", "--test", "crash"]);
     test.args(["--", "t162_killed_at_any_moment", "--nocapture"]);
     command(test.env("EGRET_VAULT_KILLS", kills))
