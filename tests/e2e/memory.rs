@@ -32,8 +32,17 @@ fn world(folder: &tempfile::TempDir) -> World {
 /// out the pages that are not to be dumped.
 fn core(egret: &Egret, folder: &tempfile::TempDir) -> Vec<u8> {
     let prefix = folder.path().join("core");
-    tools::succeed(Command::new(tools::program("gcore")).arg("-o").arg(&prefix).arg(egret.pid().to_string()));
     let file = PathBuf::from(format!("{}.{}", prefix.display(), egret.pid()));
+    let gcore = tools::program("gcore").display().to_string();
+    let script = format!("'{gcore}' -o '{}' {} && chmod 644 '{}'", prefix.display(), egret.pid(), file.display());
+    let mut shell = match rustix::process::getuid().is_root() {
+        true => Command::new("sh"),
+        false => Command::new("sudo"),
+    };
+    if !rustix::process::getuid().is_root() {
+        shell.arg("sh");
+    }
+    tools::succeed(shell.args(["-c", &script]));
     let core = std::fs::read(&file).unwrap();
     std::fs::remove_file(&file).unwrap();
     assert!(core.starts_with(b"\x7fELF") && core.len() > 1 << 20, "no core: {} bytes", core.len());

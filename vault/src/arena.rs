@@ -313,9 +313,13 @@ mod tests {
         const MARK: &str = "EGRET_ARENA_TEST_WITHOUT_LOCKS";
         if std::env::var_os(MARK).is_none() {
             let test = "arena::tests::where_no_page_can_be_locked_ordinary_ones_are_not_dumped";
-            // The limit does not hold for root, so that right is given up.
-            let mut without = std::process::Command::new("setpriv");
-            without.args(["--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock", "prlimit", "--memlock=0:0"]);
+            let mut without = std::process::Command::new("prlimit");
+            if rustix::process::getuid().is_root() {
+                // The limit does not hold for root, so that right is given up.
+                without = std::process::Command::new("setpriv");
+                without.args(["--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock", "prlimit"]);
+            }
+            without.arg("--memlock=0:0");
             without.arg(std::env::current_exe().unwrap()).args([test, "--exact"]).env(MARK, "1");
             let output = without.output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
