@@ -243,6 +243,10 @@ impl Upload {
                 }
             }
         }
+        if self.trailers.is_some() && !self.held.is_empty() {
+            // Nothing can follow that would make a placeholder of what is held.
+            return Poll::Ready(Some(Ok(Frame::data(self.held.split().freeze()))));
+        }
         if let Some(trailers) = self.trailers.take() {
             return Poll::Ready(Some(Ok(trailers)));
         }

@@ -186,6 +186,26 @@ fn t081_a_body_without_placeholders_is_not_touched() {
 }
 
 #[test]
+fn a_body_that_ends_within_a_mark_arrives_before_its_trailers() {
+    let it = slots();
+    let session = it.session();
+    let target = it.world.target("h1.origin.test");
+    let (answer, wire) = client::connect(&it.world.egret, Some(&session), &target);
+    assert_eq!(answer.status, 200);
+    let config = client::client_config(&it.world.egret, &["http/1.1"]);
+    let mut wire = wire.start_tls(config, "h1.origin.test").unwrap();
+    wire.send(format!(
+        "POST /mark-at-end HTTP/1.1\r\nHost: {target}\r\nContent-Type: {JSON}\r\nTE: trailers\r\nTrailer: X-After\r\n\
+         Transfer-Encoding: chunked\r\n\r\n11\r\n\"a\" egret_ph_0123\r\n0\r\nX-After: all\r\n\r\n"
+    ));
+    let answer = wire.answer();
+    assert!(answer.status == 200 && contains(&answer.body, b"\"a\" egret_ph_0123"), "{answer:?}");
+    let raw = raw(&it, "/mark-at-end");
+    let (data, trailer) = (raw.find("egret_ph_0123").unwrap(), raw.find("x-after: all").unwrap());
+    assert!(data < trailer, "{raw}");
+}
+
+#[test]
 fn t081_a_placeholder_beside_its_slot_is_refused() {
     let it = slots();
     let session = it.session();
