@@ -230,17 +230,21 @@ impl Upload {
         Ok(passes.then(|| Frame::data(self.held.split().freeze())))
     }
 
+    /// What may go on now of what came; `None` where all of it is held. After an error nothing goes on, nor what was held.
+    fn pass(&mut self, frame: Result<Frame<Bytes>, UploadError>) -> Option<Result<Frame<Bytes>, UploadError>> {
+        let passed = frame.and_then(|frame| self.take(frame)).transpose();
+        if let Some(Err(_)) = &passed {
+            self.incoming = None;
+            self.held.clear();
+        }
+        passed
+    }
+
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         if !self.front.is_empty() {
-            let front = Frame::data(std::mem::take(&mut self.front));
-            match self.take(front) {
-                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
-                Ok(None) => {}
-                Err(error) => {
-                    self.incoming = None;
-                    self.held.clear();
-                    return Poll::Ready(Some(Err(error)));
-                }
+            let front = std::mem::take(&mut self.front);
+            if let Some(passed) = self.pass(Ok(Frame::data(front))) {
+                return Poll::Ready(Some(passed));
             }
         }
         if self.trailers.is_some() && !self.held.is_empty() {
@@ -255,15 +259,8 @@ impl Upload {
                 self.incoming = None;
                 break;
             };
-            match frame.map_err(UploadError::Client).and_then(|frame| self.take(frame)) {
-                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
-                Ok(None) => {}
-                Err(error) => {
-                    // Whoever polls again gets nothing of what was held.
-                    self.incoming = None;
-                    self.held.clear();
-                    return Poll::Ready(Some(Err(error)));
-                }
+            if let Some(passed) = self.pass(frame.map_err(UploadError::Client)) {
+                return Poll::Ready(Some(passed));
             }
         }
         // The mark was only a mark.

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::basic;
 use crate::mask::Patterns;
 use crate::refusal::Refusal;
+use crate::slot::{form_decoded, percent_decoded};
 
 /// Where a placeholder stands in a head.
 pub(crate) enum Place {
@@ -213,11 +214,11 @@ fn sensitive(value: Zeroizing<Vec<u8>>) -> Result<HeaderValue, Refusal> {
 fn with_parameter(target: &str, name: &str, value: &str) -> (Zeroizing<String>, usize) {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut out = Zeroizing::new(String::with_capacity(target.len() + name.len() + value.len() + 2));
-    let (own, mut dropped) = (spelled(name), 0);
+    let (own, mut dropped) = (String::from_utf8(percent_decoded(name.as_bytes())).unwrap_or_default(), 0);
     out.push_str(path);
     out.push('?');
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        if spelled(pair) == own {
+        if names(pair, &own) {
             dropped += 1;
             continue;
         }
@@ -232,28 +233,9 @@ fn with_parameter(target: &str, name: &str, value: &str) -> (Zeroizing<String>, 
 
 /// Whether a parameter has this name, spelled plainly or with escapes.
 pub(crate) fn names(pair: &str, name: &str) -> bool {
-    spelled(pair) == name.as_bytes()
-}
-
-/// The name of a parameter without its escapes.
-fn spelled(pair: &str) -> Vec<u8> {
     let spelled = pair.split_once('=').map_or(pair, |(spelled, _)| spelled).as_bytes();
-    let digit = |at: usize| spelled.get(at).and_then(|byte| (*byte as char).to_digit(16));
-    let mut decoded = Vec::with_capacity(spelled.len());
-    let mut at = 0;
-    while let Some(byte) = spelled.get(at) {
-        match (byte, digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high << 4 | low) as u8);
-                at += 3;
-            }
-            _ => {
-                decoded.push(*byte);
-                at += 1;
-            }
-        }
-    }
-    decoded
+    // Servers differ in whether a `+` is a space.
+    percent_decoded(spelled) == name.as_bytes() || form_decoded(spelled) == name.as_bytes()
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ impl Form {
 
     fn decode(self, text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         match self {
-            Self::Fields => Some(Zeroizing::new(unescaped(text))),
+            Self::Fields => Some(Zeroizing::new(form_decoded(text))),
             Self::Json => serde_json::from_slice::<String>(text).ok().map(|text| Zeroizing::new(text.into_bytes())),
         }
     }
@@ -154,7 +154,7 @@ fn fields_named(body: &str, name: &str) -> Vec<Range<usize>> {
     let mut places = Vec::new();
     for pair in body.split('&') {
         if let Some((spelled, value)) = pair.split_once('=')
-            && unescaped(spelled.as_bytes()) == name.as_bytes()
+            && form_decoded(spelled.as_bytes()) == name.as_bytes()
         {
             let start = at + spelled.len() + 1;
             places.push(start..start + value.len());
@@ -165,7 +165,13 @@ fn fields_named(body: &str, name: &str) -> Vec<Range<usize>> {
 }
 
 /// A name or value of a form as it is read: `+` is a space, `%41` a byte, and any other `%` itself.
-fn unescaped(text: &[u8]) -> Vec<u8> {
+pub(crate) fn form_decoded(text: &[u8]) -> Vec<u8> {
+    let spaced: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+    percent_decoded(&spaced)
+}
+
+/// `%41` is a byte (RFC 3986 section 2.1), and any other `%` itself.
+pub(crate) fn percent_decoded(text: &[u8]) -> Vec<u8> {
     let digit = |at: usize| text.get(at).and_then(|byte| char::from(*byte).to_digit(16));
     let mut out = Vec::with_capacity(text.len());
     let mut at = 0;
@@ -174,12 +180,12 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
             (b'%', Some(high), Some(low)) => {
                 out.push((high << 4 | low) as u8);
                 at += 3;
-                continue;
             }
-            (b'+', ..) => out.push(b' '),
-            _ => out.push(*byte),
+            _ => {
+                out.push(*byte);
+                at += 1;
+            }
         }
-        at += 1;
     }
     out
 }
