@@ -50,3 +50,30 @@ fn keys_are_replaced_while_requests_go_on() {
     });
     assert!(sent > 5, "only {sent} requests beside the replacements");
 }
+
+#[test]
+fn t080_no_value_is_opened_for_a_placeholder_astray() {
+    let policy = "policy: keys\nrules:\n  - id: api\n    allow: {host: [api.origin.test, other.origin.test], port: PORT, LOCAL}\n    use: [token]\n";
+    let world = World::new(&["api.origin.test", "other.origin.test"], &[policy], |setup| setup);
+    let (target, other) = (world.target("api.origin.test"), world.target("other.origin.test"));
+    world.egret.put("token", &["--kind", "cookie", "--cookie", "sid", "--env", "SID", "--audience", &target]);
+    let session = world.egret.session(&["keys"], &["token"]);
+    let placeholder = session.placeholder("SID");
+    let opened = || status(&world.egret)["opened"].as_u64().unwrap();
+    let before = opened();
+    // The rule uses the credential at both hosts; the audience has one of them, and the cookie has one name.
+    for (target, fields) in [
+        (&other, format!("Cookie: sid={placeholder}\r\n")),
+        (&other, format!("Authorization: Bearer {placeholder}\r\n")),
+        (&target, format!("Cookie: other={placeholder}\r\n")),
+        (&target, format!("X-Sid: {placeholder}\r\n")),
+    ] {
+        let answer = client::get_with(&world.egret, &session, target, "/t080", &fields);
+        egret_tests::refusal::expect_denied(&world.egret, &answer, 403, "placeholder_misplaced");
+    }
+    assert_eq!(opened(), before);
+    world.origin.assert_saw_nothing_of("t080");
+    let fields = format!("Cookie: sid={placeholder}\r\n");
+    assert_eq!(client::get_with(&world.egret, &session, &target, "/right", &fields).status, 200);
+    assert!(opened() > before, "the count does not count");
+}
