@@ -17,10 +17,11 @@ use thiserror::Error;
 use tokio::time::{Instant, Sleep};
 use zeroize::Zeroizing;
 
+use crate::config::MAX_BUFFER;
 use crate::guard::Flight;
 use crate::live::Standing;
 use crate::mask::Masker;
-use crate::placeholder::{Scanner, Unreadable, Verdict};
+use crate::placeholder::{Scanner, TAIL_BYTES, Unreadable, Verdict};
 use crate::pool::{Key, Pool, Upstream};
 use crate::steps::record::Open;
 
@@ -167,15 +168,16 @@ pub(crate) enum UploadError {
 }
 
 impl Watch {
-    /// Whether these bytes may go on, with all that was held before them; `false` holds them.
-    fn passes(&mut self, bytes: &[u8]) -> Result<bool, UploadError> {
+    /// How many bytes must be held, the last of what came so far, these among them; `None` is all that was not sent yet.
+    fn holds(&mut self, bytes: &[u8]) -> Result<Option<usize>, UploadError> {
         let reason = match self.scanner.push(bytes) {
-            Ok(Verdict::Clear) => return Ok(true),
-            Ok(Verdict::Pending) => return Ok(false),
+            Ok(Verdict::Clear) => return Ok(Some(0)),
+            // What may still become a placeholder began within its own length.
+            Ok(Verdict::Pending) => return Ok((!self.scanner.is_coded()).then_some(TAIL_BYTES)),
             // A coding that says it is what it is not: nobody can look into it.
             Err(Unreadable) if !self.injects => {
                 self.scanner.without_coding();
-                return Ok(true);
+                return Ok(Some(0));
             }
             Err(Unreadable) => Reason::PlaceholderMisplaced,
             Ok(Verdict::Found(found)) => match self.session.placeholder_in(&found.bytes, found.at..found.bytes.len()) {
@@ -183,8 +185,12 @@ impl Watch {
                 None => Reason::PlaceholderUnknown,
             },
         };
+        Err(self.withhold(reason))
+    }
+
+    fn withhold(&self, reason: Reason) -> UploadError {
         self.standing.end_for(reason);
-        Err(UploadError::Withheld)
+        UploadError::Withheld
     }
 }
 
@@ -222,12 +228,20 @@ impl Upload {
                 return Ok(Some(Frame::data(self.held.split().freeze())));
             }
         };
-        let passes = self.watch.as_mut().map_or(Ok(true), |watch| watch.passes(&data))?;
-        if passes && self.held.is_empty() {
+        let Some(watch) = &mut self.watch else { return Ok(Some(Frame::data(data))) };
+        let holds = watch.holds(&data)?;
+        if holds == Some(0) && self.held.is_empty() {
             return Ok(Some(Frame::data(data)));
         }
         self.held.extend_from_slice(&data);
-        Ok(passes.then(|| Frame::data(self.held.split().freeze())))
+        let holds = match holds {
+            Some(holds) => holds,
+            // Through a coding nobody knows where it began. What goes on like this is no text of anybody's.
+            None if self.held.len() > MAX_BUFFER => return Err(watch.withhold(Reason::PlaceholderMisplaced)),
+            None => self.held.len(),
+        };
+        let passed = self.held.split_to(self.held.len().saturating_sub(holds)).freeze();
+        Ok((!passed.is_empty()).then(|| Frame::data(passed)))
     }
 
     /// What may go on now of what came; `None` where all of it is held. After an error nothing goes on, nor what was held.

@@ -15,7 +15,7 @@ use memchr::memmem::{self, Finder};
 use sessions::{PLACEHOLDER_LETTERS, PLACEHOLDER_MARK};
 
 /// As much of what went before as a placeholder can take: each of its 41 signs as `\u0065`.
-const TAIL_BYTES: usize = 6 * (PLACEHOLDER_MARK.len() + PLACEHOLDER_LETTERS);
+pub(crate) const TAIL_BYTES: usize = 6 * (PLACEHOLDER_MARK.len() + PLACEHOLDER_LETTERS);
 
 static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PLACEHOLDER_MARK));
 
@@ -89,6 +89,11 @@ impl Scanner {
         Self { sent: Judge::default(), coding: None }
     }
 
+    /// Whether it looks through a coding.
+    pub(crate) fn is_coded(&self) -> bool {
+        self.coding.is_some()
+    }
+
     /// Looks no further through the coding.
     pub(crate) fn without_coding(&mut self) {
         self.coding = None;
@@ -130,9 +135,15 @@ pub(crate) fn is_hidden_in(text: &[u8]) -> bool {
     if text.len() <= length {
         return false;
     }
-    let marks = |text: &[u8]| sessions::find_marks(text).count();
-    let escaped = memchr::memchr2(b'%', b'\\', text).is_some() && marks(&without_escapes(text)) > marks(text);
-    escaped || matches!(in_base64(text), Verdict::Found(_))
+    let escaped = || {
+        // Without those that stand there as they are, which an escape before them could make unreadable.
+        let mut rest = text.to_vec();
+        for mark in sessions::find_marks(text) {
+            rest.get_mut(mark).into_iter().for_each(|mark| mark.fill(b' '));
+        }
+        matches!(in_plain(&without_escapes(&rest)), Verdict::Found(_))
+    };
+    memchr::memchr2(b'%', b'\\', text).is_some() && escaped() || matches!(in_base64(text), Verdict::Found(_))
 }
 
 /// Takes the body as it is read, and knows what the last of it turned out to be.
@@ -411,6 +422,8 @@ mod tests {
                 assert_eq!(is_hidden_in(text.as_bytes()), !plain, "{text}");
             }
         }
+        let eaten = format!("%e{PLACEHOLDER} %65{}", PLACEHOLDER.get(1..).unwrap());
+        assert!(is_hidden_in(eaten.as_bytes()), "one that an escape eats hides no other");
         for innocent in ["", "egret_ph_", "%65%67ret", &"a%20".repeat(50), &"QUJD".repeat(50)] {
             assert!(!is_hidden_in(innocent.as_bytes()), "{innocent}");
         }

@@ -375,3 +375,26 @@ fn a_client_that_waits_for_100_and_one_that_leaves() {
     assert_eq!((record.text("kind").as_str(), record.text("outcome").as_str()), ("exchange.closed", "client_abort"));
     it.world.origin.assert_saw_nothing_of("/leaves");
 }
+
+#[test]
+fn t085_a_body_of_nothing_but_marks_is_not_held() {
+    let policy = "policy: marks\nrules:\n  - id: api\n    allow: {host: h1.origin.test, port: PORT, LOCAL}\n";
+    let world = World::new(&["h1.origin.test"], &[policy], |setup| setup);
+    world.origin.protocols("h1.origin.test", &["http/1.1"]);
+    let session = world.egret.session(&["marks"], &[]);
+    let target = world.target("h1.origin.test");
+    let (answer, wire) = client::connect(&world.egret, Some(&session), &target);
+    assert_eq!(answer.status, 200);
+    let config = client::client_config(&world.egret, &["http/1.1"]);
+    let mut wire = wire.start_tls(config, "h1.origin.test").unwrap();
+    let piece = "egret_ph_".repeat(7_000);
+    let pieces = 1_000;
+    let before = world.egret.peak_memory();
+    let length = piece.len() * pieces;
+    wire.send(format!("POST /hash HTTP/1.1\r\nHost: {target}\r\nContent-Length: {length}\r\n\r\n"));
+    (0..pieces).for_each(|_| wire.send(&piece));
+    let answer = wire.answer();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let grown = world.egret.peak_memory() - before;
+    assert!(grown < 16_000, "63 MB of marks took {grown} KiB of memory");
+}
