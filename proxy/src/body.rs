@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use model::Reason;
-use sessions::Session;
+use sessions::{PLACEHOLDER_MARK, Session};
 use thiserror::Error;
 use tokio::time::{Instant, Sleep};
 use zeroize::Zeroizing;
@@ -21,7 +21,7 @@ use crate::config::MAX_BUFFER;
 use crate::guard::Flight;
 use crate::live::Standing;
 use crate::mask::Masker;
-use crate::placeholder::{Scanner, TAIL_BYTES, Unreadable, Verdict};
+use crate::placeholder::{Scanner, TAIL_BYTES, Unreadable, Verdict, is_hidden_in};
 use crate::pool::{Key, Pool, Upstream};
 use crate::steps::record::Open;
 
@@ -79,6 +79,8 @@ pub(crate) enum ReadError {
     Broken,
     /// It took too long.
     Slow,
+    /// A trailer holds a placeholder.
+    Misplaced,
 }
 
 impl From<Incoming> for Payload {
@@ -116,6 +118,7 @@ impl Payload {
                 Some(Err(_)) => return Err(ReadError::Broken),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => read.extend_from_slice(&data),
+                    Err(trailers) if holds_placeholder(&trailers) => return Err(ReadError::Misplaced),
                     Err(trailers) => self.trailers = Some(without_forbidden_trailers(trailers)),
                 },
             }
@@ -221,6 +224,10 @@ impl Upload {
     fn take(&mut self, frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, UploadError> {
         let data = match frame.into_data() {
             Ok(data) => data,
+            Err(trailers) if holds_placeholder(&trailers) => {
+                let watch = self.watch.as_ref();
+                return Err(watch.map_or(UploadError::Withheld, |watch| watch.withhold(Reason::PlaceholderMisplaced)));
+            }
             // Nothing can follow that would make a placeholder of what is held.
             Err(trailers) if self.held.is_empty() => return Ok(Some(without_forbidden_trailers(trailers))),
             Err(trailers) => {
@@ -317,7 +324,16 @@ impl HttpBody for Upload {
     }
 }
 
-/// Takes out of a request's trailers what may only stand in a head, and placeholders, which are swapped only there.
+/// Whether a request's trailers hold a placeholder, in whatever encoding: it is swapped only in a head or a body.
+fn holds_placeholder(trailers: &Frame<Bytes>) -> bool {
+    let held = |(name, value): (&HeaderName, &HeaderValue)| {
+        let named = name.as_str().contains(PLACEHOLDER_MARK);
+        named || sessions::find_marks(value.as_bytes()).next().is_some() || is_hidden_in(value.as_bytes())
+    };
+    trailers.trailers_ref().is_some_and(|fields| fields.iter().any(held))
+}
+
+/// Takes out of a request's trailers what may only stand in a head.
 fn without_forbidden_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
     let mut trailers = match frame.into_trailers() {
         Ok(trailers) => trailers,
@@ -331,11 +347,8 @@ fn without_forbidden_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
         header::COOKIE,
         header::CONNECTION,
     ];
-    let forbidden = |(name, value): (&HeaderName, &HeaderValue)| {
-        let head_only = only_in_a_head.contains(name) || name.as_str().starts_with("proxy-");
-        (head_only || sessions::find_marks(value.as_bytes()).next().is_some()).then(|| name.clone())
-    };
-    let names: Vec<HeaderName> = trailers.iter().filter_map(forbidden).collect();
+    let forbidden = |name: &&HeaderName| only_in_a_head.contains(name) || name.as_str().starts_with("proxy-");
+    let names: Vec<HeaderName> = trailers.keys().filter(forbidden).cloned().collect();
     for name in names {
         trailers.remove(name);
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use audit::CredentialUse;
 use model::{Destination, RequestPath, Timestamp};
 use policies::{Denied, Knock, PolicySet, Question};
-use sessions::Session;
+use sessions::{CallSerial, Session};
 use tokio::sync::Notify;
 
 use crate::Proxy;
@@ -49,7 +49,7 @@ pub(crate) struct Lent {
     /// When it has to come back.
     pub(crate) until: Option<Timestamp>,
     /// The tool call with whose end it has to come back.
-    pub(crate) call: Option<Arc<str>>,
+    pub(crate) call: Option<CallSerial>,
     /// Whether a grant counts the use across restarts.
     pub(crate) counts: bool,
 }
@@ -94,7 +94,7 @@ impl Standing {
     fn end_if_owed(&self, now: Timestamp) {
         let owed = |one: &Lent| {
             let over = one.until.is_some_and(|until| until <= now);
-            over || !self.session.still_lends(&one.used.name, one.call.as_deref())
+            over || !self.session.still_lends(&one.used.name, one.call)
         };
         if self.lent.get().is_some_and(|lent| lent.iter().any(owed)) {
             self.end(denied(model::Reason::CredentialUnavailable));

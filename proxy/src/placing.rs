@@ -21,8 +21,10 @@ use crate::slot::{form_decoded, percent_decoded};
 pub(crate) enum Place {
     /// These bytes of a field's value.
     Plain(Spot),
-    /// These bytes of the decoded pair of a Basic credential in a field.
+    /// These bytes of the decoded pair of a Basic credential in a field: its password.
     Basic(Spot),
+    /// Likewise, its user.
+    User(Spot),
     /// The whole value of this query parameter.
     Query(String),
     /// The whole value of this cookie.
@@ -35,9 +37,13 @@ impl Place {
     /// Whether two placeholders stand in one field, or in one parameter or cookie.
     pub(crate) fn is_beside(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Plain(a) | Self::Basic(a), Self::Plain(b) | Self::Basic(b)) => a.field == b.field,
+            (Self::Plain(a) | Self::Basic(a) | Self::User(a), Self::Plain(b) | Self::Basic(b) | Self::User(b)) => {
+                a.field == b.field
+            }
             (Self::Query(a), Self::Query(b)) | (Self::Cookie(a), Self::Cookie(b)) => a == b,
-            (Self::Plain(_) | Self::Basic(_) | Self::Query(_) | Self::Cookie(_) | Self::Target, _) => false,
+            (Self::Plain(_) | Self::Basic(_) | Self::User(_) | Self::Query(_) | Self::Cookie(_) | Self::Target, _) => {
+                false
+            }
         }
     }
 
@@ -45,10 +51,23 @@ impl Place {
     pub(crate) fn in_target(target: &str, range: &Range<usize>) -> Self {
         let before = target.get(..range.start).unwrap_or_default();
         let ends = target.get(range.end..).is_some_and(|rest| rest.is_empty() || rest.starts_with('&'));
-        let name = before.strip_suffix('=').and_then(|front| front.rsplit(['?', '&']).next());
+        // A query begins with the first `?`, and what comes after it is text.
+        let query = before.split_once('?').map(|(_, query)| query);
+        let name = query.and_then(|query| query.rsplit('&').next()).and_then(|pair| pair.strip_suffix('='));
         match name {
-            Some(name) if ends && before.contains('?') => Self::Query(name.to_owned()),
+            Some(name) if ends && !name.contains('=') => Self::Query(name.to_owned()),
             _ => Self::Target,
+        }
+    }
+
+    /// In the pair of a Basic credential: all of the user, or all of the password; anywhere else in it has none.
+    pub(crate) fn in_pair(field: &HeaderName, nth: usize, pair: &[u8], range: Range<usize>) -> Self {
+        let spot = |range| Spot { field: field.clone(), nth, range };
+        let colon = memchr::memchr(b':', pair);
+        match colon {
+            Some(colon) if range == (colon + 1..pair.len()) => Self::Basic(spot(range)),
+            Some(colon) if range == (0..colon) => Self::User(spot(range)),
+            Some(_) | None => Self::Target,
         }
     }
 
@@ -86,7 +105,7 @@ pub(crate) fn swap(
             let others = replace_value(fields, spot, |value| splice(value, &spot.range, lease.swap_value()))?;
             Ok(Placed { place: in_field(&spot.field), gave_way: others })
         }
-        Place::Basic(spot) => {
+        Place::Basic(spot) | Place::User(spot) => {
             let others = replace_value(fields, spot, |value| {
                 let pair = basic::pair(value).ok_or_else(|| internal("a pair is gone"))?;
                 let pair = splice(&pair, &spot.range, lease.swap_value())?;
@@ -248,12 +267,23 @@ mod tests {
             let start = target.find("PH").unwrap();
             match Place::in_target(target, &(start..start + 2)) {
                 Place::Query(name) => Some(name),
-                Place::Target | Place::Plain(_) | Place::Basic(_) | Place::Cookie(_) => None,
+                Place::Target | Place::Plain(_) | Place::Basic(_) | Place::User(_) | Place::Cookie(_) => None,
             }
         };
         assert_eq!(at("/p?key=PH").as_deref(), Some("key"));
         assert_eq!(at("/p?a=b&key=PH&c=d").as_deref(), Some("key"));
-        for target in ["/PH", "/p?PH", "/p?key=xPH", "/p?key=PHx", "/p?PH=x", "/key=PH", "/key=PH?a=b"] {
+        assert_eq!(at("/p?x?key=PH").as_deref(), Some("x?key"), "the query begins with the first question mark");
+        for target in [
+            "/PH",
+            "/p?PH",
+            "/p?key=xPH",
+            "/p?key=PHx",
+            "/p?PH=x",
+            "/p?x?key=PHx",
+            "/p?a=key=PH",
+            "/key=PH",
+            "/key=PH?a=b",
+        ] {
             assert_eq!(at(target), None, "{target}");
         }
     }
@@ -275,7 +305,7 @@ mod tests {
             let start = value.find("PH").unwrap();
             match Place::in_field(&header::COOKIE, 0, value.as_bytes(), start..start + 2) {
                 Place::Cookie(name) => Some(name),
-                Place::Target | Place::Plain(_) | Place::Basic(_) | Place::Query(_) => None,
+                Place::Target | Place::Plain(_) | Place::Basic(_) | Place::User(_) | Place::Query(_) => None,
             }
         };
         for value in ["sid=PH", "a=b; sid=PH", "a=b;sid=PH ;c=d", "sid=PH; c=d"] {

@@ -46,11 +46,15 @@ impl Form {
     /// Where the texts of a slot stand in a body of this form, as they are written there.
     ///
     /// # Errors
-    /// [`Unclear`] for what is no JSON, and for an object that names a member twice on the way.
+    /// [`Unclear`] for what is no JSON, for an object that names a member twice on the way, and for a form that names the
+    /// field twice: servers differ in which of them they read.
     pub(crate) fn places(self, body: &str, slot: &BodySlot) -> Result<Vec<Range<usize>>, Unclear> {
         match (self, slot) {
             (Self::Json, BodySlot::Json(pointer)) => Ok(at_pointer(body, pointer)?.into_iter().collect()),
-            (Self::Fields, BodySlot::Form(name)) => Ok(fields_named(body, name)),
+            (Self::Fields, BodySlot::Form(name)) => match fields_named(body, name) {
+                several if several.len() > 1 => Err(Unclear),
+                places => Ok(places),
+            },
             (Self::Json, BodySlot::Form(_)) | (Self::Fields, BodySlot::Json(_)) => Ok(Vec::new()),
         }
     }
@@ -257,8 +261,10 @@ mod tests {
 
     #[test]
     fn fields_are_found_by_their_name() {
-        let body = "a=1&client%5Fsecret=x&b&client_secret=y%20z&=e&client_secretx=w";
-        assert_eq!(texts(Form::Fields, body, &form("client_secret")), Ok(vec!["x", "y%20z"]));
+        let body = "a=1&client%5Fsecret=x&b&=e&client_secretx=w";
+        assert_eq!(texts(Form::Fields, body, &form("client_secret")), Ok(vec!["x"]));
+        let twice = format!("{body}&client_secret=y%20z");
+        assert_eq!(texts(Form::Fields, &twice, &form("client_secret")), Err(Unclear));
         assert_eq!(texts(Form::Fields, body, &form("b")), Ok(vec![]));
         assert_eq!(texts(Form::Fields, "a+b=1", &form("a b")), Ok(vec!["1"]));
         assert_eq!(texts(Form::Fields, body, &json("/a")), Ok(vec![]));
@@ -294,7 +300,7 @@ mod tests {
         #[test]
         fn any_body_is_read_without_harm(body in ".{0,200}", pointer in "(/[a-z0-9~]{0,3}){1,3}") {
             let _unclear = Form::Json.places(&body, &json(&pointer));
-            for place in Form::Fields.places(&body, &form("a")).unwrap() {
+            for place in Form::Fields.places(&body, &form("a")).unwrap_or_default() {
                 prop_assert!(body.get(place).is_some());
             }
         }

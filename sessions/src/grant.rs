@@ -1,12 +1,12 @@
 //! That a session may use a credential: within which bounds, and how much of them is used up.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use jiff::SignedDuration;
 use model::{CredentialId, Timestamp};
 
 use crate::token::Fingerprint;
+use crate::tool_call::CallSerial;
 
 /// What a grant is counted and timed by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct Draw {
     /// When what was lent has to come back, other than at the session's end.
     pub until: Option<Timestamp>,
     /// The tool call with which it has to come back.
-    pub call: Option<Arc<str>>,
+    pub call: Option<CallSerial>,
     /// Whether the count must be kept across a restart: the session has to be saved before the request goes out.
     pub counts: bool,
 }

@@ -16,4 +16,4 @@ pub use grant::{Bounds, Draw, Grant, Per, Withheld};
 pub use registry::{Created, Ending, GrantRequest, NewSession, Offered, PlaceholderOwner, Registry};
 pub use session::{Session, State};
 pub use token::{PLACEHOLDER_LETTERS, PLACEHOLDER_MARK, find_marks};
-pub use tool_call::{MAX_OPEN_CALLS, ToolCall};
+pub use tool_call::{CallSerial, MAX_OPEN_CALLS, ToolCall};

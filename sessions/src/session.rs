@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::grant::{Draw, Grant, Per, Withheld};
 use crate::token::{Fingerprint, PLACEHOLDER_MARK};
-use crate::tool_call::{ToolCall, ToolCalls};
+use crate::tool_call::{CallSerial, ToolCall, ToolCalls};
 
 /// What a session does at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +149,7 @@ impl Session {
     /// [`Withheld`] says what speaks against it.
     pub fn may_draw(&self, credential: &CredentialId, method: &str, now: Timestamp) -> Result<(), Withheld> {
         let (grant, draw) = self.look(credential, method, now)?;
-        let spent = match &draw.call {
+        let spent = match draw.call {
             Some(call) => self.calls.uses(call, credential),
             None => grant.used(),
         };
@@ -162,7 +162,7 @@ impl Session {
     /// [`Withheld`] says what speaks against it; nothing is counted then.
     pub fn draw(&self, credential: &CredentialId, method: &str, now: Timestamp) -> Result<Draw, Withheld> {
         let (grant, draw) = self.look(credential, method, now)?;
-        if let Some(call) = &draw.call {
+        if let Some(call) = draw.call {
             self.calls.count(call, credential, grant.bounds.uses)?;
         }
         grant.count()?;
@@ -170,7 +170,7 @@ impl Session {
     }
 
     /// Whether what was lent may still be used: the grant stands, and the tool call that it was lent by is open.
-    pub fn still_lends(&self, credential: &CredentialId, call: Option<&str>) -> bool {
+    pub fn still_lends(&self, credential: &CredentialId, call: Option<CallSerial>) -> bool {
         self.grants(credential) && call.is_none_or(|call| self.calls.is_open(call))
     }
 
@@ -181,7 +181,7 @@ impl Session {
             Per::Session => (self.created, None),
             Per::ToolCall => {
                 let (call, begun) = self.calls.only_since().ok_or(Withheld::NoToolCall)?;
-                (begun, Some(call.id))
+                (begun, Some(call))
             }
         };
         let until = grant.until(begun);

@@ -1,7 +1,7 @@
 //! The tool calls of a session that are under way, as the runtime marks their begin and end. They live in memory: a
 //! sidecar that starts anew knows of none, and what policies say of an unknown tool holds.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{CredentialId, Timestamp};
@@ -20,9 +20,14 @@ pub struct ToolCall {
     pub tool: Arc<str>,
 }
 
+/// A tool call from its beginning to its end: one that begins again under the same id is another.
+pub type CallSerial = u64;
+
 /// Those that are open.
 #[derive(Debug, Default)]
 pub(crate) struct ToolCalls {
+    /// How many began.
+    begun: AtomicU64,
     /// How many are in the list, so that requests of a session without any take no lock.
     count: AtomicUsize,
     open: Mutex<Vec<Open>>,
@@ -32,6 +37,7 @@ pub(crate) struct ToolCalls {
 #[derive(Debug)]
 struct Open {
     call: ToolCall,
+    serial: CallSerial,
     begun: Timestamp,
     /// How many requests of it each credential went on.
     uses: Vec<(CredentialId, u32)>,
@@ -43,7 +49,8 @@ impl ToolCalls {
         if open.len() >= MAX_OPEN_CALLS || open.iter().any(|other| other.call.id == call.id) {
             return false;
         }
-        open.push(Open { call, begun, uses: Vec::new() });
+        let serial = self.begun.fetch_add(1, Ordering::Relaxed);
+        open.push(Open { call, serial, begun, uses: Vec::new() });
         self.count.store(open.len(), Ordering::Release);
         true
     }
@@ -69,32 +76,40 @@ impl ToolCalls {
         if self.count.load(Ordering::Acquire) != 1 {
             return None;
         }
-        self.only_since().map(|(call, _)| call)
-    }
-
-    /// The only one that is open, and when it began.
-    pub(crate) fn only_since(&self) -> Option<(ToolCall, Timestamp)> {
         match self.lock().as_slice() {
-            [only] => Some((only.call.clone(), only.begun)),
+            [only] => Some(only.call.clone()),
             _ => None,
         }
     }
 
-    pub(crate) fn is_open(&self, id: &str) -> bool {
-        self.lock().iter().any(|open| *open.call.id == *id)
+    /// The only one that is open, and when it began.
+    pub(crate) fn only_since(&self) -> Option<(CallSerial, Timestamp)> {
+        match self.lock().as_slice() {
+            [only] => Some((only.serial, only.begun)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_open(&self, call: CallSerial) -> bool {
+        self.lock().iter().any(|open| open.serial == call)
     }
 
     /// How many requests of the call the credential went on.
-    pub(crate) fn uses(&self, id: &str, credential: &CredentialId) -> u32 {
+    pub(crate) fn uses(&self, call: CallSerial, credential: &CredentialId) -> u32 {
         let open = self.lock();
-        let call = open.iter().find(|open| *open.call.id == *id);
+        let call = open.iter().find(|open| open.serial == call);
         call.and_then(|open| open.uses.iter().find(|(name, _)| name == credential)).map_or(0, |(_, uses)| *uses)
     }
 
     /// Counts one more request of the call, unless it would be one more than `limit`.
-    pub(crate) fn count(&self, id: &str, credential: &CredentialId, limit: Option<u32>) -> Result<(), Withheld> {
+    pub(crate) fn count(
+        &self,
+        call: CallSerial,
+        credential: &CredentialId,
+        limit: Option<u32>,
+    ) -> Result<(), Withheld> {
         let mut open = self.lock();
-        let call = open.iter_mut().find(|open| *open.call.id == *id).ok_or(Withheld::NoToolCall)?;
+        let call = open.iter_mut().find(|open| open.serial == call).ok_or(Withheld::NoToolCall)?;
         let at = match call.uses.iter().position(|(name, _)| name == credential) {
             Some(at) => at,
             None => {

@@ -330,12 +330,17 @@ fn t083_a_placeholder_that_hides_in_a_head_is_refused() {
     let target = it.world.target("h1.origin.test");
     let placeholder = session.placeholder("TWICE");
     let percent: String = placeholder.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let coded = base64::prelude::BASE64_STANDARD.encode(format!("user:{placeholder}"));
+    let pair = |text: &str| base64::prelude::BASE64_STANDARD.encode(text);
+    let coded = pair(&format!("user:{placeholder}"));
     for (path, field) in [
         (format!("/hidden?key={percent}"), String::new()),
         (format!("/hidden/{percent}"), String::new()),
         (format!("/hidden?key={coded}"), String::new()),
         ("/hidden".to_owned(), format!("X-Key: {percent}\r\n")),
+        ("/hidden".to_owned(), format!("X-Key: %e{placeholder} %65{}\r\n", placeholder.get(1..).unwrap())),
+        ("/hidden".to_owned(), format!("X-{placeholder}: a\r\n")),
+        ("/hidden".to_owned(), format!("Authorization: Basic {}\r\n", pair(&format!("user:a{placeholder}")))),
+        ("/hidden".to_owned(), format!("Authorization: Basic {}\r\n", pair(placeholder))),
         ("/hidden".to_owned(), format!("X-Key: Basic {coded}\r\n")),
         ("/hidden".to_owned(), format!("Cookie: a={coded}\r\n")),
         ("/hidden".to_owned(), format!("Authorization: Custom {coded}\r\n")),
@@ -344,6 +349,19 @@ fn t083_a_placeholder_that_hides_in_a_head_is_refused() {
         refusal::expect_denied(&it.world.egret, &answer, 403, "placeholder_misplaced");
     }
     it.world.origin.assert_saw_nothing_of("/hidden");
+    let session = it.session();
+    for (path, kind) in [("/trailer-json", JSON), ("/trailer-text", "text/plain")] {
+        let (answer, wire) = client::connect(&it.world.egret, Some(&session), &target);
+        assert_eq!(answer.status, 200);
+        let config = client::client_config(&it.world.egret, &["http/1.1"]);
+        let mut wire = wire.start_tls(config, "h1.origin.test").unwrap();
+        wire.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: {target}\r\nContent-Type: {kind}\r\nTE: trailers\r\nTrailer: X-T\r\n\
+             Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\nX-T: {percent}\r\n\r\n"
+        ));
+        refusal::expect_denied(&it.world.egret, &wire.answer(), 403, "placeholder_misplaced");
+    }
+    it.world.origin.assert_saw_nothing_of(&percent);
 }
 
 #[test]

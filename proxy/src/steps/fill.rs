@@ -1,7 +1,6 @@
 //! Step 8, for bodies: puts values in the place of placeholders that stand in a declared slot. Only a body in which one of the
 //! rule's credentials has a slot is read before it is sent, up to a bound; every other streams, and is looked through then.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use http::{HeaderMap, HeaderValue, header};
@@ -12,7 +11,6 @@ use zeroize::Zeroizing;
 use crate::Core;
 use crate::body::ReadError;
 use crate::lending::{Borrower, misplaced};
-use crate::live::Lent;
 use crate::placeholder::{self, Verdict};
 use crate::placing::internal;
 use crate::refusal::{BROKEN_OFF, Refusal};
@@ -60,7 +58,8 @@ pub(crate) async fn fill(
         return Err(Refusal::of(Reason::BodyTooLarge, detail));
     }
     let body = armed.body.bytes().to_vec();
-    let Some(found) = std::str::from_utf8(&body).ok().map(|body| find(borrower, form, body, &slotted)).transpose()?
+    let Some(found) =
+        std::str::from_utf8(&body).ok().map(|body| find(borrower, form, body, &slotted, &armed.leases)).transpose()?
     else {
         owner(borrower.session, &first.bytes, first.at..first.bytes.len())?;
         return Err(misplaced("the request body holds a placeholder and is no text"));
@@ -81,6 +80,7 @@ fn find(
     form: Form,
     body: &str,
     slotted: &[(&CredentialId, CredentialShape)],
+    leases: &[Lease],
 ) -> Result<Vec<Found>, Refusal> {
     let mut found: Vec<Found> = Vec::new();
     for (credential, shape) in slotted {
@@ -96,15 +96,16 @@ fn find(
                         continue;
                     }
                     count += 1;
+                    if count > usize::from(shape.body().swaps()) {
+                        let often = "the request body holds a placeholder more often than it is swapped there";
+                        return Err(misplaced(often).about(borrower.named(credential)));
+                    }
                     found.push(Found { text: text.clone(), placeholder, credential: of, place: told(slot) });
                 }
             }
         }
-        if count > usize::from(shape.body().swaps()) {
-            let refusal = misplaced("the request body holds a placeholder more often than it is swapped there");
-            return Err(refusal.about(borrower.named(credential)));
-        }
-        if count > 0 {
+        // What went on the head of this request was lent for all of it.
+        if count > 0 && leases.iter().all(|lease| lease.id() != *credential) {
             borrower.may_swap(credential).map_err(|refusal| refusal.about(borrower.named(credential)))?;
         }
     }
@@ -144,26 +145,30 @@ fn swap(
     armed: &mut Armed,
     open: &mut Open,
 ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-    let mut lent: HashMap<CredentialId, (Lease, Lent)> = HashMap::new();
+    for one in &found {
+        if armed.leases.iter().all(|lease| *lease.id() != one.credential) {
+            let (lease, lent) = borrower.lend(&one.credential)?;
+            armed.hold(lease, lent);
+        }
+    }
+    let Armed { leases, lent, patterns, .. } = armed;
     let mut parts: Vec<Zeroizing<Vec<u8>>> = Vec::with_capacity(2 * found.len() + 1);
     let mut at = 0;
     for one in found {
-        let (lease, lent) = match lent.entry(one.credential.clone()) {
-            std::collections::hash_map::Entry::Occupied(held) => held.into_mut(),
-            std::collections::hash_map::Entry::Vacant(place) => place.insert(borrower.lend(&one.credential)?),
-        };
+        let mut held = leases.iter().zip(&*lent);
+        let held = held.find(|(lease, _)| *lease.id() == one.credential);
+        let (lease, lent) = held.ok_or_else(|| internal("a lease is gone"))?;
         let value = lease.swap_value();
         let text = body.get(one.text.clone()).ok_or_else(|| internal("a slot moved"))?;
         let filled = form.fill(text, &one.placeholder, value).ok_or_else(unclear)?;
         // The form in which it is sent is the form in which it is echoed.
-        armed.patterns.extend(form.encode(value).filter(|encoded| ***encoded != *value));
+        patterns.extend(form.encode(value).filter(|encoded| ***encoded != *value));
         open.credential(lent.used.clone(), one.place.into());
         let before = body.get(at..one.text.start).ok_or_else(|| internal("slots overlap"))?;
         parts.extend([Zeroizing::new(before.to_vec()), filled]);
         at = one.text.end;
     }
     parts.push(Zeroizing::new(body.get(at..).unwrap_or_default().to_vec()));
-    lent.into_values().for_each(|(lease, lent)| armed.hold(lease, lent));
     let mut whole = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| part.len()).sum()));
     parts.iter().for_each(|part| whole.extend_from_slice(part));
     Ok(whole)
@@ -191,6 +196,7 @@ fn unclear() -> Refusal {
 fn unread(error: ReadError) -> Refusal {
     match error {
         ReadError::Broken => Refusal::of(Reason::Malformed, "the request body broke off").with_class(BROKEN_OFF),
+        ReadError::Misplaced => misplaced("a trailer of the request holds a placeholder"),
         ReadError::Slow => {
             Refusal::of(Reason::TimeoutHead, "the request body, in which a credential has a slot, came too slowly")
                 .with_class("body")

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use model::{CredentialId, Reason};
-use sessions::Session;
+use sessions::{PLACEHOLDER_MARK, Session};
 use vault::{CredentialShape, Lease, Slot};
 use zeroize::Zeroizing;
 
@@ -19,7 +19,7 @@ use crate::lending::{Borrower, misplaced};
 use crate::live::{Lent, Standing};
 use crate::mask::Patterns;
 use crate::placeholder::{self, Scanner, Unreadable};
-use crate::placing::{Place, Placed, Spot, add, names, swap};
+use crate::placing::{Place, Placed, add, names, swap};
 use crate::refusal::Refusal;
 use crate::steps::record::Open;
 use crate::steps::route::Routed;
@@ -147,6 +147,9 @@ fn scanner(fields: &HeaderMap, injects: bool) -> Result<Scanner, Refusal> {
 fn find(session: &Session, routed: &Routed) -> Result<Vec<Found>, Refusal> {
     let mut found = Vec::new();
     for name in routed.fields.keys() {
+        if name.as_str().contains(PLACEHOLDER_MARK) {
+            return Err(misplaced("the name of a field holds a placeholder"));
+        }
         for (nth, value) in routed.fields.get_all(name).iter().enumerate() {
             find_in_value(session, name, nth, value.as_bytes(), &mut found)?;
         }
@@ -183,7 +186,7 @@ fn find_in_value(
     {
         for mark in sessions::find_marks(&pair) {
             let (range, credential) = owner(session, &pair, mark)?;
-            found.push(Found { place: Place::Basic(Spot { field: field.clone(), nth, range }), credential });
+            found.push(Found { place: Place::in_pair(field, nth, &pair, range), credential });
         }
         return if placeholder::is_hidden_in(&pair) { Err(hidden()) } else { Ok(()) };
     }
@@ -223,6 +226,8 @@ fn fits(shape: &CredentialShape, place: &Place) -> bool {
     let kind = shape.kind();
     match (kind.slot(), place) {
         (Some(_), Place::Basic(_)) => kind.goes_in_pair(),
+        // Some clients send a token as the user, with an empty password.
+        (Some(_), Place::User(_)) => kind.goes_in_pair() && kind.stands_alone(),
         (Some(Slot::Header(name)), Place::Plain(spot)) => {
             kind.stands_alone() && spot.field.as_str().eq_ignore_ascii_case(name)
         }
