@@ -17,6 +17,7 @@ use thiserror::Error;
 use tokio::time::{Instant, Sleep};
 use zeroize::Zeroizing;
 
+use crate::budget::{Share, Spent};
 use crate::config::MAX_BUFFER;
 use crate::guard::Flight;
 use crate::live::Standing;
@@ -70,6 +71,8 @@ pub(crate) struct Payload {
     incoming: Option<Incoming>,
     /// Whether its length was told before it came.
     told_length: bool,
+    /// What it takes of the memory for bodies that are kept.
+    share: Option<Share>,
 }
 
 /// Why a request body could not be read.
@@ -81,13 +84,15 @@ pub(crate) enum ReadError {
     Slow,
     /// A trailer holds a placeholder.
     Misplaced,
+    /// There is no memory left for it.
+    Spent(Spent),
 }
 
 impl From<Incoming> for Payload {
     fn from(incoming: Incoming) -> Self {
         let told_length = incoming.size_hint().exact().is_some();
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
-        Self { read: Bytes::new(), trailers: None, incoming, told_length }
+        Self { read: Bytes::new(), trailers: None, incoming, told_length, share: None }
     }
 }
 
@@ -106,7 +111,7 @@ impl Payload {
     ///
     /// # Cancellation
     /// What was read is dropped.
-    pub(crate) async fn read(&mut self, max: usize, timeout: Duration) -> Result<bool, ReadError> {
+    pub(crate) async fn read(&mut self, max: usize, timeout: Duration, mut share: Share) -> Result<bool, ReadError> {
         let mut read = BytesMut::new();
         let deadline = Instant::now() + timeout;
         while read.len() <= max {
@@ -117,13 +122,17 @@ impl Payload {
                 None => self.incoming = None,
                 Some(Err(_)) => return Err(ReadError::Broken),
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => read.extend_from_slice(&data),
+                    Ok(data) => {
+                        share.take(data.len()).map_err(ReadError::Spent)?;
+                        read.extend_from_slice(&data);
+                    }
                     Err(trailers) if holds_placeholder(&trailers) => return Err(ReadError::Misplaced),
                     Err(trailers) => self.trailers = Some(without_forbidden_trailers(trailers)),
                 },
             }
         }
         self.read = read.freeze();
+        self.share = Some(share);
         Ok(self.incoming.is_none() && self.read.len() <= max)
     }
 
@@ -139,6 +148,8 @@ pub(crate) struct Upload {
     front: Bytes,
     incoming: Option<Incoming>,
     told_length: bool,
+    /// Given back when the body is sent.
+    _share: Option<Share>,
     progress: Arc<Progress>,
     watch: Option<Watch>,
     /// What came and may be the beginning of a placeholder.
@@ -201,11 +212,12 @@ impl Upload {
     /// Streams what the client sends.
     pub(crate) fn new(payload: Payload, watch: Option<Watch>) -> (Self, Arc<Progress>) {
         let progress = Arc::new(Progress { bytes: AtomicU64::new(0), ended: AtomicBool::new(payload.is_empty()) });
-        let Payload { read, trailers, incoming, told_length } = payload;
+        let Payload { read, trailers, incoming, told_length, share } = payload;
         let upload = Self {
             front: read,
             incoming,
             told_length,
+            _share: share,
             progress: progress.clone(),
             watch,
             held: BytesMut::new(),
@@ -217,7 +229,7 @@ impl Upload {
     /// No body at all.
     pub(crate) fn empty(progress: Arc<Progress>) -> Self {
         let (front, held) = (Bytes::new(), BytesMut::new());
-        Self { front, incoming: None, told_length: true, progress, watch: None, held, trailers: None }
+        Self { front, incoming: None, told_length: true, _share: None, progress, watch: None, held, trailers: None }
     }
 
     /// What may go on now of a frame that came; `None` where all of it is held.

@@ -5,6 +5,7 @@
 
 mod basic;
 mod body;
+mod budget;
 mod chunks;
 mod config;
 mod connection;
@@ -75,6 +76,8 @@ pub(crate) struct Proxy {
     pub(crate) own: own::Own,
     pub(crate) draining: watch::Receiver<bool>,
     pub(crate) stopped: Arc<AtomicBool>,
+    /// Of bodies that are kept for their slots.
+    pub(crate) slot_bodies: Arc<budget::Budget>,
 }
 
 impl Proxy {

@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::budget::Budget;
 use crate::connection::connection;
 use crate::dial::Dialer;
 use crate::live::look_after;
@@ -163,6 +164,7 @@ fn proxy(
     };
     let own = Own::new(listening, parts.config.own_names.clone());
     Ok(Proxy {
+        slot_bodies: Budget::new(parts.config.limits.max_slot_bodies_bytes),
         limits: Arc::new(parts.config.limits.clone()),
         config: parts.config,
         sessions: parts.sessions,

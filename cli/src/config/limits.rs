@@ -33,6 +33,7 @@ const FIELDS: &[(&str, Field)] = &[
     ("idle_timeout", Field::Time(|limits| &mut limits.idle_timeout)),
     ("upstream_keep_alive", Field::Time(|limits| &mut limits.upstream_keep_alive)),
     ("max_slot_body_bytes", Field::Bytes(|limits| &mut limits.max_slot_body_bytes)),
+    ("max_slot_bodies_bytes", Field::Bytes(|limits| &mut limits.max_slot_bodies_bytes)),
     ("slot_body_timeout", Field::Time(|limits| &mut limits.slot_body_timeout)),
     ("audit_timeout", Field::Time(|limits| &mut limits.audit_timeout)),
 ];

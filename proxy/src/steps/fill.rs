@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::Core;
 use crate::body::ReadError;
+use crate::budget::Spent;
 use crate::lending::{Borrower, misplaced};
 use crate::placeholder::{self, Verdict};
 use crate::placing::internal;
@@ -50,7 +51,9 @@ pub(crate) async fn fill(
         return Ok(armed);
     };
     let limits = &core.proxy.config.limits;
-    let whole = armed.body.read(limits.max_slot_body_bytes, limits.slot_body_timeout).await.map_err(unread)?;
+    let share = core.proxy.slot_bodies.share(&borrower.session.id);
+    let read = armed.body.read(limits.max_slot_body_bytes, limits.slot_body_timeout, share);
+    let whole = read.await.map_err(unread)?;
     let Verdict::Found(first) = placeholder::look(armed.body.bytes()) else { return Ok(armed) };
     if !whole {
         let limit = limits.max_slot_body_bytes;
@@ -196,6 +199,14 @@ fn unclear() -> Refusal {
 fn unread(error: ReadError) -> Refusal {
     match error {
         ReadError::Broken => Refusal::of(Reason::Malformed, "the request body broke off").with_class(BROKEN_OFF),
+        ReadError::Spent(Spent::Session) => Refusal::of(
+            Reason::SessionQuota,
+            "the session's request bodies, in which credentials have slots, take all of its memory",
+        ),
+        ReadError::Spent(Spent::Whole) => Refusal::of(
+            Reason::Overloaded,
+            "request bodies in which credentials have slots take all of the memory for them",
+        ),
         ReadError::Misplaced => misplaced("a trailer of the request holds a placeholder"),
         ReadError::Slow => {
             Refusal::of(Reason::TimeoutHead, "the request body, in which a credential has a slot, came too slowly")

@@ -1,0 +1,102 @@
+//! How much memory the request bodies take that are kept for their slots: all together, and those of one session.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use model::SessionId;
+
+/// One session may take this part of the whole.
+const SESSIONS: usize = 4;
+
+/// The bytes that are kept now.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    max: usize,
+    kept: Mutex<HashMap<SessionId, usize>>,
+}
+
+/// What one body takes of it; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    budget: Arc<Budget>,
+    session: SessionId,
+    bytes: usize,
+}
+
+/// Why a body takes no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spent {
+    /// The session has taken its part.
+    Session,
+    /// All is taken.
+    Whole,
+}
+
+impl Budget {
+    /// Of at most `max` bytes.
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { max, kept: Mutex::default() })
+    }
+
+    /// A share of nothing yet.
+    pub(crate) fn share(self: &Arc<Self>, session: &SessionId) -> Share {
+        Share { budget: self.clone(), session: session.clone(), bytes: 0 }
+    }
+}
+
+impl Share {
+    /// Takes these bytes more.
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Spent> {
+        let mut kept = self.budget.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let whole: usize = kept.values().sum();
+        let own = kept.entry(self.session.clone()).or_default();
+        if own.saturating_add(bytes) > self.budget.max / SESSIONS {
+            return Err(Spent::Session);
+        }
+        if whole.saturating_add(bytes) > self.budget.max {
+            return Err(Spent::Whole);
+        }
+        *own += bytes;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut kept = self.budget.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = kept.get_mut(&self.session) {
+            *own = own.saturating_sub(self.bytes);
+            if *own == 0 {
+                kept.remove(&self.session);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_takes_its_part_and_all_take_no_more_than_there_is() {
+        let budget = Budget::new(100);
+        let share = |id: &str| budget.share(&SessionId::new(id));
+        let (mut one, mut more) = (share("a"), share("a"));
+        assert_eq!((one.take(20), more.take(6), more.take(5)), (Ok(()), Err(Spent::Session), Ok(())));
+        let others: Vec<Share> = ["b", "c", "d"]
+            .map(|id| {
+                let mut share = share(id);
+                share.take(25).unwrap();
+                share
+            })
+            .into();
+        assert_eq!(share("e").take(1), Err(Spent::Whole));
+        drop(one);
+        assert_eq!(share("e").take(20), Ok(()));
+        assert_eq!(share("e").take(21), Err(Spent::Whole));
+        drop((more, others));
+        assert_eq!(share("a").take(25), Ok(()));
+        assert!(budget.kept.lock().unwrap().is_empty());
+    }
+}
