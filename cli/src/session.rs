@@ -109,7 +109,13 @@ pub(crate) fn rollout(text: &str) -> Result<Rollout, String> {
 pub(crate) fn grant(text: &str) -> Result<GrantDocument, String> {
     let mut parts = text.split(',');
     let mut grant = GrantDocument::of(parts.next().unwrap_or_default());
+    let mut seen = Vec::new();
     for part in parts {
+        let key = part.split('=').next().unwrap_or_default();
+        if seen.contains(&key) {
+            return Err(format!("{key} is said twice"));
+        }
+        seen.push(key);
         match part.split_once('=') {
             Some(("uses", number)) => {
                 let uses = number.parse().map_err(|_| format!("{number:?} is no number of uses"))?;
@@ -316,7 +322,7 @@ mod tests {
         assert_eq!((bounded.methods.join(" "), bounded.per.as_deref()), ("GET HEAD".to_owned(), Some("tool_call")));
         let view = GrantView { grant: bounded, used: 3, revoked: false };
         assert_eq!(told(&view), "github (used 3, 10 a tool call, for 15m, GET HEAD, by the tool call)");
-        for wrong in ["github,uses=ten", "github,often", "github,use=1", "github,uses=-1"] {
+        for wrong in ["github,uses=ten", "github,often", "github,use=1", "github,uses=-1", "github,uses=1,uses=5"] {
             assert!(grant(wrong).is_err(), "{wrong}");
         }
     }

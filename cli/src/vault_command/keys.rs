@@ -86,6 +86,10 @@ pub(super) fn backup(context: &Context, file: Option<&Path>) -> Answer {
 }
 
 pub(super) fn restore(context: &Context, file: &Path, lock: &BackupLock) -> Answer {
+    // A device or a pipe would be read without end.
+    if !fs::metadata(file).with_context(|| format!("cannot read {}", file.display())).or_usage()?.is_file() {
+        return Err(Failure::usage(anyhow!("{} is no regular file, as a backup is", file.display())));
+    }
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display())).or_usage()?;
     let source = source(lock)?;
     let config = context.config()?;

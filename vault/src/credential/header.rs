@@ -5,15 +5,19 @@ use zeroize::Zeroizing;
 use super::kind::{KindOption, Options, Slot, Way};
 use super::{CredentialError, MAX_NAME_BYTES, MAX_PREFIX_BYTES, ValueError, copy};
 
-/// Fields that decide where a message goes or ends, or that belong to one connection: never a credential's place.
-const RESERVED: [&str; 12] = [
+/// Fields that decide where a message goes, how it is read or where it ends, or that belong to one connection: never a credential's place.
+const RESERVED: [&str; 16] = [
+    "accept-encoding",
     "connection",
     "content-encoding",
     "content-length",
+    "content-type",
     "expect",
     "forwarded",
     "host",
+    "if-range",
     "keep-alive",
+    "range",
     "te",
     "trailer",
     "transfer-encoding",
