@@ -15,7 +15,7 @@ use audit::{FollowerHandle, Kind, Record};
 use certs::{Leaves, Trust};
 use control::{Control, Gate};
 use model::Timestamp;
-use proxy::{Parts, Running};
+use proxy::{Limits, Parts, Running};
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -58,12 +58,13 @@ impl Sidecar {
         dir.withdraw();
         let leaves = Arc::new(Leaves::new(signer.clone(), LEAVES).or_unreachable()?);
         let trust = Arc::new(ArcSwap::from_pointee(trust));
+        let limits = fitted(config.limits, descriptors());
         let parts = Parts {
             config: proxy::Config {
                 listen: vec![config.proxy],
                 resolve: config.resolve,
                 default_session: config.default_session,
-                limits: config.limits,
+                limits,
                 own_names: own_names(),
                 ..proxy::Config::default()
             },
@@ -152,6 +153,25 @@ impl Sidecar {
         control.journal.append(Record::new(Kind::SidecarStopped));
         control.journal.close();
     }
+}
+
+/// Lowers the limits of connections to the process's descriptors, and logs it where that changes one.
+fn fitted(limits: Limits, descriptors: usize) -> Limits {
+    let fitted = limits.clone().within(descriptors);
+    if fitted.max_connections < limits.max_connections {
+        tracing::warn!(
+            descriptors,
+            max_connections = fitted.max_connections,
+            "the limit of open files allows fewer connections than max_connections; raise it (ulimit -n, LimitNOFILE= of systemd)"
+        );
+    }
+    fitted
+}
+
+/// How many descriptors this process may have.
+fn descriptors() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 /// The data path has runtimes of its own, which must not begin on a thread of this one.

@@ -94,6 +94,45 @@ pub struct Limits {
     pub slot_body_timeout: Duration,
     /// A request waits at most this long for the journal (default 2 s).
     pub audit_timeout: Duration,
+    /// Descriptors that neither clients nor upstreams take, so that the control API, the journal and the vault work
+    /// (default 256; at most a quarter of the process's limit).
+    pub reserved_descriptors: usize,
+    /// Open downstream connections of one session (default 1,000).
+    pub max_session_connections: usize,
+    /// Open downstream connections that are not identified yet, in all (default 1,000).
+    pub max_strangers: usize,
+    /// The same from one source address, or one /64 of IPv6 (default 256).
+    pub max_source_strangers: usize,
+    /// From accepting a connection to its proxy credentials (default 5 s).
+    pub identify_timeout: Duration,
+    /// Wrong proxy credentials from one source in a minute before answers to them are delayed (default 10).
+    pub max_failed_logins: usize,
+    /// Refused requests of one connection before it is closed (default 64).
+    pub max_refusals: usize,
+    /// Refusals of one session that are recorded one by one in an interval; more are counted (default 100).
+    pub max_refusal_records: usize,
+    /// The same for connections from one source that are not identified (default 100).
+    pub max_source_refusal_records: usize,
+    /// The same for all connections that are not identified (default 300).
+    pub max_stranger_refusal_records: usize,
+    /// The interval of these three, after which counts are recorded (default 1 min).
+    pub refusal_interval: Duration,
+}
+
+impl Limits {
+    /// Lowers the counts of connections to what a process with this many descriptors can serve: what is not reserved is
+    /// shared by clients and upstreams in equal parts, and one session or the strangers get a quarter of the clients' part.
+    #[must_use]
+    pub fn within(mut self, descriptors: usize) -> Self {
+        self.reserved_descriptors = self.reserved_descriptors.min(descriptors / 4);
+        let shared = descriptors.saturating_sub(self.reserved_descriptors);
+        self.max_connections = self.max_connections.min(shared / 2).max(1);
+        let part = (self.max_connections / 4).max(1);
+        self.max_session_connections = self.max_session_connections.min(part);
+        self.max_strangers = self.max_strangers.min(part);
+        self.max_source_strangers = self.max_source_strangers.min(self.max_strangers);
+        self
+    }
 }
 
 impl Default for Limits {
@@ -118,6 +157,44 @@ impl Default for Limits {
             max_slot_bodies_bytes: 64 << 20,
             slot_body_timeout: Duration::from_secs(60),
             audit_timeout: Duration::from_secs(2),
+            reserved_descriptors: 256,
+            max_session_connections: 1_000,
+            max_strangers: 1_000,
+            max_source_strangers: 256,
+            identify_timeout: Duration::from_secs(5),
+            max_failed_logins: 10,
+            max_refusals: 64,
+            max_refusal_records: 100,
+            max_source_refusal_records: 100,
+            max_stranger_refusal_records: 300,
+            refusal_interval: Duration::from_secs(60),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(descriptors: usize) -> [usize; 5] {
+        let limits = Limits::default().within(descriptors);
+        [
+            limits.reserved_descriptors,
+            limits.max_connections,
+            limits.max_session_connections,
+            limits.max_strangers,
+            limits.max_source_strangers,
+        ]
+    }
+
+    #[test]
+    fn t135_connections_never_take_the_reserved_descriptors() {
+        assert_eq!(sizes(1 << 20), [256, 10_000, 1_000, 1_000, 256]);
+        assert_eq!(sizes(4_096), [256, 1_920, 480, 480, 256]);
+        assert_eq!(sizes(1_024), [256, 384, 96, 96, 96]);
+        assert_eq!(sizes(256), [64, 96, 24, 24, 24]);
+        assert_eq!(sizes(0), [0, 1, 1, 1, 1]);
+        let small = Limits { max_connections: 40, max_session_connections: 39, ..Limits::default() }.within(4_096);
+        assert_eq!((small.max_connections, small.max_session_connections), (40, 10));
     }
 }

@@ -36,6 +36,17 @@ const FIELDS: &[(&str, Field)] = &[
     ("max_slot_bodies_bytes", Field::Bytes(|limits| &mut limits.max_slot_bodies_bytes)),
     ("slot_body_timeout", Field::Time(|limits| &mut limits.slot_body_timeout)),
     ("audit_timeout", Field::Time(|limits| &mut limits.audit_timeout)),
+    ("reserved_descriptors", Field::Count(|limits| &mut limits.reserved_descriptors)),
+    ("max_session_connections", Field::Count(|limits| &mut limits.max_session_connections)),
+    ("max_strangers", Field::Count(|limits| &mut limits.max_strangers)),
+    ("max_source_strangers", Field::Count(|limits| &mut limits.max_source_strangers)),
+    ("identify_timeout", Field::Time(|limits| &mut limits.identify_timeout)),
+    ("max_failed_logins", Field::Count(|limits| &mut limits.max_failed_logins)),
+    ("max_refusals", Field::Count(|limits| &mut limits.max_refusals)),
+    ("max_refusal_records", Field::Count(|limits| &mut limits.max_refusal_records)),
+    ("max_source_refusal_records", Field::Count(|limits| &mut limits.max_source_refusal_records)),
+    ("max_stranger_refusal_records", Field::Count(|limits| &mut limits.max_stranger_refusal_records)),
+    ("refusal_interval", Field::Time(|limits| &mut limits.refusal_interval)),
 ];
 
 /// Sets one limit.
