@@ -11,6 +11,7 @@ mod exit;
 mod foundation;
 mod harden;
 mod logging;
+mod memory;
 mod output;
 mod policy;
 mod run;

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use crate::data_dir::{DataDir, Ready};
 use crate::exit::{Answer, OrFail as _};
 use crate::foundation::Foundation;
+use crate::memory;
 
 /// Leaf certificates kept ready.
 const LEAVES: u64 = 1_000;
@@ -39,6 +40,7 @@ pub(crate) struct Sidecar {
     api: JoinHandle<std::io::Result<()>>,
     stop_api: oneshot::Sender<()>,
     follower: FollowerHandle,
+    memory: JoinHandle<()>,
     ca: Arc<certs::Ca>,
     dir: DataDir,
     /// Holds the folder's lock.
@@ -103,7 +105,8 @@ impl Sidecar {
         let api = tokio::spawn(api);
         let snapshot = Some(control.policies.set().load().digest().clone());
         journal.append(Record { snapshot, ..Record::new(Kind::PolicyLoaded) });
-        let sidecar = Self { control, trust, running, api, stop_api, follower, ca: signer, dir, _lock: lock };
+        let memory = tokio::spawn(memory::give_back());
+        let sidecar = Self { control, trust, running, api, stop_api, follower, memory, ca: signer, dir, _lock: lock };
         sidecar.dir.announce(&sidecar.ready()).or_unreachable()?;
         Ok(sidecar)
     }
@@ -134,7 +137,8 @@ impl Sidecar {
     /// Dropped, the drain goes on in its thread until the process ends.
     pub(crate) async fn stop(self, limit: Duration) {
         self.dir.withdraw();
-        let Self { control, running, mut api, stop_api, follower, .. } = self;
+        let Self { control, running, mut api, stop_api, follower, memory, .. } = self;
+        memory.abort();
         let drained = tokio::task::spawn_blocking(move || running.drain(limit)).await;
         match drained {
             Ok(drained) if drained.cut > 0 => {

@@ -1,0 +1,113 @@
+//! Gives freed memory back to the system. The C library keeps what was freed for the next allocation, so that after a burst of
+//! connections the process would stay as large as the burst had made it.
+#![expect(
+    unsafe_code,
+    reason = "two calls of the C library, of which one fills a value of ours and the other takes none"
+)]
+
+use std::time::Duration;
+
+/// How often it is looked whether there is something to give back.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// The process is quiet when it used less than a quarter of one core in a period.
+const QUIET: Duration = Duration::from_millis(250);
+
+/// Work that may have left freed memory behind: less is not worth the look through all of the heap, which takes milliseconds.
+const WORTHWHILE: Duration = Duration::from_secs(1);
+
+/// Periods without load after which less work is worthwhile too.
+const IDLE_PERIODS: u32 = 3;
+
+/// Below this, a period is one without load.
+const IDLE: Duration = Duration::from_millis(20);
+
+/// When freed memory is given back, by the time that the process worked.
+#[derive(Debug, Default)]
+struct Judge {
+    /// Since memory was last given back.
+    worked: Duration,
+    idle_periods: u32,
+}
+
+impl Judge {
+    /// Whether to give memory back after a period in which the process worked this long.
+    fn is_time(&mut self, worked: Duration) -> bool {
+        self.worked += worked;
+        self.idle_periods = if worked < IDLE { self.idle_periods + 1 } else { 0 };
+        let idle = self.idle_periods >= IDLE_PERIODS && self.worked >= IDLE;
+        let time = idle || (worked < QUIET && self.worked >= WORTHWHILE);
+        if time {
+            self.worked = Duration::ZERO;
+        }
+        time
+    }
+}
+
+/// Gives memory back whenever the process is quiet after work, for as long as it is polled.
+///
+/// # Cancellation
+/// Nothing is given back any more.
+pub(crate) async fn give_back() {
+    let mut judge = Judge::default();
+    let mut seen = process_time();
+    let mut tick = tokio::time::interval(PERIOD);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let now = process_time();
+        if judge.is_time(now.saturating_sub(seen)) {
+            trim();
+        }
+        // The time that this took is no work.
+        seen = process_time();
+    }
+}
+
+#[cfg(target_env = "gnu")]
+fn trim() {
+    // SAFETY: it takes no pointer, and locks each arena of the heap while it works there (malloc_trim(3)).
+    let given_back = unsafe { libc::malloc_trim(0) };
+    tracing::debug!(given_back, "looked for memory to give back");
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn trim() {}
+
+/// How long all threads of the process have worked.
+fn process_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a value of this type that lives until the call returns.
+    let failed = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    if failed != 0 {
+        return Duration::ZERO;
+    }
+    Duration::new(time.tv_sec.try_into().unwrap_or_default(), time.tv_nsec.try_into().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The periods, of these milliseconds of work each, after which memory is given back.
+    fn times(periods: &[u64]) -> Vec<usize> {
+        let mut judge = Judge::default();
+        let worked = periods.iter().map(|period| judge.is_time(Duration::from_millis(*period)));
+        worked.enumerate().filter_map(|(period, time)| time.then_some(period)).collect()
+    }
+
+    #[test]
+    fn memory_is_given_back_after_work_and_only_then() {
+        assert_eq!(times(&[0, 1, 2, 3, 0, 0, 0]), [0; 0], "nothing was done");
+        assert_eq!(times(&[900, 900, 900, 100, 0, 0, 0, 0]), [3], "after a burst, once it is quiet");
+        assert_eq!(times(&[0, 300, 5, 0, 0, 0]), [4], "after little work, once it is idle");
+        assert_eq!(times(&[900; 20]), [0; 0], "not under load");
+        assert_eq!(times(&[100; 22]), [9, 19], "now and then under a light load");
+    }
+
+    #[test]
+    fn the_time_of_the_process_goes_on() {
+        let before = process_time();
+        while process_time() == before {}
+    }
+}
