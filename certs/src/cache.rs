@@ -64,6 +64,11 @@ impl Leaves {
         self.sign(host, now)
     }
 
+    /// Whether a leaf for this host is there, so that none has to be signed.
+    pub fn has(&self, host: &Host, now: Timestamp) -> bool {
+        self.cache.get(host).is_some_and(|ready| now < ready.renew_at)
+    }
+
     /// How many names the cache holds, about.
     pub fn len(&self) -> u64 {
         self.cache.entry_count()
@@ -145,7 +150,9 @@ mod tests {
     #[test]
     fn a_leaf_is_reused_until_it_is_near_its_end() {
         let leaves = leaves(10);
+        assert!(!leaves.has(&host("a.example"), at("2026-11-20")));
         let first = leaves.server_config(&host("a.example"), at("2026-11-20")).unwrap();
+        assert!(leaves.has(&host("a.example"), at("2026-12-09")) && !leaves.has(&host("a.example"), at("2026-12-10")));
         let other = leaves.server_config(&host("b.example"), at("2026-11-20")).unwrap();
         assert!(!Arc::ptr_eq(&first, &other));
         assert!(Arc::ptr_eq(&first, &leaves.server_config(&host("a.example"), at("2026-12-09")).unwrap()));

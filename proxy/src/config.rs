@@ -7,7 +7,8 @@ use std::time::Duration;
 use model::{CredentialId, PolicyName};
 
 /// Bytes of a window for one HTTP/2 stream, and for a whole connection, on both sides.
-pub(crate) const STREAM_WINDOW: u32 = 512 << 10;
+/// What one stream buffers is its window, and on the client's side [`MAX_BUFFER`]: together at most 256 KiB.
+pub(crate) const STREAM_WINDOW: u32 = 192 << 10;
 pub(crate) const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// Bytes that one HTTP/1 connection buffers, and one HTTP/2 stream towards a client that does not read.
@@ -94,6 +95,26 @@ pub struct Limits {
     pub slot_body_timeout: Duration,
     /// A request waits at most this long for the journal (default 2 s).
     pub audit_timeout: Duration,
+    /// Requests in progress, in all (default 4,096).
+    pub max_requests: usize,
+    /// Requests in progress of one session (default 512).
+    pub max_session_requests: usize,
+    /// Bytes that requests in progress may buffer, in all, at 256 KiB each (default 512 MiB).
+    pub max_buffer_bytes: usize,
+    /// The same for one session (default 128 MiB).
+    pub max_session_buffer_bytes: usize,
+    /// Upstream connections, in all (default 8,192).
+    pub max_upstreams: usize,
+    /// Upstream connections of one session (default 512).
+    pub max_session_upstreams: usize,
+    /// Upstream connections of one session to one host (default 256).
+    pub max_host_upstreams: usize,
+    /// Different host names that one session may reach in a minute (default 1,000).
+    pub max_names_per_minute: usize,
+    /// Leaf certificates that are signed for one session in a minute (default 600).
+    pub max_mints_per_minute: usize,
+    /// Control frames that the peer of an HTTP/2 connection may send in ten seconds (default 1,000).
+    pub max_control_frames: u32,
     /// Descriptors that neither clients nor upstreams take, so that the control API, the journal and the vault work
     /// (default 256; at most a quarter of the process's limit).
     pub reserved_descriptors: usize,
@@ -131,6 +152,9 @@ impl Limits {
         self.max_session_connections = self.max_session_connections.min(part);
         self.max_strangers = self.max_strangers.min(part);
         self.max_source_strangers = self.max_source_strangers.min(self.max_strangers);
+        self.max_upstreams = self.max_upstreams.min(shared / 2).max(1);
+        self.max_session_upstreams = self.max_session_upstreams.min((self.max_upstreams / 4).max(1));
+        self.max_host_upstreams = self.max_host_upstreams.min(self.max_session_upstreams);
         self
     }
 }
@@ -157,6 +181,16 @@ impl Default for Limits {
             max_slot_bodies_bytes: 64 << 20,
             slot_body_timeout: Duration::from_secs(60),
             audit_timeout: Duration::from_secs(2),
+            max_requests: 4_096,
+            max_session_requests: 512,
+            max_buffer_bytes: 512 << 20,
+            max_session_buffer_bytes: 128 << 20,
+            max_upstreams: 8_192,
+            max_session_upstreams: 512,
+            max_host_upstreams: 256,
+            max_names_per_minute: 1_000,
+            max_mints_per_minute: 600,
+            max_control_frames: 1_000,
             reserved_descriptors: 256,
             max_session_connections: 1_000,
             max_strangers: 1_000,

@@ -5,13 +5,14 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use http::{Method, Request, Response, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use model::{Authority, Destination, Reason, RequestPath, Scheme};
 use policies::Permit;
 use sessions::Session;
@@ -22,17 +23,20 @@ use tokio::sync::Notify;
 use crate::body::{Body, StreamError};
 use crate::config::{CONNECTION_WINDOW, Limits, MAX_BUFFER, STREAM_WINDOW};
 use crate::exchange::exchange;
+use crate::frames::{Frames, Peer};
 use crate::guard::{First, Guard, Verdicts};
 use crate::head::{self, Framing, RequestHead, Target};
+use crate::paced::Paced;
 use crate::refusal::Refusal;
 use crate::rewound::Rewound;
+use crate::share::Spawner;
 use crate::steps::accept::Downstream;
 use crate::steps::decide::Passage;
 use crate::steps::intercept::{Inner, intercept};
 use crate::steps::record::{self, Open};
 use crate::steps::route::Asked;
 use crate::steps::{decide, identify, parse};
-use crate::{Core, Proxy, tunnel};
+use crate::{Core, Proxy, quota, tunnel};
 
 /// Serves one downstream connection to its end.
 ///
@@ -82,6 +86,7 @@ async fn tunnel(core: Arc<Core>, head: RequestHead, guard: Guard<TcpStream>) {
             return say(stream, &refusal, &record).await;
         }
     };
+    core.shares.charge_to(&session.id);
     if let Passage::Unread(permit) = passage {
         return Box::pin(unread(&core, &session, &destination, permit, stream, ahead)).await;
     }
@@ -162,7 +167,10 @@ fn admit(proxy: &Arc<Proxy>, head: &RequestHead) -> Result<Admitted, Box<Rejecte
     let session = identify::identify(proxy, head).map_err(|refusal| rejected(None, named.as_ref().ok(), refusal))?;
     let destination = named.map_err(|refusal| rejected(Some(&session), None, refusal))?;
     match decide::decide(proxy, &session, &destination) {
-        Ok(passage) => Ok(Admitted { session, destination, passage }),
+        Ok(passage) => match quota::enter(proxy, &session, &destination, head) {
+            Ok(()) => Ok(Admitted { session, destination, passage }),
+            Err(refusal) => Err(rejected(Some(&session), Some(&destination), refusal)),
+        },
         Err(refusal) => Err(rejected(Some(&session), Some(&destination), refusal)),
     }
 }
@@ -292,6 +300,7 @@ async fn plain_request(
         Ok(Admitted { session, destination, passage: _ }) => (session, destination),
         Err(rejected) => return refuse(rejected.open, &rejected.refusal),
     };
+    core.shares.charge_to(&session.id);
     if !bound.admits(&session) {
         let refusal = Refusal::of(Reason::SessionInvalid, "the connection belongs to another session");
         return refuse(open_connect(&core.proxy, Some(&session), &head, Some(&destination)), &refusal);
@@ -365,10 +374,20 @@ where
     tokio::select! {
         served = to_its_end => if let Err(error) = served {
             tracing::debug!(%error, "a connection ended");
+            if breaks_http2(&error) {
+                let refusal = Refusal::of(Reason::Malformed, "the client breaks the protocol of HTTP/2");
+                drop(tunnel.open().refuse(&refusal.with_class("http2")));
+            }
         },
         () = tunnel.session.ended() => {}
         () = tunnel.must_close.notified() => {}
     }
+}
+
+/// Whether we ended the connection because of what the client sent (RFC 9113 section 5.4.1).
+fn breaks_http2(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|error| error.is_library() && error.reason().is_some_and(|why| why != h2::Reason::NO_ERROR))
 }
 
 /// Serves HTTP/1.1 within a tunnel.
@@ -377,7 +396,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let tunnel = Arc::new(tunnel);
-    let guard = Guard::new(stream, tunnel.core.proxy.limits.clone(), true);
+    let guard = Guard::new(Paced(stream), tunnel.core.proxy.limits.clone(), true);
     let (verdicts, serving): (Verdicts, _) = (guard.verdicts(), tunnel.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let tunnel = serving.clone();
@@ -421,13 +440,20 @@ where
         let tunnel = serving.clone();
         Box::pin(async move { http2_request(&tunnel, request).await }) as Serving<StreamError>
     });
-    let settings = http2_settings(&tunnel.core.proxy.limits);
-    let connection = std::pin::pin!(settings.serve_connection(TokioIo::new(stream), service));
+    let limits = &tunnel.core.proxy.limits;
+    let settings = http2_settings(limits, tunnel.core.shares.spawner(&tunnel.session.id));
+    let frames = Frames::new(stream, Peer::Client, limits.max_control_frames);
+    let exceeded = frames.exceeded();
+    let connection = std::pin::pin!(settings.serve_connection(TokioIo::new(frames), service));
     until_over(&tunnel, connection, http2::Connection::graceful_shutdown).await;
+    if exceeded.load(Ordering::Relaxed) {
+        let refusal = Refusal::of(Reason::RateLimited, "the client sent too many control frames");
+        drop(tunnel.open().refuse(&refusal.with_class("control_frames")));
+    }
 }
 
-fn http2_settings(limits: &Limits) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn http2_settings(limits: &Limits, spawner: Spawner) -> http2::Builder<Spawner> {
+    let mut builder = http2::Builder::new(spawner);
     builder
         .timer(TokioTimer::new())
         .auto_date_header(false)

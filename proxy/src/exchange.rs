@@ -46,6 +46,7 @@ async fn attempt(
     open: &mut Open,
 ) -> Result<Redacted, Refusal> {
     identify::still_live(session)?;
+    open.takes(core.proxy.quotas.request(&session.id)?);
     let rules = decide::rules(&core.proxy, session)?;
     open.snapshot(rules.snapshot());
     let routed = route::route(destination, asked)?;

@@ -19,6 +19,7 @@ use crate::chunks::Chunks;
 use crate::config::Limits;
 use crate::head::{self, Framing, Reach, RequestHead, Target};
 use crate::refusal::Refusal;
+use crate::share::pace;
 
 /// What hyper is given in place of a refused head.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
@@ -328,6 +329,7 @@ fn refused<T>(reason: Reason, detail: &'static str) -> Poll<Result<T, HeadFault>
 impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(pace(cx));
         loop {
             match &mut this.state {
                 State::Head => match ready!(this.poll_head(cx)) {

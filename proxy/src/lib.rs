@@ -11,6 +11,7 @@ mod config;
 mod connection;
 mod dial;
 mod exchange;
+mod frames;
 mod guard;
 mod head;
 mod hosts;
@@ -18,13 +19,16 @@ mod lending;
 mod live;
 mod mask;
 mod own;
+mod paced;
 mod placeholder;
 mod placing;
 mod pool;
+mod quota;
 mod refusal;
 mod reserved;
 mod rewound;
 mod server;
+mod share;
 mod slot;
 mod steps;
 mod tunnel;
@@ -78,6 +82,8 @@ pub(crate) struct Proxy {
     pub(crate) stopped: Arc<AtomicBool>,
     /// Of bodies that are kept for their slots.
     pub(crate) slot_bodies: Arc<budget::Budget>,
+    /// What sessions may have at once, and in a minute.
+    pub(crate) quotas: Arc<quota::Quotas>,
 }
 
 impl Proxy {
@@ -93,4 +99,5 @@ pub(crate) struct Core {
     pub(crate) pool: Arc<pool::Pool>,
     pub(crate) dialer: dial::Dialer,
     pub(crate) live: Arc<live::Live>,
+    pub(crate) shares: Arc<share::Shares>,
 }

@@ -13,6 +13,7 @@ use model::{CredentialId, Destination, SessionId};
 
 use crate::body::Upload;
 use crate::dial::Speaks;
+use crate::quota::UpstreamSlot;
 
 /// Whose connection to where.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +33,8 @@ pub(crate) struct Upstream {
     pub(crate) tls: Option<&'static str>,
     /// Whether it was used before.
     pub(crate) reused: bool,
+    /// Its place among the upstream connections of its session.
+    pub(crate) slot: Arc<UpstreamSlot>,
 }
 
 /// The sending half, by protocol.
@@ -48,7 +51,29 @@ struct Idle {
 #[derive(Default)]
 struct Kept {
     by_key: HashMap<Key, Vec<Idle>>,
+    by_session: HashMap<SessionId, usize>,
     count: usize,
+}
+
+impl Kept {
+    /// Makes room for a newer connection of the session. A connection that carries several requests at once goes on with them.
+    fn close_oldest(&mut self, session: &SessionId) {
+        let of_session = self.by_key.iter_mut().filter(|(key, kept)| key.session == *session && !kept.is_empty());
+        let oldest = of_session.map(|(_, kept)| kept).min_by_key(|kept| kept.first().map(|one| one.since));
+        if let Some(kept) = oldest {
+            drop(kept.remove(0));
+            self.count_again();
+        }
+    }
+
+    fn count_again(&mut self) {
+        self.by_key.retain(|_, kept| !kept.is_empty());
+        self.by_session.clear();
+        for (key, kept) in &self.by_key {
+            *self.by_session.entry(key.session.clone()).or_default() += kept.len();
+        }
+        self.count = self.by_key.values().map(Vec::len).sum();
+    }
 }
 
 /// The idle HTTP/1.1 connections and the shared HTTP/2 connections of one core.
@@ -56,32 +81,37 @@ pub(crate) struct Pool {
     idle: Mutex<Kept>,
     keep_alive: Duration,
     capacity: usize,
+    of_session: usize,
 }
 
 impl Pool {
-    /// Keeps at most `capacity` connections, each for `keep_alive` without use.
-    pub(crate) fn new(capacity: usize, keep_alive: Duration) -> Arc<Self> {
-        Arc::new(Self { idle: Mutex::default(), keep_alive, capacity })
+    /// Keeps at most `capacity` connections, of one session at most `of_session`, each for `keep_alive` without use.
+    pub(crate) fn new(capacity: usize, of_session: usize, keep_alive: Duration) -> Arc<Self> {
+        Arc::new(Self { idle: Mutex::default(), keep_alive, capacity, of_session })
     }
 
     /// A connection of this key that still lives and leads to an address that passes `check`.
     pub(crate) fn take(&self, key: &Key, check: impl Fn(SocketAddr) -> bool) -> Option<Upstream> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let Kept { by_key, count } = &mut *idle;
+        let Kept { by_key, by_session, count } = &mut *idle;
         let kept = by_key.get_mut(key)?;
+        let of_session = by_session.entry(key.session.clone()).or_default();
         while let Some(mut last) = kept.pop() {
             *count -= 1;
+            *of_session = of_session.saturating_sub(1);
             if last.since.elapsed() > self.keep_alive || last.upstream.is_closed() || !check(last.upstream.address) {
                 continue;
             }
             last.upstream.reused = true;
             let Upstream { address, tls, .. } = last.upstream;
+            let slot = last.upstream.slot.clone();
             if let Sender::Http2(sender) = &last.upstream.sender {
                 // An HTTP/2 connection serves many requests at once: a clone goes out, it stays.
                 let sender = Sender::Http2(sender.clone());
                 kept.push(Idle { upstream: last.upstream, since: Instant::now() });
                 *count += 1;
-                return Some(Upstream { sender, address, tls, reused: true });
+                *of_session += 1;
+                return Some(Upstream { sender, address, tls, reused: true, slot });
             }
             return Some(last.upstream);
         }
@@ -94,8 +124,12 @@ impl Pool {
             return;
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.by_session.get(&key.session).is_some_and(|count| *count >= self.of_session) {
+            idle.close_oldest(&key.session);
+        }
         if idle.count < self.capacity {
             idle.count += 1;
+            *idle.by_session.entry(key.session.clone()).or_default() += 1;
             idle.by_key.entry(key).or_default().push(Idle { upstream, since: Instant::now() });
         }
     }
@@ -107,7 +141,7 @@ impl Pool {
             kept.retain(|one| one.since.elapsed() <= self.keep_alive && !one.upstream.is_closed());
             !kept.is_empty() && live(&key.session)
         });
-        idle.count = idle.by_key.values().map(Vec::len).sum();
+        idle.count_again();
     }
 }
 

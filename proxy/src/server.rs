@@ -25,6 +25,8 @@ use crate::dial::Dialer;
 use crate::live::look_after;
 use crate::own::Own;
 use crate::pool::Pool;
+use crate::quota::Quotas;
+use crate::share::{Shares, release_deferred};
 use crate::steps::accept;
 use crate::{Config, Core, Parts, Proxy};
 
@@ -163,9 +165,11 @@ fn proxy(
         }
     };
     let own = Own::new(listening, parts.config.own_names.clone());
+    let limits = Arc::new(parts.config.limits.clone());
     Ok(Proxy {
-        slot_bodies: Budget::new(parts.config.limits.max_slot_bodies_bytes),
-        limits: Arc::new(parts.config.limits.clone()),
+        slot_bodies: Budget::new(limits.max_slot_bodies_bytes),
+        quotas: Quotas::new(limits.clone()),
+        limits,
         config: parts.config,
         sessions: parts.sessions,
         policies: parts.policies,
@@ -214,9 +218,11 @@ fn spawn(
 
 fn core(proxy: Arc<Proxy>) -> io::Result<Arc<Core>> {
     let Config { limits, .. } = &proxy.config;
-    let pool = Pool::new(limits.max_idle_upstreams, limits.upstream_keep_alive);
+    // Half of what a session may have is left for connections in use, on whichever core.
+    let idle_of_session = limits.max_session_upstreams / (2 * proxy.config.threads.max(1));
+    let pool = Pool::new(limits.max_idle_upstreams, idle_of_session.max(1), limits.upstream_keep_alive);
     let dialer = Dialer::new(limits)?;
-    Ok(Arc::new(Core { proxy, pool, dialer, live: Arc::default() }))
+    Ok(Arc::new(Core { proxy, pool, dialer, live: Arc::default(), shares: Shares::new() }))
 }
 
 /// One core: accepts until the drain begins, then waits for what runs.
@@ -227,6 +233,7 @@ async fn serve(core: Arc<Core>, listeners: Vec<StdListener>, mut deadlines: watc
         Err(error) => return tracing::error!(%error, "a listener could not be used"),
     };
     let mut connections = JoinSet::new();
+    tokio::spawn(release_deferred(core.shares.clone()));
     let mut looking = std::pin::pin!(look_after(core.proxy.clone(), core.live.clone()));
     let mut sweep = tokio::time::interval(Duration::from_secs(1));
     let mut draining = core.proxy.draining.clone();
@@ -234,7 +241,7 @@ async fn serve(core: Arc<Core>, listeners: Vec<StdListener>, mut deadlines: watc
         tokio::select! {
             stream = next(&listeners) => {
                 if let Some(downstream) = accept::accept(&core.proxy, stream) {
-                    connections.spawn(connection(core.clone(), downstream));
+                    connections.spawn(core.shares.of_stranger(connection(core.clone(), downstream)));
                 }
             }
             Some(ended) = connections.join_next(), if !connections.is_empty() => note_panic(ended),
@@ -280,6 +287,7 @@ fn sweep_core(core: &Core) {
     };
     core.pool.sweep(live);
     core.dialer.sweep(live);
+    core.proxy.quotas.sweep(live);
 }
 
 /// The next connection of any listener. Out of descriptors it waits a little and goes on: connections that end give some back.

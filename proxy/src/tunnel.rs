@@ -19,8 +19,10 @@ use tokio::time::Instant;
 use crate::Core;
 use crate::dial;
 use crate::live::{Asked, Standing};
+use crate::quota::UpstreamSlot;
 use crate::refusal::Refusal;
 use crate::rewound::Rewound;
+use crate::share::pace;
 use crate::steps::record::Open;
 
 /// The longest ClientHello that is waited for, in bytes (RFC 8446 allows more; clients send less than a tenth).
@@ -34,6 +36,7 @@ pub(crate) struct Ready {
     upstream: TcpStream,
     standing: Arc<Standing>,
     permit: Permit,
+    slot: UpstreamSlot,
 }
 
 /// Reaches the upstream of a tunnel, once the opening record is durable.
@@ -53,6 +56,8 @@ pub(crate) async fn reach(
     open.snapshot(permit.snapshot());
     open.permit(&permit);
     open.tls("pass-through");
+    open.takes(core.proxy.quotas.request(&session.id)?);
+    let slot = core.proxy.quotas.upstream(&session.id, destination)?;
     let standing = core.live.note(session, destination, Asked::Tunnel, permit.until(), open.connection().clone());
     let located = dial::locate(&core.proxy.config, &core.proxy.own, &core.dialer, destination, &permit).await?;
     if let Some(first) = located.first() {
@@ -62,7 +67,7 @@ pub(crate) async fn reach(
     let limit = permit.timeouts().connect.unwrap_or(core.proxy.limits.connect_timeout);
     let (upstream, address) = dial::connect_unread(&located, limit).await?;
     open.address(address.ip());
-    Ok(Ready { upstream, standing, permit })
+    Ok(Ready { upstream, standing, permit, slot })
 }
 
 /// Passes bytes both ways until both ends are closed, one fails, nothing moves for too long, the session ends or the
@@ -79,7 +84,7 @@ pub(crate) async fn pass(
     ahead: Vec<u8>,
     mut open: Open,
 ) {
-    let Ready { upstream, standing, permit } = ready;
+    let Ready { upstream, standing, permit, slot: _slot } = ready;
     let counts = Counts::default();
     let idle = permit.timeouts().idle.unwrap_or(core.proxy.limits.idle_timeout);
     let ending = {
@@ -194,6 +199,7 @@ async fn one_way(
 ) -> Result<(), Side> {
     let mut buffer = vec![0; 32 << 10];
     loop {
+        std::future::poll_fn(|cx| pace(cx)).await;
         let read = from.read(&mut buffer).await.map_err(|_| Side::Reading)?;
         if read == 0 {
             return to.shutdown().await.map_err(|_| Side::Writing);

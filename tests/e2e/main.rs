@@ -3,6 +3,7 @@
 
 mod authority;
 mod clients;
+mod contention;
 mod faults;
 mod framing;
 mod grants;
@@ -16,6 +17,7 @@ mod names;
 mod paths;
 mod policies;
 mod promises;
+mod quotas;
 mod sdks;
 mod secrets;
 mod sessions;

@@ -123,6 +123,22 @@ impl Wire {
         };
     }
 
+    /// Sends these bytes; whether the peer took them.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        let sent = match &mut self.stream {
+            Stream::Plain(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
+            Stream::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
+        };
+        sent.is_ok()
+    }
+
+    /// Reads some bytes and forgets them; how many, 0 at the end.
+    pub fn discard(&mut self) -> usize {
+        let known = std::mem::take(&mut self.read).len();
+        let mut buffer = [0u8; 16 * 1024];
+        if known > 0 { known } else { self.stream.read(&mut buffer).unwrap_or_default() }
+    }
+
     /// Reads more; false at the end of the connection.
     fn more(&mut self) -> bool {
         let mut buffer = [0u8; 16 * 1024];

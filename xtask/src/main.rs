@@ -12,6 +12,7 @@ cargo xtask e2e [FILTER]     only the end-to-end tests, against the release bina
 cargo xtask crash [--rounds N]    kill the sidecar under load, 50 times or N
 cargo xtask vault [--kills N]     seal 10,000,000 times; kill a process that changes a vault, 2,000 times or N
 cargo xtask soak [--seconds N]    mixed load for 600 seconds or N; memory and descriptors must stay
+cargo xtask fairness [--seconds N]    a greedy session, a stranger and a modest session for 600 seconds or N
 cargo xtask long [--cases N] [--seconds N]    every property of the policies over 1,000,000 cases or N, then fuzz
 cargo xtask fuzz [--seconds N]    each fuzz target for 300 seconds or N
 cargo xtask bench            run the micro-benchmarks (the examples named bench_*)
@@ -29,6 +30,8 @@ fn main() -> Result<()> {
         ["vault", "--kills", kills] => run::vault(kills),
         ["soak"] => run::soak("600"),
         ["soak", "--seconds", seconds] => run::soak(seconds),
+        ["fairness"] => run::fairness("600"),
+        ["fairness", "--seconds", seconds] => run::fairness(seconds),
         ["fuzz"] => long::fuzz("300"),
         ["fuzz", "--seconds", seconds] => long::fuzz(seconds),
         ["long"] => long::long("1000000", "300"),

@@ -112,6 +112,14 @@ pub(crate) fn soak(seconds: &str) -> Result<()> {
     Ok(())
 }
 
+/// What a modest session gets beside a greedy one and a stranger, for longer than CI has, and with its figures judged.
+pub(crate) fn fairness(seconds: &str) -> Result<()> {
+    let egret = release_binary()?;
+    let name = "contention::t209_a_modest_session_is_served_beside_a_greedy_one_and_a_stranger";
+    let mut test = end_to_end(&egret, &["--exact", name, "--nocapture"]);
+    command(test.env("EGRET_FAIRNESS_SECONDS", seconds))
+}
+
 /// The micro-benchmarks: every example whose name begins with `bench_`.
 pub(crate) fn bench() -> Result<()> {
     let mut found = 0;

@@ -8,7 +8,8 @@ use http::uri::{PathAndQuery, Scheme as UriScheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::rt::Executor as _;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use model::{Destination, Reason, Scheme};
 use policies::Permit;
 use sessions::Session;
@@ -18,9 +19,12 @@ use crate::Core;
 use crate::body::{Progress, Return, Upload};
 use crate::config::{CONNECTION_WINDOW, MAX_BUFFER, STREAM_WINDOW};
 use crate::dial::{self, Fresh, Located, Speaks, Stream};
+use crate::frames::{Frames, Peer};
 use crate::mask::Patterns;
+use crate::paced::Paced;
 use crate::pool::{Key, Sender, Upstream};
 use crate::refusal::Refusal;
+use crate::share::Spawner;
 use crate::steps::inject::Armed;
 use crate::steps::record::Open;
 
@@ -226,29 +230,33 @@ async fn establish(
     located: &Located,
     key: &Key,
 ) -> Result<Upstream, Refusal> {
+    let slot = Arc::new(core.proxy.quotas.upstream(&session.id, destination)?);
+    let spawner = core.shares.spawner(&session.id);
     let fresh = dial::connect(&core.proxy, &core.dialer, session, destination, located, key.speaks).await?;
     let Fresh { stream, address } = fresh;
     let tls = stream.tls_version();
     let sender = match stream {
-        Stream::Plain(tcp) => start_http1(tcp).await?,
-        Stream::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => start_http2(*tls).await?,
-        Stream::Tls(tls) => start_http1(*tls).await?,
+        Stream::Plain(tcp) => start_http1(tcp, &spawner).await?,
+        Stream::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => {
+            start_http2(Frames::new(*tls, Peer::Server, core.proxy.limits.max_control_frames), &spawner).await?
+        }
+        Stream::Tls(tls) => start_http1(*tls, &spawner).await?,
     };
     if let Sender::Http2(shared) = &sender {
-        let kept = Upstream { sender: Sender::Http2(shared.clone()), address, tls, reused: true };
+        let kept = Upstream { sender: Sender::Http2(shared.clone()), address, tls, reused: true, slot: slot.clone() };
         core.pool.put(key.clone(), kept);
     }
-    Ok(Upstream { sender, address, tls, reused: false })
+    Ok(Upstream { sender, address, tls, reused: false, slot })
 }
 
-async fn start_http1<S>(stream: S) -> Result<Sender, Refusal>
+async fn start_http1<S>(stream: S, spawner: &Spawner) -> Result<Sender, Refusal>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let handshake =
-        http1::Builder::new().max_headers(256).max_buf_size(MAX_BUFFER).handshake(TokioIo::new(stream)).await;
+        http1::Builder::new().max_headers(256).max_buf_size(MAX_BUFFER).handshake(TokioIo::new(Paced(stream))).await;
     let (sender, connection) = handshake.map_err(|error| protocol(&error))?;
-    tokio::spawn(async move {
+    spawner.execute(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an upstream connection ended");
         }
@@ -256,18 +264,18 @@ where
     Ok(Sender::Http1(sender))
 }
 
-async fn start_http2<S>(stream: S) -> Result<Sender, Refusal>
+async fn start_http2<S>(stream: S, spawner: &Spawner) -> Result<Sender, Refusal>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(spawner.clone());
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(64 << 10);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| protocol(&error))?;
-    tokio::spawn(async move {
+    spawner.execute(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an upstream connection ended");
         }

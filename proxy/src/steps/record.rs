@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use crate::Proxy;
 use crate::body::{Body, Relay};
 use crate::live::Standing;
+use crate::quota::RequestSlot;
 use crate::refusal::{BROKEN_OFF, Refusal};
 use crate::steps::forward::Upstreamed;
 use crate::steps::redact::Redacted;
@@ -27,20 +28,29 @@ pub(crate) struct Open {
     proxy: Arc<Proxy>,
     standing: Option<Arc<Standing>>,
     connection: Arc<Notify>,
+    /// Its place among the requests in progress, given back with the record.
+    slot: Option<RequestSlot>,
 }
 
 impl Open {
     /// Opens a record; nothing is written before the first byte is about to leave or the exchange ends.
     pub(crate) fn new(proxy: &Arc<Proxy>, session: Option<&Arc<Session>>) -> Self {
         let trail = Some(Trail::begin(&proxy.journal, facts(proxy, session)));
-        Self { trail, session: session.cloned(), proxy: proxy.clone(), standing: None, connection: Arc::default() }
+        Self {
+            trail,
+            session: session.cloned(),
+            proxy: proxy.clone(),
+            standing: None,
+            connection: Arc::default(),
+            slot: None,
+        }
     }
 
     /// Opens the record of a tunnel whose bytes are not read.
     pub(crate) fn tunnel(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Self {
         let trail = Some(Trail::begin_tunnel(&proxy.journal, facts(proxy, Some(session))));
         let connection = Arc::default();
-        Self { trail, session: Some(session.clone()), proxy: proxy.clone(), standing: None, connection }
+        Self { trail, session: Some(session.clone()), proxy: proxy.clone(), standing: None, connection, slot: None }
     }
 
     /// The connection that it came on: told when it must close.
@@ -51,6 +61,11 @@ impl Open {
     /// What to tell when the connection must close.
     pub(crate) fn connection(&self) -> &Arc<Notify> {
         &self.connection
+    }
+
+    /// Holds its place among the requests in progress.
+    pub(crate) fn takes(&mut self, slot: RequestSlot) {
+        self.slot = Some(slot);
     }
 
     /// What looks whether it may still go on.

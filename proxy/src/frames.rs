@@ -1,0 +1,283 @@
+//! A budget for HTTP/2 control frames, on both legs: counts the frames of a connection before the library reads them.
+//!
+//! SETTINGS, PING, PRIORITY, RST_STREAM, empty DATA and unknown frames cost the sender a few bytes and the receiver a decision
+//! each (RFC 9113 section 10.5). A peer that sends more of them than the budget allows gets GOAWAY with ENHANCE_YOUR_CALM,
+//! and the connection ends. Frames that answer ours are free: clients send up to two WINDOW_UPDATE frames and a PING for each
+//! DATA frame that they get (gRPC measures its bandwidth so), and a server may reset each stream that was opened to it.
+//!
+//! Only the nine bytes of each frame's header are looked at; a payload is skipped in one step.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::share::pace;
+
+/// The time over which control frames are counted.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// Bytes of the client's preface (RFC 9113 section 3.4).
+const PREFACE_BYTES: usize = 24;
+
+/// A padded DATA frame of at most this length may be padding and nothing else.
+const MAX_PADDING_BYTES: usize = 256;
+
+/// Free frames that can be saved up, as a multiple of the budget.
+const MAX_CREDIT: u32 = 16;
+
+const DATA: u8 = 0x0;
+const HEADERS: u8 = 0x1;
+const RST_STREAM: u8 = 0x3;
+const PING: u8 = 0x6;
+const WINDOW_UPDATE: u8 = 0x8;
+const END_STREAM: u8 = 0x1;
+const PADDED: u8 = 0x8;
+
+/// GOAWAY on stream 0 with the reason ENHANCE_YOUR_CALM; the last stream is filled in.
+const GOAWAY: [u8; 17] = [0, 0, 8, 0x7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xb];
+
+/// Who sends the frames that are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// A client of ours.
+    Client,
+    /// An upstream.
+    Server,
+}
+
+/// The header of one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Head {
+    length: usize,
+    kind: u8,
+    flags: u8,
+    stream: u32,
+}
+
+/// Finds the frame headers in one direction of a connection.
+#[derive(Debug)]
+struct Reader {
+    /// Bytes of the preface or of a payload that are still to come.
+    skip: usize,
+    head: [u8; 9],
+    read: usize,
+}
+
+impl Reader {
+    fn new(skip: usize) -> Self {
+        Self { skip, head: [0; 9], read: 0 }
+    }
+
+    /// Whether the next byte begins a frame.
+    fn is_between_frames(&self) -> bool {
+        self.skip == 0 && self.read == 0
+    }
+
+    /// Looks at the next bytes; `found` gets each header.
+    fn feed(&mut self, mut bytes: &[u8], mut found: impl FnMut(Head)) {
+        while !bytes.is_empty() {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = bytes.get(skipped..).unwrap_or_default();
+            let taken = (self.head.len() - self.read).min(bytes.len());
+            let (front, rest) = bytes.split_at(taken);
+            self.head.iter_mut().skip(self.read).zip(front).for_each(|(to, from)| *to = *from);
+            self.read += taken;
+            bytes = rest;
+            if self.read == self.head.len() {
+                let [a, b, c, kind, flags, s, t, u, v] = self.head;
+                let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+                let stream = u32::from_be_bytes([s, t, u, v]) & 0x7fff_ffff;
+                (self.read, self.skip) = (0, length);
+                found(Head { length, kind, flags, stream });
+            }
+        }
+    }
+}
+
+/// What a peer may still send.
+#[derive(Debug)]
+struct Budget {
+    peer: Peer,
+    /// Control frames in a period.
+    max: u32,
+    used: u32,
+    /// Frames that answer ours and are free.
+    credit: u32,
+    period_ends: Instant,
+}
+
+impl Budget {
+    fn new(peer: Peer, max: u32, now: Instant) -> Self {
+        Self { peer, max, used: 0, credit: 0, period_ends: now + PERIOD }
+    }
+
+    /// A frame of ours, which the peer may answer.
+    fn sent(&mut self, head: Head) {
+        let earned = match (head.kind, self.peer) {
+            (DATA, _) => 3,
+            (HEADERS, Peer::Server) => 1,
+            _ => 0,
+        };
+        self.credit = (self.credit + earned).min(self.max.saturating_mul(MAX_CREDIT));
+    }
+
+    /// A frame of the peer's; whether it is within the budget.
+    fn admits(&mut self, head: Head, now: Instant) -> bool {
+        let (counts, may_answer) = match (head.kind, self.peer) {
+            (DATA, _) => (is_empty(head), false),
+            (HEADERS, _) => (false, false),
+            (PING | WINDOW_UPDATE, _) | (RST_STREAM, Peer::Server) => (true, true),
+            _ => (true, false),
+        };
+        if !counts {
+            return true;
+        }
+        if may_answer && self.credit > 0 {
+            self.credit -= 1;
+            return true;
+        }
+        if now >= self.period_ends {
+            (self.used, self.period_ends) = (0, now + PERIOD);
+        }
+        self.used += 1;
+        self.used <= self.max
+    }
+}
+
+/// A DATA frame without data; the one that ends a stream is of use.
+fn is_empty(head: Head) -> bool {
+    let nothing = head.length == 0 && head.flags & END_STREAM == 0;
+    nothing || (head.flags & PADDED != 0 && head.length <= MAX_PADDING_BYTES)
+}
+
+/// A decrypted HTTP/2 connection whose frames are counted.
+pub(crate) struct Frames<S> {
+    io: S,
+    incoming: Reader,
+    outgoing: Reader,
+    budget: Budget,
+    last_stream: u32,
+    exceeded: Arc<AtomicBool>,
+}
+
+impl<S> Frames<S> {
+    /// Counts what `peer` sends on a new connection: at most `max` control frames in ten seconds.
+    pub(crate) fn new(io: S, peer: Peer, max: u32) -> Self {
+        let (incoming, outgoing) = match peer {
+            Peer::Client => (PREFACE_BYTES, 0),
+            Peer::Server => (0, PREFACE_BYTES),
+        };
+        Self {
+            io,
+            incoming: Reader::new(incoming),
+            outgoing: Reader::new(outgoing),
+            budget: Budget::new(peer, max, Instant::now()),
+            last_stream: 0,
+            exceeded: Arc::default(),
+        }
+    }
+
+    /// Turns true when the peer has exceeded its budget.
+    pub(crate) fn exceeded(&self) -> Arc<AtomicBool> {
+        self.exceeded.clone()
+    }
+
+    fn count(&mut self, bytes: &[u8]) {
+        let Self { incoming, budget, last_stream, exceeded, .. } = self;
+        let now = Instant::now();
+        incoming.feed(bytes, |head| {
+            if head.kind == HEADERS {
+                *last_stream = head.stream.max(*last_stream);
+            }
+            if !budget.admits(head, now) {
+                exceeded.store(true, Ordering::Relaxed);
+            }
+        });
+    }
+
+    fn wrote(&mut self, bytes: &[u8]) {
+        let Self { outgoing, budget, .. } = self;
+        outgoing.feed(bytes, |head| budget.sent(head));
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Frames<S> {
+    /// Says why the connection ends, as far as the socket takes it at once; after part of a frame nothing can be said.
+    fn say_goodbye(&mut self, cx: &mut Context<'_>) {
+        if !self.outgoing.is_between_frames() {
+            return;
+        }
+        let mut frame = GOAWAY;
+        frame.iter_mut().skip(9).zip(self.last_stream.to_be_bytes()).for_each(|(to, from)| *to = from);
+        if let Poll::Ready(Ok(_)) = Pin::new(&mut self.io).poll_write(cx, &frame) {
+            let flushed = Pin::new(&mut self.io).poll_flush(cx);
+            tracing::debug!(?flushed, "a peer sent too many control frames");
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Frames<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(pace(cx));
+        let before = out.filled().len();
+        if !this.exceeded.load(Ordering::Relaxed) {
+            ready!(Pin::new(&mut this.io).poll_read(cx, out))?;
+            this.count(out.filled().get(before..).unwrap_or_default());
+            if !this.exceeded.load(Ordering::Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
+            out.set_filled(before);
+            this.say_goodbye(cx);
+        }
+        Poll::Ready(Err(io::Error::other("the peer sent too many control frames")))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(pace(cx));
+        let count = ready!(Pin::new(&mut this.io).poll_write(cx, bytes))?;
+        this.wrote(bytes.get(..count).unwrap_or_default());
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(pace(cx));
+        let count = ready!(Pin::new(&mut this.io).poll_write_vectored(cx, parts))?;
+        let mut left = count;
+        for part in parts {
+            let written = part.get(..left.min(part.len())).unwrap_or_default();
+            this.wrote(written);
+            left -= written.len();
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;

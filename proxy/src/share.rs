@@ -1,0 +1,323 @@
+//! A share of each core for each session: one session's work cannot keep another session's waiting.
+//!
+//! Every task of a connection (the connection itself, HTTP/2 streams, upstream connections) is polled through [`Fair`], which
+//! measures the time of each poll and charges it to the account of its session on this core; connections without a session
+//! yet share one account. While the core is busy and several accounts are in use, an account that has used more than the
+//! average is *over*: its tasks are not polled at once but queued, and `release_deferred` lets one of them run each time
+//! that all other ready tasks have run and the sockets were looked at. So the core is never idle while a task waits, and a
+//! request of a modest session waits for at most one slice of a greedy one.
+//!
+//! A poll must be short for this to work: [`pace`] ends it after [`SLICE`], wherever bytes are read or written.
+
+use std::cell::Cell;
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use hyper::rt::Executor;
+use model::SessionId;
+use tokio::sync::Notify;
+
+/// How long one poll may go on reading or writing.
+const SLICE: Duration = Duration::from_micros(200);
+
+/// How often it is judged which accounts are over.
+const WINDOW: Duration = Duration::from_millis(10);
+
+/// Of what was used before, seven eighths count in the next window: a burst is forgotten after a quarter of a second.
+const KEEP: (u64, u64) = (7, 8);
+
+/// What a core that works without a pause uses in the memory of its accounts, in nanoseconds: the limit of the sum above.
+const FULL: u64 = 7 * 10_000_000;
+
+/// An account is over when it used this much of the average, in percent; without a margin equals would take turns.
+const OVER_PERCENT: u64 = 110;
+
+thread_local! {
+    /// When the poll in progress on this thread must end.
+    static SLICE_END: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// What is used of one core, by session.
+pub(crate) struct Shares {
+    began: Instant,
+    /// When the window ends, in nanoseconds since `began`.
+    window_end: AtomicU64,
+    ledger: Mutex<Ledger>,
+    /// Whether the poll in progress has found out whose task it is.
+    moved: AtomicBool,
+    deferred: Notify,
+}
+
+#[derive(Default)]
+struct Ledger {
+    /// By session; without one for connections that have none yet.
+    accounts: HashMap<Option<SessionId>, Arc<Account>>,
+    /// Accounts with tasks that wait.
+    waiting: Vec<Arc<Account>>,
+    moved_to: Option<Arc<Account>>,
+}
+
+/// What one session uses of one core. Touched by the threads of one core only.
+#[derive(Default)]
+pub(crate) struct Account {
+    /// Nanoseconds of this window.
+    used: AtomicU64,
+    /// Nanoseconds of the windows before, the older the less.
+    recent: AtomicU64,
+    over: AtomicBool,
+    queue: Mutex<VecDeque<Arc<Turn>>>,
+}
+
+/// Whether a task may be polled.
+#[derive(Default)]
+struct Turn {
+    state: AtomicU8,
+    waker: Mutex<Option<Waker>>,
+}
+
+const FREE: u8 = 0;
+const QUEUED: u8 = 1;
+const GRANTED: u8 = 2;
+const GONE: u8 = 3;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shares {
+    /// Nothing is used yet.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            began: Instant::now(),
+            window_end: AtomicU64::new(nanos(WINDOW)),
+            ledger: Mutex::default(),
+            moved: AtomicBool::new(false),
+            deferred: Notify::new(),
+        })
+    }
+
+    /// A task of a connection that has no session yet.
+    pub(crate) fn of_stranger<F: Future>(self: &Arc<Self>, future: F) -> Fair<F> {
+        self.fair(self.account(None), future)
+    }
+
+    /// From here on, the task that is being polled is charged to this session.
+    pub(crate) fn charge_to(&self, session: &SessionId) {
+        let account = self.account(Some(session));
+        lock(&self.ledger).moved_to = Some(account);
+        self.moved.store(true, Ordering::Relaxed);
+    }
+
+    /// Starts the tasks of this session's connections.
+    pub(crate) fn spawner(self: &Arc<Self>, session: &SessionId) -> Spawner {
+        Spawner { shares: self.clone(), account: self.account(Some(session)) }
+    }
+
+    fn fair<F: Future>(self: &Arc<Self>, account: Arc<Account>, future: F) -> Fair<F> {
+        Fair { shares: self.clone(), account, turn: Arc::default(), future: Box::pin(future) }
+    }
+
+    fn account(&self, session: Option<&SessionId>) -> Arc<Account> {
+        lock(&self.ledger).accounts.entry(session.cloned()).or_default().clone()
+    }
+
+    /// Notes what a poll took that ended at `now`, a time since `began`.
+    fn charge(&self, account: &Account, spent: Duration, now: Duration) {
+        let fresh = account.used.fetch_add(nanos(spent).max(1), Ordering::Relaxed) == 0
+            && account.recent.load(Ordering::Relaxed) == 0;
+        let (now, end) = (nanos(now), self.window_end.load(Ordering::Relaxed));
+        if now >= end {
+            let windows = 1 + (now - end) / nanos(WINDOW);
+            self.window_end.store(end + windows * nanos(WINDOW), Ordering::Relaxed);
+            lock(&self.ledger).roll(windows);
+        } else if fresh {
+            // One that was idle need not wait for the end of the window until the others give way.
+            lock(&self.ledger).judge();
+        }
+    }
+
+    /// Lets the task that waits longest run, of the account that used least; whether more may wait.
+    fn release(&self) -> bool {
+        let mut ledger = lock(&self.ledger);
+        loop {
+            let least = ledger.waiting.iter().enumerate().min_by_key(|(_, account)| account.total());
+            let Some((position, account)) = least.map(|(position, account)| (position, account.clone())) else {
+                return false;
+            };
+            let mut queue = lock(&account.queue);
+            let granted = std::iter::from_fn(|| queue.pop_front()).any(|turn| turn.grant());
+            if queue.is_empty() {
+                ledger.waiting.swap_remove(position);
+            }
+            if granted {
+                return !ledger.waiting.is_empty();
+            }
+        }
+    }
+
+    fn defer(&self, account: &Arc<Account>, turn: &Arc<Turn>) {
+        let mut ledger = lock(&self.ledger);
+        let mut queue = lock(&account.queue);
+        if queue.is_empty() {
+            ledger.waiting.push(account.clone());
+        }
+        queue.push_back(turn.clone());
+        self.deferred.notify_one();
+    }
+}
+
+impl Ledger {
+    /// Ends this many windows.
+    fn roll(&mut self, windows: u64) {
+        for account in self.accounts.values() {
+            let mut recent = account.total();
+            for _ in 0..windows.min(256) {
+                recent = recent * KEEP.0 / KEEP.1;
+            }
+            account.recent.store(recent, Ordering::Relaxed);
+            account.used.store(0, Ordering::Relaxed);
+        }
+        self.accounts.retain(|_, account| Arc::strong_count(account) > 1 || account.total() > 0);
+        self.judge();
+    }
+
+    /// Which accounts are over.
+    fn judge(&self) {
+        let in_use = || self.accounts.values().map(|account| account.total()).filter(|used| *used > 0);
+        let (sum, count) = (in_use().sum::<u64>(), in_use().count() as u64);
+        let contended = count > 1 && sum >= FULL / 2;
+        for account in self.accounts.values() {
+            let over = contended && account.total() * 100 > sum / count * OVER_PERCENT;
+            account.over.store(over, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Account {
+    fn total(&self) -> u64 {
+        self.used.load(Ordering::Relaxed) + self.recent.load(Ordering::Relaxed)
+    }
+}
+
+impl Turn {
+    /// Wakes the task to run, if it still waits.
+    fn grant(&self) -> bool {
+        if self.state.compare_exchange(QUEUED, GRANTED, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        if let Some(waker) = lock(&self.waker).take() {
+            waker.wake();
+        }
+        true
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Lets deferred tasks run, one after the other, each after everything that is ready.
+///
+/// # Cancellation
+/// What is deferred waits forever.
+pub(crate) async fn release_deferred(shares: Arc<Shares>) {
+    loop {
+        shares.deferred.notified().await;
+        // On a current-thread runtime this comes back once all ready tasks have run and the sockets were looked at.
+        tokio::task::yield_now().await;
+        while shares.release() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Ready as long as the poll in progress may go on; otherwise the task is woken to go on in its next turn.
+pub(crate) fn pace(cx: &Context<'_>) -> Poll<()> {
+    match SLICE_END.get() {
+        Some(end) if Instant::now() >= end => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+        Some(_) | None => Poll::Ready(()),
+    }
+}
+
+/// A task whose time is charged to a session.
+pub(crate) struct Fair<F> {
+    shares: Arc<Shares>,
+    account: Arc<Account>,
+    turn: Arc<Turn>,
+    future: Pin<Box<F>>,
+}
+
+impl<F> Fair<F> {
+    /// Whether it must wait for its turn; it is woken then.
+    fn must_wait(&self, cx: &Context<'_>) -> bool {
+        let state = self.turn.state.load(Ordering::Relaxed);
+        if state == GRANTED || (state == FREE && !self.account.over.load(Ordering::Relaxed)) {
+            self.turn.state.store(FREE, Ordering::Relaxed);
+            return false;
+        }
+        let mut waker = lock(&self.turn.waker);
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        drop(waker);
+        if state == FREE {
+            self.turn.state.store(QUEUED, Ordering::Relaxed);
+            self.shares.defer(&self.account, &self.turn);
+        }
+        true
+    }
+}
+
+impl<F: Future> Future for Fair<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        if self.must_wait(cx) {
+            return Poll::Pending;
+        }
+        let started = Instant::now();
+        SLICE_END.set(Some(started + SLICE));
+        let polled = self.future.as_mut().poll(cx);
+        SLICE_END.set(None);
+        let ended = Instant::now();
+        if self.shares.moved.swap(false, Ordering::Relaxed) {
+            let account = lock(&self.shares.ledger).moved_to.take();
+            self.account = account.unwrap_or_else(|| self.account.clone());
+        }
+        self.shares.charge(&self.account, ended - started, ended - self.shares.began);
+        polled
+    }
+}
+
+impl<F> Drop for Fair<F> {
+    fn drop(&mut self) {
+        self.turn.state.store(GONE, Ordering::Relaxed);
+    }
+}
+
+/// Starts tasks on this core whose time is charged to one session.
+#[derive(Clone)]
+pub(crate) struct Spawner {
+    shares: Arc<Shares>,
+    account: Arc<Account>,
+}
+
+impl<F> Executor<F> for Spawner
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::spawn(self.shares.fair(self.account.clone(), future));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! One greedy session, one hostile stranger and one modest session. CI asserts counts and codes over a few seconds;
+//! `cargo xtask fairness` runs it long, prints what the modest session gets, and asserts its throughput and latency.
+
+mod attacks;
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use egret_tests::client::Tunnel;
+use egret_tests::egret::Session;
+use egret_tests::origin::script::{Script, Step};
+use egret_tests::wait;
+
+use crate::world::World;
+use attacks::{ATTACKS, Attack, Door, NullServer};
+
+const POLICY: &str = r#"
+policy: contention
+rules:
+  - id: modest
+    allow: {host: modest.origin.test, port: PORT, LOCAL}
+  - id: greedy
+    allow: {host: greedy.origin.test, port: PORT, path: /open/**, LOCAL}
+  - id: bodies
+    allow: {host: greedy.origin.test, port: PORT, path: [/hash, /sized/*], LOCAL}
+  - id: interim
+    allow: {host: interim.origin.test, port: PORT, LOCAL}
+"#;
+
+/// Clients of the modest session, and how often each of them asks in a second.
+const CLIENTS: usize = 4;
+const PACE: u32 = 100;
+
+/// What the modest session got in one period.
+#[derive(Debug, Default)]
+struct Served {
+    seconds: f64,
+    /// Microseconds from request to answer.
+    latencies: Vec<u64>,
+    failed: usize,
+    control_calls: usize,
+}
+
+impl Served {
+    fn per_second(&self) -> f64 {
+        f64::from(u32::try_from(self.latencies.len()).unwrap()) / self.seconds
+    }
+
+    fn milliseconds(&self, percentile: usize) -> f64 {
+        let at = (self.latencies.len() * percentile / 100).min(self.latencies.len().saturating_sub(1));
+        self.latencies.get(at).map_or(0.0, |micros| f64::from(u32::try_from(*micros).unwrap()) / 1000.0)
+    }
+}
+
+/// One client of the modest session: asks at its pace until the end.
+fn modest_client(world: &World, session: &Session, end: Instant) -> Served {
+    let target = world.target("modest.origin.test");
+    let mut served = Served::default();
+    let mut wire = Tunnel::to(&target).open(&world.egret, session);
+    let request = format!("GET /modest HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    while Instant::now() < end {
+        let began = Instant::now();
+        wire.send(&request);
+        match wire.try_answer_to("GET") {
+            Some(answer) if answer.status == 200 => {
+                served.latencies.push(u64::try_from(began.elapsed().as_micros()).unwrap());
+            }
+            _ => {
+                served.failed += 1;
+                wire = Tunnel::to(&target).open(&world.egret, session);
+            }
+        }
+        std::thread::park_timeout((began + Duration::from_secs(1) / PACE).saturating_duration_since(Instant::now()));
+    }
+    served
+}
+
+/// The modest session for so long, beside an attack that goes through this door.
+fn period(world: &World, sessions: [&Session; 2], attack: &Attack, door: &Door, length: Duration) -> Served {
+    let [greedy, modest] = sessions;
+    let (stop, begun) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..attack.connections {
+            scope.spawn(|| attack.run(door, greedy, &stop, &begun));
+        }
+        for _ in 0..4 {
+            scope.spawn(|| attacks::stranger(door, &stop));
+        }
+        // Where attackers cannot even begin, there is nothing to compare.
+        wait::until(attack.name, || (begun.load(Ordering::Relaxed) > 0).then_some(()));
+        let began = Instant::now();
+        let clients: Vec<_> =
+            (0..CLIENTS).map(|_| scope.spawn(|| modest_client(world, modest, began + length))).collect();
+        let mut all = Served::default();
+        while clients.iter().any(|client| !client.is_finished()) {
+            world.egret.ok(&["session", "list"], "");
+            all.control_calls += 1;
+            std::thread::park_timeout(Duration::from_millis(500));
+        }
+        for client in clients {
+            let served = client.join().unwrap();
+            all.latencies.extend(served.latencies);
+            all.failed += served.failed;
+        }
+        all.seconds = began.elapsed().as_secs_f64();
+        stop.store(true, Ordering::Relaxed);
+        all.latencies.sort_unstable();
+        all
+    })
+}
+
+/// Bytes of the data folder.
+fn disk(folder: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(folder).unwrap().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(meta) if meta.is_dir() => disk(&entry.path()),
+            Ok(meta) => meta.len(),
+            Err(_gone) => 0,
+        })
+        .sum()
+}
+
+#[test]
+fn t209_a_modest_session_is_served_beside_a_greedy_one_and_a_stranger() {
+    let long: Option<u64> =
+        std::env::var_os("EGRET_FAIRNESS_SECONDS").map(|text| text.to_string_lossy().parse().unwrap());
+    let periods = u64::try_from(2 * ATTACKS.len()).unwrap();
+    let length = long
+        .map_or(Duration::from_millis(300), |seconds| Duration::from_secs(seconds) / u32::try_from(periods).unwrap());
+    let hosts = ["modest.origin.test", "greedy.origin.test", "interim.origin.test"];
+    let world = World::new(&hosts, &[POLICY], |setup| setup.logging("warn"));
+    let hints = b"HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\n\r\n".repeat(1000);
+    world.origin.script("interim.origin.test", Script::new(vec![Step::Endless(hints)]));
+    let (greedy, modest) = (world.egret.session(&["contention"], &[]), world.egret.session(&["contention"], &[]));
+    let null = NullServer::start();
+    let egret = Door { address: world.egret.proxy(), ca: world.egret.ca_file(), port: world.origin.port() };
+    let nowhere = Door { address: null.address, ca: null.ca_file.clone(), port: world.origin.port() };
+    // Caches and pools fill first.
+    period(&world, [&greedy, &modest], &ATTACKS[0], &nowhere, Duration::from_millis(300));
+    let idle = (world.egret.memory(), world.egret.descriptors());
+    let mut table =
+        String::from("attack | req/s alone | beside | % | p50 ms | p99 ms | RSS KiB | descriptors | disk KiB\n");
+    let mut worst: (f64, f64) = (100.0, 0.0);
+    for attack in ATTACKS {
+        let alone = period(&world, [&greedy, &modest], attack, &nowhere, length);
+        let beside = period(&world, [&greedy, &modest], attack, &egret, length);
+        assert_eq!(
+            (alone.failed, beside.failed),
+            (0, 0),
+            "{}: every request of the modest session is answered",
+            attack.name
+        );
+        assert!(beside.latencies.len() > 1 && beside.control_calls > 0, "{}", attack.name);
+        let part = 100.0 * beside.per_second() / alone.per_second();
+        worst = (worst.0.min(part), worst.1.max(beside.milliseconds(99)));
+        writeln!(
+            table,
+            "{} | {:.0} | {:.0} | {part:.0} | {:.1} | {:.1} | {} | {} | {}",
+            attack.name,
+            alone.per_second(),
+            beside.per_second(),
+            beside.milliseconds(50),
+            beside.milliseconds(99),
+            world.egret.memory(),
+            world.egret.descriptors(),
+            disk(&world.egret.data()) >> 10,
+        )
+        .unwrap();
+    }
+    if long.is_some() {
+        judge(&world, &table, worst, idle);
+    }
+}
+
+/// The figures of a long run: printed, and held to what is promised.
+#[expect(clippy::print_stdout, reason = "the figures are what the long task is run for")]
+fn judge(world: &World, table: &str, worst: (f64, f64), idle: (u64, usize)) {
+    let back = wait::within(Duration::from_secs(10), "", || {
+        let (memory, descriptors) = (world.egret.memory(), world.egret.descriptors());
+        (memory <= idle.0 + idle.0 / 20 && descriptors <= idle.1 + idle.1 / 20 + 2).then_some(())
+    });
+    println!(
+        "{table}idle before: {} KiB, {} descriptors; 10 s after: {} KiB, {} descriptors",
+        idle.0,
+        idle.1,
+        world.egret.memory(),
+        world.egret.descriptors()
+    );
+    assert!(worst.0 >= 80.0, "the modest session kept {:.0} % of its throughput", worst.0);
+    assert!(worst.1 <= 250.0, "its slowest hundredth took {:.0} ms", worst.1);
+    assert!(back.is_some(), "memory and descriptors are not back to idle");
+}
