@@ -6,12 +6,14 @@
 pub mod address;
 pub mod destination;
 pub mod id;
+pub mod limits;
 pub mod path;
 pub mod reason;
 
 pub use address::AddressClass;
 pub use destination::{Authority, Destination, Host, HostError, Scheme};
 pub use id::{CredentialId, ExchangeId, PolicyName, RecordId, RuleId, SessionId, SnapshotDigest, TenantId};
+pub use limits::{Limits, Rate};
 pub use path::{PathError, RequestPath};
 pub use reason::Reason;
 

@@ -129,6 +129,12 @@ impl Permit {
         self.ceilings().fold(own, |limits, rule| limits.narrowed(rule.limits))
     }
 
+    /// Every rule that allows and has limits, its own counters each.
+    pub fn limited(&self) -> impl Iterator<Item = (&PolicyName, &RuleId, &Limits)> {
+        let rules = self.granting().into_iter().chain(self.ceilings());
+        rules.filter(|rule| !rule.limits.is_empty()).map(|rule| (&rule.policy, &rule.id, &rule.limits))
+    }
+
     /// How long it may wait: the shortest of the rule and the ceilings.
     pub fn timeouts(&self) -> Timeouts {
         let own = self.granting().map(|rule| rule.timeouts).unwrap_or_default();

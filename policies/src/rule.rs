@@ -8,6 +8,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use model::{AddressClass, CredentialId, PolicyName, RuleId, Scheme, Timestamp};
 
+pub use model::{Limits, Rate};
+
 use crate::pattern::{HostPattern, PathPattern, TextPattern};
 use crate::query::Parameters;
 
@@ -57,37 +59,6 @@ pub(crate) struct Origin {
     pub(crate) line: usize,
 }
 
-/// How much may pass under a rule. Where a field is `None`, the rule sets no bound of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Limits {
-    /// Requests in a span of time, per session.
-    pub requests: Option<Rate>,
-    /// Exchanges at once, per session.
-    pub concurrent: Option<u64>,
-    /// Bytes of one request's body.
-    pub request_body: Option<u64>,
-    /// Bytes of one response's body.
-    pub response_body: Option<u64>,
-    /// Bytes of all requests of one session together.
-    pub bytes_out: Option<u64>,
-}
-
-/// So many in so much time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Rate {
-    /// How many.
-    pub count: u64,
-    /// In how much time: a second, a minute, an hour or a day.
-    pub per: Duration,
-}
-
-impl Rate {
-    /// The time between two requests at this rate, in nanoseconds.
-    fn spacing(&self) -> u64 {
-        u64::try_from(self.per.as_nanos()).unwrap_or(u64::MAX) / self.count.max(1)
-    }
-}
-
 /// How long a request may wait. Where a field is `None`, the defaults of the data path hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timeouts {
@@ -99,19 +70,6 @@ pub struct Timeouts {
     pub idle: Option<Duration>,
 }
 
-impl Limits {
-    /// The narrower of both in every respect.
-    pub(crate) fn narrowed(self, other: Self) -> Self {
-        Self {
-            requests: least(self.requests, other.requests, |rate| rate.spacing()),
-            concurrent: least(self.concurrent, other.concurrent, |n| u64::MAX - n),
-            request_body: least(self.request_body, other.request_body, |n| u64::MAX - n),
-            response_body: least(self.response_body, other.response_body, |n| u64::MAX - n),
-            bytes_out: least(self.bytes_out, other.bytes_out, |n| u64::MAX - n),
-        }
-    }
-}
-
 impl Timeouts {
     /// The shorter of both in every respect.
     pub(crate) fn narrowed(self, other: Self) -> Self {
@@ -121,14 +79,6 @@ impl Timeouts {
             first_byte: shorter(self.first_byte, other.first_byte),
             idle: shorter(self.idle, other.idle),
         }
-    }
-}
-
-/// The one of two bounds that is stricter, where `strictness` grows with how little it allows.
-fn least<T: Copy>(a: Option<T>, b: Option<T>, strictness: impl Fn(&T) -> u64) -> Option<T> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(if strictness(&a) >= strictness(&b) { a } else { b }),
-        (one, None) | (None, one) => one,
     }
 }
 

@@ -312,16 +312,7 @@ fn span(text: &str) -> Option<Duration> {
 
 fn rate(value: &Scalar) -> Option<Rate> {
     let Scalar::Text(text) = value else { return None };
-    let (count, unit) = text.split_once('/')?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    let count = digits(count).filter(|count| *count > 0)?;
-    Some(Rate { count, per: Duration::from_secs(seconds) })
+    Rate::parse(text)
 }
 
 fn count(value: &Scalar) -> Option<u64> {
@@ -332,25 +323,13 @@ fn count(value: &Scalar) -> Option<u64> {
 }
 
 fn bytes(value: &Scalar) -> Option<u64> {
-    let text = match value {
-        Scalar::Number(number) => return u64::try_from(*number).ok(),
-        Scalar::Other(_) => return None,
-        Scalar::Text(text) => text,
-    };
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
-    let factor: u64 = match unit {
-        "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "TiB" => 1 << 40,
-        _ => return None,
-    };
-    digits(number)?.checked_mul(factor)
-}
-
-fn digits(text: &str) -> Option<u64> {
-    Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()
+    match value {
+        Scalar::Number(number) => u64::try_from(*number).ok(),
+        // Digits alone in quotes are a text, and no number.
+        Scalar::Text(text) if text.bytes().all(|b| b.is_ascii_digit()) => None,
+        Scalar::Text(text) => model::limits::parse_bytes(text),
+        Scalar::Other(_) => None,
+    }
 }
 
 fn shown(value: &Scalar) -> String {
