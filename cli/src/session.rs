@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::anyhow;
-use control::wire::{GrantDocument, GrantView, List, Rollout, SessionCreated, SessionRequest, SessionView};
+use control::wire::{
+    GrantDocument, GrantView, LimitsDocument, List, Rollout, SessionCreated, SessionRequest, SessionView,
+};
 
 use crate::Context;
 use crate::client::{Client, Missing, converse, encode};
@@ -64,6 +66,9 @@ struct Create {
     /// A policy with `mode: observe` for a share of sessions, such as candidate@25; without @, for all.
     #[arg(long, value_name = "NAME@PERCENT", value_parser = crate::session::rollout)]
     observe: Vec<Rollout>,
+    /// What all its requests together may take: requests=600/m,concurrent=8,request_body=10MiB,response_body=1GiB,bytes_out=1GiB.
+    #[arg(long = "limit", value_name = "NAME=LIMIT,..", value_parser = limit)]
+    limits: Vec<LimitsDocument>,
     /// How long it lives, such as 90s, 1h or 7d [default: 24h].
     #[arg(long, value_name = "TIME")]
     ttl: Option<String>,
@@ -134,6 +139,31 @@ pub(crate) fn grant(text: &str) -> Result<GrantDocument, String> {
     Ok(grant)
 }
 
+/// Limits for a whole session: names with what they allow.
+fn limit(text: &str) -> Result<LimitsDocument, String> {
+    let mut limits = LimitsDocument::default();
+    for part in text.split(',') {
+        let (name, value) = part.split_once('=').ok_or("write NAME=LIMIT, such as requests=600/m")?;
+        let known = "the limits are requests, concurrent, request_body, response_body and bytes_out";
+        let slot = limits.slot(name).ok_or_else(|| format!("there is no limit {name:?}; {known}"))?;
+        if slot.replace(value.to_owned()).is_some() {
+            return Err(format!("{name} is given twice"));
+        }
+    }
+    Ok(limits)
+}
+
+/// The limits of several options as one.
+fn merge_limits(given: &[LimitsDocument]) -> Result<LimitsDocument, Failure> {
+    let mut all = LimitsDocument::default();
+    for (name, value) in given.iter().flat_map(LimitsDocument::named) {
+        if all.slot(name).and_then(|slot| slot.replace(value.to_owned())).is_some() {
+            return Err(Failure::usage(anyhow!("the limit {name} is given twice")));
+        }
+    }
+    Ok(all)
+}
+
 fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
@@ -175,6 +205,7 @@ impl Create {
             observe: self.observe.clone(),
             documents: Vec::new(),
             credentials: self.credentials.clone(),
+            limits: merge_limits(&self.limits)?,
             ttl: self.ttl.clone(),
         };
         let (created, sidecar) = converse(async {
@@ -257,11 +288,19 @@ fn show(context: &Context, id: &str, format: Format) -> Answer {
         ("labels", labels.join(", ")),
         ("policies", one.policies.join(", ")),
         ("credentials", one.grants.iter().map(told).collect::<Vec<_>>().join("; ")),
+        ("limits", limits_text(&one.limits, one.bytes_out)),
         ("created", one.created.to_string()),
         ("expires", time(one.expires)),
         ("ended", time(one.ended)),
     ]);
     Ok(())
+}
+
+/// Limits in words: `requests 600/m, bytes_out 1GiB (used 4096)`.
+fn limits_text(limits: &LimitsDocument, bytes_out: Option<u64>) -> String {
+    let used =
+        |name| bytes_out.filter(|_| name == "bytes_out").map_or_else(String::new, |used| format!(" (used {used})"));
+    limits.named().map(|(name, limit)| format!("{name} {limit}{}", used(name))).collect::<Vec<_>>().join(", ")
 }
 
 /// A grant in words: `github (used 3 of 10, for 15m, GET HEAD)`.
@@ -325,6 +364,17 @@ mod tests {
         for wrong in ["github,uses=ten", "github,often", "github,use=1", "github,uses=-1", "github,uses=1,uses=5"] {
             assert!(grant(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn limits_are_names_with_what_they_allow() {
+        let limits = limit("requests=600/m,bytes_out=1GiB").unwrap();
+        assert_eq!(limits_text(&limits, Some(4096)), "requests 600/m, bytes_out 1GiB (used 4096)");
+        for wrong in ["requests", "often=1", "requests=1/s,requests=2/s", ""] {
+            assert!(limit(wrong).is_err(), "{wrong}");
+        }
+        assert!(merge_limits(&[limits.clone(), limit("concurrent=8").unwrap()]).is_ok());
+        assert!(merge_limits(&[limits.clone(), limits]).is_err());
     }
 
     #[test]

@@ -147,6 +147,8 @@ impl Sidecar {
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "the drain failed"),
         }
+        // Nothing is sent any more: the counts of bytes become exact.
+        control.sessions.settle_bytes();
         // A caller that holds its connection open does not keep the process.
         let _gone = stop_api.send(());
         if tokio::time::timeout(LAST_CALLS, &mut api).await.is_err() {

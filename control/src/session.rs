@@ -9,15 +9,17 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use jiff::SignedDuration;
-use model::{CredentialId, PolicyName, SessionId, TenantId, Timestamp};
+use model::{CredentialId, Limits, PolicyName, Rate, SessionId, TenantId, Timestamp};
 use policies::Subject;
 use serde::Deserialize;
-use sessions::{Bounds, Created, Grant, GrantRequest, NewSession, Per, Registry, Session, SessionError};
+use sessions::{Bounds, Created, Grant, GrantRequest, NewSession, Per, Registry, Scope, Session, SessionError};
 
 use crate::env::{dialed, environment, proxy_url};
 use crate::problem::{Json, Problem};
 use crate::span::{parse_span, print_span};
-use crate::wire::{CaView, GrantDocument, GrantView, List, SessionCreated, SessionRequest, SessionView};
+use crate::wire::{
+    CaView, GrantDocument, GrantView, LimitsDocument, List, SessionCreated, SessionRequest, SessionView,
+};
 use crate::{CaFacts, Control, blocking};
 
 type Shared = State<Arc<Control>>;
@@ -195,9 +197,49 @@ fn admit(
         labels: request.labels,
         policies,
         grants: draft.grants,
+        limits: limits(&request.limits)?,
         ttl: draft.ttl,
     };
     control.sessions.create(new, now).map_err(refused)
+}
+
+/// The limits of a whole session, in the forms that policies use.
+fn limits(asked: &LimitsDocument) -> Result<Limits, Problem> {
+    let wrong =
+        |name: &str, text: &str, help: &str| Problem::invalid(format!("`{name}: {text}` is not a limit; {help}"));
+    let mut limits = Limits::default();
+    for (name, text) in asked.named() {
+        let bytes = || {
+            model::limits::parse_bytes(text)
+                .ok_or_else(|| wrong(name, text, "write bytes as a number, or such as 512KiB, 10MiB, 2GiB"))
+        };
+        match name {
+            "requests" => {
+                let help = "write how many in a second, minute, hour or day, such as 600/m";
+                limits.requests = Some(Rate::parse(text).ok_or_else(|| wrong(name, text, help))?);
+            }
+            "concurrent" => {
+                let count = text.parse().ok().filter(|count| *count > 0);
+                limits.concurrent = Some(count.ok_or_else(|| wrong(name, text, "write a number from 1"))?);
+            }
+            "request_body" => limits.request_body = Some(bytes()?),
+            "response_body" => limits.response_body = Some(bytes()?),
+            _ => limits.bytes_out = Some(bytes()?),
+        }
+    }
+    Ok(limits)
+}
+
+fn limits_view(limits: &Limits) -> LimitsDocument {
+    let Limits { requests, concurrent, request_body, response_body, bytes_out } = *limits;
+    let bytes = |bytes: Option<u64>| bytes.map(model::limits::print_bytes);
+    LimitsDocument {
+        requests: requests.map(|rate| rate.to_string()),
+        concurrent: concurrent.map(|count| count.to_string()),
+        request_body: bytes(request_body),
+        response_body: bytes(response_body),
+        bytes_out: bytes(bytes_out),
+    }
 }
 
 fn grant(control: &Control, tenant: &TenantId, asked: &GrantDocument, now: Timestamp) -> Result<GrantRequest, Problem> {
@@ -310,6 +352,8 @@ fn view(session: &Session, now: Timestamp) -> SessionView {
         policies: session.policies.iter().map(PolicyName::to_string).collect(),
         credentials: session.grants.iter().map(|grant| grant.credential.to_string()).collect(),
         grants: session.grants.iter().map(grant_view).collect(),
+        limits: limits_view(&session.limits),
+        bytes_out: session.limits.bytes_out.map(|_| session.budgets.spent(&Scope::Session)),
         created: session.created,
         expires: session.expires,
         ended: session.ended_at(now),

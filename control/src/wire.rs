@@ -32,9 +32,85 @@ pub struct SessionRequest {
     /// Credentials that it may use: names, or grants with bounds.
     #[serde(deserialize_with = "names_or_grants")]
     pub credentials: Vec<GrantDocument>,
+    /// What all its requests together may take.
+    #[serde(skip_serializing_if = "LimitsDocument::is_empty")]
+    pub limits: LimitsDocument,
     /// Such as `1h`; 24 hours where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
+}
+
+/// Limits for a whole session, written as in policies: `600/m`, `8`, `10MiB`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsDocument {
+    /// Requests in a second, minute, hour or day.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text_or_number")]
+    pub requests: Option<String>,
+    /// Exchanges at once.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text_or_number")]
+    pub concurrent: Option<String>,
+    /// Bytes of one request's body.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text_or_number")]
+    pub request_body: Option<String>,
+    /// Bytes of one response's body.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text_or_number")]
+    pub response_body: Option<String>,
+    /// Bytes of all requests together.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text_or_number")]
+    pub bytes_out: Option<String>,
+}
+
+impl LimitsDocument {
+    /// Whether nothing is limited.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Each limit that is set, by name.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let all = [
+            ("requests", &self.requests),
+            ("concurrent", &self.concurrent),
+            ("request_body", &self.request_body),
+            ("response_body", &self.response_body),
+            ("bytes_out", &self.bytes_out),
+        ];
+        all.into_iter().filter_map(|(name, limit)| Some((name, limit.as_deref()?)))
+    }
+
+    /// The limit of this name.
+    pub fn slot(&mut self, name: &str) -> Option<&mut Option<String>> {
+        match name {
+            "requests" => Some(&mut self.requests),
+            "concurrent" => Some(&mut self.concurrent),
+            "request_body" => Some(&mut self.request_body),
+            "response_body" => Some(&mut self.response_body),
+            "bytes_out" => Some(&mut self.bytes_out),
+            _ => None,
+        }
+    }
+}
+
+/// A text, or a number for one of digits alone.
+fn text_or_number<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
+    struct Either;
+    impl Visitor<'_> for Either {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a limit such as \"600/m\", 8 or \"10MiB\"")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<String, E> {
+            Ok(number.to_string())
+        }
+    }
+    source.deserialize_any(Either).map(Some)
 }
 
 /// That a session may use a credential, within bounds.
@@ -147,6 +223,12 @@ pub struct SessionView {
     /// The same with what bounds their use, and how much of that is used up.
     #[serde(default)]
     pub grants: Vec<GrantView>,
+    /// What all its requests together may take.
+    #[serde(default, skip_serializing_if = "LimitsDocument::is_empty")]
+    pub limits: LimitsDocument,
+    /// The bytes that count against `bytes_out` of `limits` so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_out: Option<u64>,
     /// When it was made.
     pub created: Timestamp,
     /// When it ends by itself; `null` for the default session.

@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
 use std::sync::{Mutex, OnceLock};
 
 use jiff::SignedDuration;
-use model::{CredentialId, PolicyName, SessionId, TenantId, Timestamp};
+use model::{CredentialId, Limits, PolicyName, Rate, RuleId, SessionId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use crate::budget::{Budgets, Scope};
 use crate::grant::{Bounds, Grant, Per};
 use crate::session::{Session, State};
 use crate::token::Fingerprint;
@@ -34,6 +35,10 @@ struct Document {
     labels: BTreeMap<String, String>,
     policies: Vec<PolicyName>,
     grants: Vec<GrantDocument>,
+    #[serde(default, skip_serializing_if = "LimitsDocument::is_empty")]
+    limits: LimitsDocument,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    bytes_out: Vec<BudgetDocument>,
     created: Timestamp,
     expires: Timestamp,
     state: String,
@@ -65,6 +70,39 @@ struct GrantDocument {
     revoked: bool,
 }
 
+/// What all requests of the session together may take; numbers are bytes.
+#[derive(Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsDocument {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrent: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_body: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_body: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_out: Option<u64>,
+}
+
+impl LimitsDocument {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How many bytes count as sent: for a rule, or without one for the session.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BudgetDocument {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<PolicyName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rule: Option<RuleId>,
+    bytes: u64,
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_false(fact: &bool) -> bool {
     !fact
@@ -79,8 +117,8 @@ pub(crate) fn path_of(dir: &Path, id: &SessionId) -> PathBuf {
 ///
 /// # Errors
 /// Whatever the file system says.
-pub(crate) fn save(dir: &Path, session: &Session) -> io::Result<()> {
-    let text = serde_json::to_vec(&document(session)?)?;
+pub(crate) fn save(dir: &Path, session: &Session, budgets: &[(Scope, u64)]) -> io::Result<()> {
+    let text = serde_json::to_vec(&document(session, budgets)?)?;
     let target = path_of(dir, &session.id);
     let fresh = target.with_extension("json.new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
@@ -90,7 +128,7 @@ pub(crate) fn save(dir: &Path, session: &Session) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-fn document(session: &Session) -> io::Result<Document> {
+fn document(session: &Session, budgets: &[(Scope, u64)]) -> io::Result<Document> {
     // A session without an end or a token lives in memory only.
     let (Some(expires), Some(token)) = (session.expires, session.token) else {
         return Err(io::Error::other("the default session has no file"));
@@ -116,12 +154,43 @@ fn document(session: &Session) -> io::Result<Document> {
         labels: session.labels.clone(),
         policies: session.policies.clone(),
         grants: session.grants.iter().map(grant).collect(),
+        limits: limits_document(&session.limits),
+        bytes_out: budgets.iter().map(budget_document).collect(),
         created: session.created,
         expires,
         state: session.stored_state().as_str().to_owned(),
         ended: session.ended_at.get().copied(),
         token_sha256: token.to_hex(),
     })
+}
+
+fn limits_document(limits: &Limits) -> LimitsDocument {
+    let Limits { requests, concurrent, request_body, response_body, bytes_out } = *limits;
+    let requests = requests.map(|rate| rate.to_string());
+    LimitsDocument { requests, concurrent, request_body, response_body, bytes_out }
+}
+
+fn limits(document: LimitsDocument) -> io::Result<Limits> {
+    let LimitsDocument { requests, concurrent, request_body, response_body, bytes_out } = document;
+    let rate = |text: String| Rate::parse(&text).ok_or_else(|| broken("has a rate that cannot be read"));
+    Ok(Limits { requests: requests.map(rate).transpose()?, concurrent, request_body, response_body, bytes_out })
+}
+
+fn budget_document((scope, bytes): &(Scope, u64)) -> BudgetDocument {
+    let (policy, rule) = match scope {
+        Scope::Session => (None, None),
+        Scope::Rule(policy, rule) => (Some(policy.clone()), Some(rule.clone())),
+    };
+    BudgetDocument { policy, rule, bytes: *bytes }
+}
+
+fn budget(document: BudgetDocument) -> io::Result<(Scope, u64)> {
+    let scope = match (document.policy, document.rule) {
+        (None, None) => Scope::Session,
+        (Some(policy), Some(rule)) => Scope::Rule(policy, rule),
+        (Some(_), None) | (None, Some(_)) => return Err(broken("has a count of bytes for half a rule")),
+    };
+    Ok((scope, document.bytes))
 }
 
 /// Reads a session's file.
@@ -147,6 +216,7 @@ pub(crate) fn load(path: &Path) -> io::Result<Session> {
 fn session(document: Document) -> io::Result<Session> {
     let state = State::from_name(&document.state).ok_or_else(|| broken("has an unknown state"))?;
     let grants = document.grants.into_iter().map(grant).collect::<io::Result<Vec<_>>>()?;
+    let budgets = document.bytes_out.into_iter().map(budget).collect::<io::Result<Vec<_>>>()?;
     Ok(Session {
         id: document.id,
         tenant: document.tenant,
@@ -155,6 +225,8 @@ fn session(document: Document) -> io::Result<Session> {
         labels: document.labels,
         policies: document.policies,
         grants,
+        limits: limits(document.limits)?,
+        budgets: Budgets::from_saved(budgets),
         created: document.created,
         expires: Some(document.expires),
         token: Some(fingerprint(&document.token_sha256)?),

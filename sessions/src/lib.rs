@@ -3,6 +3,7 @@
 //! Nothing here knows HTTP, policies or secrets. Tokens and placeholders rest as SHA-256 digests
 //! only; whoever reads the folder can end no session and speak for none.
 
+mod budget;
 mod error;
 mod file;
 mod grant;
@@ -11,6 +12,7 @@ mod session;
 mod token;
 mod tool_call;
 
+pub use budget::{Budgets, Scope, Spend};
 pub use error::{Invalid, SessionError, Why};
 pub use grant::{Bounds, Draw, Grant, Per, Withheld};
 pub use registry::{Created, Ending, GrantRequest, NewSession, Offered, PlaceholderOwner, Registry};

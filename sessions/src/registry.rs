@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::SignedDuration;
-use model::{CredentialId, PolicyName, SessionId, TenantId, Timestamp};
+use model::{CredentialId, Limits, PolicyName, SessionId, TenantId, Timestamp};
 use tokio::sync::Notify;
 
+use crate::budget::Budgets;
 use crate::error::{Invalid, SessionError, Why};
 use crate::file;
 use crate::grant::{Bounds, Grant};
@@ -44,6 +45,8 @@ pub struct NewSession {
     pub policies: Vec<PolicyName>,
     /// The credentials it may use.
     pub grants: Vec<GrantRequest>,
+    /// What all its requests together may take.
+    pub limits: Limits,
     /// How long it lives; 24 hours where nothing is said.
     pub ttl: Option<SignedDuration>,
 }
@@ -164,7 +167,7 @@ impl Registry {
         let grants = new.grants.iter().map(|request| offer(request, &mut placeholders)).collect();
         let session =
             Session { token: Some(Fingerprint::of(token.as_bytes())), ..assemble(new, grants, now, Some(expires)) };
-        file::save(&self.dir, &session).map_err(|source| self.failed("write", &session.id, source))?;
+        file::save(&self.dir, &session, &[]).map_err(|source| self.failed("write", &session.id, source))?;
         let session = Arc::new(session);
         self.write().insert(session.clone());
         Ok(Created { session, token, placeholders })
@@ -284,6 +287,25 @@ impl Registry {
         self.save(session)
     }
 
+    /// Writes down how many bytes the session may count as sent, so that it may send them ([`crate::Spend::Unreserved`]).
+    ///
+    /// # Errors
+    /// A file that cannot be written: nothing is reserved then.
+    pub fn reserve_bytes(&self, session: &Session) -> Result<(), SessionError> {
+        self.save(session)
+    }
+
+    /// Writes the exact numbers of bytes that sessions have sent. Nothing may be sent after it.
+    pub fn settle_bytes(&self) {
+        for session in self.list() {
+            if session.budgets.settle()
+                && let Err(error) = self.save(&session)
+            {
+                tracing::warn!(session = %session.id, %error, "the session's count of bytes stays at what was reserved");
+            }
+        }
+    }
+
     /// Whose placeholder this is (with or without its prefix). The client must not learn it.
     pub fn find_placeholder(&self, text: &str) -> PlaceholderOwner {
         let Some(mark) = text.find(PLACEHOLDER_MARK).and_then(|at| text.get(at..)) else {
@@ -294,11 +316,14 @@ impl Registry {
     }
 
     fn save(&self, session: &Session) -> Result<(), SessionError> {
-        if session.token.is_none() {
-            return Ok(());
-        }
         let _alone = session.saving.lock().unwrap_or_else(PoisonError::into_inner);
-        file::save(&self.dir, session).map_err(|source| self.failed("write", &session.id, source))
+        let budgets = session.budgets.to_save();
+        // The default session has no file; what it has sent is forgotten with the process, as it is itself.
+        if session.token.is_some() {
+            file::save(&self.dir, session, &budgets).map_err(|source| self.failed("write", &session.id, source))?;
+        }
+        session.budgets.saved(&budgets);
+        Ok(())
     }
 
     /// Forgets sessions that are over: those of a week ago, and the oldest where there are too many.
@@ -376,6 +401,8 @@ fn assemble(new: NewSession, grants: Vec<Grant>, now: Timestamp, expires: Option
         labels: new.labels,
         policies: new.policies,
         grants,
+        limits: new.limits,
+        budgets: Budgets::default(),
         created: now,
         expires,
         token: None,
@@ -401,6 +428,9 @@ fn check(new: &NewSession) -> Result<(), SessionError> {
         if count > MAX_ITEMS {
             return Err(wrong(field, &format!("are {count}, more than the limit of {MAX_ITEMS}")));
         }
+    }
+    if new.limits.concurrent == Some(0) {
+        return Err(wrong("limits", "allow no exchange at all: `concurrent` is a number from 1"));
     }
     for (place, grant) in new.grants.iter().enumerate() {
         check_grant(grant)?;

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use model::{CredentialId, PolicyName, SessionId, TenantId, Timestamp};
+use model::{CredentialId, Limits, PolicyName, SessionId, TenantId, Timestamp};
 use tokio::sync::Notify;
 
+use crate::budget::Budgets;
 use crate::grant::{Draw, Grant, Per, Withheld};
 use crate::token::{Fingerprint, PLACEHOLDER_MARK};
 use crate::tool_call::{CallSerial, ToolCall, ToolCalls};
@@ -62,6 +63,10 @@ pub struct Session {
     pub policies: Vec<PolicyName>,
     /// The credentials it may use.
     pub grants: Vec<Grant>,
+    /// What all its requests together may take, besides the limits of rules.
+    pub limits: Limits,
+    /// The bytes it has sent, where that is limited.
+    pub budgets: Budgets,
     /// When it was made.
     pub created: Timestamp,
     /// When it ends by itself; `None` only for the default session.
