@@ -2,11 +2,9 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use audit::{Fault, Outcome};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -14,17 +12,20 @@ use hyper::body::Incoming;
 use model::Reason;
 use sessions::{PLACEHOLDER_MARK, Session};
 use thiserror::Error;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::allowance::{Allowance, ByteLimit, Limited};
 use crate::budget::{Share, Spent};
 use crate::config::MAX_BUFFER;
+use crate::flow::{Flow, UploadEnd};
 use crate::guard::Flight;
-use crate::live::Standing;
+use crate::live::{Cut, Standing};
 use crate::mask::Masker;
 use crate::placeholder::{Scanner, TAIL_BYTES, Unreadable, Verdict, is_hidden_in};
 use crate::pool::{Key, Pool, Upstream};
 use crate::steps::record::Open;
+use crate::timer::Timer;
 
 /// Why a stream towards the client ends early; hyper resets it then.
 #[derive(Debug, Error)]
@@ -32,34 +33,15 @@ pub(crate) enum StreamError {
     /// The upstream broke off within the body.
     #[error("the upstream broke off")]
     Upstream(#[source] hyper::Error),
-    /// The upstream sent nothing for too long.
-    #[error("the upstream was silent for too long within a body")]
-    Silent,
-    /// What allowed it is over.
-    #[error("the policies in force do not allow it any more ({0})")]
+    /// It is longer than a limit allows.
+    #[error("the response exceeds a limit")]
+    TooLarge,
+    /// What allowed it is over, or a timer fired.
+    #[error("the exchange was terminated ({0})")]
     Cut(Reason),
     /// The request breaks HTTP/2; the stream is reset with this reason.
     #[error("the stream is reset")]
     Http2(#[source] h2::Error),
-}
-
-/// How far the request body has come, as the other half of the exchange sees it.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    bytes: AtomicU64,
-    ended: AtomicBool,
-}
-
-impl Progress {
-    /// Bytes of the request body sent so far.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Whether all of it was sent.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
-    }
 }
 
 /// A request body, as far as it was read.
@@ -73,6 +55,8 @@ pub(crate) struct Payload {
     told_length: bool,
     /// What it takes of the memory for bodies that are kept.
     share: Option<Share>,
+    /// What is left of the limits for it.
+    allowance: Option<Allowance>,
 }
 
 /// Why a request body could not be read.
@@ -86,20 +70,74 @@ pub(crate) enum ReadError {
     Misplaced,
     /// There is no memory left for it.
     Spent(Spent),
+    /// It exceeds a limit.
+    Over(Box<Limited>),
 }
 
 impl From<Incoming> for Payload {
     fn from(incoming: Incoming) -> Self {
         let told_length = incoming.size_hint().exact().is_some();
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
-        Self { read: Bytes::new(), trailers: None, incoming, told_length, share: None }
+        Self { read: Bytes::new(), trailers: None, incoming, told_length, share: None, allowance: None }
     }
+}
+
+/// The bytes of a trailer section.
+fn size_of(trailers: &Frame<Bytes>) -> u64 {
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    trailers.trailers_ref().map_or(0, |fields| fields.iter().map(field).sum::<usize>() as u64)
 }
 
 impl Payload {
     /// Whether there is nothing, now or later.
     pub(crate) fn is_empty(&self) -> bool {
         self.read.is_empty() && self.trailers.is_none() && self.incoming.is_none()
+    }
+
+    /// Its length, where that was announced.
+    pub(crate) fn announced(&self) -> Option<u64> {
+        match &self.incoming {
+            Some(incoming) => incoming.size_hint().exact().filter(|_| self.told_length),
+            None => Some(self.read.len() as u64),
+        }
+    }
+
+    /// Bounds what is still to come of it.
+    pub(crate) fn bound(&mut self, allowance: Allowance) {
+        self.allowance = Some(allowance);
+    }
+
+    /// Whether there is a byte in it: waits for the first one, or for its end.
+    ///
+    /// # Errors
+    /// The client broke off, or nothing came in time.
+    ///
+    /// # Cancellation
+    /// What came is dropped.
+    pub(crate) async fn has_content(&mut self, timeout: Duration) -> Result<bool, ReadError> {
+        let deadline = Instant::now() + timeout;
+        while let Some(incoming) = &mut self.incoming {
+            let next = std::future::poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx));
+            match tokio::time::timeout_at(deadline, next).await.map_err(|_| ReadError::Slow)? {
+                None => self.incoming = None,
+                Some(Err(_)) => return Err(ReadError::Broken),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if data.is_empty() => {}
+                    Ok(_) => return Ok(true),
+                    Err(trailers) if holds_placeholder(&trailers) => return Err(ReadError::Misplaced),
+                    Err(trailers) => self.trailers = Some(without_forbidden_trailers(trailers)),
+                },
+            }
+        }
+        Ok(false)
+    }
+
+    /// Counts what came against its limits.
+    async fn take(&mut self, bytes: usize, trailers: u64) -> Result<(), ReadError> {
+        let Some(allowance) = &mut self.allowance else { return Ok(()) };
+        let over = |limited| ReadError::Over(Box::new(limited));
+        std::future::poll_fn(|cx| allowance.poll_take(bytes, cx)).await.map_err(over)?;
+        std::future::poll_fn(|cx| allowance.poll_spend(trailers, cx)).await.map_err(over)
     }
 
     /// What was read of it.
@@ -123,11 +161,15 @@ impl Payload {
                 Some(Err(_)) => return Err(ReadError::Broken),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
+                        self.take(data.len(), 0).await?;
                         share.take(data.len()).map_err(ReadError::Spent)?;
                         read.extend_from_slice(&data);
                     }
                     Err(trailers) if holds_placeholder(&trailers) => return Err(ReadError::Misplaced),
-                    Err(trailers) => self.trailers = Some(without_forbidden_trailers(trailers)),
+                    Err(trailers) => {
+                        self.take(0, size_of(&trailers)).await?;
+                        self.trailers = Some(without_forbidden_trailers(trailers));
+                    }
                 },
             }
         }
@@ -150,7 +192,11 @@ pub(crate) struct Upload {
     told_length: bool,
     /// Given back when the body is sent.
     _share: Option<Share>,
-    progress: Arc<Progress>,
+    flow: Arc<Flow>,
+    standing: Arc<Standing>,
+    allowance: Option<Allowance>,
+    /// What came and is still to be counted against the limits.
+    uncounted: Option<Frame<Bytes>>,
     watch: Option<Watch>,
     /// What came and may be the beginning of a placeholder.
     held: BytesMut,
@@ -164,7 +210,7 @@ pub(crate) struct Watch {
     pub(crate) scanner: Scanner,
     /// Whose they may be.
     pub(crate) session: Arc<Session>,
-    /// What is ended.
+    /// What is terminated.
     pub(crate) standing: Arc<Standing>,
     /// Whether a credential went on the request: a body that cannot be read then goes nowhere.
     pub(crate) injects: bool,
@@ -176,7 +222,7 @@ pub(crate) enum UploadError {
     /// The client broke off.
     #[error("the client broke off")]
     Client(#[source] hyper::Error),
-    /// It holds a placeholder, or may hold one.
+    /// It holds a placeholder or may hold one, exceeds a limit, comes too slowly, or is not allowed any more.
     #[error("the request body is not sent on")]
     Withheld,
 }
@@ -210,26 +256,84 @@ impl Watch {
 
 impl Upload {
     /// Streams what the client sends.
-    pub(crate) fn new(payload: Payload, watch: Option<Watch>) -> (Self, Arc<Progress>) {
-        let progress = Arc::new(Progress { bytes: AtomicU64::new(0), ended: AtomicBool::new(payload.is_empty()) });
-        let Payload { read, trailers, incoming, told_length, share } = payload;
-        let upload = Self {
+    pub(crate) fn new(payload: Payload, watch: Option<Watch>, standing: &Arc<Standing>, flow: &Arc<Flow>) -> Self {
+        let Payload { read, trailers, incoming, told_length, share, allowance } = payload;
+        let (flow, standing) = (flow.clone(), standing.clone());
+        Self {
             front: read,
             incoming,
             told_length,
             _share: share,
-            progress: progress.clone(),
+            flow,
+            standing,
+            allowance,
+            uncounted: None,
             watch,
             held: BytesMut::new(),
             trailers,
-        };
-        (upload, progress)
+        }
     }
 
-    /// No body at all.
-    pub(crate) fn empty(progress: Arc<Progress>) -> Self {
-        let (front, held) = (Bytes::new(), BytesMut::new());
-        Self { front, incoming: None, told_length: true, _share: None, progress, watch: None, held, trailers: None }
+    /// The body of a copy of this request, where it has none.
+    pub(crate) fn copy_of_empty(&self) -> Option<Self> {
+        let (standing, flow) = (self.standing.clone(), self.flow.clone());
+        self.is_end_stream().then(|| Self {
+            front: Bytes::new(),
+            incoming: None,
+            told_length: true,
+            _share: None,
+            flow,
+            standing,
+            allowance: None,
+            uncounted: None,
+            watch: None,
+            held: BytesMut::new(),
+            trailers: None,
+        })
+    }
+
+    fn terminate(&self, cut: Cut) -> UploadError {
+        self.standing.terminate(cut);
+        UploadError::Withheld
+    }
+
+    /// The next frame from the client, counted against the limits and the minimum rate.
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let frame = match self.uncounted.take() {
+            Some(frame) => frame,
+            None => match Pin::new(incoming).poll_frame(cx) {
+                Poll::Pending => {
+                    self.flow.upload_waits(Instant::now());
+                    return Poll::Pending;
+                }
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Err(error))) => {
+                    self.flow.end_upload(UploadEnd::Client);
+                    return Poll::Ready(Some(Err(UploadError::Client(error))));
+                }
+                Poll::Ready(Some(Ok(frame))) => {
+                    let bytes = frame.data_ref().map_or(0, Bytes::len);
+                    if let Err(timer) = self.flow.upload_came(bytes, Instant::now()) {
+                        return Poll::Ready(Some(Err(self.terminate(timer.into()))));
+                    }
+                    frame
+                }
+            },
+        };
+        let Some(allowance) = &mut self.allowance else { return Poll::Ready(Some(Ok(frame))) };
+        let counted = match frame.data_ref() {
+            Some(data) => allowance.poll_take(data.len(), cx),
+            None => allowance.poll_spend(size_of(&frame), cx),
+        };
+        match counted {
+            Poll::Ready(Ok(())) => Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(Err(limited)) => Poll::Ready(Some(Err(self.terminate(limited.into())))),
+            Poll::Pending => {
+                self.uncounted = Some(frame);
+                Poll::Pending
+            }
+        }
     }
 
     /// What may go on now of a frame that came; `None` where all of it is held.
@@ -287,12 +391,12 @@ impl Upload {
         if let Some(trailers) = self.trailers.take() {
             return Poll::Ready(Some(Ok(trailers)));
         }
-        while let Some(incoming) = &mut self.incoming {
-            let Some(frame) = ready!(Pin::new(incoming).poll_frame(cx)) else {
+        while self.incoming.is_some() {
+            let Some(frame) = ready!(self.poll_client(cx)) else {
                 self.incoming = None;
                 break;
             };
-            if let Some(passed) = self.pass(frame.map_err(UploadError::Client)) {
+            if let Some(passed) = self.pass(frame) {
                 return Poll::Ready(Some(passed));
             }
         }
@@ -307,32 +411,45 @@ impl HttpBody for Upload {
     type Error = UploadError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        let frame = ready!(self.poll_incoming(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            self.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+        if self.flow.poll_stopped(cx) {
+            return Poll::Ready(Some(Err(UploadError::Withheld)));
         }
-        if frame.is_none() || self.is_end_stream() {
-            self.progress.ended.store(true, Ordering::Relaxed);
+        let frame = ready!(self.poll_incoming(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                self.flow.upload_passed(frame.data_ref().map_or(0, Bytes::len), Instant::now());
+                if self.is_end_stream() {
+                    self.flow.end_upload(UploadEnd::Whole);
+                }
+            }
+            Some(Err(_)) => self.flow.end_upload(UploadEnd::Stopped),
+            None => self.flow.end_upload(UploadEnd::Whole),
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        let came = self.incoming.as_ref().is_none_or(HttpBody::is_end_stream);
+        let came = self.incoming.as_ref().is_none_or(HttpBody::is_end_stream) && self.uncounted.is_none();
         came && self.front.is_empty() && self.held.is_empty() && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
         let left = self.incoming.as_ref().map_or(SizeHint::with_exact(0), HttpBody::size_hint);
-        let held = (self.front.len() + self.held.len()) as u64;
+        let uncounted = self.uncounted.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        let held = (self.front.len() + self.held.len() + uncounted) as u64;
         let mut hint = SizeHint::new();
         hint.set_lower(left.lower() + held);
         // What came in chunks is sent in chunks, though its length may be known by now.
         let upper = left.upper().filter(|_| self.told_length);
         upper.into_iter().for_each(|upper| hint.set_upper(upper + held));
         hint
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // The connection gave it up before its end; a copy of a request without a body had ended before.
+        self.flow.end_upload(UploadEnd::Stopped);
     }
 }
 
@@ -454,13 +571,15 @@ pub(crate) struct Relay {
     incoming: Incoming,
     masker: Option<Masker>,
     open: Option<Open>,
-    upload: Arc<Progress>,
+    flow: Arc<Flow>,
     back: Option<Return>,
     pending: Option<Frame<Bytes>>,
+    /// To the client.
     bytes: u64,
+    /// From the upstream.
+    received: u64,
+    limit: Option<ByteLimit>,
     ended: bool,
-    idle: Option<Pin<Box<Sleep>>>,
-    idle_timeout: Duration,
 }
 
 impl Relay {
@@ -469,22 +588,14 @@ impl Relay {
         incoming: Incoming,
         masker: Option<Masker>,
         open: Open,
-        upload: Arc<Progress>,
+        flow: Arc<Flow>,
         back: Option<Return>,
-        idle_timeout: Duration,
+        limit: Option<ByteLimit>,
     ) -> Self {
-        let mut relay = Self {
-            incoming,
-            masker,
-            open: Some(open),
-            upload,
-            back,
-            pending: None,
-            bytes: 0,
-            ended: false,
-            idle: None,
-            idle_timeout,
-        };
+        flow.head_came(incoming.size_hint().exact().is_some(), Instant::now());
+        let open = Some(open);
+        let mut relay =
+            Self { incoming, masker, open, flow, back, pending: None, bytes: 0, received: 0, limit, ended: false };
         if relay.incoming.is_end_stream() {
             relay.finish();
         }
@@ -508,29 +619,34 @@ impl Relay {
         if self.ended {
             return Poll::Ready(None);
         }
-        if let Some(Poll::Ready(denied)) = self.open.as_ref().map(|open| open.poll_cut(cx)) {
-            self.fail(Outcome::Aborted, Fault::Policy, Some(denied.reason));
-            return Poll::Ready(Some(Err(StreamError::Cut(denied.reason))));
+        if let Some(Poll::Ready(cut)) = self.open.as_ref().map(|open| open.poll_cut(cx)) {
+            return Poll::Ready(Some(Err(self.cut(cut))));
         }
+        let polled = self.poll_upstream(cx);
+        match &polled {
+            Poll::Pending => self.flow.download_waits(Instant::now()),
+            Poll::Ready(_) => self.flow.download_passed(Instant::now()),
+        }
+        polled
+    }
+
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         loop {
-            let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Pending => return self.poll_idle(cx),
-                Poll::Ready(frame) => frame,
-            };
-            if let Some(idle) = &mut self.idle {
-                idle.as_mut().reset(Instant::now() + self.idle_timeout);
-            }
+            let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
             let data = match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => data,
                     Err(frame) => return self.trailers(frame),
                 },
                 Some(Err(error)) => {
-                    self.fail(Outcome::UpstreamReset, Fault::Upstream, Some(Reason::UpstreamProtocol));
+                    self.fail(|open| open.upstream_reset());
                     return Poll::Ready(Some(Err(StreamError::Upstream(error))));
                 }
                 None => return self.end(),
             };
+            if let Err(error) = self.receive(data.len()) {
+                return Poll::Ready(Some(Err(error)));
+            }
             let last = self.incoming.is_end_stream();
             let data = self.mask(data, last);
             self.bytes += data.len() as u64;
@@ -576,45 +692,51 @@ impl Relay {
         Poll::Ready(Some(Ok(Frame::data(rest))))
     }
 
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        let timeout = self.idle_timeout;
-        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        ready!(idle.as_mut().poll(cx));
-        self.fail(Outcome::Timeout, Fault::Upstream, Some(Reason::UpstreamTimeout));
-        Poll::Ready(Some(Err(StreamError::Silent)))
+    /// Counts what came from the upstream against the limit and the minimum rate.
+    fn receive(&mut self, bytes: usize) -> Result<(), StreamError> {
+        self.received += bytes as u64;
+        if self.limit.as_ref().is_some_and(|limit| self.received > limit.bytes) {
+            self.fail(|open| open.response_too_large());
+            return Err(StreamError::TooLarge);
+        }
+        self.flow.download_came(bytes, Instant::now()).map_err(|timer: Timer| self.cut(timer.into()))
     }
 
-    /// The whole body has passed: the record is closed and the connection can serve another request.
+    fn cut(&mut self, cut: Cut) -> StreamError {
+        let reason = cut.reason();
+        self.fail(|open| open.terminated(&cut));
+        StreamError::Cut(reason)
+    }
+
+    /// The whole response has passed: the record closes with the request, and the connection can serve another one.
     fn finish(&mut self) {
         self.ended = true;
-        if let Some(mut open) = self.open.take() {
-            open.body(self.upload.bytes(), self.bytes, self.masker.as_ref().map_or(0, Masker::found));
-            open.close(Outcome::Ok, None, None);
-        }
+        self.flow.download_ended();
         // An upstream that answered before it read all of the request may still read the rest as the next one.
         if let Some(back) = self.back.take()
-            && self.upload.has_ended()
+            && self.flow.is_sent_whole()
         {
             back.put();
         }
+        if let Some(mut open) = self.open.take() {
+            open.response(self.bytes, self.masker.as_ref().map_or(0, Masker::found));
+            self.flow.when_upload_ends(move |end| open.complete(end));
+        }
     }
 
-    fn fail(&mut self, outcome: Outcome, fault: Fault, reason: Option<Reason>) {
+    fn fail(&mut self, close: impl FnOnce(Open)) {
         self.ended = true;
         self.back = None;
         if let Some(mut open) = self.open.take() {
-            open.body(self.upload.bytes(), self.bytes, self.masker.as_ref().map_or(0, Masker::found));
-            open.close(outcome, Some(fault), reason);
+            open.response(self.bytes, self.masker.as_ref().map_or(0, Masker::found));
+            close(open);
         }
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        if let Some(mut open) = self.open.take() {
-            open.body(self.upload.bytes(), self.bytes, self.masker.as_ref().map_or(0, Masker::found));
-            open.cut();
-        }
+        self.fail(Open::cut);
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use model::{CredentialId, PolicyName};
 
+use crate::meter::MinimumRate;
+
 /// Bytes of a window for one HTTP/2 stream, and for a whole connection, on both sides.
 /// What one stream buffers is its window, and on the client's side [`MAX_BUFFER`]: together at most 256 KiB.
 pub(crate) const STREAM_WINDOW: u32 = 192 << 10;
@@ -83,8 +85,16 @@ pub struct Limits {
     pub resolve_timeout: Duration,
     /// From the end of the request to the head of the response (default 10 min; models think long).
     pub first_byte_timeout: Duration,
-    /// Between two pieces of a response body (default 10 min).
+    /// Between two pieces of a body, in either direction (default 10 min).
     pub idle_timeout: Duration,
+    /// Bytes in a second that a body has to move, in either direction, once waiting exceeds `min_rate_grace` (default 240 B).
+    pub min_rate_bytes: usize,
+    /// The waiting that is free where a body moves below `min_rate_bytes` (default 30 s).
+    pub min_rate_grace: Duration,
+    /// A client may leave an answer unread so long without progress (default 60 s).
+    pub unread_timeout: Duration,
+    /// Name lookups of one session in flight, over all cores; more of them wait (default 16).
+    pub max_lookups: usize,
     /// An unused upstream connection (default 60 s).
     pub upstream_keep_alive: Duration,
     /// Bytes of a request body that is kept to swap a placeholder in it (default 1 MiB).
@@ -159,6 +169,13 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// How fast a body has to move.
+    pub(crate) fn minimum_rate(&self) -> MinimumRate {
+        MinimumRate { bytes: self.min_rate_bytes as u64, grace: self.min_rate_grace }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -176,6 +193,10 @@ impl Default for Limits {
             resolve_timeout: Duration::from_secs(5),
             first_byte_timeout: Duration::from_secs(600),
             idle_timeout: Duration::from_secs(600),
+            min_rate_bytes: 240,
+            min_rate_grace: Duration::from_secs(30),
+            unread_timeout: Duration::from_secs(60),
+            max_lookups: 16,
             upstream_keep_alive: Duration::from_secs(60),
             max_slot_body_bytes: 1 << 20,
             max_slot_bodies_bytes: 64 << 20,

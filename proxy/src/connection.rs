@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 
 use crate::body::{Body, StreamError};
 use crate::config::{CONNECTION_WINDOW, Limits, MAX_BUFFER, STREAM_WINDOW};
+use crate::downlink::Downlink;
 use crate::exchange::exchange;
 use crate::frames::{Frames, Peer};
 use crate::guard::{First, Guard, Verdicts};
@@ -30,12 +31,14 @@ use crate::paced::Paced;
 use crate::refusal::Refusal;
 use crate::rewound::Rewound;
 use crate::share::Spawner;
+use crate::stall::{self, Unread};
 use crate::steps::accept::Downstream;
 use crate::steps::decide::Passage;
 use crate::steps::intercept::{Inner, intercept};
 use crate::steps::record::{self, Open};
 use crate::steps::route::Asked;
 use crate::steps::{decide, identify, parse};
+use crate::streams::{self, StreamExecutor};
 use crate::{Core, Proxy, quota, tunnel};
 
 /// Serves one downstream connection to its end.
@@ -44,6 +47,7 @@ use crate::{Core, Proxy, quota, tunnel};
 /// Everything on it is cut, and recorded as such.
 pub(crate) async fn connection(core: Arc<Core>, downstream: Downstream) {
     let Downstream { stream, place: _place } = downstream;
+    stall::bound_unsent(&stream);
     let mut guard = Guard::new(stream, core.proxy.limits.clone(), false);
     loop {
         let first = tokio::select! {
@@ -228,6 +232,7 @@ async fn plain(core: Arc<Core>, guard: Guard<TcpStream>) -> Option<Guard<TcpStre
         Box::pin(async move { Ok(plain_request(&core, &bound, verdict, request).await.map(|body| body.with(flight))) })
             as Serving<Infallible>
     });
+    let guard = Unread::new(guard, bound.must_close.clone(), &core.proxy.limits);
     let mut connection = http1_settings().serve_connection(TokioIo::new(guard), service);
     let served = tokio::select! {
         served = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)) => served,
@@ -244,7 +249,7 @@ async fn plain(core: Arc<Core>, guard: Guard<TcpStream>) -> Option<Guard<TcpStre
         tracing::debug!(%error, "a connection ended");
         return None;
     }
-    let mut guard = connection.into_parts().io.into_inner();
+    let mut guard = connection.into_parts().io.into_inner().into_inner();
     if guard.has_connect() {
         return Some(guard);
     }
@@ -259,7 +264,7 @@ async fn plain(core: Arc<Core>, guard: Guard<TcpStream>) -> Option<Guard<TcpStre
 struct Bound {
     session: OnceLock<Arc<Session>>,
     set: Notify,
-    must_close: Arc<Notify>,
+    must_close: Arc<Downlink>,
 }
 
 impl Bound {
@@ -343,7 +348,7 @@ struct Tunnel {
     /// Whether the client's handshake named no server.
     without_sni: bool,
     /// Told when an exchange on it was cut and its client keeps that from being seen.
-    must_close: Arc<Notify>,
+    must_close: Arc<Downlink>,
 }
 
 impl Tunnel {
@@ -351,7 +356,8 @@ impl Tunnel {
     fn open(&self) -> Open {
         let mut open = Open::new(&self.core.proxy, Some(&self.session));
         open.destination(&self.destination);
-        open.came_on(&self.must_close);
+        // A stream of HTTP/2 ends alone.
+        open.came_on(&streams::current().unwrap_or_else(|| self.must_close.clone()));
         if self.without_sni {
             open.sni("absent");
         }
@@ -404,6 +410,7 @@ where
         Box::pin(async move { Ok(tunnel_request(&tunnel, verdict, request).await.map(|body| body.with(flight))) })
             as Serving<Infallible>
     });
+    let guard = Unread::new(guard, tunnel.must_close.clone(), &tunnel.core.proxy.limits);
     let connection = std::pin::pin!(http1_settings().serve_connection(TokioIo::new(guard), service));
     until_over(&tunnel, connection, http1::Connection::graceful_shutdown).await;
 }
@@ -441,9 +448,15 @@ where
         Box::pin(async move { http2_request(&tunnel, request).await }) as Serving<StreamError>
     });
     let limits = &tunnel.core.proxy.limits;
-    let settings = http2_settings(limits, tunnel.core.shares.spawner(&tunnel.session.id));
-    let frames = Frames::new(stream, Peer::Client, limits.max_control_frames);
+    let streams = StreamExecutor::new(
+        tunnel.core.shares.spawner(&tunnel.session.id),
+        tunnel.must_close.clone(),
+        limits.unread_timeout,
+    );
+    let unread = Unread::new(stream, tunnel.must_close.clone(), limits);
+    let frames = Frames::new(unread, Peer::Client, limits.max_control_frames);
     let exceeded = frames.exceeded();
+    let settings = http2_settings(limits, streams);
     let connection = std::pin::pin!(settings.serve_connection(TokioIo::new(frames), service));
     until_over(&tunnel, connection, http2::Connection::graceful_shutdown).await;
     if exceeded.load(Ordering::Relaxed) {
@@ -452,8 +465,8 @@ where
     }
 }
 
-fn http2_settings(limits: &Limits, spawner: Spawner) -> http2::Builder<Spawner> {
-    let mut builder = http2::Builder::new(spawner);
+fn http2_settings(limits: &Limits, streams: StreamExecutor<Spawner>) -> http2::Builder<StreamExecutor<Spawner>> {
+    let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .auto_date_header(false)
@@ -484,6 +497,9 @@ async fn http2_request(tunnel: &Tunnel, request: Request<Incoming>) -> Result<Re
             record::answer(&refusal, &record)
         }
     };
+    if response.body().is_own() {
+        streams::answers_itself();
+    }
     Ok(if for_head { without_body(response) } else { response })
 }
 

@@ -16,14 +16,17 @@ use policies::Permit;
 use rustls::pki_types::ServerName;
 use sessions::Session;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::Proxy;
 use crate::config::{Config, Limits};
 use crate::hosts::Hosts;
+use crate::lookups::Lookups;
 use crate::own::Own;
 use crate::refusal::Refusal;
+use crate::timer::Timer;
+use crate::{Core, Proxy};
 
 /// What an upstream connection is to speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,7 +46,7 @@ impl Speaks {
     }
 }
 
-/// Addresses of a destination, each of which the rule may dial. Only `locate` makes one.
+/// Addresses of a destination, each of which the rule may dial. Only `Target` makes one.
 #[derive(Debug)]
 pub(crate) struct Located(Vec<SocketAddr>);
 
@@ -140,31 +143,36 @@ impl Dialer {
         }
     }
 
-    async fn resolve(&self, config: &Config, destination: &Destination) -> Result<Vec<IpAddr>, Refusal> {
+    /// The addresses that are known without a lookup: literals, fixed answers, the hosts file.
+    fn known(&self, config: &Config, destination: &Destination) -> Option<Vec<IpAddr>> {
         let name = match destination.host() {
-            Host::V4(v4) => return Ok(vec![IpAddr::V4(*v4)]),
-            Host::V6(v6) => return Ok(vec![IpAddr::V6(*v6)]),
+            Host::V4(v4) => return Some(vec![IpAddr::V4(*v4)]),
+            Host::V6(v6) => return Some(vec![IpAddr::V6(*v6)]),
             Host::Name(name) => name,
         };
         if let Some(address) = config.resolve.get(name.as_ref()) {
-            return Ok(vec![*address]);
+            return Some(vec![*address]);
         }
-        if let Some(addresses) = self.hosts.lock().unwrap_or_else(PoisonError::into_inner).addresses(name) {
-            return Ok(addresses.to_vec());
-        }
-        let failed = |class| Refusal::of(Reason::UpstreamDns, "the name has no address").with_class(class);
-        let absolute = format!("{name}.");
-        let lookup = tokio::time::timeout(config.limits.resolve_timeout, self.resolver.lookup_ip(absolute));
-        match lookup.await {
-            Err(_) => Err(failed("timeout")),
-            Ok(Err(error)) if error.is_no_records_found() || error.is_nx_domain() => Err(failed("no_address")),
-            Ok(Err(_)) => Err(failed("failure")),
-            Ok(Ok(answer)) => {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.addresses(name).map(<[IpAddr]>::to_vec)
+    }
+
+    /// Asks name servers.
+    async fn look_up(&self, destination: &Destination) -> Result<Vec<IpAddr>, Refusal> {
+        let answer = self.resolver.lookup_ip(format!("{}.", destination.host())).await;
+        match answer {
+            Err(error) if error.is_no_records_found() || error.is_nx_domain() => Err(unresolved("no_address")),
+            Err(_) => Err(unresolved("failure")),
+            Ok(answer) => {
                 let addresses: Vec<IpAddr> = answer.iter().collect();
-                if addresses.is_empty() { Err(failed("no_address")) } else { Ok(addresses) }
+                if addresses.is_empty() { Err(unresolved("no_address")) } else { Ok(addresses) }
             }
         }
     }
+}
+
+fn unresolved(class: &'static str) -> Refusal {
+    Refusal::of(Reason::UpstreamDns, "the name has no address").with_class(class)
 }
 
 /// Whether the rule may dial an address, and the address is not our own listener.
@@ -191,28 +199,65 @@ pub(crate) fn check_address(own: &Own, permit: &Permit, address: SocketAddr) -> 
     Err(Refusal::of(Reason::DeniedAddress, detail).under(permit.rule(), permit.policy()).with_address(address.ip()))
 }
 
-/// Resolves a destination once; one address that may not be dialed refuses the whole answer.
-///
-/// # Errors
-/// `upstream_dns`, `denied_address`, `denied_self`.
-///
-/// # Cancellation
-/// The lookup is given up.
-pub(crate) async fn locate(
-    config: &Config,
-    own: &Own,
-    dialer: &Dialer,
-    destination: &Destination,
-    permit: &Permit,
-) -> Result<Located, Refusal> {
-    let addresses = dialer.resolve(config, destination).await?;
-    let mut located = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        let address = SocketAddr::new(address, destination.port());
-        check_address(own, permit, address)?;
-        located.push(address);
+/// A destination whose addresses are needed, and the permit that bounds them.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) own: &'a Own,
+    pub(crate) dialer: &'a Dialer,
+    pub(crate) destination: &'a Destination,
+    pub(crate) permit: &'a Permit,
+}
+
+impl<'a> Target<'a> {
+    /// Of an exchange or tunnel.
+    pub(crate) fn new(core: &'a Core, destination: &'a Destination, permit: &'a Permit) -> Self {
+        let Core { proxy, dialer, .. } = core;
+        Self { config: &proxy.config, own: &proxy.own, dialer, destination, permit }
     }
-    Ok(Located(located))
+
+    /// The addresses, where they are known without a lookup; nothing leaves for them.
+    ///
+    /// # Errors
+    /// `denied_address`, `denied_self`.
+    pub(crate) fn known(self) -> Result<Option<Located>, Refusal> {
+        self.dialer.known(self.config, self.destination).map(|addresses| self.check(addresses)).transpose()
+    }
+
+    /// The addresses, by a lookup where they are not known. The name leaves: its record has to be durable. The time for
+    /// it includes the wait for a place among the session's lookups.
+    ///
+    /// # Errors
+    /// `upstream_dns`, `denied_address`, `denied_self`.
+    ///
+    /// # Cancellation
+    /// The lookup is given up.
+    pub(crate) async fn locate(self, lookups: &Lookups, session: &SessionId) -> Result<Located, Refusal> {
+        if let Some(located) = self.known()? {
+            return Ok(located);
+        }
+        let late = || unresolved("timeout");
+        let deadline = Instant::now() + self.config.limits.resolve_timeout;
+        let slot = tokio::time::timeout_at(deadline, lookups.enter(session)).await.map_err(|_| late())?;
+        // A place that comes free as the time ends would send a query for nobody.
+        if Instant::now() >= deadline {
+            return Err(late());
+        }
+        let answered = tokio::time::timeout_at(deadline, self.dialer.look_up(self.destination)).await;
+        drop(slot);
+        self.check(answered.map_err(|_| late())??)
+    }
+
+    /// One address that may not be dialed refuses the whole answer.
+    fn check(self, addresses: Vec<IpAddr>) -> Result<Located, Refusal> {
+        let mut located = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let address = SocketAddr::new(address, self.destination.port());
+            check_address(self.own, self.permit, address)?;
+            located.push(address);
+        }
+        Ok(Located(located))
+    }
 }
 
 /// Dials the located addresses in turn, and ends TLS where the scheme wants it.
@@ -229,6 +274,7 @@ pub(crate) async fn connect(
     destination: &Destination,
     located: &Located,
     speaks: Speaks,
+    limit: Duration,
 ) -> Result<Fresh, Refusal> {
     let attempt = async {
         let (tcp, address) = dial(located).await?;
@@ -241,12 +287,7 @@ pub(crate) async fn connect(
         };
         Ok(Fresh { stream, address })
     };
-    match tokio::time::timeout(proxy.config.limits.connect_timeout, attempt).await {
-        Ok(result) => result,
-        Err(_) => {
-            Err(Refusal::of(Reason::UpstreamTimeout, "the upstream did not answer in time").with_class("connect"))
-        }
-    }
+    tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| Err(Timer::Connect.refusal()))
 }
 
 /// Dials the located addresses in turn, for a tunnel whose bytes are not read.
@@ -257,9 +298,7 @@ pub(crate) async fn connect(
 /// # Cancellation
 /// The socket is closed.
 pub(crate) async fn connect_unread(located: &Located, limit: Duration) -> Result<(TcpStream, SocketAddr), Refusal> {
-    tokio::time::timeout(limit, dial(located)).await.unwrap_or_else(|_| {
-        Err(Refusal::of(Reason::UpstreamTimeout, "the upstream did not answer in time").with_class("connect"))
-    })
+    tokio::time::timeout(limit, dial(located)).await.unwrap_or_else(|_| Err(Timer::Connect.refusal()))
 }
 
 async fn dial(located: &Located) -> Result<(TcpStream, SocketAddr), Refusal> {

@@ -14,10 +14,11 @@ use crate::body::Body;
 use crate::lending::Borrower;
 use crate::refusal::Refusal;
 use crate::reserved;
+use crate::steps::forward::Outward;
 use crate::steps::record::{self, Open};
 use crate::steps::redact::Redacted;
 use crate::steps::route::Asked;
-use crate::steps::{authorize, decide, fill, forward, identify, inject, redact, route};
+use crate::steps::{authorize, decide, fill, forward, identify, inject, limit, redact, route};
 
 /// Serves one request to `destination` for `session`; `open` is its record, which knows the destination already.
 ///
@@ -49,7 +50,7 @@ async fn attempt(
     open.takes(core.proxy.quotas.request(&session.id)?);
     let rules = decide::rules(&core.proxy, session)?;
     open.snapshot(rules.snapshot());
-    let routed = route::route(destination, asked)?;
+    let mut routed = route::route(destination, asked)?;
     let tool = session.tool();
     if let Some(call) = session.tool_call() {
         open.tool_call(&call);
@@ -61,20 +62,28 @@ async fn attempt(
     let standing = core.live.note(session, destination, asked, permit.until(), open.connection().clone());
     open.stands(standing.clone());
     let under = |refusal: Refusal| refusal.under(permit.rule(), permit.policy());
+    open.admitted(limit::limit(core, session, &permit, &mut routed).await?);
     let borrower = Borrower { vault: &core.proxy.vault, session, destination, permit: &permit, method: &method };
     let armed = inject::inject(borrower, routed, &standing, open).map_err(under)?;
     let armed = fill::fill(core, borrower, armed, open).await.map_err(under)?;
     standing.lend(&core.proxy, armed.lent.clone());
     identify::keep_count(core, session, &armed.lent).await?;
-    let way = forward::locate(core, session, destination, &armed, &permit, open).await?;
     open.stripped(&armed.stripped);
-    open.permitted().await?; // durable before the first byte leaves
+    let out = Outward { core, session, destination, permit: &permit, standing: &standing };
+    // Addresses that are known refuse the request without a trace outside, so without an opening record.
+    let way = forward::prepare(out, &armed, open)?;
+    open.permitted().await?; // durable before a name is looked up or a byte leaves
     let reply = tokio::select! {
         biased;
-        denied = standing.cut() => Err(denied.into()),
-        reply = forward::forward(core, session, destination, &permit, armed, way, open) => reply,
+        cut = standing.cut() => Err(cut.refusal()),
+        reply = async {
+            let way = forward::locate(out, way, open).await?;
+            forward::forward(out, armed, way, open).await
+        } => reply,
     };
-    reply.and_then(redact::redact).map_err(under)
+    let reply = reply.map_err(under)?;
+    limit::check_response(open.admission(), &reply)?;
+    redact::redact(reply).map_err(under)
 }
 
 fn protocol_of(asked: &Asked) -> &'static str {

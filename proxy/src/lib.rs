@@ -3,21 +3,29 @@
 //! [`start`] binds the listeners and serves until [`Running::drain`]. One request goes down one straight line: `connection.rs`
 //! is the half that belongs to a connection, `exchange.rs` the half that belongs to a request, `steps/` holds one file per step.
 
+mod allowance;
 mod basic;
 mod body;
+mod bucket;
 mod budget;
 mod chunks;
 mod config;
 mod connection;
+mod counters;
 mod dial;
+mod downlink;
 mod exchange;
+mod flow;
 mod frames;
 mod guard;
 mod head;
 mod hosts;
+mod interim;
 mod lending;
 mod live;
+mod lookups;
 mod mask;
+mod meter;
 mod own;
 mod paced;
 mod placeholder;
@@ -30,7 +38,10 @@ mod rewound;
 mod server;
 mod share;
 mod slot;
+mod stall;
 mod steps;
+mod streams;
+mod timer;
 mod tunnel;
 
 use std::sync::Arc;
@@ -80,6 +91,10 @@ pub(crate) struct Proxy {
     pub(crate) own: own::Own,
     pub(crate) draining: watch::Receiver<bool>,
     pub(crate) stopped: Arc<AtomicBool>,
+    /// Of requests, against limits.
+    pub(crate) counters: counters::Counters,
+    /// Name lookups in flight.
+    pub(crate) lookups: lookups::Lookups,
     /// Of bodies that are kept for their slots.
     pub(crate) slot_bodies: Arc<budget::Budget>,
     /// What sessions may have at once, and in a minute.

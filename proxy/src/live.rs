@@ -9,14 +9,19 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use audit::CredentialUse;
+use audit::{CredentialUse, Fault, Outcome};
 use model::{Destination, RequestPath, Timestamp};
 use policies::{Denied, Knock, PolicySet, Question};
 use sessions::{CallSerial, Session};
-use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::Proxy;
+use crate::allowance::Limited;
+use crate::downlink::Downlink;
+use crate::flow::Flow;
+use crate::refusal::Refusal;
 use crate::steps::decide;
+use crate::timer::Timer;
 
 /// How often a core looks at what is under way.
 pub(crate) const PERIOD: Duration = Duration::from_millis(250);
@@ -41,6 +46,58 @@ pub(crate) enum Asked {
     Tunnel,
 }
 
+/// Why an exchange is terminated.
+#[derive(Clone, Debug)]
+pub(crate) enum Cut {
+    /// The policies, the vault or what was found in it refuse it now.
+    Denied(Denied),
+    /// It stood still, or moved too slowly.
+    Timer(Timer),
+    /// It exceeds a limit.
+    Limit(Limited),
+}
+
+impl Cut {
+    /// The code.
+    pub(crate) fn reason(&self) -> model::Reason {
+        match self {
+            Self::Denied(denied) => denied.reason,
+            Self::Timer(timer) => timer.reason(),
+            Self::Limit(limited) => limited.reason,
+        }
+    }
+
+    /// The answer, where none has begun.
+    pub(crate) fn refusal(self) -> Refusal {
+        match self {
+            Self::Denied(denied) => denied.into(),
+            Self::Timer(timer) => timer.refusal(),
+            Self::Limit(limited) => limited.refusal(),
+        }
+    }
+
+    /// How a record ends whose answer had begun: outcome, fault, and what refines the code.
+    pub(crate) fn ending(&self) -> (Outcome, Fault, Option<&'static str>) {
+        match self {
+            Self::Denied(_) => (Outcome::Aborted, Fault::Policy, None),
+            Self::Timer(timer) => (Outcome::Timeout, timer.fault(), Some(timer.name())),
+            Self::Limit(limited) => (Outcome::Aborted, Fault::Policy, Some(limited.limit())),
+        }
+    }
+}
+
+impl From<Timer> for Cut {
+    fn from(timer: Timer) -> Self {
+        Self::Timer(timer)
+    }
+}
+
+impl From<Limited> for Cut {
+    fn from(limited: Limited) -> Self {
+        Self::Limit(limited)
+    }
+}
+
 /// A credential that went on an exchange.
 #[derive(Clone)]
 pub(crate) struct Lent {
@@ -63,15 +120,17 @@ pub(crate) struct Standing {
     lent: OnceLock<Vec<Lent>>,
     /// When the permit ends, by the policies that judged it last.
     until: Mutex<Option<Timestamp>>,
-    cut: OnceLock<Denied>,
+    cut: OnceLock<Cut>,
     waker: Mutex<Option<Waker>>,
-    /// The connection that it came on, which is closed where its client keeps the cut from being seen.
-    connection: Arc<Notify>,
+    /// How its bodies move, once it is sent.
+    flow: OnceLock<Arc<Flow>>,
+    /// The connection or stream that it came on, which is closed where its client keeps the cut from being seen.
+    downlink: Arc<Downlink>,
 }
 
 impl Standing {
     /// Why it is cut, if it is.
-    pub(crate) fn is_cut(&self) -> Option<&Denied> {
+    pub(crate) fn is_cut(&self) -> Option<&Cut> {
         self.cut.get()
     }
 
@@ -106,9 +165,21 @@ impl Standing {
         self.end(denied(reason));
     }
 
+    /// Watches over its bodies from now on.
+    pub(crate) fn sends(&self, flow: &Arc<Flow>) {
+        // An exchange is sent once.
+        let _first = self.flow.set(flow.clone());
+    }
+
+    fn end_if_timed_out(&self, now: Instant) {
+        if let Some(timer) = self.flow.get().and_then(|flow| flow.fired(now)) {
+            self.terminate(timer.into());
+        }
+    }
+
     /// Ready once it is cut; for one waiter at a time.
-    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Poll<Denied> {
-        let cut = || self.cut.get().map_or(Poll::Pending, |denied| Poll::Ready(denied.clone()));
+    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Poll<Cut> {
+        let cut = || self.cut.get().map_or(Poll::Pending, |cut| Poll::Ready(cut.clone()));
         if cut().is_pending() {
             let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
             match &*waker {
@@ -124,14 +195,25 @@ impl Standing {
     ///
     /// # Cancellation
     /// Leaves nothing behind.
-    pub(crate) async fn cut(&self) -> Denied {
+    pub(crate) async fn cut(&self) -> Cut {
         std::future::poll_fn(|cx| self.poll_cut(cx)).await
     }
 
     fn end(&self, denied: Denied) {
-        if self.cut.set(denied).is_ok()
-            && let Some(waker) = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take()
-        {
+        self.terminate(Cut::Denied(denied));
+    }
+
+    /// Terminates it, in both directions. The first reason counts.
+    pub(crate) fn terminate(&self, cut: Cut) {
+        if self.cut.set(cut).is_err() {
+            return;
+        }
+        // Its own lock is not held: what ends with the request may look at this exchange.
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(flow) = self.flow.get() {
+            flow.stop();
+        }
+        if let Some(waker) = waker {
             waker.wake();
         }
     }
@@ -207,7 +289,7 @@ impl Live {
         destination: &Destination,
         asked: Asked,
         until: Option<Timestamp>,
-        connection: Arc<Notify>,
+        downlink: Arc<Downlink>,
     ) -> Arc<Standing> {
         let standing = Arc::new(Standing {
             session: session.clone(),
@@ -217,7 +299,8 @@ impl Live {
             until: Mutex::new(until),
             cut: OnceLock::new(),
             waker: Mutex::new(None),
-            connection,
+            flow: OnceLock::new(),
+            downlink,
         });
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         if all.list.len() >= all.purge_at {
@@ -250,16 +333,17 @@ pub(crate) async fn look_after(proxy: Arc<Proxy>, live: Arc<Live>) {
         seen = current;
         let vault_now = proxy.vault.generation();
         let credentials_changed = std::mem::replace(&mut vault_seen, vault_now) != vault_now;
-        let now = Timestamp::now();
+        let (now, instant) = (Timestamp::now(), Instant::now());
         for (place, standing) in live.standing().into_iter().enumerate() {
             if standing.is_cut().is_some() {
                 // Its client does not read, so nobody polled what would have ended it.
-                standing.connection.notify_one();
+                standing.downlink.notify_one();
             } else {
                 if credentials_changed {
                     standing.end_if_revoked(&proxy);
                 }
                 standing.end_if_owed(now);
+                standing.end_if_timed_out(instant);
                 if changed || standing.is_over(now) {
                     standing.review(&proxy, now);
                 }

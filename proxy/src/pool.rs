@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use hyper::client::conn::{http1, http2};
 use model::{CredentialId, Destination, SessionId};
+use tokio::sync::Notify;
 
 use crate::body::Upload;
 use crate::dial::Speaks;
+use crate::interim::Interim;
 use crate::quota::UpstreamSlot;
 
 /// Whose connection to where.
@@ -35,11 +37,14 @@ pub(crate) struct Upstream {
     pub(crate) reused: bool,
     /// Its place among the upstream connections of its session.
     pub(crate) slot: Arc<UpstreamSlot>,
+    /// Its informational responses.
+    pub(crate) interim: Interim,
 }
 
 /// The sending half, by protocol.
 pub(crate) enum Sender {
-    Http1(http1::SendRequest<Upload>),
+    /// With what closes it where its upstream does not take what it is sent.
+    Http1(http1::SendRequest<Upload>, Arc<Notify>),
     Http2(http2::SendRequest<Upload>),
 }
 
@@ -104,14 +109,14 @@ impl Pool {
             }
             last.upstream.reused = true;
             let Upstream { address, tls, .. } = last.upstream;
-            let slot = last.upstream.slot.clone();
+            let (slot, interim) = (last.upstream.slot.clone(), last.upstream.interim.clone());
             if let Sender::Http2(sender) = &last.upstream.sender {
                 // An HTTP/2 connection serves many requests at once: a clone goes out, it stays.
-                let sender = Sender::Http2(sender.clone());
+                let (sender, interim) = (Sender::Http2(sender.clone()), interim.clone());
                 kept.push(Idle { upstream: last.upstream, since: Instant::now() });
                 *count += 1;
                 *of_session += 1;
-                return Some(Upstream { sender, address, tls, reused: true, slot });
+                return Some(Upstream { sender, address, tls, reused: true, slot, interim });
             }
             return Some(last.upstream);
         }
@@ -148,7 +153,7 @@ impl Pool {
 impl Upstream {
     fn is_closed(&self) -> bool {
         match &self.sender {
-            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http1(sender, _) => sender.is_closed(),
             Sender::Http2(sender) => sender.is_closed(),
         }
     }

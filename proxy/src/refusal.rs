@@ -33,6 +33,8 @@ struct Facts {
     credential: Option<CredentialUse>,
     /// What the client is not told; for the record only.
     note: Option<&'static str>,
+    /// The seconds after which a request may pass.
+    retry_after: Option<u64>,
 }
 
 /// The class of what ended because the client left within its request body.
@@ -79,6 +81,7 @@ impl Refusal {
             address: None,
             credential: None,
             note: None,
+            retry_after: None,
         }))
     }
 
@@ -105,6 +108,17 @@ impl Refusal {
         self
     }
 
+    /// With the seconds after which a request may pass.
+    pub(crate) fn with_retry_after(mut self, seconds: u64) -> Self {
+        self.0.retry_after = Some(seconds);
+        self
+    }
+
+    /// The seconds after which a request may pass.
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        self.0.retry_after
+    }
+
     /// With the address that may not be dialed.
     pub(crate) fn with_address(mut self, address: IpAddr) -> Self {
         self.0.address = Some(address);
@@ -117,10 +131,12 @@ impl Refusal {
         self
     }
 
-    /// With the rule that was in force, so that the record names it.
+    /// With the rule that was in force, so that the record names it. A rule that it names already, whose limit it is, stays.
     pub(crate) fn under(mut self, rule: Option<&RuleId>, policy: &PolicyName) -> Self {
-        self.0.rule = rule.cloned();
-        self.0.policy = Some(policy.clone());
+        if self.0.policy.is_none() {
+            self.0.rule = rule.cloned();
+            self.0.policy = Some(policy.clone());
+        }
         self
     }
 
@@ -259,7 +275,7 @@ fn row(reason: Reason) -> Row {
         Reason::SessionInvalid | Reason::SessionWrongSource => {
             (407, "The proxy credentials are not valid", "http_request_denied", Never, Downstream)
         }
-        Reason::TimeoutHead => (408, "The request head came too slowly", "connection_read_timeout", Later, Downstream),
+        Reason::TimeoutHead => (408, "The request came too slowly", "connection_read_timeout", Later, Downstream),
         Reason::BodyTooLarge => (413, "The request body is too large", "http_request_error", Never, Downstream),
         Reason::UriTooLong => (414, "The request target is too long", "http_request_error", Never, Downstream),
         Reason::ExpectUnsupported => (417, "The expectation is not supported", "http_request_error", Never, Downstream),

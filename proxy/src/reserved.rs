@@ -38,7 +38,7 @@ pub(crate) fn serve(core: &Core, session: &Arc<Session>, asked: Asked, mut open:
         Ok(body) => {
             open.decision(Decision::Allow);
             open.status(StatusCode::OK);
-            open.body(0, body.len() as u64, 0);
+            open.body(0, body.len() as u64);
             open.close(Outcome::Ok, None, None);
             let mut response = Response::new(Body::own(body));
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

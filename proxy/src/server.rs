@@ -21,8 +21,10 @@ use tokio::task::JoinSet;
 
 use crate::budget::Budget;
 use crate::connection::connection;
+use crate::counters::Counters;
 use crate::dial::Dialer;
 use crate::live::look_after;
+use crate::lookups::Lookups;
 use crate::own::Own;
 use crate::pool::Pool;
 use crate::quota::Quotas;
@@ -167,6 +169,8 @@ fn proxy(
     let own = Own::new(listening, parts.config.own_names.clone());
     let limits = Arc::new(parts.config.limits.clone());
     Ok(Proxy {
+        counters: Counters::default(),
+        lookups: Lookups::new(limits.max_lookups),
         slot_bodies: Budget::new(limits.max_slot_bodies_bytes),
         quotas: Quotas::new(limits.clone()),
         limits,
@@ -288,6 +292,8 @@ fn sweep_core(core: &Core) {
     core.pool.sweep(live);
     core.dialer.sweep(live);
     core.proxy.quotas.sweep(live);
+    core.proxy.counters.sweep(live);
+    core.proxy.lookups.sweep();
 }
 
 /// The next connection of any listener. Out of descriptors it waits a little and goes on: connections that end give some back.

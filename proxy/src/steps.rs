@@ -21,17 +21,20 @@ pub(crate) mod route;
 /// 7: may this request pass.
 pub(crate) mod authorize;
 
-/// 8: credentials.
+/// 8: how much may pass.
+pub(crate) mod limit;
+
+/// 9: credentials.
 pub(crate) mod inject;
 
-/// 8, for bodies: credentials in the places that were declared for them.
+/// 9, for bodies: credentials in the places that were declared for them.
 pub(crate) mod fill;
 
-/// 9: to the upstream and back.
+/// 10: to the upstream and back.
 pub(crate) mod forward;
 
-/// 10: secrets out of what comes back.
+/// 11: secrets out of what comes back.
 pub(crate) mod redact;
 
-/// 11: what is kept, and the answer.
+/// 12: what is kept, and the answer.
 pub(crate) mod record;

@@ -12,18 +12,21 @@ use model::{Destination, Host, Reason};
 use policies::Permit;
 use rustls::server::Acceptor;
 use sessions::Session;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::Core;
-use crate::dial;
-use crate::live::{Asked, Standing};
+use crate::allowance::{Allowance, ByteLimit};
+use crate::dial::{self, Target};
+use crate::live::{Asked, Cut, Standing};
 use crate::quota::UpstreamSlot;
 use crate::refusal::Refusal;
 use crate::rewound::Rewound;
 use crate::share::pace;
+use crate::steps::limit::{self, TunnelAdmission};
 use crate::steps::record::Open;
+use crate::timer::Timer;
 
 /// The longest ClientHello that is waited for, in bytes (RFC 8446 allows more; clients send less than a tenth).
 const MAX_HELLO_BYTES: usize = 64 << 10;
@@ -37,12 +40,14 @@ pub(crate) struct Ready {
     standing: Arc<Standing>,
     permit: Permit,
     slot: UpstreamSlot,
+    /// Of what the client sends.
+    allowance: Option<Allowance>,
 }
 
 /// Reaches the upstream of a tunnel, once the opening record is durable.
 ///
 /// # Errors
-/// `upstream_dns`, `denied_address`, `denied_self`, `upstream_refused`, `upstream_timeout`, `audit_unavailable`.
+/// `rate_limited`, `budget_exhausted`, `upstream_dns`, `denied_address`, `denied_self`, `upstream_refused`, `upstream_timeout`, `audit_unavailable`.
 ///
 /// # Cancellation
 /// The record is closed, the socket too.
@@ -59,15 +64,19 @@ pub(crate) async fn reach(
     open.takes(core.proxy.quotas.request(&session.id)?);
     let slot = core.proxy.quotas.upstream(&session.id, destination)?;
     let standing = core.live.note(session, destination, Asked::Tunnel, permit.until(), open.connection().clone());
-    let located = dial::locate(&core.proxy.config, &core.proxy.own, &core.dialer, destination, &permit).await?;
-    if let Some(first) = located.first() {
+    let TunnelAdmission { admission, allowance } = limit::limit_tunnel(core, session, &permit)?;
+    open.admitted(admission);
+    let target = Target::new(core, destination, &permit);
+    // Addresses that are known refuse the tunnel without a trace outside, so without an opening record.
+    if let Some(first) = target.known()?.and_then(|located| located.first()) {
         open.address(first.ip());
     }
-    open.permitted().await?;
+    open.permitted().await?; // durable before a name is looked up or a byte leaves
+    let located = target.locate(&core.proxy.lookups, &session.id).await?;
     let limit = permit.timeouts().connect.unwrap_or(core.proxy.limits.connect_timeout);
     let (upstream, address) = dial::connect_unread(&located, limit).await?;
     open.address(address.ip());
-    Ok(Ready { upstream, standing, permit, slot })
+    Ok(Ready { upstream, standing, permit, slot, allowance })
 }
 
 /// Passes bytes both ways until both ends are closed, one fails, nothing moves for too long, the session ends or the
@@ -84,26 +93,34 @@ pub(crate) async fn pass(
     ahead: Vec<u8>,
     mut open: Open,
 ) {
-    let Ready { upstream, standing, permit, slot: _slot } = ready;
+    let Ready { upstream, standing, permit, slot: _slot, allowance } = ready;
     let counts = Counts::default();
+    let response_body = open.admission().response_body().cloned();
     let idle = permit.timeouts().idle.unwrap_or(core.proxy.limits.idle_timeout);
     let ending = {
-        let ways = Ways { client, ahead, upstream, hello: core.proxy.limits.handshake_timeout };
+        let limits = &core.proxy.limits;
+        let (hello, unread) = (limits.handshake_timeout, limits.unread_timeout);
+        let ways = Ways { client, ahead, upstream, hello, unread, allowance, response_body };
         tokio::select! {
             biased;
-            denied = standing.cut() => Ending::Cut(denied.reason),
-            () = session.ended() => Ending::Cut(Reason::SessionEnded),
+            cut = standing.cut() => Ending::Cut(cut),
+            () = session.ended() => Ending::SessionEnded,
             ending = ways.copy(destination, &counts, idle) => ending,
         }
     };
     let Counts { up, down } = &counts;
-    open.body(up.load(Ordering::Relaxed), down.load(Ordering::Relaxed), 0);
+    open.body(up.load(Ordering::Relaxed), down.load(Ordering::Relaxed));
     match ending {
         Ending::Closed => open.close(Outcome::Ok, None, None),
         Ending::Client => open.close(Outcome::ClientAbort, Some(Fault::Downstream), None),
         Ending::Upstream => open.close(Outcome::UpstreamReset, Some(Fault::Upstream), Some(Reason::UpstreamProtocol)),
-        Ending::Idle => open.close(Outcome::Timeout, Some(Fault::Downstream), None),
-        Ending::Cut(reason) => open.close(Outcome::Aborted, Some(Fault::Policy), Some(reason)),
+        Ending::Idle => {
+            open.detail(Timer::Idle.name());
+            open.close(Outcome::Timeout, Some(Fault::Downstream), None);
+        }
+        Ending::Cut(cut) => open.terminated(&cut),
+        Ending::SessionEnded => open.close(Outcome::Aborted, Some(Fault::Policy), Some(Reason::SessionEnded)),
+        Ending::TooLarge => open.response_too_large(),
         Ending::OddHello => open.close(Outcome::Aborted, Some(Fault::Downstream), Some(Reason::Malformed)),
         Ending::OtherName(name) => {
             open.sni(&name);
@@ -119,7 +136,10 @@ enum Ending {
     Client,
     Upstream,
     Idle,
-    Cut(Reason),
+    Cut(Cut),
+    SessionEnded,
+    /// The upstream sent more than a response may be.
+    TooLarge,
     /// The client begins TLS in a way in which nobody can tell whom it asks for.
     OddHello,
     /// The client's handshake names another server than the one it connected to.
@@ -140,6 +160,12 @@ struct Ways {
     upstream: TcpStream,
     /// How long a ClientHello may take.
     hello: Duration,
+    /// How long a client may leave unread what came for it.
+    unread: Duration,
+    /// Of what the client sends.
+    allowance: Option<Allowance>,
+    /// The most that may come for the client.
+    response_body: Option<ByteLimit>,
 }
 
 impl Ways {
@@ -149,15 +175,36 @@ impl Ways {
         let (mut from_upstream, mut to_upstream) = self.upstream.into_split();
         let mut from_client = Rewound::new(from_client, self.ahead);
         let moved = Moved::new();
+        let mut allowance = self.allowance;
+        let mut received: u64 = 0;
         // A server may speak first, as SSH does: its bytes do not wait for the client's, and excuse the client's nothing.
         let up = async {
             check_hello(&mut from_client, destination, self.hello).await?;
-            let failed = |side| if side == Side::Reading { Ending::Client } else { Ending::Upstream };
-            one_way(&mut from_client, &mut to_upstream, &counts.up, &moved).await.map_err(failed)
+            let mut buffer = vec![0; BUFFER];
+            while let Some(piece) = read(&mut from_client, &mut buffer, Ending::Client).await? {
+                if let Some(allowance) = &mut allowance {
+                    let taken = std::future::poll_fn(|cx| allowance.poll_take(piece.len(), cx)).await;
+                    taken.map_err(|limited| Ending::Cut(limited.into()))?;
+                }
+                to_upstream.write_all(piece).await.map_err(|_| Ending::Upstream)?;
+                counts.up.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                moved.now();
+            }
+            to_upstream.shutdown().await.map_err(|_| Ending::Upstream)
         };
         let down = async {
-            let failed = |side| if side == Side::Reading { Ending::Upstream } else { Ending::Client };
-            one_way(&mut from_upstream, &mut to_client, &counts.down, &moved).await.map_err(failed)
+            let mut buffer = vec![0; BUFFER];
+            while let Some(piece) = read(&mut from_upstream, &mut buffer, Ending::Upstream).await? {
+                received += piece.len() as u64;
+                if self.response_body.as_ref().is_some_and(|limit| received > limit.bytes) {
+                    return Err(Ending::TooLarge);
+                }
+                let written = tokio::time::timeout(self.unread, to_client.write_all(piece)).await;
+                written.map_err(|_| Ending::Cut(Timer::Unread.into()))?.map_err(|_| Ending::Client)?;
+                counts.down.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                moved.now();
+            }
+            to_client.shutdown().await.map_err(|_| Ending::Client)
         };
         let both = async { tokio::try_join!(up, down).map_or_else(|ending| ending, |_both| Ending::Closed) };
         tokio::select! {
@@ -165,6 +212,21 @@ impl Ways {
             () = moved.silent_for(idle) => Ending::Idle,
         }
     }
+}
+
+/// Bytes that are copied at once.
+const BUFFER: usize = 32 << 10;
+
+/// The next piece of one direction; `None` at its end, which is passed on, so that a side that only closed its half still
+/// gets the rest.
+async fn read<'b>(
+    from: &mut (impl AsyncRead + Unpin),
+    buffer: &'b mut [u8],
+    failed: Ending,
+) -> Result<Option<&'b [u8]>, Ending> {
+    std::future::poll_fn(|cx| pace(cx)).await;
+    let Ok(count) = from.read(buffer).await else { return Err(failed) };
+    Ok(buffer.get(..count).filter(|piece| !piece.is_empty()))
 }
 
 /// Holds a client that begins TLS to the name that it connected to. Whoever begins otherwise, or names nobody, passes.
@@ -180,33 +242,6 @@ where
     match hello.unwrap_or(Err(Ending::OddHello))? {
         Some(name) if !Host::parse(&name).is_ok_and(|host| host == *destination.host()) => Err(Ending::OtherName(name)),
         Some(_) | None => Ok(()),
-    }
-}
-
-/// Which end of one direction failed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Reading,
-    Writing,
-}
-
-/// Copies one direction and passes its end on, so that a side that only closed its half still gets the rest.
-async fn one_way(
-    from: &mut (impl AsyncRead + Unpin),
-    to: &mut (impl AsyncWrite + Unpin),
-    count: &AtomicU64,
-    moved: &Moved,
-) -> Result<(), Side> {
-    let mut buffer = vec![0; 32 << 10];
-    loop {
-        std::future::poll_fn(|cx| pace(cx)).await;
-        let read = from.read(&mut buffer).await.map_err(|_| Side::Reading)?;
-        if read == 0 {
-            return to.shutdown().await.map_err(|_| Side::Writing);
-        }
-        to.write_all(buffer.get(..read).unwrap_or_default()).await.map_err(|_| Side::Writing)?;
-        count.fetch_add(read as u64, Ordering::Relaxed);
-        moved.now();
     }
 }
 

@@ -3,7 +3,9 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -494,7 +496,34 @@ pub fn absolute(egret: &Egret, session: &Session, url: &str, host: &str) -> Answ
 #[derive(Debug)]
 pub struct H2 {
     runtime: tokio::runtime::Runtime,
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Content>,
+}
+
+/// A body, whose length may be left open.
+#[derive(Debug)]
+struct Content {
+    bytes: Full<Bytes>,
+    announced: bool,
+}
+
+impl http_body::Body for Content {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.bytes).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.announced && self.bytes.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        if self.announced { self.bytes.size_hint() } else { http_body::SizeHint::default() }
+    }
 }
 
 impl H2 {
@@ -524,6 +553,36 @@ impl H2 {
     /// # Errors
     /// hyper's, where the stream or the connection is reset.
     pub fn send(&mut self, request: http::Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
+        self.exchange(request.map(|bytes| Content { bytes, announced: true }))
+    }
+
+    /// Sends a request whose body has no announced length.
+    ///
+    /// # Errors
+    /// As [`H2::send`].
+    pub fn send_unannounced(&mut self, request: http::Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
+        self.exchange(request.map(|bytes| Content { bytes, announced: false }))
+    }
+
+    /// Sends a GET and reads nothing but the head of its answer.
+    ///
+    /// # Errors
+    /// As [`H2::send`].
+    pub fn get_unread(
+        &mut self,
+        target: &str,
+        path: &str,
+    ) -> Result<http::Response<hyper::body::Incoming>, hyper::Error> {
+        let body = Content { bytes: Full::default(), announced: true };
+        let request = http::Request::get(format!("https://{target}{path}")).body(body).unwrap();
+        let sender = &mut self.sender;
+        self.runtime.block_on(async {
+            sender.ready().await?;
+            sender.send_request(request).await
+        })
+    }
+
+    fn exchange(&mut self, request: http::Request<Content>) -> Result<Answer, hyper::Error> {
         let sender = &mut self.sender;
         self.runtime.block_on(async {
             sender.ready().await?;

@@ -213,6 +213,7 @@ fn the_steps_are_declared_in_order() {
         "intercept",
         "route",
         "authorize",
+        "limit",
         "inject",
         "forward",
         "redact",

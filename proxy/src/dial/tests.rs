@@ -98,7 +98,10 @@ fn destination(name: &str) -> Destination {
 
 async fn locate_all(server: &NameServer, dialer: &Dialer, name: &str, permit: &Permit) -> Result<Vec<IpAddr>, Reason> {
     let own = Own::new(vec![], vec![]);
-    let located = locate(&Config::default(), &own, dialer, &destination(name), permit).await;
+    let (config, destination) = (Config::default(), destination(name));
+    let target = Target { config: &config, own: &own, dialer, destination: &destination, permit };
+    assert!(target.known().unwrap().is_none());
+    let located = target.locate(&Lookups::new(1), &"s".into()).await;
     assert!(server.queries() > 0);
     located.map(|l| l.0.iter().map(SocketAddr::ip).collect()).map_err(|refusal| refusal.reason())
 }
@@ -143,9 +146,65 @@ async fn fixed_answers_and_the_hosts_file_come_before_dns() {
     let dialer = server.dialer();
     let config =
         Config { resolve: HashMap::from([("fixed.example.com".to_owned(), [1, 2, 3, 4].into())]), ..Config::default() };
-    assert_eq!(dialer.resolve(&config, &destination("fixed.example.com")).await.unwrap(), [IpAddr::from([1, 2, 3, 4])]);
-    assert!(dialer.resolve(&config, &destination("localhost")).await.is_ok());
+    assert_eq!(dialer.known(&config, &destination("fixed.example.com")), Some(vec![IpAddr::from([1, 2, 3, 4])]));
+    assert!(dialer.known(&config, &destination("localhost")).is_some());
     assert_eq!(server.queries(), 0);
-    let missing = dialer.resolve(&config, &destination("missing.example.com")).await;
+    assert_eq!(dialer.known(&config, &destination("missing.example.com")), None);
+    let missing = dialer.look_up(&destination("missing.example.com")).await;
     assert_eq!(missing.map_err(|refusal| refusal.reason()), Err(Reason::UpstreamDns));
+}
+
+/// A name server that takes every query and answers none.
+fn silent() -> (NameServer, UdpSocket) {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (NameServer { port, queries: Arc::default() }, socket)
+}
+
+#[tokio::test]
+async fn t139_lookups_in_flight_are_bounded() {
+    let (server, socket) = silent();
+    let dialer = server.dialer();
+    let own = Own::new(vec![], vec![]);
+    let mut config = Config::default();
+    config.limits.resolve_timeout = Duration::from_millis(300);
+    let permit = permit("");
+    let lookups = Lookups::new(2);
+    let names: Vec<Destination> = (0..10).map(|n| destination(&format!("n{n}.silent.test"))).collect();
+    let session = SessionId::new("s");
+    let all = names.iter().map(|destination| {
+        let target = Target { config: &config, own: &own, dialer: &dialer, destination, permit: &permit };
+        target.locate(&lookups, &session)
+    });
+    let answers = all_of(all.collect()).await;
+    assert!(answers.iter().all(|answer| answer.as_ref().err() == Some(&(Reason::UpstreamDns, Some("timeout")))));
+    // A second lookup begins only where a first one has ended: the names asked for are those of two.
+    let mut asked = std::collections::BTreeSet::new();
+    let mut query = [0; 512];
+    while let Ok((length, _)) = socket.recv_from(&mut query) {
+        asked.insert(query.get(13..15).map(<[u8]>::to_vec));
+        assert!(length > 15);
+    }
+    assert_eq!(asked.len(), 2, "{asked:?}");
+}
+
+type Answer = Result<(), (Reason, Option<&'static str>)>;
+
+/// Runs lookups at once, on this task.
+async fn all_of<F: Future<Output = Result<Located, Refusal>>>(futures: Vec<F>) -> Vec<Answer> {
+    let mut running: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    let mut answers = Vec::new();
+    std::future::poll_fn(|cx| {
+        running.retain_mut(|future| match future.as_mut().poll(cx) {
+            std::task::Poll::Pending => true,
+            std::task::Poll::Ready(answer) => {
+                answers.push(answer.map(drop).map_err(|refusal| (refusal.reason(), refusal.class())));
+                false
+            }
+        });
+        if running.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    answers
 }

@@ -207,6 +207,7 @@ fn unread(error: ReadError) -> Refusal {
             Reason::Overloaded,
             "request bodies in which credentials have slots take all of the memory for them",
         ),
+        ReadError::Over(limited) => limited.refusal(),
         ReadError::Misplaced => misplaced("a trailer of the request holds a placeholder"),
         ReadError::Slow => {
             Refusal::of(Reason::TimeoutHead, "the request body, in which a credential has a slot, came too slowly")

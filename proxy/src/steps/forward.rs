@@ -1,4 +1,4 @@
-//! Step 9: sends the request to the upstream and waits for the head of its response.
+//! Step 10: sends the request to the upstream and waits for the head of its response.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -13,13 +13,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use model::{Destination, Reason, Scheme};
 use policies::Permit;
 use sessions::Session;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use vault::Lease;
 
 use crate::Core;
-use crate::body::{Progress, Return, Upload};
+use crate::body::{Return, Upload};
 use crate::config::{CONNECTION_WINDOW, MAX_BUFFER, STREAM_WINDOW};
-use crate::dial::{self, Fresh, Located, Speaks, Stream};
+use crate::dial::{self, Fresh, Located, Speaks, Stream, Target};
+use crate::flow::{Flow, Pace};
 use crate::frames::{Frames, Peer};
+use crate::interim::{Bounded, Interim};
+use crate::live::Standing;
 use crate::mask::Patterns;
 use crate::paced::Paced;
 use crate::pool::{Key, Sender, Upstream};
@@ -27,6 +32,7 @@ use crate::refusal::Refusal;
 use crate::share::Spawner;
 use crate::steps::inject::Armed;
 use crate::steps::record::Open;
+use crate::timer::Timer;
 
 /// A response whose body is still to come, and the leases that are needed to redact it.
 pub(crate) struct Reply {
@@ -39,15 +45,24 @@ pub(crate) struct Reply {
 
 /// What stays of the upstream side until the response body ends.
 pub(crate) struct Upstreamed {
-    pub(crate) upload: Arc<Progress>,
+    pub(crate) flow: Arc<Flow>,
     pub(crate) back: Option<Return>,
-    pub(crate) idle_timeout: Duration,
+}
+
+/// One exchange on its way to the upstream.
+#[derive(Clone, Copy)]
+pub(crate) struct Outward<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) session: &'a Session,
+    pub(crate) destination: &'a Destination,
+    pub(crate) permit: &'a Permit,
+    pub(crate) standing: &'a Arc<Standing>,
 }
 
 /// What went on the request, and the bytes to find in the response.
 type Secrets = (Vec<Lease>, Patterns);
 
-/// A way to the upstream that the rule may take: found before the opening record is written, used after it.
+/// A way to the upstream that the rule may take.
 pub(crate) struct Way {
     key: Key,
     kind: Kind,
@@ -56,23 +71,16 @@ pub(crate) struct Way {
 enum Kind {
     Kept(Upstream),
     Addresses(Located),
+    /// The name has to be looked up.
+    Name,
 }
 
-/// Finds a way: a kept connection whose address passes the rule, or addresses that do.
+/// Finds a way without anything leaving for it: a kept connection whose address passes the rule, or addresses that are known.
 ///
 /// # Errors
-/// `upstream_dns`, `denied_address`, `denied_self`.
-///
-/// # Cancellation
-/// The lookup is given up.
-pub(crate) async fn locate(
-    core: &Core,
-    session: &Session,
-    destination: &Destination,
-    armed: &Armed,
-    permit: &Permit,
-    open: &mut Open,
-) -> Result<Way, Refusal> {
+/// `denied_address`, `denied_self`.
+pub(crate) fn prepare(out: Outward<'_>, armed: &Armed, open: &mut Open) -> Result<Way, Refusal> {
+    let Outward { core, session, destination, permit, .. } = out;
     let speaks = match (destination.scheme(), armed.version) {
         (Scheme::Https, Version::HTTP_2) => Speaks::Http2OrHttp1,
         _ => Speaks::Http1,
@@ -88,11 +96,39 @@ pub(crate) async fn locate(
         open.address(kept.address.ip());
         return Ok(Way { key, kind: Kind::Kept(kept) });
     }
-    let located = dial::locate(&core.proxy.config, &core.proxy.own, &core.dialer, destination, permit).await?;
+    let kind = match Target::new(core, destination, permit).known()? {
+        Some(located) => Kind::Addresses(noted(located, open)),
+        None => Kind::Name,
+    };
+    Ok(Way { key, kind })
+}
+
+/// Looks the name up where the way needs it; the opening record is durable by now.
+///
+/// # Errors
+/// `upstream_dns`, `denied_address`, `denied_self`.
+///
+/// # Cancellation
+/// The lookup is given up.
+pub(crate) async fn locate(out: Outward<'_>, way: Way, open: &mut Open) -> Result<Way, Refusal> {
+    let Way { key, kind } = way;
+    let kind = match kind {
+        Kind::Name => Kind::Addresses(noted(addresses(out).await?, open)),
+        Kind::Kept(_) | Kind::Addresses(_) => kind,
+    };
+    Ok(Way { key, kind })
+}
+
+async fn addresses(out: Outward<'_>) -> Result<Located, Refusal> {
+    let target = Target::new(out.core, out.destination, out.permit);
+    target.locate(&out.core.proxy.lookups, &out.session.id).await
+}
+
+fn noted(located: Located, open: &mut Open) -> Located {
     if let Some(first) = located.first() {
         open.address(first.ip());
     }
-    Ok(Way { key, kind: Kind::Addresses(located) })
+    located
 }
 
 /// Sends the request; a kept connection that turns out to be closed before it took the request is replaced once.
@@ -102,30 +138,26 @@ pub(crate) async fn locate(
 ///
 /// # Cancellation
 /// The upstream connection is closed.
-pub(crate) async fn forward(
-    core: &Core,
-    session: &Session,
-    destination: &Destination,
-    permit: &Permit,
-    armed: Armed,
-    way: Way,
-    open: &mut Open,
-) -> Result<Reply, Refusal> {
+pub(crate) async fn forward(out: Outward<'_>, armed: Armed, way: Way, open: &mut Open) -> Result<Reply, Refusal> {
     let Way { key, kind } = way;
-    let (mut request, upload, secrets) = assemble(destination, armed)?;
+    let flow = Arc::new(Flow::new(pace(out, armed.version), armed.body.is_empty(), Instant::now()));
+    out.standing.sends(&flow);
+    open.sends(&flow);
+    let (mut request, secrets) = assemble(out, armed, &flow)?;
     let mut upstream = match kind {
         Kind::Kept(kept) => kept,
-        Kind::Addresses(located) => establish(core, session, destination, &located, &key).await?,
+        Kind::Addresses(located) => establish(out, &located, &key).await?,
+        Kind::Name => establish(out, &addresses(out).await?, &key).await?,
     };
     // An upstream may close a kept connection in the very moment in which it is used again. What is safe and has no body
     // can then be sent once more (RFC 9110 section 9.2.2), anything else only if not a byte of it went out.
-    let mut spare = if upstream.reused { spare(&request, &upload) } else { None };
+    let mut spare = if upstream.reused { spare(&request) } else { None };
     loop {
         let reused = upstream.reused;
-        let again = match send(core, &mut upstream, destination, request, &upload).await {
+        let again = match send(out, &mut upstream, request, &flow).await {
             Ok(response) => {
                 upstream.tls.into_iter().for_each(|version| open.tls(version));
-                return reply(core, key, upstream, response, secrets, upload);
+                return reply(out.core, key, upstream, response, secrets, flow);
             }
             Err(NoResponse::Request(unsent)) if reused => Some(*unsent),
             Err(NoResponse::Closed) if reused => spare.take(),
@@ -134,19 +166,27 @@ pub(crate) async fn forward(
         };
         request =
             again.ok_or_else(|| Refusal::of(Reason::UpstreamProtocol, "the upstream closed before it answered"))?;
-        let located = dial::locate(&core.proxy.config, &core.proxy.own, &core.dialer, destination, permit).await?;
-        upstream = establish(core, session, destination, &located, &key).await?;
+        upstream = establish(out, &addresses(out).await?, &key).await?;
         open.address(upstream.address.ip());
     }
 }
 
-/// A second copy of a request that may be sent twice.
-fn spare(request: &Request<Upload>, upload: &Arc<Progress>) -> Option<Request<Upload>> {
-    let safe = request.method() == Method::GET || request.method() == Method::HEAD;
-    if !safe || !http_body::Body::is_end_stream(request.body()) {
-        return None;
+/// The timers of the bodies: those of the rule, else the defaults. A rule that sets `idle` allows any pace within it.
+fn pace(out: Outward<'_>, version: Version) -> Pace {
+    let limits = &out.core.proxy.limits;
+    let idle = out.permit.timeouts().idle;
+    Pace {
+        idle: idle.unwrap_or(limits.idle_timeout),
+        // Over HTTP/1.1 the connection carries this answer alone and watches over it.
+        unread: (version == Version::HTTP_2).then_some(limits.unread_timeout),
+        rate: idle.is_none().then(|| limits.minimum_rate()),
     }
-    let mut spare = Request::new(Upload::empty(upload.clone()));
+}
+
+/// A second copy of a request that may be sent twice.
+fn spare(request: &Request<Upload>) -> Option<Request<Upload>> {
+    let safe = request.method() == Method::GET || request.method() == Method::HEAD;
+    let mut spare = Request::new(request.body().copy_of_empty().filter(|_| safe)?);
     *spare.method_mut() = request.method().clone();
     *spare.uri_mut() = request.uri().clone();
     *spare.headers_mut() = request.headers().clone();
@@ -159,7 +199,7 @@ fn reply(
     upstream: Upstream,
     response: Response<Incoming>,
     secrets: Secrets,
-    upload: Arc<Progress>,
+    flow: Arc<Flow>,
 ) -> Result<Reply, Refusal> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Refusal::of(Reason::UpstreamProtocol, "the upstream switched protocols though nobody asked"));
@@ -171,18 +211,13 @@ fn reply(
     parts.extensions.clear();
     parts.version = Version::HTTP_11;
     let back = match upstream.sender {
-        Sender::Http1(_) => Some(Return { pool: core.pool.clone(), key, upstream }),
+        Sender::Http1(..) => Some(Return { pool: core.pool.clone(), key, upstream }),
         // The pool has its own clone.
         Sender::Http2(_) => None,
     };
-    let idle_timeout = core.proxy.config.limits.idle_timeout;
     let (leases, patterns) = secrets;
-    Ok(Reply {
-        response: Response::from_parts(parts, body),
-        leases,
-        patterns,
-        upstreamed: Upstreamed { upload, back, idle_timeout },
-    })
+    let response = Response::from_parts(parts, body);
+    Ok(Reply { response, leases, patterns, upstreamed: Upstreamed { flow, back } })
 }
 
 /// A transfer coding other than chunked would hide the body from redaction, and a length beside it the body's end.
@@ -206,68 +241,76 @@ fn remove_one_hop(fields: &mut HeaderMap) {
 }
 
 /// The request as it goes out, in the form of HTTP/1.1; `send` gives it the form of the connection.
-fn assemble(destination: &Destination, armed: Armed) -> Result<(Request<Upload>, Arc<Progress>, Secrets), Refusal> {
+fn assemble(out: Outward<'_>, armed: Armed, flow: &Arc<Flow>) -> Result<(Request<Upload>, Secrets), Refusal> {
     let Armed { method, fields, target, body, leases, patterns, watch, version: _, stripped: _, lent: _ } = armed;
     let bad = |_| Refusal::of(Reason::BadTarget, "the request target cannot be sent on");
-    let (upload, progress) = Upload::new(body, watch);
-    let mut request = Request::new(upload);
+    let mut request = Request::new(Upload::new(body, watch, out.standing, flow));
     *request.method_mut() = method;
     *request.uri_mut() = Uri::from(PathAndQuery::try_from(target.as_str()).map_err(bad)?);
     *request.headers_mut() = fields;
-    let authority = HeaderValue::from_str(&destination.authority());
+    let authority = HeaderValue::from_str(&out.destination.authority());
     let authority = authority.map_err(|_| Refusal::of(Reason::Internal, "a canonical host is no field value"))?;
     request.headers_mut().insert(header::HOST, authority);
     // The client's expectation was met by us: hyper sends 100 when the body is first read.
     request.headers_mut().remove(header::EXPECT);
-    Ok((request, progress, (leases, patterns)))
+    Ok((request, (leases, patterns)))
 }
 
 /// Dials and speaks the protocol's beginning.
-async fn establish(
-    core: &Core,
-    session: &Session,
-    destination: &Destination,
-    located: &Located,
-    key: &Key,
-) -> Result<Upstream, Refusal> {
+async fn establish(out: Outward<'_>, located: &Located, key: &Key) -> Result<Upstream, Refusal> {
+    let Outward { core, session, destination, permit, .. } = out;
     let slot = Arc::new(core.proxy.quotas.upstream(&session.id, destination)?);
     let spawner = core.shares.spawner(&session.id);
-    let fresh = dial::connect(&core.proxy, &core.dialer, session, destination, located, key.speaks).await?;
+    let limit = permit.timeouts().connect.unwrap_or(core.proxy.limits.connect_timeout);
+    let fresh = dial::connect(&core.proxy, &core.dialer, session, destination, located, key.speaks, limit).await?;
     let Fresh { stream, address } = fresh;
     let tls = stream.tls_version();
+    let interim = Interim::default();
     let sender = match stream {
-        Stream::Plain(tcp) => start_http1(tcp, &spawner).await?,
+        Stream::Plain(tcp) => start_http1(tcp, &interim, &spawner).await?,
         Stream::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => {
-            start_http2(Frames::new(*tls, Peer::Server, core.proxy.limits.max_control_frames), &spawner).await?
+            let frames = Frames::new(*tls, Peer::Server, core.proxy.limits.max_control_frames);
+            start_http2(frames, &interim, &spawner).await?
         }
-        Stream::Tls(tls) => start_http1(*tls, &spawner).await?,
+        Stream::Tls(tls) => start_http1(*tls, &interim, &spawner).await?,
     };
+    let upstream =
+        |sender, reused| Upstream { sender, address, tls, reused, slot: slot.clone(), interim: interim.clone() };
     if let Sender::Http2(shared) = &sender {
-        let kept = Upstream { sender: Sender::Http2(shared.clone()), address, tls, reused: true, slot: slot.clone() };
-        core.pool.put(key.clone(), kept);
+        core.pool.put(key.clone(), upstream(Sender::Http2(shared.clone()), true));
     }
-    Ok(Upstream { sender, address, tls, reused: false, slot })
+    Ok(upstream(sender, false))
 }
 
-async fn start_http1<S>(stream: S, spawner: &Spawner) -> Result<Sender, Refusal>
+async fn start_http1<S>(stream: S, interim: &Interim, spawner: &Spawner) -> Result<Sender, Refusal>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
+    let stream = Bounded::http1(stream, interim.clone());
     let handshake =
         http1::Builder::new().max_headers(256).max_buf_size(MAX_BUFFER).handshake(TokioIo::new(Paced(stream))).await;
     let (sender, connection) = handshake.map_err(|error| protocol(&error))?;
+    let closed = Arc::new(Notify::new());
+    let close = closed.clone();
     spawner.execute(async move {
+        let connection = async {
+            tokio::select! {
+                ended = connection => ended,
+                () = closed.notified() => Ok(()),
+            }
+        };
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an upstream connection ended");
         }
     });
-    Ok(Sender::Http1(sender))
+    Ok(Sender::Http1(sender, close))
 }
 
-async fn start_http2<S>(stream: S, spawner: &Spawner) -> Result<Sender, Refusal>
+async fn start_http2<S>(stream: S, interim: &Interim, spawner: &Spawner) -> Result<Sender, Refusal>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
+    let stream = Bounded::http2(stream, interim.clone());
     let mut builder = http2::Builder::new(spawner.clone());
     builder
         .timer(TokioTimer::new())
@@ -317,51 +360,67 @@ fn is_closed(error: &hyper::Error) -> bool {
 
 /// Sends one request on one connection.
 async fn send(
-    core: &Core,
+    out: Outward<'_>,
     upstream: &mut Upstream,
-    destination: &Destination,
-    request: Request<Upload>,
-    upload: &Progress,
+    mut request: Request<Upload>,
+    flow: &Flow,
 ) -> Result<Response<Incoming>, NoResponse> {
-    let timeout = core.proxy.config.limits.first_byte_timeout;
-    match &mut upstream.sender {
-        Sender::Http1(sender) => {
+    let timeout = out.permit.timeouts().first_byte.unwrap_or(out.core.proxy.limits.first_byte_timeout);
+    let interim = upstream.interim.clone();
+    let sent = match &mut upstream.sender {
+        Sender::Http1(sender, close) => {
             if sender.ready().await.is_err() {
                 return Err(NoResponse::Request(Box::new(request)));
             }
-            let response = sender.try_send_request(join_cookies(request));
-            within(timeout, upload, response).await
+            interim.reset();
+            let counted = interim.clone();
+            hyper::ext::on_informational(&mut request, move |_| counted.add());
+            flow.begin(Instant::now(), Some(close.clone()));
+            within(timeout, flow, sender.try_send_request(for_http1(request))).await
         }
         Sender::Http2(sender) => {
             if sender.ready().await.is_err() {
                 return Err(NoResponse::Request(Box::new(request)));
             }
-            let response = sender.try_send_request(for_http2(destination, request).map_err(NoResponse::Failed)?);
-            within(timeout, upload, response).await
+            flow.begin(Instant::now(), None);
+            let request = for_http2(out.destination, request).map_err(NoResponse::Failed)?;
+            within(timeout, flow, sender.try_send_request(request)).await
         }
+    };
+    match sent {
+        Err(_) if interim.is_exceeded() => {
+            let detail = "the upstream sent more than 32 informational responses";
+            Err(NoResponse::Failed(Refusal::of(Reason::UpstreamProtocol, detail).with_class("informational")))
+        }
+        sent => sent,
     }
 }
 
-/// Waits for the head of a response. As long as the request body moves, the time begins anew when it has run out.
-async fn within<F>(timeout: Duration, upload: &Progress, response: F) -> Result<Response<Incoming>, NoResponse>
+/// Waits for the head of a response, so long from the end of the request. Until then the body's own timers watch.
+async fn within<F>(timeout: Duration, flow: &Flow, response: F) -> Result<Response<Incoming>, NoResponse>
 where
     F: Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>>,
 {
-    let mut response = std::pin::pin!(response);
-    let mut sent = upload.bytes();
-    loop {
-        match tokio::time::timeout(timeout, response.as_mut()).await {
-            Ok(result) => return result.map_err(NoResponse::from),
-            Err(_) if !upload.has_ended() && upload.bytes() != sent => sent = upload.bytes(),
-            Err(_) => {
-                let refusal = Refusal::of(Reason::UpstreamTimeout, "the upstream did not answer in time");
-                return Err(NoResponse::Failed(refusal.with_class("first_byte")));
-            }
-        }
+    let first_byte = async {
+        flow.upload_ended().await;
+        tokio::time::sleep(timeout).await;
+    };
+    tokio::select! {
+        biased;
+        response = response => response.map_err(NoResponse::from),
+        () = first_byte => Err(NoResponse::Failed(Timer::FirstByte.refusal())),
     }
 }
 
-/// HTTP/2 lets a client cut its cookies over several fields; HTTP/1.1 wants one (RFC 9113 section 8.2.3).
+/// The form of HTTP/1.1: cookies in one field (HTTP/2 lets a client cut them over several, RFC 9113 section 8.2.3), and a
+/// body of unknown length in chunks whatever the method is. The library would drop the body of a GET or HEAD.
+fn for_http1(mut request: Request<Upload>) -> Request<Upload> {
+    if !http_body::Body::is_end_stream(request.body()) && !request.headers().contains_key(header::CONTENT_LENGTH) {
+        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    join_cookies(request)
+}
+
 fn join_cookies(mut request: Request<Upload>) -> Request<Upload> {
     let fields = request.headers_mut();
     if fields.get_all(header::COOKIE).iter().nth(1).is_some() {

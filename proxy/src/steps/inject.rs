@@ -108,7 +108,7 @@ fn unarmed(routed: Routed) -> Armed {
         method: routed.method,
         version: routed.version,
         fields: routed.fields,
-        body: Payload::from(routed.body),
+        body: routed.body,
         stripped: routed.stripped,
         leases: Vec::new(),
         lent: Vec::new(),

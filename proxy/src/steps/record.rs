@@ -9,17 +9,20 @@ use std::task::{Context, Poll};
 use audit::{Attribution, CredentialUse, Decision, Facts, Fault, Outcome, Trail};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{Destination, Reason, RequestPath, SnapshotDigest, Timestamp};
-use policies::{Denied, Observed, Permit};
+use policies::{Observed, Permit};
 use sessions::{Session, ToolCall};
-use tokio::sync::Notify;
 
 use crate::Proxy;
 use crate::body::{Body, Relay};
-use crate::live::Standing;
+use crate::downlink::Downlink;
+use crate::flow::{Flow, UploadEnd};
+use crate::live::{Cut, Standing};
 use crate::quota::RequestSlot;
 use crate::refusal::{BROKEN_OFF, Refusal};
 use crate::steps::forward::Upstreamed;
+use crate::steps::limit::Admission;
 use crate::steps::redact::Redacted;
+use crate::timer::Timer;
 
 /// The open record of one exchange.
 pub(crate) struct Open {
@@ -27,7 +30,11 @@ pub(crate) struct Open {
     session: Option<Arc<Session>>,
     proxy: Arc<Proxy>,
     standing: Option<Arc<Standing>>,
-    connection: Arc<Notify>,
+    downlink: Arc<Downlink>,
+    /// How the bodies move, once the request is sent.
+    flow: Option<Arc<Flow>>,
+    /// Given back when the record closes.
+    admission: Admission,
     /// Its place among the requests in progress, given back with the record.
     slot: Option<RequestSlot>,
 }
@@ -36,31 +43,51 @@ impl Open {
     /// Opens a record; nothing is written before the first byte is about to leave or the exchange ends.
     pub(crate) fn new(proxy: &Arc<Proxy>, session: Option<&Arc<Session>>) -> Self {
         let trail = Some(Trail::begin(&proxy.journal, facts(proxy, session)));
-        Self {
-            trail,
-            session: session.cloned(),
-            proxy: proxy.clone(),
-            standing: None,
-            connection: Arc::default(),
-            slot: None,
-        }
+        Self::with(proxy, trail, session.cloned())
     }
 
     /// Opens the record of a tunnel whose bytes are not read.
     pub(crate) fn tunnel(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Self {
         let trail = Some(Trail::begin_tunnel(&proxy.journal, facts(proxy, Some(session))));
-        let connection = Arc::default();
-        Self { trail, session: Some(session.clone()), proxy: proxy.clone(), standing: None, connection, slot: None }
+        Self::with(proxy, trail, Some(session.clone()))
     }
 
-    /// The connection that it came on: told when it must close.
-    pub(crate) fn came_on(&mut self, connection: &Arc<Notify>) {
-        self.connection = connection.clone();
+    fn with(proxy: &Arc<Proxy>, trail: Option<Trail>, session: Option<Arc<Session>>) -> Self {
+        Self {
+            trail,
+            session,
+            proxy: proxy.clone(),
+            standing: None,
+            downlink: Arc::default(),
+            flow: None,
+            admission: Admission::default(),
+            slot: None,
+        }
     }
 
-    /// What to tell when the connection must close.
-    pub(crate) fn connection(&self) -> &Arc<Notify> {
-        &self.connection
+    /// The connection or stream that it came on: told when it must close.
+    pub(crate) fn came_on(&mut self, downlink: &Arc<Downlink>) {
+        self.downlink = downlink.clone();
+    }
+
+    /// What to tell when the connection or stream must close.
+    pub(crate) fn connection(&self) -> &Arc<Downlink> {
+        &self.downlink
+    }
+
+    /// What it was admitted with; given back when the record closes, so when both directions have ended.
+    pub(crate) fn admitted(&mut self, admission: Admission) {
+        self.admission = admission;
+    }
+
+    /// The most that the response's body may be, and whose limit that is.
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// The request is sent: its bytes are counted there, and none passes after the record is closed.
+    pub(crate) fn sends(&mut self, flow: &Arc<Flow>) {
+        self.flow = Some(flow.clone());
     }
 
     /// Holds its place among the requests in progress.
@@ -74,7 +101,7 @@ impl Open {
     }
 
     /// Why it was cut, if it was.
-    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Poll<Denied> {
+    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Poll<Cut> {
         self.standing.as_ref().map_or(Poll::Pending, |standing| standing.poll_cut(cx))
     }
 
@@ -185,20 +212,76 @@ impl Open {
         }
     }
 
-    /// What passed in the bodies.
-    pub(crate) fn body(&mut self, request_bytes: u64, response_bytes: u64, redactions: u64) {
+    /// A word that refines how it ended.
+    pub(crate) fn detail(&mut self, detail: &'static str) {
+        self.trail().detail(detail);
+    }
+
+    /// What passed in the bodies of a tunnel.
+    pub(crate) fn body(&mut self, request_bytes: u64, response_bytes: u64) {
         self.trail().request_bytes(request_bytes);
         self.trail().response_bytes(response_bytes);
+    }
+
+    /// What passed of the response.
+    pub(crate) fn response(&mut self, bytes: u64, redactions: u64) {
+        self.trail().response_bytes(bytes);
         if redactions > 0 {
             self.trail().redactions(redactions);
         }
     }
 
+    /// Ends the request where it still runs: the count is final then, and no byte leaves after the record.
+    fn end_upload(&mut self) {
+        let Some(flow) = self.flow.take() else { return };
+        if !flow.is_sent_whole() {
+            flow.stop();
+        }
+        if let Some(trail) = &mut self.trail {
+            trail.request_bytes(flow.sent());
+        }
+    }
+
     /// Ends the record.
     pub(crate) fn close(mut self, outcome: Outcome, fault: Option<Fault>, reason: Option<Reason>) {
+        self.end_upload();
         if let Some(trail) = self.trail.take() {
             trail.close(outcome, fault, reason);
         }
+    }
+
+    /// Ends the record of an exchange whose response is complete, when its request has ended.
+    pub(crate) fn complete(mut self, end: UploadEnd) {
+        match end {
+            UploadEnd::Whole => self.close(Outcome::Ok, None, None),
+            UploadEnd::Client => self.cut(),
+            UploadEnd::Stopped if self.is_terminated() => self.cut(),
+            UploadEnd::Stopped => {
+                // The upstream had its answer complete and wanted no more of the request.
+                self.trail().detail("request_unfinished");
+                self.close(Outcome::Ok, None, None);
+            }
+        }
+    }
+
+    /// Ends the record of a response that the upstream broke off.
+    pub(crate) fn upstream_reset(self) {
+        self.close(Outcome::UpstreamReset, Some(Fault::Upstream), Some(Reason::UpstreamProtocol));
+    }
+
+    /// Ends the record of a response that exceeds its limit.
+    pub(crate) fn response_too_large(mut self) {
+        self.trail().detail("response_body");
+        self.close(Outcome::Aborted, Some(Fault::Upstream), Some(Reason::ResponseTooLarge));
+    }
+
+    /// Ends the record of what was terminated after its answer had begun.
+    pub(crate) fn terminated(mut self, cut: &Cut) {
+        let (outcome, fault, detail) = cut.ending();
+        if let Some(detail) = detail {
+            self.trail().detail(detail);
+        }
+        self.close(outcome, Some(fault), Some(cut.reason()));
     }
 
     /// Ends the record of an exchange that was cut short from outside: its session ended, Egret stops, or the client left.
@@ -206,12 +289,24 @@ impl Open {
         self.end_early();
     }
 
+    /// Whether something from outside ended it.
+    fn is_terminated(&self) -> bool {
+        let ended = self.session.as_ref().is_some_and(|session| !session.is_live(Timestamp::now()));
+        ended || self.standing.as_ref().is_some_and(|standing| standing.is_cut().is_some()) || self.proxy.is_stopped()
+    }
+
     fn end_early(&mut self) {
-        let Some(trail) = self.trail.take() else { return };
+        self.end_upload();
+        let Some(mut trail) = self.trail.take() else { return };
+        let cut = self.standing.as_ref().and_then(|standing| standing.is_cut().cloned());
         if self.session.as_ref().is_some_and(|session| !session.is_live(Timestamp::now())) {
             trail.close(Outcome::Aborted, Some(Fault::Policy), Some(Reason::SessionEnded));
-        } else if let Some(denied) = self.standing.as_ref().and_then(|standing| standing.is_cut()) {
-            trail.close(Outcome::Aborted, Some(Fault::Policy), Some(denied.reason));
+        } else if let Some(cut) = cut.or_else(|| self.downlink.is_unread().then_some(Cut::Timer(Timer::Unread))) {
+            let (outcome, fault, detail) = cut.ending();
+            if let Some(detail) = detail {
+                trail.detail(detail);
+            }
+            trail.close(outcome, Some(fault), Some(cut.reason()));
         } else if self.proxy.is_stopped() {
             trail.close(Outcome::Aborted, Some(Fault::Egret), Some(Reason::Draining));
         } else {
@@ -222,6 +317,7 @@ impl Open {
     /// Ends the record with a refusal; gives the id that the client is told.
     pub(crate) fn refuse(mut self, refusal: &Refusal) -> String {
         let row = refusal.row();
+        self.end_upload();
         let mut trail = self.trail.take().expect("whatever takes the trail ends the record and consumes it");
         let record = trail.record_id().to_string();
         trail.status(row.status.as_u16());
@@ -275,6 +371,7 @@ fn outcome_of(refusal: &Refusal) -> Outcome {
     }
     let named = [
         (Reason::UpstreamTimeout, Outcome::Timeout),
+        (Reason::TimeoutHead, Outcome::Timeout),
         (Reason::UpstreamProtocol, Outcome::UpstreamReset),
         (Reason::Internal, Outcome::ProxyFault),
     ];
@@ -301,10 +398,11 @@ pub(crate) fn close(open: Open, outcome: Result<Redacted, Refusal>) -> Response<
 
 fn relay(mut open: Open, redacted: Redacted) -> Response<Body> {
     let Redacted { response, masker, upstreamed } = redacted;
-    let Upstreamed { upload, back, idle_timeout } = upstreamed;
+    let Upstreamed { flow, back } = upstreamed;
     open.trail().status(response.status().as_u16());
     let (parts, incoming) = response.into_parts();
-    let relay = Relay::new(incoming, masker, open, upload, back, idle_timeout);
+    let limit = open.admission().response_body().cloned();
+    let relay = Relay::new(incoming, masker, open, flow, back, limit);
     Response::from_parts(parts, Body::relayed(relay))
 }
 
@@ -324,6 +422,9 @@ pub(crate) fn refusal_fields(refusal: &Refusal, record: &str) -> HeaderMap {
     let text = |value: &str| HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("egret"));
     fields.insert("proxy-status", text(&refusal.proxy_status()));
     fields.insert("egret-record", text(record));
+    if let Some(seconds) = refusal.retry_after() {
+        fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
     if refusal.row().status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
         fields.insert(header::PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"egret\", charset=\"UTF-8\""));
     }

@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, Method, Request, header};
 use hyper::body::Incoming;
 use model::{Destination, Reason, RequestPath};
 
+use crate::body::Payload;
 use crate::head::{RequestHead, Target};
 use crate::refusal::Refusal;
 
@@ -19,7 +20,7 @@ pub(crate) struct Routed {
     pub(crate) method: Method,
     pub(crate) path: RequestPath,
     pub(crate) fields: HeaderMap,
-    pub(crate) body: Incoming,
+    pub(crate) body: Payload,
     pub(crate) version: http::Version,
     /// Whether the client asked for a WebSocket.
     pub(crate) websocket: bool,
@@ -84,7 +85,7 @@ pub(crate) fn route(destination: &Destination, asked: Asked) -> Result<Routed, R
     let websocket = fields.get_all(header::UPGRADE).iter().any(|v| contains_token(v.as_bytes(), b"websocket"));
     remove_named_by_connection(&mut fields)?;
     let stripped = remove_one_hop(&mut fields);
-    Ok(Routed { method: head.method, path, fields, body, version, websocket, stripped })
+    Ok(Routed { method: head.method, path, fields, body: Payload::from(body), version, websocket, stripped })
 }
 
 /// Removes the fields that Connection names; they concern this hop.

@@ -1,0 +1,41 @@
+//! How one exchange's way back to its client is ended from outside: a connection, or one stream of HTTP/2.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
+
+/// Told when it must close; says whether its client left an answer unread.
+#[derive(Debug, Default)]
+pub(crate) struct Downlink {
+    close: Notify,
+    unread: AtomicBool,
+    /// The connection that a stream is on.
+    connection: Option<Arc<Downlink>>,
+}
+
+impl Downlink {
+    /// A stream of this connection.
+    pub(crate) fn stream_of(connection: &Arc<Downlink>) -> Arc<Self> {
+        Arc::new(Self { connection: Some(connection.clone()), ..Self::default() })
+    }
+
+    /// Its client left an answer unread.
+    pub(crate) fn set_unread(&self) {
+        self.unread.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its client left an answer unread, on this stream or on its connection.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed) || self.connection.as_ref().is_some_and(|own| own.is_unread())
+    }
+}
+
+impl Deref for Downlink {
+    type Target = Notify;
+
+    fn deref(&self) -> &Notify {
+        &self.close
+    }
+}

@@ -1,0 +1,303 @@
+//! How the two directions of one exchange move: what has passed, who is waited for and since when, and when both have ended.
+//!
+//! The bodies report here; `active` looks four times a second whether a timer has fired. In each direction either the peer
+//! that sends is waited for (`Source`) or the one that receives (`Sink`). That tells whose fault a standstill is, and keeps a
+//! slow client from being taken for a slow upstream. Nothing here is about HTTP/1, HTTP/2 or any library.
+//!
+//! An exchange is over when both directions are. Where a response is complete and the request still runs, what closes the
+//! record waits here for the end of the request (`when_upload_ends`); after `stop` no byte passes any more, so that the count is final.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::meter::{Meter, MinimumRate};
+use crate::timer::Timer;
+
+/// The bounds in time of one exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pace {
+    /// Nothing moves in either direction.
+    pub(crate) idle: Duration,
+    /// A client leaves an answer unread; `None` where its connection watches over that.
+    pub(crate) unread: Option<Duration>,
+    /// The least that must move; `None` where a rule sets `idle` and thereby allows any pace.
+    pub(crate) rate: Option<MinimumRate>,
+}
+
+/// How a request body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UploadEnd {
+    /// All of it was sent.
+    Whole,
+    /// The client broke off.
+    Client,
+    /// It was stopped, or the upstream took no more.
+    Stopped,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing is expected yet.
+    Before,
+    /// The peer that sends is waited for.
+    Source,
+    /// The peer that receives has to take what it was given.
+    Sink,
+    Ended,
+}
+
+/// One direction.
+#[derive(Debug)]
+struct Direction {
+    bytes: u64,
+    phase: Phase,
+    since: Instant,
+    meter: Meter,
+}
+
+type AtEnd = Box<dyn FnOnce(UploadEnd) + Send>;
+
+struct State {
+    pace: Pace,
+    up: Direction,
+    down: Direction,
+    /// Whether the length of the response is known, so that it has no reason to pause.
+    sized: bool,
+    end: Option<UploadEnd>,
+    stopped: bool,
+    waker: Option<Waker>,
+    at_end: Option<AtEnd>,
+    /// What closes an upstream connection that serves this exchange alone.
+    connection: Option<Arc<Notify>>,
+}
+
+/// Both directions of one exchange.
+pub(crate) struct Flow {
+    state: Mutex<State>,
+    upload_ended: Notify,
+}
+
+impl Flow {
+    /// An exchange whose request has no body where `bodiless`.
+    pub(crate) fn new(pace: Pace, bodiless: bool, now: Instant) -> Self {
+        let direction = |phase| Direction { bytes: 0, phase, since: now, meter: Meter::default() };
+        let state = State {
+            pace,
+            up: direction(if bodiless { Phase::Ended } else { Phase::Before }),
+            down: direction(Phase::Before),
+            sized: false,
+            end: bodiless.then_some(UploadEnd::Whole),
+            stopped: false,
+            waker: None,
+            at_end: None,
+            connection: None,
+        };
+        Self { state: Mutex::new(state), upload_ended: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of the request body that were sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.lock().up.bytes
+    }
+
+    /// Whether the request body has ended, whole or not.
+    pub(crate) fn upload_has_ended(&self) -> bool {
+        self.lock().end.is_some()
+    }
+
+    /// Whether all of the request body was sent.
+    pub(crate) fn is_sent_whole(&self) -> bool {
+        self.lock().end == Some(UploadEnd::Whole)
+    }
+
+    /// Resolves when the request body has ended.
+    ///
+    /// # Cancellation
+    /// Leaves nothing behind.
+    pub(crate) async fn upload_ended(&self) {
+        loop {
+            let mut notified = std::pin::pin!(self.upload_ended.notified());
+            notified.as_mut().enable();
+            if self.upload_has_ended() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// The request is sent from now on: its upstream has to take it.
+    pub(crate) fn begin(&self, now: Instant, connection: Option<Arc<Notify>>) {
+        let mut state = self.lock();
+        state.connection = connection;
+        if state.up.phase == Phase::Before {
+            state.up.wait(Phase::Sink, now);
+        }
+    }
+
+    /// More of the request body is waited for.
+    pub(crate) fn upload_waits(&self, now: Instant) {
+        self.lock().up.wait(Phase::Source, now);
+    }
+
+    /// So much of the request body came from the client.
+    ///
+    /// # Errors
+    /// [`Timer::UploadRate`] where it came too slowly. Once a response has begun, the exchange is a conversation, whose pauses are its own.
+    pub(crate) fn upload_came(&self, bytes: usize, now: Instant) -> Result<(), Timer> {
+        let mut state = self.lock();
+        let rate = state.pace.rate.filter(|_| state.down.phase == Phase::Before);
+        if state.up.came(bytes, rate, now) { Err(Timer::UploadRate) } else { Ok(()) }
+    }
+
+    /// So much of the request body was handed to the upstream's connection.
+    pub(crate) fn upload_passed(&self, bytes: usize, now: Instant) {
+        let mut state = self.lock();
+        state.up.bytes += bytes as u64;
+        state.up.wait(Phase::Sink, now);
+    }
+
+    /// Whether nothing more may be sent; otherwise the task is woken when that is so.
+    pub(crate) fn poll_stopped(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.lock();
+        if !state.stopped && !state.waker.as_ref().is_some_and(|own| own.will_wake(cx.waker())) {
+            state.waker = Some(cx.waker().clone());
+        }
+        state.stopped
+    }
+
+    /// The request body has ended. The first end counts.
+    pub(crate) fn end_upload(&self, end: UploadEnd) {
+        let at_end = {
+            let mut state = self.lock();
+            if state.end.is_some() {
+                return;
+            }
+            state.end = Some(end);
+            state.up.phase = Phase::Ended;
+            state.at_end.take()
+        };
+        self.upload_ended.notify_waiters();
+        if let Some(at_end) = at_end {
+            at_end(end);
+        }
+    }
+
+    /// Runs `at_end` when the request body has ended; at once where it has.
+    pub(crate) fn when_upload_ends(&self, at_end: impl FnOnce(UploadEnd) + Send + 'static) {
+        let mut state = self.lock();
+        match state.end {
+            None => state.at_end = Some(Box::new(at_end)),
+            Some(end) => {
+                drop(state);
+                at_end(end);
+            }
+        }
+    }
+
+    /// Ends the request body where it is, and the upstream connection that it is sent on. No byte passes after it.
+    pub(crate) fn stop(&self) {
+        let (waker, connection) = {
+            let mut state = self.lock();
+            state.stopped = true;
+            (state.waker.take(), state.connection.take())
+        };
+        if let Some(connection) = connection {
+            connection.notify_one();
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        self.end_upload(UploadEnd::Stopped);
+    }
+
+    /// The head of the response came; with `sized` the length of its body is known.
+    pub(crate) fn head_came(&self, sized: bool, now: Instant) {
+        let mut state = self.lock();
+        state.sized = sized;
+        state.down.wait(Phase::Sink, now);
+    }
+
+    /// The client took what there was of the response, and more of it is waited for.
+    pub(crate) fn download_waits(&self, now: Instant) {
+        self.lock().down.wait(Phase::Source, now);
+    }
+
+    /// So much of the response body came from the upstream.
+    ///
+    /// # Errors
+    /// [`Timer::DownloadRate`] where it came too slowly.
+    pub(crate) fn download_came(&self, bytes: usize, now: Instant) -> Result<(), Timer> {
+        let mut state = self.lock();
+        let rate = state.pace.rate.filter(|_| state.sized);
+        if state.down.came(bytes, rate, now) { Err(Timer::DownloadRate) } else { Ok(()) }
+    }
+
+    /// A piece of the response was handed to the client's connection.
+    pub(crate) fn download_passed(&self, now: Instant) {
+        self.lock().down.wait(Phase::Sink, now);
+    }
+
+    /// The response has ended.
+    pub(crate) fn download_ended(&self) {
+        self.lock().down.phase = Phase::Ended;
+    }
+
+    /// The timer that has fired by now, if one has.
+    pub(crate) fn fired(&self, now: Instant) -> Option<Timer> {
+        let state = self.lock();
+        let State { pace, up, down, stopped, .. } = &*state;
+        let is_over = |since: Instant, limit: Duration| now.saturating_duration_since(since) > limit;
+        if *stopped {
+            return None;
+        }
+        match (down.phase, up.phase) {
+            (Phase::Before | Phase::Ended, Phase::Source) => is_over(up.since, pace.idle).then_some(Timer::ClientIdle),
+            (Phase::Before | Phase::Ended, Phase::Sink) => is_over(up.since, pace.idle).then_some(Timer::Idle),
+            // Dialing and the first byte have timers of their own.
+            (Phase::Before | Phase::Ended, Phase::Before | Phase::Ended) => None,
+            // What moves up excuses a silent response.
+            (Phase::Source, _) => is_over(down.since.max(up.since), pace.idle).then_some(Timer::Idle),
+            (Phase::Sink, _) => pace.unread.filter(|unread| is_over(down.since, *unread)).map(|_| Timer::Unread),
+        }
+    }
+}
+
+impl Direction {
+    /// Waits for this peer from now on, unless it does so already.
+    fn wait(&mut self, phase: Phase, now: Instant) {
+        if self.phase != Phase::Ended && (self.phase != phase || phase == Phase::Sink) {
+            (self.phase, self.since) = (phase, now);
+        }
+    }
+
+    /// A piece came from the peer that sends; whether it is a trickle.
+    fn came(&mut self, bytes: usize, rate: Option<MinimumRate>, now: Instant) -> bool {
+        let waited = match self.phase {
+            Phase::Source => now.saturating_duration_since(self.since),
+            Phase::Before | Phase::Sink | Phase::Ended => Duration::ZERO,
+        };
+        if self.phase == Phase::Source {
+            self.since = now;
+        }
+        rate.is_some_and(|rate| self.meter.moved(rate, waited, bytes as u64))
+    }
+}
+
+impl fmt::Debug for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Flow").field("up", &state.up).field("down", &state.down).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

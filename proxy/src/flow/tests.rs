@@ -1,0 +1,132 @@
+//! Both directions with values, at instants that the tests choose.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+
+const IDLE: Duration = Duration::from_secs(600);
+const UNREAD: Duration = Duration::from_secs(60);
+const RATE: MinimumRate = MinimumRate { bytes: 240, grace: Duration::from_secs(30) };
+const PACE: Pace = Pace { idle: IDLE, unread: Some(UNREAD), rate: Some(RATE) };
+
+/// A flow, and the instants of its life in seconds.
+fn flow(pace: Pace) -> (Flow, impl Fn(u64) -> Instant) {
+    let start = Instant::now();
+    (Flow::new(pace, false, start), move |seconds| start + Duration::from_secs(seconds))
+}
+
+/// One byte a second from the client: the second in which it ends.
+fn trickle(flow: &Flow, at: impl Fn(u64) -> Instant, from: u64) -> Option<u64> {
+    (from..from + 200).find(|second| {
+        flow.upload_waits(at(*second));
+        let came = flow.upload_came(1, at(second + 1));
+        flow.upload_passed(1, at(second + 1));
+        came == Err(Timer::UploadRate)
+    })
+}
+
+#[test]
+fn t130_an_upload_of_a_byte_a_second_ends() {
+    let (flow, at) = flow(PACE);
+    flow.begin(at(0), None);
+    assert_eq!(trickle(&flow, at, 0), Some(30));
+    assert_eq!(flow.sent(), 31);
+}
+
+#[test]
+fn a_rule_that_sets_idle_allows_any_pace() {
+    let (flow, at) = flow(Pace { rate: None, ..PACE });
+    flow.begin(at(0), None);
+    assert_eq!(trickle(&flow, at, 0), None);
+}
+
+#[test]
+fn once_a_response_has_begun_both_sides_may_pause() {
+    let (flow, at) = flow(PACE);
+    flow.begin(at(0), None);
+    flow.head_came(false, at(1));
+    flow.download_waits(at(1));
+    assert_eq!(trickle(&flow, &at, 1), None);
+    // What moves up excuses the silent response.
+    assert_eq!(flow.fired(at(201 + 600)), None);
+    assert_eq!(flow.fired(at(201 + 601)), Some(Timer::Idle));
+}
+
+#[test]
+fn whose_turn_it_was_tells_whose_fault_it_is() {
+    let (flow, at) = flow(PACE);
+    assert_eq!(flow.fired(at(10_000)), None, "dialing has its own timer");
+    flow.begin(at(0), None);
+    assert_eq!((flow.fired(at(600)), flow.fired(at(601))), (None, Some(Timer::Idle)));
+    flow.upload_waits(at(10));
+    assert_eq!((flow.fired(at(610)), flow.fired(at(611))), (None, Some(Timer::ClientIdle)));
+    flow.end_upload(UploadEnd::Whole);
+    assert_eq!(flow.fired(at(10_000)), None, "the first byte has its own timer");
+    flow.head_came(false, at(20));
+    assert_eq!((flow.fired(at(80)), flow.fired(at(81))), (None, Some(Timer::Unread)));
+    flow.download_waits(at(30));
+    assert_eq!((flow.fired(at(630)), flow.fired(at(631))), (None, Some(Timer::Idle)));
+    flow.download_ended();
+    assert_eq!(flow.fired(at(100_000)), None);
+}
+
+#[test]
+fn a_response_of_known_length_may_not_trickle_and_a_stream_may() {
+    for (sized, ends) in [(true, true), (false, false)] {
+        let (flow, at) = flow(PACE);
+        flow.begin(at(0), None);
+        flow.end_upload(UploadEnd::Whole);
+        flow.head_came(sized, at(1));
+        let trickled = (1..100).any(|second| {
+            flow.download_waits(at(second));
+            let came = flow.download_came(1, at(second + 1));
+            flow.download_passed(at(second + 1));
+            came == Err(Timer::DownloadRate)
+        });
+        assert_eq!(trickled, ends);
+    }
+}
+
+#[test]
+fn a_client_that_is_slow_is_not_taken_for_a_slow_upstream() {
+    let (flow, at) = flow(PACE);
+    flow.begin(at(0), None);
+    flow.end_upload(UploadEnd::Whole);
+    flow.head_came(true, at(1));
+    for second in 0..40 {
+        // The client takes 50 s for each piece, and the next one is there at once.
+        assert_eq!(flow.download_came(1, at(1 + 50 * second)), Ok(()));
+        flow.download_passed(at(1 + 50 * second));
+        assert_eq!(flow.fired(at(50 + 50 * second)), None);
+    }
+}
+
+#[test]
+fn what_closes_the_record_waits_for_the_end_of_the_request() {
+    let (flow, _) = flow(PACE);
+    let closed = Arc::new(AtomicUsize::new(0));
+    let counter = closed.clone();
+    flow.when_upload_ends(move |end| {
+        assert_eq!(end, UploadEnd::Whole);
+        counter.fetch_add(1, Ordering::SeqCst);
+    });
+    assert_eq!(closed.load(Ordering::SeqCst), 0);
+    flow.end_upload(UploadEnd::Whole);
+    flow.stop();
+    assert_eq!(closed.load(Ordering::SeqCst), 1, "the first end counts, and once");
+    let counter = closed.clone();
+    flow.when_upload_ends(move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+    });
+    assert_eq!(closed.load(Ordering::SeqCst), 2, "at once where it has ended");
+}
+
+#[test]
+fn after_a_stop_nothing_passes_and_the_task_is_woken() {
+    let (flow, _) = flow(PACE);
+    let cx = Context::from_waker(Waker::noop());
+    assert!(!flow.poll_stopped(&cx));
+    flow.stop();
+    assert!(flow.poll_stopped(&cx) && flow.upload_has_ended() && !flow.is_sent_whole());
+}

@@ -1,0 +1,115 @@
+//! Streams of HTTP/2, each of which can be ended alone.
+//!
+//! The library runs a stream as a task that waits for the client's window and looks at nothing else meanwhile. So the task itself
+//! is dropped where the client keeps it from seeing that it must end: the stream is reset, and the others on the
+//! connection go on.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::rt::Executor;
+
+use crate::downlink::Downlink;
+
+tokio::task_local! {
+    static STREAM: Stream;
+}
+
+#[derive(Clone)]
+struct Stream {
+    downlink: Arc<Downlink>,
+    /// Told when the answer is one of ours, which has no exchange that watches over it.
+    own_answer: Arc<tokio::sync::Notify>,
+}
+
+/// Runs the streams of one connection.
+#[derive(Clone)]
+pub(crate) struct StreamExecutor<E> {
+    inner: E,
+    connection: Arc<Downlink>,
+    unread_timeout: Duration,
+}
+
+impl<E> StreamExecutor<E> {
+    /// For a connection whose answers may stay unread so long; `inner` runs the tasks.
+    pub(crate) fn new(inner: E, connection: Arc<Downlink>, unread_timeout: Duration) -> Self {
+        Self { inner, connection, unread_timeout }
+    }
+
+    /// One stream to its end, or until it is ended.
+    async fn run<F: Future>(self, future: F) {
+        let stream = Stream { downlink: Downlink::stream_of(&self.connection), own_answer: Arc::default() };
+        let Stream { downlink, own_answer } = stream.clone();
+        let unread = async {
+            own_answer.notified().await;
+            tokio::time::sleep(self.unread_timeout).await;
+        };
+        tokio::select! {
+            biased;
+            () = downlink.notified() => {}
+            () = unread => {}
+            _ = STREAM.scope(stream, future) => {}
+        }
+    }
+}
+
+impl<F, E> Executor<F> for StreamExecutor<E>
+where
+    F: Future + Send + 'static,
+    E: Executor<Task> + Clone + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        // Owned by the connection: the library ends its streams when it goes.
+        self.inner.execute(Box::pin(self.clone().run(future)));
+    }
+}
+
+/// A stream as a task.
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The stream that is being served here, if one is.
+pub(crate) fn current() -> Option<Arc<Downlink>> {
+    STREAM.try_with(|stream| stream.downlink.clone()).ok()
+}
+
+/// The answer to this stream is one of ours: it has to be read within `unread_timeout`.
+pub(crate) fn answers_itself() {
+    // Outside of a stream there is nothing to end.
+    let _outside = STREAM.try_with(|stream| stream.own_answer.notify_one());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_ends_alone() {
+        let executor = StreamExecutor::new((), Arc::default(), Duration::from_secs(60));
+        let (say, told) = tokio::sync::oneshot::channel();
+        let one = tokio::spawn(executor.clone().run(async {
+            say.send(current().unwrap()).ok();
+            std::future::pending::<()>().await;
+        }));
+        let (finish, finished) = tokio::sync::oneshot::channel::<()>();
+        let other = tokio::spawn(executor.run(async { drop(finished.await) }));
+        told.await.unwrap().notify_one();
+        one.await.unwrap();
+        assert!(!other.is_finished());
+        drop(finish);
+        other.await.unwrap();
+        assert!(current().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_ours_is_read_in_time_or_given_up() {
+        let executor = StreamExecutor::new((), Arc::default(), Duration::from_millis(1));
+        let forever = std::future::pending::<()>();
+        executor
+            .run(async {
+                answers_itself();
+                forever.await;
+            })
+            .await;
+    }
+}
