@@ -13,6 +13,7 @@
 use std::io;
 use std::path::Path;
 
+use model::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use crate::format;
@@ -110,6 +111,13 @@ pub(crate) struct Noted {
     pub(crate) open: u64,
     /// None of them was opened in an earlier segment.
     pub(crate) oldest_open: u32,
+    /// The latest time that was seen then, in microseconds since 1970; 0 where an older Egret wrote the head.
+    pub(crate) latest: i64,
+}
+
+impl Noted {
+    /// What is noted before the first record: from then on, a journal without a head has lost it.
+    pub(crate) const START: Self = Self { head: Head::START, open: 0, oldest_open: 1, latest: 0 };
 }
 
 /// Reads the head that the journal last noted; `None` where there is none.
@@ -122,14 +130,20 @@ pub(crate) fn read_head(dir: &Path) -> io::Result<Option<Noted>> {
     let document: HeadDocument =
         serde_json::from_slice(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     let hash = format::unhex(document.hash.as_bytes()).ok_or(io::ErrorKind::InvalidData)?;
-    Ok(Some(Noted { head: Head { seq: document.seq, hash }, open: document.open, oldest_open: document.oldest_open }))
+    let head = Head { seq: document.seq, hash };
+    let latest = document.latest.map_or(0, Timestamp::as_microsecond);
+    Ok(Some(Noted { head, open: document.open, oldest_open: document.oldest_open, latest }))
 }
 
 /// Notes a head, whole or not at all.
 pub(crate) fn write_head(dir: &Path, noted: &Noted) -> io::Result<()> {
-    let Noted { head, open, oldest_open } = noted;
+    let Noted { head, open, oldest_open, latest } = noted;
     let (seq, hash) = (head.seq, head.hash_text());
-    let text = format!("{{\"seq\":{seq},\"hash\":\"{hash}\",\"open\":{open},\"oldest_open\":{oldest_open}}}\n");
+    let mut text =
+        format!("{{\"seq\":{seq},\"hash\":\"{hash}\",\"open\":{open},\"oldest_open\":{oldest_open},\"latest\":\"")
+            .into_bytes();
+    format::instant(&mut text, *latest);
+    text.extend_from_slice(b"\"}\n");
     let next = dir.join("head.next");
     std::fs::write(&next, text)?;
     std::fs::rename(&next, dir.join(HEAD_FILE))
@@ -141,4 +155,6 @@ struct HeadDocument {
     hash: String,
     open: u64,
     oldest_open: u32,
+    #[serde(default)]
+    latest: Option<Timestamp>,
 }

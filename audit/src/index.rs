@@ -21,8 +21,10 @@ use crate::query::{Filter, Row};
 use crate::record::CONTENTS;
 use crate::verify::KnownHead;
 
+mod history;
 mod uses;
 
+pub use history::SessionHistory;
 pub use uses::Uses;
 
 /// Rows of one transaction.
@@ -425,6 +427,7 @@ fn schema() -> String {
          CREATE INDEX by_exchange ON entries (exchange) WHERE exchange IS NOT NULL;
          CREATE INDEX by_session ON entries (session, seq) WHERE session IS NOT NULL;
          CREATE INDEX by_host ON entries (host, seq) WHERE host IS NOT NULL;
+         CREATE INDEX by_session_event ON entries (session, seq) WHERE kind LIKE 'session.%';
          CREATE INDEX by_refusal ON entries (decision, seq) WHERE decision <> 'allow';
          CREATE VIEW records AS SELECT seq, time, kind, {computed}
            lower(hex(substr(links, 1, 32))) AS previous, lower(hex(substr(links, 33))) AS hash FROM entries;

@@ -7,6 +7,7 @@
 
 mod disk;
 mod encode;
+mod found;
 mod keeper;
 mod queue;
 mod recovery;
@@ -21,12 +22,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::{fmt, io};
 
+use model::Timestamp;
 use thiserror::Error;
 
 use crate::record::{Kind, Record};
+use crate::verify::KnownHead;
 pub(crate) use encode::draw;
 use encode::encode;
+pub use found::{Found, HeadFile};
 use queue::Place;
+use recovery::OpenError;
 use shared::Shared;
 use wait::{Lead, Wait};
 use writer::Writer;
@@ -56,6 +61,9 @@ pub enum JournalError {
         /// What the system said.
         source: io::Error,
     },
+    /// Whoever was asked does not want to go on with it.
+    #[error("{0}")]
+    Refused(String),
     /// Another process writes it.
     #[error("the audit journal {} is in use by another process", path.display())]
     Locked {
@@ -75,6 +83,13 @@ pub struct Recovery {
     pub aborted: u64,
     /// Where the journal does not verify, if that was seen on the way.
     pub corrupt: Option<String>,
+}
+
+impl Recovery {
+    /// Whether records that were written are gone, so that what they said of sessions is too.
+    pub fn has_lost_records(&self) -> bool {
+        self.missing > 0 || self.corrupt.is_some()
+    }
 }
 
 /// How a journal is kept.
@@ -113,13 +128,24 @@ impl Journal {
     /// # Errors
     /// [`JournalError`] where the folder cannot be used or another process has it.
     pub fn open_with(dir: &Path, settings: Settings) -> Result<(Self, Recovery), JournalError> {
-        recovery::open(dir, settings).map_err(|source| {
-            let path = dir.to_owned();
-            if source.kind() == io::ErrorKind::WouldBlock {
-                JournalError::Locked { path }
-            } else {
-                JournalError::Io { path, source }
+        Self::open_if(dir, settings, |_| Ok(()))
+    }
+
+    /// Opens the journal in a folder if `judge` wants to go on with what it holds; else nothing in the folder changes.
+    ///
+    /// # Errors
+    /// [`JournalError::Refused`] with the words of `judge`, and those of [`Journal::open`].
+    pub fn open_if(
+        dir: &Path,
+        settings: Settings,
+        judge: impl FnOnce(&Found) -> Result<(), String>,
+    ) -> Result<(Self, Recovery), JournalError> {
+        recovery::open(dir, settings, judge).map_err(|error| match error {
+            OpenError::Refused(why) => JournalError::Refused(why),
+            OpenError::Io(source) if source.kind() == io::ErrorKind::WouldBlock => {
+                JournalError::Locked { path: dir.to_owned() }
             }
+            OpenError::Io(source) => JournalError::Io { path: dir.to_owned(), source },
         })
     }
 
@@ -212,6 +238,20 @@ impl Journal {
     pub fn flush(&self) {
         let shared = &self.0.shared;
         shared.flush(&shared.queues);
+    }
+
+    /// Notes the latest time beside the head, for the next run to begin with.
+    pub fn note_time(&self, latest: Timestamp) {
+        self.0.shared.writer().note_time(latest.as_microsecond());
+    }
+
+    /// The last record, once it and all before it survive power loss: an anchor to keep elsewhere.
+    ///
+    /// # Errors
+    /// Where the disk does not take it.
+    pub fn synced_head(&self) -> io::Result<KnownHead> {
+        self.flush();
+        self.0.shared.writer().synced_head().map(|head| KnownHead::from(&head))
     }
 
     /// Writes, syncs and notes what there is, and ends the threads. What is appended later is written at once.

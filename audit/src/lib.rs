@@ -19,8 +19,8 @@ mod verify;
 #[doc(hidden)]
 pub mod measure;
 
-pub use index::{FollowerHandle, Index, IndexError, Uses};
-pub use journal::{Durability, Journal, JournalError, Recovery, Settings, Unavailable};
+pub use index::{FollowerHandle, Index, IndexError, SessionHistory, Uses};
+pub use journal::{Durability, Found, HeadFile, Journal, JournalError, Recovery, Settings, Unavailable};
 pub use line::LineError;
 pub use query::{Filter, MAX_ROWS, Row};
 pub use record::{Attribution, CONTENTS, CredentialUse, Decision, Fault, Kind, Outcome, Record, Text};

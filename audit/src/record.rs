@@ -104,6 +104,10 @@ words! {
         SidecarStarted = "sidecar.started",
         /// The sidecar went down in order.
         SidecarStopped = "sidecar.stopped",
+        /// The wall clock was set.
+        SidecarClockStep = "sidecar.clock_step",
+        /// The index was missing and is filled again from the journal.
+        SidecarIndexRebuilt = "sidecar.index_rebuilt",
         /// Something is missing here, and this record says how much.
         Gap = "gap",
     }

@@ -23,6 +23,9 @@ pub struct Verified {
     pub unfinished_bytes: u64,
     /// The known heads that the journal was compared with; with none, a cut end cannot be seen.
     pub anchors: usize,
+    /// Whether the head that the sidecar notes beside the journal was there. It is made with the journal: without it, someone
+    /// took it away, and the end of the journal may be gone with it.
+    pub is_head_noted: bool,
     /// The last record: keep it elsewhere to compare with later.
     pub head: KnownHead,
 }
@@ -104,8 +107,8 @@ pub fn verify_against(dir: &Path, known: &[KnownHead]) -> Result<Verified, Broke
         noted.iter().map(|noted| KnownHead::from(&noted.head)).chain(known.iter().cloned()).collect();
     anchors.retain(|anchor| anchor.seq > 0);
     anchors.sort_by_key(|anchor| anchor.seq);
-    let mut walk =
-        Walk { result: Verified { anchors: anchors.len(), ..Verified::default() }, head: Head::START, anchors, met: 0 };
+    let result = Verified { anchors: anchors.len(), is_head_noted: noted.is_some(), ..Verified::default() };
+    let mut walk = Walk { result, head: Head::START, anchors, met: 0 };
     let files = segments(dir).map_err(unreadable)?;
     let mut place = (Segment::new(dir, 1), 1);
     for (n, file) in files.iter().enumerate() {
@@ -120,6 +123,8 @@ pub fn verify_against(dir: &Path, known: &[KnownHead]) -> Result<Verified, Broke
         return Err(walk.broken(&place.0, place.1, why));
     }
     walk.result.head = KnownHead::from(&walk.head);
+    // A head from before the first record shows nothing of those that came.
+    walk.result.is_head_noted &= walk.head.seq == 0 || noted.is_some_and(|noted| noted.head.seq > 0);
     Ok(walk.result)
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore};
@@ -22,7 +23,11 @@ pub struct Trust {
     base: ClientConfig,
     bundle: String,
     system_roots: usize,
+    serial: u64,
 }
+
+/// Counts how often trust was loaded.
+static LOADED: AtomicU64 = AtomicU64::new(0);
 
 impl Trust {
     /// Reads the roots of the system and the files configured besides them.
@@ -50,7 +55,7 @@ impl Trust {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(UpstreamVerifier::new(roots, own)))
             .with_no_client_auth();
-        Ok(Self { base, bundle, system_roots })
+        Ok(Self { base, bundle, system_roots, serial: LOADED.fetch_add(1, Ordering::Relaxed) })
     }
 
     /// TLS settings for upstream connections that offer these protocols (RFC 7301). Each call has a session
@@ -65,6 +70,11 @@ impl Trust {
     /// The roots of the system and our CA, in PEM: what a client trusts that reads one file only.
     pub fn bundle_pem(&self) -> String {
         self.bundle.clone()
+    }
+
+    /// Tells this trust from every other one that was loaded in this process.
+    pub fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// How many roots the system has.

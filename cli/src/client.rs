@@ -12,7 +12,6 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use model::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,7 +22,7 @@ use crate::Context;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::exit::{Answer, Failure, OrFail as _};
-use crate::foundation::{Foundation, Policies, Rollback};
+use crate::foundation::{EarlierClock, Foundation, Policies, Rollback};
 
 /// How long another process may have the folder without answering.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -66,7 +65,8 @@ impl Client {
             }
             dir.prepare().or_unreachable()?;
             if let Some(lock) = dir.try_lock().or_unreachable()? {
-                let foundation = Foundation::open(config, dir, lock, Policies::Spared, Rollback::Refuse)?;
+                let foundation =
+                    Foundation::open(config, dir, lock, Policies::Spared, Rollback::Refuse, EarlierClock::Distrust)?;
                 foundation.notes.iter().for_each(|note| crate::output::say(note));
                 return Self::inside(foundation).await;
             }
@@ -99,7 +99,7 @@ impl Client {
             proxy,
             data_dir: foundation.dir.path().to_owned(),
             version: env!("CARGO_PKG_VERSION"),
-            started: Timestamp::now(),
+            started: clock::now(),
         });
         let (near, far) = tokio::io::duplex(INSIDE_BUFFER_BYTES);
         // Owned by the command's runtime; it holds the folder's lock until the command ends.

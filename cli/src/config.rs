@@ -33,6 +33,8 @@ pub(crate) struct Config {
     pub proxy: SocketAddr,
     /// For connections without proxy credentials; they are answered 407 where there is none.
     pub default_session: Option<DefaultSession>,
+    /// Whether that session may have credentials, though whoever reaches the listener uses them.
+    pub danger_default_credentials: bool,
     /// Policy files and folders.
     pub policies: Vec<PathBuf>,
     /// Where the vault's key comes from.
@@ -76,6 +78,7 @@ impl Default for Config {
             data_dir: None,
             proxy: SocketAddr::from((Ipv4Addr::LOCALHOST, 3128)),
             default_session: None,
+            danger_default_credentials: false,
             policies: Vec::new(),
             key: Key::Default,
             durability: Durability::Process,
@@ -112,6 +115,7 @@ fn compile(source: &Source<'_>, base: &Path, home: Option<&Path>) -> Result<Conf
     if let Some(text) = &document.listen.proxy {
         config.proxy = address(source, text)?;
     }
+    config.danger_default_credentials = document.sessions.danger_default_credentials;
     config.default_session = document.sessions.default.map(|default| DefaultSession {
         policies: default.policies.iter().map(|name| name.as_str().into()).collect(),
         credentials: default.credentials.iter().map(|name| name.as_str().into()).collect(),

@@ -82,6 +82,18 @@ impl DataDir {
         self.0.join("sessions")
     }
 
+    /// Whether there are files of sessions.
+    pub(crate) fn has_sessions(&self) -> bool {
+        let is_session = |entry: fs::DirEntry| entry.path().extension().is_some_and(|end| end == "json");
+        fs::read_dir(self.sessions()).is_ok_and(|entries| entries.flatten().any(is_session))
+    }
+
+    /// Whether something is there that is made after the vault.
+    pub(crate) fn was_in_use(&self) -> bool {
+        let has_journal = fs::read_dir(self.journal()).is_ok_and(|mut entries| entries.next().is_some());
+        has_journal || self.index().exists() || self.has_sessions() || self.trust().join("ca.pem").exists()
+    }
+
     pub(crate) fn session_policies(&self) -> PathBuf {
         self.0.join("session-policies")
     }

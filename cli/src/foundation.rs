@@ -26,7 +26,9 @@ use vault::{KeyFile, KeySource, Memory, Passphrase, PassphraseAndKeyFile, Secret
 use crate::config::{Config, Key};
 use crate::data_dir::{DataDir, Lock, replace};
 use crate::environment;
+use crate::evidence::{self, Finding, Known};
 use crate::exit::{Answer, Failure, OrFail as _};
+use crate::timekeeper;
 use crate::tries::Tries;
 
 /// The names under which the CA rests in the vault.
@@ -70,6 +72,15 @@ pub(crate) enum Rollback {
     Accept,
 }
 
+/// What to do with a wall clock that is behind the latest time that the records know.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EarlierClock {
+    /// Judge ends by the later time, and record that.
+    Distrust,
+    /// Take the wall clock as right from now on.
+    Accept,
+}
+
 /// What is made because it was never there; recorded as soon as there is a journal.
 #[derive(Default)]
 struct Made {
@@ -89,8 +100,8 @@ impl Foundation {
         lock: Lock,
         policies: Policies,
         rollback: Rollback,
+        earlier_clock: EarlierClock,
     ) -> Answer<Self> {
-        let now = Timestamp::now();
         let mut made = Made::default();
         if vault::probe() == Memory::Ordinary {
             made.notes.push(
@@ -99,26 +110,48 @@ impl Foundation {
             );
         }
         let vault = Arc::new(open_vault(&config, &dir, &mut made)?);
-        let (journal, recovery) = Journal::open(&dir.journal(), config.durability).or_unreachable()?;
+        let Opened { journal, recovery, latest, accepted, had_index } =
+            open_journal(&config, &dir, &vault, made.vault, rollback)?;
         if recovery != audit::Recovery::default() {
             tracing::warn!(?recovery, "the last run did not end in order; its journal was repaired");
         }
+        match (latest, earlier_clock) {
+            (Some(latest), EarlierClock::Distrust) => timekeeper::begin(&journal, latest),
+            (None, _) | (_, EarlierClock::Accept) => journal.note_time(clock::now()),
+        }
+        let now = clock::now();
         record_tries(&journal, &Tries::of(&dir));
         record_recovery(&journal, &vault);
+        record_accepted(&journal, &vault, &accepted);
         let index = Arc::new(Index::open(&dir.journal(), &dir.index()).or_unreachable()?);
-        mark_loss(&journal, &index).or_unreachable()?;
+        let has_lost = mark_loss(&journal, &index).or_unreachable()? || recovery.has_lost_records();
+        if !had_index && journal.last_seq() > 0 && !made.vault {
+            journal.append(Record::new(Kind::SidecarIndexRebuilt));
+        }
         check_generation(&vault, &journal, &index, rollback)?;
-        let ca = open_ca(&vault, now, &mut made).inspect_err(|error| record_failure(&journal, &vault, error));
+        let ca =
+            open_ca(&vault, Timestamp::now(), &mut made).inspect_err(|error| record_failure(&journal, &vault, error));
         let ca = Arc::new(ca.or_unreachable()?);
         let trust = Trust::load(&config.ca_files, &ca).or_usage()?;
         write_trust(&dir, &ca, &trust).or_unreachable()?;
         let sessions = Arc::new(Registry::open(&dir.sessions(), now).or_unreachable()?);
+        if has_lost || !accepted.is_empty() {
+            evidence::end_all(&sessions, &journal, now);
+        }
+        evidence::settle(&sessions, &journal, &index, now).or_unreachable()?;
         let need = policies;
         let policies = Arc::new(load_policies(&config, &dir, &sessions, need)?);
         if need == Policies::Needed {
             check_default_session(&config, &vault, &policies).or_usage()?;
         }
         record(&journal, &made, &vault);
+        journal.flush();
+        evidence::bind(&vault, &journal);
+        if need == Policies::Needed || evidence::sealed(&vault).or_unreachable()?.is_none() {
+            evidence::seal_and_record(&vault, &journal)
+                .inspect_err(|error| record_failure(&journal, &vault, error))
+                .or_unreachable()?;
+        }
         Ok(Self { dir, config, vault, ca, trust, journal, index, sessions, policies, notes: made.notes, lock })
     }
 
@@ -159,8 +192,8 @@ fn open_vault(config: &Config, dir: &DataDir, made: &mut Made) -> Answer<Vault> 
             if wrong { Failure::usage(told) } else { Failure::unreachable(told) }
         });
     }
-    // Everything else is there: the vault was lost, and a new one would have a new CA.
-    if dir.journal().join("00000001.jsonl").exists() && dir.index().exists() {
+    // Anything that comes after the vault is there: the vault was lost, and a new one would have a new CA.
+    if dir.was_in_use() {
         let lost =
             "the vault is missing, though this data folder was in use; restore it, or start with an empty folder";
         return Err(Failure::unreachable(anyhow!("{shown}: {lost}")));
@@ -201,7 +234,59 @@ pub(crate) fn restore_vault(
     record_recovery(&journal, &vault);
     journal.append(Record { generation: Some(vault.generation()), ..Record::new(Kind::VaultRestored) });
     journal.flush();
+    // What the backup sealed is a record of its own time, or of another journal.
+    evidence::seal_and_record(&vault, &journal).or_unreachable()?;
     Ok(vault)
+}
+
+/// An open journal, and what was found on the way.
+struct Opened {
+    journal: Journal,
+    recovery: audit::Recovery,
+    latest: Option<Timestamp>,
+    /// What is missing and was accepted.
+    accepted: Vec<Finding>,
+    had_index: bool,
+}
+
+/// Opens the journal if nothing is missing that no crash explains, or if that was accepted.
+fn open_journal(config: &Config, dir: &DataDir, vault: &Vault, is_new: bool, rollback: Rollback) -> Answer<Opened> {
+    let had_index = dir.index().exists();
+    let index = match had_index {
+        true => Some(Index::open(&dir.journal(), &dir.index()).or_unreachable()?.known_head().or_unreachable()?),
+        false => None,
+    };
+    let known = Known {
+        vault: if is_new { None } else { evidence::sealed(vault).or_unreachable()? },
+        credentials: vault.status().credentials,
+        index: index.filter(|head| head.seq > 0),
+        has_sessions: dir.has_sessions(),
+    };
+    let (mut latest, mut accepted) = (None, Vec::new());
+    let judge = |found: &audit::Found| {
+        latest = found.latest;
+        accepted = evidence::findings(&known, found).map_err(|error| error.to_string())?;
+        match rollback {
+            Rollback::Refuse if !accepted.is_empty() => Err(evidence::refusal(&accepted)),
+            Rollback::Refuse | Rollback::Accept => Ok(()),
+        }
+    };
+    let opened = Journal::open_if(&dir.journal(), audit::Settings::new(config.durability), judge);
+    let (journal, recovery) = opened.or_unreachable()?;
+    Ok(Opened { journal, recovery, latest, accepted, had_index })
+}
+
+fn record_accepted(journal: &Journal, vault: &Vault, accepted: &[Finding]) {
+    for finding in accepted {
+        tracing::warn!(%finding, "accepted, as asked for");
+        journal.append(Record {
+            code: Some(Reason::VaultRollback),
+            detail: Some(finding.to_string().into()),
+            generation: Some(vault.generation()),
+            ..Record::new(Kind::VaultOpened)
+        });
+    }
+    journal.flush();
 }
 
 /// Where the key comes from. Only the key file in the data folder is made by itself, and only for a new vault.
@@ -326,7 +411,7 @@ fn write_trust(dir: &DataDir, ca: &Ca, trust: &Trust) -> anyhow::Result<()> {
 }
 
 fn load_policies(config: &Config, dir: &DataDir, sessions: &Registry, need: Policies) -> Answer<Loader> {
-    let now = Timestamp::now();
+    let now = clock::now();
     let lives = |id: &str| sessions.get(&id.into()).is_some_and(|session| session.is_live(now));
     match Loader::open(config.policies.clone(), &dir.session_policies(), lives) {
         Ok(loader) => Ok(loader),
@@ -343,6 +428,12 @@ fn load_policies(config: &Config, dir: &DataDir, sessions: &Registry, need: Poli
 /// The session of the configuration is judged at the start, not at its first request.
 fn check_default_session(config: &Config, vault: &Vault, policies: &Loader) -> anyhow::Result<()> {
     let Some(default) = &config.default_session else { return Ok(()) };
+    if !default.credentials.is_empty() && !config.danger_default_credentials {
+        bail!(
+            "sessions.default has credentials: every local user, and on a listener beyond loopback everyone, could use them. \
+             Create sessions instead, or write `sessions.danger_default_credentials: true`"
+        );
+    }
     let (tenant, labels) = (TenantId::default(), BTreeMap::new());
     let subject = Subject { tenant: &tenant, agent: None, labels: &labels, policies: &default.policies };
     policies.set().load().rules_for(&subject).context("sessions.default.policies cannot be used")?;
@@ -431,7 +522,7 @@ fn record(journal: &Journal, made: &Made, vault: &Vault) {
 }
 
 /// The index may know more than the journal holds: then records were taken away between two runs, and a gap says so.
-fn mark_loss(journal: &Journal, index: &Index) -> anyhow::Result<()> {
+fn mark_loss(journal: &Journal, index: &Index) -> anyhow::Result<bool> {
     let (known, held) = (index.known_head()?.seq, journal.last_seq());
     if known > held {
         tracing::error!(known, held, "the journal has lost records that the index knows");
@@ -442,5 +533,5 @@ fn mark_loss(journal: &Journal, index: &Index) -> anyhow::Result<()> {
             ..Record::new(Kind::Gap)
         });
     }
-    Ok(())
+    Ok(known > held)
 }

@@ -7,6 +7,7 @@ mod client;
 mod config;
 mod data_dir;
 mod environment;
+mod evidence;
 mod exit;
 mod foundation;
 mod harden;
@@ -18,7 +19,9 @@ mod run;
 mod serve;
 mod session;
 mod sidecar;
+mod timekeeper;
 mod tries;
+mod variables;
 mod vault_command;
 mod wipe;
 

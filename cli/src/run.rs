@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use control::wire::{GrantDocument, PolicyDocument, Rollout, SessionCreated, SessionRequest, SessionView};
-use model::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use sessions::Session;
 use tokio::process::{Child, Command};
@@ -25,12 +24,13 @@ use crate::client::{Client, busy, encode, read_text};
 use crate::config::{Config, Key};
 use crate::data_dir::DataDir;
 use crate::exit::{Answer, Failure, OrFail as _};
-use crate::foundation::{Foundation, Policies, Rollback};
+use crate::foundation::{EarlierClock, Foundation, Policies, Rollback};
 use crate::logging;
 use crate::output::say;
 use crate::serve::control_runtime;
 use crate::session::NO_POLICY;
 use crate::sidecar::Sidecar;
+use crate::variables;
 
 /// How long another process may take between having the folder and answering.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -91,7 +91,14 @@ impl Run {
             say(&format!("egret: {NO_POLICY}"));
         }
         let mut signals = Signals::catch().context("cannot catch signals").or_unreachable()?;
-        let ended = self.command(context, &created, hidden.as_deref(), &mut signals).await;
+        let mut withheld: Vec<OsString> = hidden.into_iter().map(OsString::from).collect();
+        let ended = match variables::holding_a_value(&mut client, &created.env).await {
+            Ok(found) => {
+                withheld.extend(found);
+                self.command(context, &created, &withheld, &mut signals).await
+            }
+            Err(failure) => Err(failure),
+        };
         let over = end(&mut client, &created.session.id).await;
         drop(client);
         if let Some(sidecar) = &host {
@@ -133,7 +140,7 @@ impl Run {
         &self,
         context: &Context,
         created: &SessionCreated,
-        hidden: Option<&str>,
+        withheld: &[OsString],
         signals: &mut Signals,
     ) -> Answer<ExitStatus> {
         let (program, arguments) =
@@ -141,7 +148,7 @@ impl Run {
         let mut command = Command::new(program);
         // Placeholders take the place of real values that the caller's environment may hold.
         command.args(arguments).envs(&created.env);
-        if let Some(name) = hidden {
+        for name in withheld {
             command.env_remove(name);
         }
         let child = child::spawn(&mut command, context.before);
@@ -180,7 +187,8 @@ async fn become_sidecar(
     dir: DataDir,
     lock: crate::data_dir::Lock,
 ) -> Answer<(Client, Option<Sidecar>)> {
-    let foundation = Foundation::open(config, dir.clone(), lock, Policies::Needed, Rollback::Refuse)?;
+    let (policies, rollback) = (Policies::Needed, Rollback::Refuse);
+    let foundation = Foundation::open(config, dir.clone(), lock, policies, rollback, EarlierClock::Distrust)?;
     foundation.notes.iter().for_each(|note| say(&format!("egret: {note}")));
     let sidecar = Sidecar::start(foundation).await?;
     let client = Client::to_sidecar(&dir).await?;
@@ -241,7 +249,7 @@ async fn others(sidecar: &Sidecar, signals: &mut Signals) {
     let mut said = false;
     let started = sidecar.control.started;
     loop {
-        let now = Timestamp::now();
+        let now = clock::now();
         let joined =
             |session: &Session| session.is_live(now) && session.created >= started && session.expires.is_some();
         let mut live = sidecar.control.sessions.list().into_iter().filter(|session| joined(session));

@@ -15,7 +15,7 @@ use crate::client::busy;
 use crate::config::{self, Config};
 use crate::data_dir::{DataDir, Lock};
 use crate::exit::{Answer, Failure, OrFail as _};
-use crate::foundation::{Foundation, Policies, Rollback};
+use crate::foundation::{EarlierClock, Foundation, Policies, Rollback};
 use crate::logging;
 use crate::output::{print, say};
 use crate::sidecar::Sidecar;
@@ -34,14 +34,22 @@ pub(crate) struct Serve {
     /// Say in JSON that it is ready (one line on standard output), and log in JSON.
     #[arg(long)]
     json: bool,
-    /// Go on with a vault that is older than the records say, with whatever was revoked since.
+    /// Go on with a vault that is older than the records say, or with records that are missing: with whatever was revoked
+    /// since. Sessions end where records are missing.
     #[arg(long)]
     accept_rollback: bool,
+    /// Take the clock as right, though the records know a later time.
+    #[arg(long)]
+    accept_clock: bool,
 }
 
 impl Serve {
     fn rollback(&self) -> Rollback {
         if self.accept_rollback { Rollback::Accept } else { Rollback::Refuse }
+    }
+
+    fn earlier_clock(&self) -> EarlierClock {
+        if self.accept_clock { EarlierClock::Accept } else { EarlierClock::Distrust }
     }
 
     /// # Errors
@@ -52,7 +60,8 @@ impl Serve {
         let dir = context.data_dir(&config)?;
         dir.prepare().or_unreachable()?;
         let lock = claim(&dir)?;
-        let foundation = Foundation::open(config, dir, lock, Policies::Needed, self.rollback())?;
+        let (rollback, earlier_clock) = (self.rollback(), self.earlier_clock());
+        let foundation = Foundation::open(config, dir, lock, Policies::Needed, rollback, earlier_clock)?;
         warn_of(&foundation);
         let runtime = control_runtime()?;
         let done = runtime.block_on(self.serve(context, foundation));
@@ -150,6 +159,11 @@ fn warn_of(foundation: &Foundation) {
     if foundation.trust.system_roots() == 0 {
         tracing::warn!(
             "the system has no trusted roots; only upstreams of upstream.ca_files can be verified (install ca-certificates)"
+        );
+    }
+    if foundation.config.danger_default_credentials {
+        tracing::warn!(
+            "sessions.danger_default_credentials: whoever reaches the proxy uses the credentials of sessions.default"
         );
     }
     if !foundation.config.proxy.ip().is_loopback() {

@@ -14,16 +14,17 @@ use arc_swap::ArcSwap;
 use audit::{FollowerHandle, Kind, Record};
 use certs::{Leaves, Trust};
 use control::{Control, Gate};
-use model::Timestamp;
 use proxy::{Limits, Parts, Running};
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::data_dir::{DataDir, Ready};
+use crate::evidence;
 use crate::exit::{Answer, OrFail as _};
 use crate::foundation::Foundation;
 use crate::memory;
+use crate::timekeeper;
 
 /// Leaf certificates kept ready.
 const LEAVES: u64 = 1_000;
@@ -38,6 +39,7 @@ pub(crate) struct Sidecar {
     trust: Arc<ArcSwap<Trust>>,
     running: Running,
     api: JoinHandle<std::io::Result<()>>,
+    timekeeper: JoinHandle<()>,
     stop_api: oneshot::Sender<()>,
     follower: FollowerHandle,
     memory: JoinHandle<()>,
@@ -53,7 +55,7 @@ impl Sidecar {
     /// # Errors
     /// 2 for an address that cannot be used, 3 for everything else.
     pub(crate) async fn start(foundation: Foundation) -> Answer<Self> {
-        let started = Timestamp::now();
+        let started = clock::now();
         let ca = foundation.ca_facts();
         let Foundation { dir, config, vault, ca: signer, trust, journal, index, sessions, policies, notes: _, lock } =
             foundation;
@@ -103,10 +105,15 @@ impl Sidecar {
         let (stop_api, stopped) = oneshot::channel();
         let api = control::serve(Gate::Socket(listener), control.clone(), async { drop(stopped.await) });
         let api = tokio::spawn(api);
+        let timekeeper = tokio::spawn(timekeeper::watch(control.clone()));
         let snapshot = Some(control.policies.set().load().digest().clone());
         journal.append(Record { snapshot, ..Record::new(Kind::PolicyLoaded) });
         let memory = tokio::spawn(memory::give_back());
-        let sidecar = Self { control, trust, running, api, stop_api, follower, memory, ca: signer, dir, _lock: lock };
+        // So that the records of this start have an anchor from the beginning, and the next run has the time.
+        journal.flush();
+        journal.note_time(clock::now());
+        let sidecar =
+            Self { control, trust, running, api, timekeeper, stop_api, follower, memory, ca: signer, dir, _lock: lock };
         sidecar.dir.announce(&sidecar.ready()).or_unreachable()?;
         Ok(sidecar)
     }
@@ -137,7 +144,7 @@ impl Sidecar {
     /// Dropped, the drain goes on in its thread until the process ends.
     pub(crate) async fn stop(self, limit: Duration) {
         self.dir.withdraw();
-        let Self { control, running, mut api, stop_api, follower, memory, .. } = self;
+        let Self { control, running, mut api, timekeeper, stop_api, follower, memory, .. } = self;
         memory.abort();
         let drained = tokio::task::spawn_blocking(move || running.drain(limit)).await;
         match drained {
@@ -155,8 +162,13 @@ impl Sidecar {
             api.abort();
         }
         drop(follower);
+        timekeeper.abort();
         control.journal.flush();
         control.journal.append(Record::new(Kind::SidecarStopped));
+        control.journal.note_time(clock::now());
+        if let Err(error) = evidence::seal(&control.vault, &control.journal) {
+            tracing::warn!(error = format!("{error:#}"), "the vault keeps its older anchor");
+        }
         control.journal.close();
     }
 }

@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use http::StatusCode;
-use model::{CredentialId, TenantId, Timestamp};
+use model::{CredentialId, TenantId};
 use serde::Deserialize;
 use vault::{
     BodySlot, BodySlots, CredentialSummary, DEFAULT_GRACE, Kind, NewCredential, Secret, Vault, VaultError, VaultStatus,
@@ -107,7 +107,7 @@ pub(crate) async fn put(
     control.recording()?;
     blocking(move || {
         let (tenant, id) = (new.tenant.clone(), new.id.clone());
-        let version = control.change(|vault| vault.put(new, secret, Timestamp::now())).map_err(refused)?;
+        let version = control.change(|vault| vault.put(new, secret, clock::now())).map_err(refused)?;
         let generation = Some(control.vault.generation());
         control.journal.append(Record { generation, ..about(RecordKind::CredentialPut, &tenant, &id, version) });
         control.journal.flush();

@@ -418,7 +418,7 @@ pub(crate) async fn import(
     document: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, axum::Json<List<ImportedView>>), Problem> {
     let document = Zeroizing::new(Vec::from(document?));
-    let now = Timestamp::now();
+    let now = clock::now();
     let all = read_document(&document).map_err(|fault| vec![fault]).and_then(|items| {
         let prepared = prepare(&items, now)?;
         Ok(items.into_iter().map(|item| item.request).zip(prepared).collect::<Vec<_>>())

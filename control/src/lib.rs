@@ -11,6 +11,7 @@ mod loader;
 mod policy;
 mod problem;
 mod record;
+mod scan;
 mod session;
 mod span;
 mod state;
@@ -41,6 +42,7 @@ use crate::problem::Problem;
 
 pub use crate::guard::{Gate, Peer, Stream};
 pub use crate::loader::{LoadError, Loader, files_of, read_library, read_path, shown};
+pub use crate::session::session_record;
 pub use crate::span::{parse_span, print_span};
 
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -114,6 +116,7 @@ fn router(control: Arc<Control>) -> Router {
         .route("/v1/sessions/{id}/tool_calls", post(tool_call::begin))
         .route("/v1/sessions/{id}/tool_calls/{call}/end", post(tool_call::end))
         .route("/v1/vaults/default", get(credential::status))
+        .route("/v1/vaults/default/scan", post(scan::scan))
         .route("/v1/vaults/default/rotate", post(vault_file::rotate))
         .route("/v1/vaults/default/key", put(vault_file::rekey))
         .route(

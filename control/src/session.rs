@@ -26,14 +26,14 @@ type Shared = State<Arc<Control>>;
 
 /// `GET /v1/sessions`
 pub(crate) async fn list(State(control): Shared) -> axum::Json<List<SessionView>> {
-    let now = Timestamp::now();
+    let now = clock::now();
     axum::Json(List { items: control.sessions.list().iter().map(|session| view(session, now)).collect() })
 }
 
 /// `GET /v1/sessions/{id}`
 pub(crate) async fn show(State(control): Shared, Path(id): Path<String>) -> Result<axum::Json<SessionView>, Problem> {
     let session = control.sessions.get(&SessionId::new(id.as_str())).ok_or_else(|| unknown(&id))?;
-    Ok(axum::Json(view(&session, Timestamp::now())))
+    Ok(axum::Json(view(&session, clock::now())))
 }
 
 /// `POST /v1/sessions`
@@ -63,7 +63,7 @@ pub(crate) async fn create(State(control): Shared, Json(request): Json<SessionRe
 pub(crate) async fn end(State(control): Shared, Path(id): Path<String>) -> Result<axum::Json<SessionView>, Problem> {
     let id = SessionId::new(id.as_str());
     let session = blocking(move || finish(&control, &id)).await??;
-    Ok(axum::Json(view(&session, Timestamp::now())))
+    Ok(axum::Json(view(&session, clock::now())))
 }
 
 /// The body of `PUT /v1/sessions/{id}/state`.
@@ -86,14 +86,14 @@ pub(crate) async fn set_state(
     let session = blocking(move || match state {
         sessions::State::Terminated => finish(&control, &id),
         sessions::State::Running | sessions::State::Idle | sessions::State::Rescheduling => {
-            let session = control.sessions.set_state(&id, state, Timestamp::now()).map_err(refused)?;
+            let session = control.sessions.set_state(&id, state, clock::now()).map_err(refused)?;
             let detail = Some(state.as_str().into());
             control.journal.append(Record { detail, ..about(&session, Kind::SessionChanged) });
             control.journal.flush();
             Ok(session)
         }
     });
-    Ok(axum::Json(view(&*session.await??, Timestamp::now())))
+    Ok(axum::Json(view(&*session.await??, clock::now())))
 }
 
 /// Ends the session when its time is over, so that the end is recorded and written down.
@@ -115,7 +115,7 @@ pub(crate) fn watch(control: &Arc<Control>, session: Arc<Session>) {
 
 /// Ends a session once: for its users, on disk, in the journal, and with its own policies.
 fn finish(control: &Control, id: &SessionId) -> Result<Arc<Session>, Problem> {
-    let now = Timestamp::now();
+    let now = clock::now();
     let by_time = control.sessions.get(id).is_some_and(|session| session.expires.is_some_and(|end| end <= now));
     let ending = control.sessions.end(id, now).map_err(refused)?;
     if ending.first {
@@ -129,7 +129,7 @@ fn finish(control: &Control, id: &SessionId) -> Result<Arc<Session>, Problem> {
 
 fn make(control: &Control, request: SessionRequest) -> Result<(Created, SocketAddr), Problem> {
     // Whole milliseconds: finer times only make the answer harder to read.
-    let now = Timestamp::now();
+    let now = clock::now();
     let now = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
     let Some(address) = control.proxy.first().copied() else {
         return Err(Problem::conflict(
@@ -302,7 +302,7 @@ pub(crate) async fn revoke(
         }
         Ok::<_, Problem>(session)
     });
-    Ok(axum::Json(view(&*session.await??, Timestamp::now())))
+    Ok(axum::Json(view(&*session.await??, clock::now())))
 }
 
 fn distinct_variables(grants: &[GrantRequest]) -> Result<(), Problem> {
@@ -318,7 +318,7 @@ fn distinct_variables(grants: &[GrantRequest]) -> Result<(), Problem> {
 }
 
 fn present(ca: &CaFacts, created: Created, proxy: SocketAddr) -> SessionCreated {
-    let session = view(&created.session, Timestamp::now());
+    let session = view(&created.session, clock::now());
     let offered = created.placeholders.iter();
     let variables = offered.clone().filter_map(|one| Some((one.env.as_deref()?, one.placeholder.as_str())));
     SessionCreated {
@@ -358,6 +358,11 @@ fn view(session: &Session, now: Timestamp) -> SessionView {
         expires: session.expires,
         ended: session.ended_at(now),
     }
+}
+
+/// A record about a session, for what happens to it outside of calls.
+pub fn session_record(session: &Session, kind: Kind) -> Record {
+    about(session, kind)
 }
 
 pub(crate) fn about(session: &Session, kind: Kind) -> Record {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use http::StatusCode;
-use model::Timestamp;
 
 use crate::Control;
 use crate::session::ca_view;
@@ -19,7 +18,7 @@ pub(crate) async fn health(State(control): State<Arc<Control>>) -> (StatusCode, 
 
 /// `GET /v1/status`
 pub(crate) async fn status(State(control): State<Arc<Control>>) -> axum::Json<Status> {
-    let now = Timestamp::now();
+    let now = clock::now();
     axum::Json(Status {
         version: control.version.to_owned(),
         pid: std::process::id(),

@@ -77,11 +77,7 @@ pub(crate) async fn end(
 
 fn live(control: &Control, id: &str) -> Result<Arc<Session>, Problem> {
     let session = control.sessions.get(&SessionId::new(id)).ok_or_else(|| unknown(id))?;
-    if session.is_live(Timestamp::now()) {
-        Ok(session)
-    } else {
-        Err(Problem::conflict("the session is over".to_owned()))
-    }
+    if session.is_live(clock::now()) { Ok(session) } else { Err(Problem::conflict("the session is over".to_owned())) }
 }
 
 async fn note(control: Arc<Control>, session: Arc<Session>, call: ToolCall, kind: Kind) -> Result<(), Problem> {

@@ -512,3 +512,21 @@ pub struct List<T> {
     /// The things.
     pub items: Vec<T>,
 }
+
+/// Texts that may hold a value of the vault, by name.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScanRequest {
+    /// Whose values; `default` where none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// The texts.
+    pub texts: BTreeMap<String, String>,
+}
+
+/// Which of them do.
+#[derive(Serialize, Deserialize)]
+pub struct ScanDocument {
+    /// The names.
+    pub found: Vec<String>,
+}

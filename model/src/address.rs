@@ -16,14 +16,37 @@ pub enum AddressClass {
     Metadata,
 }
 
-/// The metadata services of the large clouds.
-const METADATA_V4: [Ipv4Addr; 4] = [
-    Ipv4Addr::new(169, 254, 169, 254),
-    Ipv4Addr::new(169, 254, 170, 2),
-    Ipv4Addr::new(168, 63, 129, 16),
-    Ipv4Addr::new(100, 100, 100, 200),
+/// The metadata services of clouds and platforms: the one list of them. Names such as `metadata.google.internal` or
+/// `instance-data` lead to one of these addresses.
+pub const METADATA: [IpAddr; 18] = [
+    // AWS, Azure, Google, Oracle, OpenStack, IBM, DigitalOcean, Hetzner and most others.
+    v4(169, 254, 169, 254),
+    v4(169, 254, 170, 2),                           // AWS ECS: credentials of a task
+    v4(169, 254, 170, 23),                          // AWS EKS Pod Identity
+    v4(169, 254, 169, 252),                         // Google GKE: workload identity
+    v4(169, 254, 169, 250),                         // Rancher
+    v4(169, 254, 0, 23),                            // Tencent
+    v4(169, 254, 42, 42),                           // Scaleway
+    v4(168, 63, 129, 16),                           // Azure WireServer
+    v4(100, 100, 100, 200),                         // Alibaba
+    v4(192, 0, 0, 192),                             // Oracle Classic
+    v4(192, 80, 8, 124),                            // Equinix Metal
+    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]),      // AWS
+    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23]),       // AWS EKS Pod Identity
+    v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]),       // Google
+    v6([0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe]), // Oracle
+    v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42]),        // Scaleway
+    v6([0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1]),    // Akamai (Linode)
+    v6([0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe]),    // OpenStack
 ];
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+
+const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+}
+
+const fn v6(s: [u16; 8]) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]))
+}
 
 impl AddressClass {
     /// Classifies one address; an IPv4 address embedded in an IPv6 one is judged as well.
@@ -36,7 +59,7 @@ impl AddressClass {
 }
 
 fn class_v4(v4: Ipv4Addr) -> AddressClass {
-    if METADATA_V4.contains(&v4) {
+    if METADATA.contains(&IpAddr::V4(v4)) {
         return AddressClass::Metadata;
     }
     let [a, b, c, _] = v4.octets();
@@ -57,7 +80,7 @@ fn class_v4(v4: Ipv4Addr) -> AddressClass {
 }
 
 fn class_v6(v6: Ipv6Addr) -> AddressClass {
-    if v6 == METADATA_V6 {
+    if METADATA.contains(&IpAddr::V6(v6)) {
         return AddressClass::Metadata;
     }
     // An embedded IPv4 address is where a gateway or the host itself would deliver the packet. The
@@ -169,9 +192,34 @@ mod tests {
     }
 
     #[test]
+    fn t255_every_metadata_service_is_one_in_every_form() {
+        for address in METADATA {
+            assert_eq!(AddressClass::of(address), AddressClass::Metadata, "{address}");
+            let IpAddr::V4(v4) = address else { continue };
+            let bits = u32::from(v4);
+            let (high, low) = ((bits >> 16) as u16, bits as u16);
+            for form in [
+                v4.to_ipv6_mapped(),
+                v4.to_ipv6_compatible(),
+                Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low),
+                Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, high, low),
+                Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1),
+                Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, !high, !low),
+            ] {
+                assert_eq!(AddressClass::of(IpAddr::V6(form)), AddressClass::Metadata, "{form}");
+            }
+        }
+    }
+
+    #[test]
     fn metadata_services_are_found_in_every_dress() {
         for text in [
             "169.254.169.254",
+            "169.254.170.23",
+            "fd00:ec2::23",
+            "192.0.0.192",
+            "fd20:ce::254",
+            "fd00:42::42",
             "169.254.170.2",
             "168.63.129.16",
             "100.100.100.200",

@@ -10,7 +10,7 @@ pub mod limits;
 pub mod path;
 pub mod reason;
 
-pub use address::AddressClass;
+pub use address::{AddressClass, METADATA};
 pub use destination::{Authority, Destination, Host, HostError, Scheme};
 pub use id::{CredentialId, ExchangeId, PolicyName, RecordId, RuleId, SessionId, SnapshotDigest, TenantId};
 pub use limits::{Limits, Rate};

@@ -127,6 +127,8 @@ pub enum Reason {
     Recovered,
     /// A change of the vault could not be written.
     VaultWriteFailed,
+    /// The wall clock was set.
+    ClockStep,
 }
 
 impl Reason {
@@ -193,6 +195,7 @@ impl Reason {
         Self::KeyRotated,
         Self::Recovered,
         Self::VaultWriteFailed,
+        Self::ClockStep,
     ];
 
     /// The code as it stands in answers and records.
@@ -259,6 +262,7 @@ impl Reason {
             Self::KeyRotated => "key_rotated",
             Self::Recovered => "recovered",
             Self::VaultWriteFailed => "vault_write_failed",
+            Self::ClockStep => "clock_step",
         }
     }
 

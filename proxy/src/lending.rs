@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use audit::CredentialUse;
-use model::{CredentialId, Destination, Reason, Scheme, Timestamp};
+use model::{CredentialId, Destination, Reason, Scheme};
 use policies::Permit;
 use sessions::{Session, Withheld};
 use vault::{CredentialShape, Lease, LeaseError, Vault};
@@ -32,14 +32,14 @@ impl<'a> Borrower<'a> {
         if !self.permit.credentials().contains(credential) {
             return Err(misplaced("the rule in force does not use the credential of a placeholder"));
         }
-        if !self.session.is_running(Timestamp::now()) {
+        if !self.session.is_running(clock::now()) {
             return Err(misplaced("credentials are used only while the session is running"));
         }
         let shape = self.shape(credential)?;
         if !shape.covers(self.destination) {
             return Err(misplaced("the host is outside the audience of the credential"));
         }
-        match self.session.may_draw(credential, self.method.as_str(), Timestamp::now()) {
+        match self.session.may_draw(credential, self.method.as_str(), clock::now()) {
             Ok(()) => Ok(shape),
             Err(Withheld::Method) => Err(misplaced("the session's grant of the credential leaves out this method")),
             Err(withheld) => Err(refused(withheld)),
@@ -52,7 +52,7 @@ impl<'a> Borrower<'a> {
     /// # Errors
     /// As [`Borrower::may_swap`], but for what only makes the request go without.
     pub(crate) fn added(&self) -> Result<Vec<&'a CredentialId>, Refusal> {
-        let now = Timestamp::now();
+        let now = clock::now();
         if !self.session.is_running(now) {
             return Ok(Vec::new());
         }
@@ -85,7 +85,7 @@ impl<'a> Borrower<'a> {
     /// # Errors
     /// As [`Borrower::may_swap`].
     pub(crate) fn lend(&self, credential: &CredentialId) -> Result<(Lease, Lent), Refusal> {
-        let now = Timestamp::now();
+        let now = clock::now();
         let draw = self.session.draw(credential, self.method.as_str(), now).map_err(refused)?;
         let lease = self.vault.lease(&self.session.tenant, credential, self.destination).map_err(unlent)?;
         let ends = [draw.until, lease.shape().expires()];

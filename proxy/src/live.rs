@@ -333,7 +333,7 @@ pub(crate) async fn look_after(proxy: Arc<Proxy>, live: Arc<Live>) {
         seen = current;
         let vault_now = proxy.vault.generation();
         let credentials_changed = std::mem::replace(&mut vault_seen, vault_now) != vault_now;
-        let (now, instant) = (Timestamp::now(), Instant::now());
+        let (now, instant) = (clock::now(), Instant::now());
         for (place, standing) in live.standing().into_iter().enumerate() {
             if standing.is_cut().is_some() {
                 // Its client does not read, so nobody polled what would have ended it.

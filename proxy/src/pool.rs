@@ -1,7 +1,8 @@
 //! Upstream connections of one core, kept for the next request of the same session to the same place.
 //!
-//! The key holds everything that could make one connection speak for another: session, destination, protocol, and the
-//! versions of the credentials it has carried. Connections are never shared between sessions.
+//! The key holds everything that could make one connection speak for another: session, destination, protocol, the
+//! versions of the credentials it has carried, and the trust that its upstream was verified with: what a CA vouched for that is
+//! trusted no more is not used again. Connections are never shared between sessions.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ pub(crate) struct Key {
     pub(crate) destination: Destination,
     pub(crate) speaks: Speaks,
     pub(crate) credentials: Vec<(CredentialId, u32)>,
+    pub(crate) trust: u64,
 }
 
 /// A connection that a request can be sent on.
@@ -139,12 +141,12 @@ impl Pool {
         }
     }
 
-    /// Closes what is old, closed, or belongs to a session that is over.
-    pub(crate) fn sweep(&self, live: impl Fn(&SessionId) -> bool) {
+    /// Closes what is old, closed, was verified with another trust, or belongs to a session that is over.
+    pub(crate) fn sweep(&self, trust: u64, live: impl Fn(&SessionId) -> bool) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.by_key.retain(|key, kept| {
             kept.retain(|one| one.since.elapsed() <= self.keep_alive && !one.upstream.is_closed());
-            !kept.is_empty() && live(&key.session)
+            !kept.is_empty() && key.trust == trust && live(&key.session)
         });
         idle.count_again();
     }

@@ -322,7 +322,8 @@ fn row(reason: Reason) -> Row {
         | Reason::UnsealFailed
         | Reason::KeyRotated
         | Reason::Recovered
-        | Reason::VaultWriteFailed => (500, "A fault of Egret", "proxy_internal_error", Never, Egret),
+        | Reason::VaultWriteFailed
+        | Reason::ClockStep => (500, "A fault of Egret", "proxy_internal_error", Never, Egret),
     };
     Row { status: StatusCode::from_u16(status).expect("the table holds valid statuses"), title, error, retry, fault }
 }

@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use model::{SessionId, Timestamp};
+use model::SessionId;
 use sessions::{GrantRequest, NewSession};
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
@@ -163,7 +163,7 @@ fn proxy(
                     .collect(),
                 ..NewSession::default()
             };
-            Some(parts.sessions.default_session(new, Timestamp::now()).map_err(StartError::DefaultSession)?)
+            Some(parts.sessions.default_session(new, clock::now()).map_err(StartError::DefaultSession)?)
         }
     };
     let own = Own::new(listening, parts.config.own_names.clone());
@@ -284,12 +284,12 @@ fn note_panic(ended: Result<(), tokio::task::JoinError>) {
 }
 
 fn sweep_core(core: &Core) {
-    let now = Timestamp::now();
+    let now = clock::now();
     let live = |id: &SessionId| {
         let default = core.proxy.default_session.as_ref().is_some_and(|session| session.id == *id);
         default || core.proxy.sessions.get(id).is_some_and(|session| session.is_live(now))
     };
-    core.pool.sweep(live);
+    core.pool.sweep(core.proxy.trust.load().serial(), live);
     core.dialer.sweep(live);
     core.proxy.quotas.sweep(live);
     core.proxy.counters.sweep(live);

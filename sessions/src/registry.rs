@@ -224,6 +224,13 @@ impl Registry {
         Err(Invalid { why: if by_call { Why::Ended } else { Why::Expired } })
     }
 
+    /// Wakes all who wait in [`Session::ended`] for a session whose time is over: called several times a second, it makes an
+    /// end take effect that no timer noticed, because the wall clock was set or the machine slept.
+    pub fn wake_ended(&self, now: Timestamp) {
+        let over = |session: &&Arc<Session>| session.is_expired(now) && session.stored_state() != State::Terminated;
+        self.read().sessions.values().filter(over).for_each(|session| session.over.notify_waiters());
+    }
+
     /// The session with this id, live or over.
     pub fn get(&self, id: &SessionId) -> Option<Arc<Session>> {
         self.read().sessions.get(id).cloned()
@@ -304,6 +311,15 @@ impl Registry {
                 tracing::warn!(session = %session.id, %error, "the session's count of bytes stays at what was reserved");
             }
         }
+    }
+
+    /// Sets how often a grant was drawn upon, where the records say more than the session's file.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn raise_count(&self, session: &Session, credential: &CredentialId, used: u32) -> Result<(), SessionError> {
+        let Some(grant) = session.grant(credential) else { return Ok(()) };
+        if grant.used.fetch_max(used, Ordering::AcqRel) >= used { Ok(()) } else { self.save(session) }
     }
 
     /// Whose placeholder this is (with or without its prefix). The client must not learn it.

@@ -104,8 +104,8 @@ impl Session {
 
     /// Resolves when the session ends, by call or because its time is over; at once where it has.
     ///
-    /// Waiting costs one place in a list and one timer. The deadline is taken from the wall clock
-    /// once: a clock that is set later moves the judgment of new requests, not a running wait.
+    /// Waiting costs one place in a list and one timer. The timer counts neither sleep of the machine nor a wall clock
+    /// that is set; [`crate::Registry::wake_ended`] ends the wait then.
     ///
     /// # Cancellation
     /// Dropping the future leaves nothing behind.
@@ -116,7 +116,7 @@ impl Session {
             return;
         }
         let Some(expires) = self.expires else { return call.await };
-        let left = Duration::try_from(expires.duration_since(Timestamp::now())).unwrap_or_default();
+        let left = Duration::try_from(expires.duration_since(clock::now())).unwrap_or_default();
         tokio::select! {
             () = call => {}
             () = tokio::time::sleep(left) => {}
@@ -125,7 +125,7 @@ impl Session {
 
     /// Notes that a tool call begins; false where the id is taken or too many are open.
     pub fn begin_tool_call(&self, call: ToolCall) -> bool {
-        self.calls.begin(call, Timestamp::now())
+        self.calls.begin(call, clock::now())
     }
 
     /// Notes that a tool call ends; gives it back, where it was open.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use model::{CredentialId, Destination, Scheme, TenantId, Timestamp};
@@ -15,6 +15,7 @@ use crate::error::{MAX_INTERNAL_BYTES, VaultError};
 use crate::format;
 use crate::kek::{KeySource, Recipe};
 use crate::lease::{Lease, LeaseError};
+use crate::search::Needles;
 use crate::secret::Secret;
 use crate::state::{CredentialSummary, Draft, Entry, INTERNAL, LockedWith, State, summary};
 use crate::store::{FileStore, Store, StoreError};
@@ -31,6 +32,14 @@ pub struct Vault {
     reads: AtomicU64,
     /// Keys that were replaced by themselves, until somebody records it.
     replaced: Mutex<Vec<(TenantId, u32)>>,
+    /// A value of Egret's own that every change seals along.
+    along: OnceLock<Along>,
+}
+
+/// The name of a value of Egret's own, and where it comes from at each change.
+struct Along {
+    name: &'static str,
+    value: Box<dyn Fn() -> Option<Secret> + Send + Sync>,
 }
 
 /// The state of an open vault.
@@ -270,7 +279,7 @@ impl Vault {
             return Err(LeaseError::Audience);
         }
         let versions = state.versions(tenant, id);
-        if shape.expires().is_some() && shape.is_expired(Timestamp::now()) {
+        if shape.expires().is_some() && shape.is_expired(clock::now()) {
             return Err(LeaseError::Expired);
         }
         let value = self.open_value(entry).ok_or(LeaseError::Corrupt)?;
@@ -283,6 +292,21 @@ impl Vault {
         Ok(lease)
     }
 
+    /// Which of these texts hold a value of the tenant, of any version that is not yet forgotten, plain or encoded. A value that
+    /// does not open is passed over.
+    pub fn holding_a_value(&self, tenant: &TenantId, texts: &[impl AsRef<[u8]>]) -> Vec<bool> {
+        let state = self.state.load();
+        let mut holding = vec![false; texts.len()];
+        for entry in state.credentials(tenant).flatten() {
+            let Some((shape, value)) = entry.shape.as_ref().zip(self.open_value(entry)) else { continue };
+            let needles: Vec<_> = shape.kind().patterns(&value).iter().map(|pattern| Needles::of(pattern)).collect();
+            for (held, text) in holding.iter_mut().zip(texts) {
+                *held = *held || needles.iter().any(|needles| needles.are_in(text.as_ref()));
+            }
+        }
+        holding
+    }
+
     /// Seals a value of Egret's own, such as the key of the CA, in the place of one of the same name.
     ///
     /// # Errors
@@ -292,16 +316,13 @@ impl Vault {
         if value.len() > MAX_INTERNAL_BYTES {
             return Err(VaultError::TooLarge);
         }
-        let now = whole_micros(Timestamp::now());
-        self.change(|state| {
-            let tenant = TenantId::from(INTERNAL);
-            let before = state.internal(name).map(|entry| entry.item.label.clone());
-            let version = before.as_ref().map_or(1, |label| label.version.saturating_add(1));
-            let created = before.map_or(now, |label| label.created);
-            let key = state.key(&tenant, now)?;
-            let label = Draft::label(tenant, CredentialId::new(name), version, &key, [created, now], None);
-            state.put(Draft { label, description: b"", shape: None }, value, None)
-        })
+        self.change(|state| put_internal(state, name, value))
+    }
+
+    /// From now on every change seals this value of Egret's own along, under `name`; where there is none, the one before
+    /// stays. Only the first call has an effect.
+    pub fn seal_along(&self, name: &'static str, value: impl Fn() -> Option<Secret> + Send + Sync + 'static) {
+        self.along.get_or_init(|| Along { name, value: Box::new(value) });
     }
 
     /// Opens a value of Egret's own; `None` where there is none of this name.
@@ -321,6 +342,7 @@ impl Vault {
             writing: Mutex::default(),
             reads: AtomicU64::default(),
             replaced: Mutex::default(),
+            along: OnceLock::new(),
         }
     }
 
@@ -349,6 +371,11 @@ impl Vault {
         next.generation += 1;
         next.replaced.clear();
         let done = edit(&mut next)?;
+        if let Some(along) = self.along.get()
+            && let Some(value) = (along.value)()
+        {
+            put_internal(&mut next, along.name, &value)?;
+        }
         match self.store.replace(&encode(&next)) {
             Ok(()) => {
                 self.show_generation(next);
@@ -374,6 +401,18 @@ impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Vault({:?})", self.status())
     }
+}
+
+/// Seals a value of Egret's own in the place of one of the same name.
+fn put_internal(state: &mut State, name: &str, value: &Secret) -> Result<(), VaultError> {
+    let now = whole_micros(Timestamp::now());
+    let tenant = TenantId::from(INTERNAL);
+    let before = state.internal(name).map(|entry| entry.item.label.clone());
+    let version = before.as_ref().map_or(1, |label| label.version.saturating_add(1));
+    let created = before.map_or(now, |label| label.created);
+    let key = state.key(&tenant, now)?;
+    let label = Draft::label(tenant, CredentialId::new(name), version, &key, [created, now], None);
+    state.put(Draft { label, description: b"", shape: None }, value, None)
 }
 
 fn check_all(all: &[(NewCredential, Secret)], now: Timestamp) -> Result<(), VaultError> {

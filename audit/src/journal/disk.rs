@@ -34,6 +34,9 @@ pub(super) struct Disk {
     length: u64,
     head: Head,
     noted: Head,
+    /// The latest time that is to be noted with the head, and whether it is not yet.
+    latest: i64,
+    latest_pending: bool,
     looked: Instant,
     out: Vec<u8>,
     sizes: Sizes,
@@ -80,6 +83,8 @@ impl Disk {
             length,
             head,
             noted: Head::START,
+            latest: 0,
+            latest_pending: false,
             looked: Instant::now(),
             out: Vec::new(),
             sizes,
@@ -209,12 +214,19 @@ impl Disk {
 
     /// Notes the head beside the segments, if there is a new one.
     pub(super) fn note(&mut self) -> io::Result<()> {
-        if self.noted != self.head {
-            let noted = Noted { head: self.head, open: self.unclosed.total(), oldest_open: self.unclosed.oldest() };
-            chain::write_head(&self.dir, &noted)?;
+        if self.noted != self.head || self.latest_pending {
+            let (open, oldest_open) = (self.unclosed.total(), self.unclosed.oldest());
+            chain::write_head(&self.dir, &Noted { head: self.head, open, oldest_open, latest: self.latest })?;
             self.noted = self.head;
+            self.latest_pending = false;
         }
         Ok(())
+    }
+
+    /// Keeps the latest time for the next note.
+    pub(super) fn set_latest(&mut self, micros: i64) {
+        self.latest_pending |= self.latest != micros;
+        self.latest = micros;
     }
 
     /// Counts what a batch that is now in the journal opens and closes.

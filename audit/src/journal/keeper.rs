@@ -53,7 +53,9 @@ struct Keeper<'a> {
 impl<'a> Keeper<'a> {
     fn new(shared: &'a Shared) -> Self {
         let now = Instant::now();
-        Self { shared, taken: vec![0; shared.queues.len()], noted: now, noted_seq: 0, tried: now }
+        // The first record is noted at once: until then nothing shows that there were any.
+        let noted = now.checked_sub(NOTE).unwrap_or(now);
+        Self { shared, taken: vec![0; shared.queues.len()], noted, noted_seq: 0, tried: now }
     }
 
     fn run(&mut self) {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use model::{Reason, RecordId, Timestamp};
 use serde_json::value::RawValue;
@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use crate::chain::{self, Head, MAX_LINE_BYTES, Noted};
 use crate::journal::disk::{Disk, Sizes};
 use crate::journal::encode::{draw, seal};
+use crate::journal::found::{self, Found, HeadFile};
 use crate::journal::writer::Writer;
 use crate::journal::{Durability, Journal, Recovery, Settings};
 use crate::line::{Line, LineError, Lines, Segment, segments};
@@ -23,12 +24,36 @@ use crate::record::{CONTENTS, Fault, Kind, Outcome, Record};
 /// Closings are written after so many.
 const CLOSINGS: usize = 1_000;
 
-/// Opens the journal in a folder, repaired.
-pub(super) fn open(dir: &Path, settings: Settings) -> io::Result<(Journal, Recovery)> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+/// Why a journal is not opened.
+pub(super) enum OpenError {
+    /// The folder or a file in it cannot be used.
+    Io(io::Error),
+    /// Whoever was asked does not want to go on with it.
+    Refused(String),
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Opens the journal in a folder, repaired. Nothing changes in the folder before `judge` has agreed to what it holds: a
+/// repair would take away what shows that something is missing.
+pub(super) fn open(
+    dir: &Path,
+    settings: Settings,
+    judge: impl FnOnce(&Found) -> Result<(), String>,
+) -> Result<(Journal, Recovery), OpenError> {
+    let mut judge = Some(judge);
+    let mut ask = |found: &Found| judge.take().map_or(Ok(()), |judge| judge(found)).map_err(OpenError::Refused);
+    if !dir.exists() {
+        ask(&Found::nothing(dir))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    }
     let folder = Disk::lock(dir)?;
     let mut repair = Repair::default();
-    let noted = repair.noted(dir)?;
+    let (noted, head_file) = repair.noted(dir)?;
     let files = segments(dir)?;
     let (end, open) = match closed_in_order(&files, noted)? {
         Some(end) => (end, Vec::new()),
@@ -37,8 +62,16 @@ pub(super) fn open(dir: &Path, settings: Settings) -> io::Result<(Journal, Recov
             (end, left_open(&files, noted.map(|noted| noted.oldest_open))?)
         }
     };
+    let latest = noted.map_or(0, |noted| noted.latest).max(found::time_of_last_record(&files)?);
+    let found = Found::new(dir, &files, end.head, head_file, latest);
+    ask(&found)?;
+    repair.cut_torn_end()?;
+    if head_file == HeadFile::Missing && end.head == Head::START {
+        chain::write_head(dir, &Noted::START)?;
+    }
     let sizes = Sizes { segment_bytes: settings.segment_bytes, reserve_bytes: settings.reserve_bytes };
-    let disk = Disk::open(dir, folder, end.number, end.head, sizes)?;
+    let mut disk = Disk::open(dir, folder, end.number, end.head, sizes)?;
+    disk.set_latest(latest);
     let journal = Journal::start(Writer::new(disk, settings.durability == Durability::Power), settings.durability)?;
     for gap in repair.gaps {
         journal.append(gap);
@@ -79,16 +112,20 @@ fn closed_in_order(files: &[Segment], noted: Option<Noted>) -> io::Result<Option
 struct Repair {
     found: Recovery,
     gaps: Vec<Record>,
+    /// A torn end: its file, and where the last good record ends.
+    torn: Option<(PathBuf, u64)>,
 }
 
 impl Repair {
-    fn noted(&mut self, dir: &Path) -> io::Result<Option<Noted>> {
+    fn noted(&mut self, dir: &Path) -> io::Result<(Option<Noted>, HeadFile)> {
         match chain::read_head(dir) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 self.corrupt(format!("the noted head is not readable: {error}"));
-                Ok(None)
+                Ok((None, HeadFile::Unreadable))
             }
-            read => read,
+            Err(error) => Err(error),
+            Ok(None) => Ok((None, HeadFile::Missing)),
+            Ok(Some(noted)) => Ok((Some(noted), HeadFile::Noted(noted.head.seq))),
         }
     }
 
@@ -98,7 +135,7 @@ impl Repair {
             let survey = Survey::of(file, noted)?;
             if let Some(bad) = &survey.bad {
                 if n + 1 == files.len() && survey.is_torn(noted) {
-                    self.cut(file, &survey)?;
+                    self.cut(file, &survey);
                 } else {
                     self.corrupt(format!("{} line {}: {}", file.name(), bad.line, bad.why));
                     end.number = files.last().map_or(1, |file| file.number) + 1;
@@ -118,14 +155,18 @@ impl Repair {
         Ok(end)
     }
 
-    fn cut(&mut self, file: &Segment, survey: &Survey) -> io::Result<()> {
-        let torn = std::fs::OpenOptions::new().write(true).open(&file.path)?;
-        torn.set_len(survey.good_end)?;
-        torn.sync_all()?;
+    fn cut(&mut self, file: &Segment, survey: &Survey) {
+        self.torn = Some((file.path.clone(), survey.good_end));
         self.found.cut_bytes = survey.end - survey.good_end;
         let detail = format!("bytes of {} from byte {}", file.name(), survey.good_end);
         self.say(Reason::TailTruncated, Some(self.found.cut_bytes), detail);
-        Ok(())
+    }
+
+    fn cut_torn_end(&mut self) -> io::Result<()> {
+        let Some((path, good_end)) = self.torn.take() else { return Ok(()) };
+        let torn = std::fs::OpenOptions::new().write(true).open(path)?;
+        torn.set_len(good_end)?;
+        torn.sync_all()
     }
 
     fn missing(&mut self, last: u64, noted: u64) {

@@ -224,6 +224,7 @@ fn t172_an_exchange_that_was_opened_files_ago_is_found() {
     let mut long = trail(&journal);
     block_on(long.permitted()).unwrap();
     (0..60).for_each(|_| exchange(&journal));
+    journal.flush();
     // Once with the note of where the oldest open exchange stands, once without.
     assert!(eventually(|| chain::read_head(&running).unwrap().is_some_and(|noted| noted.oldest_open > 1)));
     for noted in [true, false] {

@@ -232,6 +232,18 @@ impl Writer {
         }
     }
 
+    /// Notes the head with the latest time.
+    pub(super) fn note_time(&mut self, micros: i64) {
+        self.disk.set_latest(micros);
+        self.note();
+    }
+
+    /// The head, once the disk has everything up to it.
+    pub(super) fn synced_head(&mut self) -> io::Result<Head> {
+        self.disk.sync()?;
+        Ok(self.disk.head())
+    }
+
     /// Syncs at the end, and says what could not be written.
     pub(super) fn finish(&mut self) {
         if self.health == Health::Down {

@@ -73,6 +73,23 @@ fn t174_a_cut_end_is_found_against_the_noted_head() {
 }
 
 #[test]
+fn t213_a_journal_without_its_head_has_no_anchor() {
+    let dir = tempfile::tempdir().unwrap();
+    journal(dir.path(), 10);
+    assert!(verify(dir.path()).unwrap().is_head_noted);
+    put_lines(dir.path(), &lines(dir.path())[..7]);
+    fs::remove_file(dir.path().join("head")).unwrap();
+    let cut = verify(dir.path()).unwrap();
+    assert_eq!((cut.records, cut.is_head_noted, cut.anchors), (7, false, 0));
+    // A head from before the first record anchors none.
+    chain::write_head(dir.path(), &chain::Noted::START).unwrap();
+    assert!(!verify(dir.path()).unwrap().is_head_noted);
+    let empty = dir.path().join("empty");
+    drop(open(&empty));
+    assert!(verify(&empty).unwrap().is_head_noted);
+}
+
+#[test]
 fn t174_an_older_copy_is_found_against_a_head_kept_elsewhere() {
     let dir = tempfile::tempdir().unwrap();
     let (now, old) = (dir.path().join("now"), dir.path().join("old"));

@@ -32,6 +32,7 @@ pub(super) struct ListenDocument {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct SessionsDocument {
     pub(super) default: Option<DefaultDocument>,
+    pub(super) danger_default_credentials: bool,
 }
 
 #[derive(Default, Deserialize)]

@@ -28,17 +28,17 @@ const BOUNDS: &[&str] = &[
     "198.51.100.0/24",
     "203.0.113.0/24",
     "224.0.0.0/3",
-    "100.100.100.200/32",
-    "168.63.129.16/32",
-    "169.254.169.254/32",
-    "169.254.170.2/32",
     "2000::/3",
     "2001::/23",
     "2001:db8::/32",
     "2002::/16",
     "3fff::/20",
-    "fd00:ec2::254/128",
 ];
+
+/// Every bound: of the classes, and each metadata service, which is a class of its own.
+fn bounds() -> impl Iterator<Item = IpNet> {
+    BOUNDS.iter().filter_map(|text| text.parse().ok()).chain(model::METADATA.into_iter().map(IpNet::from))
+}
 
 /// What the new side may dial and the old may not, and the other way round; each side by all of its rules together.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -80,7 +80,7 @@ fn of_the_stretch(first: IpAddr, last: IpAddr) -> IpAddr {
 
 /// All addresses, cut at every bound.
 fn stretches(named: &BTreeSet<IpNet>) -> Vec<(IpAddr, IpAddr)> {
-    let known = BOUNDS.iter().filter_map(|text| text.parse().ok());
+    let known = bounds();
     let mut v4 = BTreeSet::from([0u64, 1 << 32]);
     let mut v6 = BTreeSet::from([0u128]);
     for net in known.chain(named.iter().copied()) {
@@ -165,7 +165,7 @@ mod tests {
             assert_eq!(AddressClass::of(last), AddressClass::of(first), "{last}");
         }
         let class = |text: &str| AddressClass::of(text.parse::<IpAddr>().unwrap());
-        for net in BOUNDS.iter().map(|text| text.parse::<IpNet>().unwrap()) {
+        for net in bounds() {
             assert_eq!(class(&net.network().to_string()), class(&net.broadcast().to_string()), "{net}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Destination, Reason, Timestamp};
+use model::{Destination, Reason};
 use policies::{Permit, Question, Rules};
 
 use crate::live::Asked;
@@ -32,7 +32,7 @@ pub(crate) fn authorize(
         path: &routed.path,
         websocket: routed.websocket,
         tool,
-        now: Timestamp::now(),
+        now: clock::now(),
     };
     if rules.has_observers() {
         open.observed(&rules.observed(&question));

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use model::{Destination, Host, Reason, Timestamp};
+use model::{Destination, Host, Reason};
 use policies::{Knock, Permit, Rules, Subject};
 use sessions::Session;
 
@@ -64,7 +64,7 @@ pub(crate) fn decide(proxy: &Proxy, session: &Session, destination: &Destination
     if own {
         return Err(Refusal::of(Reason::DeniedSelf, "the destination is a listener of Egret"));
     }
-    let knock = Knock { host: destination.host(), port: destination.port(), now: Timestamp::now() };
+    let knock = Knock { host: destination.host(), port: destination.port(), now: clock::now() };
     // A CONNECT does not say what will follow, and counts as https.
     match rules(proxy, session)?.decide_over(destination.scheme(), &knock)? {
         policies::Passage::Intercept => Ok(Passage::Intercept),

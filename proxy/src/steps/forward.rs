@@ -90,6 +90,8 @@ pub(crate) fn prepare(out: Outward<'_>, armed: &Armed, open: &mut Open) -> Resul
         destination: destination.clone(),
         speaks,
         credentials: armed.leases.iter().map(|lease| (lease.id().clone(), lease.version())).collect(),
+        // Before the dial: a connection that is verified with a later trust is only thrown away too early.
+        trust: core.proxy.trust.load().serial(),
     };
     let passes = |address| dial::check_address(&core.proxy.own, permit, address).is_ok();
     if let Some(kept) = core.pool.take(&key, passes) {

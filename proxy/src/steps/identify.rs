@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Reason, Timestamp};
+use model::Reason;
 use sessions::{Session, Why};
 
 use crate::head::RequestHead;
@@ -24,7 +24,7 @@ pub(crate) fn identify(proxy: &Proxy, head: &RequestHead) -> Result<Arc<Session>
     let (id, token) = pair.split_at(colon);
     let id = std::str::from_utf8(id).unwrap_or_default();
     let token = token.get(1..).unwrap_or_default();
-    proxy.sessions.authenticate(id, token, Timestamp::now()).map_err(|invalid| {
+    proxy.sessions.authenticate(id, token, clock::now()).map_err(|invalid| {
         let why = match invalid.why {
             Why::Unknown => "unknown",
             Why::WrongToken => "wrong_token",
@@ -41,7 +41,7 @@ pub(crate) fn identify(proxy: &Proxy, head: &RequestHead) -> Result<Arc<Session>
 /// # Errors
 /// `session_invalid` where it has ended.
 pub(crate) fn still_live(session: &Session) -> Result<(), Refusal> {
-    match session.is_live(Timestamp::now()) {
+    match session.is_live(clock::now()) {
         true => Ok(()),
         false => Err(Refusal::of(Reason::SessionInvalid, "the session has ended").with_note("ended")),
     }

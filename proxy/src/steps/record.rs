@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use audit::{Attribution, CredentialUse, Decision, Facts, Fault, Outcome, Trail};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use model::{Destination, Reason, RequestPath, SnapshotDigest, Timestamp};
+use model::{Destination, Reason, RequestPath, SnapshotDigest};
 use policies::{Observed, Permit};
 use sessions::{Session, ToolCall};
 
@@ -291,7 +291,7 @@ impl Open {
 
     /// Whether something from outside ended it.
     fn is_terminated(&self) -> bool {
-        let ended = self.session.as_ref().is_some_and(|session| !session.is_live(Timestamp::now()));
+        let ended = self.session.as_ref().is_some_and(|session| !session.is_live(clock::now()));
         ended || self.standing.as_ref().is_some_and(|standing| standing.is_cut().is_some()) || self.proxy.is_stopped()
     }
 
@@ -299,7 +299,7 @@ impl Open {
         self.end_upload();
         let Some(mut trail) = self.trail.take() else { return };
         let cut = self.standing.as_ref().and_then(|standing| standing.is_cut().cloned());
-        if self.session.as_ref().is_some_and(|session| !session.is_live(Timestamp::now())) {
+        if self.session.as_ref().is_some_and(|session| !session.is_live(clock::now())) {
             trail.close(Outcome::Aborted, Some(Fault::Policy), Some(Reason::SessionEnded));
         } else if let Some(cut) = cut.or_else(|| self.downlink.is_unread().then_some(Cut::Timer(Timer::Unread))) {
             let (outcome, fault, detail) = cut.ending();

@@ -49,6 +49,22 @@ fn t140_wrong_expired_and_ended_tokens_are_refused() {
     assert_eq!(why(&registry, id, &made.token, now()), Why::Ended);
 }
 
+#[tokio::test]
+async fn t215_an_end_that_no_timer_noticed_wakes_who_waits_for_it() {
+    let (_dir, registry) = opened();
+    let made = registry.create(NewSession::default(), now()).unwrap();
+    let mut wait = Box::pin(made.session.ended());
+    assert!(futures_poll(&mut wait).is_pending());
+    registry.wake_ended(now());
+    assert!(futures_poll(&mut wait).is_pending(), "its time is not over");
+    registry.wake_ended(now() + SignedDuration::from_hours(25));
+    wait.await;
+}
+
+fn futures_poll<F: Future + Unpin>(future: &mut F) -> std::task::Poll<F::Output> {
+    std::pin::Pin::new(future).poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+}
+
 #[test]
 fn t140_a_token_opens_only_its_own_session() {
     let (_dir, registry) = opened();

@@ -1,0 +1,94 @@
+//! Watches the clocks beside the data path: an end that no timer noticed takes effect within a quarter of a second, a wall
+//! clock that was set is recorded, and the latest time is kept for the next run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use audit::{Journal, Kind, Record};
+use clock::Step;
+use control::Control;
+use jiff::SignedDuration;
+use model::{Reason, Timestamp};
+use tokio::time::MissedTickBehavior;
+
+/// How often the clocks are compared.
+const PERIOD: Duration = Duration::from_millis(250);
+/// After how many periods the latest time is written down, where no record does it.
+const NOTE_PERIODS: u32 = 4 * 60;
+
+/// Watches until it is dropped.
+///
+/// # Cancellation
+/// Ends that only a clock shows are noticed no more.
+pub(crate) async fn watch(control: Arc<Control>) {
+    let mut tick = tokio::time::interval(PERIOD);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut periods = 0;
+    loop {
+        tick.tick().await;
+        let step = clock::step();
+        if let Some(step) = &step {
+            tracing::warn!(detail = describe(step), "the wall clock was set; ends are judged by the later time");
+            control.journal.append(record(step));
+        }
+        control.sessions.wake_ended(clock::now());
+        periods += 1;
+        if step.is_some() || periods >= NOTE_PERIODS {
+            periods = 0;
+            note(control.journal.clone()).await;
+        }
+    }
+}
+
+/// Writes the latest time down beside the journal.
+async fn note(journal: Journal) {
+    let noted = tokio::task::spawn_blocking(move || journal.note_time(clock::now())).await;
+    // It is written again after a while.
+    tracing::trace!(noted = noted.is_ok(), "the latest time");
+}
+
+/// The judging time does not begin before what the last run has seen; says so where the wall clock does.
+pub(crate) fn begin(journal: &Journal, latest: Timestamp) {
+    let wall = Timestamp::now();
+    clock::raise(latest);
+    let step = Step { expected: latest, wall };
+    if step.micros() >= -clock::STEP_MICROS {
+        return;
+    }
+    tracing::warn!(
+        "the wall clock shows {wall}, and the journal has seen {latest}: ends are judged by the later time. \
+         If the clock is right now, start once with `egret serve --accept-clock`"
+    );
+    journal.append(record(&step));
+}
+
+fn record(step: &Step) -> Record {
+    Record {
+        code: Some(Reason::ClockStep),
+        detail: Some(describe(step).into()),
+        first: Some(step.expected),
+        last: Some(step.wall),
+        ..Record::new(Kind::SidecarClockStep)
+    }
+}
+
+fn describe(step: &Step) -> String {
+    let span = SignedDuration::from_micros(step.micros());
+    let direction = if span.is_negative() { "back" } else { "forward" };
+    format!("set {direction} by {} seconds", span.abs().as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t179_a_record_of_a_step_has_both_times() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let record = record(&Step { expected: at(10_000), wall: at(6_400) });
+        assert_eq!((record.kind, record.code), (Kind::SidecarClockStep, Some(Reason::ClockStep)));
+        assert_eq!((record.first, record.last), (Some(at(10_000)), Some(at(6_400))));
+        assert_eq!(record.detail.as_deref(), Some("set back by 3600 seconds"));
+        assert_eq!(describe(&Step { expected: at(0), wall: at(7_200) }), "set forward by 7200 seconds");
+    }
+}
