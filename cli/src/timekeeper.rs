@@ -14,7 +14,7 @@ use tokio::time::MissedTickBehavior;
 /// How often the clocks are compared.
 const PERIOD: Duration = Duration::from_millis(250);
 /// After how many periods the latest time is written down, where no record does it.
-const NOTE_PERIODS: u32 = 4 * 60;
+const NOTE_PERIODS: u32 = 4 * 10;
 
 /// Watches until it is dropped.
 ///
