@@ -1,15 +1,20 @@
 //! `egret audit`: what happened, and whether the evidence holds.
 
+mod reading;
+
+use std::path::PathBuf;
+
 use anyhow::anyhow;
+use audit::{Decision, Filter, KnownHead};
 use control::parse_span;
 use control::wire::List;
 use jiff::SignedDuration;
-use model::{Reason, Timestamp};
+use model::{Reason, SessionId, Timestamp};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::Context;
-use crate::client::{Client, Missing, converse, path_with};
+use crate::client::{Client, converse, path_with};
 use crate::exit::{Answer, Failure};
 use crate::output;
 
@@ -24,12 +29,21 @@ pub(crate) struct Audit {
 enum AuditCommand {
     /// Print records, the newest last.
     Query(Box<Query>),
-    /// Verify the chain of the whole journal.
-    Verify {
-        /// How to print it.
-        #[arg(long, value_enum, default_value_t)]
-        format: output::Format,
-    },
+    /// Verify the chain of the whole journal, and that its end is there.
+    Verify(Verify),
+}
+
+#[derive(clap::Args)]
+struct Verify {
+    /// This journal, such as a copy; nothing in it changes.
+    #[arg(long, value_name = "DIR")]
+    journal: Option<PathBuf>,
+    /// A record that is known from an earlier `verify`, as its number and hash.
+    #[arg(long, value_name = "SEQ:HASH", value_parser = known_head)]
+    known: Vec<KnownHead>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t)]
+    format: output::Format,
 }
 
 #[derive(clap::Args)]
@@ -70,6 +84,9 @@ struct Query {
     /// At most so many.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
+    /// Of this journal, such as a copy; nothing in it changes.
+    #[arg(long, value_name = "DIR")]
+    journal: Option<PathBuf>,
     /// How to print them; json is one object a line.
     #[arg(long, value_enum, default_value_t)]
     format: Form,
@@ -112,22 +129,63 @@ impl Audit {
     pub(crate) fn execute(&self, context: &Context) -> Answer {
         match &self.command {
             AuditCommand::Query(query) => query.execute(context),
-            AuditCommand::Verify { format } => verify(context, *format),
+            AuditCommand::Verify(verify) => verify.execute(context),
         }
     }
 }
 
 impl Query {
     fn execute(&self, context: &Context) -> Answer {
-        let path = self.path();
-        let found: List<Box<RawValue>> =
-            converse(async { Client::find(context, Missing::Tell).await?.get(&path).await })?;
+        let items = self.records(context)?;
         match self.format {
-            Form::Json => found.items.iter().for_each(|record| output::print(&format!("{}\n", record.get()))),
-            Form::Table => output::table(COLUMNS.map(|(name, _)| name), found.items.iter().map(|record| cells(record))),
-            Form::Csv => csv(&found.items),
+            Form::Json => items.iter().for_each(|record| output::print(&format!("{}\n", record.get()))),
+            Form::Table => output::table(COLUMNS.map(|(name, _)| name), items.iter().map(|record| cells(record))),
+            Form::Csv => csv(&items),
         }
         Ok(())
+    }
+
+    /// From the sidecar where one runs, which has its index at hand; else read beside the folder, of which no byte changes: it
+    /// may be a copy, on a read-only disk, or another user's.
+    fn records(&self, context: &Context) -> Answer<Vec<Box<RawValue>>> {
+        if let Some(journal) = &self.journal {
+            return reading::records(journal, None, &self.filter()?);
+        }
+        let config = context.config()?;
+        let dir = context.data_dir(&config)?;
+        let path = self.path();
+        let answered = converse(async {
+            match Client::to_sidecar(&dir).await? {
+                Some(mut client) => client.get::<List<Box<RawValue>>>(&path).await.map(Some),
+                None => Ok(None),
+            }
+        })?;
+        match answered {
+            Some(found) => Ok(found.items),
+            None => reading::records(&dir.journal(), Some(&dir.index()), &self.filter()?),
+        }
+    }
+
+    fn filter(&self) -> Answer<Filter> {
+        let kind = self.kind.as_deref().map(|word| {
+            let known = || audit::Kind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
+            audit::Kind::from_word(word).ok_or_else(|| Failure::usage(anyhow!("kind is one of {}", known())))
+        });
+        Ok(Filter {
+            since: self.since,
+            until: self.until,
+            session: self.session.as_deref().map(SessionId::new),
+            host: self.host.clone(),
+            decision: self.decision.as_deref().and_then(Decision::from_word),
+            code: self.code.clone(),
+            kind: kind.transpose()?,
+            method: self.method.as_deref().map(str::to_uppercase),
+            credential: self.credential.clone(),
+            id: self.id.clone(),
+            after: self.after,
+            before: None,
+            limit: self.limit,
+        })
     }
 
     fn path(&self) -> String {
@@ -199,45 +257,76 @@ fn quoted(text: &str) -> String {
     if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
-fn verify(context: &Context, format: output::Format) -> Answer {
-    let config = context.config()?;
-    let journal = context.data_dir(&config)?.journal();
-    if !journal.is_dir() {
-        return Err(Failure::unreachable(anyhow!("there is no journal {}", journal.display())));
-    }
-    let verified = match audit::verify(&journal) {
-        Ok(verified) => verified,
-        Err(broken) => {
-            if format == output::Format::Json {
-                output::json(&document_of(&broken))?;
-            }
-            return Err(Failure::refused(anyhow::Error::new(broken).context("the journal does not verify")));
+impl Verify {
+    fn execute(&self, context: &Context) -> Answer {
+        let journal = match &self.journal {
+            Some(journal) => journal.clone(),
+            None => context.data_dir(&context.config()?)?.journal(),
+        };
+        if !journal.is_dir() {
+            return Err(Failure::unreachable(anyhow!("there is no journal {}", journal.display())));
         }
-    };
-    if format == output::Format::Json {
-        return output::json(&serde_json::json!({
-            "ok": true,
-            "records": verified.records,
-            "files": verified.files,
-            "deleted": verified.deleted,
-            "gaps": verified.gaps,
-            "unfinished_bytes": verified.unfinished_bytes,
-            "head": {"seq": verified.head.seq, "hash": verified.head.hash},
-        }));
+        let is_json = self.format == output::Format::Json;
+        match audit::verify_against(&journal, &self.known) {
+            Ok(verified) => self.report(&verified, is_json),
+            Err(broken) => {
+                if is_json {
+                    output::json(&document_of(&broken))?;
+                }
+                Err(Failure::refused(anyhow::Error::new(broken).context("the journal does not verify")))
+            }
+        }
     }
-    output::facts(&[
-        ("verified", format!("{} records in {} files", verified.records, verified.files)),
-        ("gaps", verified.gaps.to_string()),
-        ("deleted", verified.deleted.to_string()),
-        ("head", format!("{} {}", verified.head.seq, verified.head.hash)),
-    ]);
-    Ok(())
+
+    /// A chain that is whole proves nothing of its end: that needs a record that is known from elsewhere.
+    fn report(&self, verified: &audit::Verified, is_json: bool) -> Answer {
+        let is_anchored = verified.is_head_noted || !self.known.is_empty();
+        if is_json {
+            output::json(&serde_json::json!({
+                "ok": is_anchored,
+                "verdict": if is_anchored { "verified" } else { "no_anchor" },
+                "records": verified.records,
+                "files": verified.files,
+                "deleted": verified.deleted,
+                "gaps": verified.gaps,
+                "unfinished_bytes": verified.unfinished_bytes,
+                "head": {"seq": verified.head.seq, "hash": verified.head.hash},
+            }))?;
+        } else {
+            output::facts(&[
+                (
+                    if is_anchored { "verified" } else { "no anchor" },
+                    format!("{} records in {} files", verified.records, verified.files),
+                ),
+                ("gaps", verified.gaps.to_string()),
+                ("deleted", verified.deleted.to_string()),
+                ("head", format!("{} {}", verified.head.seq, verified.head.hash)),
+            ]);
+        }
+        if is_anchored {
+            return Ok(());
+        }
+        Err(Failure::refused(anyhow!(
+            "no_anchor: the chain is whole, but the journal's file `head` is gone, so nothing shows whether records at its end \
+             are gone too; give a record that you know: --known SEQ:HASH"
+        )))
+    }
+}
+
+/// A record as `verify` prints it.
+fn known_head(text: &str) -> Result<KnownHead, String> {
+    let help = "write the number and the hash that an earlier verify printed, such as 12:906b..";
+    let (seq, hash) = text.split_once(':').ok_or(help)?;
+    let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'));
+    let seq = seq.parse().ok().filter(|seq| *seq > 0 && is_hash).ok_or(help)?;
+    Ok(KnownHead { seq, hash: hash.to_owned() })
 }
 
 /// Where and why a journal does not verify.
 fn document_of(broken: &audit::Broken) -> Value {
     serde_json::json!({
         "ok": false,
+        "verdict": "broken",
         "seq": broken.seq,
         "file": broken.file.display().to_string(),
         "line": broken.line,
@@ -253,6 +342,17 @@ mod tests {
     fn only_codes_that_exist_are_asked_for() {
         assert_eq!(code("denied_host"), Ok("denied_host".to_owned()));
         assert!(code("denied_hosts").unwrap_err().contains(Reason::ALL[0].code()));
+    }
+
+    #[test]
+    fn a_known_record_is_a_number_and_a_hash() {
+        let hash = "0a".repeat(32);
+        assert_eq!(known_head(&format!("12:{hash}")), Ok(KnownHead { seq: 12, hash: hash.clone() }));
+        for text in
+            ["", "12", "12:", "0:00", &format!("0:{hash}"), &format!("x:{hash}"), &format!("1:{}", "0G".repeat(32))]
+        {
+            assert!(known_head(text).is_err(), "{text}");
+        }
     }
 
     #[test]

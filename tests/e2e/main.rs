@@ -4,6 +4,7 @@
 mod authority;
 mod clients;
 mod contention;
+mod evidence;
 mod faults;
 mod framing;
 mod grants;

@@ -1,0 +1,280 @@
+//! L: missing evidence, clocks across restarts, copies of a journal, and what a command must not inherit.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use egret_tests::client;
+use egret_tests::egret::{Egret, Setup};
+use egret_tests::wait;
+
+use crate::world::World;
+
+const POLICY: &str = "policy: evidence\nrules:\n  - id: api\n    allow: {host: api.origin.test, port: PORT, LOCAL}\n";
+
+const BEARER: &[&str] = &["--kind", "bearer", "--audience", "api.origin.test"];
+
+/// A sidecar that was used and has ended in order.
+fn used() -> Egret {
+    let egret = Egret::prepare(&Setup::default());
+    egret.launch();
+    egret.put("token", BEARER);
+    egret.session(&[], &[]);
+    egret.terminate();
+    egret
+}
+
+fn serve(egret: &Egret, options: &[&str]) -> Output {
+    let config = egret.config().display().to_string();
+    egret.run(&[&["serve", "--config", &config][..], options].concat(), "")
+}
+
+/// The start is refused, says why, and leaves the folder as it is.
+fn refused(egret: &Egret, why: &str) {
+    for _ in 0..2 {
+        let output = serve(egret, &[]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{why}: {said}");
+        assert!(said.contains("vault_rollback") && said.contains(why) && said.contains("--accept-rollback"), "{said}");
+    }
+}
+
+fn verify(egret: &Egret) -> (Option<i32>, serde_json::Value) {
+    let output = egret.run(&["audit", "verify", "--format", "json"], "");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {output:?}")))
+}
+
+fn remove_index(egret: &Egret) {
+    for name in ["index.db", "index.db-wal", "index.db-shm"] {
+        let _absent = std::fs::remove_file(egret.data().join(name));
+    }
+}
+
+fn cut(journal: &Path, lines: usize) {
+    let file = journal.join("00000001.jsonl");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let kept: String = text.lines().take(lines).map(|line| format!("{line}\n")).collect();
+    std::fs::write(file, kept).unwrap();
+}
+
+#[test]
+fn t213_a_journal_that_is_gone_refuses_the_start() {
+    let egret = used();
+    let (here, away) = (egret.journal_folder(), egret.data().join("journal.away"));
+    std::fs::rename(&here, &away).unwrap();
+    refused(&egret, "the journal is gone");
+    assert!(!here.exists(), "a refused start makes no journal");
+    remove_index(&egret);
+    refused(&egret, "the journal is gone");
+    std::fs::rename(&away, &here).unwrap();
+    egret.launch();
+    let rebuilt = egret.record_where("the index", |record| record.text("kind") == "sidecar.index_rebuilt");
+    assert_eq!(rebuilt.text("code"), "");
+    egret.terminate();
+    egret.verify();
+}
+
+#[test]
+fn t213_a_cut_journal_without_its_head_refuses_the_start() {
+    let egret = used();
+    std::fs::remove_file(egret.journal_folder().join("head")).unwrap();
+    refused(&egret, "`head` is gone");
+    let (code, document) = verify(&egret);
+    assert_eq!(
+        (code, document["verdict"].as_str(), document["ok"].as_bool()),
+        (Some(1), Some("no_anchor"), Some(false))
+    );
+    cut(&egret.journal_folder(), 3);
+    remove_index(&egret);
+    refused(&egret, "which the vault was sealed with");
+    let (code, document) = verify(&egret);
+    assert_eq!((code, document["verdict"].as_str()), (Some(1), Some("no_anchor")));
+}
+
+#[test]
+fn t213_what_is_missing_is_accepted_once_and_recorded() {
+    let world = World::new(&["api.origin.test"], &[POLICY], |setup| setup);
+    let egret = &world.egret;
+    let target = world.target("api.origin.test");
+    let session = egret.session(&["evidence"], &[]);
+    assert_eq!(client::get(egret, &session, &target, "/t213-before").status, 200);
+    egret.terminate();
+    std::fs::rename(egret.journal_folder(), egret.data().join("journal.away")).unwrap();
+    let config = egret.config().display().to_string();
+    let mut serving = egret
+        .command(&["serve", "--accept-rollback", "--config", &config])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    wait::until("it serves", || egret.data().join("egret.json").exists().then_some(()));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&serving), rustix::process::Signal::TERM).unwrap();
+    assert!(serving.wait().unwrap().success());
+    let accepted = egret.record_where("the acceptance", |record| record.text("code") == "vault_rollback");
+    assert_eq!(accepted.text("kind"), "vault.opened");
+    assert!(accepted.text("detail").contains("the journal is gone"), "{}", accepted.0);
+    // From now on this journal is the vault's, and the session stays over.
+    egret.launch();
+    assert_eq!(client::connect(egret, Some(&session), &target).0.status, 407);
+    let ended = egret.record_where("the end", |record| record.text("kind") == "session.ended");
+    assert_eq!(ended.text("session"), session.id);
+}
+
+#[test]
+fn t213_a_session_that_was_put_back_stays_over() {
+    let world = World::new(&["api.origin.test"], &[POLICY], |setup| setup);
+    let egret = &world.egret;
+    let target = world.target("api.origin.test");
+    let [session, other] = [(); 2].map(|()| egret.session(&["evidence"], &[]));
+    let file = egret.data().join("sessions").join(format!("{}.json", session.id));
+    let before = std::fs::read(&file).unwrap();
+    egret.ok(&["session", "end", &session.id], "");
+    egret.terminate();
+    std::fs::write(&file, before).unwrap();
+    egret.launch();
+    assert_eq!(client::connect(egret, Some(&session), &target).0.status, 407);
+    assert_eq!(client::get(egret, &other, &target, "/t213-other").status, 200);
+}
+
+#[test]
+fn t215_a_clock_that_was_set_back_before_a_restart_revives_nothing() {
+    let world = World::new(&["api.origin.test"], &[POLICY], |setup| setup);
+    let egret = &world.egret;
+    let target = world.target("api.origin.test");
+    let session = egret.session_with(&["evidence"], &[], &["--ttl", "1h"]);
+    assert_eq!(client::get(egret, &session, &target, "/t215-before").status, 200);
+    egret.terminate();
+    // As if the machine had shown a time after the session's end before its clock was set back.
+    let head = egret.journal_folder().join("head");
+    let text = std::fs::read_to_string(&head).unwrap();
+    let (before, _) = text.split_once("\"latest\":\"").unwrap();
+    std::fs::write(&head, format!("{before}\"latest\":\"2099-01-01T00:00:00.000000Z\"}}\n")).unwrap();
+    egret.launch();
+    let step = egret.record_where("the step", |record| record.text("kind") == "sidecar.clock_step");
+    assert_eq!(
+        (step.text("code"), step.text("first")),
+        ("clock_step".to_owned(), "2099-01-01T00:00:00.000000Z".to_owned())
+    );
+    assert_eq!(client::connect(egret, Some(&session), &target).0.status, 407);
+    // A new session is judged by the same time, and works.
+    let session = egret.session_with(&["evidence"], &[], &["--ttl", "1h"]);
+    assert_eq!(client::get(egret, &session, &target, "/t215-after").status, 200);
+}
+
+/// Everything in a folder: path, mode and bytes.
+fn contents(folder: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let (path, metadata) = (entry.path(), entry.metadata().unwrap());
+        if metadata.is_dir() {
+            found.extend(contents(&path));
+            found.push((path, metadata.permissions().mode(), Vec::new()));
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            found.push((path, metadata.permissions().mode(), bytes));
+        }
+    }
+    found.sort();
+    found
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        if entry.metadata().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else if entry.metadata().unwrap().is_file() {
+            std::fs::copy(entry.path(), &target).unwrap();
+            std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o444)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn t217_a_copy_is_read_and_does_not_change() {
+    let world = World::new(&["api.origin.test"], &[POLICY], |setup| setup);
+    let egret = &world.egret;
+    let target = world.target("api.origin.test");
+    let session = egret.session(&["evidence"], &[]);
+    let mut wire = client::Tunnel::to(&target).open(egret, &session);
+    wire.send(format!("GET /gated/t217 HTTP/1.1\r\nHost: {target}\r\n\r\n"));
+    wire.read_until("data: first\n\n");
+    egret.ok(&["audit", "query"], "");
+    // Taken while an exchange is open: an ordinary start would close it there.
+    let folder = egret.folder().join("copy");
+    wait::until("the head to be noted", || {
+        let noted = std::fs::read_to_string(egret.journal_folder().join("head")).unwrap();
+        noted.contains("\"open\":1").then_some(())
+    });
+    copy(&egret.data(), &folder);
+    let data = folder.display().to_string();
+    let journal = folder.join("journal").display().to_string();
+    let before = contents(&folder);
+    for args in [
+        &["audit", "query", "--data-dir", &data, "--format", "json"][..],
+        &["audit", "query", "--journal", &journal, "--format", "json"],
+    ] {
+        let printed = egret.ok(args, "");
+        assert!(printed.contains("/gated/t217"), "{printed}");
+    }
+    egret.ok(&["audit", "verify", "--data-dir", &data], "");
+    egret.ok(&["audit", "verify", "--journal", &journal], "");
+    assert_eq!(contents(&folder), before);
+    world.origin.open_gate("t217");
+    wire.read_until("data: second\n\n");
+}
+
+#[test]
+fn t256_a_connection_that_a_removed_ca_vouched_for_is_not_used_again() {
+    let world = World::new(&["api.origin.test"], &[POLICY], |setup| setup);
+    let egret = &world.egret;
+    let target = world.target("api.origin.test");
+    let session = egret.session(&["evidence"], &[]);
+    assert_eq!(client::get(egret, &session, &target, "/t256-before").status, 200);
+    let config = std::fs::read_to_string(egret.config()).unwrap();
+    let without: String =
+        config.lines().filter(|line| !line.contains("ca_files")).map(|line| format!("{line}\n")).collect();
+    assert_ne!(config, without);
+    std::fs::write(egret.config(), without).unwrap();
+    egret.signal(rustix::process::Signal::HUP);
+    let refused = wait::until("the trust to be replaced", || {
+        let answer = client::get(egret, &session, &target, "/t256-after");
+        (answer.status != 200).then_some(answer)
+    });
+    egret_tests::refusal::expect(egret, &refused, 502, "upstream_tls");
+}
+
+#[test]
+fn t257_a_variable_that_holds_a_value_of_the_vault_does_not_reach_the_command() {
+    let egret = Egret::prepare(&Setup::default());
+    egret.launch();
+    let canary = egret.put("token", BEARER);
+    let script = "echo ${DATABASE_URL-none} ${OTHER-none}";
+    let output = egret
+        .command(&["run", "--", "sh", "-c", script])
+        .env("DATABASE_URL", format!("postgres://user:{}@db/main", canary.value()))
+        .env("OTHER", "kept")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "none kept\n", "{said}");
+    assert!(said.contains("DATABASE_URL") && !said.contains(canary.value()), "{said}");
+}
+
+#[test]
+fn t258_a_default_session_with_credentials_needs_a_danger_setting() {
+    let setup =
+        |danger: &str| Setup::default().config(&format!("sessions:\n  default: {{credentials: [token]}}\n{danger}"));
+    let egret = Egret::prepare(&setup(""));
+    egret.put("token", BEARER);
+    let output = serve(&egret, &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("danger_default_credentials"), "{said}");
+    let egret = Egret::prepare(&setup("  danger_default_credentials: true\n"));
+    egret.put("token", BEARER);
+    egret.launch();
+    assert_eq!(egret.log().matches("danger_default_credentials").count(), 1);
+}
