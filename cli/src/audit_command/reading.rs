@@ -26,7 +26,7 @@ pub(super) fn records(journal: &Path, index: Option<&Path>, filter: &Filter) -> 
     let own = scratch.0.join("index.db");
     if let Some(index) = index {
         for suffix in ["", "-wal"] {
-            let part = |path: &Path| PathBuf::from([path.as_os_str(), suffix.as_ref()].concat());
+            let part = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
             // One that is not there, or not ours to read, is made from the journal.
             let copied = fs::copy(part(index), part(&own));
             tracing::debug!(copied = copied.is_ok(), suffix, "the index");
