@@ -14,7 +14,9 @@ pub use address::{AddressClass, METADATA};
 pub use destination::{Authority, Destination, Host, HostError, Scheme};
 pub use id::{CredentialId, ExchangeId, PolicyName, RecordId, RuleId, SessionId, SnapshotDigest, TenantId};
 pub use limits::{Limits, Rate};
-pub use path::{PathError, RequestPath};
+pub use path::{
+    ENCODED_SLASH, LITERAL_STAR, PathError, PathReading, RequestPath, fully_decoded, path_escape, written_path,
+};
 pub use reason::Reason;
 
 /// An instant in UTC. All times of Egret are of this type.

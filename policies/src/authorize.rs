@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use model::{
-    AddressClass, CredentialId, Destination, PolicyName, Reason, RequestPath, RuleId, SnapshotDigest, Timestamp,
+    AddressClass, CredentialId, Destination, PathReading, PolicyName, Reason, RequestPath, RuleId, SnapshotDigest,
+    Timestamp,
 };
 
 use crate::combine::{Layer, MAX_CEILINGS, Rules};
@@ -22,7 +23,7 @@ pub struct Question<'a> {
     pub destination: &'a Destination,
     /// Its method, as sent.
     pub method: &'a str,
-    /// Its path, in both readings, and its query.
+    /// Its path, in every reading, and its query.
     pub path: &'a RequestPath,
     /// Whether it asks for a WebSocket.
     pub websocket: bool,
@@ -155,8 +156,8 @@ impl Rules {
     /// Whether the request may go, and by which rule. Allocates nothing where a rule allows it.
     ///
     /// # Errors
-    /// [`Denied`] by a rule that denies in either reading of its path, by one that asks in both, or because no rule
-    /// allows it in both.
+    /// [`Denied`] by a rule that denies in any reading of its path, by one that asks in all of them, or because no rule
+    /// allows it in all of them.
     pub fn authorize(self: &Arc<Self>, question: &Question<'_>) -> Result<Permit, Denied> {
         if let Some(rule) = self.denied(question) {
             return Err(Denied::by(self.rule(rule)));
@@ -165,7 +166,7 @@ impl Rules {
         let mut ask = None;
         let mut permit = match self.granted(&self.granting, question) {
             Ok(rule) => Permit::new(self, rule),
-            Err(denied) if self.observes(question.now) && !is_special(question.destination.host()) => {
+            Err(denied) if self.passes_observed(question) => {
                 Permit { basis: Basis::Observed(Box::new(denied)), ..Permit::new(self, 0) }
             }
             Err(denied) if denied.is_ask() => {
@@ -185,35 +186,52 @@ impl Rules {
         ask.map_or(Ok(permit), Err)
     }
 
-    /// The deny that counts, in either reading.
-    pub(crate) fn denied(&self, question: &Question<'_>) -> Option<usize> {
-        readings(question).find_map(|path| self.best(&self.denies, question, path))
+    /// Whether the request passes where no rule allows it, because a policy observes. A deny may be about a path that
+    /// is not interpreted, and a deny always refuses.
+    pub(crate) fn passes_observed(&self, question: &Question<'_>) -> bool {
+        self.observes(question.now) && !is_special(question.destination.host()) && !self.is_unclear(&[], question)
     }
 
-    /// The rule of one layer that allows in both readings of the path. A rule that asks asks only where it is the
-    /// same in both too: nobody can say yes to what the other reading would be refused.
+    /// The deny that counts, in any reading.
+    pub(crate) fn denied(&self, question: &Question<'_>) -> Option<usize> {
+        question.path.readings().find_map(|path| self.best(&self.denies, question, path))
+    }
+
+    /// Whether the path is not interpreted, and a deny, or a rule of these layers, is about paths of this host.
+    pub(crate) fn is_unclear(&self, layers: &[&Layer], question: &Question<'_>) -> bool {
+        let limits = |index: &Index| index.limits_paths(question.destination.host(), question.now);
+        question.path.is_ambiguous()
+            && (limits(&self.denies) || layers.iter().any(|layer| limits(&layer.allows) || limits(&layer.asks)))
+    }
+
+    /// The rule of one layer that allows in every reading of the path. A rule that asks asks only where it is the
+    /// same in all of them too: nobody can say yes to what another reading would be refused.
     fn granted(&self, layer: &Layer, question: &Question<'_>) -> Result<usize, Denied> {
-        let mut chosen = None;
-        for path in readings(question) {
-            let asks = self.best(&layer.asks, question, path);
-            let rule = asks.or_else(|| self.best(&layer.allows, question, path));
-            let rule = rule.ok_or_else(|| self.unmatched(layer, question, path))?;
-            // Which of two rules counts would be the upstream's choice.
-            if chosen.is_some_and(|chosen| chosen != rule) {
-                return Err(Denied::unmatched(Reason::DeniedPath));
-            }
-            chosen = Some(rule);
+        if self.is_unclear(&[layer], question) {
+            return Err(Denied::ambiguous());
         }
-        let chosen = chosen.expect("the path as sent is a reading, and what no rule allows has returned");
+        let mut winners = question.path.readings().map(|path| self.winner(layer, question, path));
+        let first = winners.next().flatten();
+        // Which of two rules counts would be the upstream's choice.
+        if winners.any(|other| other != first) {
+            return Err(Denied::ambiguous());
+        }
+        let chosen = first.ok_or_else(|| self.unmatched(layer, question))?;
         match self.rule(chosen).effect {
             Effect::Ask => Err(Denied::by(self.rule(chosen))),
             Effect::Allow | Effect::Deny => Ok(chosen),
         }
     }
 
+    /// The ask, else the allow, that one layer has for one reading of the path.
+    pub(crate) fn winner(&self, layer: &Layer, question: &Question<'_>, path: PathReading<'_>) -> Option<usize> {
+        self.best(&layer.asks, question, path).or_else(|| self.best(&layer.allows, question, path))
+    }
+
     /// The rule that names the request most exactly: first by its host, then by the entry's rank. Among
     /// equals, which then say the same, the order of names decides, so that file order does not.
-    pub(crate) fn best(&self, index: &Index, question: &Question<'_>, path: &str) -> Option<usize> {
+    pub(crate) fn best(&self, index: &Index, question: &Question<'_>, path: PathReading<'_>) -> Option<usize> {
+        let path = index.text(path);
         let found = index.visit(question.destination.host(), |bucket| {
             let matching =
                 bucket.entries(question.destination.port(), path).filter(|entry| self.covers(entry, question, path));
@@ -236,7 +254,7 @@ impl Rules {
             && !rule.pass_through
     }
 
-    fn unmatched(&self, layer: &Layer, question: &Question<'_>, path: &str) -> Denied {
+    fn unmatched(&self, layer: &Layer, question: &Question<'_>) -> Denied {
         let destination = question.destination;
         let door = Door { scheme: destination.scheme(), port: destination.port(), now: question.now };
         match layer.furthest(destination.host(), |bucket| bucket.stage(door, question.method)) {
@@ -244,15 +262,16 @@ impl Rules {
             Stage::Scheme => Denied::unmatched(Reason::ProtocolNotAllowed),
             Stage::Port => Denied::unmatched(Reason::DeniedPort),
             Stage::Method => Denied::unmatched(Reason::DeniedMethod),
-            Stage::Path => Denied::unmatched(self.beyond_path(layer, question, path)),
+            Stage::Path => self.beyond_path(layer, question),
         }
     }
 
     /// What stops the rule that goes along furthest, once host, scheme, port and method are covered.
-    fn beyond_path(&self, layer: &Layer, question: &Question<'_>, path: &str) -> Reason {
-        let (mut furthest, mut unread) = (0, false);
+    fn beyond_path(&self, layer: &Layer, question: &Question<'_>) -> Denied {
+        let sent = question.path.readings().next().map_or("", PathReading::text);
+        let (mut furthest, mut unread, mut loose) = (0, false, false);
         let mut see = |bucket: &Bucket| {
-            for entry in bucket.entries(question.destination.port(), path) {
+            for entry in bucket.entries(question.destination.port(), sent) {
                 let rule = self.rule(entry.rule);
                 if rule.pass_through {
                     unread = true;
@@ -262,8 +281,9 @@ impl Rules {
                     && rule.covers_scheme(question.destination.scheme())
                     && rule.covers_method(question.method)
                     && rule.is_in_force(question.now)
-                    && entry.covers_path(rule, path);
+                    && entry.covers_path(rule, sent);
                 let query = to_path && covers_query(rule, question);
+                loose |= to_path && has_loose_name(rule, question);
                 let tool = query && rule.covers_tool(question.tool);
                 furthest = furthest.max(u8::from(query) + u8::from(tool));
             }
@@ -273,10 +293,11 @@ impl Rules {
             let _: ControlFlow<()> = index.visit(question.destination.host(), &mut see);
         }
         match furthest {
-            0 if unread => Reason::ProtocolNotAllowed,
-            0 => Reason::DeniedPath,
-            1 => Reason::DeniedTool,
-            _ => Reason::DeniedUpgrade,
+            0 if unread => Denied::unmatched(Reason::ProtocolNotAllowed),
+            0 if loose => Denied::ambiguous(),
+            0 => Denied::unmatched(Reason::DeniedPath),
+            1 => Denied::unmatched(Reason::DeniedTool),
+            _ => Denied::unmatched(Reason::DeniedUpgrade),
         }
     }
 }
@@ -289,15 +310,15 @@ impl Entry {
     }
 }
 
-/// The readings of the path that must be judged.
-pub(crate) fn readings<'a>(question: &Question<'a>) -> impl Iterator<Item = &'a str> {
-    [Some(question.path.as_sent()), question.path.resolved()].into_iter().flatten()
-}
-
 pub(crate) fn covers_query(rule: &Rule, question: &Question<'_>) -> bool {
     let Some(wanted) = &rule.query else { return true };
     match rule.effect {
         Effect::Allow => query::holds(question.path.query(), wanted),
         Effect::Ask | Effect::Deny => query::shows(question.path.query(), wanted),
     }
+}
+
+/// Whether the query names a parameter that the rule limits in a spelling that only some parsers take for it.
+fn has_loose_name(rule: &Rule, question: &Question<'_>) -> bool {
+    rule.query.as_ref().is_some_and(|wanted| query::is_loose(question.path.query(), wanted))
 }

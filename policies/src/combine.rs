@@ -285,7 +285,7 @@ impl Rules {
             rules: Vec::new(),
             granting: Layer::of(speaking.first().map(|policy| &policy.name)),
             ceilings: Vec::new(),
-            denies: Index::default(),
+            denies: Index::of_denies(),
             has_pass_through: false,
             observing,
             observers,

@@ -44,7 +44,12 @@ pub struct Denied {
     pub words: Option<Arc<str>>,
     /// How long an answer may be waited for, where a rule asks and says so.
     pub within: Option<Duration>,
+    /// More about the reason, from a closed list: `ambiguous` where parsers read the request differently.
+    pub class: Option<&'static str>,
 }
+
+/// The class of a path or a query that parsers read differently.
+pub(crate) const AMBIGUOUS: &str = "ambiguous";
 
 impl Denied {
     /// The denial of a rule, named after the most specific thing that it asks for.
@@ -65,12 +70,18 @@ impl Denied {
             policy: Some(rule.policy.clone()),
             words: rule.words.clone(),
             within: rule.within,
+            class: None,
         }
     }
 
     /// The denial of what no rule allows.
     pub(crate) fn unmatched(reason: Reason) -> Self {
-        Self { reason, rule: None, policy: None, words: None, within: None }
+        Self { reason, rule: None, policy: None, words: None, within: None, class: None }
+    }
+
+    /// The denial of a request that parsers read differently.
+    pub(crate) fn ambiguous() -> Self {
+        Self { class: Some(AMBIGUOUS), ..Self::unmatched(Reason::DeniedPath) }
     }
 
     /// The denial of a host that no rule reaches.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use model::{CredentialId, PolicyName, Reason, Timestamp};
+use model::{CredentialId, PathReading, PolicyName, Reason, Timestamp, written_path};
 
-use crate::authorize::{Permit, Question, readings};
+use crate::authorize::{Permit, Question};
 use crate::checks::Verdict;
 use crate::combine::{Layer, Rules};
 use crate::decide::Denied;
@@ -34,6 +34,8 @@ pub struct Explanation {
     pub given: Option<Given>,
     /// Each reading of the path with the rule that it gets; empty where there is one reading.
     pub readings: Vec<ReadingSaid>,
+    /// Whether the path is one that parsers read in more ways than can be listed, and a rule here has a path.
+    pub ambiguous: bool,
     /// The other rules that match, and why each does not decide.
     pub others: Vec<Lost>,
     /// What each ceiling says, where the session's own rules let the request come so far.
@@ -62,7 +64,7 @@ pub struct Given {
 /// One reading of the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadingSaid {
-    /// `as sent` or `as resolved`.
+    /// `as sent`, or `or` for what some parsers make of it.
     pub reading: &'static str,
     /// The path in this reading.
     pub path: String,
@@ -132,6 +134,7 @@ impl Rules {
             within: denied.and_then(|denied| denied.within),
             given: answer.as_ref().ok().map(|permit| self.given(permit)),
             readings: self.readings_said(question),
+            ambiguous: !unread && self.is_unclear(&self.layers(), question),
             others: self.lost(question, decides, unread),
             ceilings: self.ceilings.iter().filter(|_| !unread).map(|layer| self.ceiling(layer, question)).collect(),
             observed: self.observers_said(question, unread),
@@ -164,20 +167,23 @@ impl Rules {
         }
     }
 
+    /// The session's own rules, and each ceiling.
+    fn layers(&self) -> Vec<&Layer> {
+        std::iter::once(&self.granting).chain(&self.ceilings).collect()
+    }
+
     fn readings_said(&self, question: &Question<'_>) -> Vec<ReadingSaid> {
-        if question.path.resolved().is_none() {
+        if question.path.readings().len() == 1 {
             return Vec::new();
         }
-        let best = |path: &str| {
-            let own = &self.granting;
-            let indexes = [&self.denies, &own.asks, &own.allows];
-            indexes.into_iter().find_map(|index| self.best(index, question, path))
+        let best = |path: PathReading<'_>| {
+            self.best(&self.denies, question, path).or_else(|| self.winner(&self.granting, question, path))
         };
-        let said = |(path, reading): (&str, &'static str)| {
+        let said = |(path, reading): (PathReading<'_>, &'static str)| {
             let rule = best(path).map(|at| RulePlace::of(self.rule(at)));
-            ReadingSaid { reading, path: path.to_owned(), rule }
+            ReadingSaid { reading, path: written_path(path.text()), rule }
         };
-        readings(question).zip(["as sent", "as resolved"]).map(said).collect()
+        question.path.readings().zip(std::iter::once("as sent").chain(std::iter::repeat("or"))).map(said).collect()
     }
 
     /// The rules that match in some reading, but for the one that decides.
@@ -185,16 +191,17 @@ impl Rules {
         let mut lost = Vec::new();
         let ends_all = |rule: &Rule| rule.effect == Effect::Deny || !self.is_over(&rule.policy);
         for (at, rule) in self.all().iter().enumerate().filter(|(at, rule)| Some(*at) != decides && ends_all(rule)) {
-            let found: Vec<&str> =
-                readings(question).filter(|path| matching::matches(rule, question, path, unread)).collect();
-            let Some(path) = found.first() else { continue };
-            let everywhere = found.len() == readings(question).count();
+            let readings = question.path.readings();
+            let found: Vec<PathReading<'_>> =
+                readings.clone().filter(|path| matching::matches(rule, question, *path, unread)).collect();
+            let Some(path) = found.first().copied() else { continue };
+            let everywhere = found.len() == readings.len();
             let why = match decides.map(|at| &**self.rule(at)) {
                 Some(winner) => matching::why_lost(winner, rule, question, path),
-                None if !everywhere && *path == question.path.as_sent() => {
-                    "it matches the path only as sent".to_owned()
+                None if !everywhere && Some(path) == question.path.readings().next() => {
+                    "it matches the path as sent, but not as every parser reads it".to_owned()
                 }
-                None if !everywhere => "it matches the path only as resolved".to_owned(),
+                None if !everywhere => "it matches only what some parsers make of the path".to_owned(),
                 None => self.why_silent(at, question),
             };
             lost.push(Lost { rule: RulePlace::of(rule), why });
@@ -204,6 +211,9 @@ impl Rules {
 
     /// Why a rule does not decide that matches every reading, where none decides.
     fn why_silent(&self, at: usize, question: &Question<'_>) -> String {
+        if self.is_unclear(&self.layers(), question) {
+            return "parsers read the path differently, and it is not interpreted where a rule has a path".to_owned();
+        }
         let chosen = self.layer(&self.granting, question);
         match chosen {
             Some(chosen) if chosen == at => "a ceiling does not allow what it does".to_owned(),
@@ -217,9 +227,10 @@ impl Rules {
 
     /// The rule of a layer that all readings get.
     fn layer(&self, layer: &Layer, question: &Question<'_>) -> Option<usize> {
-        let best =
-            |path: &str| self.best(&layer.asks, question, path).or_else(|| self.best(&layer.allows, question, path));
-        let mut found = readings(question).map(best);
+        if self.is_unclear(&[layer], question) {
+            return None;
+        }
+        let mut found = question.path.readings().map(|path| self.winner(layer, question, path));
         let first = found.next()??;
         found.all(|other| other == Some(first)).then_some(first)
     }

@@ -4,10 +4,10 @@
 //! with paths is found by the folders of the path, and by the last segment that it fixes. Nothing here allocates while it is asked.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
-use model::{Host, Scheme, Timestamp};
+use model::{Host, PathReading, Scheme, Timestamp};
 
 use crate::pattern::{HostPattern, PathPattern, PathRank};
 use crate::rule::{Rule, covered_unnamed};
@@ -54,7 +54,10 @@ pub(crate) struct Bucket {
     blankets: ByPort<usize>,
     pathless: ByPort<Entry>,
     by_path: HashMap<Box<str>, Folder>,
-    longest_key: usize,
+    /// The lengths of the keys of `by_path`: no other part of a path is looked up, however many folders it has.
+    key_lengths: BTreeSet<usize>,
+    /// The last end of a rule with a path.
+    paths_until: Option<Timestamp>,
 }
 
 /// The entries of one folder, or of one whole path.
@@ -134,6 +137,8 @@ pub(crate) enum Stage {
 /// The rules of one effect, by host pattern.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
+    /// Its patterns are folded, so that paths are looked up folded.
+    folded: bool,
     exact: HashMap<Host, Bucket>,
     tails: HashMap<Box<str>, Tail>,
     deepest_tail: usize,
@@ -147,6 +152,25 @@ struct Tail {
 }
 
 impl Index {
+    /// The index of rules that deny.
+    pub(crate) fn of_denies() -> Self {
+        Self { folded: true, ..Self::default() }
+    }
+
+    /// The text by which a path is looked up and matched here.
+    pub(crate) fn text<'a>(&self, path: PathReading<'a>) -> &'a str {
+        if self.folded { path.folded() } else { path.text() }
+    }
+
+    /// Whether a rule in force for this host has a path.
+    pub(crate) fn limits_paths(&self, host: &Host, now: Timestamp) -> bool {
+        let found = self.visit(host, |bucket| match bucket.limits_paths(now) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        });
+        found.is_break()
+    }
+
     /// Files a rule under each of its hosts.
     pub(crate) fn insert(&mut self, at: usize, rule: &Rule) {
         for pattern in &rule.hosts {
@@ -237,9 +261,10 @@ impl Bucket {
             self.pathless.insert(rule, Entry { rule: at, path: None, rank: Rank::of(rule, None) });
             return;
         };
+        self.paths_until = self.paths_until.max(Some(rule.until.unwrap_or(Timestamp::MAX)));
         for (n, pattern) in paths.iter().enumerate() {
             let key = pattern.index_key();
-            self.longest_key = self.longest_key.max(key.len());
+            self.key_lengths.insert(key.len());
             let entry = Entry { rule: at, path: Some(n), rank: Rank::of(rule, Some(n)) };
             self.by_path.entry(key.into()).or_default().insert(pattern, entry);
         }
@@ -278,16 +303,20 @@ impl Bucket {
 
     /// The entries that could match this port and path, in no order.
     pub(crate) fn entries<'a>(&'a self, port: u16, path: &'a str) -> impl Iterator<Item = &'a Entry> {
-        let folders = keys(path, self.longest_key).filter_map(|key| self.by_path.get(key));
+        let folders = keys(path, &self.key_lengths).filter_map(|key| self.by_path.get(key));
         self.pathless.at(port).chain(folders.flat_map(|folder| folder.entries(path)))
+    }
+
+    /// Whether a rule in force has a path.
+    fn limits_paths(&self, now: Timestamp) -> bool {
+        self.paths_until.is_some_and(|until| now < until)
     }
 }
 
-/// The folders of a path with their slash, and the path itself, none longer than `longest`.
-fn keys(path: &str, longest: usize) -> impl Iterator<Item = &str> {
-    let folders = path.match_indices('/').map(|(slash, _)| slash + 1).take_while(move |end| *end <= longest);
-    let whole = (!path.ends_with('/') && path.len() <= longest).then_some(path);
-    folders.filter_map(|end| path.get(..end)).chain(whole)
+/// The folders of a path with their slash, and the path itself, of those lengths.
+fn keys<'a>(path: &'a str, lengths: &BTreeSet<usize>) -> impl Iterator<Item = &'a str> {
+    let fitting = lengths.iter().take_while(|length| **length <= path.len());
+    fitting.filter_map(|length| path.get(..*length)).filter(|key| key.len() == path.len() || key.ends_with('/'))
 }
 
 #[cfg(test)]
@@ -296,11 +325,12 @@ mod tests {
 
     #[test]
     fn a_path_is_looked_up_by_its_folders_and_itself() {
-        let all = |path, longest| keys(path, longest).collect::<Vec<_>>();
-        assert_eq!(all("/a/bc/d", 99), ["/", "/a/", "/a/bc/", "/a/bc/d"]);
-        assert_eq!(all("/a/bc/d", 3), ["/", "/a/"]);
-        assert_eq!(all("/a/", 99), ["/", "/a/"]);
-        assert_eq!(all("*", 99), ["*"]);
-        assert!(all("/a", 0).is_empty());
+        let all = |path, lengths: &[usize]| keys(path, &lengths.iter().copied().collect()).collect::<Vec<_>>();
+        assert_eq!(all("/a/bc/d", &[1, 2, 3, 4, 6, 7, 9]), ["/", "/a/", "/a/bc/", "/a/bc/d"]);
+        assert_eq!(all("/a/bc/d", &[1, 3]), ["/", "/a/"]);
+        assert_eq!(all("/a/", &[1, 3, 4]), ["/", "/a/"]);
+        assert_eq!(all("/é/", &[1, 2, 4]), ["/", "/é/"]);
+        assert_eq!(all("*", &[1]), ["*"]);
+        assert!(all("/a", &[]).is_empty());
     }
 }

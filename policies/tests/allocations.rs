@@ -56,9 +56,9 @@ fn allowing_allocates_nothing() {
         allocations(|| rules.authorize(&question))
     };
     // The first paths that a thread brings to a glob build the glob, and the engine's cache of this thread.
-    let warm = ["/v1/a/b/c/bcd", "/v1/%61/./x//y?z"];
+    let warm = ["/v1/a/b/c/bcd", "/v1/%61/x//y?z"];
     assert!(warm.iter().all(|target| ask(target).1.is_ok()));
-    for target in ["/v1/a/b/c/bcd", "/v1/%61/./x//y?z", "/v1/other/path/bxd", "/v1/%62/./q"] {
+    for target in ["/v1/a/b/c/bcd", "/v1/%61/x//y?z", "/v1/other/path/bxd", "/v1/%62/q%252F"] {
         assert_eq!(
             allocations(|| rules
                 .decide(&Knock { host: destination.host(), port: 443, now: Timestamp::UNIX_EPOCH })

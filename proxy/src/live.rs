@@ -265,7 +265,7 @@ fn must_be_read() -> Denied {
 }
 
 fn denied(reason: model::Reason) -> Denied {
-    Denied { reason, rule: None, policy: None, words: None, within: None }
+    Denied { reason, rule: None, policy: None, words: None, within: None, class: None }
 }
 
 /// What is under way on one core.

@@ -225,6 +225,10 @@ impl From<policies::Denied> for Refusal {
             }
             (Reason::PlaceholderUnknown, _) => "the request holds a placeholder that is not this session's",
             (Reason::CredentialUnavailable, _) => "the credential was revoked",
+            (Reason::DeniedPath, None) if denied.class.is_some() => {
+                "servers read this path or query in different ways, and a rule for this host depends on it: send it in its \
+                 plainest form, without dot segments, backslashes, empty segments or repeated escapes"
+            }
             (_, Some(_)) => "a rule of the session's policies refuses this",
             (_, None) => "no rule of the session's policies allows this",
         };
@@ -232,6 +236,7 @@ impl From<policies::Denied> for Refusal {
         refusal.0.rule = denied.rule;
         refusal.0.policy = denied.policy;
         refusal.0.words = denied.words;
+        refusal.0.class = denied.class;
         refusal
     }
 }

@@ -1,8 +1,9 @@
-//! D: paths in both readings, and redirects.
+//! D: paths in every reading, and redirects.
 
 use std::sync::Arc;
 
-use egret_tests::client::{self, H2};
+use egret_tests::client::{self, Answer, H2};
+use egret_tests::egret::Session;
 use egret_tests::origin::Seen;
 use egret_tests::refusal;
 use egret_tests::shared::Shared;
@@ -36,8 +37,29 @@ fn world() -> Arc<World> {
     })
 }
 
+/// Sends a target over HTTP/1 and, where an HTTP/2 client can write it, over HTTP/2; both answers.
+fn ask(world: &World, session: &Session, target: &str, path: &str) -> Vec<Answer> {
+    let mut answers = vec![client::get(&world.egret, session, target, path)];
+    if let Ok(uri) = format!("https://{target}{path}").parse::<http::Uri>() {
+        let mut h2 = H2::open(&world.egret, session, target);
+        answers.push(h2.send(http::Request::get(uri).body(http_body_util::Full::default()).unwrap()).unwrap());
+    }
+    answers
+}
+
+/// The answers refuse the path because parsers read it differently, and so do the records.
+fn expect_ambiguous(world: &World, path: &str, answers: &[Answer]) {
+    for answer in answers {
+        assert_eq!(answer.status, 403, "{path}: {answer:?}");
+        let record = refusal::expect_denied(&world.egret, answer, 403, "denied_path");
+        assert_eq!(record.text("detail"), "ambiguous", "{path}");
+        let problem: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(problem["class"], "ambiguous", "{path}");
+    }
+}
+
 #[test]
-fn t068_both_readings_of_a_path() {
+fn t068_ambiguous_paths_are_refused() {
     let world = world();
     let session = world.egret.session(&["paths"], &[]);
     let target = world.target("api.origin.test");
@@ -53,37 +75,82 @@ fn t068_both_readings_of_a_path() {
         "/v1/%252e%252e/",
         "/v1/..",
         "/v1/%2e%2e",
+        "/v1/./x",
         "/admin/../v2/x",
-        "/V1/x",
-        "/v1",
+        "/v1/a%2fb",
     ] {
+        expect_ambiguous(&world, path, &ask(&world, &session, &target, &format!("{path}?t068x")));
+    }
+    for path in ["/V1/x", "/v1"] {
         let answer = client::get(&world.egret, &session, &target, &format!("{path}?t068x"));
-        assert_eq!(answer.status, 403, "{path}: {answer:?}");
         refusal::expect_denied(&world.egret, &answer, 403, "denied_path");
-        let mut h2 = H2::open(&world.egret, &session, &target);
-        // A path that no URI library writes cannot be sent by one; what can be sent gets the same verdict.
-        let Ok(uri) = format!("https://{target}{path}?t068x").parse::<http::Uri>() else { continue };
-        let answer = h2.send(http::Request::get(uri).body(http_body_util::Full::default()).unwrap()).unwrap();
-        assert_eq!(answer.status, 403, "{path} over h2: {answer:?}");
     }
     world.origin.assert_saw_nothing_of("t068x");
 }
 
 #[test]
-fn t068_both_readings_pass_under_one_rule_and_travel_as_sent() {
+fn t204_what_servers_resolve_in_between_is_refused() {
     let world = world();
     let session = world.egret.session(&["paths"], &[]);
     let target = world.target("tree.origin.test");
-    for path in ["/tree/@scope%2fname", "/tree/@scope%2Fname", "/tree/a//b", "/tree/a/./b", "/tree/a;v=1/b"] {
+    for path in [
+        "/tree/acme/../evil/..%5cacme%5cq/../site",
+        "/tree/a%2f..%2f..%2fevil",
+        "/tree/a/..%252f..%252fevil",
+        "/tree/x/..;a=b/../evil",
+        "/tree/..%3f/evil",
+        "/tree/%25%32%65%25%32%65/evil",
+        "/tree//..//evil",
+        "/tree/a%2f%2fb",
+        "/tree/a;b/c%2fd",
+        "/tree/a%0d%0ab",
+        "/tree/a%2500",
+        "/tree/%252525252525252e/x",
+        "/tree/%EF%BC%8E%EF%BC%8E/evil",
+    ] {
+        expect_ambiguous(&world, path, &ask(&world, &session, &target, &format!("{path}?t204x")));
+    }
+    // Where no rule has a path, a path is bounded and not interpreted: it arrives byte for byte.
+    let target = world.target("elsewhere.origin.test");
+    for path in ["/t204/../evil/..%5cacme%5cq/../site", "/t204/%252e%252e/x", "/t204//..;/y%2f.."] {
+        for (sent, answer) in ask(&world, &session, &target, path).into_iter().enumerate() {
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+            assert_eq!(world.origin.seen(path).len(), sent + 1, "{path} did not arrive byte for byte");
+        }
+    }
+    world.origin.assert_saw_nothing_of("t204x");
+}
+
+#[test]
+fn t068_one_kind_alone_passes_under_one_rule_and_travels_as_sent() {
+    let world = world();
+    let session = world.egret.session(&["paths"], &[]);
+    let target = world.target("tree.origin.test");
+    for path in [
+        "/tree/@scope%2fname",
+        "/tree/@scope%2Fname",
+        "/tree/a//b",
+        "/tree/a;v=1/b",
+        "/tree/%61%3Ab%20c",
+        "/tree/a%3fb%23c",
+        "/tree/a%252fb",
+    ] {
         let answer = client::get(&world.egret, &session, &target, &format!("{path}?t068-as-sent"));
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
         let seen = world.origin.seen(&format!("{path}?t068-as-sent"));
         assert_eq!(seen.len(), 1, "{path} did not arrive byte for byte");
     }
-    for path in ["/tree/x/../admin/y", "/tree/%61dmin/y", "/tree//admin/y", "/tree/admin%2fy"] {
+    for path in [
+        "/tree/%61dmin/y",
+        "/tree//admin/y",
+        "/tree/admin%2fy",
+        "/tree/ADMIN/y",
+        "/tree/admin/y%3fz",
+        "/tree/admin;x/y",
+    ] {
         let answer = client::get(&world.egret, &session, &target, path);
         let record = refusal::expect_denied(&world.egret, &answer, 403, "denied_path");
-        assert_eq!(record.text("rule"), "never-admin", "{path}: a deny counts in either reading");
+        assert_eq!(record.text("rule"), "never-admin", "{path}: a deny counts in any reading and case");
     }
 }
 

@@ -117,11 +117,15 @@ pub(crate) fn method_error(method: &str) -> Option<String> {
         .then(|| format!("{} is not a method in upper case", quote(method)))
 }
 
+/// The patterns of `path`; one with an encoded slash covers its decoded reading too.
 pub(super) fn paths(list: &Spanned<OneOrMany>, reporter: &mut Reporter<'_>) -> Vec<PathPattern> {
     let mut patterns = Vec::new();
     for (text, at) in texts("path", list, reporter) {
         match PathPattern::parse(text) {
-            Ok(pattern) => patterns.push(pattern),
+            Ok(pattern) => {
+                patterns.extend(pattern.with_slashes_decoded());
+                patterns.push(pattern);
+            }
             Err(PatternError { message, help }) => reporter.error(code::PATH_PATTERN, at, message, help),
         }
     }

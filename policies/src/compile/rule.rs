@@ -8,7 +8,7 @@ use model::{AddressClass, PolicyName, RuleId, Scheme, Timestamp};
 use super::parts;
 use super::sets::HostSets;
 use crate::document::{Match, OneOrMany, RuleEntry, Scalar, SchemeName, Spanned, TlsName, place};
-use crate::pattern::HostPattern;
+use crate::pattern::{HostPattern, PathPattern};
 use crate::problem::{Place, Reporter, code, quote};
 use crate::rule::{Effect, Origin, Rule};
 use crate::suffix::{self, Suffix};
@@ -41,7 +41,11 @@ pub(super) fn compile(
         scheme,
         ports,
         methods: matched.methods.as_ref().map(|list| parts::methods(list, reporter)),
-        paths: matched.path.as_ref().map(|list| parts::paths(list, reporter)),
+        paths: matched.path.as_ref().map(|list| {
+            let patterns = parts::paths(list, reporter);
+            // Where an origin ignores case, a deny has to as well.
+            if effect == Effect::Deny { patterns.into_iter().map(PathPattern::folded).collect() } else { patterns }
+        }),
         query: matched.query.as_ref().map(|pairs| parts::query(pairs, reporter)),
         tools: matched.tool.as_ref().map(|list| parts::text_patterns("tool", list, reporter)),
         websocket: matched.upgrade.is_some(),

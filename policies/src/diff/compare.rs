@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use model::{Destination, RequestPath, Scheme, Timestamp};
+use model::{Destination, PathReading, RequestPath, Scheme, Timestamp};
 
 use super::findings::{Finding, findings};
 use super::hosts::{HostGroup, Hosts};
 use super::outcome::{Entrance, Outcome, Reading, Said, Side};
-use super::paths::{Paths, Reachable};
+use super::paths::{AMBIGUOUS, Paths};
 use super::requests::Ways;
 use super::{Pair, Sample, When};
 use crate::authorize::Question;
@@ -24,7 +24,7 @@ const MAX_CLASSES: usize = 3_000_000;
 /// How many pairs of classes of paths are weighed for one way to ask.
 const MAX_PAIRS: usize = 250_000;
 
-/// How many classes of each side of a pair are tried for a path with both readings.
+/// How many classes of each side of a pair are weighed.
 const MAX_TRIES: usize = 6;
 
 /// What changes, gathered by what it is and by the rules that decide.
@@ -76,7 +76,13 @@ struct Place<'a> {
     group: &'a HostGroup,
     ways: Ways,
     rules: Pair<Vec<&'a Rule>>,
+    /// Targets with several readings, each with the classes of its readings.
+    ambiguous: Vec<(String, Vec<usize>)>,
+    unclear: RequestPath,
 }
+
+/// Classes of which both sides say the same, and what they say.
+type Group<'a> = (&'a (Reading, Reading), Vec<usize>);
 
 /// One way to ask.
 #[derive(Clone, Copy)]
@@ -146,7 +152,7 @@ impl<'a> Comparison<'a> {
         }
         let patterns: Vec<&PathPattern> =
             [&rules.old, &rules.new].into_iter().flatten().flat_map(|rule| rule.paths.iter().flatten()).collect();
-        let mut paths = Paths::of(distinct(patterns));
+        let paths = Paths::of(distinct(patterns));
         if !(paths.complete && ways.complete) {
             self.undecided(group, "has patterns with more meanings than are told apart");
         }
@@ -154,13 +160,15 @@ impl<'a> Comparison<'a> {
             self.undecided(group, "has rules with more combinations than are judged");
             return;
         }
-        let place = Place { at, group, ways, rules };
+        let ambiguous = paths.ambiguous();
+        let unclear = RequestPath::parse(AMBIGUOUS).expect("a path");
+        let place = Place { at, group, ways, rules, ambiguous, unclear };
         for &now in &place.ways.times {
             for &(scheme, port) in &place.ways.doors {
                 let knock = Knock { host: &group.host, port, now };
                 let entrances =
                     Pair { old: self.sides.old.entrance(scheme, &knock), new: self.sides.new.entrance(scheme, &knock) };
-                self.compare_door(&place, &mut paths, &entrances, (scheme, port, now));
+                self.compare_door(&place, &paths, &entrances, (scheme, port, now));
             }
         }
     }
@@ -172,7 +180,7 @@ impl<'a> Comparison<'a> {
     fn compare_door(
         &mut self,
         place: &Place<'a>,
-        paths: &mut Paths<'_>,
+        paths: &Paths<'_>,
         entrances: &Pair<Entrance>,
         (scheme, port, now): (Scheme, u16, Timestamp),
     ) {
@@ -193,54 +201,89 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Puts every class of paths to both sides, then those with two readings.
+    /// Puts every class of paths to both sides, then those with several readings.
     fn compare_way(
         &mut self,
         place: &Place<'a>,
-        paths: &mut Paths<'_>,
+        paths: &Paths<'_>,
         entrances: &Pair<Entrance>,
         question: &Question<'_>,
         way: Way<'_>,
     ) {
-        let mut groups: HashMap<(Reading, Reading), Vec<usize>> = HashMap::new();
-        for (at, atom) in paths.atoms.iter().enumerate() {
-            // The target `*` has no query.
-            if atom.text == "*" && way.query.is_some() {
-                continue;
-            }
+        let sides = self.sides;
+        let read = |reading: PathReading<'_>| {
             let read = |side: Side<'_>, entrance: &Entrance| match entrance {
-                Entrance::Read => side.read(question, &atom.text),
+                Entrance::Read => side.read(question, reading),
                 Entrance::Settled(_) => Reading { denies: None, granting: Said::Nothing, ceilings: Vec::new() },
             };
-            let readings = (read(self.sides.old, &entrances.old), read(self.sides.new, &entrances.new));
-            groups.entry(readings).or_default().push(at);
-        }
-        let outcomes = |sides: Pair<Side<'_>>, a: &(Reading, Reading), b: &(Reading, Reading)| {
-            let settle = |side: Side<'_>, entrance: &Entrance, sent: &Reading, resolved: &Reading| match entrance {
-                Entrance::Read => side.outcome(question, sent, resolved),
+            (read(sides.old, &entrances.old), read(sides.new, &entrances.new))
+        };
+        let outcomes = |readings: &[&(Reading, Reading)]| {
+            let settle = |side: Side<'_>, entrance: &Entrance, readings: &[&Reading]| match entrance {
+                Entrance::Read => side.outcome(question, readings),
                 Entrance::Settled(outcome) => outcome.clone(),
             };
-            (settle(sides.old, &entrances.old, &a.0, &b.0), settle(sides.new, &entrances.new, &a.1, &b.1))
+            let (old, new): (Vec<_>, Vec<_>) = readings.iter().map(|(old, new)| (old, new)).unzip();
+            (settle(sides.old, &entrances.old, &old), settle(sides.new, &entrances.new, &new))
         };
+        let by_class: Vec<(Reading, Reading)> = paths.atoms.iter().map(|atom| read(atom.reading())).collect();
+        let mut groups: HashMap<&(Reading, Reading), Vec<usize>> = HashMap::new();
+        // The target `*` has no query.
+        let judged = |at: &usize| paths.atoms[*at].text != "*" || way.query.is_none();
+        for at in (0..by_class.len()).filter(judged) {
+            groups.entry(&by_class[at]).or_default().push(at);
+        }
         let mut groups: Vec<_> = groups.into_iter().collect();
         groups.sort_by_key(|(_, atoms)| atoms[0]);
         let mut seen = HashSet::new();
         for (readings, atoms) in &groups {
-            let (old, new) = outcomes(self.sides, readings, readings);
+            let (old, new) = outcomes(&[readings]);
             let plain: Vec<&str> =
                 atoms.iter().filter(|at| paths.atoms[**at].plain).map(|at| paths.atoms[*at].text.as_str()).collect();
-            if !plain.is_empty() {
-                self.record(place, way, &plain, false, &old, &new);
+            if let Some(first) = atoms.iter().find(|at| paths.atoms[**at].plain) {
+                self.record(place, way, (&plain, &paths.atoms[*first].target()), false, (&old, &new));
                 seen.insert((old, new));
             }
         }
         if matches!((&entrances.old, &entrances.new), (Entrance::Settled(_), Entrance::Settled(_))) {
             return;
         }
+        for (target, classes) in &place.ambiguous {
+            let (old, new) = outcomes(&classes.iter().map(|class| &by_class[*class]).collect::<Vec<_>>());
+            if seen.insert((old.clone(), new.clone())) {
+                let texts: Vec<&str> = classes.iter().map(|class| paths.atoms[*class].text.as_str()).collect();
+                self.record(place, way, (&texts, target), true, (&old, &new));
+            }
+        }
+        let sent = place.unclear.readings().next().expect("a path has a reading");
+        let (before, after) = read(sent);
+        let unclear = Question { path: &place.unclear, ..*question };
+        let settle = |side: Side<'_>, entrance: &Entrance, reading: &Reading| match entrance {
+            Entrance::Read => side.unclear(&unclear, reading),
+            Entrance::Settled(outcome) => outcome.clone(),
+        };
+        let (old, new) = (settle(sides.old, &entrances.old, &before), settle(sides.new, &entrances.new, &after));
+        if seen.insert((old.clone(), new.clone())) {
+            self.record(place, way, (&[AMBIGUOUS], AMBIGUOUS), true, (&old, &new));
+        }
+        self.weigh_pairs(place, paths, way, question, (&groups, &seen), outcomes);
+    }
+
+    /// Looks for pairs of classes that could get more as the readings of one path, where no such path was found and
+    /// none is excluded.
+    fn weigh_pairs(
+        &mut self,
+        place: &Place<'a>,
+        paths: &Paths<'_>,
+        way: Way<'_>,
+        question: &Question<'_>,
+        (groups, seen): (&[Group<'_>], &HashSet<(Outcome, Outcome)>),
+        outcomes: impl Fn(&[&(Reading, Reading)]) -> (Outcome, Outcome),
+    ) {
         let unlike: Vec<bool> = if self.observe_alike(question) {
-            unlike(&groups, paths)
+            unlike(groups, paths)
         } else {
-            // What no rule allows in both readings is refused on one side and passes on the other.
+            // What no rule allows in every reading is refused on one side and passes on the other.
             vec![true; groups.len()]
         };
         let pairs = unlike.iter().filter(|unlike| **unlike).count().saturating_mul(2 * groups.len());
@@ -249,26 +292,16 @@ impl<'a> Comparison<'a> {
             return;
         }
         for (n, (sent, sent_atoms)) in groups.iter().enumerate() {
-            for (m, (resolved, resolved_atoms)) in groups.iter().enumerate() {
-                // What is resolved has no other reading.
-                let resolved_plain: Vec<usize> =
-                    resolved_atoms.iter().copied().filter(|at| paths.atoms[*at].plain).collect();
-                if !(unlike[n] || unlike[m]) || resolved_plain.is_empty() {
+            for (m, (other, other_atoms)) in groups.iter().enumerate() {
+                if n == m || !(unlike[n] || unlike[m]) {
                     continue;
                 }
-                let (old, new) = outcomes(self.sides, sent, resolved);
+                let (old, new) = outcomes(&[sent, other]);
                 if seen.contains(&(old.clone(), new.clone())) || self.findings(&old, &new).is_empty() {
                     continue;
                 }
-                match reach(paths, sent_atoms, &resolved_plain) {
-                    Reachable::By(path) => {
-                        self.record(place, way, &[&path], true, &old, &new);
-                        seen.insert((old, new));
-                    }
-                    Reachable::Never => {}
-                    Reachable::Unknown => {
-                        self.unreached(place, way, paths, (sent_atoms[0], resolved_plain[0]), &old, &new)
-                    }
+                if !is_excluded(paths, sent_atoms, other_atoms) {
+                    self.unreached(place, way, paths, (sent_atoms[0], other_atoms[0]), &old, &new);
                 }
             }
         }
@@ -291,7 +324,7 @@ impl<'a> Comparison<'a> {
         new: &Outcome,
     ) {
         if self.findings(old, new).iter().any(|finding| finding.wider) {
-            let (sent, resolved) = (&paths.atoms[sent].text, &paths.atoms[resolved].text);
+            let (sent, resolved) = (paths.atoms[sent].target(), paths.atoms[resolved].target());
             self.undecided(
                 place.group,
                 &format!("could get more for {} where a path reads as `{sent}` and as `{resolved}`", way.method),
@@ -312,10 +345,9 @@ impl<'a> Comparison<'a> {
         &mut self,
         place: &Place<'a>,
         way: Way<'_>,
-        paths: &[&str],
+        (readings, target): (&[&str], &str),
         ambiguous: bool,
-        old: &Outcome,
-        new: &Outcome,
+        (old, new): (&Outcome, &Outcome),
     ) {
         for finding in self.findings(old, new).iter() {
             let key = Key { finding: finding.clone(), old: old.decides(), new: new.decides(), ambiguous };
@@ -339,7 +371,7 @@ impl<'a> Comparison<'a> {
                     When::New => self.sides.new.rule(rule),
                 })
                 .collect();
-            draft.add(place, way, paths, &rules);
+            draft.add(place, way, (readings, target), &rules);
         }
     }
 }
@@ -357,7 +389,7 @@ impl Place<'_> {
 }
 
 impl Draft {
-    fn add(&mut self, place: &Place<'_>, way: Way<'_>, paths: &[&str], rules: &[&Rule]) {
+    fn add(&mut self, place: &Place<'_>, way: Way<'_>, (readings, target): (&[&str], &str), rules: &[&Rule]) {
         self.doors.insert((way.port, way.scheme.as_str()));
         if !self.methods.contains(way.method) {
             self.methods.insert(way.method.to_owned());
@@ -372,24 +404,24 @@ impl Draft {
         }
         self.websocket.insert(way.websocket);
         self.since = Some(self.since.map_or(way.now, |since| since.min(way.now)));
-        for path in paths {
+        for text in readings {
+            let folded = text.to_ascii_lowercase();
             let patterns = rules.iter().flat_map(|rule| rule.paths.iter().flatten());
-            let best = patterns.filter(|pattern| pattern.matches(path)).max_by_key(|pattern| pattern.rank());
+            let path = PathReading::new(text, &folded);
+            let best = patterns.filter(|pattern| pattern.covers(path)).max_by_key(|pattern| pattern.rank());
             if let Some(pattern) = best {
                 self.paths.insert(pattern.to_string());
             } else if self.paths.is_empty() {
                 self.paths.insert(String::new());
             }
         }
-        if self.sample.is_none()
-            && let Some(path) = paths.first()
-        {
+        if self.sample.is_none() {
             self.sample = Some(Sample {
                 host: place.group.host.clone(),
                 scheme: way.scheme,
                 port: way.port,
                 method: way.method.to_owned(),
-                target: way.query.map_or_else(|| (*path).to_owned(), |query| format!("{path}?{query}")),
+                target: way.query.map_or_else(|| target.to_owned(), |query| format!("{target}?{query}")),
                 websocket: way.websocket,
                 tool: way.tool.map(str::to_owned),
                 at: way.now,
@@ -400,12 +432,12 @@ impl Draft {
 
 /// The classes whose pairs could get something else than each of them alone does: where the sides differ in kind,
 /// or where a rule of one side stands for several of the other.
-fn unlike(groups: &[((Reading, Reading), Vec<usize>)], paths: &Paths<'_>) -> Vec<bool> {
+fn unlike(groups: &[Group<'_>], paths: &Paths<'_>) -> Vec<bool> {
     let layers = |reading: &Reading| {
         std::iter::once(reading.granting).chain(reading.ceilings.iter().copied()).collect::<Vec<_>>()
     };
     let mut partners: HashMap<(bool, usize, usize), BTreeSet<usize>> = HashMap::new();
-    for ((old, new), _) in groups {
+    for ((old, new), _) in groups.iter() {
         for (layer, both) in layers(old).into_iter().zip(layers(new)).enumerate() {
             // No rule both allows and asks.
             let both = match both {
@@ -419,7 +451,7 @@ fn unlike(groups: &[((Reading, Reading), Vec<usize>)], paths: &Paths<'_>) -> Vec
         }
     }
     let several = |key| partners.get(&key).is_some_and(|partners| partners.len() > 1);
-    let is_unlike = |((old, new), atoms): &((Reading, Reading), Vec<usize>)| {
+    let is_unlike = |((old, new), atoms): &Group<'_>| {
         let (before, after) = (layers(old), layers(new));
         let layers_differ = before.len() != after.len()
             || before.iter().zip(&after).enumerate().any(|(layer, both)| match both {
@@ -436,24 +468,16 @@ fn unlike(groups: &[((Reading, Reading), Vec<usize>)], paths: &Paths<'_>) -> Vec
     groups.iter().map(is_unlike).collect()
 }
 
-/// A path that reads as a class of the first kind as sent, and as one of the second when resolved.
-fn reach(paths: &mut Paths<'_>, sent: &[usize], resolved: &[usize]) -> Reachable {
-    let mut known = sent.len() <= MAX_TRIES && resolved.len() <= MAX_TRIES;
-    for &sent in sent.iter().take(MAX_TRIES) {
-        for &resolved in resolved.iter().take(MAX_TRIES) {
-            match paths.both(sent, resolved) {
-                Reachable::By(path) => return Reachable::By(path),
-                Reachable::Never => {}
-                Reachable::Unknown => known = false,
-            }
-        }
-    }
-    if known { Reachable::Never } else { Reachable::Unknown }
+/// Whether no path is of one of the first classes as sent, and of one of the others in another reading.
+fn is_excluded(paths: &Paths<'_>, sent: &[usize], other: &[usize]) -> bool {
+    sent.len() <= MAX_TRIES
+        && other.len() <= MAX_TRIES
+        && sent.iter().all(|sent| other.iter().all(|other| paths.excludes(*sent, *other)))
 }
 
 fn distinct(patterns: Vec<&PathPattern>) -> Vec<&PathPattern> {
-    let by_text: BTreeMap<String, &PathPattern> =
-        patterns.into_iter().map(|pattern| (pattern.to_string(), pattern)).collect();
+    let by_text: BTreeMap<(&str, bool), &PathPattern> =
+        patterns.into_iter().map(|pattern| ((pattern.text(), pattern.is_folded()), pattern)).collect();
     by_text.into_values().collect()
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::Scheme;
+use model::{PathReading, Scheme};
 
 use crate::authorize::Question;
 use crate::combine::{Layer, Rules};
@@ -99,7 +99,7 @@ impl<'a> Side<'a> {
     }
 
     /// What the rules say of one reading; the question's own path lends only its query.
-    pub(super) fn read(self, question: &Question<'_>, path: &str) -> Reading {
+    pub(super) fn read(self, question: &Question<'_>, path: PathReading<'_>) -> Reading {
         let layer = |layer: &Layer| match self.rules.best(&layer.asks, question, path) {
             Some(rule) => Said::Asks(rule),
             None => self.rules.best(&layer.allows, question, path).map_or(Said::Nothing, Said::Allows),
@@ -116,20 +116,39 @@ impl<'a> Side<'a> {
         self.rules.observes(question.now) && !is_special(question.destination.host())
     }
 
-    /// What a request gets whose path is read in these two ways.
-    pub(super) fn outcome(self, question: &Question<'_>, sent: &Reading, resolved: &Reading) -> Outcome {
-        if let Some(rule) = sent.denies.or(resolved.denies) {
+    /// What a request gets whose path has these readings.
+    pub(super) fn outcome(self, question: &Question<'_>, readings: &[&Reading]) -> Outcome {
+        if let Some(rule) = readings.iter().find_map(|reading| reading.denies) {
             return Outcome::Refused(Some(rule));
         }
-        let (rule, asks) = match sent.granting.beside(resolved.granting) {
+        self.granted(question, &common(readings))
+    }
+
+    /// What a request gets whose path is ambiguous, read as sent where no rule has a path.
+    pub(super) fn unclear(self, question: &Question<'_>, sent: &Reading) -> Outcome {
+        let silent = |unclear: bool, said: Said| if unclear { Said::Nothing } else { said };
+        if sent.denies.is_some() || self.rules.is_unclear(&[], question) {
+            return Outcome::Refused(sent.denies);
+        }
+        let layers = sent.ceilings.iter().zip(&self.rules.ceilings);
+        let reading = Reading {
+            denies: None,
+            granting: silent(self.rules.is_unclear(&[&self.rules.granting], question), sent.granting),
+            ceilings: layers.map(|(said, layer)| silent(self.rules.is_unclear(&[layer], question), *said)).collect(),
+        };
+        self.granted(question, &reading)
+    }
+
+    fn granted(self, question: &Question<'_>, reading: &Reading) -> Outcome {
+        let (rule, asks) = match reading.granting {
             Said::Allows(rule) => (Some(rule), None),
             Said::Nothing | Said::Asks(_) if self.observes(question) => (None, None),
             Said::Asks(rule) => (Some(rule), Some(rule)),
             Said::Nothing => return Outcome::Refused(None),
         };
         let (mut asks, mut grant) = (asks, Grant { rule, ceilings: Vec::new(), unread: false });
-        for (sent, resolved) in sent.ceilings.iter().zip(&resolved.ceilings) {
-            match sent.beside(*resolved) {
+        for said in &reading.ceilings {
+            match *said {
                 Said::Allows(rule) => grant.ceilings.push(rule),
                 Said::Asks(by) => {
                     asks = asks.or(Some(by));
@@ -145,10 +164,17 @@ impl<'a> Side<'a> {
     }
 }
 
-impl Said {
-    /// Of both readings: only what is the same in both counts.
-    fn beside(self, other: Self) -> Self {
-        if self == other { self } else { Self::Nothing }
+/// Of several readings: only what is the same in all of them counts.
+fn common(readings: &[&Reading]) -> Reading {
+    let same = |mut said: Box<dyn Iterator<Item = Said> + '_>| {
+        let first = said.next().unwrap_or(Said::Nothing);
+        if said.all(|other| other == first) { first } else { Said::Nothing }
+    };
+    let ceilings = readings.first().map_or(0, |reading| reading.ceilings.len());
+    Reading {
+        denies: None,
+        granting: same(Box::new(readings.iter().map(|reading| reading.granting))),
+        ceilings: (0..ceilings).map(|at| same(Box::new(readings.iter().map(move |r| r.ceilings[at])))).collect(),
     }
 }
 

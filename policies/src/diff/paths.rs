@@ -1,14 +1,14 @@
-//! Paths in classes that no path pattern of either side tells apart, and requests whose path has two readings.
+//! Paths in classes that no path pattern of either side tells apart, and requests whose path has several readings.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use model::RequestPath;
+use model::{ENCODED_SLASH, PathReading, RequestPath, path_escape, written_path};
 
 use crate::pattern::PathPattern;
 use crate::pattern::atoms::path_atoms;
 
-/// How many pairs of classes are tried before it is said that it is not known.
-const MAX_TRIED: usize = 4000;
+/// A path that no rule with a path covers: parsers read it in more ways than can be listed.
+pub(super) const AMBIGUOUS: &str = "/..";
 
 /// A path of each class.
 #[derive(Debug)]
@@ -18,45 +18,39 @@ pub(super) struct Paths<'a> {
     pub(super) complete: bool,
     patterns: Vec<&'a PathPattern>,
     classes: HashMap<Vec<bool>, usize>,
-    known: HashMap<(usize, usize), Reachable>,
-    tails: HashMap<String, Vec<Vec<bool>>>,
 }
 
 /// One class of paths.
 #[derive(Debug)]
 pub(super) struct PathAtom {
-    /// A path of it.
+    /// A reading of it, and the same folded.
     pub(super) text: String,
-    /// Whether a request can have this path and no other reading of it.
+    folded: String,
+    /// Whether a request can have this reading and no other.
     pub(super) plain: bool,
-    /// It is the only path of the class.
+    /// It is the only reading of the class.
     exact: bool,
 }
 
-/// Whether a request can be of one class as sent and of another when resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reachable {
-    /// By this path.
-    By(String),
-    Never,
-    /// None was found, and none is excluded.
-    Unknown,
+impl PathAtom {
+    pub(super) fn reading(&self) -> PathReading<'_> {
+        PathReading::new(&self.text, &self.folded)
+    }
+
+    /// The reading as it stands in a request target.
+    pub(super) fn target(&self) -> String {
+        if self.text == "*" { self.text.clone() } else { written_path(&self.text) }
+    }
 }
 
 impl<'a> Paths<'a> {
     /// The classes that these patterns tell apart, and the target `*`, which is no path.
     pub(super) fn of(patterns: Vec<&'a PathPattern>) -> Self {
         let found = path_atoms(&patterns);
-        let mut made = Self {
-            atoms: Vec::new(),
-            complete: found.complete,
-            patterns,
-            classes: HashMap::new(),
-            known: HashMap::new(),
-            tails: HashMap::new(),
-        };
+        let mut made = Self { atoms: Vec::new(), complete: found.complete, patterns, classes: HashMap::new() };
         for text in found.texts {
-            let plain = RequestPath::parse(&text).is_ok_and(|path| path.resolved().is_none());
+            let parsed = RequestPath::parse(&written_path(&text));
+            let plain = parsed.is_ok_and(|path| !path.is_ambiguous() && path.readings().len() == 1);
             made.add(text, plain);
         }
         made.add("*".to_owned(), true);
@@ -64,109 +58,122 @@ impl<'a> Paths<'a> {
     }
 
     fn add(&mut self, text: String, plain: bool) {
-        let class = self.class(&text);
-        let exact =
-            text == "*" || self.patterns.iter().any(|pattern| pattern.to_string() == text && !text.contains('*'));
-        self.atoms.push(PathAtom { text, plain, exact });
+        let folded = text.to_ascii_lowercase();
+        let class = self.class(PathReading::new(&text, &folded));
+        let is_it = |pattern: &&PathPattern| pattern.text() == text && !pattern.is_folded() && !text.contains('*');
+        let exact = text == "*" || self.patterns.iter().any(is_it);
+        self.atoms.push(PathAtom { text, folded, plain, exact });
         self.classes.entry(class).or_insert(self.atoms.len() - 1);
     }
 
-    fn class(&self, path: &str) -> Vec<bool> {
+    fn class(&self, path: PathReading<'_>) -> Vec<bool> {
         // The target `*` is told from every path, also where no pattern names it.
-        let server = std::iter::once(path == "*");
-        server.chain(self.patterns.iter().map(|pattern| pattern.matches(path))).collect()
+        let server = std::iter::once(path.text() == "*");
+        server.chain(self.patterns.iter().map(|pattern| pattern.covers(path))).collect()
     }
 
-    fn atom(&self, path: &str) -> Option<usize> {
+    /// The class of a reading.
+    pub(super) fn atom(&self, path: PathReading<'_>) -> Option<usize> {
         self.classes.get(&self.class(path)).copied()
     }
 
-    /// The path of a request that is of the class `sent` as it is sent, and of the class `resolved` when resolved.
-    pub(super) fn both(&mut self, sent: usize, resolved: usize) -> Reachable {
-        if let Some(known) = self.known.get(&(sent, resolved)) {
-            return known.clone();
+    /// Targets with several readings, each with the classes of its readings; one for each set of classes that was found.
+    pub(super) fn ambiguous(&self) -> Vec<(String, Vec<usize>)> {
+        let mut found: HashMap<BTreeSet<usize>, (String, Vec<usize>)> = HashMap::new();
+        let spelled = self.atoms.iter().filter(|atom| atom.text != "*").flat_map(|atom| spellings(&atom.text));
+        for target in spelled {
+            let Ok(path) = RequestPath::parse(&target) else { continue };
+            if path.is_ambiguous() || path.readings().len() == 1 {
+                continue;
+            }
+            let Some(classes) = path.readings().map(|reading| self.atom(reading)).collect::<Option<Vec<_>>>() else {
+                continue;
+            };
+            let set: BTreeSet<usize> = classes.iter().copied().collect();
+            let shorter = found.get(&set).is_none_or(|(known, _)| (target.len(), &target) < (known.len(), known));
+            if shorter {
+                found.insert(set, (target, classes));
+            }
         }
-        if self.known.len() >= MAX_TRIED {
-            return Reachable::Unknown;
-        }
-        let found = self.find(sent, resolved);
-        self.known.insert((sent, resolved), found.clone());
+        let mut found: Vec<_> = found.into_values().collect();
+        found.sort_by(|(a, _), (b, _)| (a.len(), a).cmp(&(b.len(), b)));
         found
     }
 
-    fn find(&mut self, sent: usize, resolved: usize) -> Reachable {
-        let text = self.atoms[sent].text.clone();
-        if text == "*" || self.atoms[resolved].text == "*" {
-            return Reachable::Never;
+    /// Whether no request can be of one class as sent and of the other in another reading. Every reading of a path keeps
+    /// the folder in which the path begins, because what has several readings comes behind it; and a path that is
+    /// the only one of its class has only the readings that were tried.
+    pub(super) fn excludes(&self, sent: usize, other: usize) -> bool {
+        let (sent, other) = (&self.atoms[sent], &self.atoms[other]);
+        if sent.text == "*" || other.text == "*" || sent.exact {
+            return true;
         }
-        if self.is_of(&text, sent, resolved) {
-            return Reachable::By(text);
-        }
-        if self.atoms[sent].exact || self.tail_excludes(&text, resolved) {
-            return Reachable::Never;
-        }
-        let target = self.atoms[resolved].text.clone();
-        let found = detours(&text, &target).find(|path| self.is_of(path, sent, resolved));
-        found.map_or(Reachable::Unknown, Reachable::By)
-    }
-
-    fn is_of(&self, path: &str, sent: usize, resolved: usize) -> bool {
-        RequestPath::parse(path).is_ok_and(|parsed| {
-            parsed.resolved().is_some_and(|other| self.atom(other) == Some(resolved)) && self.atom(path) == Some(sent)
+        let of = |atom: &PathAtom| -> Vec<&PathPattern> {
+            self.patterns.iter().copied().filter(|pattern| pattern.covers(atom.reading())).collect()
+        };
+        let others = of(other);
+        of(sent).into_iter().filter(|pattern| is_kept(folder(pattern))).any(|own| {
+            let lower = folder(own).to_ascii_lowercase();
+            let apart = |theirs: &str| {
+                let theirs = theirs.to_ascii_lowercase();
+                !lower.starts_with(&theirs) && !theirs.starts_with(&lower)
+            };
+            // A pattern that covers all of the folder covers every reading.
+            let covers_all = |pattern: &&&PathPattern| match pattern.text().strip_suffix("**") {
+                Some(prefix) if pattern.is_folded() => lower.starts_with(prefix),
+                Some(prefix) => !own.is_folded() && folder(own).starts_with(prefix),
+                None => false,
+            };
+            self.patterns.iter().filter(covers_all).any(|pattern| !pattern.covers(other.reading()))
+                || others.iter().any(|pattern| apart(folder(pattern)))
+                || (other.exact && !other.folded.starts_with(&lower))
         })
-    }
-
-    /// Whether every path of the first class ends with segments that no path of the other class ends with: what a
-    /// pattern says behind its last wildcard segment stands at the end of both readings.
-    fn tail_excludes(&mut self, text: &str, resolved: usize) -> bool {
-        let tails: Vec<String> = self
-            .patterns
-            .iter()
-            .filter(|pattern| pattern.matches(text))
-            .filter_map(|pattern| {
-                let pattern = pattern.to_string();
-                let (_, behind) = pattern.rsplit_once('*')?;
-                let tail = behind.get(behind.find('/')?..)?.to_owned();
-                let plain = RequestPath::parse(&tail).is_ok_and(|path| path.resolved().is_none());
-                (plain && tail.len() > 1).then_some(tail)
-            })
-            .collect();
-        let class = self.class(&self.atoms[resolved].text.clone());
-        tails.iter().any(|tail| !self.classes_ending(tail).contains(&class))
-    }
-
-    /// The classes of which some path ends so; all where that is not known.
-    fn classes_ending(&mut self, tail: &str) -> &[Vec<bool>] {
-        if !self.tails.contains_key(tail) {
-            let ending = PathPattern::parse(&format!("/**{tail}")).ok();
-            let more: Vec<&PathPattern> = self.patterns.iter().copied().chain(ending.as_ref()).collect();
-            let found = path_atoms(&more);
-            let whole = found.complete && ending.is_some();
-            let texts = found.texts.iter().filter(|text| text.ends_with(tail)).map(|text| self.class(text));
-            let classes = if whole { texts.collect() } else { self.classes.keys().cloned().collect() };
-            self.tails.insert(tail.to_owned(), classes);
-        }
-        &self.tails[tail]
     }
 }
 
-/// Paths that begin like one and lead to another, for whoever resolves them.
-fn detours(text: &str, target: &str) -> impl Iterator<Item = String> {
-    let up = text.matches('/').count() + 1;
-    let (text, target) = (text.to_owned(), target.to_owned());
-    (1..=text.len()).rev().filter(|at| text.is_char_boundary(*at)).collect::<Vec<_>>().into_iter().flat_map(move |at| {
-        let (front, back) = text.split_at(at);
-        let whole = target.strip_prefix('/').unwrap_or(&target);
-        let cut = whole.strip_suffix(back).unwrap_or(whole);
-        let hidden = |goal: &str| format!("%2f{}{}", "..%2f".repeat(up), goal.replace('/', "%2f"));
-        let open = |goal: &str| format!("/{}{goal}", "../".repeat(up));
-        [
-            format!("{front}{}{back}", hidden(cut)),
-            format!("{front}{};{back}", hidden(whole)),
-            format!("{front}{}{back}", open(cut)),
-            format!("{front}{};{back}", open(whole)),
-        ]
-    })
+/// The folder in which everything is that a pattern covers.
+fn folder(pattern: &PathPattern) -> &str {
+    let prefix = pattern.literal_prefix();
+    let end = prefix.rfind('/').map_or(0, |slash| slash + 1);
+    prefix.get(..end).unwrap_or_default()
+}
+
+/// Whether a folder is the same in every reading of a path within it.
+fn is_kept(folder: &str) -> bool {
+    folder.len() > 1 && !folder.contains([ENCODED_SLASH, ';', '?', '#', '%'])
+}
+
+/// Targets that parsers can read as this text, and otherwise too.
+fn spellings(text: &str) -> Vec<String> {
+    let plain = written_path(text);
+    let mut spelled = vec![plain.clone(), format!("{plain}%3F"), format!("{plain}%3Fx"), format!("{plain};x")];
+    let mut front = String::new();
+    let mut previous = None;
+    for (at, c) in text.char_indices() {
+        let behind = text.get(at + c.len_utf8()..).map(written_path).unwrap_or_default();
+        if c == '/' && at > 0 {
+            spelled.push(format!("{front}%2F{behind}"));
+            spelled.push(format!("{front}%2F{}", behind.replace('/', "%2F")));
+            spelled.push(format!("{front}%252F{behind}"));
+            spelled.push(format!("{front};x/{behind}"));
+            spelled.push(format!("{front};/{behind}"));
+        }
+        if c == '/' {
+            spelled.push(format!("{front}//{behind}"));
+        } else if previous == Some('/') {
+            spelled.push(format!("{front};{}{behind}", path_escape(c)));
+        }
+        if c.is_ascii_alphanumeric() {
+            spelled.push(format!("{front}%25{:02X}{behind}", u32::from(c)));
+        }
+        front.push_str(&path_escape(c));
+        spelled.push(format!("{front}%3F{behind}"));
+        spelled.push(format!("{front};{behind}"));
+        previous = Some(c);
+    }
+    // Where it begins with an authority, the path is what follows.
+    spelled.extend(["x", "a", "b"].map(|host| format!("//{host}{plain}")));
+    spelled
 }
 
 #[cfg(test)]
@@ -177,30 +184,33 @@ mod tests {
         texts.iter().map(|text| PathPattern::parse(text).unwrap()).collect()
     }
 
-    fn both(texts: &[&str], sent: &str, resolved: &str) -> Reachable {
+    fn is_found(texts: &[&str], one: &str, other: &str) -> bool {
         let patterns = patterns(texts);
-        let mut paths = Paths::of(patterns.iter().collect());
-        let (sent, resolved) = (paths.atom(sent).unwrap(), paths.atom(resolved).unwrap());
-        paths.both(sent, resolved)
+        let paths = Paths::of(patterns.iter().collect());
+        let atom = |text: &str| paths.atom(PathReading::new(text, text)).unwrap();
+        let both = BTreeSet::from([atom(one), atom(other)]);
+        paths.ambiguous().iter().any(|(_, classes)| classes.iter().copied().collect::<BTreeSet<_>>() == both)
     }
 
     #[test]
-    fn a_wildcard_leads_to_every_path() {
-        for (patterns, sent, resolved) in [
-            (["/a/**", "/b/**"], "/a/x", "/b/x"),
-            (["/a/*", "/b/*"], "/a/x", "/b/x"),
-            (["/a/*", "/b/c"], "/a/x", "/b/c"),
-            (["/a*z", "/b/c"], "/az", "/b/c"),
-            (["/a/*/edit", "/b/edit"], "/a/x/edit", "/b/edit"),
-            (["/@a%2f*", "/@a/*"], "/@a%2fx", "/@a/x"),
+    fn each_kind_of_ambiguity_is_found() {
+        for (patterns, one, other) in [
+            (&["/a*", "/a/**"][..], "/ax", "/a/x"),
+            (&["/@a%2f*", "/@a/*"], "/@a\u{1}x", "/@a/x"),
+            (&["/a/*", "/a/**"], "/a/x", "/a/x/y"),
+            (&["/a/b", "/a/*"], "/a/b", "/a/x"),
         ] {
-            assert!(matches!(both(&patterns, sent, resolved), Reachable::By(_)), "{patterns:?}");
+            assert!(is_found(patterns, one, other), "{patterns:?}");
         }
     }
 
     #[test]
-    fn what_has_one_reading_leads_nowhere() {
-        assert_eq!(both(&["/a", "/b/**"], "/a", "/b/x"), Reachable::Never);
-        assert_eq!(both(&["/a/*/edit", "/b/*/view"], "/a/x/edit", "/b/x/view"), Reachable::Never);
+    fn a_folder_is_kept_in_every_reading() {
+        let patterns = patterns(&["/a/**", "/b/**", "/c/d", "/e*"]);
+        let paths = Paths::of(patterns.iter().collect());
+        let atom = |text: &str| paths.atom(PathReading::new(text, text)).unwrap();
+        assert!(paths.excludes(atom("/a/x"), atom("/b/x")) && paths.excludes(atom("/a/x"), atom("/z")));
+        assert!(paths.excludes(atom("/a/x"), atom("/c/d")) && paths.excludes(atom("/c/d"), atom("/a/x")));
+        assert!(!paths.excludes(atom("/ex"), atom("/a/x")), "it may begin with an authority, or hold a slash");
     }
 }

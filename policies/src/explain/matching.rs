@@ -2,15 +2,15 @@
 
 use std::cmp::Ordering;
 
-use model::{Host, Scheme};
+use model::{Host, PathReading, Scheme, written_path};
 
 use super::{Nearest, RulePlace};
-use crate::authorize::{Question, covers_query, readings};
+use crate::authorize::{Question, covers_query};
 use crate::pattern::{HostPattern, PathPattern};
 use crate::rule::{Effect, Rule};
 
 /// Whether a rule matches one reading of the request; where bytes are not read, the host and port.
-pub(super) fn matches(rule: &Rule, question: &Question<'_>, path: &str, unread: bool) -> bool {
+pub(super) fn matches(rule: &Rule, question: &Question<'_>, path: PathReading<'_>, unread: bool) -> bool {
     let destination = question.destination;
     let door = rule.hosts.iter().any(|pattern| pattern.matches(destination.host()))
         && rule.covers_scheme(destination.scheme())
@@ -27,12 +27,12 @@ pub(super) fn matches(rule: &Rule, question: &Question<'_>, path: &str, unread: 
         && rule.covers_upgrade(question.websocket)
 }
 
-fn covers_path(rule: &Rule, path: &str) -> bool {
-    rule.paths.as_ref().map_or_else(|| rule.covers_any_path(path), |own| own.iter().any(|one| one.matches(path)))
+fn covers_path(rule: &Rule, path: PathReading<'_>) -> bool {
+    rule.paths.as_ref().map_or_else(|| rule.covers_any_path(path.text()), |own| own.iter().any(|one| one.covers(path)))
 }
 
 /// Why a rule that matches does not decide, and another does.
-pub(super) fn why_lost(winner: &Rule, rule: &Rule, question: &Question<'_>, path: &str) -> String {
+pub(super) fn why_lost(winner: &Rule, rule: &Rule, question: &Question<'_>, path: PathReading<'_>) -> String {
     match (winner.effect, rule.effect) {
         (Effect::Deny, Effect::Deny) => "it denies too; the one that names the request more exactly is told".to_owned(),
         (Effect::Deny, Effect::Allow) => "a deny wins over every allow".to_owned(),
@@ -46,7 +46,7 @@ pub(super) fn why_lost(winner: &Rule, rule: &Rule, question: &Question<'_>, path
 }
 
 /// The first respect in which the winner is more exact.
-fn by_rank(winner: &Rule, rule: &Rule, question: &Question<'_>, path: &str) -> String {
+fn by_rank(winner: &Rule, rule: &Rule, question: &Question<'_>, path: PathReading<'_>) -> String {
     let host = question.destination.host();
     let (ours, theirs) = (best_host(rule, host), best_host(winner, host));
     if let (Some(ours), Some(theirs)) = (ours, theirs)
@@ -101,8 +101,8 @@ fn host_rank(pattern: &HostPattern) -> (bool, usize, bool) {
     }
 }
 
-fn best_path<'a>(rule: &'a Rule, path: &str) -> Option<&'a PathPattern> {
-    rule.paths.iter().flatten().filter(|pattern| pattern.matches(path)).max_by_key(|pattern| pattern.rank())
+fn best_path<'a>(rule: &'a Rule, path: PathReading<'_>) -> Option<&'a PathPattern> {
+    rule.paths.iter().flatten().filter(|pattern| pattern.covers(path)).max_by_key(|pattern| pattern.rank())
 }
 
 /// The rule that goes along furthest, and everything that it lacks; among equals the one that lacks least, then
@@ -120,9 +120,14 @@ pub(super) fn nearest<'a>(rules: impl Iterator<Item = &'a Rule>, question: &Ques
         order.then_with(|| (&b.0.policy, &b.0.id).cmp(&(&a.0.policy, &a.0.id)))
     });
     if let Some((rule, _, lacks)) = best {
+        if question.path.is_ambiguous() && lacks.iter().all(|lack| lack.stage == PATH) {
+            let words = "does not cover a path with a dot segment, a backslash or more than one kind of ambiguity, \
+                         because parsers read it differently";
+            return Some(Nearest { rule: RulePlace::of(rule), words: words.to_owned() });
+        }
         let verb = if rule.effect == Effect::Ask { "asks for" } else { "allows" };
         let words = match lacks.as_slice() {
-            [] => "matches, but not as the only rule of both readings of the path".to_owned(),
+            [] => "matches, but not as the only rule of every reading of the path".to_owned(),
             lacks => lacks.iter().map(|lack| format!("{verb} {}", lack.words)).collect::<Vec<_>>().join("; "),
         };
         return Some(Nearest { rule: RulePlace::of(rule), words });
@@ -154,6 +159,9 @@ fn related(pattern: &HostPattern, name: &str) -> Option<String> {
     }
 }
 
+/// The stage of the path.
+const PATH: usize = 4;
+
 /// One thing that keeps a rule from matching; later stages are nearer.
 struct Lack {
     stage: usize,
@@ -183,13 +191,13 @@ fn lacks(rule: &Rule, question: &Question<'_>) -> Vec<Lack> {
             if methods.is_empty() { "every method but CONNECT and TRACE".to_owned() } else { methods.join(", ") };
         format!("{named} here; this is {}", question.method)
     });
-    let missed = readings(question).find(|path| !covers_path(rule, path));
-    lack(missed.is_some(), 4, &|| {
-        let paths: Vec<String> = rule.paths.iter().flatten().map(ToString::to_string).collect();
+    let missed = question.path.readings().find(|path| !covers_path(rule, *path));
+    lack(missed.is_some(), PATH, &|| {
+        let mut paths: Vec<String> = rule.paths.iter().flatten().map(ToString::to_string).collect();
+        paths.dedup();
         let named = if paths.is_empty() { "every path but the server as a whole".to_owned() } else { paths.join(", ") };
-        let missed = missed.unwrap_or_default();
-        let reading = if missed == question.path.as_sent() { "this is" } else { "this resolves to" };
-        format!("{named}; {reading} {missed}")
+        let reading = if missed == question.path.readings().next() { "this is" } else { "some parsers read" };
+        format!("{named}; {reading} {}", missed.map(|path| written_path(path.text())).unwrap_or_default())
     });
     lack(!covers_query(rule, question), 5, &|| {
         let named = rule.query.iter().flatten();
@@ -199,7 +207,7 @@ fn lacks(rule: &Rule, question: &Question<'_>) -> Vec<Lack> {
                 format!("{name}={}", values.join(" or "))
             })
             .collect();
-        format!("the query parameter {}, standing exactly once", pairs.join(" and "))
+        format!("the query parameter {}, exactly once and in this spelling", pairs.join(" and "))
     });
     lack(!rule.covers_tool(question.tool), 6, &|| {
         let tools: Vec<String> = rule.tools.iter().flatten().map(ToString::to_string).collect();

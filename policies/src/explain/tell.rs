@@ -36,7 +36,10 @@ impl fmt::Display for Explanation {
         if let Some(nearest) = &self.nearest {
             writeln!(f, "nearest: {nearest}")?;
         }
-        section(f, "the path has two readings, and both must get the same rule:", &self.readings)?;
+        if self.ambiguous {
+            writeln!(f, "the path is ambiguous: it has a dot segment, a backslash or more than one kind of ambiguity")?;
+        }
+        section(f, "parsers read the path differently, and every reading must get the same rule:", &self.readings)?;
         section(f, "other rules that match:", &self.others)?;
         section(f, "ceilings:", &self.ceilings)?;
         section(f, "policies that only observe:", &self.observed)
@@ -177,6 +180,7 @@ impl Explanation {
             "within_ms": self.within.map(millis),
             "permit": self.given.as_ref().map(Given::to_json),
             "readings": readings,
+            "ambiguous": self.ambiguous,
             "others": others,
             "ceilings": ceilings,
             "observed": observed,

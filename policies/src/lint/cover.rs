@@ -42,9 +42,11 @@ fn paths(wide: &Rule, narrow: &Rule) -> bool {
 
 /// Shown for equal patterns, for paths without wildcards, and for what lies below a `/x/**`.
 fn contains(wide: &PathPattern, narrow: &PathPattern) -> bool {
-    let (text, other) = (wide.to_string(), narrow.to_string());
+    // Only a deny is folded, and what it covers of an allow is what it covers of the allow's patterns folded.
+    let lower = |text: &str| if wide.is_folded() { text.to_ascii_lowercase() } else { text.to_owned() };
+    let (text, other) = (wide.text(), lower(narrow.text()));
     let below = text.strip_suffix("**").filter(|prefix| !prefix.contains('*'));
-    text == other
+    (text == other && (wide.is_folded() || !narrow.is_folded()))
         || (!other.contains('*') && wide.matches(&other))
-        || below.is_some_and(|prefix| narrow.literal_prefix().starts_with(prefix))
+        || below.is_some_and(|prefix| lower(narrow.literal_prefix()).starts_with(prefix))
 }

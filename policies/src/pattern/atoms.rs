@@ -3,11 +3,12 @@
 //! Patterns that a comparison of two policies knows cut all texts into classes whose members no pattern tells
 //! apart. This walks the patterns side by side, sign by sign, as one automaton: each set of places that can be
 //! reached at the same time is one state, and each set of patterns that can end at the same time is one class.
-//! A sign that no pattern asks for at its place stands for all the others, so nothing is sampled.
+//! A sign that no pattern asks for at its place stands for all the others, so nothing is sampled. Paths are walked as
+//! readings: decoded, in both cases of a letter where a folded pattern asks for it.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
-use model::RequestPath;
+use model::{RequestPath, written_path};
 
 use super::{PathPattern, TextPattern};
 
@@ -39,37 +40,46 @@ enum Step {
 }
 
 /// A pattern as its steps.
-type Program = Vec<Step>;
+#[derive(Clone, Debug)]
+struct Program {
+    steps: Vec<Step>,
+    /// Letters fit in either case.
+    folded: bool,
+}
 
 /// A pattern and a place in it; the last bit tells that a segment of `Folders` is open.
 type Place = (u32, u32);
 
-/// The classes of paths, each with a path that reads as it is sent, or where there is none, with one that does not.
+/// The classes of paths, each with a reading of it, one that is the only reading of a path where there is one.
 pub(crate) fn path_atoms(patterns: &[&PathPattern]) -> Atoms {
-    let texts: BTreeSet<String> = patterns.iter().map(ToString::to_string).filter(|text| text != "*").collect();
-    let (wild, exact): (Vec<&String>, Vec<&String>) = texts.iter().partition(|text| text.contains('*'));
-    let escapes = texts.iter().any(|text| text.contains('%'));
-    let mut walked: BTreeSet<&str> = wild.iter().map(|text| text.as_str()).collect();
+    let texts: BTreeSet<(&str, bool)> =
+        patterns.iter().map(|pattern| (pattern.text(), pattern.is_folded())).filter(|(text, _)| *text != "*").collect();
+    // A folded pattern with letters names several paths.
+    let is_wild = |(text, folded): &&(&str, bool)| {
+        text.contains('*') || (*folded && text.bytes().any(|byte| byte.is_ascii_alphabetic()))
+    };
+    let (wild, exact): (Vec<_>, Vec<_>) = texts.into_iter().partition(|one| is_wild(&one));
+    let mut walked: BTreeSet<(&str, bool)> = wild.into_iter().collect();
     for round in 0..=MAX_ROUNDS {
-        let programs: Vec<Program> = walked.iter().map(|text| path_program(text)).collect();
-        let walk = Walk { programs: &programs, path: true, escapes };
+        let programs: Vec<Program> = walked.iter().map(|(text, folded)| path_program(text, *folded)).collect();
+        let walk = Walk { programs: &programs, path: true };
         let (found, complete) = walk.classes(vec![]);
-        let met: Vec<&str> = exact
+        let met: Vec<(&str, bool)> = exact
             .iter()
-            .map(|text| text.as_str())
-            .filter(|text| !walked.contains(text) && found.values().any(|best| best.text == *text))
+            .copied()
+            .filter(|one| !walked.contains(one) && found.values().any(|best| best.text == one.0))
             .collect();
         if met.is_empty() || round == MAX_ROUNDS {
             let usable = found.values().all(|best| best.worth != Worth::Broken);
             let own = found.into_values().filter(|best| best.worth != Worth::Broken).map(|best| best.text);
-            let mut texts: Vec<String> = own.chain(exact.iter().map(|text| (*text).clone())).collect();
+            let mut texts: Vec<String> = own.chain(exact.iter().map(|(text, _)| (*text).to_owned())).collect();
             texts.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
             texts.dedup();
             return Atoms { texts, complete: complete && usable && met.is_empty() };
         }
         match round {
             0..3 => walked.extend(met),
-            _ => walked.extend(exact.iter().map(|text| text.as_str())),
+            _ => walked.extend(exact.iter().copied()),
         }
     }
     Atoms::default()
@@ -78,7 +88,7 @@ pub(crate) fn path_atoms(patterns: &[&PathPattern]) -> Atoms {
 /// The classes of texts.
 pub(crate) fn text_atoms(patterns: &[&TextPattern]) -> Atoms {
     let programs = text_programs(patterns);
-    let walk = Walk { programs: &programs, path: false, escapes: false };
+    let walk = Walk { programs: &programs, path: false };
     let (found, complete) = walk.classes(walk.start());
     let mut texts: Vec<String> = found.into_values().map(|best| best.text).collect();
     texts.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
@@ -90,7 +100,7 @@ pub(crate) fn text_atoms(patterns: &[&TextPattern]) -> Atoms {
 pub(crate) fn cut_atoms(patterns: &[&TextPattern]) -> (Vec<(String, usize)>, bool) {
     const MAX_FRONTS: usize = 400;
     let programs = text_programs(patterns);
-    let walk = Walk { programs: &programs, path: false, escapes: false };
+    let walk = Walk { programs: &programs, path: false };
     let (fronts, mut complete) = walk.states(walk.start(), |_, _| {});
     complete &= fronts.len() <= MAX_FRONTS;
     let mut found = HashMap::new();
@@ -107,7 +117,7 @@ pub(crate) fn cut_atoms(patterns: &[&TextPattern]) -> (Vec<(String, usize)>, boo
     (texts, complete)
 }
 
-fn path_program(text: &str) -> Program {
+fn path_program(text: &str, folded: bool) -> Program {
     let mut program = Vec::new();
     let mut segments = text.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
@@ -120,13 +130,14 @@ fn path_program(text: &str) -> Program {
             _ => program.extend(segment.chars().map(|c| if c == '*' { Step::Run } else { Step::Is(c) })),
         }
     }
-    program
+    Program { steps: program, folded }
 }
 
 fn text_programs(patterns: &[&TextPattern]) -> Vec<Program> {
     let texts: BTreeSet<&str> = patterns.iter().map(|pattern| pattern.as_str()).collect();
     let step = |c| if c == '*' { Step::Rest } else { Step::Is(c) };
-    texts.into_iter().map(|text| text.chars().map(step).collect()).collect()
+    let program = |text: &str| Program { steps: text.chars().map(step).collect(), folded: false };
+    texts.into_iter().map(program).collect()
 }
 
 /// How good a text is as the one that stands for its class.
@@ -151,8 +162,6 @@ struct Best {
 struct Walk<'a> {
     programs: &'a [Program],
     path: bool,
-    /// Some pattern holds an escape, so those that read as they are sent are tried too.
-    escapes: bool,
 }
 
 impl Walk<'_> {
@@ -193,10 +202,10 @@ impl Walk<'_> {
         while let Some((state, text)) = waiting.pop_front() {
             for sign in self.signs(&state) {
                 // A pattern never asks for an empty segment, so one tells nothing that another does not.
-                if sign == "/" && slash(&text) {
+                if sign == '/' && slash(&text) {
                     continue;
                 }
-                let next = sign.chars().fold(state.clone(), |state, c| self.step(&state, c));
+                let next = self.step(&state, sign);
                 let longer = format!("{text}{sign}");
                 tell(self.hits(&next), &longer);
                 let key = (next, slash(&longer));
@@ -215,25 +224,29 @@ impl Walk<'_> {
     }
 
     /// The signs that some pattern asks for here, and one that none does.
-    fn signs(&self, state: &[Place]) -> Vec<String> {
+    fn signs(&self, state: &[Place]) -> Vec<char> {
         let asked: BTreeSet<char> = state
             .iter()
-            .filter_map(|place| match self.at(*place) {
-                Some(Step::Is(c)) => Some(c),
-                Some(Step::Run | Step::Folders | Step::Rest) | None => None,
+            .flat_map(|place| match self.at(*place) {
+                Some(Step::Is(c)) if self.is_folded(*place) => [Some(c), Some(c.to_ascii_uppercase())],
+                Some(Step::Is(c)) => [Some(c), None],
+                Some(Step::Run | Step::Folders | Step::Rest) | None => [None, None],
             })
+            .flatten()
             .chain(self.path.then_some('/'))
             .collect();
         let other = ('a'..='z').rev().cycle().skip(2).take(26).chain('0'..='9').chain('A'..='Z').chain("-_~".chars());
         let other = other.chain(if self.path { '-'..='-' } else { '\u{e0}'..='\u{17f}' }).find(|c| !asked.contains(c));
-        let escapes = self.escapes.then_some(["20", "0", "%20", "%A9"]).into_iter().flatten().map(str::to_owned);
-        let other = other.into_iter().map(String::from).chain(escapes);
         // Longer texts with plain signs read better, so the other sign goes first.
-        other.chain(asked.iter().map(ToString::to_string)).collect()
+        other.into_iter().chain(asked).collect()
+    }
+
+    fn is_folded(&self, (pattern, _): Place) -> bool {
+        self.programs.get(pattern as usize).is_some_and(|program| program.folded)
     }
 
     fn at(&self, (pattern, place): Place) -> Option<Step> {
-        self.programs.get(pattern as usize)?.get((place >> 1) as usize).copied()
+        self.programs.get(pattern as usize)?.steps.get((place >> 1) as usize).copied()
     }
 
     /// The places behind one more sign.
@@ -241,7 +254,11 @@ impl Walk<'_> {
         let mut next = Vec::new();
         for &(pattern, place) in state {
             match self.at((pattern, place)) {
-                Some(Step::Is(c)) if c == sign => self.enter(&mut next, pattern, place + 2),
+                Some(Step::Is(c))
+                    if c == sign || (self.is_folded((pattern, place)) && c == sign.to_ascii_lowercase()) =>
+                {
+                    self.enter(&mut next, pattern, place + 2);
+                }
                 Some(Step::Run) if sign != '/' => self.enter(&mut next, pattern, place),
                 Some(Step::Rest) => self.enter(&mut next, pattern, place),
                 Some(Step::Folders) if sign == '/' => self.enter(&mut next, pattern, place & !1),
@@ -275,11 +292,14 @@ fn finish(mut places: Vec<Place>) -> Vec<Place> {
 }
 
 fn path_worth(text: &str) -> Worth {
-    match RequestPath::parse(text) {
-        Err(_) => Worth::Broken,
-        Ok(path) if path.resolved().is_some() => Worth::Ambiguous,
-        Ok(_) if text.len() > 1 && text.ends_with('/') => Worth::Folder,
-        Ok(_) => Worth::Good,
+    let Ok(path) = RequestPath::parse(&written_path(text)) else { return Worth::Broken };
+    let mut readings = path.readings();
+    match (readings.next().is_some_and(|reading| reading.text() == text), readings.next()) {
+        (false, _) => Worth::Broken,
+        (true, _) if path.is_ambiguous() => Worth::Broken,
+        (true, Some(_)) => Worth::Ambiguous,
+        (true, None) if text.len() > 1 && text.ends_with('/') => Worth::Folder,
+        (true, None) => Worth::Good,
     }
 }
 
@@ -311,14 +331,23 @@ mod tests {
 
     #[test]
     fn a_text_reads_as_it_is_sent_where_one_can() {
-        let patterns = paths(&["/.*", "/a%2*", "/caf%C3*", "/**/b", "/a/", "/a/*"]);
+        let patterns = paths(&["/.*", "/a%20*", "/caf%C3%A9*", "/**/b", "/a/", "/a/*"]);
         let atoms = path_atoms(&patterns.iter().collect::<Vec<_>>());
         assert!(atoms.complete);
         for text in &atoms.texts {
-            assert!(RequestPath::parse(text).unwrap().resolved().is_none(), "{text}");
+            assert_eq!(RequestPath::parse(&written_path(text)).unwrap().readings().len(), 1, "{text}");
         }
         let ambiguous = path_atoms(&[&paths(&["/@a%2f*"])[0]]);
-        assert!(ambiguous.texts.iter().any(|text| text.starts_with("/@a%2f")));
+        assert!(ambiguous.texts.iter().any(|text| text.starts_with("/@a\u{1}")));
+    }
+
+    #[test]
+    fn a_folded_pattern_is_walked_in_both_cases() {
+        let (allow, deny) = (paths(&["/a/**"]), paths(&["/a/b"]).remove(0).folded());
+        let atoms = path_atoms(&[&allow[0], &deny]);
+        let hits = |text: &str| (allow[0].matches(text), deny.matches(&text.to_ascii_lowercase()));
+        let found: HashSet<(bool, bool)> = atoms.texts.iter().map(|text| hits(text)).collect();
+        assert_eq!(found, HashSet::from([(true, true), (true, false), (false, true), (false, false)]));
     }
 
     #[test]

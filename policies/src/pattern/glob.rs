@@ -32,9 +32,17 @@ impl Glob {
     }
 }
 
-/// `*` stays within a segment, case counts and nothing is escaped.
+/// `*` stays within a segment, case counts, and no other character is special.
 fn read(pattern: &str) -> Result<globset::Glob, globset::Error> {
-    GlobBuilder::new(pattern).literal_separator(true).case_insensitive(false).backslash_escape(false).build()
+    let special = |c: char| "?[]{}".contains(c);
+    let mut text = String::with_capacity(pattern.len());
+    for c in pattern.chars() {
+        match special(c) {
+            true => text.extend(['[', c, ']']),
+            false => text.push(c),
+        }
+    }
+    GlobBuilder::new(&text).literal_separator(true).case_insensitive(false).backslash_escape(false).build()
 }
 
 #[cfg(test)]

@@ -1,6 +1,12 @@
-//! Path patterns: compared with the bytes of a request's path, case-sensitive, never decoded.
+//! Path patterns: compared with a reading of a request's path, character by character, both of them decoded.
+//!
+//! In a pattern as in a reading every character has one spelling, so `%61` and `a` are the same, and a wildcard never
+//! matches half an escape. Only an encoded slash stays another character than a slash. Allows differ by case; the
+//! pattern of a deny is folded, and compared with the folded reading.
 
 use std::fmt;
+
+use model::{ENCODED_SLASH, LITERAL_STAR, PathReading};
 
 use super::PatternError;
 use super::glob::Glob;
@@ -12,7 +18,12 @@ const MAX_PATTERN_BYTES: usize = 1024;
 /// One path pattern.
 #[derive(Clone, Debug)]
 pub(crate) struct PathPattern {
+    /// As written.
+    source: Box<str>,
+    /// Decoded, with its wildcards.
     text: Box<str>,
+    /// In lower case, for a rule that denies.
+    folded: bool,
     shape: Shape,
 }
 
@@ -47,7 +58,7 @@ impl PathPattern {
     pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
         // The target of a server-wide OPTIONS request, which is no path; only its very name covers it.
         if text == "*" {
-            return Ok(Self { text: text.into(), shape: Shape::Exact });
+            return Ok(Self { source: text.into(), text: text.into(), folded: false, shape: Shape::Exact });
         }
         if !text.starts_with('/') || text.len() > MAX_PATTERN_BYTES {
             return Err(PatternError::new(
@@ -56,11 +67,41 @@ impl PathPattern {
             ));
         }
         refuse_foreign(text)?;
-        refuse_unreachable(text)?;
-        Ok(Self { text: text.into(), shape: Shape::of(text)? })
+        let decoded = decoded(text)?;
+        refuse_unreachable(&decoded)?;
+        Ok(Self { source: text.into(), shape: Shape::of(&decoded)?, text: decoded.into(), folded: false })
     }
 
-    /// Whether the path, in one of its readings, is one that the pattern names.
+    /// The pattern with its encoded slashes decoded, where it has any: what it names is read in that way too.
+    pub(crate) fn with_slashes_decoded(&self) -> Option<Self> {
+        let text = self.text.contains(ENCODED_SLASH).then(|| self.text.replace(ENCODED_SLASH, "/"))?;
+        let shape = Shape::of(&text).ok()?;
+        Some(Self { source: self.source.clone(), text: text.into(), folded: self.folded, shape })
+    }
+
+    /// The pattern for a rule that denies: letters match in either case.
+    pub(crate) fn folded(self) -> Self {
+        let text = self.text.to_ascii_lowercase();
+        let shape = Shape::of(&text).unwrap_or(self.shape);
+        Self { text: text.into(), folded: true, shape, ..self }
+    }
+
+    /// Whether letters match in either case.
+    pub(crate) fn is_folded(&self) -> bool {
+        self.folded
+    }
+
+    /// The pattern decoded, with its wildcards.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it names this reading of a path.
+    pub(crate) fn covers(&self, path: PathReading<'_>) -> bool {
+        self.matches(if self.folded { path.folded() } else { path.text() })
+    }
+
+    /// Whether it names the text of a reading, which is the folded one for a folded pattern.
     pub(crate) fn matches(&self, path: &str) -> bool {
         match &self.shape {
             Shape::Exact => &*self.text == path,
@@ -73,7 +114,7 @@ impl PathPattern {
         }
     }
 
-    /// Whether some path is one that both patterns name.
+    /// Whether some path is one that both patterns name; both are folded or neither is.
     pub(crate) fn meets(&self, other: &Self) -> bool {
         match (&self.shape, &other.shape) {
             (_, Shape::Exact) => self.matches(&other.text),
@@ -162,13 +203,44 @@ fn refuse_foreign(text: &str) -> Result<(), PatternError> {
     Ok(())
 }
 
-/// A path with two readings gets a verdict in both, and these forms never stand in the resolved one.
+/// The pattern with its escapes decoded once.
+fn decoded(text: &str) -> Result<String, PatternError> {
+    let broken = |message: &str| {
+        PatternError::new(message, "escape a character as `%` and two hex digits of its UTF-8 form, as clients send it")
+    };
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let value = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let value = value.ok_or_else(|| broken("the pattern holds a broken percent escape"))?;
+        rest = tail.get(2..).unwrap_or_default();
+        bytes.push(match value {
+            b'/' => ENCODED_SLASH as u8,
+            b'*' => LITERAL_STAR as u8,
+            b'\\' | 0..=0x1f | 0x7f => {
+                return Err(broken("no rule with a path covers a path with an encoded backslash or control character"));
+            }
+            value => value,
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| broken("the pattern is not UTF-8 once it is decoded"))
+}
+
+/// A path with more than one reading gets a verdict in each, and these forms are never in all of them.
 fn refuse_unreachable(text: &str) -> Result<(), PatternError> {
     let inner = text.strip_prefix('/').unwrap_or(text);
     let folder = inner.strip_suffix('/').unwrap_or(inner);
-    if text != "/" && folder.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+    let is_unreachable = |segment: &str| segment.is_empty() || segment.bytes().all(|byte| byte == b'.');
+    if text != "/" && folder.split(['/', ENCODED_SLASH]).any(is_unreachable) {
         return Err(PatternError::new(
-            "a pattern with dot segments or empty segments covers no path in both of its readings",
+            "a pattern with dot segments or empty segments covers no path in all of its readings",
             "write the path as it reads when resolved",
         ));
     }
@@ -177,7 +249,7 @@ fn refuse_unreachable(text: &str) -> Result<(), PatternError> {
 
 impl fmt::Display for PathPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.source)
     }
 }
 
@@ -233,6 +305,16 @@ mod tests {
             "/./a",
             "//",
             "/a/.",
+            "/a/%2e%2e/b",
+            "/a%2f/b",
+            "/a%2F..%2Fb",
+            "/a/...",
+            "/a%2*",
+            "/a%",
+            "/a%5cb",
+            "/a%00",
+            "/a%0a",
+            "/a%ff",
             &format!("/{}", "a".repeat(1024)),
         ] {
             assert!(PathPattern::parse(text).is_err(), "{text}");
@@ -244,6 +326,31 @@ mod tests {
         assert!(pattern("/v1/Models").matches("/v1/Models"));
         assert!(!pattern("/v1/models").matches("/v1/Models"));
         assert!(!pattern("/v1/**").matches("/V1/models"));
+    }
+
+    #[test]
+    fn a_character_has_one_spelling() {
+        assert!(pattern("/%61/%40b/c%2Ad").matches("/a/@b/c\u{2}d"));
+        assert!(pattern("/caf%c3%a9").matches("/café") && pattern("/a%20b").matches("/a b"));
+        assert!(pattern("/a%5B%7B%3F%5D%7D*").matches("/a[{?]}x") && !pattern("/a%5Bb%5D*").matches("/ab"));
+        assert!(!pattern("/x*0").matches("/x "), "a wildcard never matches half an escape");
+    }
+
+    #[test]
+    fn an_encoded_slash_is_no_slash_until_it_is_decoded() {
+        let kept = pattern("/@a%2f*");
+        assert!(kept.matches("/@a\u{1}x") && !kept.matches("/@a/x"));
+        let decoded = kept.with_slashes_decoded().unwrap();
+        assert!(decoded.matches("/@a/x") && !decoded.matches("/@a\u{1}x") && !decoded.matches("/@a/x/y"));
+        assert!(pattern("/@a/*").with_slashes_decoded().is_none());
+        assert_eq!((decoded.to_string().as_str(), decoded.text()), ("/@a%2f*", "/@a/*"));
+    }
+
+    #[test]
+    fn the_pattern_of_a_deny_is_folded() {
+        let deny = pattern("/Admin/*.PHP").folded();
+        assert!(deny.covers(PathReading::new("/ADMIN/x.php", "/admin/x.php")));
+        assert!(!pattern("/Admin/*").covers(PathReading::new("/ADMIN/x", "/admin/x")));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::RequestPath;
+use model::{ENCODED_SLASH, RequestPath, written_path};
 
 use super::Level;
 use crate::pattern::PathPattern;
@@ -41,20 +41,34 @@ pub(super) fn generalize<'a>(paths: impl Iterator<Item = &'a str>, level: Level)
     patterns
 }
 
-/// A path that servers read differently passes only where both readings are covered.
+/// A path that servers read differently passes only where every reading is covered. A pattern with an encoded slash
+/// covers its decoded reading too; an ambiguous path is covered by none.
 fn readings(path: &str) -> Vec<String> {
-    let mut readings = vec![path.to_owned()];
-    if let Ok(parsed) = RequestPath::parse(path) {
-        readings.extend(parsed.resolved().map(str::to_owned));
-    }
-    readings
+    let Ok(parsed) = RequestPath::parse(path) else { return vec![path.to_owned()] };
+    let mut readings: Vec<String> = parsed.readings().map(|reading| reading.text().to_owned()).collect();
+    let decoded: Vec<String> = readings
+        .iter()
+        .filter(|text| text.contains(ENCODED_SLASH))
+        .map(|text| text.replace(ENCODED_SLASH, "/"))
+        .collect();
+    readings.retain(|text| !decoded.contains(text));
+    readings.iter().map(|text| written_pattern(text)).collect()
 }
 
-/// Whether a path can be said exactly: some signs of a path mean something else in a pattern, or cannot stand in one.
+/// A reading as a pattern: what a pattern cannot hold is escaped.
+fn written_pattern(reading: &str) -> String {
+    let escaped = |c: char| match c {
+        '[' | ']' | '{' | '}' | '!' => format!("%{:02X}", u32::from(c)),
+        _ => written_path(c.encode_utf8(&mut [0; 4])),
+    };
+    reading.chars().map(escaped).collect()
+}
+
+/// Whether a path can be said exactly: no rule with a path covers an ambiguous one, and some readings fit no pattern.
 pub(super) fn can_be_said(path: &str) -> bool {
-    readings(path)
-        .iter()
-        .all(|reading| reading == "*" || (!reading.contains('*') && PathPattern::parse(reading).is_ok()))
+    let is_pattern = |reading: &String| !reading.contains('*') && PathPattern::parse(reading).is_ok();
+    path == "*"
+        || (RequestPath::parse(path).is_ok_and(|path| !path.is_ambiguous()) && readings(path).iter().all(is_pattern))
 }
 
 fn without_ids(path: &str) -> String {
@@ -103,12 +117,14 @@ mod tests {
 
     #[test]
     fn a_path_of_two_readings_gets_both() {
-        assert_eq!(all(&["/@scope%2fname"], Level::Exact), ["/@scope%2fname", "/@scope/name"]);
+        assert_eq!(all(&["/@scope%2fname"], Level::Exact), ["/@scope%2Fname"]);
+        assert_eq!(all(&["/a;x=1/b"], Level::Exact), ["/a", "/a/b", "/a;x=1/b"]);
     }
 
     #[test]
     fn what_means_something_else_in_a_pattern_cannot_be_said() {
-        assert!(["/a/b", "/@scope%2fname", "*"].iter().all(|path| can_be_said(path)));
-        assert!(!["/a*b", "/**", "/a/b[1]", "/a//b", "/a/..%2f*", "/a/%2a"].iter().any(|path| can_be_said(path)));
+        assert!(["/a/b", "/@scope%2fname", "*", "/a/b[1]", "/!a/x"].iter().all(|path| can_be_said(path)));
+        let unsaid = ["/a*b", "/**", "/a//b", "/a/..%2f*", "/a/%2a", "/a/../b", "/a%5cb", "/a%2fb;c"];
+        assert!(!unsaid.iter().any(|path| can_be_said(path)));
     }
 }

@@ -88,12 +88,40 @@ fn the_words_are_those_of_the_rules() {
 #[test]
 fn two_rules_that_become_one_let_pass_what_reads_as_both() {
     let two =
-        "  - {id: a, allow: {host: a.example, path: /a/**}}\n  - {id: b, allow: {host: a.example, path: /b/**}}\n";
-    let one = "  - {id: a, allow: {host: a.example, path: [/a/**, /b/**]}}\n";
+        "  - {id: a, allow: {host: a.example, path: \"/a*\"}}\n  - {id: b, allow: {host: a.example, path: /a/**}}\n";
+    let one = "  - {id: a, allow: {host: a.example, path: [\"/a*\", /a/**]}}\n";
     let found = compare(&policy(two), &policy(one));
     assert!(found.is_wider());
     assert!(found.changes().iter().any(|change| change.words.ends_with("can read the path in two ways")), "{found}");
     assert!(!compare(&policy(one), &policy(two)).is_wider());
+    // No path begins in both folders, whoever reads it.
+    let two =
+        "  - {id: a, allow: {host: a.example, path: /a/**}}\n  - {id: b, allow: {host: a.example, path: /b/**}}\n";
+    let one = "  - {id: a, allow: {host: a.example, path: [/a/**, /b/**]}}\n";
+    assert!(!compare(&policy(two), &policy(one)).is_wider());
+}
+
+#[test]
+fn a_path_that_no_rule_has_lets_pass_what_is_not_interpreted() {
+    let every = "  - {id: a, allow: {host: a.example, path: /**}}\n";
+    let none = "  - {id: a, allow: {host: a.example, methods: [GET]}}\n";
+    let found = compare(&policy(&every.replace("path: /**", "methods: [GET], path: /**")), &policy(none));
+    assert!(
+        found
+            .changes()
+            .iter()
+            .any(|change| { change.wider && change.request.as_ref().is_some_and(|request| request.target == "/..") }),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_deny_is_compared_in_both_cases() {
+    let allow = "  - {id: a, allow: {host: a.example, methods: [GET], path: /a/**}}\n";
+    let deny = |path: &str| format!("{allow}  - {{id: d, deny: {{host: a.example, path: {path}}}}}\n");
+    assert!(compare(&policy(&deny("/a/b")), &policy(&deny("/a/B"))).is_empty());
+    assert!(compare(&policy(&deny("/A/**")), &policy(allow)).is_wider());
+    assert!(!compare(&policy(allow), &policy(&deny("/a/b"))).is_wider());
 }
 
 /// What two rules allow, each in one reading, is refused where policies are enforced and passes where one observes.

@@ -1,6 +1,6 @@
 //! The cases of the threat table that the decision answers.
 
-use model::{Host, RequestPath};
+use model::Host;
 
 use crate::support::{answer, ask, codes, connect, policy, problems};
 
@@ -115,76 +115,122 @@ fn t034_a_metadata_service_is_dialed_only_where_it_is_named_exactly() {
     assert!(!exact.allows_address("169.254.1.1".parse().unwrap()));
 }
 
-/// Every spelling of the table's row.
-const TRICKS: [&str; 10] = [
-    "/v1/../admin",
-    "/v1/%2e%2e/admin",
-    "/v1/.%2e/x",
-    "/v1/..;/x",
-    "/v1//admin",
-    "/v1/%2f..%2fadmin",
-    "/v1\\..\\admin",
-    "/v1/%5c..",
-    "/v1/%252e%252e/",
-    "/v1/./x",
+/// Every spelling of the table's row, and whether it has one kind of ambiguity alone.
+const TRICKS: [(&str, bool); 10] = [
+    ("/v1/../admin", false),
+    ("/v1/%2e%2e/admin", false),
+    ("/v1/.%2e/x", false),
+    ("/v1/..;/x", false),
+    ("/v1//admin", true),
+    ("/v1/%2f..%2fadmin", false),
+    ("/v1\\..\\admin", false),
+    ("/v1/%5c..", false),
+    ("/v1/%252e%252e/", false),
+    ("/v1/./x", false),
 ];
 
 #[test]
-fn t068_a_path_with_two_readings_needs_the_same_rule_in_both() {
-    let rules = policy("  - {id: v1, allow: {host: a.example, path: /v1/*}}\n");
-    // Two of them stay within the rule however they are read, and are sent on as they came.
-    for path in TRICKS {
-        let within = matches!(path, "/v1/./x" | "/v1//admin");
-        let resolved = RequestPath::parse(path).unwrap().resolved().map(str::to_owned).unwrap();
-        assert_eq!(resolved.starts_with("/v1/"), within, "{path}");
-        assert_eq!(answer(&rules, &format!("GET https://a.example{path}")), "deny denied_path", "{path}");
+fn t068_an_ambiguous_path_is_refused_where_a_rule_has_a_path() {
+    let rules = policy("  - {id: v1, allow: {host: a.example, path: /v1/**}}\n");
+    for (path, alone) in TRICKS {
+        let said = answer(&rules, &format!("GET https://a.example{path}"));
+        assert_eq!(said, if alone { "allow v1" } else { "deny denied_path" }, "{path}");
+        let denied = ask(&rules, &format!("GET https://a.example{path}")).err();
+        assert_eq!(denied.and_then(|denied| denied.class), if alone { None } else { Some("ambiguous") }, "{path}");
     }
+    // The rule may deny, be another layer's, or be about another method: where the path matters, it has to be clear.
+    for more in [
+        "  - {id: d, deny: {host: a.example, path: /x}}\n",
+        "  - {id: d, deny: {host: \"**\", path: /x}}\n",
+        "  - {id: p, allow: {host: \"a.example\", methods: [PUT], path: /x}}\n",
+        "  - {id: q, ask: {host: a.example, methods: [PUT], path: /x}}\n",
+    ] {
+        let rules = policy(&format!("  - {{id: all, allow: {{host: a.example}}}}\n{more}"));
+        assert_eq!(answer(&rules, "GET https://a.example/v1/%2e%2e/x"), "deny denied_path", "{more}");
+    }
+    let ceiling = "policy: c\nceiling: true\nrules:\n  - {id: c, allow: {host: \"**\", path: /**}}\n";
+    let rules = crate::support::rules(&["policy: p\nrules:\n  - {id: all, allow: {host: a.example}}\n", ceiling]);
+    assert_eq!(answer(&rules, "GET https://a.example/v1/%2e%2e/x"), "deny denied_path");
 }
 
 #[test]
-fn t068_two_rules_for_the_two_readings_are_not_one() {
+fn t068_a_path_is_not_interpreted_where_no_rule_has_one() {
     let rules = policy(
-        "  - {id: v1, allow: {host: a.example, path: /v1/**}}\n  - {id: admin, allow: {host: a.example, path: /admin}}\n",
+        "  - {id: all, allow: {host: a.example}}\n  - {id: v1, allow: {host: b.example, path: /v1/**}}\n  - {id: old, deny: {host: a.example, path: /x}, until: 1969-01-01}\n",
     );
-    for path in ["/v1/../admin", "/v1/%2e%2e/admin", "/v1/..;/admin", "/v1/%2f..%2f..%2fadmin"] {
-        assert_eq!(answer(&rules, &format!("GET https://a.example{path}")), "deny denied_path", "{path}");
-    }
-    let rules = policy("  - {id: all, allow: {host: a.example}}\n");
-    for path in TRICKS {
+    for (path, _) in TRICKS {
         assert_eq!(answer(&rules, &format!("GET https://a.example{path}")), "allow all", "{path}");
     }
 }
 
 #[test]
-fn t068_a_deny_counts_in_either_reading() {
+fn t068_two_rules_for_two_readings_are_not_one() {
     let rules = policy(
-        "  - {id: all, allow: {host: a.example}}\n  - {id: never, deny: {host: a.example, path: [/admin, /admin/**]}}\n",
+        "  - {id: v1, allow: {host: a.example, path: [\"/v1/*\", \"/v1\"]}}\n  - {id: deep, allow: {host: a.example, path: \"/v1/*/**\"}}\n",
     );
-    for path in [
-        "/admin",
-        "/v1/../admin",
-        "/v1/%2e%2e/admin",
-        "/v1/%2f..%2f..%2fadmin",
-        "/v1\\..\\admin",
-        "/%61dmin",
-        "/admin/../x",
-        "/admin;a=b",
-    ] {
-        assert_eq!(answer(&rules, &format!("GET https://a.example{path}")), "deny denied_path never", "{path}");
+    for path in ["/v1/a%2fb", "/v1/a%3fc/d", "//x/v1/a", "/v1/a;x/b"] {
+        let denied = ask(&rules, &format!("GET https://a.example{path}")).unwrap_err();
+        assert_eq!((denied.reason, denied.class), (model::Reason::DeniedPath, Some("ambiguous")), "{path}");
     }
-    assert_eq!(answer(&rules, "GET https://a.example/administration"), "allow all");
+    for (path, rule) in [("/v1/a%3fb", "v1"), ("/v1/a;b", "v1"), ("/v1/a%252e", "v1"), ("/v1/a/b%2fc", "deep")] {
+        assert_eq!(answer(&rules, &format!("GET https://a.example{path}")), format!("allow {rule}"), "{path}");
+    }
 }
 
 #[test]
-fn t068_a_scoped_package_name_passes_where_both_readings_are_covered() {
+fn t068_a_deny_counts_in_any_reading_and_in_any_case() {
     let rules = policy(
-        "  - {id: npm, allow: {host: registry.example, path: /@acme/**}}\n  - {id: one, allow: {host: other.example, path: /@acme*}}\n",
+        "  - {id: all, allow: {host: a.example}}\n  - {id: never, deny: {host: a.example, path: [/admin, /Admin/**, \"/x/*:setIam\"]}}\n",
+    );
+    for path in [
+        "/admin",
+        "/ADMIN/x",
+        "/aDmin",
+        "/%61dmin",
+        "/%41DMIN",
+        "//admin",
+        "//x/admin",
+        "/admin;a=b",
+        "/admin%3fx",
+        "/admin%23x",
+        "/admin%2fx",
+        "/%2561dmin",
+        "/admin%252fx",
+        "/x/y%3AsetIam",
+        "/X/y:setiam",
+    ] {
+        assert_eq!(answer(&rules, &format!("GET https://a.example{path}")), "deny denied_path never", "{path}");
+    }
+    for path in ["/v1/../admin", "/v1\\..\\admin", "/v1/%2f..%2f..%2fadmin"] {
+        assert_eq!(answer(&rules, &format!("GET https://a.example{path}")), "deny denied_path", "{path}");
+    }
+    assert_eq!(answer(&rules, "GET https://a.example/administration"), "allow all");
+    assert_eq!(answer(&rules, "GET https://a.example/x/y%20z;v=1/w"), "allow all");
+}
+
+#[test]
+fn t068_a_pattern_with_an_encoded_slash_covers_its_decoded_reading() {
+    let rules = policy(
+        "  - {id: npm, allow: {host: registry.example, path: /@acme/**}}\n  - {id: one, allow: {host: other.example, path: \"/@acme%2f*\"}}\n",
     );
     assert_eq!(answer(&rules, "GET https://registry.example/@acme%2fsite"), "deny denied_path");
     assert_eq!(answer(&rules, "GET https://registry.example/@acme/site"), "allow npm");
-    let rules = policy("  - {id: npm, allow: {host: registry.example, path: [\"/@acme%2f*\", /@acme/*]}}\n");
-    assert_eq!(answer(&rules, "GET https://registry.example/@acme%2fsite"), "allow npm");
-    assert_eq!(answer(&rules, "GET https://registry.example/@evil%2fsite"), "deny denied_path");
+    for path in ["/@acme%2fsite", "/@acme%2Fsite", "/%40acme%2Fsite", "/@acme/site", "/@acme%2fsite%20x"] {
+        assert_eq!(answer(&rules, &format!("GET https://other.example{path}")), "allow one", "{path}");
+    }
+    for path in ["/@evil%2fsite", "/@acme%2fsite%2fx", "/@acme%2f..%2fx", "/@acme%252fsite", "/@acme%2f%2fsite"] {
+        assert_eq!(answer(&rules, &format!("GET https://other.example{path}")), "deny denied_path", "{path}");
+    }
+}
+
+#[test]
+fn t068_an_observing_policy_lets_no_ambiguous_path_past_a_deny() {
+    let text = |rule: &str| format!("policy: p\nmode: observe\nuntil: 2030-01-01\nrules:\n  - {{id: r, {rule}}}\n");
+    let observed = crate::support::rules(&[&text("allow: {host: a.example, path: /v1/**}")]);
+    assert_eq!(answer(&observed, "GET https://a.example/v1/../x"), "observe");
+    let denied = crate::support::rules(&[&text("deny: {host: a.example, path: /admin}")]);
+    assert_eq!(answer(&denied, "GET https://a.example/v1/../admin"), "deny denied_path");
+    assert_eq!(answer(&denied, "GET https://a.example/v1//x"), "observe");
 }
 
 #[test]

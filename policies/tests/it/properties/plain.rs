@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use model::{AddressClass, Host, RequestPath, Scheme};
+use model::{AddressClass, Host, PathReading, RequestPath, Scheme};
 
 use super::spec::{Asked, Effect, File, Kind, SETS, Spec};
 
@@ -28,24 +28,38 @@ pub(super) fn verdict(files: &[File], asked: &Asked) -> Verdict {
     let speaking: Vec<&File> = own.into_iter().filter(|file| !enforcing || file.kind == Kind::Enforce).collect();
     let in_force = speaking.iter().chain(&ceilings).flat_map(|file| &file.specs);
     let path = RequestPath::parse(asked.path).unwrap();
-    let readings: Vec<&str> = [Some(path.as_sent()), path.resolved()].into_iter().flatten().collect();
+    let readings: Vec<&str> = path.readings().map(PathReading::text).collect();
     let denies =
         |spec: &Spec| spec.effect == Effect::Deny && readings.iter().any(|path| covers(spec, None, asked, path));
     if in_force.into_iter().any(denies) {
         return Verdict::Deny;
     }
+    let about_paths = |spec: &Spec, ends: Option<i64>| {
+        !spec.paths.is_empty() && in_force_at(spec, ends, asked) && names_host(spec, asked)
+    };
+    let denied_paths = speaking.iter().chain(&ceilings).flat_map(|file| &file.specs);
+    let denied_paths = path.is_ambiguous()
+        && denied_paths.into_iter().any(|spec| spec.effect == Effect::Deny && about_paths(spec, None));
+    // A path that parsers read in more ways than can be listed is covered by no layer with a path.
+    let granted = |files: &[&File]| {
+        let own = files.iter().any(|file| {
+            let grants = |spec: &&Spec| spec.effect != Effect::Deny;
+            file.specs.iter().filter(grants).any(|spec| about_paths(spec, file.until))
+        });
+        if denied_paths || (path.is_ambiguous() && own) { Verdict::Deny } else { granted(files, asked, &readings) }
+    };
     let observes = !enforcing && speaking.iter().any(|file| file.until.is_some_and(|until| asked.now < until));
     let address = Host::parse(asked.host).unwrap().address();
     let special = address.is_some_and(|address| AddressClass::of(address) != AddressClass::Global);
-    let own = match granted(&speaking, asked, &readings) {
-        Verdict::Ask(_) | Verdict::Deny if observes && !special => Verdict::Observe,
+    let own = match granted(&speaking) {
+        Verdict::Ask(_) | Verdict::Deny if observes && !special && !denied_paths => Verdict::Observe,
         verdict @ (Verdict::Allow(_) | Verdict::Observe | Verdict::Ask(_) | Verdict::Deny) => verdict,
     };
     if own == Verdict::Deny {
         return own;
     }
     // A ceiling that refuses counts before one that asks, and that before nothing but what the session's own rule asks.
-    let mut over: Vec<_> = ceilings.iter().map(|file| (&file.name, granted(&[file], asked, &readings))).collect();
+    let mut over: Vec<_> = ceilings.iter().map(|file| (&file.name, granted(&[file]))).collect();
     over.sort_by_key(|(name, _)| *name);
     let over: Vec<Verdict> = over.into_iter().map(|(_, verdict)| verdict).collect();
     if over.contains(&Verdict::Deny) {
@@ -95,16 +109,24 @@ fn covers(spec: &Spec, policy_ends: Option<i64>, asked: &Asked, path: &str) -> b
         (tools, Some(tool)) => tools.iter().any(|pattern| text_matches(pattern, tool)),
     };
     let upgrade = spec.websocket == asked.websocket || deny && !spec.websocket;
-    let in_force = [spec.until, policy_ends].into_iter().flatten().all(|until| asked.now < until);
+    let in_force = in_force_at(spec, policy_ends, asked);
     scheme
         && port
         && method
         && tool
         && upgrade
         && in_force
-        && patterns(spec).iter().any(|pattern| host_matches(pattern, asked.host))
-        && (spec.paths.is_empty() || spec.paths.iter().any(|pattern| path_matches(pattern, path)))
+        && names_host(spec, asked)
+        && (spec.paths.is_empty() || spec.paths.iter().any(|pattern| names_path(deny, pattern, path)))
         && spec.query.iter().all(|(name, values)| query_matches(asked.query, name, values, allow))
+}
+
+fn in_force_at(spec: &Spec, policy_ends: Option<i64>, asked: &Asked) -> bool {
+    [spec.until, policy_ends].into_iter().flatten().all(|until| asked.now < until)
+}
+
+fn names_host(spec: &Spec, asked: &Asked) -> bool {
+    patterns(spec).iter().any(|pattern| host_matches(pattern, asked.host))
 }
 
 /// How exactly the rule names the request; greater wins.
@@ -151,6 +173,15 @@ pub(super) fn host_matches(pattern: &str, host: &str) -> bool {
         }
 }
 
+/// A deny ignores case.
+fn names_path(deny: bool, pattern: &str, path: &str) -> bool {
+    if deny {
+        path_matches(&pattern.to_ascii_lowercase(), &path.to_ascii_lowercase())
+    } else {
+        path_matches(pattern, path)
+    }
+}
+
 pub(super) fn path_matches(pattern: &str, path: &str) -> bool {
     names(pattern.as_bytes(), path.as_bytes())
 }
@@ -181,16 +212,30 @@ pub(super) fn text_matches(pattern: &str, text: &str) -> bool {
     any(pattern.as_bytes(), text.as_bytes())
 }
 
-/// The form encoding as another crate reads it; `;` separates or does not.
+/// The form encoding as another crate reads it, with the name as written; and the reading of whoever decodes first,
+/// again and again, splits at `;` too, and trims names or ignores their case.
 pub(super) fn query_matches(query: Option<&str>, name: &str, values: &[&str], allow: bool) -> bool {
-    let split = [query.unwrap_or_default().to_owned(), query.unwrap_or_default().replace(';', "&")];
+    let query = query.unwrap_or_default();
+    let decode = |text: &str| {
+        let pair = format!("x={}", text.replace('&', "%26").replace('+', "%2B"));
+        url::form_urlencoded::parse(pair.as_bytes()).map(|(_, value)| value.into_owned()).next().unwrap()
+    };
+    let pair = |piece: &str| {
+        let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
+        (name.to_owned(), value.to_owned())
+    };
+    let strict = query.split('&').map(pair).filter(|(own, _)| own == name);
+    let strict: Vec<String> = strict.map(|(_, value)| decode(&value.replace('+', " "))).collect();
+    let mut decoded = query.replace('+', " ");
+    for _ in 0..query.len() {
+        decoded = decode(&decoded);
+    }
+    let loose = decoded.split(['&', ';', '?']).map(pair);
+    let loose = loose.filter(|(own, _)| own.trim().split(['[', '.']).next().unwrap().to_lowercase() == name);
+    let loose: Vec<String> = loose.map(|(_, value)| value).collect();
     let fits = |value: &String| values.iter().any(|pattern| text_matches(pattern, value));
-    let mut readings = split.iter().map(|query| {
-        let pairs = url::form_urlencoded::parse(query.as_bytes());
-        pairs.filter(|(own, _)| own == name).map(|(_, value)| value.into_owned()).collect::<Vec<_>>()
-    });
     match allow {
-        true => readings.all(|found| found.len() == 1 && found.iter().all(fits)),
-        false => readings.any(|found| found.iter().any(fits)),
+        true => [strict, loose].iter().all(|found| found.len() == 1 && found.iter().all(fits)),
+        false => strict.iter().chain(&loose).any(fits),
     }
 }

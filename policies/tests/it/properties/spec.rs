@@ -84,8 +84,10 @@ const VALUES: [&str; 4] = ["1", "2*", "*", "*x*y"];
 const TOOLS: [&str; 4] = ["read", "read_*", "*", "*_file"];
 const ASKED_HOSTS: [&str; 8] =
     ["example", "c.example", "b.c.example", "a.b.c.example", "x.a.b.c.example", "xc.example", "8.8.8.8", "10.0.0.1"];
-const ASKED_PATHS: [&str; 11] =
-    ["/", "/a", "/a/", "/a/b", "/a/b/c", "/b", "/ab", "/x/../a", "/a%2fb", "/a//b", "/x/..;/b"];
+const ASKED_PATHS: [&str; 18] = [
+    "/", "/a", "/a/", "/a/b", "/a/b/c", "/b", "/ab", "/x/../a", "/a%2fb", "/a//b", "/x/..;/b", "/A", "/a/B", "//x/b",
+    "/a;x/b", "/a%252fb", "/a%3fb", "/%61/b",
+];
 const ASKED_QUERIES: [&str; 14] = [
     "",
     "a=1",
