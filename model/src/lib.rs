@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod destination;
+pub mod field;
 pub mod id;
 pub mod limits;
 pub mod path;
@@ -12,6 +13,7 @@ pub mod reason;
 
 pub use address::{AddressClass, METADATA};
 pub use destination::{Authority, Destination, Host, HostError, Scheme};
+pub use field::{FieldRole, field_role};
 pub use id::{CredentialId, ExchangeId, PolicyName, RecordId, RuleId, SessionId, SnapshotDigest, TenantId};
 pub use limits::{Limits, Rate};
 pub use path::{

@@ -37,6 +37,8 @@ pub enum Reason {
     PlaceholderMisplaced,
     /// A placeholder that is not this session's.
     PlaceholderUnknown,
+    /// The request carries authentication of the client's own where only Egret's may go.
+    ForeignCredential,
     /// The request carries a secret.
     SecretInRequest,
     /// A person must approve it first.
@@ -150,6 +152,7 @@ impl Reason {
         Self::ProtocolNotAllowed,
         Self::PlaceholderMisplaced,
         Self::PlaceholderUnknown,
+        Self::ForeignCredential,
         Self::SecretInRequest,
         Self::ApprovalRequired,
         Self::ApprovalDenied,
@@ -217,6 +220,7 @@ impl Reason {
             Self::ProtocolNotAllowed => "protocol_not_allowed",
             Self::PlaceholderMisplaced => "placeholder_misplaced",
             Self::PlaceholderUnknown => "placeholder_unknown",
+            Self::ForeignCredential => "foreign_credential",
             Self::SecretInRequest => "secret_in_request",
             Self::ApprovalRequired => "approval_required",
             Self::ApprovalDenied => "approval_denied",

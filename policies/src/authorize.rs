@@ -10,6 +10,7 @@ use model::{
     Timestamp,
 };
 
+use crate::client_auth::{ClientAuth, Joined};
 use crate::combine::{Layer, MAX_CEILINGS, Rules};
 use crate::decide::{Denied, is_special};
 use crate::index::{Bucket, Door, Entry, Index, Stage};
@@ -40,6 +41,38 @@ pub struct Permit {
     basis: Basis,
     ceilings: [usize; MAX_CEILINGS],
     ceiling_count: usize,
+    /// Every rule that matches and restricts, of the session's own policies and of each ceiling.
+    restricting: RuleList,
+}
+
+/// How many rules a [`RuleList`] holds without allocating.
+const INLINE_RULES: usize = 8;
+
+/// Rules by their index, each once; the first few are stored inline, so that nearly no request allocates.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RuleList {
+    inline: [usize; INLINE_RULES],
+    count: usize,
+    more: Vec<usize>,
+}
+
+impl RuleList {
+    fn add(&mut self, rule: usize) {
+        if self.iter().any(|own| own == rule) {
+            return;
+        }
+        match self.inline.get_mut(self.count) {
+            Some(free) => {
+                *free = rule;
+                self.count += 1;
+            }
+            None => self.more.push(rule),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> + Clone {
+        self.inline.iter().take(self.count).chain(&self.more).copied()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -51,7 +84,28 @@ enum Basis {
 
 impl Permit {
     pub(crate) fn new(rules: &Arc<Rules>, rule: usize) -> Self {
-        Self { rules: Arc::clone(rules), basis: Basis::Rule(rule), ceilings: [0; MAX_CEILINGS], ceiling_count: 0 }
+        Self {
+            rules: Arc::clone(rules),
+            basis: Basis::Rule(rule),
+            ceilings: [0; MAX_CEILINGS],
+            ceiling_count: 0,
+            restricting: RuleList::default(),
+        }
+    }
+
+    /// Notes one more rule that matches and restricts.
+    pub(crate) fn restrict(&mut self, rule: usize) {
+        self.restricting.add(rule);
+    }
+
+    /// Every rule that matches and restricts: `set`, `client_auth` and `limits` of all of them apply together.
+    fn restricting(&self) -> impl Iterator<Item = &Rule> + Clone {
+        self.restricting.iter().map(|rule| &**self.rules.rule(rule))
+    }
+
+    /// The same, by index.
+    pub(crate) fn restricting_rules(&self) -> &RuleList {
+        &self.restricting
     }
 
     /// Notes the rule by which one more ceiling allows.
@@ -124,16 +178,44 @@ impl Permit {
         self.granting().is_some_and(|rule| rule.methods.is_some())
     }
 
-    /// How much may pass: the narrowest of the rule and the ceilings.
+    /// How much may pass: the narrowest of every rule that matches, ceilings included.
     pub fn limits(&self) -> Limits {
-        let own = self.granting().map(|rule| rule.limits).unwrap_or_default();
-        self.ceilings().fold(own, |limits, rule| limits.narrowed(rule.limits))
+        self.restricting().fold(Limits::default(), |limits, rule| limits.narrowed(rule.limits))
     }
 
-    /// Every rule that allows and has limits, its own counters each.
+    /// Every matching rule with limits, ceilings included: each is counted on its own, per session and rule.
     pub fn limited(&self) -> impl Iterator<Item = (&PolicyName, &RuleId, &Limits)> {
-        let rules = self.granting().into_iter().chain(self.ceilings());
-        rules.filter(|rule| !rule.limits.is_empty()).map(|rule| (&rule.policy, &rule.id, &rule.limits))
+        let limited = self.restricting().filter(|rule| !rule.limits.is_empty());
+        limited.map(|rule| (&rule.policy, &rule.id, &rule.limits))
+    }
+
+    /// The fixed headers of every matching rule, each once, with names in lower case. Rules that match one request never set one
+    /// header to different values: `compile` and the combination of a session refuse that.
+    pub fn set(&self) -> impl Iterator<Item = (&str, &str)> {
+        let earlier = move |at: usize, name: &str| {
+            self.restricting().take(at).any(|rule| rule.set.iter().any(|(own, _)| **own == *name))
+        };
+        self.restricting().enumerate().flat_map(move |(at, rule)| {
+            let own = rule.set.iter().map(|(name, value)| (&**name, &**value));
+            own.filter(move |(name, _)| !earlier(at, name))
+        })
+    }
+
+    /// What happens to authentication that the client itself sends.
+    pub fn client_auth(&self) -> ClientAuth<'_> {
+        ClientAuth(self)
+    }
+
+    pub(crate) fn joined_client_auth(&self) -> Joined<'_, impl Iterator<Item = &Rule> + Clone> {
+        Joined::new(self.granting(), self.restricting())
+    }
+
+    /// Whether some rule in force for this host names its methods, deny rules and ceilings included: then a field that renames the
+    /// method must not pass.
+    pub fn judges_method_at(&self, host: &model::Host) -> bool {
+        let judges =
+            |rule: &Arc<Rule>| rule.methods.is_some() && rule.hosts.iter().any(|pattern| pattern.matches(host));
+        self.rules.all().iter().any(judges)
     }
 
     /// How long it may wait: the shortest of the rule and the ceilings.
@@ -183,7 +265,35 @@ impl Rules {
                 Err(denied) => return Err(denied.under(&ceiling.policy)),
             }
         }
-        ask.map_or(Ok(permit), Err)
+        if let Some(ask) = ask {
+            return Err(ask);
+        }
+        for layer in std::iter::once(&self.granting).chain(&self.ceilings) {
+            for path in question.path.readings() {
+                self.restrictions(layer, question, path, |rule| permit.restrict(rule));
+            }
+        }
+        Ok(permit)
+    }
+
+    /// Visits every rule of a layer that matches in this reading of the path and restricts. A rule that names the request less
+    /// exactly than the chosen one does not grant anything, but its restrictions apply.
+    pub(crate) fn restrictions(
+        &self,
+        layer: &Layer,
+        question: &Question<'_>,
+        path: PathReading<'_>,
+        mut see: impl FnMut(usize),
+    ) {
+        if layer.restricting.is_empty() {
+            return;
+        }
+        let path = layer.restricting.text(path);
+        let _: ControlFlow<()> = layer.restricting.visit(question.destination.host(), |bucket| {
+            let entries = bucket.entries(question.destination.port(), path);
+            entries.filter(|entry| self.covers(entry, question, path)).for_each(|entry| see(entry.rule));
+            ControlFlow::Continue(())
+        });
     }
 
     /// Whether the request passes where no rule allows it, because a policy observes. A deny may be about a path that

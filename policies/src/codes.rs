@@ -1,5 +1,6 @@
 //! The long story behind every code: what it means, why it is refused, and an example with its cure.
 
+mod identity;
 mod lint;
 mod patterns;
 mod rules;
@@ -35,7 +36,7 @@ pub fn explain_code(code: &str) -> Option<&'static Story> {
 
 /// All stories, in the order of their codes.
 pub fn stories() -> impl Iterator<Item = &'static Story> {
-    [shape::STORIES, patterns::STORIES, rules::STORIES, lint::STORIES].into_iter().flatten()
+    [shape::STORIES, patterns::STORIES, rules::STORIES, lint::STORIES, identity::STORIES].into_iter().flatten()
 }
 
 impl Story {

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::authorize::Question;
 use crate::checks::{Check, CheckResult, Verdict};
-use crate::conflict::{mixed, ties};
+use crate::conflict::{MAX_SETTING_RULES, SetConflict, mixed, set_conflicts, ties};
 use crate::decide::Denied;
 use crate::explain::RulePlace;
 use crate::index::Index;
@@ -77,6 +77,19 @@ pub enum CombineError {
         /// The other.
         second: RuleRef,
     },
+    /// Two rules that can match one request and set one header to different values.
+    #[error("{first} and {second} can match one request and set the header `{header}` to different values")]
+    SetConflict {
+        /// One of them.
+        first: RuleRef,
+        /// The other.
+        second: RuleRef,
+        /// The header.
+        header: String,
+    },
+    /// More rules with `set` than are compared with each other.
+    #[error("more than {MAX_SETTING_RULES} rules of one session have `set`")]
+    TooManySets,
     /// A host and port that one rule passes through and another must read.
     #[error("{passing} passes a host and port through unread, and {reading} must read it")]
     Mixed {
@@ -220,6 +233,16 @@ impl PolicySet {
             let (first, second) = (reference(&granting[*first]), reference(&granting[*second]));
             return Err(CombineError::Tie { first, second });
         }
+        let over = ceilings.iter().flat_map(|policy| &policy.rules);
+        let setting: Vec<&Rule> =
+            granting.iter().chain(over).map(|rule| &**rule).filter(|rule| !rule.set.is_empty()).collect();
+        if setting.len() > MAX_SETTING_RULES {
+            return Err(CombineError::TooManySets);
+        }
+        if let Some(SetConflict { first, second, header }) = set_conflicts(&setting).first() {
+            let (first, second) = (reference(setting[*first]), reference(setting[*second]));
+            return Err(CombineError::SetConflict { first, second, header: header.to_string() });
+        }
         let denies = ceilings.iter().flat_map(|policy| &policy.rules).filter(|rule| rule.effect == Effect::Deny);
         let all: Vec<_> = granting.iter().chain(denies).cloned().collect();
         if let Some((passing, reading)) = mixed(&all).first() {
@@ -258,6 +281,8 @@ pub(crate) struct Layer {
     pub(crate) policy: PolicyName,
     pub(crate) allows: Index,
     pub(crate) asks: Index,
+    /// Those of both that restrict what the request or the client's authentication may be: `limits`, `set`, `client_auth`.
+    pub(crate) restricting: Index,
 }
 
 /// That no policy of the session enforces.
@@ -307,6 +332,9 @@ impl Rules {
 
     fn insert(&mut self, rule: &Arc<Rule>, layer: &mut Layer) {
         let at = self.rules.len();
+        if rule.restricts() {
+            layer.restricting.insert(at, rule);
+        }
         match rule.effect {
             Effect::Allow => layer.allows.insert(at, rule),
             Effect::Ask => layer.asks.insert(at, rule),
@@ -388,7 +416,7 @@ impl Rules {
 impl Layer {
     fn of(policy: Option<&PolicyName>) -> Self {
         let policy = policy.cloned().unwrap_or_else(|| PolicyName::new(""));
-        Self { policy, allows: Index::default(), asks: Index::default() }
+        Self { policy, allows: Index::default(), asks: Index::default(), restricting: Index::default() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Documents to a [`PolicySet`], or every problem found, each with file, line and column.
 
+mod identity;
 mod parts;
 mod policy;
 mod rule;

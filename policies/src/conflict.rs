@@ -123,6 +123,54 @@ fn overlap(a: &Peer<'_>, b: &Peer<'_>) -> bool {
     ports && methods && tools && queries && a.path.zip(b.path).is_none_or(|(a, b)| a.meets(b))
 }
 
+/// How many rules with `set` one session may have: every one is compared with every other.
+pub(crate) const MAX_SETTING_RULES: usize = 512;
+
+/// Two rules, by their indexes, that can match one request and set one header to different values.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SetConflict {
+    pub(crate) first: usize,
+    pub(crate) second: usize,
+    pub(crate) header: Box<str>,
+}
+
+/// The pairs of rules that set one header to different values for one request. Unlike a tie, the rank does not matter: `set` of
+/// every matching rule applies.
+pub(crate) fn set_conflicts(rules: &[&Rule]) -> Vec<SetConflict> {
+    let mut found = Vec::new();
+    for (first, a) in rules.iter().enumerate() {
+        for (second, b) in rules.iter().enumerate().skip(first + 1) {
+            if let Some(header) = unequal_header(a, b)
+                && found.len() < MAX_TIES
+                && can_match_one(a, b)
+            {
+                found.push(SetConflict { first, second, header: header.into() });
+            }
+        }
+    }
+    found
+}
+
+/// A header that both set, to different values. Spellings with `_` for `-` are one header.
+fn unequal_header<'a>(a: &'a Rule, b: &Rule) -> Option<&'a str> {
+    let differs = |(name, value): &&(Box<str>, Box<str>)| {
+        b.set.iter().any(|(other, theirs)| model::field::same_name(name, other) && value != theirs)
+    };
+    a.set.iter().find(differs).map(|(name, _)| &**name)
+}
+
+/// Whether some request can match both rules.
+fn can_match_one(a: &Rule, b: &Rule) -> bool {
+    let hosts = || a.hosts.iter().any(|one| b.hosts.iter().any(|other| one.meets(other)));
+    let paths = || {
+        ways(a).any(|(_, path)| {
+            let a = Peer { at: 0, rule: a, path, effect: 0 };
+            ways(b).any(|(_, path)| overlap(&a, &Peer { at: 0, rule: b, path, effect: 0 }))
+        })
+    };
+    a.scheme == b.scheme && a.websocket == b.websocket && hosts() && paths()
+}
+
 /// The pairs of rules, by their places, of which one passes a host and port through and the other must read it.
 pub(crate) fn mixed(rules: &[Arc<Rule>]) -> Vec<(usize, usize)> {
     let passing = rules.iter().enumerate().filter(|(_, rule)| rule.pass_through);

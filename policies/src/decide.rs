@@ -201,10 +201,34 @@ impl Rules {
                 None => return Err(Denied::unmatched(Reason::ProtocolNotAllowed).under(&ceiling.policy)),
             }
         }
-        match asks {
-            Some(ask) => Err(Denied::by(self.rule(ask))),
-            None => Ok(Some(permit)),
+        if let Some(ask) = asks {
+            return Err(Denied::by(self.rule(ask)));
         }
+        self.restrict_tunnel(knock, &mut permit)?;
+        Ok(Some(permit))
+    }
+
+    /// Notes every rule that restricts the tunnel. A ceiling whose restrictions can only be kept where requests are read refuses it.
+    fn restrict_tunnel(&self, knock: &Knock<'_>, permit: &mut Permit) -> Result<(), Denied> {
+        let layers =
+            std::iter::once((&self.granting, None)).chain(self.ceilings.iter().map(|one| (one, Some(&one.policy))));
+        for (layer, ceiling) in layers.filter(|(layer, _)| !layer.restricting.is_empty()) {
+            let covers = |rule: &Rule| {
+                rule.covers_port(knock.port) && rule.covers_scheme(Scheme::Https) && rule.is_in_force(knock.now)
+            };
+            let mut unreadable = false;
+            let _: ControlFlow<()> = layer.restricting.visit(knock.host, |bucket| {
+                for at in bucket.all_rules(knock.port).filter(|at| covers(self.rule(*at))) {
+                    unreadable |= ceiling.is_some() && self.rule(at).restricts_by_reading();
+                    permit.restrict(at);
+                }
+                ControlFlow::Continue(())
+            });
+            if let Some(policy) = ceiling.filter(|_| unreadable) {
+                return Err(Denied::unmatched(Reason::ProtocolNotAllowed).under(policy));
+            }
+        }
+        Ok(())
     }
 
     /// The rule that names host and port most exactly, among those that fit.

@@ -8,6 +8,7 @@ mod addresses;
 mod compare;
 mod findings;
 mod hosts;
+mod identity;
 mod outcome;
 mod paths;
 mod requests;
@@ -67,6 +68,8 @@ pub enum Kind {
     AddressesWidened,
     /// More may pass, or longer.
     LimitsLoosened,
+    /// The client may act as somebody else: a header is no longer set, or authentication of its own passes.
+    IdentityLoosened,
     /// A ceiling is gone.
     CeilingDropped,
     /// A policy denies less, which counts beside others that allow.
@@ -87,6 +90,8 @@ pub enum Kind {
     AddressesNarrowed,
     /// Less may pass, or shorter.
     LimitsTightened,
+    /// A header is set, or authentication of the client no longer passes.
+    IdentityTightened,
     /// A ceiling is new.
     CeilingAdded,
 }
@@ -193,6 +198,7 @@ impl Kind {
             Self::Unasked => "unasked",
             Self::AddressesWidened => "addresses_widened",
             Self::LimitsLoosened => "limits_loosened",
+            Self::IdentityLoosened => "identity_loosened",
             Self::CeilingDropped => "ceiling_dropped",
             Self::DenyDropped => "deny_dropped",
             Self::AppliesTo => "applies_to",
@@ -203,6 +209,7 @@ impl Kind {
             Self::CredentialLost => "credential_lost",
             Self::AddressesNarrowed => "addresses_narrowed",
             Self::LimitsTightened => "limits_tightened",
+            Self::IdentityTightened => "identity_tightened",
             Self::CeilingAdded => "ceiling_added",
         }
     }

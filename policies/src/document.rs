@@ -3,6 +3,7 @@
 //! `parse` makes it. No value is empty and no text reads as a boolean, so an `Option` is `None` only where
 //! the key is not there, or where what stands there was reported and the file is refused.
 
+use crate::client_auth::AuthMode;
 use crate::problem::Place;
 
 /// A value and where it stands.
@@ -46,6 +47,8 @@ pub(crate) struct RuleEntry {
     pub(crate) addresses: Option<Spanned<OneOrMany>>,
     /// The key `use`.
     pub(crate) credentials: Option<Spanned<OneOrMany>>,
+    pub(crate) set: Option<Spanned<Pairs<Spanned<OneOrMany>>>>,
+    pub(crate) client_auth: Option<Spanned<ClientAuthEntry>>,
     pub(crate) reason: Option<Spanned<String>>,
 }
 
@@ -78,6 +81,14 @@ pub(crate) struct LimitsEntry {
     pub(crate) request_body: Option<Spanned<Scalar>>,
     pub(crate) response_body: Option<Spanned<Scalar>>,
     pub(crate) bytes_out: Option<Spanned<Scalar>>,
+}
+
+/// What happens to authentication of the client.
+#[derive(Debug)]
+pub(crate) struct ClientAuthEntry {
+    pub(crate) default: Option<Spanned<AuthModeName>>,
+    pub(crate) pass: Option<Spanned<OneOrMany>>,
+    pub(crate) also: Option<Spanned<OneOrMany>>,
 }
 
 /// How long a request may wait under a rule.
@@ -167,6 +178,15 @@ pub(crate) enum SchemeName {
 
 impl Word for SchemeName {
     const WORDS: &'static [(&'static str, Self)] = &[("http", Self::Http), ("https", Self::Https)];
+}
+
+/// What happens to authentication of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AuthModeName(pub(crate) AuthMode);
+
+impl Word for AuthModeName {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("strip", Self(AuthMode::Strip)), ("refuse", Self(AuthMode::Refuse)), ("allow", Self(AuthMode::Allow))];
 }
 
 /// What a check expects.

@@ -13,6 +13,7 @@ use model::{CredentialId, PathReading, PolicyName, Reason, Timestamp, written_pa
 
 use crate::authorize::{Permit, Question};
 use crate::checks::Verdict;
+use crate::client_auth::AuthMode;
 use crate::combine::{Layer, Rules};
 use crate::decide::Denied;
 use crate::rule::{Effect, Limits, Rule, Timeouts};
@@ -53,12 +54,33 @@ pub struct Given {
     pub credentials: Vec<CredentialId>,
     /// The ranges that may be dialed, for each rule that bounds them; empty where every globally routable address may.
     pub addresses: Vec<(RulePlace, Vec<IpNet>)>,
-    /// How much may pass.
+    /// The headers that are set, by name in lower case.
+    pub set: Vec<(String, String)>,
+    /// What rules say about authentication that the client itself sends; `None` where the default applies.
+    pub client_auth: Option<ClientAuthSaid>,
+    /// Every rule whose `limits`, `set` or `client_auth` apply, the one that decides among them.
+    pub restricted_by: Vec<RulePlace>,
+    /// How much may pass: the strictest of all those rules.
     pub limits: Limits,
     /// How long it may wait.
     pub timeouts: Timeouts,
     /// When it ends.
     pub until: Option<Timestamp>,
+}
+
+/// What happens to authentication that the client itself sends, by all rules that match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuthSaid {
+    /// On a request that gets a credential.
+    pub with_credential: AuthMode,
+    /// On a request without one, to a host in the audience of a credential of the session.
+    pub without_credential: AuthMode,
+    /// On every other request.
+    pub elsewhere: AuthMode,
+    /// Headers and parameters that pass all the same.
+    pub pass: Vec<String>,
+    /// Headers and parameters that count as authentication besides those that Egret lists.
+    pub also: Vec<String>,
 }
 
 /// One reading of the path.
@@ -161,6 +183,9 @@ impl Rules {
         Given {
             credentials: permit.credentials().to_vec(),
             addresses: rule.into_iter().chain(ceilings.iter().copied()).filter_map(bounds).collect(),
+            set: permit.set().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            client_auth: client_auth_said(permit, self),
+            restricted_by: permit.restricting_rules().iter().map(|at| RulePlace::of(self.rule(at))).collect(),
             limits: permit.limits(),
             timeouts: permit.timeouts(),
             until: permit.until(),
@@ -264,4 +289,24 @@ impl Rules {
         });
         said.collect()
     }
+}
+
+fn client_auth_said(permit: &Permit, rules: &Rules) -> Option<ClientAuthSaid> {
+    let auth = permit.client_auth();
+    if auth.is_default() {
+        return None;
+    }
+    let own = permit.restricting_rules().iter().filter_map(|at| rules.rule(at).client_auth.as_ref());
+    let (mut pass, mut also) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    for own in own {
+        pass.extend(own.pass.iter().filter(|name| auth.passes(name)).map(ToString::to_string));
+        also.extend(own.also.iter().map(ToString::to_string));
+    }
+    Some(ClientAuthSaid {
+        with_credential: auth.mode(AuthMode::Strip),
+        without_credential: auth.mode(AuthMode::Refuse),
+        elsewhere: auth.mode(AuthMode::Allow),
+        pass: pass.into_iter().collect(),
+        also: also.into_iter().collect(),
+    })
 }

@@ -79,6 +79,11 @@ impl Folder {
         }
     }
 
+    fn all(&self) -> impl Iterator<Item = &Entry> {
+        let named = self.by_segment.values().flat_map(|named| named.values().flatten());
+        self.entries.iter().chain(named)
+    }
+
     fn entries<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a Entry> {
         let named = self.by_segment.iter().filter_map(|(place, named)| named.get(path.split('/').nth(*place)?));
         self.entries.iter().chain(named.flatten())
@@ -189,6 +194,11 @@ impl Index {
         self.tails.entry(tail.into()).or_default()
     }
 
+    /// Whether no rule is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.tails.is_empty() && self.any.is_empty()
+    }
+
     /// Visits the buckets whose host pattern matches, the most exact first.
     pub(crate) fn visit<B>(&self, host: &Host, mut see: impl FnMut(&Bucket) -> ControlFlow<B>) -> ControlFlow<B> {
         if let Some(bucket) = self.exact.get(host) {
@@ -246,6 +256,10 @@ impl<T: Copy> ByPort<T> {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.every.is_empty() && self.named.is_empty()
+    }
+
     fn at(&self, port: u16) -> impl Iterator<Item = &T> {
         self.every.iter().chain(self.named.get(&port).into_iter().flatten())
     }
@@ -268,6 +282,10 @@ impl Bucket {
             let entry = Entry { rule: at, path: Some(n), rank: Rank::of(rule, Some(n)) };
             self.by_path.entry(key.into()).or_default().insert(pattern, entry);
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.pathless.is_empty() && self.by_path.is_empty()
     }
 
     /// Only an allow or an ask has doors: it always names its scheme and ports.
@@ -299,6 +317,12 @@ impl Bucket {
     /// The rules that match by host, port and scheme alone, of those that could match this port.
     pub(crate) fn blankets(&self, port: u16) -> impl Iterator<Item = usize> {
         self.blankets.at(port).copied()
+    }
+
+    /// Every rule that could match this port, whatever it says of requests; one with several paths more than once.
+    pub(crate) fn all_rules(&self, port: u16) -> impl Iterator<Item = usize> {
+        let by_path = self.by_path.values().flat_map(Folder::all);
+        self.pathless.at(port).chain(by_path).map(|entry| entry.rule)
     }
 
     /// The entries that could match this port and path, in no order.

@@ -6,6 +6,7 @@
 
 mod authorize;
 mod checks;
+mod client_auth;
 mod codes;
 mod combine;
 mod compile;
@@ -39,12 +40,15 @@ mod template;
 
 pub use authorize::{Permit, Question};
 pub use checks::{Actual, CheckResult, Verdict, read_url};
+pub use client_auth::{AuthMode, ClientAuth};
 pub use codes::{Story, explain_code, stories};
 pub use combine::{CombineError, Observed, PolicySet, ReachLine, RuleRef, Rules};
 pub use compile::{PolicySource, compile, read_instant};
 pub use decide::{Denied, Knock, Passage};
 pub use diff::{Change, Diff, Kind, PolicyDiff, Sample, SetDiff, diff, diff_sets};
-pub use explain::{CeilingSaid, Explanation, Given, Lost, Nearest, ObserverSaid, ReadingSaid, RulePlace, Standing};
+pub use explain::{
+    CeilingSaid, ClientAuthSaid, Explanation, Given, Lost, Nearest, ObserverSaid, ReadingSaid, RulePlace, Standing,
+};
 pub use export::{Target, export};
 pub use fmt::fmt;
 pub use import::{ImportError, Origin, SCHEMA_LINE, import};

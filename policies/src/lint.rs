@@ -10,6 +10,7 @@ mod cover;
 mod ends;
 mod never;
 mod shadow;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub fn lint(set: &PolicySet, sources: &[PolicySource], now: Timestamp, audiences
         never::report(policy, set, &mut desk);
         bodies::report(policy, &mut desk);
         audience::report(policy, audiences, &mut desk);
+        shared::report(policy, &mut desk);
         checks::report(policy, &mut desk);
         problems.extend(desk.reporter.into_problems());
     }

@@ -103,6 +103,14 @@ pub(crate) mod code {
     pub(crate) const SELECTOR: &str = "EG0046";
     /// A name of a private network in a rule without `addresses`.
     pub(crate) const PRIVATE_NAME: &str = "EG0047";
+    /// A header that no rule can set, or a value that no header holds.
+    pub(crate) const SET: &str = "EG0049";
+    /// Two rules that set one header to different values for one request.
+    pub(crate) const SET_CONFLICT: &str = "EG0050";
+    /// A `client_auth` that means nothing, or that a session may not bring.
+    pub(crate) const CLIENT_AUTH: &str = "EG0051";
+    /// A host shared by many customers, allowed for writing without a tie to one of them.
+    pub(crate) const SHARED_HOST: &str = "EG0052";
 }
 
 /// How bad it is.

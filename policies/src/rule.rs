@@ -10,6 +10,7 @@ use model::{AddressClass, CredentialId, PolicyName, RuleId, Scheme, Timestamp};
 
 pub use model::{Limits, Rate};
 
+use crate::client_auth::RuleClientAuth;
 use crate::pattern::{HostPattern, PathPattern, TextPattern};
 use crate::query::Parameters;
 
@@ -49,6 +50,11 @@ pub(crate) struct Rule {
     pub(crate) credentials: Vec<CredentialId>,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
+    /// Fixed headers, by name in lower case.
+    pub(crate) set: Vec<(Box<str>, Box<str>)>,
+    pub(crate) client_auth: Option<RuleClientAuth>,
+    /// Whether a session brought it: then it can only restrict further what the client may send.
+    pub(crate) of_session: bool,
     pub(crate) words: Option<Arc<str>>,
 }
 
@@ -112,6 +118,17 @@ impl Rule {
     /// A rule that names the upgrade is about nothing else; a deny that does not is about both.
     pub(crate) fn covers_upgrade(&self, websocket: bool) -> bool {
         self.websocket == websocket || (self.effect == Effect::Deny && !self.websocket)
+    }
+
+    /// Whether it restricts what other rules grant: such a rule applies also where a more exact one is chosen.
+    pub(crate) fn restricts(&self) -> bool {
+        self.effect != Effect::Deny
+            && (self.limits != Limits::default() || !self.set.is_empty() || self.client_auth.is_some())
+    }
+
+    /// Whether what it restricts can only be kept where requests are read. Limits are counted for tunnels too.
+    pub(crate) fn restricts_by_reading(&self) -> bool {
+        self.effect != Effect::Deny && (!self.set.is_empty() || self.client_auth.is_some())
     }
 
     /// Whether it has not ended.

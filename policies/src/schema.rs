@@ -40,6 +40,8 @@ const FORMS: &[Form] = &[
     Form::Method,
     Form::Path,
     Form::Parameter,
+    Form::Header,
+    Form::HeaderValue,
     Form::Pattern,
     Form::Address,
     Form::Rate,
@@ -67,7 +69,7 @@ fn object(table: &Table) -> Value {
     if !conditions.is_empty() {
         object["allOf"] = Value::Array(conditions);
     }
-    if name(table) == "applies_to" {
+    if matches!(name(table), "applies_to" | "client_auth") {
         object["minProperties"] = json!(1);
     }
     object
@@ -75,7 +77,7 @@ fn object(table: &Table) -> Value {
 
 fn property(key: &Key) -> Value {
     let mut property = shape(key.shape);
-    if matches!(key.name, "query" | "labels") {
+    if matches!(key.name, "query" | "labels" | "set") {
         property["minProperties"] = json!(1);
     }
     property["description"] = json!(key.about);
@@ -89,6 +91,7 @@ fn shape(shape: Shape) -> Value {
         Shape::Text(form) | Shape::Amount(form) => reference(form_name(form)),
         Shape::Flag => json!({"type": "boolean"}),
         Shape::Word(words) => json!({"enum": words()}),
+        Shape::WordOr(words, table) => json!({"anyOf": [{"enum": words()}, reference(name(table))]}),
         Shape::Several(form) => several(form),
         Shape::Named(names, form) => json!({
             "type": "object",
@@ -165,7 +168,7 @@ fn rule_conditions() -> Vec<Value> {
         json!({
             "$comment": "A deny gives nothing.",
             "if": {"required": ["deny"]},
-            "then": none(&["within", "tls", "limits", "timeouts", "use", "addresses"]),
+            "then": none(&["within", "tls", "limits", "timeouts", "use", "set", "client_auth", "addresses"]),
         }),
         json!({"$comment": "Only who asks waits.", "if": {"required": ["allow"]}, "then": none(&["within"])}),
         json!({
@@ -183,6 +186,8 @@ fn rule_conditions() -> Vec<Value> {
                 "allow": unread,
                 "ask": unread,
                 "use": false,
+                "set": false,
+                "client_auth": false,
                 "limits": none(&["requests", "request_body", "response_body"]),
             }},
         }),
@@ -203,6 +208,8 @@ fn form_name(form: Form) -> &'static str {
         Form::Method => "method",
         Form::Path => "path",
         Form::Parameter => "parameter",
+        Form::Header => "header",
+        Form::HeaderValue => "header-value",
         Form::Pattern => "text-pattern",
         Form::Address => "address-range",
         Form::Rate => "rate",
@@ -267,6 +274,24 @@ fn single(form: Form) -> Value {
             "type": ["string", "integer"],
             "maxLength": 256,
             "not": {"type": "string", "pattern": r"\*\*"},
+            "minimum": i64::MIN,
+            "maximum": i64::MAX,
+        }),
+        Form::Header => {
+            let mut header = text(
+                "the name of a header",
+                r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
+                &["X-Slack-Allowed-Workspaces-Requester"],
+            );
+            header["maxLength"] = json!(128);
+            header
+        }
+        Form::HeaderValue => json!({
+            "title": "the value of a header, in printable ASCII",
+            "type": ["string", "integer"],
+            "minLength": 1,
+            "maxLength": 4096,
+            "pattern": "^[!-~]([ -~]*[!-~])?$",
             "minimum": i64::MIN,
             "maximum": i64::MAX,
         }),

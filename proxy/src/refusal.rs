@@ -270,6 +270,9 @@ fn row(reason: Reason) -> Row {
         Reason::PlaceholderUnknown => {
             (403, "A placeholder is not this session's", "http_request_denied", Never, Policy)
         }
+        Reason::ForeignCredential => {
+            (403, "The request carries authentication of its own", "http_request_denied", Never, Policy)
+        }
         Reason::SecretInRequest => (403, "The request carries a secret", "http_request_denied", Never, Policy),
         Reason::ApprovalRequired => {
             (403, "A person has to approve this first", "http_request_denied", AfterApproval, Policy)

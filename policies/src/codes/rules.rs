@@ -173,7 +173,7 @@ rules:
         code: "EG0035",
         severity: Severity::Error,
         title: "A key that needs requests to be read",
-        meaning: "A rule with `tls: pass-through` has `methods`, `path`, `query`, `tool`, `upgrade`, `use`, or a limit that counts requests or bodies.",
+        meaning: "A rule with `tls: pass-through` has `methods`, `path`, `query`, `tool`, `upgrade`, `use`, `set`, `client_auth`, or a limit that counts requests or bodies.",
         why: "With `pass-through` the bytes go by unread, so none of this could be kept.",
         broken: &[r"policy: shop
 rules:

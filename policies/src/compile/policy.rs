@@ -10,7 +10,7 @@ use super::rule;
 use super::sets::HostSets;
 use crate::checks::{Check, CheckRequest, Verdict};
 use crate::combine::Policy;
-use crate::conflict::{mixed, ties};
+use crate::conflict::{MAX_SETTING_RULES, SetConflict, mixed, set_conflicts, ties};
 use crate::document::{AppliesTo, CheckEntry, Document, Expect, Mode, Spanned, place};
 use crate::problem::{Place, Reporter, code, quote};
 use crate::rule::Rule;
@@ -106,6 +106,7 @@ fn report_contradictions(rules: &[Arc<Rule>], places: &[Place], reporter: &mut R
         let help = "make one of them more exact in host, path, methods or ports, or give both the same effect";
         reporter.error(code::TIE, places[second], message, help);
     }
+    report_set_conflicts(rules, places, reporter);
     for (passing, reading) in mixed(rules) {
         let message = format!(
             "rule `{}` (line {}) passes a host and port through unread, and rule `{}` must read it",
@@ -113,6 +114,26 @@ fn report_contradictions(rules: &[Arc<Rule>], places: &[Place], reporter: &mut R
         );
         let help = "read it in both, or name hosts and ports that do not overlap";
         reporter.error(code::MIXED, places[reading], message, help);
+    }
+}
+
+/// Every matching rule's `set` applies, so no rank can settle which value a header gets.
+fn report_set_conflicts(rules: &[Arc<Rule>], places: &[Place], reporter: &mut Reporter<'_>) {
+    let setting: Vec<usize> = (0..rules.len()).filter(|at| !rules[*at].set.is_empty()).collect();
+    if let Some(last) = setting.get(MAX_SETTING_RULES) {
+        let message = format!("more than {MAX_SETTING_RULES} rules of one policy have `set`");
+        let help = "set the header in fewer rules that cover more, for example one for each host";
+        return reporter.error(code::SET_CONFLICT, places[*last], message, help);
+    }
+    let compared: Vec<&Rule> = setting.iter().map(|at| &*rules[*at]).collect();
+    for SetConflict { first, second, header } in set_conflicts(&compared) {
+        let (first, second) = (setting[first], setting[second]);
+        let message = format!(
+            "rules `{}` (line {}) and `{}` can match one request and set the header `{header}` to different values",
+            rules[first].id, places[first].line, rules[second].id
+        );
+        let help = "give both the same value, or let them match different requests";
+        reporter.error(code::SET_CONFLICT, places[second], message, help);
     }
 }
 

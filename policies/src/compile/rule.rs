@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use model::{AddressClass, PolicyName, RuleId, Scheme, Timestamp};
 
-use super::parts;
 use super::sets::HostSets;
+use super::{identity, parts};
 use crate::document::{Match, OneOrMany, RuleEntry, Scalar, SchemeName, Spanned, TlsName, place};
 use crate::pattern::{HostPattern, PathPattern};
 use crate::problem::{Place, Reporter, code, quote};
@@ -60,6 +60,9 @@ pub(super) fn compile(
         credentials: entry.credentials.as_ref().map(|list| parts::credentials(list, reporter)).unwrap_or_default(),
         limits: entry.limits.as_ref().map(|limits| parts::limits(&limits.value, reporter)).unwrap_or_default(),
         timeouts: entry.timeouts.as_ref().map(|times| parts::timeouts(&times.value, reporter)).unwrap_or_default(),
+        set: entry.set.as_ref().map(|pairs| identity::set(pairs, reporter)).unwrap_or_default(),
+        client_auth: entry.client_auth.as_ref().map(|own| identity::client_auth(own, reporter)),
+        of_session: false,
         words: entry.reason.as_ref().map(|reason| reason.value.as_str().into()),
     };
     match effect {
@@ -193,6 +196,8 @@ fn report_unread(entry: &RuleEntry, matched: &Match, rule: &Rule, reporter: &mut
         ("tool", matched.tool.as_ref().map(place)),
         ("upgrade", matched.upgrade.as_ref().map(place)),
         ("use", entry.credentials.as_ref().map(place)),
+        ("set", entry.set.as_ref().map(place)),
+        ("client_auth", entry.client_auth.as_ref().map(place)),
     ];
     for (key, at) in keys.into_iter().filter_map(|(key, at)| Some((key, at?))) {
         let message = format!("`{key}` cannot be kept with `tls: pass-through`: the bytes are not read");
@@ -223,6 +228,8 @@ fn report_deny(entry: &RuleEntry, reporter: &mut Reporter<'_>) {
         ("tls", entry.tls.as_ref().map(place)),
         ("limits", entry.limits.as_ref().map(place)),
         ("timeouts", entry.timeouts.as_ref().map(place)),
+        ("set", entry.set.as_ref().map(place)),
+        ("client_auth", entry.client_auth.as_ref().map(place)),
     ];
     for (key, at) in grants.into_iter().filter_map(|(key, at)| Some((key, at?))) {
         let message = format!("`{key}` means nothing where a rule denies");

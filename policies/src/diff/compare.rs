@@ -124,6 +124,7 @@ fn contents(rules: Pair<&[Arc<Rule>]>) -> Pair<Vec<usize>> {
                     (&rule.policy, &rule.id, rule.effect, rule.scheme, &rule.ports, &rule.methods, paths, &rule.query),
                     (&rule.tools, rule.websocket, rule.until, rule.within, rule.pass_through),
                     (&rule.addresses, &rule.credentials, rule.limits, rule.timeouts),
+                    (&rule.set, &rule.client_auth, rule.of_session),
                 )
             );
             let next = known.len();
@@ -214,7 +215,7 @@ impl<'a> Comparison<'a> {
         let read = |reading: PathReading<'_>| {
             let read = |side: Side<'_>, entrance: &Entrance| match entrance {
                 Entrance::Read => side.read(question, reading),
-                Entrance::Settled(_) => Reading { denies: None, granting: Said::Nothing, ceilings: Vec::new() },
+                Entrance::Settled(_) => Reading::default(),
             };
             (read(sides.old, &entrances.old), read(sides.new, &entrances.new))
         };

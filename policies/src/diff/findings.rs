@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use model::CredentialId;
 
 use super::addresses::difference;
+use super::identity;
 use super::outcome::{Grant, Outcome, Side};
 use super::{Kind, Pair};
 use crate::rule::{Limits, Rate, Rule, Timeouts};
@@ -51,6 +52,7 @@ pub(super) fn findings(sides: Pair<Side<'_>>, old: &Outcome, new: &Outcome) -> V
             (Some(_), Some(_)) | (None, None) => {}
         }
         bounds(sides, before, after, &mut add);
+        identity::findings(sides, before, after, &mut add);
     }
     let (before, after) = (credentials(sides.old, old), credentials(sides.new, new));
     for credential in after.iter().filter(|one| !before.contains(one)) {
@@ -81,9 +83,11 @@ fn bounds(sides: Pair<Side<'_>>, before: &Grant, after: &Grant, add: &mut impl F
             add(Kind::AddressesNarrowed, false, Some(ranges(&difference.lost)));
         }
     }
-    let limits = |rules: &[&Rule]| rules.iter().fold(Limits::default(), |all, rule| all.narrowed(rule.limits));
+    let limits = |side: Side<'_>, grant: &Grant| {
+        side.restricting(grant).fold(Limits::default(), |all, rule| all.narrowed(rule.limits))
+    };
     let timeouts = |rules: &[&Rule]| rules.iter().fold(Timeouts::default(), |all, rule| all.narrowed(rule.timeouts));
-    let (old, new) = (limits(&rules.old), limits(&rules.new));
+    let (old, new) = (limits(sides.old, before), limits(sides.new, after));
     let mut amounts = vec![rate(old.requests, new.requests)];
     for (name, old, new) in [
         ("concurrent", old.concurrent, new.concurrent),

@@ -10,19 +10,22 @@ use crate::decide::{Knock, Passage, is_special};
 use crate::rule::Rule;
 
 /// What one layer says of one reading of a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) enum Said {
+    #[default]
     Nothing,
     Allows(usize),
     Asks(usize),
 }
 
 /// What all layers say of one reading of a path.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Reading {
     pub(super) denies: Option<usize>,
     pub(super) granting: Said,
     pub(super) ceilings: Vec<Said>,
+    /// Every rule that matches and restricts.
+    pub(super) restricting: Vec<usize>,
 }
 
 /// What a request gets.
@@ -44,6 +47,8 @@ pub(super) struct Grant {
     /// `None` where it passes because a policy observes.
     pub(super) rule: Option<usize>,
     pub(super) ceilings: Vec<usize>,
+    /// Every rule whose restrictions apply.
+    pub(super) restricting: Vec<usize>,
     /// The bytes are not read.
     pub(super) unread: bool,
 }
@@ -73,6 +78,11 @@ impl<'a> Side<'a> {
         grant.rule.into_iter().chain(grant.ceilings.iter().copied()).map(move |at| self.rule(at))
     }
 
+    /// Every rule whose restrictions apply to a grant.
+    pub(super) fn restricting(self, grant: &Grant) -> impl Iterator<Item = &'a Rule> + Clone {
+        grant.restricting.clone().into_iter().map(move |at| self.rule(at))
+    }
+
     pub(super) fn entrance(self, scheme: Scheme, knock: &Knock<'_>) -> Entrance {
         match self.rules.decide(knock) {
             Ok(Passage::Intercept) => Entrance::Read,
@@ -80,7 +90,8 @@ impl<'a> Side<'a> {
             Ok(Passage::Tunnel(_)) if scheme == Scheme::Http => Entrance::Read,
             Ok(Passage::Tunnel(permit)) => {
                 let (rule, ceilings) = permit.places();
-                let grant = Grant { rule, ceilings: ceilings.to_vec(), unread: true };
+                let restricting = sorted(permit.restricting_rules().iter().collect());
+                let grant = Grant { rule, ceilings: ceilings.to_vec(), restricting, unread: true };
                 Entrance::Settled(Outcome::Passes(grant))
             }
             Err(denied) => {
@@ -90,7 +101,9 @@ impl<'a> Side<'a> {
                 let by = self.rules.all().iter().position(place);
                 Entrance::Settled(match by.filter(|_| denied.is_ask()) {
                     Some(by) => {
-                        Outcome::Asked { by, grant: Grant { rule: Some(by), ceilings: Vec::new(), unread: true } }
+                        let restricting = if self.rule(by).restricts() { vec![by] } else { Vec::new() };
+                        let grant = Grant { rule: Some(by), ceilings: Vec::new(), restricting, unread: true };
+                        Outcome::Asked { by, grant }
                     }
                     None => Outcome::Refused(by),
                 })
@@ -104,7 +117,12 @@ impl<'a> Side<'a> {
             Some(rule) => Said::Asks(rule),
             None => self.rules.best(&layer.allows, question, path).map_or(Said::Nothing, Said::Allows),
         };
+        let mut restricting = Vec::new();
+        for layer in std::iter::once(&self.rules.granting).chain(&self.rules.ceilings) {
+            self.rules.restrictions(layer, question, path, |rule| restricting.push(rule));
+        }
         Reading {
+            restricting: sorted(restricting),
             denies: self.rules.best(&self.rules.denies, question, path),
             granting: layer(&self.rules.granting),
             ceilings: self.rules.ceilings.iter().map(layer).collect(),
@@ -132,6 +150,7 @@ impl<'a> Side<'a> {
         }
         let layers = sent.ceilings.iter().zip(&self.rules.ceilings);
         let reading = Reading {
+            restricting: sent.restricting.clone(),
             denies: None,
             granting: silent(self.rules.is_unclear(&[&self.rules.granting], question), sent.granting),
             ceilings: layers.map(|(said, layer)| silent(self.rules.is_unclear(&[layer], question), *said)).collect(),
@@ -146,7 +165,8 @@ impl<'a> Side<'a> {
             Said::Asks(rule) => (Some(rule), Some(rule)),
             Said::Nothing => return Outcome::Refused(None),
         };
-        let (mut asks, mut grant) = (asks, Grant { rule, ceilings: Vec::new(), unread: false });
+        let restricting = sorted(reading.restricting.clone());
+        let (mut asks, mut grant) = (asks, Grant { rule, ceilings: Vec::new(), restricting, unread: false });
         for said in &reading.ceilings {
             match *said {
                 Said::Allows(rule) => grant.ceilings.push(rule),
@@ -164,6 +184,12 @@ impl<'a> Side<'a> {
     }
 }
 
+fn sorted(mut rules: Vec<usize>) -> Vec<usize> {
+    rules.sort_unstable();
+    rules.dedup();
+    rules
+}
+
 /// Of several readings: only what is the same in all of them counts.
 fn common(readings: &[&Reading]) -> Reading {
     let same = |mut said: Box<dyn Iterator<Item = Said> + '_>| {
@@ -175,6 +201,8 @@ fn common(readings: &[&Reading]) -> Reading {
         denies: None,
         granting: same(Box::new(readings.iter().map(|reading| reading.granting))),
         ceilings: (0..ceilings).map(|at| same(Box::new(readings.iter().map(move |r| r.ceilings[at])))).collect(),
+        // A restriction applies where its rule matches in any reading.
+        restricting: readings.iter().flat_map(|reading| &reading.restricting).copied().collect(),
     }
 }
 

@@ -204,6 +204,9 @@ fn backdrop(sets: Pair<&PolicySet>) -> Policy {
                     credentials: Vec::new(),
                     limits: Limits::default(),
                     timeouts: Timeouts::default(),
+                    set: Vec::new(),
+                    client_auth: None,
+                    of_session: false,
                     words: None,
                 }));
             }

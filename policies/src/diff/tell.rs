@@ -61,6 +61,7 @@ fn words(key: &Key, draft: &Draft, now: Timestamp) -> String {
         (Kind::AddressesNarrowed, _) => format!("may no longer dial {detail} for {asked}"),
         (Kind::LimitsLoosened, _) => format!("loosens {detail} for {asked}"),
         (Kind::LimitsTightened, _) => format!("tightens {detail} for {asked}"),
+        (Kind::IdentityLoosened | Kind::IdentityTightened, _) => format!("{detail}, for {asked}"),
         (Kind::CeilingDropped | Kind::CeilingAdded | Kind::DenyDropped | Kind::AppliesTo | Kind::Undecided, _) => asked,
     };
     if key.ambiguous {

@@ -5,7 +5,7 @@ use std::fmt;
 use model::Reason;
 use serde_json::{Value, json};
 
-use super::{CeilingSaid, Explanation, Given, Lost, Nearest, ObserverSaid, ReadingSaid, RulePlace};
+use super::{CeilingSaid, ClientAuthSaid, Explanation, Given, Lost, Nearest, ObserverSaid, ReadingSaid, RulePlace};
 use crate::authorize::Question;
 use crate::rule::{Limits, Rate, Timeouts};
 
@@ -65,12 +65,35 @@ impl fmt::Display for Given {
             let nets: Vec<String> = nets.iter().map(ToString::to_string).collect();
             writeln!(f, "  addresses: {} by rule {rule}", nets.join(", "))?;
         }
+        for (name, value) in &self.set {
+            writeln!(f, "  sets {name}: {value}")?;
+        }
+        if let Some(client_auth) = &self.client_auth {
+            writeln!(f, "  {client_auth}")?;
+        }
         for (name, value) in limits(&self.limits).into_iter().chain(timeouts(&self.timeouts)) {
             if let Some(value) = value {
                 writeln!(f, "  {name}: {value}")?;
             }
         }
         self.until.map_or(Ok(()), |until| writeln!(f, "  until: {until}"))
+    }
+}
+
+impl fmt::Display for ClientAuthSaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { with_credential, without_credential, elsewhere, pass, also } = self;
+        write!(
+            f,
+            "client authentication: {} with a credential, {} without one at a host of the session's credentials, {} elsewhere",
+            with_credential.as_str(),
+            without_credential.as_str(),
+            elsewhere.as_str(),
+        )?;
+        if !pass.is_empty() {
+            write!(f, "; passes {}", pass.join(", "))?;
+        }
+        if also.is_empty() { Ok(()) } else { write!(f, "; also {}", also.join(", ")) }
     }
 }
 
@@ -209,6 +232,15 @@ impl Given {
         json!({
             "credentials": credentials,
             "addresses": self.addresses.iter().map(bound).collect::<Vec<_>>(),
+            "set": self.set.iter().cloned().collect::<std::collections::BTreeMap<String, String>>(),
+            "client_auth": self.client_auth.as_ref().map(|said| json!({
+                "with_credential": said.with_credential.as_str(),
+                "without_credential": said.without_credential.as_str(),
+                "elsewhere": said.elsewhere.as_str(),
+                "pass": said.pass,
+                "also": said.also,
+            })),
+            "restricted_by": self.restricted_by.iter().map(RulePlace::to_json).collect::<Vec<_>>(),
             "limits": {
                 "requests": self.limits.requests.map(|rate| json!({ "count": rate.count, "per_ms": millis(rate.per) })),
                 "concurrent": self.limits.concurrent,

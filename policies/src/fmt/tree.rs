@@ -3,8 +3,22 @@
 use serde_saphyr::granit_parser::ScalarStyle;
 
 /// The keys of a rule, in the order of the documentation.
-const RULE_KEYS: [&str; 12] =
-    ["id", "allow", "ask", "deny", "within", "tls", "addresses", "use", "limits", "timeouts", "until", "reason"];
+const RULE_KEYS: [&str; 14] = [
+    "id",
+    "allow",
+    "ask",
+    "deny",
+    "within",
+    "tls",
+    "addresses",
+    "use",
+    "set",
+    "client_auth",
+    "limits",
+    "timeouts",
+    "until",
+    "reason",
+];
 /// The keys of a match.
 const MATCH_KEYS: [&str; 8] = ["host", "port", "scheme", "methods", "path", "query", "tool", "upgrade"];
 

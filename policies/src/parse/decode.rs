@@ -9,8 +9,8 @@ use super::keys::{self, Key, Shape, Table};
 use super::suggest::advice;
 use super::tree::{Kind, Node};
 use crate::document::{
-    AppliesTo, CheckEntry, Document, Expect, LimitsEntry, Match, OneOrMany, Pairs, RuleEntry, Scalar, Spanned,
-    SuiteDocument, SuiteSession, TimeoutsEntry, Word,
+    AppliesTo, CheckEntry, ClientAuthEntry, Document, Expect, LimitsEntry, Match, OneOrMany, Pairs, RuleEntry, Scalar,
+    Spanned, SuiteDocument, SuiteSession, TimeoutsEntry, Word,
 };
 use crate::problem::{Place, Reporter, code, quote};
 
@@ -350,6 +350,8 @@ impl Decoder<'_, '_> {
             timeouts: self.mapping(fields, "timeouts", Self::timeouts),
             addresses: self.several(fields, "addresses"),
             credentials: self.several(fields, "use"),
+            set: self.named(fields, "set"),
+            client_auth: self.client_auth(fields),
             reason: self.text(fields, "reason"),
         };
         // An effect that could not be read is not one that is missing.
@@ -382,6 +384,23 @@ impl Decoder<'_, '_> {
         }
     }
 
+    /// One word, or a mapping.
+    fn client_auth(&mut self, fields: &Fields<'_>) -> Option<Spanned<ClientAuthEntry>> {
+        let (_, node) = fields.get("client_auth")?;
+        if !matches!(node.kind, Kind::Map(_)) {
+            let default = self.word(fields, "client_auth")?;
+            let entry = ClientAuthEntry { default: Some(default), pass: None, also: None };
+            return Some(Spanned { value: entry, place: node.place });
+        }
+        let inner = self.fields(node, &keys::CLIENT_AUTH, "`client_auth`")?;
+        let entry = ClientAuthEntry {
+            default: self.word(&inner, "default"),
+            pass: self.several(&inner, "pass"),
+            also: self.several(&inner, "also"),
+        };
+        Some(Spanned { value: entry, place: node.place })
+    }
+
     fn timeouts(&mut self, fields: &Fields<'_>) -> TimeoutsEntry {
         TimeoutsEntry {
             connect: self.amount(fields, "connect"),
@@ -408,9 +427,12 @@ impl<'n> Fields<'n> {
 /// Whether the value is of the kind that stands behind such a key.
 fn fits(shape: Shape, node: &Node) -> bool {
     match (&node.kind, shape) {
-        (Kind::Scalar(_), Shape::Text(_) | Shape::Word(_) | Shape::Amount(_) | Shape::Several(_)) => true,
+        (
+            Kind::Scalar(_),
+            Shape::Text(_) | Shape::Word(_) | Shape::WordOr(..) | Shape::Amount(_) | Shape::Several(_),
+        ) => true,
         (Kind::Flag(_), Shape::Flag) | (Kind::List(_), Shape::Several(_) | Shape::Entries(_)) => true,
-        (Kind::Map(_), Shape::Mapping(_) | Shape::Named(..)) => true,
+        (Kind::Map(_), Shape::Mapping(_) | Shape::Named(..) | Shape::WordOr(..)) => true,
         (Kind::Scalar(_) | Kind::Flag(_) | Kind::List(_) | Kind::Map(_) | Kind::Broken, _) => false,
     }
 }

@@ -1,7 +1,7 @@
 //! The keys of the language, in one table: what the decoder accepts, what it says where something else
 //! stands, and what editors are told (`schema`).
 
-use crate::document::{Expect, Mode, SchemeName, TlsName, UpgradeName, Word};
+use crate::document::{AuthModeName, Expect, Mode, SchemeName, TlsName, UpgradeName, Word};
 
 /// The keys of one kind of mapping.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(crate) enum Shape {
     Flag,
     /// One of these words.
     Word(fn() -> Vec<&'static str>),
+    /// One of these words, or a mapping.
+    WordOr(fn() -> Vec<&'static str>, &'static Table),
     /// A text or a number.
     Amount(Form),
     /// One value, or a list of them.
@@ -57,6 +59,10 @@ pub(crate) enum Form {
     Method,
     Path,
     Parameter,
+    /// The name of a header field.
+    Header,
+    /// What a header field holds.
+    HeaderValue,
     Pattern,
     Address,
     Rate,
@@ -222,6 +228,18 @@ pub(crate) const RULE: Table = Table {
         ),
         key("use", Shape::Several(Form::Name), r#"["github"]"#, "The credentials that may be added here."),
         key(
+            "set",
+            Shape::Named(Form::Header, Form::HeaderValue),
+            r#"{"X-Slack-Allowed-Workspaces-Requester": "T0123"}"#,
+            "Fixed headers, not secret, that each request gets in place of the client's own, such as tenant restrictions.",
+        ),
+        key(
+            "client_auth",
+            Shape::WordOr(words::<AuthModeName>, &CLIENT_AUTH),
+            r#"{"default": "strip", "pass": ["Cookie"], "also": ["X-Acme-Key"]}"#,
+            "What happens to authentication that the client itself sends: `strip`, `refuse` or `allow`, or a mapping.",
+        ),
+        key(
             "reason",
             Shape::Text(Form::Free),
             r#""Deleting is not allowed; ask a maintainer.""#,
@@ -273,6 +291,33 @@ pub(crate) const MATCH: Table = Table {
             Shape::Word(words::<UpgradeName>),
             r#""websocket""#,
             "Makes the rule one about WebSocket handshakes.",
+        ),
+    ],
+};
+
+/// `client_auth`.
+pub(crate) const CLIENT_AUTH: Table = Table {
+    what: "`client_auth`",
+    home: "in `client_auth`",
+    about: "What happens to authentication that the client itself sends. The strictest of all matching rules applies.",
+    keys: &[
+        key(
+            "default",
+            Shape::Word(words::<AuthModeName>),
+            r#""strip""#,
+            "`strip` (removed and recorded), `refuse` (403) or `allow`. Without it: `strip` with a credential, `refuse` at hosts of the session's credentials, else `allow`.",
+        ),
+        key(
+            "pass",
+            Shape::Several(Form::Header),
+            r#"["Cookie", "Stripe-Account"]"#,
+            "Headers and query parameters that pass although they carry authentication.",
+        ),
+        key(
+            "also",
+            Shape::Several(Form::Header),
+            r#"["X-Acme-Key"]"#,
+            "Headers and query parameters that count as authentication besides those that Egret lists.",
         ),
     ],
 };
@@ -375,7 +420,7 @@ pub(crate) const SUITE_SESSION: Table = Table {
 };
 
 /// Every table, the outer before the inner.
-pub(crate) const TABLES: [&Table; 7] = [&POLICY, &RULE, &MATCH, &SELECTOR, &LIMITS, &TIMEOUTS, &CHECK];
+pub(crate) const TABLES: [&Table; 8] = [&POLICY, &RULE, &MATCH, &SELECTOR, &CLIENT_AUTH, &LIMITS, &TIMEOUTS, &CHECK];
 
 impl Shape {
     /// What is expected, as messages say it.
@@ -384,6 +429,10 @@ impl Shape {
             Self::Text(_) => "one text".to_owned(),
             Self::Flag => "`true` or `false`".to_owned(),
             Self::Word(words) => words().iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or "),
+            Self::WordOr(words, table) => {
+                let words: Vec<String> = words().iter().map(|word| format!("`{word}`")).collect();
+                format!("{} or the keys of {}", words.join(", "), table.what)
+            }
             Self::Amount(_) => "one value".to_owned(),
             Self::Several(_) => "one value or a list of values".to_owned(),
             Self::Named(..) => "names, each with one value or a list of values,".to_owned(),

@@ -344,6 +344,7 @@ fn is_shown(kind: Kind, wider: bool, old: Verdict, new: Verdict) -> bool {
         (Kind::AddressesWidened | Kind::AddressesNarrowed | Kind::LimitsLoosened | Kind::LimitsTightened, _) => {
             old != Deny && new != Deny
         }
+        (Kind::IdentityLoosened | Kind::IdentityTightened, _) => old != Deny && new != Deny,
         (Kind::Unread | Kind::Read, _) => old != Deny && new != Deny,
         (Kind::DenyDropped, _) => new != Deny,
         (Kind::CeilingDropped | Kind::CeilingAdded | Kind::AppliesTo | Kind::Undecided, _) => false,

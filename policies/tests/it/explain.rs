@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use crate::diff_properties::{asked, book, judge};
 use crate::support::{config, policy, question, rules};
 
-fn explain(rules: &Arc<Rules>, request: &str) -> Explanation {
+pub(crate) fn explain(rules: &Arc<Rules>, request: &str) -> Explanation {
     let (method, url) = request.split_once(' ').unwrap();
     let (scheme, rest) = url.split_once("://").unwrap();
     let scheme = if scheme == "http" { Scheme::Http } else { Scheme::Https };

@@ -8,6 +8,7 @@ mod diff_properties;
 mod docs;
 mod explain;
 mod fixtures;
+mod identity;
 mod language;
 mod layout;
 mod library;
