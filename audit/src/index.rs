@@ -4,6 +4,7 @@
 //! own, and in another process that has nothing but the folder.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -70,6 +71,8 @@ pub struct Index {
     path: PathBuf,
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
+    /// There was no space to open the file: the connections are empty stand-ins, and every step tries again.
+    without_space: AtomicBool,
 }
 
 /// The thread that keeps an index up to date; dropped, it ends.
@@ -78,28 +81,49 @@ pub struct FollowerHandle {
     thread: Option<JoinHandle<()>>,
 }
 
+impl IndexError {
+    /// Whether the reason is that the disk is full.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Store { source, .. } => is_full(source),
+            Self::Journal { .. } => false,
+        }
+    }
+}
+
 impl Index {
-    /// Opens the index of a journal, making it where it is missing or not usable.
+    /// Opens the index of a journal, making it where it is missing or not usable. On a full disk it is opened all the same:
+    /// [`Index::catch_up`] fails then until there is space.
     ///
     /// # Errors
     /// [`IndexError`] where the file can neither be used nor made.
     pub fn open(journal: &Path, path: &Path) -> Result<Self, IndexError> {
         let failed = |source| IndexError::Store { path: path.to_owned(), source };
-        let writer = match open_writer(path) {
-            Ok(writer) => writer,
-            Err(error) if is_damage(&error) => {
-                remove(path);
-                open_writer(path).map_err(failed)?
-            }
+        let (connections, without_space) = match open_file(path) {
+            Ok(connections) => (connections, false),
+            Err(error) if is_full(&error) => (open_stand_in().map_err(failed)?, true),
             Err(error) => return Err(failed(error)),
         };
-        let reader = open_reader(path).map_err(failed)?;
+        let (writer, reader) = connections;
         Ok(Self {
             journal: journal.to_owned(),
             path: path.to_owned(),
             writer: Mutex::new(writer),
             reader: Mutex::new(reader),
+            without_space: AtomicBool::new(without_space),
         })
+    }
+
+    /// Opens the file where there was no space for it before.
+    fn ensure_open(&self) -> Result<(), IndexError> {
+        if !self.without_space.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let (writer, reader) = open_file(&self.path).map_err(|source| self.failed(source))?;
+        *lock(&self.writer) = writer;
+        *lock(&self.reader) = reader;
+        self.without_space.store(false, Ordering::Release);
+        Ok(())
     }
 
     /// Brings the index to the end of the journal; gives the last sequence number it knows.
@@ -158,6 +182,25 @@ impl Index {
         found.optional().map(|found| found.map(|number| number as u64)).map_err(|source| self.failed(source))
     }
 
+    /// The same, read from the journal itself, for a start that finds no space to bring the index to the journal's end.
+    ///
+    /// # Errors
+    /// [`IndexError`] where the journal cannot be read.
+    pub fn vault_generation_in_journal(&self) -> Result<Option<u64>, IndexError> {
+        let files = segments(&self.journal).map_err(|source| self.unreadable(source))?;
+        for file in files.iter().rev() {
+            let mut last = None;
+            let mut lines = Lines::open(&file.path, 0).map_err(|source| self.unreadable(source))?;
+            while let Some(raw) = lines.next().map_err(|source| self.unreadable(source))? {
+                last = Line::parse(raw.bytes).ok().and_then(|line| generation_of(&line)).or(last);
+            }
+            if last.is_some() {
+                return Ok(last);
+            }
+        }
+        Ok(None)
+    }
+
     /// Follows the journal in a thread of its own that works a twenty-fifth of the time at most.
     pub fn follow(self: Arc<Self>) -> FollowerHandle {
         let (stop, stopped) = mpsc::channel();
@@ -185,7 +228,7 @@ impl Index {
         match self.step() {
             Ok(step) => step.reached_end,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the audit index does not follow");
+                model::log_limited!(warn, error = &error as &dyn std::error::Error, "the audit index does not follow");
                 true
             }
         }
@@ -199,6 +242,7 @@ impl Index {
 
     /// One bounded piece of work, in one transaction.
     fn step(&self) -> Result<Step, IndexError> {
+        self.ensure_open()?;
         let files = segments(&self.journal).map_err(|source| self.unreadable(source))?;
         let mut writer = lock(&self.writer);
         let begun = writer.transaction_with_behavior(TransactionBehavior::Immediate);
@@ -211,7 +255,7 @@ impl Index {
     fn fill(&self, transaction: &Transaction<'_>, files: &[Segment]) -> Result<Step, IndexError> {
         let mut position = Position::load(transaction).map_err(|source| self.failed(source))?;
         if !position.stands(files).map_err(|source| self.unreadable(source))? {
-            tracing::info!("the audit index does not match its journal and is filled again");
+            model::log_limited!(info, "the audit index does not match its journal and is filled again");
             transaction
                 .execute_batch("DELETE FROM entries; DELETE FROM spans; DELETE FROM uses;")
                 .map_err(|source| self.failed(source))?;
@@ -379,6 +423,39 @@ fn insert(connection: &Connection, line: &Line<'_>) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// The generation that a record of the vault names.
+fn generation_of(line: &Line<'_>) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Named {
+        generation: Option<u64>,
+    }
+    let (_, contents) =
+        line.body.filter(|_| line.kind.starts_with("vault.") || line.kind.starts_with("credential."))?;
+    serde_json::from_slice::<Named>(contents).ok()?.generation
+}
+
+/// The writer and the reader of a file, which is made where it is missing or damaged.
+fn open_file(path: &Path) -> rusqlite::Result<(Connection, Connection)> {
+    let writer = match open_writer(path) {
+        Err(error) if is_damage(&error) => {
+            remove(path);
+            open_writer(path)?
+        }
+        opened => opened?,
+    };
+    Ok((writer, open_reader(path)?))
+}
+
+/// Two empty databases in memory.
+fn open_stand_in() -> rusqlite::Result<(Connection, Connection)> {
+    let empty = || -> rusqlite::Result<Connection> {
+        let connection = Connection::open_in_memory()?;
+        connection.execute_batch(&schema())?;
+        Ok(connection)
+    };
+    Ok((empty()?, empty()?))
+}
+
 fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(5))?;
@@ -454,6 +531,11 @@ fn cpu_time() -> Duration {
 
 fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt))
+}
+
+/// Whether a file could not be written: SQLite reports a full disk as such, or as a failed write of its shared memory.
+fn is_full(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DiskFull | rusqlite::ErrorCode::SystemIoFailure))
 }
 
 fn remove(path: &Path) {

@@ -22,10 +22,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::{fmt, io};
 
-use model::Timestamp;
+use model::{RecordId, Timestamp};
 use thiserror::Error;
 
 use crate::record::{Kind, Record};
+use crate::refusals::RefusalBudget;
 use crate::verify::KnownHead;
 pub(crate) use encode::draw;
 use encode::encode;
@@ -179,6 +180,32 @@ impl Journal {
         }
     }
 
+    /// Bounds the records of exchanges that end before anything was opened; until then each gets one.
+    pub fn bound_refusals(&self, budget: RefusalBudget) {
+        self.0.shared.refusals.bound(budget);
+    }
+
+    /// Appends the record of an exchange that ended before it was opened, or counts it; gives the id of the record that
+    /// contains the count.
+    pub(crate) fn append_unopened(&self, record: &Record) -> Option<RecordId> {
+        let (due, counted) = self.0.shared.refusals.admit(record, record.time.unwrap_or_else(Timestamp::now));
+        due.iter().for_each(|aggregate| self.append_closing(aggregate, 0));
+        if counted.is_none() {
+            self.append_closing(record, 0);
+        }
+        counted
+    }
+
+    /// Records the refusals that were counted in an interval that is over.
+    pub fn settle_refusals(&self) {
+        self.0.shared.refusals.settle(Timestamp::now()).iter().for_each(|aggregate| self.append_closing(aggregate, 0));
+    }
+
+    /// Records the refusals that were counted so far.
+    pub fn drain_refusals(&self) {
+        self.0.shared.refusals.drain().iter().for_each(|aggregate| self.append_closing(aggregate, 0));
+    }
+
     /// Appends a record and returns once it is durable.
     ///
     /// # Errors
@@ -279,6 +306,9 @@ impl Owner {
 
     fn close(&self) {
         let shared = &self.shared;
+        for aggregate in shared.refusals.drain() {
+            encode(aggregate.kind, &aggregate, |link, contents| shared.queue().put(link, 0, contents));
+        }
         shared.closed.store(true, Ordering::Release);
         shared.stopped.store(true, Ordering::Release);
         for thread in std::mem::take(&mut *self.threads()) {

@@ -4,6 +4,7 @@
 //! This crate does not know the vault, so that no record can hold a secret by accident. It has no
 //! runtime either: the futures it gives work on any executor.
 
+mod aggregate;
 mod chain;
 mod format;
 mod index;
@@ -11,6 +12,8 @@ mod journal;
 mod line;
 mod query;
 mod record;
+mod refusals;
+mod sanitize;
 #[cfg(test)]
 mod testing;
 mod trail;
@@ -24,5 +27,6 @@ pub use journal::{Durability, Found, HeadFile, Journal, JournalError, Recovery, 
 pub use line::LineError;
 pub use query::{Filter, MAX_ROWS, Row};
 pub use record::{Attribution, CONTENTS, CredentialUse, Decision, Fault, Kind, Outcome, Record, Text};
+pub use refusals::RefusalBudget;
 pub use trail::{Facts, Trail};
 pub use verify::{Broken, KnownHead, Verified, Why, verify, verify_against};

@@ -108,6 +108,8 @@ words! {
         SidecarClockStep = "sidecar.clock_step",
         /// The index was missing and is filled again from the journal.
         SidecarIndexRebuilt = "sidecar.index_rebuilt",
+        /// Refusals that were counted together, because they were too many for a record each.
+        Aggregated = "aggregated",
         /// Something is missing here, and this record says how much.
         Gap = "gap",
     }
@@ -240,6 +242,8 @@ pub struct Record {
     pub attribution: Option<Attribution>,
     /// The trace context (W3C `traceparent`) that the client sent.
     pub trace: Option<Arc<str>>,
+    /// The client's address, where no session was identified; of IPv6 its network where many are counted together.
+    pub source: Option<IpAddr>,
     /// What the policy said.
     pub decision: Option<Decision>,
     /// Why it was refused or ended.
@@ -322,6 +326,7 @@ impl Record {
             tool: None,
             attribution: None,
             trace: None,
+            source: None,
             decision: None,
             code: None,
             detail: None,

@@ -25,6 +25,8 @@ pub struct Facts {
     pub session: Option<SessionId>,
     /// How the exchange was tied to the session.
     pub attribution: Option<Attribution>,
+    /// The client's address, where nobody could be identified.
+    pub source: Option<IpAddr>,
 }
 
 /// The open record of a running exchange or tunnel.
@@ -66,6 +68,7 @@ impl Trail {
         record.agent = facts.agent;
         record.session = facts.session;
         record.attribution = facts.attribution;
+        record.source = facts.source;
         Self {
             journal: journal.clone(),
             record,
@@ -82,11 +85,6 @@ impl Trail {
     /// The exchange, the same in the opening and the closing record.
     pub fn exchange(&self) -> &ExchangeId {
         &self.exchange
-    }
-
-    /// The id that the closing record will have: what a refusal shows as `Egret-Record`.
-    pub fn record_id(&self) -> &RecordId {
-        &self.id
     }
 
     /// Where the request goes.
@@ -219,12 +217,13 @@ impl Trail {
         self.journal.append_opening(self.opening, &self.record, &mut self.opened_in).await
     }
 
-    /// Writes the closing record.
-    pub fn close(mut self, outcome: Outcome, fault: impl Into<Option<Fault>>, code: Option<Reason>) {
-        self.finish(outcome, fault.into(), code);
+    /// Writes the closing record; gives the id of the record that contains the end: what a refusal shows as `Egret-Record`.
+    /// Where nothing was opened and the origin has had its share of records, that is the record that counts.
+    pub fn close(mut self, outcome: Outcome, fault: impl Into<Option<Fault>>, code: Option<Reason>) -> RecordId {
+        self.finish(outcome, fault.into(), code)
     }
 
-    fn finish(&mut self, outcome: Outcome, fault: Option<Fault>, code: Option<Reason>) {
+    fn finish(&mut self, outcome: Outcome, fault: Option<Fault>, code: Option<Reason>) -> RecordId {
         self.closed = true;
         let record = &mut *self.record;
         if outcome == Outcome::Refused {
@@ -238,14 +237,18 @@ impl Trail {
         record.outcome = Some(outcome);
         record.fault = fault;
         record.code = code.or(record.code);
+        if self.opened_in == 0 {
+            return self.journal.append_unopened(record).unwrap_or_else(|| self.id.clone());
+        }
         self.journal.append_closing(record, self.opened_in);
+        self.id.clone()
     }
 }
 
 impl Drop for Trail {
     fn drop(&mut self) {
         if !self.closed {
-            self.finish(Outcome::Aborted, Some(Fault::Egret), None);
+            let _counted = self.finish(Outcome::Aborted, Some(Fault::Egret), None);
         }
     }
 }

@@ -166,13 +166,35 @@ impl DataDir {
     /// A file that cannot be written.
     pub(crate) fn announce(&self, ready: &Ready) -> anyhow::Result<()> {
         let text = serde_json::to_vec(ready).context("cannot write egret.json")?;
-        replace(&self.ready_file(), &text, 0o600).context("cannot write egret.json")
+        match replace(&self.ready_file(), &text, 0o600) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => self.announce_in_place(&text),
+            written => written,
+        }
+        .context("cannot write egret.json")
+    }
+
+    /// On a full disk: writes into the file of the last run, whose space is still there.
+    fn announce_in_place(&self, text: &[u8]) -> io::Result<()> {
+        let spare = self.spare_ready_file();
+        let mut file = OpenOptions::new().write(true).open(&spare)?;
+        file.write_all(text)?;
+        file.set_len(text.len() as u64)?;
+        fs::rename(spare, self.ready_file())
+    }
+
+    /// What `egret.json` is between two runs: the next one finds its space even if the disk is full.
+    fn spare_ready_file(&self) -> PathBuf {
+        self.0.join("egret.json.last")
     }
 
     /// Removes what a sidecar leaves for others to find; under the lock only.
     pub(crate) fn withdraw(&self) {
-        for path in [self.ready_file(), self.socket()] {
-            match fs::remove_file(&path) {
+        let withdrawn = [
+            (self.ready_file(), fs::rename(self.ready_file(), self.spare_ready_file())),
+            (self.socket(), fs::remove_file(self.socket())),
+        ];
+        for (path, done) in withdrawn {
+            match done {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => tracing::warn!(file = %path.display(), %error, "a file of a past run cannot be removed"),

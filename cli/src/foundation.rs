@@ -407,7 +407,12 @@ fn write_trust(dir: &DataDir, ca: &Ca, trust: &Trust) -> anyhow::Result<()> {
         replace(&path, text, 0o644).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let path = dir.trust().join("truststore.jks");
-    replace(&path, &store, 0o644).with_context(|| format!("cannot write {}", path.display()))
+    let written = match replace(&path, &store, 0o644) {
+        // The one of the last run is good enough for a sidecar that can only refuse.
+        Err(error) if error.kind() == std::io::ErrorKind::StorageFull && path.exists() => Ok(()),
+        written => written,
+    };
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn load_policies(config: &Config, dir: &DataDir, sessions: &Registry, need: Policies) -> Answer<Loader> {
@@ -450,8 +455,13 @@ fn check_default_session(config: &Config, vault: &Vault, policies: &Loader) -> a
 /// The records know which generation of the vault was there last; an older one is a copy that somebody put back, and may
 /// hold what was revoked since.
 fn check_generation(vault: &Vault, journal: &Journal, index: &Index, rollback: Rollback) -> Answer {
-    index.catch_up().or_unreachable()?;
-    let known = index.vault_generation().or_unreachable()?.unwrap_or_default();
+    let known = match index.catch_up() {
+        Ok(_) => index.vault_generation(),
+        // A full disk ends no start: the journal itself says what the index would.
+        Err(error) if error.is_full() => index.vault_generation_in_journal(),
+        Err(error) => Err(error),
+    };
+    let known = known.or_unreachable()?.unwrap_or_default();
     let held = vault.generation();
     let code = (held < known).then_some(Reason::VaultRollback);
     let tell = |kind| {

@@ -114,8 +114,19 @@ impl Sidecar {
         journal.note_time(clock::now());
         let sidecar =
             Self { control, trust, running, api, timekeeper, stop_api, follower, memory, ca: signer, dir, _lock: lock };
-        sidecar.dir.announce(&sidecar.ready()).or_unreachable()?;
+        sidecar.announce()?;
         Ok(sidecar)
+    }
+
+    /// Lets commands find it. On a full disk it goes on without: it refuses every request, and its socket says why.
+    fn announce(&self) -> Answer {
+        match self.dir.announce(&self.ready()) {
+            Err(error) if !self.control.journal.is_writable() => {
+                tracing::error!(error = format!("{error:#}"), "commands do not find this sidecar");
+                Ok(())
+            }
+            announced => announced.or_unreachable(),
+        }
     }
 
     /// What others need to find it.

@@ -57,7 +57,7 @@ impl Problem {
     /// 500: a fault of ours, with its chain of causes.
     pub(crate) fn internal(error: &dyn std::error::Error) -> Self {
         let detail = chain(error);
-        tracing::error!(error = detail, "a control call failed");
+        model::log_limited!(error, error = detail, "a control call failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, Reason::Internal.code(), "Egret failed", detail)
     }
 

@@ -108,7 +108,9 @@ pub(crate) fn watch(control: &Arc<Control>, session: Arc<Session>) {
         let id = session.id.clone();
         match blocking(move || finish(&control, &id)).await {
             Ok(Ok(_)) => {}
-            Ok(Err(problem)) | Err(problem) => tracing::error!(?problem, "the end of a session is not written down"),
+            Ok(Err(problem)) | Err(problem) => {
+                model::log_limited!(error, ?problem, "the end of a session is not written down")
+            }
         }
     });
 }

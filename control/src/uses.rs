@@ -29,7 +29,7 @@ pub(crate) fn add_to(control: &Control, tenant: &TenantId, view: &mut Credential
 fn ask<T>(control: &Control, question: impl FnOnce() -> Result<T, IndexError>) -> Option<T> {
     control.journal.flush();
     let answer = control.index.catch_up().and_then(|_| question());
-    answer.inspect_err(|error| tracing::warn!(%error, "how often credentials were used is not known")).ok()
+    answer.inspect_err(|error| model::log_limited!(warn, %error, "how often credentials were used is not known")).ok()
 }
 
 fn fill(view: &mut CredentialView, found: &BTreeMap<CredentialId, Uses>) {

@@ -8,6 +8,7 @@ pub mod destination;
 pub mod field;
 pub mod id;
 pub mod limits;
+pub mod log_limit;
 pub mod path;
 pub mod reason;
 
@@ -16,6 +17,7 @@ pub use destination::{Authority, Destination, Host, HostError, Scheme};
 pub use field::{FieldRole, field_role};
 pub use id::{CredentialId, ExchangeId, PolicyName, RecordId, RuleId, SessionId, SnapshotDigest, TenantId};
 pub use limits::{Limits, Rate};
+pub use log_limit::LogLimit;
 pub use path::{
     ENCODED_SLASH, LITERAL_STAR, PathError, PathReading, RequestPath, fully_decoded, path_escape, written_path,
 };

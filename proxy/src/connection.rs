@@ -5,8 +5,8 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 
 use http::{Method, Request, Response, header};
 use hyper::body::Incoming;
@@ -23,21 +23,24 @@ use tokio::sync::Notify;
 use crate::body::{Body, StreamError};
 use crate::config::{CONNECTION_WINDOW, Limits, MAX_BUFFER, STREAM_WINDOW};
 use crate::downlink::Downlink;
+use crate::entrance::{Entrance, overloaded};
 use crate::exchange::exchange;
 use crate::frames::{Frames, Peer};
-use crate::guard::{First, Guard, Verdicts};
+use crate::guard::{Door, First, Guard, Verdicts};
 use crate::head::{self, Framing, RequestHead, Target};
 use crate::paced::Paced;
+use crate::patience::Patience;
 use crate::refusal::Refusal;
 use crate::rewound::Rewound;
 use crate::share::Spawner;
 use crate::stall::{self, Unread};
-use crate::steps::accept::Downstream;
+use crate::steps::accept::{Downstream, TurnedAway};
 use crate::steps::decide::Passage;
+use crate::steps::identify::Identified;
 use crate::steps::intercept::{Inner, intercept};
 use crate::steps::record::{self, Open};
 use crate::steps::route::Asked;
-use crate::steps::{decide, identify, parse};
+use crate::steps::{decide, parse};
 use crate::streams::{self, StreamExecutor};
 use crate::{Core, Proxy, quota, tunnel};
 
@@ -46,27 +49,66 @@ use crate::{Core, Proxy, quota, tunnel};
 /// # Cancellation
 /// Everything on it is cut, and recorded as such.
 pub(crate) async fn connection(core: Arc<Core>, downstream: Downstream) {
-    let Downstream { stream, place: _place } = downstream;
+    let Downstream { stream, place } = downstream;
     stall::bound_unsent(&stream);
-    let mut guard = Guard::new(stream, core.proxy.limits.clone(), false);
+    let entrance = Entrance::new(&core.proxy, place);
+    let mut guard = Guard::new(stream, core.proxy.limits.clone(), Door::Listener(entrance.clone()));
     loop {
         let first = tokio::select! {
             first = guard.first() => first,
+            refusal = entrance.expired() => Err(refusal),
             () = draining(core.proxy.clone()) => return,
         };
+        if let Some(session) = entrance.session() {
+            core.shares.charge_to(&session.id);
+        }
         match first {
             Ok(First::Closed) => return,
-            Ok(First::Connect(head)) => return Box::pin(tunnel(core, head, guard)).await,
-            Ok(First::Request) => match Box::pin(plain(core.clone(), guard)).await {
+            Ok(First::Connect(head)) => return Box::pin(tunnel(core, head, guard, &entrance)).await,
+            Ok(First::Request) => match Box::pin(plain(core.clone(), guard, &entrance)).await {
                 // A CONNECT came on a connection that had carried requests in absolute form.
                 Some(back) => guard = back,
                 None => return,
             },
-            Err(refusal) => {
-                let record = Open::new(&core.proxy, None).refuse(&refusal);
-                let (stream, _) = guard.into_parts();
-                return say(stream, &refusal, &record).await;
-            }
+            // A client that opens connections ahead of its requests, as browsers do, has asked for nothing yet.
+            Err(refusal) if refusal.reason() == Reason::TimeoutHead && !guard.has_begun() => return,
+            Err(refusal) => return Box::pin(refuse_first(&core.proxy, guard, &entrance, &refusal)).await,
+        }
+    }
+}
+
+/// Refuses what came instead of a first request. A client that does not read the answer holds nobody out: while it is not
+/// identified, its place can be given to another one.
+async fn refuse_first(proxy: &Arc<Proxy>, guard: Guard<TcpStream>, entrance: &Entrance, refusal: &Refusal) {
+    let (stream, _) = guard.into_parts();
+    if refusal.reason() == Reason::Overloaded {
+        return turn_away(proxy.clone(), TurnedAway { stream, source: entrance.source() }).await;
+    }
+    let delay = entrance.delay_of(refusal);
+    let record = entrance.open().refuse(refusal);
+    let answered = async {
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        say(stream, refusal, &record).await;
+    };
+    tokio::select! {
+        () = answered => {}
+        () = entrance.evicted() => {}
+    }
+}
+
+/// Answers a connection for which there is no place, and closes it. Only so many of them linger until the answer has arrived; the
+/// others may see a reset behind it.
+pub(crate) async fn turn_away(proxy: Arc<Proxy>, turned_away: TurnedAway) {
+    let TurnedAway { stream, source } = turned_away;
+    let refusal = overloaded();
+    let record = Open::stranger(&proxy, source).refuse(&refusal);
+    match proxy.turned_away.try_acquire() {
+        Ok(_lingering) => say(stream, &refusal, &record).await,
+        Err(_) => {
+            let written = stream.try_write(&answer_bytes(&refusal, &record));
+            tracing::debug!(?written, "a connection was turned away");
         }
     }
 }
@@ -80,17 +122,16 @@ async fn draining(proxy: Arc<Proxy>) {
 }
 
 /// One CONNECT: admits it, opens the inside, serves the requests in it until it closes or its session ends.
-async fn tunnel(core: Arc<Core>, head: RequestHead, guard: Guard<TcpStream>) {
+async fn tunnel(core: Arc<Core>, head: RequestHead, guard: Guard<TcpStream>, entrance: &Entrance) {
     let (mut stream, ahead) = guard.into_parts();
-    let (session, destination, passage) = match admit(&core.proxy, &head) {
-        Ok(Admitted { session, destination, passage }) => (session, destination, passage),
+    let Admitted { session, destination, passage } = match admit(&core.proxy, entrance, &head) {
+        Ok(admitted) => admitted,
         Err(rejected) => {
             let Rejected { open, refusal } = *rejected;
             let record = open.refuse(&refusal);
             return say(stream, &refusal, &record).await;
         }
     };
-    core.shares.charge_to(&session.id);
     if let Passage::Unread(permit) = passage {
         return Box::pin(unread(&core, &session, &destination, permit, stream, ahead)).await;
     }
@@ -106,13 +147,14 @@ async fn tunnel(core: Arc<Core>, head: RequestHead, guard: Guard<TcpStream>) {
         Ok(None) => {}
         Ok(Some(Inner::Plain(stream))) => {
             let destination = Destination::new(Scheme::Http, destination.host().clone(), destination.port());
-            let must_close = Arc::default();
-            serve_http1(Tunnel { core, session, destination, without_sni: false, must_close }, stream).await;
+            let (must_close, patience) = (Arc::default(), Patience::new(core.proxy.limits.max_refusals));
+            serve_http1(Tunnel { core, session, destination, without_sni: false, must_close, patience }, stream).await;
         }
         Ok(Some(Inner::Tls(stream))) => {
             let (_, tls) = stream.get_ref();
             let (http2, without_sni) = (tls.alpn_protocol() == Some(b"h2"), tls.server_name().is_none());
-            let tunnel = Tunnel { core, session, destination, without_sni, must_close: Arc::default() };
+            let (must_close, patience) = (Arc::default(), Patience::new(core.proxy.limits.max_refusals));
+            let tunnel = Tunnel { core, session, destination, without_sni, must_close, patience };
             if http2 { serve_http2(tunnel, *stream).await } else { serve_http1(tunnel, *stream).await }
         }
     }
@@ -162,20 +204,20 @@ struct Rejected {
     refusal: Refusal,
 }
 
-/// Steps 2 to 4 for a request to the proxy itself.
-fn admit(proxy: &Arc<Proxy>, head: &RequestHead) -> Result<Admitted, Box<Rejected>> {
-    let rejected = |session: Option<&Arc<Session>>, destination: Option<&Destination>, refusal| {
-        Box::new(Rejected { open: open_connect(proxy, session, head, destination), refusal })
+/// Steps 3 and 4 for a request to the proxy itself; the strict reader has asked for step 2.
+fn admit(proxy: &Arc<Proxy>, entrance: &Entrance, head: &RequestHead) -> Result<Admitted, Box<Rejected>> {
+    let rejected = |destination: Option<&Destination>, refusal| {
+        Box::new(Rejected { open: open_connect(proxy, entrance.session(), head, destination), refusal })
     };
-    let named = parse::parse(head);
-    let session = identify::identify(proxy, head).map_err(|refusal| rejected(None, named.as_ref().ok(), refusal))?;
-    let destination = named.map_err(|refusal| rejected(Some(&session), None, refusal))?;
+    let unknown = || rejected(None, Refusal::of(Reason::Internal, "a request was read before its session was known"));
+    let session = entrance.session().cloned().ok_or_else(unknown)?;
+    let destination = parse::parse(head).map_err(|refusal| rejected(None, refusal))?;
     match decide::decide(proxy, &session, &destination) {
         Ok(passage) => match quota::enter(proxy, &session, &destination, head) {
             Ok(()) => Ok(Admitted { session, destination, passage }),
-            Err(refusal) => Err(rejected(Some(&session), Some(&destination), refusal)),
+            Err(refusal) => Err(rejected(Some(&destination), refusal)),
         },
-        Err(refusal) => Err(rejected(Some(&session), Some(&destination), refusal)),
+        Err(refusal) => Err(rejected(Some(&destination), refusal)),
     }
 }
 
@@ -195,16 +237,7 @@ fn open_connect(
 
 /// Writes a refusal without hyper, with the code in the reason phrase, since that is what clients show of a failed CONNECT.
 async fn say(mut stream: TcpStream, refusal: &Refusal, record: &str) {
-    let body = refusal.problem(record);
-    let mut answer = format!("HTTP/1.1 {} {}\r\n", refusal.row().status.as_u16(), refusal.reason().code()).into_bytes();
-    for (name, value) in &record::refusal_fields(refusal, record) {
-        answer.extend_from_slice(name.as_str().as_bytes());
-        answer.extend_from_slice(b": ");
-        answer.extend_from_slice(value.as_bytes());
-        answer.extend_from_slice(b"\r\n");
-    }
-    answer.extend_from_slice(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes());
-    answer.extend_from_slice(&body);
+    let answer = answer_bytes(refusal, record);
     let linger = async {
         stream.write_all(&answer).await?;
         stream.shutdown().await?;
@@ -218,30 +251,49 @@ async fn say(mut stream: TcpStream, refusal: &Refusal, record: &str) {
     }
 }
 
+/// A refusal as an HTTP/1.1 response that closes the connection.
+fn answer_bytes(refusal: &Refusal, record: &str) -> Vec<u8> {
+    let body = refusal.problem(record);
+    let mut answer = format!("HTTP/1.1 {} {}\r\n", refusal.row().status.as_u16(), refusal.reason().code()).into_bytes();
+    for (name, value) in &record::refusal_fields(refusal, record) {
+        answer.extend_from_slice(name.as_str().as_bytes());
+        answer.extend_from_slice(b": ");
+        answer.extend_from_slice(value.as_bytes());
+        answer.extend_from_slice(b"\r\n");
+    }
+    answer.extend_from_slice(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes());
+    answer.extend_from_slice(&body);
+    answer
+}
+
 /// The response to one request in the making. Boxed: hyper moves it about, and the exchange within is large.
 type Serving<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
 
 /// Serves requests in absolute form. Gives the guard back when a CONNECT comes instead.
-async fn plain(core: Arc<Core>, guard: Guard<TcpStream>) -> Option<Guard<TcpStream>> {
+async fn plain(core: Arc<Core>, guard: Guard<TcpStream>, entrance: &Arc<Entrance>) -> Option<Guard<TcpStream>> {
     let verdicts = guard.verdicts();
-    let bound: Arc<Bound> = Arc::default();
-    let (serving, binding) = (core.clone(), bound.clone());
+    let patience = Arc::new(Patience::new(core.proxy.limits.max_refusals));
+    let (serving, entered) = (core.clone(), entrance.clone());
     let service = service_fn(move |request: Request<Incoming>| {
-        let (core, bound) = (serving.clone(), binding.clone());
+        let (core, entrance, patience) = (serving.clone(), entered.clone(), patience.clone());
         let (verdict, flight) = verdicts.next();
-        Box::pin(async move { Ok(plain_request(&core, &bound, verdict, request).await.map(|body| body.with(flight))) })
-            as Serving<Infallible>
+        Box::pin(async move {
+            let response = plain_request(&core, &entrance, verdict, request).await;
+            let is_last = patience.is_exhausted_by(&response);
+            let response = if is_last { closing(response) } else { response };
+            Ok(response.map(|body| body.with(flight)))
+        }) as Serving<Infallible>
     });
     let guard = Unread::new(guard, bound.must_close.clone(), &core.proxy.limits);
     let mut connection = http1_settings().serve_connection(TokioIo::new(guard), service);
     let served = tokio::select! {
         served = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)) => served,
-        () = bound.ended() => return None,
+        () = entrance.ended() => return None,
         () = draining(core.proxy.clone()) => {
             Pin::new(&mut connection).graceful_shutdown();
             tokio::select! {
                 served = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)) => served,
-                () = bound.ended() => return None,
+                () = entrance.ended() => return None,
             }
         }
     };
@@ -259,60 +311,24 @@ async fn plain(core: Arc<Core>, guard: Guard<TcpStream>) -> Option<Guard<TcpStre
     None
 }
 
-/// The session of a connection in absolute form: the first that is identified; another one has no business there.
-#[derive(Default)]
-struct Bound {
-    session: OnceLock<Arc<Session>>,
-    set: Notify,
-    must_close: Arc<Downlink>,
-}
-
-impl Bound {
-    fn admits(&self, session: &Arc<Session>) -> bool {
-        let bound = self.session.get_or_init(|| session.clone());
-        self.set.notify_one();
-        bound.id == session.id
-    }
-
-    async fn ended(&self) {
-        let session_ended = async {
-            loop {
-                match self.session.get() {
-                    Some(session) => return session.ended().await,
-                    None => self.set.notified().await,
-                }
-            }
-        };
-        tokio::select! {
-            () = session_ended => {}
-            () = self.must_close.notified() => {}
-        }
-    }
-}
-
 async fn plain_request(
     core: &Arc<Core>,
-    bound: &Bound,
+    entrance: &Entrance,
     verdict: Result<RequestHead, Refusal>,
     request: Request<Incoming>,
 ) -> Response<Body> {
     let head = match verdict {
         Ok(head) => head,
-        Err(refusal) => return refuse(Open::new(&core.proxy, None), &refusal),
+        Err(refusal) => return refuse(entrance.open(), &refusal),
     };
-    let (session, destination) = match admit(&core.proxy, &head) {
+    let (session, destination) = match admit(&core.proxy, entrance, &head) {
         // A host that is not read takes no request in absolute form: that one is judged, and refused, by its rules.
         Ok(Admitted { session, destination, passage: _ }) => (session, destination),
         Err(rejected) => return refuse(rejected.open, &rejected.refusal),
     };
-    core.shares.charge_to(&session.id);
-    if !bound.admits(&session) {
-        let refusal = Refusal::of(Reason::SessionInvalid, "the connection belongs to another session");
-        return refuse(open_connect(&core.proxy, Some(&session), &head, Some(&destination)), &refusal);
-    }
     let mut open = Open::new(&core.proxy, Some(&session));
     open.destination(&destination);
-    open.came_on(&bound.must_close);
+    open.came_on(entrance.must_close());
     exchange(core, &session, &destination, Asked { head, request }, open).await
 }
 
@@ -349,6 +365,7 @@ struct Tunnel {
     without_sni: bool,
     /// Told when an exchange on it was cut and its client keeps that from being seen.
     must_close: Arc<Downlink>,
+    patience: Patience,
 }
 
 impl Tunnel {
@@ -374,6 +391,7 @@ where
         tokio::select! {
             served = connection.as_mut() => return served,
             () = draining(tunnel.core.proxy.clone()) => drain(connection.as_mut()),
+            () = tunnel.patience.exhausted() => drain(connection.as_mut()),
         }
         connection.as_mut().await
     };
@@ -402,7 +420,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let tunnel = Arc::new(tunnel);
-    let guard = Guard::new(Paced(stream), tunnel.core.proxy.limits.clone(), true);
+    let door = Door::Tunnel(Identified::in_tunnel_of(&tunnel.session));
+    let guard = Guard::new(Paced(stream), tunnel.core.proxy.limits.clone(), door);
     let (verdicts, serving): (Verdicts, _) = (guard.verdicts(), tunnel.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let tunnel = serving.clone();
@@ -426,11 +445,8 @@ async fn tunnel_request(
                 exchange(&tunnel.core, &tunnel.session, &tunnel.destination, Asked { head, request }, tunnel.open())
                     .await;
             // Whoever names another host on this connection is confused or lies; either way it ends.
-            if response.status() == http::StatusCode::MISDIRECTED_REQUEST && response.body().is_own() {
-                closing(response)
-            } else {
-                response
-            }
+            let misdirected = response.status() == http::StatusCode::MISDIRECTED_REQUEST && response.body().is_own();
+            if tunnel.patience.is_exhausted_by(&response) || misdirected { closing(response) } else { response }
         }
         Err(refusal) => refuse(tunnel.open(), &refusal),
     }
@@ -500,6 +516,8 @@ async fn http2_request(tunnel: &Tunnel, request: Request<Incoming>) -> Result<Re
     if response.body().is_own() {
         streams::answers_itself();
     }
+    // Its connection is drained where this was its last refusal.
+    let _is_last = tunnel.patience.is_exhausted_by(&response);
     Ok(if for_head { without_body(response) } else { response })
 }
 
@@ -547,11 +565,5 @@ fn http2_head(request: &Request<Incoming>, core: &Core) -> Result<RequestHead, R
             RequestPath::parse(path).map_err(|_| Refusal::of(Reason::BadTarget, "the path is not valid"))?,
         ),
     };
-    Ok(RequestHead {
-        method: request.method().clone(),
-        target,
-        host: Some(host),
-        framing: Framing::Length(0),
-        proxy_authorization: None,
-    })
+    Ok(RequestHead { method: request.method().clone(), target, host: Some(host), framing: Framing::Length(0) })
 }

@@ -11,15 +11,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf as _, BytesMut};
 use model::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::chunks::Chunks;
 use crate::config::Limits;
+use crate::entrance::Entrance;
 use crate::head::{self, Framing, Reach, RequestHead, Target};
 use crate::refusal::Refusal;
 use crate::share::pace;
+use crate::steps::identify::Identified;
 
 /// What hyper is given in place of a refused head.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
@@ -63,6 +66,29 @@ impl Drop for Flight {
     }
 }
 
+/// Who may send requests here, asked with each head before anything else of it is read.
+pub(crate) enum Door {
+    /// The inside of a tunnel: its session; CONNECT is refused.
+    Tunnel(Identified),
+    /// The listener: the client has to identify itself.
+    Listener(Arc<Entrance>),
+}
+
+impl Door {
+    /// # Errors
+    /// As [`Entrance::identify`], and `malformed` for a head in which the credentials cannot be found.
+    fn identify(&self, head: &[u8]) -> Result<Identified, Refusal> {
+        match self {
+            Self::Tunnel(client) => Ok(client.clone()),
+            Self::Listener(listener) => listener.identify(head::credentials(head)?),
+        }
+    }
+
+    fn is_tunnel(&self) -> bool {
+        matches!(self, Self::Tunnel(_))
+    }
+}
+
 /// The first head of a connection.
 pub(crate) enum First {
     /// A CONNECT request; its bytes are consumed.
@@ -91,12 +117,12 @@ enum State {
 /// The guarded side of a connection; reads as a stream of accepted requests.
 pub(crate) struct Guard<S> {
     io: S,
-    buffer: Vec<u8>,
+    buffer: BytesMut,
     seen: usize,
     state: State,
     verdicts: Verdicts,
     connect: Option<RequestHead>,
-    in_tunnel: bool,
+    door: Door,
     busy: bool,
     timer: Option<Pin<Box<Sleep>>>,
     deadline: Instant,
@@ -104,16 +130,16 @@ pub(crate) struct Guard<S> {
 }
 
 impl<S: AsyncRead + Unpin> Guard<S> {
-    /// Guards a fresh connection, or with `in_tunnel` the inside of one, where CONNECT has no business.
-    pub(crate) fn new(io: S, limits: Arc<Limits>, in_tunnel: bool) -> Self {
+    /// Guards a new connection or the inside of a tunnel.
+    pub(crate) fn new(io: S, limits: Arc<Limits>, door: Door) -> Self {
         Self {
             io,
-            buffer: Vec::new(),
+            buffer: BytesMut::new(),
             seen: 0,
             state: State::Head,
             verdicts: Verdicts::default(),
             connect: None,
-            in_tunnel,
+            door,
             busy: false,
             timer: None,
             deadline: Instant::now() + limits.head_timeout,
@@ -133,7 +159,12 @@ impl<S: AsyncRead + Unpin> Guard<S> {
 
     /// The socket and what was read from it and not consumed.
     pub(crate) fn into_parts(self) -> (S, Vec<u8>) {
-        (self.io, self.buffer)
+        (self.io, self.buffer.into())
+    }
+
+    /// Whether a part of a head has arrived.
+    pub(crate) fn has_begun(&self) -> bool {
+        !self.buffer.is_empty()
     }
 
     /// Waits for the next head without hyper.
@@ -196,10 +227,11 @@ impl<S: AsyncRead + Unpin> Guard<S> {
         if bytes.len() > self.limits.max_head_bytes {
             return Err(Refusal::of(Reason::HeadTooLarge, "the request head is too large"));
         }
-        let head = head::read(bytes, &self.limits)?;
+        let client = self.door.identify(bytes)?;
+        let head = head::read(bytes, &self.limits, &client)?;
         self.seen = 0;
         if matches!(head.target, Target::Authority(_)) {
-            if self.in_tunnel {
+            if self.door.is_tunnel() {
                 return Err(Refusal::of(Reason::ProtocolNotAllowed, "CONNECT within a tunnel is not served"));
             }
             self.consume(length);
@@ -253,9 +285,10 @@ impl<S: AsyncRead + Unpin> Guard<S> {
     fn consume(&mut self, length: usize) {
         if length == self.buffer.len() {
             // An idle connection holds no buffer.
-            self.buffer = Vec::new();
+            self.buffer = BytesMut::new();
         } else {
-            self.buffer.drain(..length);
+            // No bytes move: a client that pipelines short requests would have each of them move all that follow.
+            self.buffer.advance(length);
         }
     }
 
@@ -341,7 +374,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                     Err(HeadFault::Socket(error)) => return Poll::Ready(Err(error)),
                     Err(HeadFault::Refused(refusal)) => {
                         this.verdicts.push(Err(refusal));
-                        this.buffer = Vec::new();
+                        this.buffer = BytesMut::new();
                         this.state = State::Refused(0);
                     }
                 },

@@ -9,6 +9,7 @@ use model::{Authority, Destination, Reason, RequestPath, Scheme};
 
 use crate::config::Limits;
 use crate::refusal::Refusal;
+use crate::steps::identify::Identified;
 
 /// A request head with one reading only.
 #[derive(Debug)]
@@ -21,8 +22,6 @@ pub(crate) struct RequestHead {
     pub(crate) host: Option<Authority>,
     /// Where the body ends.
     pub(crate) framing: Framing,
-    /// The value of Proxy-Authorization, if it was sent.
-    pub(crate) proxy_authorization: Option<Box<[u8]>>,
 }
 
 /// The four forms of a request target (RFC 9112 section 3.2).
@@ -91,11 +90,38 @@ pub(crate) fn reach(bytes: &[u8], seen: usize) -> Reach {
     Reach::Open
 }
 
-/// Judges a whole head, from the request line to the empty line.
+/// The value of the Proxy-Authorization field of a whole head. This is all that is read of a request before its session is
+/// known: one pass over its lines.
+///
+/// # Errors
+/// `malformed` for what is not lines, and for a duplicate of the field.
+pub(crate) fn credentials(bytes: &[u8]) -> Result<Option<&[u8]>, Refusal> {
+    let text = bytes.strip_suffix(b"\r\n\r\n").ok_or_else(|| malformed("the head has no end"))?;
+    let mut found = None;
+    for line in (Lines { rest: Some(text) }).skip(1) {
+        let value = line?.split_at_checked(PROXY_AUTHORIZATION.len()).and_then(|(name, rest)| {
+            rest.strip_prefix(b":").filter(|_| name.eq_ignore_ascii_case(PROXY_AUTHORIZATION))
+        });
+        if let Some(value) = value
+            && found.replace(trimmed(value)).is_some()
+        {
+            return Err(malformed("duplicate Proxy-Authorization header"));
+        }
+    }
+    Ok(found)
+}
+
+const PROXY_AUTHORIZATION: &[u8] = b"proxy-authorization";
+
+/// Judges a whole head of an identified client, from the request line to the empty line.
 ///
 /// # Errors
 /// The refusal that the client gets; the connection cannot be used after it.
-pub(crate) fn read(bytes: &[u8], limits: &Limits) -> Result<RequestHead, Refusal> {
+pub(crate) fn read(bytes: &[u8], limits: &Limits, _client: &Identified) -> Result<RequestHead, Refusal> {
+    parse(bytes, limits)
+}
+
+fn parse(bytes: &[u8], limits: &Limits) -> Result<RequestHead, Refusal> {
     let text = bytes.strip_suffix(b"\r\n\r\n").ok_or_else(|| malformed("the head has no end"))?;
     let mut lines = Lines { rest: Some(text) };
     let line = lines.next().transpose()?.ok_or_else(|| malformed("the request line is missing"))?;
@@ -126,7 +152,7 @@ pub(crate) fn read(bytes: &[u8], limits: &Limits) -> Result<RequestHead, Refusal
     if fields.expect {
         return Err(Refusal::of(Reason::ExpectUnsupported, "the only expectation served is 100-continue"));
     }
-    Ok(RequestHead { method, target, host, framing, proxy_authorization: fields.proxy_authorization })
+    Ok(RequestHead { method, target, host, framing })
 }
 
 fn malformed(detail: &'static str) -> Refusal {
@@ -259,7 +285,7 @@ struct Fields {
     lengths: Vec<u64>,
     chunked: usize,
     expect: bool,
-    proxy_authorization: Option<Box<[u8]>>,
+    proxy_authorization: bool,
 }
 
 impl Fields {
@@ -283,8 +309,8 @@ impl Fields {
             14 if name.eq_ignore_ascii_case(b"content-length") => self.take_length(value),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.take_coding(value),
             19 if name.eq_ignore_ascii_case(b"proxy-authorization") => {
-                if self.proxy_authorization.replace(trimmed(value).into()).is_some() {
-                    return Err(malformed("Proxy-Authorization stands twice"));
+                if std::mem::replace(&mut self.proxy_authorization, true) {
+                    return Err(malformed("duplicate Proxy-Authorization header"));
                 }
                 Ok(())
             }

@@ -14,6 +14,7 @@ mod connection;
 mod counters;
 mod dial;
 mod downlink;
+mod entrance;
 mod exchange;
 mod flow;
 mod frames;
@@ -28,7 +29,9 @@ mod mask;
 mod meter;
 mod own;
 mod paced;
+mod patience;
 mod placeholder;
+mod places;
 mod placing;
 mod pool;
 mod quota;
@@ -45,14 +48,14 @@ mod timer;
 mod tunnel;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use audit::Journal;
 use certs::{Leaves, Trust};
 use policies::PolicySet;
 use sessions::{Registry, Session};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use vault::Vault;
 
 pub use config::{Config, DefaultSession, Limits};
@@ -87,7 +90,9 @@ pub(crate) struct Proxy {
     pub(crate) trust: Arc<ArcSwap<Trust>>,
     pub(crate) journal: Journal,
     pub(crate) default_session: Option<Arc<Session>>,
-    pub(crate) connections: Arc<AtomicUsize>,
+    pub(crate) places: Arc<places::Places>,
+    /// Connections that are told that they have no place, and linger until the answer has arrived.
+    pub(crate) turned_away: Arc<Semaphore>,
     pub(crate) own: own::Own,
     pub(crate) draining: watch::Receiver<bool>,
     pub(crate) stopped: Arc<AtomicBool>,

@@ -6,34 +6,39 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use model::SessionId;
+use audit::RefusalBudget;
+use model::{SessionId, log_limited};
 use sessions::{GrantRequest, NewSession};
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::budget::Budget;
-use crate::connection::connection;
+use crate::connection::{connection, turn_away};
 use crate::counters::Counters;
 use crate::dial::Dialer;
 use crate::live::look_after;
 use crate::lookups::Lookups;
 use crate::own::Own;
+use crate::places::Places;
 use crate::pool::Pool;
 use crate::quota::Quotas;
 use crate::share::{Shares, release_deferred};
 use crate::steps::accept;
-use crate::{Config, Core, Parts, Proxy};
+use crate::{Config, Core, Limits, Parts, Proxy};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
+
+/// Connections that may linger at a time after they were told that there is no place for them.
+const MAX_TURNED_AWAY: usize = 64;
 
 /// Why the data path could not start.
 #[derive(Debug, Error)]
@@ -60,7 +65,7 @@ pub struct Running {
     addresses: Vec<SocketAddr>,
     drain: watch::Sender<bool>,
     deadline: watch::Sender<Option<Instant>>,
-    connections: Arc<AtomicUsize>,
+    places: Arc<Places>,
     stopped: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -80,7 +85,7 @@ impl Running {
 
     /// Open downstream connections.
     pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
+        self.places.count()
     }
 
     /// Stops accepting, lets what runs finish, and cuts it after `limit`. Blocks until all is over.
@@ -102,7 +107,7 @@ impl Running {
     fn join(&mut self) {
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                tracing::error!("a thread of the data path panicked");
+                log_limited!(error, "a thread of the data path panicked");
             }
         }
     }
@@ -131,7 +136,7 @@ pub fn start(parts: Parts) -> Result<Running, StartError> {
     let stopped = Arc::new(AtomicBool::new(false));
     let proxy = Arc::new(proxy(parts, addresses.clone(), draining, stopped.clone())?);
     let mut running =
-        Running { addresses, drain, deadline, connections: proxy.connections.clone(), stopped, threads: Vec::new() };
+        Running { addresses, drain, deadline, places: proxy.places.clone(), stopped, threads: Vec::new() };
     for number in 0..proxy.config.threads.max(1) {
         let duplicates =
             listeners.iter().map(StdListener::try_clone).collect::<Result<_, _>>().map_err(StartError::System)?;
@@ -168,11 +173,14 @@ fn proxy(
     };
     let own = Own::new(listening, parts.config.own_names.clone());
     let limits = Arc::new(parts.config.limits.clone());
+    parts.journal.bound_refusals(refusal_budget(&limits));
     Ok(Proxy {
         counters: Counters::default(),
         lookups: Lookups::new(limits.max_lookups),
         slot_bodies: Budget::new(limits.max_slot_bodies_bytes),
         quotas: Quotas::new(limits.clone()),
+        places: Places::new(limits.clone()),
+        turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
         limits,
         config: parts.config,
         sessions: parts.sessions,
@@ -182,11 +190,19 @@ fn proxy(
         trust: parts.trust,
         journal: parts.journal,
         default_session,
-        connections: Arc::default(),
         own,
         draining,
         stopped,
     })
+}
+
+fn refusal_budget(limits: &Limits) -> RefusalBudget {
+    RefusalBudget {
+        session: limits.max_refusal_records,
+        source: limits.max_source_refusal_records,
+        strangers: limits.max_stranger_refusal_records,
+        interval_seconds: i64::try_from(limits.refusal_interval.as_secs()).unwrap_or(i64::MAX),
+    }
 }
 
 fn bind(address: SocketAddr) -> Result<StdListener, StartError> {
@@ -234,7 +250,7 @@ async fn serve(core: Arc<Core>, listeners: Vec<StdListener>, mut deadlines: watc
     let listeners: io::Result<Vec<TcpListener>> = listeners.into_iter().map(TcpListener::from_std).collect();
     let listeners = match listeners {
         Ok(listeners) => listeners,
-        Err(error) => return tracing::error!(%error, "a listener could not be used"),
+        Err(error) => return log_limited!(error, %error, "a listener could not be used"),
     };
     let mut connections = JoinSet::new();
     tokio::spawn(release_deferred(core.shares.clone()));
@@ -243,11 +259,10 @@ async fn serve(core: Arc<Core>, listeners: Vec<StdListener>, mut deadlines: watc
     let mut draining = core.proxy.draining.clone();
     loop {
         tokio::select! {
-            stream = next(&listeners) => {
-                if let Some(downstream) = accept::accept(&core.proxy, stream) {
-                    connections.spawn(core.shares.of_stranger(connection(core.clone(), downstream)));
-                }
-            }
+            (stream, peer) = next(&listeners) => drop(match accept::accept(&core.proxy, stream, peer.ip()) {
+                Ok(downstream) => connections.spawn(core.shares.of_stranger(connection(core.clone(), downstream))),
+                Err(turned_away) => connections.spawn(core.shares.of_stranger(turn_away(core.proxy.clone(), turned_away))),
+            }),
             Some(ended) = connections.join_next(), if !connections.is_empty() => note_panic(ended),
             _ = sweep.tick() => sweep_core(&core),
             () = looking.as_mut() => {}
@@ -279,7 +294,7 @@ fn note_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        tracing::error!("a connection ended by a panic");
+        log_limited!(error, "a connection ended by a panic");
     }
 }
 
@@ -294,19 +309,20 @@ fn sweep_core(core: &Core) {
     core.proxy.quotas.sweep(live);
     core.proxy.counters.sweep(live);
     core.proxy.lookups.sweep();
+    core.proxy.journal.settle_refusals();
 }
 
 /// The next connection of any listener. Out of descriptors it waits a little and goes on: connections that end give some back.
-async fn next(listeners: &[TcpListener]) -> TcpStream {
+async fn next(listeners: &[TcpListener]) -> (TcpStream, SocketAddr) {
     loop {
         let accepted = std::future::poll_fn(|cx| {
             let ready = listeners.iter().map(|listener| listener.poll_accept(cx)).find(Poll::is_ready);
             ready.unwrap_or(Poll::Pending)
         });
         match accepted.await {
-            Ok((stream, _)) => return stream,
+            Ok(accepted) => return accepted,
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                log_limited!(warn, %error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }

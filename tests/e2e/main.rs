@@ -25,6 +25,7 @@ mod secrets;
 mod sessions;
 mod slots;
 mod timers;
+mod strangers;
 mod tls;
 mod uses;
 mod vault;

@@ -224,6 +224,40 @@ fn the_steps_are_declared_in_order() {
     assert_eq!(known, order);
 }
 
+/// What a peer can cause is logged through `model::log_limited!`, which bounds the lines of each place.
+#[test]
+fn nothing_that_a_peer_does_is_logged_without_a_limit() {
+    let tree = Tree::read();
+    // Caused by the operator or by a start, not by a peer.
+    let spared = ["audit/src/journal/recovery.rs", "control/src/loader.rs", "sessions/src/registry.rs"];
+    for name in ["audit", "certs", "control", "proxy", "sessions", "vault"] {
+        for (path, text) in tree.of(name).filter(|(path, _)| !is_test_file(path)) {
+            if spared.iter().any(|spared| path.ends_with(spared)) {
+                continue;
+            }
+            for (number, line) in product(text) {
+                for word in ["tracing::error!", "tracing::warn!", "tracing::info!", "tracing::event!"] {
+                    assert!(!line.contains(word), "{}:{number} uses {word}: use model::log_limited!", path.display());
+                }
+            }
+        }
+    }
+}
+
+/// Texts enter records through one function, which masks tokens.
+#[test]
+fn texts_of_records_pass_the_sanitizer() {
+    let tree = Tree::read();
+    for (path, text) in tree.of("audit").filter(|(path, _)| !is_test_file(path)) {
+        if path.ends_with("src/sanitize.rs") {
+            continue;
+        }
+        for (number, line) in product(text) {
+            assert!(!line.contains("format::escaped"), "{}:{number} writes a text around sanitize.rs", path.display());
+        }
+    }
+}
+
 #[test]
 fn no_test_is_switched_off_and_nothing_is_left_to_do() {
     let tree = Tree::read();

@@ -70,12 +70,13 @@ impl Disk {
         Ok(folder)
     }
 
-    /// Continues a segment that exists, or begins the next one.
+    /// Continues a segment that exists, or begins the next one. A disk that is full is no error: it is told by what
+    /// [`Disk::reserve`] gives.
     pub(super) fn open(dir: &Path, folder: OwnedFd, number: u32, head: Head, sizes: Sizes) -> io::Result<Self> {
         let segment = Segment::new(dir, number);
         let file = open_segment(&segment.path, false)?;
         let length = file.metadata()?.len();
-        let mut disk = Self {
+        Ok(Self {
             dir: dir.to_owned(),
             folder,
             segment,
@@ -91,9 +92,18 @@ impl Disk {
             unclosed: Unclosed::new(number),
             synced: true,
             named: false,
-        };
-        disk.refill_reserve()?;
-        Ok(disk)
+        })
+    }
+
+    /// Reserves the space that is kept free; gives the error where the disk has none.
+    ///
+    /// # Errors
+    /// Any other failure.
+    pub(super) fn reserve(&mut self) -> io::Result<Option<io::Error>> {
+        match self.refill_reserve() {
+            Err(error) if is_full(&error) => Ok(Some(error)),
+            reserved => reserved.map(|()| None),
+        }
     }
 
     pub(super) fn head(&self) -> Head {
@@ -148,7 +158,7 @@ impl Disk {
     pub(super) fn roll_back(&mut self, mark: Mark) {
         (self.length, self.head) = (mark.length, mark.head);
         if let Err(error) = rustix::fs::ftruncate(&self.file, self.length) {
-            tracing::error!(%error, file = %self.segment.path.display(), "a failed write to the audit journal could not be undone");
+            model::log_limited!(error, %error, file = %self.segment.path.display(), "a failed write to the audit journal could not be undone");
         }
     }
 

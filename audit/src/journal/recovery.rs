@@ -72,7 +72,13 @@ pub(super) fn open(
     let sizes = Sizes { segment_bytes: settings.segment_bytes, reserve_bytes: settings.reserve_bytes };
     let mut disk = Disk::open(dir, folder, end.number, end.head, sizes)?;
     disk.set_latest(latest);
-    let journal = Journal::start(Writer::new(disk, settings.durability == Durability::Power), settings.durability)?;
+    let full = disk.reserve()?;
+    let mut writer = Writer::new(disk, settings.durability == Durability::Power);
+    if let Some(error) = &full {
+        writer.begin_full(error);
+        repair.gaps.push(no_space());
+    }
+    let journal = Journal::start(writer, settings.durability)?;
     for gap in repair.gaps {
         journal.append(gap);
     }
@@ -85,6 +91,17 @@ pub(super) fn open(
     }
     journal.0.shared.flush(&journal.0.shared.queues);
     Ok((journal, repair.found))
+}
+
+/// That the journal begins without space: the same as where it is found out later.
+fn no_space() -> Record {
+    Record {
+        code: Some(Reason::AuditUnavailable),
+        fault: Some(Fault::Egret),
+        detail: Some("no space".into()),
+        first: Some(Timestamp::now()),
+        ..Record::new(Kind::Gap)
+    }
 }
 
 /// Where the journal goes on.

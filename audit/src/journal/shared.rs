@@ -9,6 +9,7 @@ use std::thread::Thread;
 use crate::journal::Durability;
 use crate::journal::queue::Queue;
 use crate::journal::writer::Writer;
+use crate::refusals::Refusals;
 
 /// Enough that the threads of a large machine rarely share one.
 const QUEUES: usize = 16;
@@ -37,6 +38,7 @@ pub(super) struct Shared {
     pub(super) stopped: AtomicBool,
     pub(super) last_seq: AtomicU64,
     pub(super) calls: Calls,
+    pub(super) refusals: Refusals,
 }
 
 /// The threads that can be woken.
@@ -70,6 +72,7 @@ impl Shared {
             last_seq: AtomicU64::new(writer.head().seq),
             writer: Mutex::new(writer),
             calls: Calls::default(),
+            refusals: Refusals::default(),
         }
     }
 

@@ -52,6 +52,14 @@ impl Writer {
         }
     }
 
+    /// Begins on a disk that is full: nothing that waits is written until there is space, and what nobody waits for is
+    /// written as long as it fits.
+    pub(super) fn begin_full(&mut self, error: &io::Error) {
+        model::log_limited!(error, %error, "the disk of the audit journal is full; requests are refused until it has space");
+        self.trouble = Some((Timestamp::now(), error.to_string()));
+        self.health = Health::Low;
+    }
+
     pub(super) fn is_good(&self) -> bool {
         self.health == Health::Good
     }
@@ -132,7 +140,7 @@ impl Writer {
     fn fail(&mut self, error: &io::Error) {
         let now = Timestamp::now();
         if self.trouble.is_none() {
-            tracing::error!(%error, "the audit journal cannot be written; requests are refused until it can");
+            model::log_limited!(error, %error, "the audit journal cannot be written; requests are refused until it can");
             self.trouble = Some((now, error.to_string()));
         }
         let spared = self.health == Health::Good && is_full(error) && self.disk.release_reserve();
@@ -166,7 +174,7 @@ impl Writer {
         match self.write_recovered(&backlog) {
             Ok(()) => {
                 backlog.clear();
-                tracing::info!("the audit journal can be written again");
+                model::log_limited!(info, "the audit journal can be written again");
                 (self.health, self.trouble) = (Health::Good, None);
             }
             Err(error) => {
@@ -228,7 +236,7 @@ impl Writer {
     /// Notes the head beside the segments.
     pub(super) fn note(&mut self) {
         if let Err(error) = self.disk.note() {
-            tracing::warn!(%error, "the head of the audit journal could not be noted");
+            model::log_limited!(warn, %error, "the head of the audit journal could not be noted");
         }
     }
 
@@ -248,9 +256,9 @@ impl Writer {
     pub(super) fn finish(&mut self) {
         if self.health == Health::Down {
             let records = self.backlog.entries.len() as u64 + self.lost.count;
-            tracing::error!(records, "the audit journal closes with records that could not be written");
+            model::log_limited!(error, records, "the audit journal closes with records that could not be written");
         } else if let Err(error) = self.disk.sync() {
-            tracing::warn!(%error, "the audit journal could not be synced");
+            model::log_limited!(warn, %error, "the audit journal could not be synced");
         }
     }
 }

@@ -9,6 +9,7 @@ use model::{
 
 use crate::format;
 use crate::record::{Attribution, CredentialUse, Decision, Fault, Outcome, Record, Text};
+use crate::sanitize;
 
 impl Record {
     /// Writes the contents: the JSON object that holds every field but the ones of the envelope, in the order of [`CONTENTS`].
@@ -36,6 +37,7 @@ impl Record {
         field!(text "tool", self.tool.as_deref());
         field!(text "attribution", self.attribution.map(Attribution::as_str));
         field!(text "trace", self.trace.as_deref());
+        field!(address, "source", self.source);
         field!(text "decision", self.decision.map(Decision::as_str));
         field!(text "code", self.code.map(Reason::code));
         field!(text "detail", self.detail.as_deref());
@@ -84,6 +86,7 @@ pub const CONTENTS: &[&str] = &[
     "tool",
     "attribution",
     "trace",
+    "source",
     "decision",
     "code",
     "detail",
@@ -128,7 +131,7 @@ struct Object<'a> {
 impl Object<'_> {
     fn text(&mut self, name: &[u8], text: &str) {
         self.out.extend_from_slice(name);
-        self.cut |= format::escaped(self.out, text);
+        self.cut |= sanitize::write(self.out, text);
         self.out.push(b'"');
     }
 
@@ -158,7 +161,7 @@ impl Object<'_> {
             Host::Name(text) => {
                 self.out.extend_from_slice(name);
                 self.out.push(b'"');
-                self.cut |= format::escaped(self.out, text);
+                self.cut |= sanitize::write(self.out, text);
                 self.out.push(b'"');
             }
             Host::V4(v4) => self.address(name, IpAddr::V4(*v4)),

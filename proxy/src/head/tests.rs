@@ -7,11 +7,28 @@ fn judge(head: &str) -> Result<RequestHead, Reason> {
 }
 
 fn judge_bytes(head: &[u8]) -> Result<RequestHead, Reason> {
-    read(head, &Limits::default()).map_err(|refusal| refusal.reason())
+    parse(head, &Limits::default()).map_err(|refusal| refusal.reason())
 }
 
 fn with_fields(fields: &str) -> Result<RequestHead, Reason> {
     judge(&format!("POST /x HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n\r\n"))
+}
+
+#[test]
+fn t208_credentials_are_found_in_one_pass_over_the_lines() {
+    let found = |fields: &str| {
+        let head = format!("\u{1}rubbish% of: a line\r\n{fields}\r\n\r\n");
+        credentials(head.replace('\u{1}', "").as_bytes()).map(|value| value.map(<[u8]>::to_vec)).map_err(|r| r.reason())
+    };
+    assert_eq!(found("Host: ]["), Ok(None));
+    assert_eq!(found("Content-Length: x\r\nproxy-AUTHORIZATION: \t Basic a \r\nx"), Ok(Some(b"Basic a".to_vec())));
+    assert_eq!(found("Proxy-Authorization : x"), Ok(None));
+    assert_eq!(found("X-Proxy-Authorization: x"), Ok(None));
+    assert_eq!(found("Proxy-Authorization: a\r\nProxy-Authorization: a"), Err(Reason::Malformed));
+    assert_eq!(found("a\u{7}b"), Err(Reason::Malformed));
+    let mut long = "A: b\r\n".repeat(1 << 16);
+    long.push_str("Proxy-Authorization: c");
+    assert_eq!(found(&long), Ok(Some(b"c".to_vec())));
 }
 
 #[test]

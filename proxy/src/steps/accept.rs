@@ -1,39 +1,34 @@
-//! Step 1: a downstream connection. Counts it against the limit of all connections; the count goes back when it ends.
+//! Step 1: a downstream connection takes a place, which is free again when the connection ends.
 
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::IpAddr;
 
 use tokio::net::TcpStream;
 
 use crate::Proxy;
+use crate::places::{NoPlace, Place, source_of};
 
-/// A connection from a client, within the limit.
+/// A connection from a client that has a place.
 pub(crate) struct Downstream {
     pub(crate) stream: TcpStream,
     pub(crate) place: Place,
 }
 
-/// One place among the connections; dropping it frees it.
-pub(crate) struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+/// A connection for which there is no place.
+pub(crate) struct TurnedAway {
+    pub(crate) stream: TcpStream,
+    pub(crate) source: IpAddr,
 }
 
-/// Takes a fresh connection in; `None` closes it because there are too many.
-pub(crate) fn accept(proxy: &Proxy, stream: TcpStream) -> Option<Downstream> {
-    let before = proxy.connections.fetch_add(1, Ordering::Relaxed);
-    let place = Place(proxy.connections.clone());
-    if before >= proxy.config.limits.max_connections {
-        tracing::warn!(connections = before, "too many connections: the newest is closed");
-        return None;
-    }
-    let nodelay: io::Result<()> = stream.set_nodelay(true);
-    if let Err(error) = nodelay {
+/// Takes a new connection in.
+///
+/// # Errors
+/// [`TurnedAway`] where sessions have taken all places; it is answered, not reset.
+pub(crate) fn accept(proxy: &Proxy, stream: TcpStream, peer: IpAddr) -> Result<Downstream, TurnedAway> {
+    if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "nodelay");
     }
-    Some(Downstream { stream, place })
+    match proxy.places.arrive(peer) {
+        Ok(place) => Ok(Downstream { stream, place }),
+        Err(NoPlace::All | NoPlace::Session | NoPlace::Evicted) => Err(TurnedAway { stream, source: source_of(peer) }),
+    }
 }

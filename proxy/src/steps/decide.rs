@@ -27,7 +27,7 @@ pub(crate) enum Passage {
 /// `policy_unavailable` where a policy of the session is not loaded or its policies contradict each other.
 pub(crate) fn rules(proxy: &Proxy, session: &Session) -> Result<Arc<Rules>, Refusal> {
     proxy.policies.load().rules_for(&subject(session)).map_err(|error| {
-        tracing::warn!(session = %session.id, %error, "the session's policies are not usable");
+        model::log_limited!(warn, session = %session.id, %error, "the session's policies are not usable");
         Refusal::of(
             Reason::PolicyUnavailable,
             "a policy of the session is not loaded, or its policies contradict each other",

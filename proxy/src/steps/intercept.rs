@@ -86,7 +86,7 @@ async fn end_tls(
         return Err(refusal);
     }
     let config = proxy.leaves.server_config(destination.host(), Timestamp::now()).map_err(|error| {
-        tracing::error!(%error, "a leaf certificate could not be made");
+        model::log_limited!(error, %error, "a leaf certificate could not be made");
         Refusal::of(Reason::Internal, "a leaf certificate could not be made")
     })?;
     start.into_stream(config).await.map_err(|error| handshake_failed(&error))

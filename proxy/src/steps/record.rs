@@ -3,6 +3,7 @@
 //! The trail takes facts in one direction; no step reads it back. However an exchange ends, its record is closed once.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -44,6 +45,13 @@ impl Open {
     pub(crate) fn new(proxy: &Arc<Proxy>, session: Option<&Arc<Session>>) -> Self {
         let trail = Some(Trail::begin(&proxy.journal, facts(proxy, session)));
         Self::with(proxy, trail, session.cloned())
+    }
+
+    /// Opens the record of a connection that is not identified.
+    pub(crate) fn stranger(proxy: &Arc<Proxy>, source: IpAddr) -> Self {
+        let facts = Facts { source: Some(source), ..Facts::default() };
+        let trail = Some(Trail::begin(&proxy.journal, facts));
+        Self { trail, session: None, proxy: proxy.clone(), standing: None, connection: Arc::default() }
     }
 
     /// Opens the record of a tunnel whose bytes are not read.
@@ -190,7 +198,7 @@ impl Open {
     }
 
     /// The address that is dialed.
-    pub(crate) fn address(&mut self, address: std::net::IpAddr) {
+    pub(crate) fn address(&mut self, address: IpAddr) {
         self.trail().address(address);
     }
 
@@ -319,7 +327,6 @@ impl Open {
         let row = refusal.row();
         self.end_upload();
         let mut trail = self.trail.take().expect("whatever takes the trail ends the record and consumes it");
-        let record = trail.record_id().to_string();
         trail.status(row.status.as_u16());
         if let Some(policy) = refusal.policy() {
             trail.rule(refusal.rule(), policy);
@@ -336,8 +343,7 @@ impl Open {
         if let Some(detail) = refusal.detail() {
             trail.detail(detail);
         }
-        trail.close(outcome_of(refusal), Some(row.fault), Some(refusal.reason()));
-        record
+        trail.close(outcome_of(refusal), Some(row.fault), Some(refusal.reason())).to_string()
     }
 }
 
@@ -354,6 +360,7 @@ fn facts(proxy: &Proxy, session: Option<&Arc<Session>>) -> Facts {
         agent: session.agent.clone(),
         session: Some(session.id.clone()),
         attribution: Some(attribution(proxy, session)),
+        source: None,
     })
 }
 
