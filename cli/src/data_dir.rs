@@ -210,8 +210,12 @@ pub(crate) fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let fresh = path.with_file_name(name);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.write_all(text)?;
-    file.sync_all()?;
+    let written = file.write_all(text).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // A part of it is of no use to anyone; what cannot be removed is overwritten the next time.
+        drop(fs::remove_file(&fresh));
+    }
+    written?;
     fs::rename(&fresh, path)
 }
 
