@@ -9,7 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf as _, BytesMut};
 use model::Reason;
@@ -124,6 +124,10 @@ pub(crate) struct Guard<S> {
     connect: Option<RequestHead>,
     door: Door,
     busy: bool,
+    /// Whether hyper has begun to write what is not flushed yet.
+    unflushed: bool,
+    /// Who waits for the end of the stream to be shown.
+    at_end: Option<Waker>,
     timer: Option<Pin<Box<Sleep>>>,
     deadline: Instant,
     limits: Arc<Limits>,
@@ -141,6 +145,8 @@ impl<S: AsyncRead + Unpin> Guard<S> {
             connect: None,
             door,
             busy: false,
+            unflushed: false,
+            at_end: None,
             timer: None,
             deadline: Instant::now() + limits.head_timeout,
             limits,
@@ -369,7 +375,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                     Ok(Some(())) => {}
                     // hyper takes an end for a client that left. One that only closed its half waits for its answer; a client
                     // that left TLS without saying so, or reset the connection, comes as an error.
-                    Ok(None) if this.verdicts.in_flight() => return Poll::Pending,
+                    // An answer is in progress until its last byte was flushed: the stream may take only a part of it at a time.
+                    Ok(None) if this.verdicts.in_flight() || this.unflushed => {
+                        this.at_end = Some(cx.waker().clone());
+                        return Poll::Pending;
+                    }
                     Ok(None) => return Poll::Ready(Ok(())),
                     Err(HeadFault::Socket(error)) => return Poll::Ready(Err(error)),
                     Err(HeadFault::Refused(refusal)) => {
@@ -413,11 +423,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.unflushed = true;
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        self.unflushed = false;
+        if let Some(waker) = self.at_end.take() {
+            waker.wake();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -429,6 +445,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.unflushed = true;
         Pin::new(&mut self.io).poll_write_vectored(cx, parts)
     }
 

@@ -91,7 +91,7 @@ fn period(world: &World, sessions: [&Session; 2], attack: &Attack, door: &Door, 
         wait::until(attack.name, || (begun.load(Ordering::Relaxed) > 0).then_some(()));
         let began = Instant::now();
         let clients: Vec<_> =
-            (0..CLIENTS).map(|_| scope.spawn(|| modest_client(world, modest, began + length))).collect();
+            (0..CLIENTS).map(|_| scope.spawn(move || modest_client(world, modest, began + length))).collect();
         let mut all = Served::default();
         while clients.iter().any(|client| !client.is_finished()) {
             world.egret.ok(&["session", "list"], "");
