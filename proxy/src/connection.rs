@@ -18,7 +18,6 @@ use policies::Permit;
 use sessions::Session;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use crate::body::{Body, StreamError};
 use crate::config::{CONNECTION_WINDOW, Limits, MAX_BUFFER, STREAM_WINDOW};
@@ -284,7 +283,7 @@ async fn plain(core: Arc<Core>, guard: Guard<TcpStream>, entrance: &Arc<Entrance
             Ok(response.map(|body| body.with(flight)))
         }) as Serving<Infallible>
     });
-    let guard = Unread::new(guard, bound.must_close.clone(), &core.proxy.limits);
+    let guard = Unread::new(guard, entrance.must_close().clone(), &core.proxy.limits);
     let mut connection = http1_settings().serve_connection(TokioIo::new(guard), service);
     let served = tokio::select! {
         served = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)) => served,

@@ -51,7 +51,7 @@ impl Open {
     pub(crate) fn stranger(proxy: &Arc<Proxy>, source: IpAddr) -> Self {
         let facts = Facts { source: Some(source), ..Facts::default() };
         let trail = Some(Trail::begin(&proxy.journal, facts));
-        Self { trail, session: None, proxy: proxy.clone(), standing: None, connection: Arc::default(), slot: None }
+        Self::with(proxy, trail, None)
     }
 
     /// Opens the record of a tunnel whose bytes are not read.
