@@ -21,7 +21,7 @@ const MIN_LETTERS: usize = 16;
 const MAX_DECODINGS: usize = 3;
 
 /// The marks in base64 at each of the three places within a group, without the characters that neighbors share.
-const IN_BASE64: [&[u8]; 6] = [b"ZWd0X", b"lZ3Rf", b"VndF9", b"ZWdyZXRfcGhf", b"lZ3JldF9waF", b"VncmV0X3BoX"];
+const IN_BASE64: [&[u8]; 7] = [b"ZWd0X", b"lZ3Rf", b"VndF8", b"VndF9", b"ZWdyZXRfcGhf", b"lZ3JldF9waF", b"VncmV0X3BoX"];
 
 /// The marks in hex, in lower case.
 const IN_HEX: [&[u8]; 2] = [b"6567745f", b"65677265745f70685f"];
