@@ -31,6 +31,7 @@ impl Scene {
                 agent: Some("coding-agent".into()),
                 session: Some(SessionId::from_bytes([7; 16])),
                 attribution: Some(audit::Attribution::ProxyCredentials),
+                source: None,
             },
             destination: Destination::new(Scheme::Https, Host::parse("api.github.com").unwrap(), 443),
             path: RequestPath::parse("/repos/acme/site/contents/readme.md?ref=main").unwrap(),
