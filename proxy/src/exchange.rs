@@ -11,6 +11,7 @@ use sessions::Session;
 
 use crate::Core;
 use crate::body::Body;
+use crate::contain::contain;
 use crate::lending::Borrower;
 use crate::refusal::Refusal;
 use crate::reserved;
@@ -35,7 +36,7 @@ pub(crate) async fn exchange(
     if reserved::is_reserved(destination) {
         return reserved::serve(core, session, asked, open);
     }
-    let outcome = attempt(core, session, destination, asked, &mut open).await;
+    let outcome = contain(attempt(core, session, destination, asked, &mut open)).await;
     record::close(open, outcome)
 }
 

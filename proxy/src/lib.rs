@@ -11,6 +11,7 @@ mod budget;
 mod chunks;
 mod config;
 mod connection;
+mod contain;
 mod counters;
 mod dial;
 mod downlink;
