@@ -24,6 +24,7 @@ use crate::live::{Cut, Standing};
 use crate::mask::Masker;
 use crate::placeholder::{Scanner, TAIL_BYTES, Unreadable, Verdict, is_hidden_in};
 use crate::pool::{Key, Pool, Upstream};
+use crate::share::pace;
 use crate::steps::record::Open;
 use crate::timer::Timer;
 
@@ -183,6 +184,9 @@ impl Payload {
         self.read = Bytes::from_owner(body);
     }
 }
+
+/// Of a coded request body, so many bytes are looked through at once: in gzip they stand for a thousand times as many.
+const PIECE_BYTES: usize = 1 << 10;
 
 /// A request body on its way up.
 pub(crate) struct Upload {
@@ -372,17 +376,33 @@ impl Upload {
         let passed = frame.and_then(|frame| self.take(frame)).transpose();
         if let Some(Err(_)) = &passed {
             self.incoming = None;
+            self.front.clear();
             self.held.clear();
         }
         passed
     }
 
-    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        if !self.front.is_empty() {
-            let front = std::mem::take(&mut self.front);
-            if let Some(passed) = self.pass(Ok(Frame::data(front))) {
+    /// Whether the body is looked through in a coding.
+    fn is_coded(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.scanner.is_coded())
+    }
+
+    /// What may go on now of what was read; a coded body is looked through piece by piece, and others get their turn between.
+    fn poll_front(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        while !self.front.is_empty() {
+            let count = if self.is_coded() { PIECE_BYTES.min(self.front.len()) } else { self.front.len() };
+            ready!(pace(cx));
+            let piece = self.front.split_to(count);
+            if let Some(passed) = self.pass(Ok(Frame::data(piece))) {
                 return Poll::Ready(Some(passed));
             }
+        }
+        Poll::Ready(None)
+    }
+
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        if let Some(passed) = ready!(self.poll_front(cx)) {
+            return Poll::Ready(Some(passed));
         }
         if self.trailers.is_some() && !self.held.is_empty() {
             // Nothing can follow that would make a placeholder of what is held.
@@ -396,8 +416,17 @@ impl Upload {
                 self.incoming = None;
                 break;
             };
-            if let Some(passed) = self.pass(frame) {
-                return Poll::Ready(Some(passed));
+            let passed = match frame.map(Frame::into_data) {
+                Ok(Ok(data)) if self.is_coded() => {
+                    self.front = data;
+                    ready!(self.poll_front(cx))
+                }
+                Ok(Ok(data)) => self.pass(Ok(Frame::data(data))),
+                Ok(Err(trailers)) => self.pass(Ok(trailers)),
+                Err(error) => self.pass(Err(error)),
+            };
+            if passed.is_some() {
+                return Poll::Ready(passed);
             }
         }
         // The mark was only a mark.

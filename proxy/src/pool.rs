@@ -37,8 +37,8 @@ pub(crate) struct Upstream {
     pub(crate) tls: Option<&'static str>,
     /// Whether it was used before.
     pub(crate) reused: bool,
-    /// Its place among the upstream connections of its session.
-    pub(crate) slot: Arc<UpstreamSlot>,
+    /// Its place among the upstream connections of its session. One for HTTP/1.1 has none while it is idle.
+    pub(crate) slot: Option<Arc<UpstreamSlot>>,
     /// Its informational responses.
     pub(crate) interim: Interim,
 }
@@ -126,9 +126,12 @@ impl Pool {
     }
 
     /// Keeps a connection for later, unless it is closed or the pool is full.
-    pub(crate) fn put(&self, key: Key, upstream: Upstream) {
+    pub(crate) fn put(&self, key: Key, mut upstream: Upstream) {
         if upstream.is_closed() {
             return;
+        }
+        if matches!(upstream.sender, Sender::Http1(..)) {
+            upstream.slot = None;
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.by_session.get(&key.session).is_some_and(|count| *count >= self.of_session) {

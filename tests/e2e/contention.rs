@@ -146,13 +146,10 @@ fn t209_a_modest_session_is_served_beside_a_greedy_one_and_a_stranger() {
     for attack in ATTACKS {
         let alone = period(&world, [&greedy, &modest], attack, &nowhere, length);
         let beside = period(&world, [&greedy, &modest], attack, &egret, length);
-        assert_eq!(
-            (alone.failed, beside.failed),
-            (0, 0),
-            "{}: every request of the modest session is answered",
-            attack.name
-        );
-        assert!(beside.latencies.len() > 1 && beside.control_calls > 0, "{}", attack.name);
+        if long.is_none() {
+            assert_eq!((alone.failed, beside.failed), (0, 0), "{}: every request is answered", attack.name);
+            assert!(beside.latencies.len() > 1 && beside.control_calls > 0, "{}", attack.name);
+        }
         let part = 100.0 * beside.per_second() / alone.per_second();
         worst = (worst.0.min(part), worst.1.max(beside.milliseconds(99)));
         writeln!(

@@ -28,6 +28,7 @@ use crate::live::Standing;
 use crate::mask::Patterns;
 use crate::paced::Paced;
 use crate::pool::{Key, Sender, Upstream};
+use crate::quota::UpstreamSlot;
 use crate::refusal::Refusal;
 use crate::share::Spawner;
 use crate::steps::inject::Armed;
@@ -78,7 +79,7 @@ enum Kind {
 /// Finds a way without anything leaving for it: a kept connection whose address passes the rule, or addresses that are known.
 ///
 /// # Errors
-/// `denied_address`, `denied_self`.
+/// `denied_address`, `denied_self`, `session_quota`, `overloaded`.
 pub(crate) fn prepare(out: Outward<'_>, armed: &Armed, open: &mut Open) -> Result<Way, Refusal> {
     let Outward { core, session, destination, permit, .. } = out;
     let speaks = match (destination.scheme(), armed.version) {
@@ -94,7 +95,10 @@ pub(crate) fn prepare(out: Outward<'_>, armed: &Armed, open: &mut Open) -> Resul
         trust: core.proxy.trust.load().serial(),
     };
     let passes = |address| dial::check_address(&core.proxy.own, permit, address).is_ok();
-    if let Some(kept) = core.pool.take(&key, passes) {
+    if let Some(mut kept) = core.pool.take(&key, passes) {
+        if kept.slot.is_none() {
+            kept.slot = Some(upstream_slot(out)?);
+        }
         open.address(kept.address.ip());
         return Ok(Way { key, kind: Kind::Kept(kept) });
     }
@@ -258,10 +262,15 @@ fn assemble(out: Outward<'_>, armed: Armed, flow: &Arc<Flow>) -> Result<(Request
     Ok((request, (leases, patterns)))
 }
 
+/// A place among the upstream connections of the session.
+fn upstream_slot(out: Outward<'_>) -> Result<Arc<UpstreamSlot>, Refusal> {
+    out.core.proxy.quotas.upstream(&out.session.id, out.destination).map(Arc::new)
+}
+
 /// Dials and speaks the protocol's beginning.
 async fn establish(out: Outward<'_>, located: &Located, key: &Key) -> Result<Upstream, Refusal> {
     let Outward { core, session, destination, permit, .. } = out;
-    let slot = Arc::new(core.proxy.quotas.upstream(&session.id, destination)?);
+    let slot = Some(upstream_slot(out)?);
     let spawner = core.shares.spawner(&session.id);
     let limit = permit.timeouts().connect.unwrap_or(core.proxy.limits.connect_timeout);
     let fresh = dial::connect(&core.proxy, &core.dialer, session, destination, located, key.speaks, limit).await?;

@@ -73,6 +73,7 @@ pub(super) const ATTACKS: &[Attack] = &[
 impl Attack {
     /// One connection of the attack, made again whenever it ends, until it is stopped.
     pub(super) fn run(&self, door: &Door, session: &Session, stop: &AtomicBool, begun: &AtomicUsize) {
+        give_way();
         while !stop.load(Ordering::Relaxed) {
             let (host, alpn) = match self.kind {
                 Kind::Frames(_) => ("greedy.origin.test", "h2"),
@@ -129,6 +130,12 @@ impl Attack {
     }
 }
 
+/// Attackers run on other machines: here their own work must not take the cores of Egret and of the modest session.
+fn give_way() {
+    // On Linux this is the priority of the calling thread alone.
+    rustix::process::setpriority_process(None, 15).unwrap();
+}
+
 /// A tunnel with TLS; `None` where it is refused or broken off.
 fn tunnel(door: &Door, session: &Session, host: &str, alpn: &str) -> Option<Wire> {
     let target = format!("{host}:{}", door.port);
@@ -149,6 +156,7 @@ fn tunnel(door: &Door, session: &Session, host: &str, alpn: &str) -> Option<Wire
 
 /// A client with a wrong token, again and again on new connections.
 pub(super) fn stranger(door: &Door, stop: &AtomicBool) {
+    give_way();
     while !stop.load(Ordering::Relaxed) {
         let Ok(stream) = TcpStream::connect(door.address) else { continue };
         let mut wire = Wire::over(stream);
@@ -177,7 +185,10 @@ impl NullServer {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let configs = configs.clone();
-                std::thread::spawn(move || take(stream, &configs));
+                std::thread::spawn(move || {
+                    give_way();
+                    take(stream, &configs);
+                });
             }
         });
         Self { address, ca_file, _folder: folder }
