@@ -140,10 +140,12 @@ impl Foundation {
         }
         evidence::settle(&sessions, &journal, &index, now).or_unreachable()?;
         let need = policies;
-        let policies = Arc::new(load_policies(&config, &dir, &sessions, need)?);
+        let policies = Arc::new(load_policies(&config, &dir, need)?);
         if need == Policies::Needed {
             check_default_session(&config, &vault, &policies).or_usage()?;
         }
+        // Recorded by the sidecar alone: a command does not judge requests.
+        policies.restore(&sessions, (need == Policies::Needed).then_some(&journal));
         record(&journal, &made, &vault);
         journal.flush();
         evidence::bind(&vault, &journal);
@@ -415,17 +417,19 @@ fn write_trust(dir: &DataDir, ca: &Ca, trust: &Trust) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn load_policies(config: &Config, dir: &DataDir, sessions: &Registry, need: Policies) -> Answer<Loader> {
-    let now = clock::now();
-    let lives = |id: &str| sessions.get(&id.into()).is_some_and(|session| session.is_live(now));
-    match Loader::open(config.policies.clone(), &dir.session_policies(), lives) {
+fn load_policies(config: &Config, dir: &DataDir, need: Policies) -> Answer<Loader> {
+    match Loader::open(config.policies.clone(), &dir.session_policies()) {
         Ok(loader) => Ok(loader),
         Err(error) if need == Policies::Spared => {
             Loader::built_in(&dir.session_policies(), error.to_string()).or_unreachable()
         }
-        Err(error @ (LoadError::Read { .. } | LoadError::Problems(_) | LoadError::TooMany)) => {
-            Err(Failure::usage(error))
-        }
+        Err(
+            error @ (LoadError::Read { .. }
+            | LoadError::Problems(_)
+            | LoadError::TooMany
+            | LoadError::Combination { .. }
+            | LoadError::Documents(_)),
+        ) => Err(Failure::usage(error)),
         Err(error @ LoadError::Write { .. }) => Err(Failure::unreachable(error)),
     }
 }
@@ -441,7 +445,7 @@ fn check_default_session(config: &Config, vault: &Vault, policies: &Loader) -> a
     }
     let (tenant, labels) = (TenantId::default(), BTreeMap::new());
     let subject = Subject { tenant: &tenant, agent: None, labels: &labels, policies: &default.policies };
-    policies.set().load().rules_for(&subject).context("sessions.default.policies cannot be used")?;
+    policies.in_force().rules_for(&subject, None).context("sessions.default.policies cannot be used")?;
     for name in &default.credentials {
         if vault.show(&TenantId::default(), name).is_none() {
             bail!(

@@ -41,7 +41,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Run one command in a session of its own; it ends with the command.
 #[derive(clap::Args)]
 pub(crate) struct Run {
-    /// A policy by name, or a policy file that is loaded for this session; none means that nothing is allowed.
+    /// A policy by name, or a policy file that is in force for this session alone; none means that nothing is allowed.
     #[arg(long = "policy", value_name = "NAME|FILE")]
     policies: Vec<String>,
     /// A credential the command may use; bounds may follow: github,uses=10,for=15m,methods=GET+HEAD.
@@ -118,13 +118,10 @@ impl Run {
 
     fn request(&self) -> Answer<SessionRequest> {
         let (files, names): (Vec<&String>, Vec<&String>) = self.policies.iter().partition(|text| is_file(text));
-        let document = |path: &&String| {
-            Ok(PolicyDocument { name: control::shown(Path::new(path)), text: read_text(Path::new(path))? })
-        };
         Ok(SessionRequest {
             policies: names.into_iter().cloned().collect(),
             observe: self.observe.clone(),
-            documents: files.iter().map(document).collect::<Answer<_>>()?,
+            documents: documents(files.into_iter())?,
             credentials: self.credentials.clone(),
             ttl: self.ttl.clone(),
             agent: self
@@ -155,6 +152,13 @@ impl Run {
         let child = child.with_context(|| format!("cannot run {}", program.to_string_lossy())).or_usage()?;
         wait(child, signals).await.context("cannot wait for the command").or_unreachable()
     }
+}
+
+/// The policy files that a session brings.
+pub(crate) fn documents<'a>(files: impl Iterator<Item = &'a String>) -> Answer<Vec<PolicyDocument>> {
+    let document =
+        |path: &String| Ok(PolicyDocument { name: control::shown(Path::new(path)), text: read_text(Path::new(path))? });
+    files.map(document).collect()
 }
 
 /// A name ends in no file's ending and begins with no path's beginning.

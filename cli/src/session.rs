@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use anyhow::anyhow;
 use control::wire::{
-    GrantDocument, GrantView, LimitsDocument, List, Rollout, SessionCreated, SessionRequest, SessionView,
+    GrantDocument, GrantView, LimitsDocument, List, Rollout, SessionCreated, SessionRequest, SessionView, ViewDocument,
 };
 
 use crate::Context;
 use crate::client::{Client, Missing, converse, encode};
 use crate::exit::{Answer, Failure};
 use crate::output::{self, Format, shell_quoted};
-use crate::run::is_file;
+use crate::run::{documents, is_file};
 
 /// Said where a session has no policy.
 pub(crate) const NO_POLICY: &str = "the session has no policy, so nothing is allowed; name policies with --policy";
@@ -57,8 +57,8 @@ enum SessionCommand {
 
 #[derive(clap::Args)]
 struct Create {
-    /// A policy it is judged by; none means that nothing is allowed.
-    #[arg(long = "policy", value_name = "NAME")]
+    /// A policy by name, or a policy file that is in force for this session alone; none means that nothing is allowed.
+    #[arg(long = "policy", value_name = "NAME|FILE")]
     policies: Vec<String>,
     /// A credential it may use; bounds may follow: github,uses=10,for=15m,methods=GET+HEAD,per=tool_call.
     #[arg(long = "credential", value_name = "NAME", value_parser = grant)]
@@ -185,11 +185,7 @@ impl Session {
 
 impl Create {
     fn execute(&self, context: &Context) -> Answer {
-        if let Some(file) = self.policies.iter().find(|text| is_file(text)) {
-            return Err(Failure::usage(anyhow!(
-                "{file} is a file, and a session takes policies by name; put the file under `policies` in egret.yaml, or use `egret run --policy FILE`"
-            )));
-        }
+        let (files, names): (Vec<&String>, Vec<&String>) = self.policies.iter().partition(|text| is_file(text));
         let mut labels = BTreeMap::new();
         for (key, value) in &self.labels {
             if labels.insert(key.clone(), value.clone()).is_some() {
@@ -201,9 +197,9 @@ impl Create {
             user: self.user.clone(),
             agent: self.agent.clone(),
             labels,
-            policies: self.policies.clone(),
+            policies: names.into_iter().cloned().collect(),
             observe: self.observe.clone(),
-            documents: Vec::new(),
+            documents: documents(files.into_iter())?,
             credentials: self.credentials.clone(),
             limits: merge_limits(&self.limits)?,
             ttl: self.ttl.clone(),
@@ -287,6 +283,8 @@ fn show(context: &Context, id: &str, format: Format) -> Answer {
         ("agent", one.agent.unwrap_or_default()),
         ("labels", labels.join(", ")),
         ("policies", one.policies.join(", ")),
+        ("of its own", one.documents.join(", ")),
+        ("judged by", one.view.map(judged).unwrap_or_default()),
         ("credentials", one.grants.iter().map(told).collect::<Vec<_>>().join("; ")),
         ("limits", limits_text(&one.limits, one.bytes_out)),
         ("created", one.created.to_string()),
@@ -301,6 +299,11 @@ fn limits_text(limits: &LimitsDocument, bytes_out: Option<u64>) -> String {
     let used =
         |name| bytes_out.filter(|_| name == "bytes_out").map_or_else(String::new, |used| format!(" (used {used})"));
     limits.named().map(|(name, limit)| format!("{name} {limit}{}", used(name))).collect::<Vec<_>>().join(", ")
+}
+
+/// What judges it: the digest that its records have, or why nothing does.
+fn judged(view: ViewDocument) -> String {
+    view.snapshot.or(view.unusable.map(|why| format!("nothing: {why}"))).unwrap_or_default()
 }
 
 /// A grant in words: `github (used 3 of 10, for 15m, GET HEAD)`.

@@ -73,7 +73,7 @@ impl Sidecar {
                 ..proxy::Config::default()
             },
             sessions: sessions.clone(),
-            policies: policies.set().clone(),
+            policies: policies.in_force().clone(),
             vault: vault.clone(),
             leaves,
             trust: trust.clone(),
@@ -106,7 +106,7 @@ impl Sidecar {
         let api = control::serve(Gate::Socket(listener), control.clone(), async { drop(stopped.await) });
         let api = tokio::spawn(api);
         let timekeeper = tokio::spawn(timekeeper::watch(control.clone()));
-        let snapshot = Some(control.policies.set().load().digest().clone());
+        let snapshot = Some(control.policies.snapshot().digest().clone());
         journal.append(Record { snapshot, ..Record::new(Kind::PolicyLoaded) });
         let memory = tokio::spawn(memory::give_back());
         // So that the records of this start have an anchor from the beginning, and the next run has the time.

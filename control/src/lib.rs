@@ -9,10 +9,13 @@ mod guard;
 pub mod import;
 mod loader;
 mod policy;
+mod policy_files;
 mod problem;
 mod record;
 mod scan;
 mod session;
+mod session_documents;
+mod session_view;
 mod span;
 mod state;
 mod tool_call;
@@ -41,7 +44,8 @@ use crate::env::TrustFiles;
 use crate::problem::Problem;
 
 pub use crate::guard::{Gate, Peer, Stream};
-pub use crate::loader::{LoadError, Loader, files_of, read_library, read_path, shown};
+pub use crate::loader::{LoadError, Loader};
+pub use crate::policy_files::{files_of, read_library, read_path, shown};
 pub use crate::session::session_record;
 pub use crate::span::{parse_span, print_span};
 
@@ -110,6 +114,8 @@ fn router(control: Arc<Control>) -> Router {
         .route("/v1/ca", get(state::ca))
         .route("/v1/sessions", get(session::list).post(session::create))
         .route("/v1/sessions/{id}", get(session::show).delete(session::end))
+        .route("/v1/sessions/{id}/documents", get(session_view::documents))
+        .route("/v1/sessions/{id}/explain", post(session_view::explain))
         .route("/v1/sessions/{id}/end", post(session::end))
         .route("/v1/sessions/{id}/state", put(session::set_state))
         .route("/v1/sessions/{id}/credentials/{name}", delete(session::revoke))

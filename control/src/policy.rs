@@ -18,7 +18,7 @@ pub(crate) async fn list(State(control): State<Arc<Control>>) -> axum::Json<Poli
 pub(crate) async fn reload(State(control): State<Arc<Control>>) -> Result<axum::Json<PoliciesView>, Problem> {
     control.recording()?;
     let loaded = blocking(move || {
-        let loaded = control.policies.reload(&control.journal);
+        let loaded = control.policies.reload(&control.sessions, &control.journal);
         control.journal.flush();
         loaded.map(|_changed| view(&control))
     });
@@ -26,7 +26,7 @@ pub(crate) async fn reload(State(control): State<Arc<Control>>) -> Result<axum::
 }
 
 fn view(control: &Control) -> PoliciesView {
-    let set = control.policies.set().load();
+    let set = control.policies.snapshot();
     PoliciesView {
         snapshot: set.digest().to_string(),
         policies: set.names().map(PolicyName::to_string).collect(),

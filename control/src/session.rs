@@ -9,16 +9,20 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use jiff::SignedDuration;
-use model::{CredentialId, Limits, PolicyName, Rate, SessionId, TenantId, Timestamp};
-use policies::Subject;
+use model::{CredentialId, Limits, PolicyName, Rate, Reason, SessionId, TenantId, Timestamp};
+use policies::{Own, PolicySet, SessionDocuments, Subject};
 use serde::Deserialize;
-use sessions::{Bounds, Created, Grant, GrantRequest, NewSession, Per, Registry, Scope, Session, SessionError};
+use sessions::{
+    Bounds, Created, Grant, GrantRequest, NewSession, OwnDocuments, Per, Registry, Scope, Session, SessionError,
+};
 
 use crate::env::{dialed, environment, proxy_url};
+use crate::loader::LoadError;
 use crate::problem::{Json, Problem};
+use crate::session_documents::sources;
 use crate::span::{parse_span, print_span};
 use crate::wire::{
-    CaView, GrantDocument, GrantView, LimitsDocument, List, SessionCreated, SessionRequest, SessionView,
+    CaView, GrantDocument, GrantView, LimitsDocument, List, SessionCreated, SessionRequest, SessionView, ViewDocument,
 };
 use crate::{CaFacts, Control, blocking};
 
@@ -33,7 +37,16 @@ pub(crate) async fn list(State(control): Shared) -> axum::Json<List<SessionView>
 /// `GET /v1/sessions/{id}`
 pub(crate) async fn show(State(control): Shared, Path(id): Path<String>) -> Result<axum::Json<SessionView>, Problem> {
     let session = control.sessions.get(&SessionId::new(id.as_str())).ok_or_else(|| unknown(&id))?;
-    Ok(axum::Json(view(&session, clock::now())))
+    let document = SessionView { view: Some(judged(&control, &session)), ..view(&session, clock::now()) };
+    Ok(axum::Json(document))
+}
+
+/// What judges the session now.
+fn judged(control: &Control, session: &Session) -> ViewDocument {
+    match control.policies.rules_of(session) {
+        Ok(rules) => ViewDocument { snapshot: Some(rules.snapshot().to_string()), unusable: None },
+        Err(error) => ViewDocument { snapshot: None, unusable: Some(error.to_string()) },
+    }
 }
 
 /// `POST /v1/sessions`
@@ -48,7 +61,9 @@ pub(crate) async fn create(State(control): Shared, Json(request): Json<SessionRe
     let (created, address) = made.await??;
     let session = created.session.clone();
     // The session is announced before it can be used, or it is not made at all.
-    if control.journal.append_durable(about(&session, Kind::SessionCreated)).await.is_err() {
+    let snapshot = control.policies.rules_of(&session).ok().map(|rules| rules.snapshot().clone());
+    let record = Record { snapshot, ..about(&session, Kind::SessionCreated) };
+    if control.journal.append_durable(record).await.is_err() {
         finish(&control, &session.id)?;
         return Err(Problem::audit_unavailable());
     }
@@ -123,7 +138,7 @@ fn finish(control: &Control, id: &SessionId) -> Result<Arc<Session>, Problem> {
     if ending.first {
         let detail = Some(if by_time { "its time is over" } else { "ended by call" }.into());
         control.journal.append(Record { detail, ..about(&ending.session, Kind::SessionEnded) });
-        control.policies.remove(id, &control.journal);
+        withdraw(control, id);
         control.journal.flush();
     }
     Ok(ending.session)
@@ -144,32 +159,84 @@ fn make(control: &Control, request: SessionRequest) -> Result<(Created, SocketAd
         request.credentials.iter().map(|asked| grant(control, &tenant, asked, now)).collect::<Result<Vec<_>, _>>()?;
     distinct_variables(&grants)?;
     let ttl = request.ttl.as_deref().map(parse_span).transpose().map_err(Problem::invalid)?;
-    let own =
-        control.policies.add(&id, &request.documents, &control.journal).map_err(|e| Problem::policy(e.to_string()))?;
-    let made = admit(control, request, own, Draft { id: id.clone(), tenant, grants, ttl }, now);
+    let documents = compile_documents(control, &request, &tenant)?;
+    let draft = Draft { id: id.clone(), tenant, grants, ttl, documents };
+    let made = admit(control, request, draft, now);
     if made.is_err() {
-        control.policies.remove(&id, &control.journal);
+        withdraw(control, &id);
     }
     made.map(|created| (created, address))
 }
 
-/// What is settled of a session before its policies are.
+/// What is settled of a session before its policies are judged together.
 struct Draft {
     id: SessionId,
     tenant: TenantId,
     grants: Vec<GrantRequest>,
     ttl: Option<SignedDuration>,
+    documents: Option<Arc<SessionDocuments>>,
 }
 
-fn admit(
+/// Compiles the documents that a session brings, apart from everything else.
+fn compile_documents(
     control: &Control,
-    request: SessionRequest,
-    own: Vec<PolicyName>,
-    draft: Draft,
-    now: Timestamp,
-) -> Result<Created, Problem> {
-    let mut policies: Vec<_> = request.policies.iter().map(|name| PolicyName::new(name.as_str())).chain(own).collect();
-    let set = control.policies.set().load();
+    request: &SessionRequest,
+    tenant: &TenantId,
+) -> Result<Option<Arc<SessionDocuments>>, Problem> {
+    if request.documents.is_empty() {
+        return Ok(None);
+    }
+    let compiled = control.policies.in_force().compile(&sources(&request.documents));
+    compiled.map(Some).map_err(|problems| reject(control, request, tenant, &LoadError::Problems(problems)))
+}
+
+/// Records that a session's documents are refused. They were in force at no time.
+fn reject(control: &Control, request: &SessionRequest, tenant: &TenantId, error: &LoadError) -> Problem {
+    control.journal.append(Record {
+        tenant: Some(tenant.clone()),
+        user: request.user.as_deref().map(Into::into),
+        agent: request.agent.as_deref().map(Into::into),
+        code: Some(Reason::PolicyRejected),
+        detail: Some(format!("documents of a session: {}", error.brief()).into()),
+        ..Record::new(Kind::PolicyRejected)
+    });
+    Problem::policy(error.to_string())
+}
+
+fn withdraw(control: &Control, id: &SessionId) {
+    control.policies.in_force().withdraw(id);
+    control.policies.documents.remove(id);
+}
+
+fn admit(control: &Control, request: SessionRequest, draft: Draft, now: Timestamp) -> Result<Created, Problem> {
+    let _held = control.policies.admission();
+    let set = control.policies.snapshot();
+    let policies = named(&request, &draft.id, &set)?;
+    let agent = request.agent.as_deref();
+    let subject = Subject { tenant: &draft.tenant, agent, labels: &request.labels, policies: &policies };
+    set.rules_for(&subject).map_err(|error| {
+        let loaded: Vec<_> = set.names().map(PolicyName::as_str).collect();
+        Problem::policy(format!("{error}; loaded are: {}", loaded.join(", ")))
+    })?;
+    let documents = publish(control, &request, &subject, &draft)?;
+    let new = NewSession {
+        id: Some(draft.id),
+        tenant: draft.tenant,
+        user: request.user,
+        agent: request.agent,
+        labels: request.labels,
+        policies,
+        documents,
+        grants: draft.grants,
+        limits: limits(&request.limits)?,
+        ttl: draft.ttl,
+    };
+    control.sessions.create(new, now).map_err(refused)
+}
+
+/// The loaded policies that the session names, with the observing ones that it has a share of.
+fn named(request: &SessionRequest, id: &SessionId, set: &PolicySet) -> Result<Vec<PolicyName>, Problem> {
+    let mut policies: Vec<_> = request.policies.iter().map(|name| PolicyName::new(name.as_str())).collect();
     for rollout in &request.observe {
         let policy = PolicyName::new(rollout.policy.as_str());
         if !set.is_observing(&policy) || rollout.share > 100 {
@@ -179,30 +246,44 @@ fn admit(
             );
             return Err(Problem::policy(detail));
         }
-        if policies::in_share(draft.id.as_str(), policy.as_str(), rollout.share) {
+        if policies::in_share(id.as_str(), policy.as_str(), rollout.share) {
             policies.push(policy);
         }
     }
     policies.sort();
     policies.dedup();
-    let agent = request.agent.as_deref();
-    let subject = Subject { tenant: &draft.tenant, agent, labels: &request.labels, policies: &policies };
-    if let Err(error) = set.rules_for(&subject) {
-        let loaded: Vec<_> = set.names().map(PolicyName::as_str).collect();
-        return Err(Problem::policy(format!("{error}; loaded are: {}", loaded.join(", "))));
+    Ok(policies)
+}
+
+/// Judges the documents together with what the session names, keeps them, and publishes them for this session alone.
+fn publish(
+    control: &Control,
+    request: &SessionRequest,
+    subject: &Subject<'_>,
+    draft: &Draft,
+) -> Result<Option<OwnDocuments>, Problem> {
+    let Some(documents) = &draft.documents else { return Ok(None) };
+    let published = control.policies.in_force().publish(&draft.id, subject, documents.clone());
+    published.map_err(|error| reject(control, request, &draft.tenant, &LoadError::Documents(error)))?;
+    control.policies.documents.save(&draft.id, &request.documents).map_err(|source| {
+        Problem::internal(&LoadError::Write { path: control.policies.documents.path_of(&draft.id), source })
+    })?;
+    Ok(Some(OwnDocuments { digest: documents.digest().clone(), policies: documents.names() }))
+}
+
+/// What policies can select the session by.
+pub(crate) fn subject(session: &Session) -> Subject<'_> {
+    Subject {
+        tenant: &session.tenant,
+        agent: session.agent.as_deref(),
+        labels: &session.labels,
+        policies: &session.policies,
     }
-    let new = NewSession {
-        id: Some(draft.id),
-        tenant: draft.tenant,
-        user: request.user,
-        agent: request.agent,
-        labels: request.labels,
-        policies,
-        grants: draft.grants,
-        limits: limits(&request.limits)?,
-        ttl: draft.ttl,
-    };
-    control.sessions.create(new, now).map_err(refused)
+}
+
+/// The documents that the session brought.
+pub(crate) fn own(session: &Session) -> Option<Own<'_>> {
+    session.documents.as_ref().map(|documents| Own { session: &session.id, digest: &documents.digest })
 }
 
 /// The limits of a whole session, in the forms that policies use.
@@ -351,7 +432,9 @@ fn view(session: &Session, now: Timestamp) -> SessionView {
         user: session.user.as_deref().map(str::to_owned),
         agent: session.agent.as_deref().map(str::to_owned),
         labels: session.labels.clone(),
-        policies: session.policies.iter().map(PolicyName::to_string).collect(),
+        policies: session.policies.iter().chain(own_names(session)).map(PolicyName::to_string).collect(),
+        documents: own_names(session).map(PolicyName::to_string).collect(),
+        view: None,
         credentials: session.grants.iter().map(|grant| grant.credential.to_string()).collect(),
         grants: session.grants.iter().map(grant_view).collect(),
         limits: limits_view(&session.limits),
@@ -365,6 +448,11 @@ fn view(session: &Session, now: Timestamp) -> SessionView {
 /// A record about a session, for what happens to it outside of calls.
 pub fn session_record(session: &Session, kind: Kind) -> Record {
     about(session, kind)
+}
+
+/// The names of the policies that the session brought.
+fn own_names(session: &Session) -> impl Iterator<Item = &PolicyName> {
+    session.documents.iter().flat_map(|documents| &documents.policies)
 }
 
 pub(crate) fn about(session: &Session, kind: Kind) -> Record {

@@ -27,7 +27,7 @@ pub(crate) async fn status(State(control): State<Arc<Control>>) -> axum::Json<St
         data_dir: control.data_dir.display().to_string(),
         sessions: control.sessions.list().iter().filter(|session| session.is_live(now)).count(),
         credentials: control.vault.status().credentials,
-        snapshot: control.policies.set().load().digest().to_string(),
+        snapshot: control.policies.snapshot().digest().to_string(),
         last_record: control.journal.last_seq(),
         health: judge(&control),
     })

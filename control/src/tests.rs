@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod documents;
+
 use std::path::Path;
 
 use ::policies::{PolicySource, compile};
@@ -54,7 +56,7 @@ impl Api {
         let key = KeyFile(at("vault.key"));
         key.create().unwrap();
         let (journal, _) = Journal::open(&at("journal"), Durability::Process).unwrap();
-        let loader = Loader::open(vec![at("policies")], &at("session-policies"), |_| false).unwrap();
+        let loader = Loader::open(vec![at("policies")], &at("session-policies")).unwrap();
         let file = |name: &str| at(name);
         let files = TrustFiles { ca: file("ca.pem"), bundle: file("bundle.pem"), truststore: file("truststore.jks") };
         let control = Control {
@@ -185,7 +187,14 @@ async fn what_a_session_cannot_have_is_named() {
         (json!({"ttl": "soon"}), "no length of time"),
         (json!({"user": "a\nb"}), "user must be"),
         (json!({"documents": [{"name": "x.yaml", "text": "policy: ["}]}), "x.yaml:1:"),
-        (json!({"documents": [{"name": "x.yaml", "text": "policy: mine\nrules: []\n"}]}), "mine"),
+        (
+            json!({"documents": [{"name": "x.yaml", "text": "policy: p\nceiling: true\nrules: []\n"}]}),
+            "a session's own document cannot have `ceiling`",
+        ),
+        (
+            json!({"policies": ["own"], "documents": [{"name": "x.yaml", "text": "policy: own\nrules: []\n"}]}),
+            "`own` is not",
+        ),
         (json!({"polices": []}), "unknown field `polices`"),
     ] {
         let (status, problem) = api.call(Method::POST, "/v1/sessions", body.clone()).await;
@@ -203,18 +212,25 @@ async fn a_sessions_own_policy_lives_as_long_as_it() {
     let body = json!({"documents": [{"name": "own.yaml", "text": text}]});
     let (status, made) = api.call(Method::POST, "/v1/sessions", body.clone()).await;
     assert_eq!((status, &made["policies"]), (201, &json!(["own"])), "{made}");
-    // The same file again is the same policy.
+    // The same document again is the other session's own.
     let (status, again) = api.call(Method::POST, "/v1/sessions", body).await;
     assert_eq!(status, 201, "{again}");
     let folder = api.dir.path().join("session-policies");
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
     for session in [&made, &again] {
-        let names: Vec<String> = api.control.policies.set().load().names().map(ToString::to_string).collect();
-        assert!(names.contains(&"own".to_owned()), "{names:?}");
-        let path = format!("/v1/sessions/{}/end", session["id"].as_str().unwrap());
-        api.call(Method::POST, &path, Value::Null).await;
+        let names: Vec<String> = api.control.policies.snapshot().names().map(ToString::to_string).collect();
+        assert!(!names.contains(&"own".to_owned()), "{names:?}");
+        let path = format!("/v1/sessions/{}", session["id"].as_str().unwrap());
+        let (_, shown) = api.call(Method::GET, &path, Value::Null).await;
+        assert_eq!(shown["view"]["unusable"], Value::Null, "{shown}");
+        let asked = json!({"method": "GET", "url": "https://api.github.com/"});
+        let (_, explained) = api.call(Method::POST, &format!("{path}/explain"), asked.clone()).await;
+        assert_eq!(explained["passes"], true, "{explained}");
+        api.call(Method::POST, &format!("{path}/end"), Value::Null).await;
+        let (status, _) = api.call(Method::POST, &format!("{path}/explain"), asked).await;
+        assert_eq!(status, 422);
     }
-    let names: Vec<String> = api.control.policies.set().load().names().map(ToString::to_string).collect();
+    let names: Vec<String> = api.control.policies.snapshot().names().map(ToString::to_string).collect();
     assert!(!names.contains(&"own".to_owned()), "{names:?}");
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
 }
@@ -222,14 +238,14 @@ async fn a_sessions_own_policy_lives_as_long_as_it() {
 #[tokio::test]
 async fn a_bad_policy_file_changes_nothing_and_says_so() {
     let api = Api::open();
-    let before = api.control.policies.set().load().digest().clone();
+    let before = api.control.policies.snapshot().digest().clone();
     let file = api.dir.path().join("policies/bad.yaml");
     std::fs::write(&file, "policy: [").unwrap();
     for _ in 0..2 {
         let (status, problem) = api.call(Method::POST, "/v1/policies/reload", Value::Null).await;
         assert_eq!((status, problem["code"].as_str()), (422, Some("policy_rejected")));
     }
-    assert_eq!(*api.control.policies.set().load().digest(), before);
+    assert_eq!(*api.control.policies.snapshot().digest(), before);
     let (status, health) = api.call(Method::GET, "/healthz", Value::Null).await;
     assert_eq!(status, 200);
     assert!(health["policies_rejected"].as_str().unwrap().contains("bad.yaml:1"), "{health}");
@@ -335,9 +351,12 @@ async fn a_broken_configured_file_stops_no_session() {
     let (status, _) = api.call(Method::POST, "/v1/sessions", body).await;
     assert_eq!(status, 422);
     assert_eq!(api.control.policies.rejected(), None);
-    let names: Vec<String> = api.control.policies.set().load().names().map(ToString::to_string).collect();
+    let names: Vec<String> = api.control.policies.snapshot().names().map(ToString::to_string).collect();
     assert!(names.contains(&"mine".to_owned()) && !names.contains(&"own".to_owned()), "{names:?}");
-    assert!(!api.journal().contains("policy.rejected"));
+    // Of the session's document, not of the file.
+    let journal = api.journal();
+    assert_eq!(journal.matches("policy.rejected").count(), 1);
+    assert!(journal.contains("documents of a session: x.yaml:1:"), "{journal}");
 }
 
 #[tokio::test]
@@ -363,8 +382,7 @@ async fn records_stand_in_the_order_of_the_calls_that_caused_them() {
     let mut rows: Vec<_> = list["items"].as_array().unwrap().iter().collect();
     rows.sort_by_key(|row| row["seq"].as_u64());
     let kinds: Vec<_> = rows.iter().filter_map(|row| row["kind"].as_str()).collect();
-    let expected =
-        ["credential.put", "policy.loaded", "session.created", "session.ended", "policy.loaded", "credential.removed"];
+    let expected = ["credential.put", "session.created", "session.ended", "credential.removed"];
     assert_eq!(kinds, expected);
 }
 

@@ -27,7 +27,7 @@ pub struct SessionRequest {
     pub policies: Vec<String>,
     /// Observing policies that only a share of sessions gets beside their own.
     pub observe: Vec<Rollout>,
-    /// Policy files of this session's own, loaded until it ends.
+    /// Policy documents of this session's own: in force for it alone, until it ends.
     pub documents: Vec<PolicyDocument>,
     /// Credentials that it may use: names, or grants with bounds.
     #[serde(deserialize_with = "names_or_grants")]
@@ -216,8 +216,14 @@ pub struct SessionView {
     pub agent: Option<String>,
     /// Marks that policies may select on.
     pub labels: BTreeMap<String, String>,
-    /// Judged together.
+    /// Judged together: the loaded policies that it names, and those that it brought.
     pub policies: Vec<String>,
+    /// Of these, the ones that it brought.
+    #[serde(default)]
+    pub documents: Vec<String>,
+    /// What judges it now; only where one session is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<ViewDocument>,
     /// Credentials it may use.
     pub credentials: Vec<String>,
     /// The same with what bounds their use, and how much of that is used up.
@@ -235,6 +241,44 @@ pub struct SessionView {
     pub expires: Option<Timestamp>,
     /// When it ended.
     pub ended: Option<Timestamp>,
+}
+
+/// What judges a session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ViewDocument {
+    /// The digest of what judges it, as in the records of its exchanges.
+    pub snapshot: Option<String>,
+    /// Why its requests are refused as `policy_unavailable`, if so.
+    pub unusable: Option<String>,
+}
+
+/// `POST /v1/sessions/{id}/explain`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExplainRequest {
+    /// The method.
+    pub method: String,
+    /// The URL.
+    pub url: String,
+    /// The tool call that it belongs to, by the tool's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// Whether it asks for a WebSocket.
+    pub websocket: bool,
+    /// When it is asked; now where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+}
+
+/// What a request of a session is answered, and why.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Explained {
+    /// Whether it passes.
+    pub passes: bool,
+    /// The explanation as `egret policy explain --format json` prints it.
+    pub explanation: serde_json::Value,
+    /// The same for people.
+    pub text: String,
 }
 
 /// A new session, with everything that is shown only once.

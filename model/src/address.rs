@@ -56,6 +56,64 @@ impl AddressClass {
             IpAddr::V6(v6) => class_v6(v6),
         }
     }
+
+    /// Whether every address from the first to the last is globally routable and none is a metadata service.
+    pub fn is_global_range(first: IpAddr, last: IpAddr) -> bool {
+        match (first, last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => is_global_range_v4(first, last),
+            (IpAddr::V6(first), IpAddr::V6(last)) => is_global_range_v6(first, last),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+/// Every range of IPv4 that is not globally routable, by its first address and the length of its prefix.
+const SPECIAL_V4: [(Ipv4Addr, u32); 15] = [
+    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::new(10, 0, 0, 0), 8),
+    (Ipv4Addr::new(100, 64, 0, 0), 10),
+    (Ipv4Addr::new(127, 0, 0, 0), 8),
+    (Ipv4Addr::new(169, 254, 0, 0), 16),
+    (Ipv4Addr::new(172, 16, 0, 0), 12),
+    (Ipv4Addr::new(192, 0, 0, 0), 24),
+    (Ipv4Addr::new(192, 0, 2, 0), 24),
+    (Ipv4Addr::new(192, 88, 99, 0), 24),
+    (Ipv4Addr::new(192, 168, 0, 0), 16),
+    (Ipv4Addr::new(198, 18, 0, 0), 15),
+    (Ipv4Addr::new(198, 51, 100, 0), 24),
+    (Ipv4Addr::new(203, 0, 113, 0), 24),
+    (Ipv4Addr::new(224, 0, 0, 0), 4),
+    (Ipv4Addr::new(240, 0, 0, 0), 4),
+];
+
+/// The ranges within 2000::/3 that are not globally routable.
+const SPECIAL_V6: [(Ipv6Addr, u32); 4] = [
+    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
+    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
+    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16),
+    (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
+];
+
+fn is_global_range_v4(first: Ipv4Addr, last: Ipv4Addr) -> bool {
+    let (first, last) = (u32::from(first), u32::from(last));
+    let outside = |start: u32, end: u32| last < start || end < first;
+    METADATA_V4.iter().all(|address| outside(u32::from(*address), u32::from(*address)))
+        && SPECIAL_V4.iter().all(|(start, bits)| {
+            let start = u32::from(*start);
+            outside(start, start | (u32::MAX >> bits))
+        })
+}
+
+fn is_global_range_v6(first: Ipv6Addr, last: Ipv6Addr) -> bool {
+    let is_unicast = |address: Ipv6Addr| address.segments()[0] & 0xe000 == 0x2000;
+    let unicast = is_unicast(first) && is_unicast(last);
+    let (first, last) = (u128::from(first), u128::from(last));
+    let outside = |start: u128, end: u128| last < start || end < first;
+    unicast
+        && SPECIAL_V6.iter().all(|(start, bits)| {
+            let start = u128::from(*start);
+            outside(start, start | (u128::MAX >> bits))
+        })
 }
 
 fn class_v4(v4: Ipv4Addr) -> AddressClass {
@@ -171,6 +229,48 @@ mod tests {
             "4000::1",
         ] {
             assert_eq!(class(text), AddressClass::Special, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_range_is_global_where_each_of_its_addresses_is() {
+        // Each border of a class of IPv4 lies between two blocks of 256, a metadata service aside.
+        for block in (0..=u32::MAX >> 8).map(|block| block << 8) {
+            let (first, last) = (Ipv4Addr::from(block), Ipv4Addr::from(block | 0xff));
+            let holds_metadata = METADATA_V4.iter().any(|address| (first..=last).contains(address));
+            let class = if holds_metadata { AddressClass::Metadata } else { class_v4(first) };
+            assert_eq!(is_global_range_v4(first, last), class == AddressClass::Global, "{first}");
+        }
+        for (start, bits) in SPECIAL_V6 {
+            let (start, size) = (u128::from(start), u128::MAX >> bits);
+            for (at, is_global) in
+                [(start - 1, None), (start, Some(false)), (start | size, Some(false)), ((start | size) + 1, None)]
+            {
+                let address = Ipv6Addr::from(at);
+                let class = class_v6(address) == AddressClass::Global;
+                assert_eq!(is_global_range_v6(address, address), is_global.unwrap_or(class), "{address}");
+            }
+        }
+        let range =
+            |first: &str, last: &str| AddressClass::is_global_range(first.parse().unwrap(), last.parse().unwrap());
+        assert!(
+            range("1.0.0.0", "1.255.255.255")
+                && range("2606:4700::", "2606:4700:ffff::")
+                && range("8.8.8.8", "8.8.8.8")
+        );
+        for (first, last) in [
+            ("0.0.0.0", "255.255.255.255"),
+            ("9.0.0.0", "10.0.0.0"),
+            ("168.63.129.16", "168.63.129.16"),
+            ("168.63.0.0", "168.63.255.255"),
+            ("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("2000::", "3fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("::ffff:8.8.8.8", "::ffff:8.8.8.8"),
+            ("64:ff9b::808:808", "64:ff9b::808:808"),
+            ("fd00:ec2::254", "fd00:ec2::254"),
+            ("1.1.1.1", "2606::"),
+        ] {
+            assert!(!range(first, last), "{first} {last}");
         }
     }
 

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::authorize::Question;
 use crate::checks::{Check, CheckResult, Verdict};
+use crate::compile::digest_of;
 use crate::conflict::{MAX_SETTING_RULES, SetConflict, mixed, set_conflicts, ties};
 use crate::decide::Denied;
 use crate::explain::RulePlace;
@@ -15,6 +16,7 @@ use crate::index::Index;
 use crate::problem::{Place, Problem};
 use crate::rule::{Effect, Rule};
 use crate::selector::{Combinations, Selector, Subject};
+use crate::session_documents::SessionDocuments;
 
 /// How many ceilings may be over one session.
 pub(crate) const MAX_CEILINGS: usize = 8;
@@ -88,8 +90,17 @@ pub enum CombineError {
         header: String,
     },
     /// More rules with `set` than are compared with each other.
-    #[error("more than {MAX_SETTING_RULES} rules of one session have `set`")]
+    #[error("more than {MAX_SETTING_RULES} rules of one session have `set`, or they are too large to be compared")]
     TooManySets,
+    /// Rules that are too alike to be searched for contradictions.
+    #[error("{rule} is like too many others of its host: they cannot be searched for contradictions")]
+    Unsearched {
+        /// One of them.
+        rule: RuleRef,
+    },
+    /// The documents that the session brought are not usable: they are lost, changed or broken.
+    #[error("the policy documents that the session brought are not usable")]
+    DocumentsUnavailable,
     /// A host and port that one rule passes through and another must read.
     #[error("{passing} passes a host and port through unread, and {reading} must read it")]
     Mixed {
@@ -98,6 +109,22 @@ pub enum CombineError {
         /// The one that must read.
         reading: RuleRef,
     },
+}
+
+impl CombineError {
+    /// Whether policies that are usable alone contradict each other; otherwise one of them is not there, or not for this
+    /// session.
+    pub fn is_conflict(&self) -> bool {
+        match self {
+            Self::TooManyCeilings
+            | Self::Tie { .. }
+            | Self::SetConflict { .. }
+            | Self::TooManySets
+            | Self::Unsearched { .. }
+            | Self::Mixed { .. } => true,
+            Self::UnknownPolicy(_) | Self::Ceiling(_) | Self::DoesNotApply(_) | Self::DocumentsUnavailable => false,
+        }
+    }
 }
 
 /// What an observing policy would have refused, where others enforce.
@@ -164,22 +191,33 @@ impl PolicySet {
     /// [`CombineError`] where a policy is not in the set or not for this session, or where two rules contradict
     /// each other.
     pub fn rules_for(&self, subject: &Subject<'_>) -> Result<Arc<Rules>, CombineError> {
-        self.combinations.get(subject, || {
-            let mut named = subject.policies.iter().map(|name| self.named(name)).collect::<Result<Vec<_>, _>>()?;
-            for policy in &named {
-                if policy.ceiling {
-                    return Err(CombineError::Ceiling(policy.name.clone()));
-                }
-                if policy.applies_to.as_ref().is_some_and(|selector| !selector.selects(subject)) {
-                    return Err(CombineError::DoesNotApply(policy.name.clone()));
-                }
+        self.combinations.get(subject, || self.composed(subject, &[], self.digest.clone()))
+    }
+
+    /// The same together with the documents that the session brought. Not kept: see [`crate::InForce`].
+    ///
+    /// # Errors
+    /// As [`PolicySet::rules_for`].
+    pub fn rules_with(&self, subject: &Subject<'_>, own: &SessionDocuments) -> Result<Rules, CombineError> {
+        self.composed(subject, own.policies(), view_digest(&self.digest, own.digest()))
+    }
+
+    fn composed(&self, subject: &Subject<'_>, own: &[Policy], view: SnapshotDigest) -> Result<Rules, CombineError> {
+        let mut named = subject.policies.iter().map(|name| self.named(name)).collect::<Result<Vec<_>, _>>()?;
+        for policy in &named {
+            if policy.ceiling {
+                return Err(CombineError::Ceiling(policy.name.clone()));
             }
-            let applying = |policy: &&Policy| policy.applies_to.as_ref().is_some_and(|own| own.selects(subject));
-            named.extend(self.policies.values().filter(|policy| !policy.ceiling).filter(applying));
-            let over = |policy: &&Policy| policy.applies_to.as_ref().is_none_or(|own| own.selects(subject));
-            let ceilings = self.policies.values().filter(|policy| policy.ceiling).filter(over).collect();
-            self.combine(named, ceilings)
-        })
+            if policy.applies_to.as_ref().is_some_and(|selector| !selector.selects(subject)) {
+                return Err(CombineError::DoesNotApply(policy.name.clone()));
+            }
+        }
+        let applying = |policy: &&Policy| policy.applies_to.as_ref().is_some_and(|own| own.selects(subject));
+        named.extend(self.policies.values().filter(|policy| !policy.ceiling).filter(applying));
+        named.extend(own);
+        let over = |policy: &&Policy| policy.applies_to.as_ref().is_none_or(|own| own.selects(subject));
+        let ceilings = self.policies.values().filter(|policy| policy.ceiling).filter(over).collect();
+        combine(view, named, ceilings)
     }
 
     /// What these policies say together under the ceilings that are over every session and those that are named,
@@ -191,12 +229,12 @@ impl PolicySet {
         let named = policies.iter().map(|name| self.named(name)).collect::<Result<Vec<_>, _>>()?;
         let (over, granting): (Vec<_>, Vec<_>) = named.iter().copied().partition(|policy| policy.ceiling);
         if granting.is_empty() {
-            return self.combine(over, Vec::new()).map(Arc::new);
+            return combine(self.digest.clone(), over, Vec::new()).map(Arc::new);
         }
         let is_over = |policy: &&Policy| {
             policy.ceiling && (policy.applies_to.is_none() || over.iter().any(|own| own.name == policy.name))
         };
-        self.combine(granting, self.policies.values().filter(is_over).collect()).map(Arc::new)
+        combine(self.digest.clone(), granting, self.policies.values().filter(is_over).collect()).map(Arc::new)
     }
 
     /// What one policy says alone, without ceilings.
@@ -216,41 +254,60 @@ impl PolicySet {
     fn named(&self, name: &PolicyName) -> Result<&Policy, CombineError> {
         self.policies.get(name).ok_or_else(|| CombineError::UnknownPolicy(name.clone()))
     }
+}
 
-    fn combine(&self, mut named: Vec<&Policy>, ceilings: Vec<&Policy>) -> Result<Rules, CombineError> {
-        named.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        named.dedup_by(|a, b| a.name == b.name);
-        if ceilings.len() > MAX_CEILINGS {
-            return Err(CombineError::TooManyCeilings);
-        }
-        let enforcing = named.iter().any(|policy| !policy.observe);
-        let granting: Vec<Arc<Rule>> = named
-            .iter()
-            .filter(|policy| !enforcing || !policy.observe)
-            .flat_map(|policy| policy.rules.iter().cloned())
-            .collect();
-        if let Some((first, second)) = ties(&granting).first() {
-            let (first, second) = (reference(&granting[*first]), reference(&granting[*second]));
-            return Err(CombineError::Tie { first, second });
-        }
-        let over = ceilings.iter().flat_map(|policy| &policy.rules);
-        let setting: Vec<&Rule> =
-            granting.iter().chain(over).map(|rule| &**rule).filter(|rule| !rule.set.is_empty()).collect();
-        if setting.len() > MAX_SETTING_RULES {
-            return Err(CombineError::TooManySets);
-        }
-        if let Some(SetConflict { first, second, header }) = set_conflicts(&setting).first() {
-            let (first, second) = (reference(setting[*first]), reference(setting[*second]));
-            return Err(CombineError::SetConflict { first, second, header: header.to_string() });
-        }
-        let denies = ceilings.iter().flat_map(|policy| &policy.rules).filter(|rule| rule.effect == Effect::Deny);
-        let all: Vec<_> = granting.iter().chain(denies).cloned().collect();
-        if let Some((passing, reading)) = mixed(&all).first() {
-            let (passing, reading) = (reference(&all[*passing]), reference(&all[*reading]));
-            return Err(CombineError::Mixed { passing, reading });
-        }
-        Ok(Rules::new(self.digest.clone(), named, ceilings))
+/// The digest of what judges a session that brought documents: of the snapshot and of the documents.
+fn view_digest(snapshot: &SnapshotDigest, own: &SnapshotDigest) -> SnapshotDigest {
+    digest_of(["egret session view", snapshot.as_str(), own.as_str()])
+}
+
+fn combine(snapshot: SnapshotDigest, mut named: Vec<&Policy>, ceilings: Vec<&Policy>) -> Result<Rules, CombineError> {
+    named.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    named.dedup_by(|a, b| a.name == b.name);
+    if ceilings.len() > MAX_CEILINGS {
+        return Err(CombineError::TooManyCeilings);
     }
+    let enforcing = named.iter().any(|policy| !policy.observe);
+    let granting: Vec<Arc<Rule>> = named
+        .iter()
+        .filter(|policy| !enforcing || !policy.observe)
+        .flat_map(|policy| policy.rules.iter().cloned())
+        .collect();
+    let ties = ties(&granting);
+    if let Some((first, second)) = ties.pairs.first() {
+        let (first, second) = (reference(&granting[*first]), reference(&granting[*second]));
+        return Err(CombineError::Tie { first, second });
+    }
+    if let Some(at) = ties.unsearched {
+        return Err(CombineError::Unsearched { rule: reference(&granting[at]) });
+    }
+    check_sets(&granting, &ceilings)?;
+    let denies = ceilings.iter().flat_map(|policy| &policy.rules).filter(|rule| rule.effect == Effect::Deny);
+    let all: Vec<_> = granting.iter().chain(denies).cloned().collect();
+    if let Some((passing, reading)) = mixed(&all).first() {
+        let (passing, reading) = (reference(&all[*passing]), reference(&all[*reading]));
+        return Err(CombineError::Mixed { passing, reading });
+    }
+    Ok(Rules::new(snapshot, named, ceilings))
+}
+
+/// No request may be given two values of one header, by the policies of the session or by the ceilings over it.
+fn check_sets(granting: &[Arc<Rule>], ceilings: &[&Policy]) -> Result<(), CombineError> {
+    let over = ceilings.iter().flat_map(|policy| &policy.rules);
+    let setting: Vec<&Rule> =
+        granting.iter().chain(over).map(|rule| &**rule).filter(|rule| !rule.set.is_empty()).collect();
+    if setting.len() > MAX_SETTING_RULES {
+        return Err(CombineError::TooManySets);
+    }
+    let conflicts = set_conflicts(&setting);
+    if conflicts.is_unfinished {
+        return Err(CombineError::TooManySets);
+    }
+    if let Some(SetConflict { first, second, header }) = conflicts.pairs.first() {
+        let (first, second) = (reference(setting[*first]), reference(setting[*second]));
+        return Err(CombineError::SetConflict { first, second, header: header.to_string() });
+    }
+    Ok(())
 }
 
 fn reference(rule: &Rule) -> RuleRef {

@@ -1,5 +1,6 @@
 //! Documents to a [`PolicySet`], or every problem found, each with file, line and column.
 
+mod applying;
 mod identity;
 mod parts;
 mod policy;
@@ -18,7 +19,7 @@ use sha2::{Digest, Sha256};
 pub(crate) use policy::check_of;
 
 use crate::combine::{Policy, PolicySet};
-use crate::document::place;
+use crate::document::{Document, place};
 use crate::parse::parse;
 use crate::problem::{Place, Problem, Reporter, Severity, code, quote};
 
@@ -36,25 +37,43 @@ pub struct PolicySource {
 /// # Errors
 /// Every problem found, by file and line, when at least one of them is an error.
 pub fn compile(sources: &[PolicySource]) -> Result<PolicySet, Vec<Problem>> {
+    let (compiled, mut problems) = compile_all(sources, |_, _| true);
+    if !has_errors(&problems) {
+        problems.extend(applying::conflicts(&compiled));
+    }
+    problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    if has_errors(&problems) {
+        return Err(problems);
+    }
+    let digest = digest(compiled.iter().map(|(policy, source)| (policy.name.clone(), source.text.as_str())).collect());
+    Ok(PolicySet::new(digest, compiled.into_iter().map(|(policy, _)| policy).collect(), problems))
+}
+
+/// Compiles each source; `admits` may report what these sources must not carry, and refuse to compile one.
+pub(crate) fn compile_all(
+    sources: &[PolicySource],
+    mut admits: impl FnMut(&Document, &mut Reporter<'_>) -> bool,
+) -> (Vec<(Policy, &PolicySource)>, Vec<Problem>) {
     let mut problems = Vec::new();
-    let mut policies = Vec::new();
+    let mut compiled = Vec::new();
     let mut taken: HashMap<PolicyName, &str> = HashMap::new();
-    let mut contents = Vec::new();
     for source in sources {
         let mut reporter = Reporter::new(&source.name, &source.text);
-        if let Some(document) = parse(&mut reporter) {
+        if let Some(document) = parse(&mut reporter)
+            && admits(&document, &mut reporter)
+        {
             let policy = policy::compile(&document, &source.name, &mut reporter);
             claim(&policy, &source.name, place(&document.policy), &mut taken, &mut reporter);
-            contents.push((policy.name.clone(), source.text.as_str()));
-            policies.push(policy);
+            compiled.push((policy, source));
         }
         problems.extend(reporter.into_problems());
     }
     problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
-    if problems.iter().any(|problem| problem.severity == Severity::Error) {
-        return Err(problems);
-    }
-    Ok(PolicySet::new(digest(contents), policies, problems))
+    (compiled, problems)
+}
+
+pub(crate) fn has_errors(problems: &[Problem]) -> bool {
+    problems.iter().any(|problem| problem.severity == Severity::Error)
 }
 
 /// Notes the policy's name, which no other file may have.
@@ -72,14 +91,17 @@ fn claim<'a>(
 }
 
 /// The digest of names and texts, each with its length before it, in the order of names.
-fn digest(mut contents: Vec<(PolicyName, &str)>) -> SnapshotDigest {
+pub(crate) fn digest(mut contents: Vec<(PolicyName, &str)>) -> SnapshotDigest {
     contents.sort();
+    digest_of(contents.iter().flat_map(|(name, text)| [name.as_str(), text]))
+}
+
+/// The digest of these parts, each with its length before it.
+pub(crate) fn digest_of<'a>(parts: impl IntoIterator<Item = &'a str>) -> SnapshotDigest {
     let mut hash = Sha256::new();
-    for (name, text) in contents {
-        for part in [name.as_str(), text] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part.as_bytes());
-        }
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
     }
     let mut text = String::from("sha256:");
     for byte in hash.finalize() {

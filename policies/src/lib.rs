@@ -18,6 +18,7 @@ mod explain;
 mod export;
 mod fmt;
 mod import;
+mod in_force;
 mod index;
 mod junit;
 mod library;
@@ -34,6 +35,7 @@ mod rollout;
 mod rule;
 mod schema;
 mod selector;
+mod session_documents;
 mod suffix;
 mod suite;
 mod template;
@@ -52,6 +54,7 @@ pub use explain::{
 pub use export::{Target, export};
 pub use fmt::fmt;
 pub use import::{ImportError, Origin, SCHEMA_LINE, import};
+pub use in_force::{InForce, Own, PublishError};
 pub use junit::junit;
 pub use library::{LibraryPolicy, library};
 pub use lint::{Audiences, lint};
@@ -63,5 +66,8 @@ pub use rollout::in_share;
 pub use rule::{Limits, Rate, Timeouts};
 pub use schema::schema;
 pub use selector::Subject;
+pub use session_documents::{
+    MAX_SESSION_DOCUMENT_BYTES, MAX_SESSION_DOCUMENTS, MAX_SESSION_ENTRIES, MAX_SESSION_RULES, SessionDocuments,
+};
 pub use suite::{Coverage, coverage, run_suite};
 pub use template::{Parameter, Template, TemplateError, template, templates};

@@ -103,6 +103,8 @@ pub(crate) mod code {
     pub(crate) const SELECTOR: &str = "EG0046";
     /// A name of a private network in a rule without `addresses`.
     pub(crate) const PRIVATE_NAME: &str = "EG0047";
+    /// A key that only an operator may write, in a document that a session brings.
+    pub(crate) const SESSION_DOCUMENT: &str = "EG0048";
     /// A header that no rule can set, or a value that no header holds.
     pub(crate) const SET: &str = "EG0049";
     /// Two rules that set one header to different values for one request.

@@ -45,6 +45,19 @@ impl Selector {
             .all(|(name, values)| subject.labels.get(&**name).is_some_and(|value| fits(values, value)));
         tenant && agent && labels
     }
+
+    /// Whether some session is one that both select.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        let either = |a: &[TextPattern], b: &[TextPattern]| a.iter().any(|a| b.iter().any(|b| a.meets(b)));
+        let fit = |a: &Option<Vec<TextPattern>>, b: &Option<Vec<TextPattern>>| {
+            a.as_ref().zip(b.as_ref()).is_none_or(|(a, b)| either(a, b))
+        };
+        let labels = self.labels.iter().flatten().all(|(name, values)| {
+            let others = other.labels.as_ref().and_then(|labels| labels.get(name));
+            others.is_none_or(|others| either(values, others))
+        });
+        fit(&self.tenants, &other.tenants) && fit(&self.agents, &other.agents) && labels
+    }
 }
 
 /// The combinations that were made, by who asked.
@@ -55,7 +68,10 @@ pub(crate) struct Combinations {
 }
 
 /// The rules of one who asked; several share a place where their hashes do.
-type Kept = (Asker, Arc<Rules>);
+type Kept = (Asker, Combined);
+
+/// The rules, or why there are none: a contradiction is not searched for again by each request.
+type Combined = Result<Arc<Rules>, CombineError>;
 
 #[derive(Debug)]
 struct Asker {
@@ -85,10 +101,10 @@ impl Combinations {
         {
             let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
             if let Some((_, rules)) = kept.get(&hash).and_then(|all| all.iter().find(|(asker, _)| asker.is(subject))) {
-                return Ok(Arc::clone(rules));
+                return rules.clone();
             }
         }
-        let rules = Arc::new(make()?);
+        let rules = make().map(Arc::new);
         let asker = Asker {
             tenant: subject.tenant.clone(),
             agent: subject.agent.map(Into::into),
@@ -99,7 +115,7 @@ impl Combinations {
         if kept.len() >= MAX_COMBINATIONS {
             kept.clear();
         }
-        kept.entry(hash).or_default().push((asker, Arc::clone(&rules)));
-        Ok(rules)
+        kept.entry(hash).or_default().push((asker, rules.clone()));
+        rules
     }
 }

@@ -54,7 +54,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use audit::Journal;
 use certs::{Leaves, Trust};
-use policies::PolicySet;
+use policies::InForce;
 use sessions::{Registry, Session};
 use tokio::sync::{Semaphore, watch};
 use vault::Vault;
@@ -68,8 +68,8 @@ pub struct Parts {
     pub config: Config,
     /// Who may ask.
     pub sessions: Arc<Registry>,
-    /// The snapshot in force; swapped whole by whoever reloads policies.
-    pub policies: Arc<ArcSwap<PolicySet>>,
+    /// The policies in force: the snapshot of all files, and the documents of each session.
+    pub policies: Arc<InForce>,
     /// Credentials.
     pub vault: Arc<Vault>,
     /// Leaf certificates for clients.
@@ -85,7 +85,7 @@ pub(crate) struct Proxy {
     pub(crate) config: Config,
     pub(crate) limits: Arc<Limits>,
     pub(crate) sessions: Arc<Registry>,
-    pub(crate) policies: Arc<ArcSwap<PolicySet>>,
+    pub(crate) policies: Arc<InForce>,
     pub(crate) vault: Arc<Vault>,
     pub(crate) leaves: Arc<Leaves>,
     pub(crate) trust: Arc<ArcSwap<Trust>>,

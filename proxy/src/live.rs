@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use audit::{CredentialUse, Fault, Outcome};
 use model::{Destination, RequestPath, Timestamp};
-use policies::{Denied, Knock, PolicySet, Question};
+use policies::{Denied, Knock, Question};
 use sessions::{CallSerial, Session};
 use tokio::time::Instant;
 
@@ -324,11 +324,11 @@ impl Live {
 pub(crate) async fn look_after(proxy: Arc<Proxy>, live: Arc<Live>) {
     let mut tick = tokio::time::interval(PERIOD);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut seen: Arc<PolicySet> = proxy.policies.load_full();
+    let mut seen = proxy.policies.snapshot();
     let mut vault_seen = proxy.vault.generation();
     loop {
         tick.tick().await;
-        let current = proxy.policies.load_full();
+        let current = proxy.policies.snapshot();
         let changed = !Arc::ptr_eq(&seen, &current);
         seen = current;
         let vault_now = proxy.vault.generation();

@@ -71,6 +71,7 @@ fn answer(core: &Core, session: &Session, asked: &Asked) -> Result<Vec<u8>, Refu
         "agent": session.agent.as_deref(),
         "expires": session.expires.map(|end| end.to_string()),
         "policies": session.policies.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+        "documents": session.documents.iter().flat_map(|own| &own.policies).map(|name| name.as_str()).collect::<Vec<_>>(),
         "reach": rules.reach().iter().map(reach).collect::<Vec<_>>(),
         "placeholders": placeholders,
     });

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::budget::{Budgets, Scope};
 use crate::grant::{Bounds, Grant, Per};
-use crate::session::{Session, State};
+use crate::session::{OwnDocuments, Session, State};
 use crate::token::Fingerprint;
 
 const VERSION: u32 = 1;
@@ -34,6 +34,8 @@ struct Document {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<String, String>,
     policies: Vec<PolicyName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    documents: Option<OwnDocuments>,
     grants: Vec<GrantDocument>,
     #[serde(default, skip_serializing_if = "LimitsDocument::is_empty")]
     limits: LimitsDocument,
@@ -153,6 +155,7 @@ fn document(session: &Session, budgets: &[(Scope, u64)]) -> io::Result<Document>
         agent: session.agent.as_deref().map(str::to_owned),
         labels: session.labels.clone(),
         policies: session.policies.clone(),
+        documents: session.documents.clone(),
         grants: session.grants.iter().map(grant).collect(),
         limits: limits_document(&session.limits),
         bytes_out: budgets.iter().map(budget_document).collect(),
@@ -224,6 +227,7 @@ fn session(document: Document) -> io::Result<Session> {
         agent: document.agent.map(Into::into),
         labels: document.labels,
         policies: document.policies,
+        documents: document.documents,
         grants,
         limits: limits(document.limits)?,
         budgets: Budgets::from_saved(budgets),

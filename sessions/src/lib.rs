@@ -16,6 +16,6 @@ pub use budget::{Budgets, Scope, Spend};
 pub use error::{Invalid, SessionError, Why};
 pub use grant::{Bounds, Draw, Grant, Per, Withheld};
 pub use registry::{Created, Ending, GrantRequest, NewSession, Offered, PlaceholderOwner, Registry};
-pub use session::{Session, State};
+pub use session::{OwnDocuments, Session, State};
 pub use token::{PLACEHOLDER_LETTERS, PLACEHOLDER_MARK, find_marks};
 pub use tool_call::{CallSerial, MAX_OPEN_CALLS, ToolCall};

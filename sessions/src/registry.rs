@@ -17,7 +17,7 @@ use crate::budget::Budgets;
 use crate::error::{Invalid, SessionError, Why};
 use crate::file;
 use crate::grant::{Bounds, Grant};
-use crate::session::{Session, State};
+use crate::session::{OwnDocuments, Session, State};
 use crate::token::{Fingerprint, PLACEHOLDER_MARK, draw_placeholder, draw_token};
 
 const MAX_LIVE_SESSIONS: usize = 10_000;
@@ -41,8 +41,10 @@ pub struct NewSession {
     pub agent: Option<String>,
     /// Marks that policies may select on.
     pub labels: BTreeMap<String, String>,
-    /// Judged together; none means that nothing is allowed.
+    /// The loaded policies that it names.
     pub policies: Vec<PolicyName>,
+    /// The policy documents that it brings.
+    pub documents: Option<OwnDocuments>,
     /// The credentials it may use.
     pub grants: Vec<GrantRequest>,
     /// What all its requests together may take.
@@ -416,6 +418,7 @@ fn assemble(new: NewSession, grants: Vec<Grant>, now: Timestamp, expires: Option
         agent: new.agent.map(Into::into),
         labels: new.labels,
         policies: new.policies,
+        documents: new.documents,
         grants,
         limits: new.limits,
         budgets: Budgets::default(),

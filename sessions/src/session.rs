@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use model::{CredentialId, Limits, PolicyName, SessionId, TenantId, Timestamp};
+use model::{CredentialId, Limits, PolicyName, SessionId, SnapshotDigest, TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::budget::Budgets;
@@ -47,6 +48,16 @@ impl State {
     }
 }
 
+/// The policy documents that a session brought: a namespace that nobody else sees. Their texts are kept elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnDocuments {
+    /// The digest of all of them; documents with another one are not those that were judged.
+    pub digest: SnapshotDigest,
+    /// The names of their policies, which may be those of loaded policies too.
+    pub policies: Vec<PolicyName>,
+}
+
 /// One identified client; held by every connection that speaks for it.
 pub struct Session {
     /// The id, which is also the proxy user name.
@@ -59,8 +70,10 @@ pub struct Session {
     pub agent: Option<Arc<str>>,
     /// Set by the control API alone.
     pub labels: BTreeMap<String, String>,
-    /// Judged together; none means that nothing is allowed.
+    /// The loaded policies that it names. Judged together with its documents; none of either means that nothing is allowed.
     pub policies: Vec<PolicyName>,
+    /// The policy documents that it brought.
+    pub documents: Option<OwnDocuments>,
     /// The credentials it may use.
     pub grants: Vec<Grant>,
     /// What all its requests together may take, besides the limits of rules.

@@ -16,6 +16,7 @@ mod lifecycle;
 mod limits;
 mod memory;
 mod names;
+mod namespaces;
 mod paths;
 mod policies;
 mod promises;

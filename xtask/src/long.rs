@@ -21,7 +21,11 @@ pub(crate) fn long(cases: &str, seconds: &str) -> Result<()> {
     fuzz(seconds)
 }
 
-/// Every property of the model and of the policies, in a release build, since each case compiles policies.
+/// How many cases the isolation of sessions has through the API, where each asks some forty times.
+const API_CASES: &str = "100000";
+
+/// Every property of the model and of the policies, in a release build, since each case compiles policies; then that no answer
+/// and no record of one session depends on what another brings.
 fn properties(cases: &str) -> Result<()> {
     stage(&format!("properties, {cases} cases each"), || {
         let packages = ["--package", "egret-model", "--package", "egret-policies"];
@@ -30,6 +34,10 @@ fn properties(cases: &str) -> Result<()> {
         // What a strategy throws away while it makes a case is counted over the whole run.
         test.env("PROPTEST_CASES", cases).env("PROPTEST_MAX_LOCAL_REJECTS", u32::MAX.to_string());
         command(&mut test)
+    })?;
+    stage(&format!("sessions through the API, {API_CASES} cases"), || {
+        let mut test = cargo(&["test", "--locked", "--release", "--package", "egret-control", "--lib", "t200_"]);
+        command(test.env("PROPTEST_CASES", API_CASES))
     })
 }
 

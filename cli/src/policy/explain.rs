@@ -1,14 +1,16 @@
 //! `egret policy explain`: what policies answer to a request and why, or what the code of a problem means.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::anyhow;
+use control::wire::{ExplainRequest, Explained, List, PolicyDocument, SessionView};
 use model::{PolicyName, TenantId, Timestamp};
-use policies::{Question, Rules, Subject, Verdict};
+use policies::{PolicySource, Question, Rules, SessionDocuments, Subject, Verdict};
 
-use super::sources::named;
+use super::sources::{broken, named};
 use crate::Context;
-use crate::client::{Client, Missing, converse};
+use crate::client::{Client, Missing, converse, encode};
 use crate::exit::{Answer, Failure, OrFail as _};
 use crate::output;
 
@@ -72,6 +74,28 @@ impl Explain {
     }
 
     fn request(&self, context: &Context, method: &str, url: &str) -> Answer {
+        match &self.session {
+            Some(id) if self.policies.is_empty() => self.ask(context, id, method, url),
+            Some(_) | None => self.judge(context, method, url),
+        }
+    }
+
+    /// Asks whoever judges the session's requests, with everything that is in force for it.
+    fn ask(&self, context: &Context, id: &str, method: &str, url: &str) -> Answer {
+        let path = format!("/v1/sessions/{}/explain", encode(id));
+        let request = ExplainRequest {
+            method: method.to_owned(),
+            url: url.to_owned(),
+            tool: self.tool.clone(),
+            websocket: self.websocket,
+            at: self.at,
+        };
+        let explained: Explained =
+            converse(async { Client::find(context, Missing::Tell).await?.post(&path, &request).await })?;
+        self.print(&explained.explanation, &explained.text, explained.passes)
+    }
+
+    fn judge(&self, context: &Context, method: &str, url: &str) -> Answer {
         let (destination, path) = policies::read_url(url).map_err(|why| Failure::usage(anyhow!(why)))?;
         let rules = self.rules(context)?;
         let explanation = rules.explain(&Question {
@@ -82,17 +106,25 @@ impl Explain {
             tool: self.tool.as_deref(),
             now: self.at.unwrap_or_else(Timestamp::now),
         });
+        let passes = match explanation.standing.verdict {
+            Verdict::Allow | Verdict::Observe => true,
+            Verdict::Ask | Verdict::Deny => false,
+        };
+        self.print(&explanation.to_json(), &explanation.to_string(), passes)
+    }
+
+    fn print(&self, json: &serde_json::Value, text: &str, passes: bool) -> Answer {
         match self.format {
-            output::Format::Json => output::print(&format!("{:#}\n", explanation.to_json())),
-            output::Format::Table => output::print(&format!("{}\n", explanation.to_string().trim_end())),
+            output::Format::Json => output::print(&format!("{json:#}\n")),
+            output::Format::Table => output::print(&format!("{}\n", text.trim_end())),
         }
-        match explanation.standing.verdict {
-            Verdict::Allow | Verdict::Observe => Ok(()),
-            Verdict::Ask | Verdict::Deny => Err(Failure::refused(anyhow!("the request is refused"))),
+        match passes {
+            true => Ok(()),
+            false => Err(Failure::refused(anyhow!("the request is refused"))),
         }
     }
 
-    fn rules(&self, context: &Context) -> Answer<std::sync::Arc<Rules>> {
+    fn rules(&self, context: &Context) -> Answer<Arc<Rules>> {
         let Some(id) = &self.session else {
             if self.policies.is_empty() {
                 return Err(Failure::usage(anyhow!("name policies with --policy, or a session with --session")));
@@ -100,11 +132,13 @@ impl Explain {
             let found = named(context, &self.policies)?;
             return found.set.rules_of(&found.policies).or_usage();
         };
-        let path = format!("/v1/sessions/{id}");
-        let session: control::wire::SessionView =
-            converse(async { Client::find(context, Missing::Tell).await?.get(&path).await })?;
+        let path = format!("/v1/sessions/{}", encode(id));
+        let (session, brought): (SessionView, List<PolicyDocument>) = converse(async {
+            let mut client = Client::find(context, Missing::Tell).await?;
+            Ok((client.get(&path).await?, client.get(&format!("{path}/documents")).await?))
+        })?;
         // A file tells what the session would be answered with that file in force.
-        let mut wanted: Vec<String> = session.policies.clone();
+        let mut wanted: Vec<String> = loaded(&session);
         wanted.extend(self.policies.iter().cloned());
         let found = named(context, &wanted)?;
         let (tenant, labels): (TenantId, BTreeMap<String, String>) =
@@ -114,6 +148,20 @@ impl Explain {
         policies.dedup();
         let subject =
             Subject { tenant: &tenant, agent: session.agent.as_deref(), labels: &labels, policies: &policies };
-        found.set.rules_for(&subject).or_usage()
+        let sources: Vec<_> =
+            brought.items.into_iter().map(|one| PolicySource { name: one.name, text: one.text }).collect();
+        let documents = SessionDocuments::compile(&sources).map_err(|problems| broken(&problems))?;
+        found.set.rules_with(&subject, &documents).map(Arc::new).or_usage()
     }
+}
+
+/// The policies that the session names; the rest it brought.
+fn loaded(session: &SessionView) -> Vec<String> {
+    let mut loaded = session.policies.clone();
+    for own in &session.documents {
+        if let Some(at) = loaded.iter().rposition(|name| name == own) {
+            loaded.remove(at);
+        }
+    }
+    loaded
 }

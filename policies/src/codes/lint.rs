@@ -157,4 +157,20 @@ rules:
     addresses: [10.20.0.0/16]
 "],
     },
+    Story {
+        code: "EG0048",
+        severity: Severity::Error,
+        title: "What only an operator may write",
+        meaning: "A document that a session brings has `applies_to`, `ceiling`, `mode: observe`, a `client_auth` that lets more pass, or `addresses` that are not all globally routable. Only there it is an error: `egret policy check` judges files as those of an operator.",
+        why: "A session's own document governs that session alone. It must not reach other sessions, let requests pass that no rule allows, or open a way into private networks.",
+        broken: &[r"policy: shop
+applies_to: {tenants: [acme]}
+rules:
+  - {id: read, allow: {host: a.example.com}}
+"],
+        mended: &[r"policy: shop
+rules:
+  - {id: read, allow: {host: a.example.com}}
+"],
+    },
 ];

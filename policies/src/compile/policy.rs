@@ -98,7 +98,14 @@ fn claim_ids<'a>(document: &'a Document, reporter: &mut Reporter<'_>) -> HashMap
 }
 
 fn report_contradictions(rules: &[Arc<Rule>], places: &[Place], reporter: &mut Reporter<'_>) {
-    for (first, second) in ties(rules) {
+    let ties = ties(rules);
+    if let Some(at) = ties.unsearched {
+        let message =
+            format!("rule `{}` is like too many others of its host: they cannot be searched for ties", rules[at].id);
+        let help = "give the rules that give the same to a request one rule with a list of paths, tools or values";
+        reporter.error(code::BUDGET, places[at], message, help);
+    }
+    for (first, second) in ties.pairs {
         let message = format!(
             "rules `{}` (line {}) and `{}` can match one request, rank equal and differ in what they give",
             rules[first].id, places[first].line, rules[second].id
@@ -126,7 +133,13 @@ fn report_set_conflicts(rules: &[Arc<Rule>], places: &[Place], reporter: &mut Re
         return reporter.error(code::SET_CONFLICT, places[*last], message, help);
     }
     let compared: Vec<&Rule> = setting.iter().map(|at| &*rules[*at]).collect();
-    for SetConflict { first, second, header } in set_conflicts(&compared) {
+    let conflicts = set_conflicts(&compared);
+    if let Some(last) = setting.last().filter(|_| conflicts.is_unfinished) {
+        let message = "the rules with `set` of this policy are too large to be compared";
+        let help = "set the header in fewer rules that cover more, for example one for each host";
+        return reporter.error(code::SET_CONFLICT, places[*last], message, help);
+    }
+    for SetConflict { first, second, header } in conflicts.pairs {
         let (first, second) = (setting[first], setting[second]);
         let message = format!(
             "rules `{}` (line {}) and `{}` can match one request and set the header `{header}` to different values",

@@ -20,9 +20,16 @@ pub(super) fn meets(a: &str, b: &str) -> bool {
     ends_fit(a, b) && meet(&parts(a), &parts(b), |part| *part == Part::Segments, same)
 }
 
-/// Whether some text is one that both patterns name, in which `*` stands for any run of characters.
+/// Whether some text is one that both patterns name, in which `*` stands for any run of characters. Linear where both or
+/// none have a wildcard: two patterns whose ends fit name the text of the longer beginning, what the first and then what the
+/// second has between its wildcards, and the longer end.
 pub(super) fn texts_meet(a: &str, b: &str) -> bool {
-    ends_fit(a, b) && meet(a.as_bytes(), b.as_bytes(), |byte| *byte == b'*', |a, b| a == b)
+    let fit = ends_fit(a, b);
+    match (a.contains('*'), b.contains('*')) {
+        (true, true) => fit,
+        (false, false) => a == b,
+        (true, false) | (false, true) => fit && meet(a.as_bytes(), b.as_bytes(), |byte| *byte == b'*', |a, b| a == b),
+    }
 }
 
 /// Whether what stands before the first wildcard and after the last is not different already, which is soon told: of

@@ -123,6 +123,11 @@ impl PathPattern {
         }
     }
 
+    /// The pattern as written.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// How exactly the pattern names the paths it matches.
     pub(crate) fn rank(&self) -> PathRank {
         PathRank {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::{Destination, Host, Reason};
-use policies::{Knock, Permit, Rules, Subject};
+use policies::{Knock, Own, Permit, Rules, Subject};
 use sessions::Session;
 
 use crate::refusal::Refusal;
@@ -26,13 +26,18 @@ pub(crate) enum Passage {
 /// # Errors
 /// `policy_unavailable` where a policy of the session is not loaded or its policies contradict each other.
 pub(crate) fn rules(proxy: &Proxy, session: &Session) -> Result<Arc<Rules>, Refusal> {
-    proxy.policies.load().rules_for(&subject(session)).map_err(|error| {
+    proxy.policies.rules_for(&subject(session), own(session)).map_err(|error| {
         model::log_limited!(warn, session = %session.id, %error, "the session's policies are not usable");
         Refusal::of(
             Reason::PolicyUnavailable,
             "a policy of the session is not loaded, or its policies contradict each other",
         )
     })
+}
+
+/// The documents that the session brought.
+fn own(session: &Session) -> Option<Own<'_>> {
+    session.documents.as_ref().map(|documents| Own { session: &session.id, digest: &documents.digest })
 }
 
 /// What policies can select the session by.
