@@ -59,6 +59,9 @@ impl AddressClass {
 
     /// Whether every address from the first to the last is globally routable and none is a metadata service.
     pub fn is_global_range(first: IpAddr, last: IpAddr) -> bool {
+        if METADATA.iter().any(|address| (first..=last).contains(address)) {
+            return false;
+        }
         match (first, last) {
             (IpAddr::V4(first), IpAddr::V4(last)) => is_global_range_v4(first, last),
             (IpAddr::V6(first), IpAddr::V6(last)) => is_global_range_v6(first, last),
@@ -97,11 +100,10 @@ const SPECIAL_V6: [(Ipv6Addr, u32); 4] = [
 fn is_global_range_v4(first: Ipv4Addr, last: Ipv4Addr) -> bool {
     let (first, last) = (u32::from(first), u32::from(last));
     let outside = |start: u32, end: u32| last < start || end < first;
-    METADATA_V4.iter().all(|address| outside(u32::from(*address), u32::from(*address)))
-        && SPECIAL_V4.iter().all(|(start, bits)| {
-            let start = u32::from(*start);
-            outside(start, start | (u32::MAX >> bits))
-        })
+    SPECIAL_V4.iter().all(|(start, bits)| {
+        let start = u32::from(*start);
+        outside(start, start | (u32::MAX >> bits))
+    })
 }
 
 fn is_global_range_v6(first: Ipv6Addr, last: Ipv6Addr) -> bool {
@@ -237,9 +239,8 @@ mod tests {
         // Each border of a class of IPv4 lies between two blocks of 256, a metadata service aside.
         for block in (0..=u32::MAX >> 8).map(|block| block << 8) {
             let (first, last) = (Ipv4Addr::from(block), Ipv4Addr::from(block | 0xff));
-            let holds_metadata = METADATA_V4.iter().any(|address| (first..=last).contains(address));
-            let class = if holds_metadata { AddressClass::Metadata } else { class_v4(first) };
-            assert_eq!(is_global_range_v4(first, last), class == AddressClass::Global, "{first}");
+            // Neither the first nor the last address of a block is a metadata service.
+            assert_eq!(is_global_range_v4(first, last), class_v4(first) == AddressClass::Global, "{first}");
         }
         for (start, bits) in SPECIAL_V6 {
             let (start, size) = (u128::from(start), u128::MAX >> bits);

@@ -93,7 +93,8 @@ fn t200_a_session_lets_no_more_of_its_own_keys_pass() {
         ("refuse", false),
         ("{default: refuse, also: [X-Acme-Key]}", false),
     ] {
-        let text = format!("policy: p\nrules:\n  - {{id: r, allow: {{host: a.example}}, client_auth: {client_auth}}}\n");
+        let text =
+            format!("policy: p\nrules:\n  - {{id: r, allow: {{host: a.example}}, client_auth: {client_auth}}}\n");
         let refused = codes(&[&text]);
         assert_eq!(refused.iter().any(|code| code.ends_with("EG0048")), is_refused, "{client_auth}: {refused:?}");
     }
