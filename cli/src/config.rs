@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use audit::Durability;
 use jiff::SignedDuration;
 use model::Host;
-use proxy::{DefaultSession, Limits};
+use proxy::{DefaultSession, Limits, Listen};
 use serde_saphyr::Spanned;
 
-use document::{Document, KeyDocument};
+use document::{Document, KeyDocument, OneOrMany};
 use problem::Source;
 
 pub(crate) use problem::Problem;
@@ -29,8 +29,10 @@ pub(crate) struct Config {
     pub file: Option<PathBuf>,
     /// The data folder, where the file names one.
     pub data_dir: Option<PathBuf>,
-    /// Where the proxy listens.
+    /// Where the proxy listens, and what sessions are told.
     pub proxy: SocketAddr,
+    /// Where else it listens.
+    pub further: Vec<Listen>,
     /// For connections without proxy credentials; they are answered 407 where there is none.
     pub default_session: Option<DefaultSession>,
     /// Whether that session may have credentials, though whoever reaches the listener uses them.
@@ -77,6 +79,7 @@ impl Default for Config {
             file: None,
             data_dir: None,
             proxy: SocketAddr::from((Ipv4Addr::LOCALHOST, 3128)),
+            further: Vec::new(),
             default_session: None,
             danger_default_credentials: false,
             policies: Vec::new(),
@@ -112,8 +115,8 @@ fn compile(source: &Source<'_>, base: &Path, home: Option<&Path>) -> Result<Conf
     let at = |text: &str| place(base, home, text);
     let paths = |texts: &[Spanned<String>]| -> Vec<PathBuf> { texts.iter().map(|text| at(&text.value)).collect() };
     let mut config = Config { data_dir: document.data_dir.as_ref().map(|text| at(&text.value)), ..Config::default() };
-    if let Some(text) = &document.listen.proxy {
-        config.proxy = address(source, text)?;
+    if let Some(texts) = &document.listen.proxy {
+        (config.proxy, config.further) = listeners(source, texts, at)?;
     }
     config.danger_default_credentials = document.sessions.danger_default_credentials;
     config.default_session = document.sessions.default.map(|default| DefaultSession {
@@ -168,12 +171,33 @@ fn not_yet(source: &Source<'_>, document: &Document) -> Result<(), Problem> {
     Ok(())
 }
 
-fn address(source: &Source<'_>, text: &Spanned<String>) -> Result<SocketAddr, Problem> {
-    let wrong = || {
-        let message = format!("`{}` is no address to listen on", text.value);
-        source.problem(text, message, Some("write an IP address and a port, such as 127.0.0.1:3128 or \"[::1]:3128\""))
+/// The first address, which sessions are told, and whatever else is listened on.
+fn listeners(
+    source: &Source<'_>,
+    texts: &Spanned<OneOrMany>,
+    at: impl Fn(&str) -> PathBuf,
+) -> Result<(SocketAddr, Vec<Listen>), Problem> {
+    let mut first = None;
+    let mut further = Vec::new();
+    for text in &texts.value.0 {
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+            further.push(Listen::Unix(at(path)));
+            continue;
+        }
+        let address = text.parse::<SocketAddr>().map_err(|_| {
+            let help = "write an IP address and a port, such as 127.0.0.1:3128 or \"[::1]:3128\", or unix: and a path";
+            source.problem(texts, format!("`{text}` is no address to listen on"), Some(help))
+        })?;
+        match first {
+            None => first = Some(address),
+            Some(_) => further.push(Listen::Tcp(address)),
+        }
+    }
+    let missing = || {
+        let help = "sessions are told an address; add one, such as 127.0.0.1:0";
+        source.problem(texts, "`listen.proxy` needs an IP address and a port besides unix sockets".to_owned(), Some(help))
     };
-    text.value.parse().map_err(|_| wrong())
+    Ok((first.ok_or_else(missing)?, further))
 }
 
 fn policy_paths(

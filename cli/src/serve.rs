@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use proxy::Listen;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -166,8 +167,13 @@ fn warn_of(foundation: &Foundation) {
             "sessions.danger_default_credentials: whoever reaches the proxy uses the credentials of sessions.default"
         );
     }
-    if !foundation.config.proxy.ip().is_loopback() {
-        tracing::warn!(address = %foundation.config.proxy, "the proxy listens beyond this machine; its session tokens travel in cleartext");
+    let Config { proxy, further, .. } = &foundation.config;
+    for listen in std::iter::once(&Listen::Tcp(*proxy)).chain(further) {
+        if let Listen::Tcp(address) = listen
+            && !address.ip().is_loopback()
+        {
+            tracing::warn!(%address, "the proxy listens beyond this machine; its session tokens travel in cleartext");
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use audit::{FollowerHandle, Kind, Record};
 use certs::{Leaves, Trust};
 use control::{Control, Gate};
-use proxy::{Limits, Parts, Running};
+use proxy::{Limits, Listen, Parts, Running};
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -65,7 +65,7 @@ impl Sidecar {
         let limits = fitted(config.limits, descriptors());
         let parts = Parts {
             config: proxy::Config {
-                listen: vec![config.proxy],
+                listen: std::iter::once(Listen::Tcp(config.proxy)).chain(config.further).collect(),
                 resolve: config.resolve,
                 default_session: config.default_session,
                 limits,

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use model::{CredentialId, PolicyName};
 
+use crate::entry::Listen;
+
 use crate::meter::MinimumRate;
 
 /// Bytes of a window for one HTTP/2 stream, and for a whole connection, on both sides.
@@ -19,8 +21,8 @@ pub(crate) const MAX_BUFFER: usize = 64 << 10;
 /// Where to listen, how to find upstreams, and what bounds everything.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Addresses of the HTTP proxy; port 0 takes a free one.
-    pub listen: Vec<SocketAddr>,
+    /// Where the HTTP proxy listens.
+    pub listen: Vec<Listen>,
     /// Runtimes, each on a thread of its own; one per core is what the measurements favor.
     pub threads: usize,
     /// Fixed answers that come before DNS: canonical name to address.
@@ -46,7 +48,7 @@ pub struct DefaultSession {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 3128))],
+            listen: vec![Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 3128)))],
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             resolve: HashMap::new(),
             default_session: None,

@@ -17,12 +17,12 @@ use model::{Authority, Destination, Reason, RequestPath, Scheme};
 use policies::Permit;
 use sessions::Session;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::body::{Body, StreamError};
 use crate::config::{CONNECTION_WINDOW, Limits, MAX_BUFFER, STREAM_WINDOW};
 use crate::downlink::Downlink;
 use crate::entrance::{Entrance, overloaded};
+use crate::entry::ClientStream;
 use crate::exchange::exchange;
 use crate::frames::{Frames, Peer};
 use crate::guard::{Door, First, Guard, Verdicts};
@@ -78,7 +78,7 @@ pub(crate) async fn connection(core: Arc<Core>, downstream: Downstream) {
 
 /// Refuses what came instead of a first request. A client that does not read the answer holds nobody out: while it is not
 /// identified, its place can be given to another one.
-async fn refuse_first(proxy: &Arc<Proxy>, guard: Guard<TcpStream>, entrance: &Entrance, refusal: &Refusal) {
+async fn refuse_first(proxy: &Arc<Proxy>, guard: Guard<ClientStream>, entrance: &Entrance, refusal: &Refusal) {
     let (stream, _) = guard.into_parts();
     if refusal.reason() == Reason::Overloaded {
         return turn_away(proxy.clone(), TurnedAway { stream, source: entrance.source() }).await;
@@ -121,7 +121,7 @@ async fn draining(proxy: Arc<Proxy>) {
 }
 
 /// One CONNECT: admits it, opens the inside, serves the requests in it until it closes or its session ends.
-async fn tunnel(core: Arc<Core>, head: RequestHead, guard: Guard<TcpStream>, entrance: &Entrance) {
+async fn tunnel(core: Arc<Core>, head: RequestHead, guard: Guard<ClientStream>, entrance: &Entrance) {
     let (mut stream, ahead) = guard.into_parts();
     let Admitted { session, destination, passage } = match admit(&core.proxy, entrance, &head) {
         Ok(admitted) => admitted,
@@ -168,7 +168,7 @@ async fn unread(
     session: &Arc<Session>,
     destination: &Destination,
     permit: Permit,
-    mut stream: TcpStream,
+    mut stream: ClientStream,
     ahead: Vec<u8>,
 ) {
     let mut open = Open::tunnel(&core.proxy, session);
@@ -235,7 +235,7 @@ fn open_connect(
 }
 
 /// Writes a refusal without hyper, with the code in the reason phrase, since that is what clients show of a failed CONNECT.
-async fn say(mut stream: TcpStream, refusal: &Refusal, record: &str) {
+async fn say(mut stream: ClientStream, refusal: &Refusal, record: &str) {
     let answer = answer_bytes(refusal, record);
     let linger = async {
         stream.write_all(&answer).await?;
@@ -269,7 +269,7 @@ fn answer_bytes(refusal: &Refusal, record: &str) -> Vec<u8> {
 type Serving<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
 
 /// Serves requests in absolute form. Gives the guard back when a CONNECT comes instead.
-async fn plain(core: Arc<Core>, guard: Guard<TcpStream>, entrance: &Arc<Entrance>) -> Option<Guard<TcpStream>> {
+async fn plain(core: Arc<Core>, guard: Guard<ClientStream>, entrance: &Arc<Entrance>) -> Option<Guard<ClientStream>> {
     let verdicts = guard.verdicts();
     let patience = Arc::new(Patience::new(core.proxy.limits.max_refusals));
     let (serving, entered) = (core.clone(), entrance.clone());

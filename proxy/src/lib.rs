@@ -16,6 +16,7 @@ mod counters;
 mod dial;
 mod downlink;
 mod entrance;
+mod entry;
 mod exchange;
 mod flow;
 mod frames;
@@ -60,6 +61,7 @@ use tokio::sync::{Semaphore, watch};
 use vault::Vault;
 
 pub use config::{Config, DefaultSession, Limits};
+pub use entry::Listen;
 pub use server::{Drained, Running, StartError, start};
 
 /// Everything the data path works with; made complete before it starts.

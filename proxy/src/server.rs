@@ -4,7 +4,7 @@
 //! accepted it.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -14,9 +14,7 @@ use std::time::{Duration, Instant};
 use audit::RefusalBudget;
 use model::{SessionId, log_limited};
 use sessions::{GrantRequest, NewSession};
-use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -24,6 +22,7 @@ use crate::budget::Budget;
 use crate::connection::{connection, turn_away};
 use crate::counters::Counters;
 use crate::dial::Dialer;
+use crate::entry::{Bound, ClientStream, Listen, Listener};
 use crate::live::look_after;
 use crate::lookups::Lookups;
 use crate::own::Own;
@@ -34,9 +33,6 @@ use crate::share::{Shares, release_deferred};
 use crate::steps::accept;
 use crate::{Config, Core, Limits, Parts, Proxy};
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 4096;
-
 /// Connections that may linger at a time after they were told that there is no place for them.
 const MAX_TURNED_AWAY: usize = 64;
 
@@ -46,8 +42,8 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
-        /// The address as configured.
-        address: SocketAddr,
+        /// The address or path as configured.
+        address: Listen,
         /// What the system said.
         #[source]
         source: io::Error,
@@ -127,10 +123,9 @@ impl Drop for Running {
 /// # Errors
 /// [`StartError`]; nothing listens then.
 pub fn start(parts: Parts) -> Result<Running, StartError> {
-    let listeners: Vec<StdListener> =
-        parts.config.listen.iter().map(|address| bind(*address)).collect::<Result<_, _>>()?;
-    let addresses: Vec<SocketAddr> =
-        listeners.iter().map(StdListener::local_addr).collect::<Result<_, _>>().map_err(StartError::System)?;
+    let listeners: Vec<Bound> = parts.config.listen.iter().map(bind).collect::<Result<_, _>>()?;
+    let addresses = listeners.iter().filter_map(|bound| bound.address().transpose()).collect::<Result<Vec<_>, _>>();
+    let addresses = addresses.map_err(StartError::System)?;
     let (drain, draining) = watch::channel(false);
     let (deadline, deadlines) = watch::channel(None);
     let stopped = Arc::new(AtomicBool::new(false));
@@ -139,7 +134,7 @@ pub fn start(parts: Parts) -> Result<Running, StartError> {
         Running { addresses, drain, deadline, places: proxy.places.clone(), stopped, threads: Vec::new() };
     for number in 0..proxy.config.threads.max(1) {
         let duplicates =
-            listeners.iter().map(StdListener::try_clone).collect::<Result<_, _>>().map_err(StartError::System)?;
+            listeners.iter().map(Bound::try_clone).collect::<Result<_, _>>().map_err(StartError::System)?;
         running.threads.push(spawn(number, proxy.clone(), duplicates, deadlines.clone())?);
     }
     Ok(running)
@@ -205,23 +200,14 @@ fn refusal_budget(limits: &Limits) -> RefusalBudget {
     }
 }
 
-fn bind(address: SocketAddr) -> Result<StdListener, StartError> {
-    let bound = || -> io::Result<StdListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        // A restart may take the address over from connections that are still closing.
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    bound().map_err(|source| StartError::Listen { address, source })
+fn bind(listen: &Listen) -> Result<Bound, StartError> {
+    Bound::new(listen).map_err(|source| StartError::Listen { address: listen.clone(), source })
 }
 
 fn spawn(
     number: usize,
     proxy: Arc<Proxy>,
-    listeners: Vec<StdListener>,
+    listeners: Vec<Bound>,
     deadlines: watch::Receiver<Option<Instant>>,
 ) -> Result<JoinHandle<()>, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::System)?;
@@ -246,8 +232,8 @@ fn core(proxy: Arc<Proxy>) -> io::Result<Arc<Core>> {
 }
 
 /// One core: accepts until the drain begins, then waits for what runs.
-async fn serve(core: Arc<Core>, listeners: Vec<StdListener>, mut deadlines: watch::Receiver<Option<Instant>>) {
-    let listeners: io::Result<Vec<TcpListener>> = listeners.into_iter().map(TcpListener::from_std).collect();
+async fn serve(core: Arc<Core>, listeners: Vec<Bound>, mut deadlines: watch::Receiver<Option<Instant>>) {
+    let listeners: io::Result<Vec<Listener>> = listeners.into_iter().map(Listener::new).collect();
     let listeners = match listeners {
         Ok(listeners) => listeners,
         Err(error) => return log_limited!(error, %error, "a listener could not be used"),
@@ -259,7 +245,7 @@ async fn serve(core: Arc<Core>, listeners: Vec<StdListener>, mut deadlines: watc
     let mut draining = core.proxy.draining.clone();
     loop {
         tokio::select! {
-            (stream, peer) = next(&listeners) => drop(match accept::accept(&core.proxy, stream, peer.ip()) {
+            (stream, peer) = next(&listeners) => drop(match accept::accept(&core.proxy, stream, peer) {
                 Ok(downstream) => connections.spawn(core.shares.of_stranger(connection(core.clone(), downstream))),
                 Err(turned_away) => connections.spawn(core.shares.of_stranger(turn_away(core.proxy.clone(), turned_away))),
             }),
@@ -313,14 +299,15 @@ fn sweep_core(core: &Core) {
 }
 
 /// The next connection of any listener. Out of descriptors it waits a little and goes on: connections that end give some back.
-async fn next(listeners: &[TcpListener]) -> (TcpStream, SocketAddr) {
+async fn next(listeners: &[Listener]) -> (ClientStream, IpAddr) {
     loop {
         let accepted = std::future::poll_fn(|cx| {
             let ready = listeners.iter().map(|listener| listener.poll_accept(cx)).find(Poll::is_ready);
             ready.unwrap_or(Poll::Pending)
         });
         match accepted.await {
-            Ok(accepted) => return accepted,
+            // All clients of unix sockets are one source.
+            Ok((stream, peer)) => return (stream, peer.map_or(IpAddr::from(Ipv4Addr::LOCALHOST), |peer| peer.ip())),
             Err(error) => {
                 log_limited!(warn, %error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;

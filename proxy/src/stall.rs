@@ -11,11 +11,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::config::Limits;
 use crate::downlink::Downlink;
+use crate::entry::ClientStream;
 use crate::meter::{Meter, MinimumRate};
 
 /// Bytes that the kernel takes beyond those in flight. With its default of megabytes, a client that reads slowly would look
@@ -23,7 +23,9 @@ use crate::meter::{Meter, MinimumRate};
 const UNSENT: u32 = 128 << 10;
 
 /// Bounds what the kernel keeps for a client that does not read.
-pub(crate) fn bound_unsent(stream: &TcpStream) {
+pub(crate) fn bound_unsent(stream: &ClientStream) {
+    // A unix socket keeps little by itself.
+    let ClientStream::Tcp(stream) = stream else { return };
     if let Err(error) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT) {
         tracing::debug!(%error, "the bound of unsent bytes");
     }

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::entry::ClientStream;
 use crate::Core;
 use crate::allowance::{Allowance, ByteLimit};
 use crate::dial::{self, Target};
@@ -89,7 +90,7 @@ pub(crate) async fn pass(
     session: &Session,
     destination: &Destination,
     ready: Ready,
-    client: TcpStream,
+    client: ClientStream,
     ahead: Vec<u8>,
     mut open: Open,
 ) {
@@ -154,7 +155,7 @@ struct Counts {
 
 /// Both ends of a tunnel.
 struct Ways {
-    client: TcpStream,
+    client: ClientStream,
     /// What was read of the client beyond its CONNECT.
     ahead: Vec<u8>,
     upstream: TcpStream,
@@ -171,7 +172,7 @@ struct Ways {
 impl Ways {
     /// Copies both directions until one fails, both have ended, or nothing moves for `idle`.
     async fn copy(self, destination: &Destination, counts: &Counts, idle: Duration) -> Ending {
-        let (from_client, mut to_client) = self.client.into_split();
+        let (from_client, mut to_client) = tokio::io::split(self.client);
         let (mut from_upstream, mut to_upstream) = self.upstream.into_split();
         let mut from_client = Rewound::new(from_client, self.ahead);
         let moved = Moved::new();

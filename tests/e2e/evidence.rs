@@ -278,3 +278,33 @@ fn t258_a_default_session_with_credentials_needs_a_danger_setting() {
     egret.launch();
     assert_eq!(egret.log().matches("danger_default_credentials").count(), 1);
 }
+
+#[test]
+fn t259_the_proxy_answers_on_a_unix_socket_too() {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+    let origin = egret_tests::origin::Origin::start();
+    let setup = Setup::for_origin(&origin, &["api.origin.test"]).policy(&crate::world::fill(&origin, POLICY));
+    let egret = Egret::prepare(&setup);
+    let text = std::fs::read_to_string(egret.config()).unwrap();
+    let listen = "  proxy: [127.0.0.1:0, \"unix:proxy.sock\"]\n";
+    std::fs::write(egret.config(), text.replace("  proxy: 127.0.0.1:0\n", listen)).unwrap();
+    egret.launch();
+    let socket = egret.folder().join("proxy.sock");
+    assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    let session = egret.session(&["evidence"], &[]);
+    let target = format!("api.origin.test:{}", origin.port());
+    let connect = |authorization: &str| {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        write!(stream, "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{authorization}\r\n").unwrap();
+        let mut answer = vec![0; 13];
+        stream.read_exact(&mut answer).unwrap();
+        String::from_utf8(answer).unwrap()
+    };
+    assert_eq!(connect(&format!("Proxy-Authorization: {}\r\n", session.authorization())), "HTTP/1.1 200 ");
+    assert_eq!(connect(""), "HTTP/1.1 407 ");
+    // A killed run leaves its socket, which the next one takes over.
+    egret.kill();
+    egret.launch();
+    assert_eq!(connect(""), "HTTP/1.1 407 ");
+}

@@ -171,6 +171,21 @@ fn policies_are_pure() {
 }
 
 #[test]
+fn ends_are_judged_by_one_clock() {
+    let tree = Tree::read();
+    absent(&tree, "sessions", &["Timestamp::now", "SystemTime"]);
+    // Leaf certificates are judged by their clients, by the wall clock.
+    let certificates = ["src/quota.rs", "src/steps/intercept.rs"];
+    for (path, text) in tree.of("proxy").filter(|(path, _)| !is_test_file(path)) {
+        for (number, line) in product(text) {
+            let judges = line.contains("SystemTime")
+                || line.contains("Timestamp::now") && !certificates.iter().any(|file| path.ends_with(file));
+            assert!(!judges, "{}:{number} asks the wall clock; ends are judged by clock::now()", path.display());
+        }
+    }
+}
+
+#[test]
 fn records_and_certificates_cannot_name_a_secret() {
     let tree = Tree::read();
     absent(&tree, "audit", &["vault::", "egret_vault"]);

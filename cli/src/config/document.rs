@@ -1,9 +1,10 @@
 //! The file as written.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
 #[derive(Default, Deserialize)]
@@ -22,10 +23,39 @@ pub(super) struct Document {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ListenDocument {
-    pub(super) proxy: Option<Spanned<String>>,
+    pub(super) proxy: Option<Spanned<OneOrMany>>,
     pub(super) socks: Option<Spanned<IgnoredAny>>,
     pub(super) transparent: Option<Spanned<IgnoredAny>>,
     pub(super) control: Option<Spanned<IgnoredAny>>,
+}
+
+/// One text, or a list of them.
+pub(super) struct OneOrMany(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Texts;
+        impl<'de> Visitor<'de> for Texts {
+            type Value = Vec<String>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(vec![text.to_owned()])
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = items.next_element()? {
+                    texts.push(text);
+                }
+                Ok(texts)
+            }
+        }
+        deserializer.deserialize_any(Texts).map(Self)
+    }
 }
 
 #[derive(Default, Deserialize)]

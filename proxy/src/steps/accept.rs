@@ -2,20 +2,19 @@
 
 use std::net::IpAddr;
 
-use tokio::net::TcpStream;
-
 use crate::Proxy;
+use crate::entry::ClientStream;
 use crate::places::{NoPlace, Place, source_of};
 
 /// A connection from a client that has a place.
 pub(crate) struct Downstream {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: ClientStream,
     pub(crate) place: Place,
 }
 
 /// A connection for which there is no place.
 pub(crate) struct TurnedAway {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: ClientStream,
     pub(crate) source: IpAddr,
 }
 
@@ -23,8 +22,8 @@ pub(crate) struct TurnedAway {
 ///
 /// # Errors
 /// [`TurnedAway`] where sessions have taken all places; it is answered, not reset.
-pub(crate) fn accept(proxy: &Proxy, stream: TcpStream, peer: IpAddr) -> Result<Downstream, TurnedAway> {
-    if let Err(error) = stream.set_nodelay(true) {
+pub(crate) fn accept(proxy: &Proxy, stream: ClientStream, peer: IpAddr) -> Result<Downstream, TurnedAway> {
+    if let Err(error) = stream.set_nodelay() {
         tracing::debug!(%error, "nodelay");
     }
     match proxy.places.arrive(peer) {
