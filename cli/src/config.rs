@@ -195,7 +195,11 @@ fn listeners(
     }
     let missing = || {
         let help = "sessions are told an address; add one, such as 127.0.0.1:0";
-        source.problem(texts, "`listen.proxy` needs an IP address and a port besides unix sockets".to_owned(), Some(help))
+        source.problem(
+            texts,
+            "`listen.proxy` needs an IP address and a port besides unix sockets".to_owned(),
+            Some(help),
+        )
     };
     Ok((first.ok_or_else(missing)?, further))
 }

@@ -137,6 +137,14 @@ impl ClientStream {
             Self::Unix(_) => Ok(()),
         }
     }
+
+    /// Writes what the kernel takes at once.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Unix(stream) => stream.try_write(bytes),
+        }
+    }
 }
 
 impl AsyncRead for ClientStream {

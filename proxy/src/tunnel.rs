@@ -16,10 +16,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::entry::ClientStream;
 use crate::Core;
 use crate::allowance::{Allowance, ByteLimit};
 use crate::dial::{self, Target};
+use crate::entry::ClientStream;
 use crate::live::{Asked, Cut, Standing};
 use crate::quota::UpstreamSlot;
 use crate::refusal::Refusal;

@@ -9,8 +9,8 @@ use tokio::io::AsyncWriteExt;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::entry::ClientStream;
 use crate::Proxy;
+use crate::entry::ClientStream;
 use crate::refusal::Refusal;
 use crate::rewound::Rewound;
 
