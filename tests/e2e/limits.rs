@@ -135,7 +135,7 @@ fn t054_the_body_of_a_head_request_is_forwarded_and_no_other_request_begins_in_i
     assert_eq!(wire.answer_to("HEAD").status, 200);
     wire.send(format!("GET /t054-next HTTP/1.1\r\nHost: {target}\r\n\r\n"));
     assert_eq!(wire.answer().status, 200);
-    world.origin.assert_saw_nothing_of("t054-hidden");
+    assert!(world.origin.seen("t054-hidden").is_empty());
     let bodies = world.origin.connections("one.origin.test");
     let arrived = |raw: &[u8]| memchr::memmem::find(raw, hidden.as_bytes()).is_some();
     assert!(bodies.iter().any(|connection| connection.with_raw(arrived)), "the body did not arrive");
@@ -284,7 +284,7 @@ fn t236_tunnels_that_are_not_read_are_counted() {
         (answer.status == 200).then_some(wire)
     });
     wire.send(vec![b'a'; 70 << 10]);
-    assert!(wire.is_closed());
+    drop(wire.rest());
     let record = world.egret.record_where("the tunnel's end", |r| {
         r.text("session") == session.id && r.text("code") == "budget_exhausted" && r.text("kind") == "tunnel.closed"
     });
@@ -385,7 +385,7 @@ fn t239_a_response_over_the_limit() {
     let other = world.egret.session(&["limits"], &[]);
     let mut wire = Tunnel::to(&target).open(&world.egret, &other);
     let long = "a".repeat(200);
-    wire.send(format!("POST /t239 HTTP/1.1\r\nHost: {target}\r\n{}", sized(&long)));
+    wire.send(format!("GET /split/50 HTTP/1.1\r\nHost: {target}\r\nX-Api-Key: {long}\r\n\r\n"));
     let rest = wire.rest();
     assert!(!rest.ends_with(b"0\r\n\r\n"), "{}", rest.escape_ascii());
     let record = closing(&world, &other);

@@ -398,13 +398,12 @@ async fn send(
             within(timeout, flow, sender.try_send_request(request)).await
         }
     };
-    match sent {
-        Err(_) if interim.is_exceeded() => {
-            let detail = "the upstream sent more than 32 informational responses";
-            Err(NoResponse::Failed(Refusal::of(Reason::UpstreamProtocol, detail).with_class("informational")))
-        }
-        sent => sent,
+    // The response itself may have come with them, in one piece.
+    if interim.is_exceeded() {
+        let detail = "the upstream sent more than 32 informational responses";
+        return Err(NoResponse::Failed(Refusal::of(Reason::UpstreamProtocol, detail).with_class("informational")));
     }
+    sent
 }
 
 /// Waits for the head of a response, so long from the end of the request. Until then the body's own timers watch.
