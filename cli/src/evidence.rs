@@ -159,7 +159,8 @@ pub(crate) fn end_all(sessions: &Registry, journal: &Journal, now: Timestamp) {
 /// # Errors
 /// An index that cannot be read.
 pub(crate) fn settle(sessions: &Registry, journal: &Journal, index: &Index, now: Timestamp) -> anyhow::Result<()> {
-    let is_whole = index.first_seq()? == Some(1);
+    // On a full disk the index may lack the newest records.
+    let is_whole = index.catch_up().is_ok() && index.first_seq()? == Some(1);
     for session in sessions.list().into_iter().filter(|session| session.is_live(now)) {
         let history = index.session_history(&session.id)?;
         if history.is_ended {

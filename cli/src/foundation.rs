@@ -150,9 +150,7 @@ impl Foundation {
         journal.flush();
         evidence::bind(&vault, &journal);
         if need == Policies::Needed || evidence::sealed(&vault).or_unreachable()?.is_none() {
-            evidence::seal_and_record(&vault, &journal)
-                .inspect_err(|error| record_failure(&journal, &vault, error))
-                .or_unreachable()?;
+            seal_evidence(&vault, &journal)?;
         }
         Ok(Self { dir, config, vault, ca, trust, journal, index, sessions, policies, notes: made.notes, lock })
     }
@@ -166,6 +164,18 @@ impl Foundation {
             truststore: trust.join("truststore.jks"),
         };
         CaFacts { pem: self.ca.cert_pem().to_owned(), fingerprint: self.ca.fingerprint(), files }
+    }
+}
+
+/// Seals the journal's last record in the vault. On a full disk the vault keeps its older anchor: the start goes on, since
+/// a sidecar that can write no record only refuses.
+fn seal_evidence(vault: &Vault, journal: &Journal) -> Answer {
+    match evidence::seal_and_record(vault, journal) {
+        Err(error) if !journal.is_writable() => {
+            tracing::error!(error = format!("{error:#}"), "the vault keeps its older anchor");
+            Ok(())
+        }
+        sealed => sealed.inspect_err(|error| record_failure(journal, vault, error)).or_unreachable(),
     }
 }
 
