@@ -163,6 +163,9 @@ struct Put {
     /// Read the value from this file.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Take a value that can be guessed: short, common, or with few possibilities. Masking cannot hide such a value from guesses.
+    #[arg(long)]
+    allow_weak: bool,
 }
 
 fn variable(name: &str) -> Result<String, String> {
@@ -326,6 +329,7 @@ impl Put {
             ("owner", self.owner.clone()),
             ("grace", self.grace.clone()),
             ("tenant", self.tenant.clone()),
+            ("allow_weak", self.allow_weak.then(|| "true".to_owned())),
         ];
         parameters.extend(self.options.0.iter().map(|(flag, value)| (flag.as_str(), Some(value.clone()))));
         path_with(&format!("{CREDENTIALS}/{}", encode(&self.name)), &parameters)

@@ -170,6 +170,7 @@ pub(crate) fn read(name: &str, request: CredentialRequest) -> Result<NewCredenti
             Some(grace) => grace.unsigned_abs(),
             None => DEFAULT_GRACE,
         },
+        allow_weak: request.allow_weak,
     })
 }
 
@@ -238,7 +239,7 @@ fn unknown(name: &str) -> Problem {
 
 pub(crate) fn refused(error: VaultError) -> Problem {
     match &error {
-        VaultError::Value(_) | VaultError::Credential(_) => Problem::invalid(crate::problem::chain(&error)),
+        VaultError::Value(_) | VaultError::Weak(_) | VaultError::Credential(_) => Problem::invalid(crate::problem::chain(&error)),
         VaultError::Unknown => Problem::not_found(error.to_string()),
         VaultError::NotAVault | VaultError::Format(_) | VaultError::OtherLock => {
             Problem::invalid(crate::problem::chain(&error))

@@ -356,6 +356,9 @@ pub struct CredentialRequest {
     /// The isolation boundary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// Whether a value is taken that can be guessed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_weak: bool,
     /// What the kind needs to know: `header` and `header_prefix`, `query`, `cookie`. Anything else here is refused.
     #[serde(flatten)]
     pub options: BTreeMap<String, String>,

@@ -212,11 +212,15 @@ fn t087_what_cannot_travel_is_refused_with_its_place_and_nothing_is_put() {
 }
 
 #[test]
-fn risky_values_are_put_with_a_warning() {
+fn t099_weak_values_are_put_only_where_that_is_allowed() {
     let egret = Egret::prepare(&Setup::default());
     egret.ok(&["vault", "init"], "");
     let text = "SHORT=q7Zk9\nCOMMON=ChangeMe\nBOTH=test\nPAIR=someone@example.com:password\nDOLLAR=value-of-$HOME\nFINE=9f8e7d6c5b4a\n";
     let all = ["-", "--from", "env", "--audience", "a.origin.test", "--as", "PAIR=basic"];
+    let (code, _, said) = import(&egret, &[], &all, text);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("--allow-weak") && said.contains("line 1") && listed(&egret).is_empty(), "{said}");
+    let all = [&all[..], &["--allow-weak"]].concat();
     let (code, _, said) = import(&egret, &[], &all, text);
     assert_eq!(code, 0, "{said}");
     let warned: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("warning: ")).collect();
@@ -237,6 +241,10 @@ fn risky_values_are_put_with_a_warning() {
     assert!(!said.to_lowercase().contains("changeme") && !said.contains("q7Zk9") && !said.contains("$HOME"), "{said}");
     let put = ["vault", "put", "weak", "--kind", "bearer", "--audience", "a.origin.test"];
     let output = egret.run(&put, "secret\n");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("--allow-weak"));
+    assert_eq!(listed(&egret).len(), 6);
+    let output = egret.run(&[&put[..], &["--allow-weak"]].concat(), "secret\n");
     assert!(output.status.success());
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains(&format!("warning: weak: {short}")) && said.contains(&format!("weak: {common}")), "{said}");

@@ -1,4 +1,7 @@
-//! What is judged of a credential before it is put: whether it can be put at all, and what is risky about its value.
+//! What is judged of a credential before it is put: whether it can be put at all, and whether its value is too weak.
+//!
+//! Masking answers for each text that an upstream can be made to repeat whether it is the value. Against a value that few guesses
+//! find, that is all it takes; so such a value is refused unless the caller allows it.
 
 use model::Timestamp;
 
@@ -6,14 +9,19 @@ use crate::credential::{CredentialError, Kind, NewCredential, SHORT_VALUE_BYTES}
 use crate::error::VaultError;
 use crate::secret::Secret;
 
-/// What is risky about a value that can be put nonetheless.
+/// Why a value is weak: it is put only where the caller allows that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weakness {
     /// So short that it stands in ordinary text too.
     Short,
     /// One of those that people guess first.
     Common,
+    /// So few possibilities that they can be tried.
+    Guessable,
 }
+
+/// Values with fewer bits than this, by [`bits`], are guessable.
+const MIN_BITS: f64 = 40.0;
 
 impl Weakness {
     /// What it means, as the rest of a sentence about the credential; never what the value is.
@@ -23,6 +31,9 @@ impl Weakness {
                 "the value is shorter than 8 bytes: it may stand in ordinary text too, where masking it spoils responses"
             }
             Self::Common => "the value is one of those that people guess first: replace it at whoever takes it",
+            Self::Guessable => {
+                "the value has so few possibilities that they can be tried: whoever can make an upstream repeat guesses finds it"
+            }
         }
     }
 }
@@ -115,10 +126,13 @@ impl NewCredential {
     /// Judges all of it, without a vault.
     ///
     /// # Errors
-    /// [`VaultError::Value`] or [`VaultError::Credential`].
+    /// [`VaultError::Value`], [`VaultError::Weak`] or [`VaultError::Credential`].
     pub fn check(&self, value: &Secret, now: Timestamp) -> Result<(), VaultError> {
         self.kind.check_value(value)?;
         self.shape(1, String::new())?;
+        if let Some(weakness) = self.kind.weaknesses(value).into_iter().next().filter(|_| !self.allow_weak) {
+            return Err(VaultError::Weak(weakness));
+        }
         if self.expires.is_some_and(|end| end <= now) { Err(CredentialError::Expired.into()) } else { Ok(()) }
     }
 }
@@ -129,11 +143,31 @@ impl Kind {
         let value = self.swap_value(value);
         let same = value.split_first().is_some_and(|(first, rest)| rest.iter().all(|byte| byte == first));
         let common = same || COMMON.iter().any(|common| value.eq_ignore_ascii_case(common.as_bytes()));
-        [(value.len() < SHORT_VALUE_BYTES, Weakness::Short), (common, Weakness::Common)]
+        let short = value.len() < SHORT_VALUE_BYTES;
+        let guessable = !short && !common && bits(value) < MIN_BITS;
+        [(short, Weakness::Short), (common, Weakness::Common), (guessable, Weakness::Guessable)]
             .into_iter()
             .filter_map(|(is_so, weakness)| is_so.then_some(weakness))
             .collect()
     }
+}
+
+/// A rough estimate from above: as many bits as the value would have if each character were drawn from the classes that occur.
+/// Of characters that repeat, no more than three times as many are counted as are different.
+fn bits(value: &[u8]) -> f64 {
+    let has = |class: fn(&u8) -> bool| value.iter().any(class);
+    let hex = value.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'));
+    let letters = if hex { 6.0 } else { 26.0 };
+    let classes = [
+        (has(u8::is_ascii_digit), 10.0),
+        (has(u8::is_ascii_lowercase), letters),
+        (has(u8::is_ascii_uppercase), 26.0),
+        (has(|byte| !byte.is_ascii_alphanumeric()), 32.0),
+    ];
+    let alphabet: f64 = classes.into_iter().filter(|(is_there, _)| *is_there).map(|(_, size)| size).sum();
+    let different = value.iter().collect::<std::collections::HashSet<_>>().len();
+    let counted = u32::try_from(value.len().min(3 * different)).unwrap_or(u32::MAX);
+    f64::from(counted) * alphabet.max(1.0).log2()
 }
 
 #[cfg(test)]
@@ -153,6 +187,12 @@ mod tests {
         assert_eq!(of(kind("bearer"), "PassWord123"), [Weakness::Common]);
         assert_eq!(of(kind("bearer"), "xxxxxxxxxxxx"), [Weakness::Common]);
         assert_eq!(of(kind("bearer"), "test"), [Weakness::Short, Weakness::Common]);
+        for guessable in ["20261128", "493817265", "deadbeef", "abababababab", "hellojoe"] {
+            assert_eq!(of(kind("bearer"), guessable), [Weakness::Guessable], "{guessable}");
+        }
+        for fine in ["4938172650493", "9f86d081884c", "q7zk9xpw5m", "correct-horse"] {
+            assert_eq!(of(kind("bearer"), fine), [], "{fine}");
+        }
         // Of a pair the password counts, however long the name is.
         assert_eq!(of(kind("basic"), "a-long-name@example.com:changeme"), [Weakness::Common]);
         assert_eq!(of(kind("basic"), "a:ghp_5f3a91c07be2"), []);
@@ -164,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_vault_would_refuse_is_refused_without_one() {
+    fn t099_what_a_vault_would_refuse_is_refused_without_one() {
         let now: Timestamp = "2026-11-26T00:00:00Z".parse().unwrap();
         let new = |audience: &str| NewCredential::new("name".into(), kind("bearer"), vec![audience.to_owned()]);
         let value = || Secret::new(b"a-value-of-some-length".to_vec());
@@ -172,6 +212,12 @@ mod tests {
         assert!(matches!(new("*").check(&value(), now), Err(VaultError::Credential(_))));
         let broken = Secret::new(b"two\nlines".to_vec());
         assert!(matches!(new("api.example.com").check(&broken, now), Err(VaultError::Value(_))));
+        for weak in ["test", "changeme", "12345678901"] {
+            let value = || Secret::new(weak.as_bytes().to_vec());
+            assert!(matches!(new("api.example.com").check(&value(), now), Err(VaultError::Weak(_))), "{weak}");
+            let allowed = NewCredential { allow_weak: true, ..new("api.example.com") };
+            assert!(allowed.check(&value(), now).is_ok(), "{weak}");
+        }
         let over = NewCredential { expires: Some(now), ..new("api.example.com") };
         assert!(matches!(over.check(&value(), now), Err(VaultError::Credential(CredentialError::Expired))));
     }

@@ -71,6 +71,12 @@ impl Audience {
         destination.scheme() == Scheme::Https && self.0.iter().any(|pattern| pattern.covers(destination))
     }
 
+    /// Whether it names the host at all, whatever the scheme and the port: a server on another port of a host may know
+    /// what was sent to this one.
+    pub fn names(&self, host: &Host) -> bool {
+        self.0.iter().any(|pattern| pattern.names(host))
+    }
+
     /// The patterns in canonical form.
     pub fn patterns(&self) -> Vec<String> {
         self.0.iter().map(ToString::to_string).collect()
@@ -102,13 +108,14 @@ impl Pattern {
     }
 
     fn covers(&self, destination: &Destination) -> bool {
-        if self.port != destination.port() {
-            return false;
-        }
+        self.port == destination.port() && self.names(destination.host())
+    }
+
+    fn names(&self, host: &Host) -> bool {
         match &self.hosts {
-            Hosts::One(host) => host == destination.host(),
-            Hosts::Children(parent) => below(destination.host(), parent).is_some_and(|labels| !labels.contains('.')),
-            Hosts::Descendants(parent) => below(destination.host(), parent).is_some(),
+            Hosts::One(one) => one == host,
+            Hosts::Children(parent) => below(host, parent).is_some_and(|labels| !labels.contains('.')),
+            Hosts::Descendants(parent) => below(host, parent).is_some(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::advice::Weakness;
 use crate::credential::{CredentialError, ValueError};
 use crate::envelope::NoRandom;
 use crate::format::FormatError;
@@ -53,6 +54,9 @@ pub enum VaultError {
     /// The value cannot be a credential of its kind.
     #[error(transparent)]
     Value(#[from] ValueError),
+    /// The value can be guessed, and the caller did not allow that.
+    #[error("{}; to store it all the same, allow weak values (`--allow-weak`, `allow_weak` in the API)", .0.as_str())]
+    Weak(Weakness),
     /// Something else about the credential is wrong.
     #[error(transparent)]
     Credential(#[from] CredentialError),
@@ -83,7 +87,7 @@ impl VaultError {
             Self::OtherLock => "vault_other_lock",
             Self::KeyWorn => "vault_key_worn",
             Self::Random => "internal",
-            Self::Value(_) => "vault_value_invalid",
+            Self::Value(_) | Self::Weak(_) => "vault_value_invalid",
             Self::Credential(_) => "credential_invalid",
             Self::Unknown => "credential_unknown",
             Self::TooLarge => "vault_value_invalid",

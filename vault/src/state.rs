@@ -1,9 +1,9 @@
 //! One generation of the vault in memory: keys and descriptions open, values sealed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use model::{CredentialId, TenantId, Timestamp};
+use model::{CredentialId, Host, TenantId, Timestamp};
 use zeroize::Zeroizing;
 
 use crate::credential::{BodySlots, CredentialShape, Kind};
@@ -13,6 +13,8 @@ use crate::error::VaultError;
 use crate::format::{Content, Header, Item, KeyLabel, Label, WrappedKey};
 use crate::kek::{Kek, Recipe, SALT_BYTES};
 use crate::key::Key;
+use crate::needles::{NeedleOwner, Opened};
+use crate::forms;
 use crate::secret::Secret;
 use crate::vault::Version;
 
@@ -76,6 +78,8 @@ pub(crate) struct Entry {
     key: Arc<TenantKey>,
     /// `None` for Egret's own values.
     pub(crate) shape: Option<CredentialShape>,
+    /// What is looked for in responses, from the first that came.
+    opened: OnceLock<Arc<Opened>>,
 }
 
 /// What is known of a credential besides its value.
@@ -248,6 +252,16 @@ impl State {
         self.tenants.get(tenant).into_iter().flat_map(|tenant| tenant.credentials.values()).map(Vec::as_slice)
     }
 
+    /// The versions of every tenant that may come back from a host: those in use, and those within their grace time.
+    pub(crate) fn known_to(&self, host: &Host, now: Timestamp) -> Vec<&Arc<Entry>> {
+        let entries = self.tenants.values().flat_map(|tenant| tenant.credentials.values()).flatten();
+        let known = |entry: &&Arc<Entry>| {
+            entry.item.superseded.is_none_or(|until| until > now)
+                && entry.shape.as_ref().is_some_and(|shape| shape.audience().names(host))
+        };
+        entries.filter(known).collect()
+    }
+
     /// How many credentials there are, of all tenants.
     pub(crate) fn count(&self) -> usize {
         self.tenants.iter().filter(|(name, _)| name.as_str() != INTERNAL).map(|(_, one)| one.credentials.len()).sum()
@@ -418,6 +432,7 @@ impl Tenant {
                 aad: entry.aad.clone(),
                 key: key.clone(),
                 shape: entry.shape.clone(),
+                opened: entry.opened.clone(),
             });
         }
         self.key = key;
@@ -457,7 +472,7 @@ impl Entry {
         let aad = label.value_aad(description);
         let value = Envelope::seal(&key.key, &aad, value.expose_secret())?;
         let description = Envelope::seal(&key.key, &label.description_aad(), description)?;
-        Ok(Self { item: Item { label, superseded: None, description, value }, aad, key: key.clone(), shape })
+        Ok(Self { item: Item { label, superseded: None, description, value }, aad, key: key.clone(), shape, opened: OnceLock::new() })
     }
 
     /// Opens the description, not the value.
@@ -476,7 +491,20 @@ impl Entry {
                 Some(CredentialShape::new(shape))
             }
         };
-        Some(Self { item, aad, key: key.clone(), shape })
+        Some(Self { item, aad, key: key.clone(), shape, opened: OnceLock::new() })
+    }
+
+    /// The forms of its value, which stay open from the first time on; `open` opens the value. `None` where that fails.
+    pub(crate) fn needles(&self, open: impl FnOnce(&Self) -> Option<Secret>) -> Option<Arc<Opened>> {
+        if let Some(opened) = self.opened.get() {
+            return Some(opened.clone());
+        }
+        let shape = self.shape.as_ref()?;
+        let label = &self.item.label;
+        let owner =
+            NeedleOwner { tenant: label.tenant.clone(), credential: label.id.clone(), version: label.version };
+        let forms = forms::of(shape.kind(), &open(self)?);
+        Some(self.opened.get_or_init(|| Arc::new(Opened { owner, forms })).clone())
     }
 
     /// Opens the value.
@@ -502,6 +530,7 @@ impl Entry {
             aad: self.aad.clone(),
             key: self.key.clone(),
             shape: self.shape.clone(),
+            opened: self.opened.clone(),
         }
     }
 }

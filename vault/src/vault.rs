@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
-use model::{CredentialId, Destination, Scheme, TenantId, Timestamp};
+use model::{CredentialId, Destination, Host, Scheme, TenantId, Timestamp};
 
 use crate::credential::{CredentialError, CredentialShape, MAX_VERSIONS, NewCredential, check_name};
 use crate::document;
@@ -15,7 +15,9 @@ use crate::error::{MAX_INTERNAL_BYTES, VaultError};
 use crate::format;
 use crate::kek::{KeySource, Recipe};
 use crate::lease::{Lease, LeaseError};
-use crate::search::Needles;
+use crate::needle_cache::NeedleCache;
+use crate::needles::Needles;
+use crate::search;
 use crate::secret::Secret;
 use crate::state::{CredentialSummary, Draft, Entry, INTERNAL, LockedWith, State, summary};
 use crate::store::{FileStore, Store, StoreError};
@@ -30,6 +32,7 @@ pub struct Vault {
     /// Held while a change is written, never while a value is read.
     writing: Mutex<()>,
     reads: AtomicU64,
+    needles: NeedleCache,
     /// Keys that were replaced by themselves, until somebody records it.
     replaced: Mutex<Vec<(TenantId, u32)>>,
     /// A value of Egret's own that every change seals along.
@@ -299,12 +302,34 @@ impl Vault {
         let mut holding = vec![false; texts.len()];
         for entry in state.credentials(tenant).flatten() {
             let Some((shape, value)) = entry.shape.as_ref().zip(self.open_value(entry)) else { continue };
-            let needles: Vec<_> = shape.kind().patterns(&value).iter().map(|pattern| Needles::of(pattern)).collect();
+            let needles: Vec<_> = shape.kind().patterns(&value).iter().map(|pattern| search::Needles::of(pattern)).collect();
             for (held, text) in holding.iter_mut().zip(texts) {
                 *held = *held || needles.iter().any(|needles| needles.are_in(text.as_ref()));
             }
         }
         holding
+    }
+
+    /// What must not come back from a host: the values of every tenant whose audience names it, those of versions within
+    /// their grace time included. `None` where there is none. Built once for each host and change of the vault, and kept in
+    /// the arena; each value is opened once.
+    ///
+    /// # Errors
+    /// [`LeaseError::Corrupt`] where a value does not open: then nobody can tell whether it comes back.
+    pub fn needles(&self, host: &Host) -> Result<Option<Arc<Needles>>, LeaseError> {
+        let state = self.state.load();
+        if let Some(known) = self.needles.get(state.generation, host) {
+            return Ok(known);
+        }
+        let now = Timestamp::now();
+        let entries = state.known_to(host, now);
+        let valid_until = entries.iter().filter_map(|entry| entry.item.superseded).min();
+        let opened: Option<Vec<_>> =
+            entries.iter().map(|entry| entry.needles(|entry| self.open_value(entry))).collect();
+        let made = Needles::new(opened.ok_or(LeaseError::Corrupt)?, valid_until).map_err(|_| LeaseError::Corrupt)?;
+        let made = made.map(Arc::new);
+        self.needles.put(state.generation, host, made.clone());
+        Ok(made)
     }
 
     /// Seals a value of Egret's own, such as the key of the CA, in the place of one of the same name.
@@ -341,6 +366,7 @@ impl Vault {
             state: ArcSwap::from_pointee(state),
             writing: Mutex::default(),
             reads: AtomicU64::default(),
+            needles: NeedleCache::default(),
             replaced: Mutex::default(),
             along: OnceLock::new(),
         }

@@ -49,6 +49,9 @@ pub(super) struct Import {
     /// The tenant they belong to.
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
+    /// Take values that can be guessed: short, common, or with few possibilities. Masking cannot hide them from guesses.
+    #[arg(long)]
+    allow_weak: bool,
     /// Only say what would be done.
     #[arg(long)]
     dry_run: bool,
@@ -91,7 +94,10 @@ impl Import {
             Form::Env => self.of_variables(&text),
         }?;
         drop(text);
-        let Plan { items, left, warnings } = plan;
+        let Plan { mut items, left, warnings } = plan;
+        if self.allow_weak {
+            items.iter_mut().for_each(|item| item.request.allow_weak = true);
+        }
         if items.is_empty() && !left.is_empty() {
             return Err(self.without_audience(&left, "nothing was imported"));
         }

@@ -191,6 +191,8 @@ pub struct NewCredential {
     pub owner: Option<String>,
     /// How long the version before it is still redacted, and may finish what began with it.
     pub grace: Duration,
+    /// Whether a value is taken that can be guessed.
+    pub allow_weak: bool,
 }
 
 impl NewCredential {
@@ -208,6 +210,7 @@ impl NewCredential {
             description: None,
             owner: None,
             grace: DEFAULT_GRACE,
+            allow_weak: false,
         }
     }
 

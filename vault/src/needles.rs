@@ -1,0 +1,364 @@
+//! The values that must not come back from one host, and the search for them. Both the values and the tables of the search are
+//! in the arena: a table of the common kind would be a copy of the values on ordinary pages.
+//!
+//! The search hashes a window of at most 8 bytes at every `stride`-th position of the data. Each value is entered with its first
+//! `stride` windows, so wherever it begins, exactly one of its windows is at such a position. A bit map tells that most windows
+//! belong to no value; what passes it is looked up and compared in full. For values of 15 bytes and more the stride is 8, which
+//! makes the cost about an eighth of a hash a byte, whatever the number of values.
+
+use std::fmt;
+use std::sync::Arc;
+
+use model::{CredentialId, TenantId, Timestamp};
+use zeroize::Zeroizing;
+
+use crate::arena::Slot;
+use crate::envelope::random;
+use crate::error::VaultError;
+use crate::secret::Secret;
+
+/// The longest window, and the longest stride.
+const WINDOW: usize = 8;
+/// The least and the most bits of the map, as powers of two.
+const MAP_BITS: (u32, u32) = (12, 20);
+/// Bits of the map for each window that is entered.
+const BITS_PER_WINDOW: usize = 64;
+
+/// Whose value it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NeedleOwner {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The credential.
+    pub credential: CredentialId,
+    /// Its version.
+    pub version: u32,
+}
+
+/// The forms of one version of a credential, opened once.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) owner: NeedleOwner,
+    pub(crate) forms: Vec<Secret>,
+}
+
+/// What was found.
+#[derive(Clone, Copy, Debug)]
+pub struct Hit<'n> {
+    /// Where it begins.
+    pub start: usize,
+    /// Where it ends.
+    pub end: usize,
+    /// Whose it is; `None` for a form that was made for one request.
+    pub owner: Option<&'n NeedleOwner>,
+    /// Which classes of characters it holds, as [`classes_of`] counts them.
+    pub classes: u8,
+}
+
+/// The values to find, all of one host. `Debug` shows how many there are.
+pub struct Needles {
+    opened: Vec<Arc<Opened>>,
+    /// Each form, by its place in `opened` and within that.
+    forms: Vec<(u32, u32)>,
+    window: usize,
+    stride: usize,
+    multiplier: u64,
+    map_bits: u32,
+    map: Slot,
+    /// Sorted records of 8 bytes: a tag of the window, the form, the offset of the window in it.
+    table: Slot,
+    shortest: usize,
+    longest: usize,
+    any_sign: bool,
+    valid_until: Option<Timestamp>,
+}
+
+impl Needles {
+    /// Needles of these forms, which were made for one request.
+    ///
+    /// # Errors
+    /// [`VaultError::Random`].
+    pub fn of_request(forms: Vec<Zeroizing<Vec<u8>>>) -> Result<Option<Self>, VaultError> {
+        let forms: Vec<Secret> =
+            forms.iter().filter(|form| !form.is_empty()).map(|form| Secret::new(form.to_vec())).collect();
+        let nobody = NeedleOwner { tenant: TenantId::from(""), credential: CredentialId::new(""), version: 0 };
+        Self::new(vec![Arc::new(Opened { owner: nobody, forms })], None)
+    }
+
+    /// `None` where there is nothing to find.
+    pub(crate) fn new(opened: Vec<Arc<Opened>>, valid_until: Option<Timestamp>) -> Result<Option<Self>, VaultError> {
+        let count = |one: &Arc<Opened>| u32::try_from(one.forms.len()).unwrap_or(u32::MAX);
+        let mut forms = Vec::new();
+        for (number, one) in (0u32..).zip(&opened) {
+            forms.extend((0..count(one)).map(|form| (number, form)));
+        }
+        let lengths = || opened.iter().flat_map(|one| &one.forms).map(Secret::len);
+        let (Some(shortest), Some(longest)) = (lengths().min(), lengths().max()) else { return Ok(None) };
+        let window = shortest.min(WINDOW);
+        let stride = (shortest - window + 1).min(WINDOW);
+        let windows = forms.len() * stride;
+        let map_bits = (windows * BITS_PER_WINDOW).next_power_of_two().ilog2().clamp(MAP_BITS.0, MAP_BITS.1);
+        let mut needles = Self {
+            opened,
+            forms,
+            window,
+            stride,
+            // Odd, and unknown to whoever chooses the data.
+            multiplier: u64::from_le_bytes(random()?) | 1,
+            map_bits,
+            map: Slot::new(1 << (map_bits - 3)),
+            table: Slot::new(windows * 8),
+            shortest,
+            longest,
+            any_sign: false,
+            valid_until,
+        };
+        needles.fill();
+        Ok(Some(needles))
+    }
+
+    /// How many forms there are.
+    pub fn len(&self) -> usize {
+        self.forms.len()
+    }
+
+    /// Never, once made.
+    pub fn is_empty(&self) -> bool {
+        self.forms.is_empty()
+    }
+
+    /// The bytes of the shortest form.
+    pub fn shortest(&self) -> usize {
+        self.shortest
+    }
+
+    /// The bytes of the longest form.
+    pub fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Whether a form holds characters that tokens do not.
+    pub fn any_sign(&self) -> bool {
+        self.any_sign
+    }
+
+    /// Whether it is still what the vault would give: a version's grace time may be over.
+    pub(crate) fn is_valid(&self, now: impl FnOnce() -> Timestamp) -> bool {
+        self.valid_until.is_none_or(|until| until > now())
+    }
+
+    /// The bytes of the search's own tables.
+    pub(crate) fn table_bytes(&self) -> usize {
+        self.map.len() + self.table.len()
+    }
+
+    /// Whether these very bytes are one of the forms.
+    pub fn is_form(&self, bytes: &[u8]) -> bool {
+        let mut whole = false;
+        self.find(bytes, |hit| whole |= hit.start == 0 && hit.end == bytes.len());
+        whole
+    }
+
+    /// Calls `found` for each occurrence, those that overlap included, in no particular order.
+    pub fn find<'n>(&'n self, bytes: &[u8], mut found: impl FnMut(Hit<'n>)) {
+        for (number, window) in bytes.windows(self.window).step_by(self.stride).enumerate() {
+            let hash = self.hash(window);
+            if !self.may_be(hash) {
+                continue;
+            }
+            let position = number * self.stride;
+            for (form, offset) in self.records(hash) {
+                let Some(start) = position.checked_sub(offset) else { continue };
+                let needle = self.form(form);
+                if bytes.get(start..).is_some_and(|rest| rest.starts_with(needle)) {
+                    found(self.hit(form, start, start + needle.len(), needle));
+                }
+            }
+        }
+    }
+
+    /// Where the longest beginning of a form starts that `bytes` end with, if it is longer than `at_least` says for a form of
+    /// that length, and shorter than the form.
+    pub fn beginning_at_end(&self, bytes: &[u8], at_least: impl Fn(usize) -> usize) -> Option<Hit<'_>> {
+        let from = bytes.len().saturating_sub(self.longest.saturating_sub(1));
+        let tail = bytes.get(from..).unwrap_or_default();
+        for (at, window) in tail.windows(self.window).enumerate() {
+            let hash = self.hash(window);
+            if !self.may_be(hash) {
+                continue;
+            }
+            let rest = tail.get(at..).unwrap_or_default();
+            for (form, offset) in self.records(hash) {
+                let needle = self.form(form);
+                if offset == 0 && rest.len() < needle.len() && rest.len() > at_least(needle.len()) && needle.starts_with(rest) {
+                    return Some(self.hit(form, from + at, bytes.len(), needle));
+                }
+            }
+        }
+        None
+    }
+
+    fn hit(&self, form: u32, start: usize, end: usize, needle: &[u8]) -> Hit<'_> {
+        let owner = self.owner(form).filter(|owner| !owner.credential.as_str().is_empty());
+        Hit { start, end, owner, classes: classes_of(needle) }
+    }
+
+    fn owner(&self, form: u32) -> Option<&NeedleOwner> {
+        let (one, _) = self.forms.get(form as usize)?;
+        self.opened.get(*one as usize).map(|one| &one.owner)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the values are compared with what comes back from their host")]
+    fn form(&self, form: u32) -> &[u8] {
+        let place = self.forms.get(form as usize);
+        let form = place.and_then(|(one, form)| self.opened.get(*one as usize)?.forms.get(*form as usize));
+        form.map(Secret::expose_secret).unwrap_or_default()
+    }
+
+    fn fill(&mut self) {
+        let mut records: Zeroizing<Vec<u64>> = Zeroizing::new(Vec::with_capacity(self.forms.len() * self.stride));
+        let mut bits: Zeroizing<Vec<usize>> = Zeroizing::new(Vec::with_capacity(records.capacity()));
+        let count = u32::try_from(self.forms.len()).unwrap_or(u32::MAX);
+        for form in 0..count {
+            let needle = self.form(form);
+            let any_sign = !needle.iter().all(|byte| is_token_character(*byte));
+            for (offset, window) in needle.windows(self.window).take(self.stride).enumerate() {
+                let hash = self.hash(window);
+                bits.push(self.bit(hash));
+                records.push(tag(hash) << 32 | u64::from(form & 0x00ff_ffff) << 8 | offset as u64);
+            }
+            self.any_sign |= any_sign;
+        }
+        records.sort_unstable();
+        for (place, record) in self.table.chunks_exact_mut(8).zip(records.iter()) {
+            place.copy_from_slice(&record.to_le_bytes());
+        }
+        for bit in bits.iter() {
+            if let Some(byte) = self.map.get_mut(bit >> 3) {
+                *byte |= 1 << (bit & 7);
+            }
+        }
+    }
+
+    fn hash(&self, window: &[u8]) -> u64 {
+        let key = if let Ok(eight) = <[u8; WINDOW]>::try_from(window) {
+            u64::from_le_bytes(eight)
+        } else {
+            window.iter().rev().fold(0, |key, byte| key << 8 | u64::from(*byte))
+        };
+        // Multiplying moves nothing downwards, and the map is indexed from above.
+        let mixed = key.wrapping_mul(self.multiplier);
+        (mixed ^ (mixed >> 29)).wrapping_mul(self.multiplier)
+    }
+
+    fn bit(&self, hash: u64) -> usize {
+        (hash >> (64 - self.map_bits)) as usize
+    }
+
+    fn may_be(&self, hash: u64) -> bool {
+        let bit = self.bit(hash);
+        self.map.get(bit >> 3).is_some_and(|byte| byte & 1 << (bit & 7) != 0)
+    }
+
+    /// The forms that hold a window of this hash, and where in them it begins.
+    fn records(&self, hash: u64) -> impl Iterator<Item = (u32, usize)> {
+        let wanted = tag(hash);
+        let (records, _) = self.table.as_chunks::<8>();
+        let begin = records.partition_point(|record| u64::from_le_bytes(*record) >> 32 < wanted);
+        let rest = records.get(begin..).unwrap_or_default().iter().map(|record| u64::from_le_bytes(*record));
+        rest.take_while(move |record| record >> 32 == wanted)
+            .map(|record| ((record >> 8 & 0x00ff_ffff) as u32, (record & 0xff) as usize))
+    }
+}
+
+fn tag(hash: u64) -> u64 {
+    hash & 0xffff_ffff
+}
+
+/// The characters that tokens are made of, in their common forms.
+pub fn is_token_character(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~+/=:%@!$*&\\".contains(&byte)
+}
+
+/// Which of lower case (1), upper case (2) and digits (4) the text holds.
+pub fn classes_of(text: &[u8]) -> u8 {
+    text.iter().fold(0, |classes, byte| {
+        classes
+            | u8::from(byte.is_ascii_lowercase())
+            | u8::from(byte.is_ascii_uppercase()) << 1
+            | u8::from(byte.is_ascii_digit()) << 2
+    })
+}
+
+impl fmt::Debug for Needles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Needles({} forms)", self.forms.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn needles(forms: &[&[u8]]) -> Needles {
+        Needles::of_request(forms.iter().map(|form| form.to_vec().into()).collect()).unwrap().unwrap()
+    }
+
+    fn all(needles: &Needles, bytes: &[u8]) -> Vec<(usize, usize)> {
+        let mut found = Vec::new();
+        needles.find(bytes, |hit| found.push((hit.start, hit.end)));
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn found_at_every_place_once() {
+        for length in 1..40 {
+            let form: Vec<u8> = (0..length).map(|n| b'a' + n as u8).collect();
+            let needles = needles(&[&form]);
+            for front in 0..20 {
+                for back in 0..3 {
+                    let text = [vec![b'#'; front], form.clone(), vec![b'#'; back]].concat();
+                    assert_eq!(all(&needles, &text), [(front, front + length)], "{length} bytes at {front}");
+                    assert_eq!(all(&needles, &text[..text.len() - back - 1]), [], "cut short");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_beginning_is_found() {
+        let needles = needles(&[b"0123456789abcdef", b"89abcdefghijklmnopqr"]);
+        let at = |text: &[u8], least: usize| needles.beginning_at_end(text, |_| least).map(|hit| hit.start);
+        assert_eq!(at(b"xx0123456789", 8), Some(2));
+        assert_eq!(at(b"xx0123456789abc", 8), Some(2), "the longer of two");
+        assert_eq!(at(b"xx01234567", 8), None, "too short");
+        assert_eq!(at(b"xx0123456789x", 8), None);
+        assert_eq!(at(b"0123456789abcdef", 8), None, "a whole form is no beginning, and no more than 8 of the other");
+        assert_eq!(at(b"0123456789abcdefg", 8), Some(8));
+    }
+
+    #[test]
+    fn classes_are_counted() {
+        assert_eq!([classes_of(b"-_"), classes_of(b"ab1"), classes_of(b"A"), classes_of(b"aB1")], [0, 5, 2, 7]);
+    }
+
+    proptest! {
+        #[test]
+        fn finds_what_a_plain_search_finds(
+            text in proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'b')], 0..120),
+            forms in proptest::collection::vec(proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'b')], 1..20), 1..6),
+        ) {
+            let forms: Vec<&[u8]> = forms.iter().map(Vec::as_slice).collect();
+            let needles = needles(&forms);
+            let mut plain = Vec::new();
+            for form in &forms {
+                plain.extend((0..text.len()).filter(|at| text[*at..].starts_with(form)).map(|at| (at, at + form.len())));
+            }
+            plain.sort_unstable();
+            prop_assert_eq!(all(&needles, &text), plain);
+        }
+    }
+}
