@@ -78,6 +78,8 @@ words! {
         CredentialPut = "credential.put",
         /// A credential was removed.
         CredentialRemoved = "credential.removed",
+        /// A value came back to another tenant's session, and was masked there.
+        CredentialMasked = "credential.masked",
         /// A policy set came into force.
         PolicyLoaded = "policy.loaded",
         /// A policy set was refused; the one before stays in force.

@@ -239,7 +239,9 @@ fn unknown(name: &str) -> Problem {
 
 pub(crate) fn refused(error: VaultError) -> Problem {
     match &error {
-        VaultError::Value(_) | VaultError::Weak(_) | VaultError::Credential(_) => Problem::invalid(crate::problem::chain(&error)),
+        VaultError::Value(_) | VaultError::Weak(_) | VaultError::Credential(_) => {
+            Problem::invalid(crate::problem::chain(&error))
+        }
         VaultError::Unknown => Problem::not_found(error.to_string()),
         VaultError::NotAVault | VaultError::Format(_) | VaultError::OtherLock => {
             Problem::invalid(crate::problem::chain(&error))

@@ -59,6 +59,8 @@ pub enum Reason {
     UriTooLong,
     /// An expectation other than 100-continue.
     ExpectUnsupported,
+    /// The request body is in a coding that cannot be searched.
+    CodingUnsupported,
     /// The head exceeds the limit.
     HeadTooLarge,
     /// Names of one exchange differ: CONNECT target, SNI, Host.
@@ -163,6 +165,7 @@ impl Reason {
         Self::BodyTooLarge,
         Self::UriTooLong,
         Self::ExpectUnsupported,
+        Self::CodingUnsupported,
         Self::HeadTooLarge,
         Self::AuthorityMismatch,
         Self::RateLimited,
@@ -231,6 +234,7 @@ impl Reason {
             Self::BodyTooLarge => "body_too_large",
             Self::UriTooLong => "uri_too_long",
             Self::ExpectUnsupported => "expect_unsupported",
+            Self::CodingUnsupported => "coding_unsupported",
             Self::HeadTooLarge => "head_too_large",
             Self::AuthorityMismatch => "authority_mismatch",
             Self::RateLimited => "rate_limited",

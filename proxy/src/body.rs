@@ -6,13 +6,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use model::Reason;
 use sessions::{PLACEHOLDER_MARK, Session};
 use thiserror::Error;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use zeroize::Zeroizing;
 
 use crate::allowance::{Allowance, ByteLimit, Limited};
@@ -21,12 +21,15 @@ use crate::config::MAX_BUFFER;
 use crate::flow::{Flow, UploadEnd};
 use crate::guard::Flight;
 use crate::live::{Cut, Standing};
-use crate::mask::Masker;
-use crate::placeholder::{Scanner, TAIL_BYTES, Unreadable, Verdict, is_hidden_in};
+use crate::placeholder::{Scanner, TAIL_BYTES, Verdict, is_hidden_in};
 use crate::pool::{Key, Pool, Upstream};
+use crate::rewriter::{Rewriter, Unmaskable};
 use crate::share::pace;
 use crate::steps::record::Open;
 use crate::timer::Timer;
+
+/// How long the upstream may pause before what the masker holds back is released.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Why a stream towards the client ends early; hyper resets it then.
 #[derive(Debug, Error)]
@@ -40,6 +43,9 @@ pub(crate) enum StreamError {
     /// What allowed it is over, or a timer fired.
     #[error("the exchange was terminated ({0})")]
     Cut(Reason),
+    /// Secrets in what follows could not be masked.
+    #[error(transparent)]
+    Unmaskable(#[from] Unmaskable),
     /// The request breaks HTTP/2; the stream is reset with this reason.
     #[error("the stream is reset")]
     Http2(#[source] h2::Error),
@@ -216,8 +222,8 @@ pub(crate) struct Watch {
     pub(crate) session: Arc<Session>,
     /// What is terminated.
     pub(crate) standing: Arc<Standing>,
-    /// Whether a credential went on the request: a body that cannot be read then goes nowhere.
-    pub(crate) injects: bool,
+    /// Whether the session has placeholders: a body that cannot be searched then goes nowhere.
+    pub(crate) must_search: bool,
 }
 
 /// Why a request body ends early.
@@ -238,12 +244,12 @@ impl Watch {
             Ok(Verdict::Clear) => return Ok(Some(0)),
             // What may still become a placeholder began within its own length.
             Ok(Verdict::Pending) => return Ok((!self.scanner.is_coded()).then_some(TAIL_BYTES)),
-            // A coding that says it is what it is not: nobody can look into it.
-            Err(Unreadable) if !self.injects => {
+            // It is not in its coding, or a bomb: it cannot be searched.
+            Err(_) if !self.must_search => {
                 self.scanner.without_coding();
                 return Ok(Some(0));
             }
-            Err(Unreadable) => Reason::PlaceholderMisplaced,
+            Err(_) => Reason::CodingUnsupported,
             Ok(Verdict::Found(found)) => match self.session.placeholder_in(&found.bytes, found.at..found.bytes.len()) {
                 Some(_) => Reason::PlaceholderMisplaced,
                 None => Reason::PlaceholderUnknown,
@@ -575,7 +581,6 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            // Masking keeps the length, so the upstream's length holds.
             Kind::Relayed(relay) if relay.ended => SizeHint::with_exact(0),
             Kind::Relayed(relay) => relay.hint(),
         }
@@ -598,11 +603,14 @@ impl Return {
 /// A response body on its way down, with all that has to happen when it ends.
 pub(crate) struct Relay {
     incoming: Incoming,
-    masker: Option<Masker>,
+    rewriter: Option<Rewriter>,
     open: Option<Open>,
     flow: Arc<Flow>,
     back: Option<Return>,
-    pending: Option<Frame<Bytes>>,
+    /// What follows when the rest of the data was sent.
+    pending: Option<Result<Frame<Bytes>, StreamError>>,
+    /// Runs while something is held back and the upstream pauses.
+    pause: Option<Pin<Box<Sleep>>>,
     /// To the client.
     bytes: u64,
     /// From the upstream.
@@ -615,7 +623,7 @@ impl Relay {
     /// Relays `incoming`; a body that is empty already ends the exchange here.
     pub(crate) fn new(
         incoming: Incoming,
-        masker: Option<Masker>,
+        rewriter: Option<Rewriter>,
         open: Open,
         flow: Arc<Flow>,
         back: Option<Return>,
@@ -623,8 +631,19 @@ impl Relay {
     ) -> Self {
         flow.head_came(incoming.size_hint().exact().is_some(), Instant::now());
         let open = Some(open);
-        let mut relay =
-            Self { incoming, masker, open, flow, back, pending: None, bytes: 0, received: 0, limit, ended: false };
+        let mut relay = Self {
+            incoming,
+            rewriter,
+            open,
+            flow,
+            back,
+            pending: None,
+            pause: None,
+            bytes: 0,
+            received: 0,
+            limit,
+            ended: false,
+        };
         if relay.incoming.is_end_stream() {
             relay.finish();
         }
@@ -632,18 +651,19 @@ impl Relay {
     }
 
     fn hint(&self) -> SizeHint {
-        // What the masker holds back is still to come.
-        match (self.incoming.size_hint().exact(), &self.masker) {
-            (Some(left), Some(masker)) => SizeHint::with_exact(left + masker.held()),
-            (Some(left), None) => SizeHint::with_exact(left),
-            (None, _) => SizeHint::default(),
+        match (&self.rewriter, self.incoming.size_hint().exact()) {
+            (Some(rewriter), left) => rewriter.hint(left),
+            (None, Some(left)) => SizeHint::with_exact(left),
+            (None, None) => SizeHint::default(),
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        if let Some(frame) = self.pending.take() {
-            self.finish();
-            return Poll::Ready(Some(Ok(frame)));
+        if let Some(pending) = self.pending.take() {
+            if pending.is_ok() {
+                self.finish();
+            }
+            return Poll::Ready(Some(pending));
         }
         if self.ended {
             return Poll::Ready(None);
@@ -661,23 +681,51 @@ impl Relay {
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         loop {
-            let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+            match self.rewriter.as_mut().map(Rewriter::next) {
+                Some(Err(error)) => return self.unmaskable(error),
+                Some(Ok(Some(data))) if data.is_empty() => continue,
+                Some(Ok(Some(data))) => return self.pass(data),
+                Some(Ok(None)) | None => {}
+            }
+            let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Pending => {
+                    let released = self.poll_pause(cx);
+                    return if released.is_empty() { Poll::Pending } else { self.pass(released) };
+                }
+                Poll::Ready(frame) => frame,
+            };
+            self.pause = None;
             let data = match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => data,
                     Err(frame) => return self.trailers(frame),
                 },
                 Some(Err(error)) => {
+                    let rest = self.rewriter.as_mut().map(Rewriter::flush).unwrap_or_default();
+                    self.bytes += rest.len() as u64;
                     self.fail(|open| open.upstream_reset());
-                    return Poll::Ready(Some(Err(StreamError::Upstream(error))));
+                    let error = Err(StreamError::Upstream(error));
+                    if rest.is_empty() {
+                        return Poll::Ready(Some(error));
+                    }
+                    self.pending = Some(error);
+                    return Poll::Ready(Some(Ok(Frame::data(rest))));
                 }
                 None => return self.end(),
             };
             if let Err(error) = self.receive(data.len()) {
                 return Poll::Ready(Some(Err(error)));
             }
-            let last = self.incoming.is_end_stream();
-            let data = self.mask(data, last);
+            // What was decoded is given piece by piece, the end of it after the last.
+            let last = self.incoming.is_end_stream() && !self.rewriter.as_ref().is_some_and(Rewriter::decodes);
+            let data = match &mut self.rewriter {
+                None => Ok(data),
+                Some(rewriter) => rewriter.take(data, last),
+            };
+            let data = match data {
+                Ok(data) => data,
+                Err(error) => return self.unmaskable(error),
+            };
             self.bytes += data.len() as u64;
             if last {
                 self.finish();
@@ -688,18 +736,35 @@ impl Relay {
         }
     }
 
-    fn mask(&mut self, data: Bytes, last: bool) -> Bytes {
-        let Some(masker) = &mut self.masker else { return data };
-        let passed = masker.push(data);
-        if !last {
-            return passed;
+    fn pass(&mut self, data: Bytes) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        self.bytes += data.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+
+    /// What is released because the upstream pauses.
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Bytes {
+        let Some(rewriter) = self.rewriter.as_mut().filter(|rewriter| rewriter.holds_back()) else {
+            return Bytes::new();
+        };
+        let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(FLUSH_INTERVAL)));
+        if pause.as_mut().poll(cx).is_pending() {
+            return Bytes::new();
         }
-        let rest = masker.finish();
-        if rest.is_empty() { passed } else { [passed, rest].concat().into() }
+        self.pause = None;
+        rewriter.flush()
+    }
+
+    /// Nothing more may pass.
+    fn unmaskable(&mut self, error: Unmaskable) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        self.fail(|open| open.unmaskable(&error));
+        Poll::Ready(Some(Err(error.into())))
     }
 
     fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        let rest = self.masker.as_mut().map(Masker::finish).unwrap_or_default();
+        let rest = match self.rewriter.as_mut().map(Rewriter::finish).transpose() {
+            Ok(rest) => rest.unwrap_or_default(),
+            Err(error) => return self.unmaskable(error),
+        };
         self.bytes += rest.len() as u64;
         self.finish();
         Poll::Ready((!rest.is_empty()).then(|| Ok(Frame::data(rest))))
@@ -708,16 +773,18 @@ impl Relay {
     fn trailers(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let mut trailers = frame.into_trailers().unwrap_or_default();
         let mut rest = Bytes::new();
-        if let Some(masker) = &mut self.masker {
-            mask_fields(masker, &mut trailers);
-            rest = masker.finish();
+        if let Some(rewriter) = &mut self.rewriter {
+            match rewriter.mask_fields(&mut trailers).map_err(Unmaskable::from).and_then(|()| rewriter.finish()) {
+                Ok(data) => rest = data,
+                Err(error) => return self.unmaskable(error),
+            }
         }
         if rest.is_empty() {
             self.finish();
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
         self.bytes += rest.len() as u64;
-        self.pending = Some(Frame::trailers(trailers));
+        self.pending = Some(Ok(Frame::trailers(trailers)));
         Poll::Ready(Some(Ok(Frame::data(rest))))
     }
 
@@ -729,6 +796,12 @@ impl Relay {
             return Err(StreamError::TooLarge);
         }
         self.flow.download_came(bytes, Instant::now()).map_err(|timer: Timer| self.cut(timer.into()))
+    }
+
+    /// Secrets of the record's tenant that were masked; those of others are for their own records.
+    fn found(&self, open: &Open) -> u64 {
+        open.foreign_redactions(self.rewriter.as_ref().map(Rewriter::foreign).unwrap_or_default());
+        self.rewriter.as_ref().map_or(0, Rewriter::found)
     }
 
     fn cut(&mut self, cut: Cut) -> StreamError {
@@ -748,7 +821,8 @@ impl Relay {
             back.put();
         }
         if let Some(mut open) = self.open.take() {
-            open.response(self.bytes, self.masker.as_ref().map_or(0, Masker::found));
+            let found = self.found(&open);
+            open.response(self.bytes, found);
             self.flow.when_upload_ends(move |end| open.complete(end));
         }
     }
@@ -757,7 +831,8 @@ impl Relay {
         self.ended = true;
         self.back = None;
         if let Some(mut open) = self.open.take() {
-            open.response(self.bytes, self.masker.as_ref().map_or(0, Masker::found));
+            let found = self.found(&open);
+            open.response(self.bytes, found);
             close(open);
         }
     }
@@ -766,20 +841,5 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.fail(Open::cut);
-    }
-}
-
-/// Masks every value of a field section; a field whose very name holds a secret is removed.
-pub(crate) fn mask_fields(masker: &mut Masker, fields: &mut HeaderMap) {
-    let named: Vec<HeaderName> = fields.keys().filter(|name| masker.is_in_name(name.as_str())).cloned().collect();
-    for name in named {
-        fields.remove(name);
-    }
-    for value in fields.values_mut() {
-        if let Some(masked) = masker.whole(value.as_bytes())
-            && let Ok(masked) = HeaderValue::from_bytes(&masked)
-        {
-            *value = masked;
-        }
     }
 }

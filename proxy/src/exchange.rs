@@ -66,7 +66,8 @@ async fn attempt(
     open.admitted(limit::limit(core, session, &permit, &mut routed).await?);
     let borrower = Borrower { vault: &core.proxy.vault, session, destination, permit: &permit, method: &method };
     let armed = inject::inject(borrower, routed, &standing, open).map_err(under)?;
-    let armed = fill::fill(core, borrower, armed, open).await.map_err(under)?;
+    let mut armed = fill::fill(core, borrower, armed, open).await.map_err(under)?;
+    let masking = redact::prepare(&core.proxy.vault, &session.tenant, destination, &mut armed).map_err(under)?;
     standing.lend(&core.proxy, armed.lent.clone());
     identify::keep_count(core, session, &armed.lent).await?;
     open.stripped(&armed.stripped);
@@ -84,7 +85,7 @@ async fn attempt(
     };
     let reply = reply.map_err(under)?;
     limit::check_response(open.admission(), &reply)?;
-    redact::redact(reply).map_err(under)
+    redact::redact(reply, &masking, &core.proxy.vault).map_err(under)
 }
 
 fn protocol_of(asked: &Asked) -> &'static str {

@@ -141,7 +141,7 @@ fn refused(withheld: Withheld) -> Refusal {
     Refusal::of(reason, detail).with_class(withheld.as_str())
 }
 
-fn unlent(error: LeaseError) -> Refusal {
+pub(crate) fn unlent(error: LeaseError) -> Refusal {
     match error {
         LeaseError::Audience => misplaced("the host is outside the audience of the credential"),
         LeaseError::Plaintext => Refusal::of(Reason::DeniedPlaintext, "a credential never travels in cleartext"),

@@ -10,9 +10,11 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use flate2::write::{MultiGzDecoder, ZlibDecoder};
+use http::HeaderMap;
 use memchr::memmem::{self, Finder};
 use sessions::{PLACEHOLDER_LETTERS, PLACEHOLDER_MARK};
+
+use crate::coding::{CodingError, Decoder};
 
 /// As much of what went before as a placeholder can take: each of its 41 signs as `\u0065`.
 pub(crate) const TAIL_BYTES: usize = 6 * (PLACEHOLDER_MARK.len() + PLACEHOLDER_LETTERS);
@@ -52,76 +54,79 @@ pub(crate) struct Found {
 /// Looks through one body: as it is sent, and through its coding.
 pub(crate) struct Scanner {
     sent: Judge,
-    coding: Option<Coding>,
+    /// Each way in which its codings can be read, as long as the body can be read so.
+    readings: Vec<Reading>,
 }
 
-enum Coding {
-    /// RFC 1952, one member after another.
-    Gzip(Box<MultiGzDecoder<Judge>>),
-    /// RFC 1950.
-    Deflate(Box<ZlibDecoder<Judge>>),
+struct Reading {
+    decoder: Decoder,
+    judge: Judge,
 }
-
-/// The body is not what its coding says, or is in one that is not known here.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Unreadable;
 
 impl Scanner {
-    /// A scanner for a body in these codings, as `Content-Encoding` lists them (RFC 9110 section 8.4).
-    pub(crate) fn new(codings: &[u8]) -> Result<Self, Unreadable> {
-        let mut scanner = Self::plain();
-        for name in codings.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            let next = match name.to_ascii_lowercase().as_slice() {
-                b"" | b"identity" => continue,
-                b"gzip" | b"x-gzip" => Coding::Gzip(Box::new(MultiGzDecoder::new(Judge::default()))),
-                b"deflate" => Coding::Deflate(Box::new(ZlibDecoder::new(Judge::default()))),
-                _ => return Err(Unreadable),
-            };
-            if scanner.coding.replace(next).is_some() {
-                return Err(Unreadable);
-            }
-        }
-        Ok(scanner)
+    /// A scanner for a body in the codings of its head (`Content-Encoding`, RFC 9110 section 8.4).
+    pub(crate) fn new(fields: &HeaderMap) -> Result<Self, CodingError> {
+        let readings = Decoder::readings(fields)?;
+        let reading = |decoder| Reading { decoder, judge: Judge::default() };
+        Ok(Self { readings: readings.into_iter().map(reading).collect(), ..Self::plain() })
     }
 
     /// A scanner for a body as it is.
     pub(crate) fn plain() -> Self {
-        Self { sent: Judge::default(), coding: None }
+        Self { sent: Judge::default(), readings: Vec::new() }
     }
 
     /// Whether it looks through a coding.
     pub(crate) fn is_coded(&self) -> bool {
-        self.coding.is_some()
+        !self.readings.is_empty()
     }
 
     /// Looks no further through the coding.
     pub(crate) fn without_coding(&mut self) {
-        self.coding = None;
+        self.readings.clear();
     }
 
     /// Looks at the next bytes of the body, as they are sent.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Verdict, Unreadable> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Verdict, CodingError> {
         // A judge fails only where it has found something.
         let sent = (self.sent.write_all(bytes), self.sent.said()).1;
-        let (done, decoded) = match &mut self.coding {
-            _ if matches!(sent, Verdict::Found(_)) => return Ok(sent),
-            None => return Ok(sent),
-            Some(Coding::Gzip(decoder)) => (through(decoder, bytes), decoder.get_mut().said()),
-            Some(Coding::Deflate(decoder)) => (through(decoder, bytes), decoder.get_mut().said()),
-        };
-        match (decoded, done) {
-            (found @ Verdict::Found(_), _) => Ok(found),
-            (_, Err(_)) => Err(Unreadable),
-            (Verdict::Pending, Ok(())) => Ok(Verdict::Pending),
-            (Verdict::Clear, Ok(())) => Ok(sent),
+        if matches!(sent, Verdict::Found(_)) || self.readings.is_empty() {
+            return Ok(sent);
+        }
+        let mut verdict = sent;
+        let mut broken = None;
+        let mut read = Vec::with_capacity(self.readings.len());
+        for mut reading in self.readings.drain(..) {
+            match reading.push(bytes) {
+                Ok(found) => {
+                    read.push(reading);
+                    if found.weight() > verdict.weight() {
+                        verdict = found;
+                    }
+                }
+                Err(error) => broken = Some(error),
+            }
+        }
+        self.readings = read;
+        match broken {
+            Some(error) if self.readings.is_empty() => Err(error),
+            Some(_) | None => Ok(verdict),
         }
     }
 }
 
-/// Everything that these bytes give, though more of the coding is still to come.
-fn through(decoder: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    decoder.write_all(bytes)?;
-    decoder.flush()
+impl Reading {
+    fn push(&mut self, bytes: &[u8]) -> Result<Verdict, CodingError> {
+        self.decoder.feed(bytes);
+        let mut verdict = Verdict::Clear;
+        while let Some(decoded) = self.decoder.next()? {
+            verdict = (self.judge.write_all(&decoded), self.judge.said()).1;
+            if matches!(verdict, Verdict::Found(_)) {
+                break;
+            }
+        }
+        if verdict == Verdict::Clear { Ok(self.judge.said()) } else { Ok(verdict) }
+    }
 }
 
 /// Looks through all of a body that is in no coding.
@@ -332,6 +337,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::coding::tests::{coded, fields};
 
     const PLACEHOLDER: &str = "egret_ph_0123456789abcdefghijABCDEFGHIJ01";
 
@@ -342,8 +348,8 @@ mod tests {
     }
 
     /// What a scanner says in the end, and how many bytes would have been sent before it found something.
-    fn scan(coding: &str, pieces: &[&[u8]]) -> Result<(bool, usize), Unreadable> {
-        let mut scanner = Scanner::new(coding.as_bytes())?;
+    fn scan(coding: &str, pieces: &[&[u8]]) -> Result<(bool, usize), CodingError> {
+        let mut scanner = Scanner::new(&fields(coding))?;
         let (mut sent, mut held) = (0, 0);
         for piece in pieces {
             held += piece.len();
@@ -407,11 +413,43 @@ mod tests {
         assert!(!scan("x-GZIP, identity", &[&gzip(b"nothing here")]).unwrap().0);
         let large = gzip(&vec![b'a'; 1 << 20]);
         assert_eq!(scan("gzip", &[&large]).unwrap(), (false, large.len()));
-        for coding in ["br", "zstd", "gzip, gzip", "compress"] {
-            assert_eq!(scan(coding, &[]), Err(Unreadable), "{coding}");
+        for coding in ["br", "zstd", "gzip, gzip, gzip", "compress", "aws-chunked"] {
+            assert_eq!(scan(coding, &[]), Err(CodingError::Unsupported), "{coding}");
         }
-        assert_eq!(scan("gzip", &[b"no gzip at all"]), Err(Unreadable));
-        assert_eq!(scan("gzip", &[&[gzip(b"a").as_slice(), b"more, and no gzip"].concat()]), Err(Unreadable));
+        assert_eq!(scan("gzip", &[b"no gzip at all"]), Err(CodingError::Broken));
+        assert_eq!(scan("gzip", &[&[gzip(b"a").as_slice(), b"more, and no gzip"].concat()]), Err(CodingError::Broken));
+        let bomb = gzip(&vec![b'a'; 64 << 20]);
+        assert_eq!(scan("gzip", &[&bomb]), Err(CodingError::Expands));
+    }
+
+    #[test]
+    fn t082_found_in_every_reading_of_a_coding() {
+        let body = format!("{{\"key\": \"{PLACEHOLDER}\"}}");
+        for (names, codings) in [
+            ("deflate", &["raw"][..]),
+            ("deflate", &["zlib"]),
+            ("gzip, gzip", &["gzip", "gzip"]),
+            ("gzip, deflate", &["gzip", "raw"]),
+            ("deflate, x-gzip", &["zlib", "gzip"]),
+            ("deflate, deflate", &["raw", "zlib"]),
+        ] {
+            let packed = coded(codings, body.as_bytes());
+            assert!(scan(names, &[&packed]).unwrap().0, "{names}");
+            assert!(scan(names, &packed.chunks(1).collect::<Vec<_>>()).unwrap().0, "{names}");
+            let innocent = coded(codings, b"nothing here");
+            assert_eq!(scan(names, &[&innocent]), Ok((false, innocent.len())), "{names}");
+        }
+        let members = [gzip(b"one"), gzip(body.as_bytes())].concat();
+        assert!(scan("gzip", &[&members]).unwrap().0);
+        // Raw deflate that begins like zlib: a stored block whose padding and length look like its header.
+        let stored = |text: &[u8], last: u8| {
+            let length = u16::try_from(text.len()).unwrap();
+            [&[0x78 | last][..], &length.to_le_bytes(), &(!length).to_le_bytes(), text].concat()
+        };
+        let padding = vec![b' '; 0x9c - body.len()];
+        let sly = [stored(&[body.as_bytes(), &padding].concat(), 0), coded(&["raw"], b"")].concat();
+        assert_eq!(sly.get(..2), Some(&[0x78, 0x9c][..]));
+        assert!(scan("deflate", &[&sly]).unwrap().0);
     }
 
     #[test]
@@ -437,7 +475,7 @@ mod tests {
             let single: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
             assert_eq!(scan("", &single).unwrap(), (false, text.len()), "{text}");
         }
-        let mut scanner = Scanner::new(b"").unwrap();
+        let mut scanner = Scanner::plain();
         for piece in ["egret_p", "h", " x", "data: egret\n\n"] {
             assert_eq!(scanner.push(piece.as_bytes()), Ok(Verdict::Clear), "{piece}");
         }
@@ -448,7 +486,7 @@ mod tests {
 
     #[test]
     fn what_was_found_comes_with_what_stood_before_it() {
-        let mut scanner = Scanner::new(b"").unwrap();
+        let mut scanner = Scanner::plain();
         let Ok(Verdict::Found(found)) =
             scanner.push(format!("key=sk-ant-{}&x", PLACEHOLDER.replace('_', "%5f")).as_bytes())
         else {

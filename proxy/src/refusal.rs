@@ -286,6 +286,9 @@ fn row(reason: Reason) -> Row {
         Reason::TimeoutHead => (408, "The request came too slowly", "connection_read_timeout", Later, Downstream),
         Reason::BodyTooLarge => (413, "The request body is too large", "http_request_error", Never, Downstream),
         Reason::UriTooLong => (414, "The request target is too long", "http_request_error", Never, Downstream),
+        Reason::CodingUnsupported => {
+            (415, "The request body's coding is not supported", "http_request_error", Never, Downstream)
+        }
         Reason::ExpectUnsupported => (417, "The expectation is not supported", "http_request_error", Never, Downstream),
         Reason::AuthorityMismatch => {
             (421, "The names of one exchange differ", "http_request_denied", Never, Downstream)

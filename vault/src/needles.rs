@@ -70,6 +70,8 @@ pub struct Needles {
     shortest: usize,
     longest: usize,
     any_sign: bool,
+    /// The bytes that occur in any of the forms.
+    alphabet: Box<[bool; 256]>,
     valid_until: Option<Timestamp>,
 }
 
@@ -111,6 +113,7 @@ impl Needles {
             shortest,
             longest,
             any_sign: false,
+            alphabet: Box::new([false; 256]),
             valid_until,
         };
         needles.fill();
@@ -140,6 +143,18 @@ impl Needles {
     /// Whether a form holds characters that tokens do not.
     pub fn any_sign(&self) -> bool {
         self.any_sign
+    }
+
+    /// Whether a form holds this byte.
+    pub fn holds(&self, byte: u8) -> bool {
+        self.alphabet.get(usize::from(byte)) == Some(&true)
+    }
+
+    /// Whether a text in lower case holds a form, in whatever case.
+    pub fn is_in_lower_case(&self, text: &[u8]) -> bool {
+        let count = u32::try_from(self.forms.len()).unwrap_or(u32::MAX);
+        let fits = |form: &[u8]| text.windows(form.len().max(1)).any(|window| window.eq_ignore_ascii_case(form));
+        text.len() >= self.shortest && (0..count).any(|form| fits(self.form(form)))
     }
 
     /// Whether it is still what the vault would give: a version's grace time may be over.
@@ -190,7 +205,11 @@ impl Needles {
             let rest = tail.get(at..).unwrap_or_default();
             for (form, offset) in self.records(hash) {
                 let needle = self.form(form);
-                if offset == 0 && rest.len() < needle.len() && rest.len() > at_least(needle.len()) && needle.starts_with(rest) {
+                if offset == 0
+                    && rest.len() < needle.len()
+                    && rest.len() > at_least(needle.len())
+                    && needle.starts_with(rest)
+                {
                     return Some(self.hit(form, from + at, bytes.len(), needle));
                 }
             }
@@ -219,8 +238,12 @@ impl Needles {
         let mut records: Zeroizing<Vec<u64>> = Zeroizing::new(Vec::with_capacity(self.forms.len() * self.stride));
         let mut bits: Zeroizing<Vec<usize>> = Zeroizing::new(Vec::with_capacity(records.capacity()));
         let count = u32::try_from(self.forms.len()).unwrap_or(u32::MAX);
+        let mut alphabet = Box::new([false; 256]);
         for form in 0..count {
             let needle = self.form(form);
+            for byte in needle {
+                alphabet[usize::from(*byte)] = true;
+            }
             let any_sign = !needle.iter().all(|byte| is_token_character(*byte));
             for (offset, window) in needle.windows(self.window).take(self.stride).enumerate() {
                 let hash = self.hash(window);
@@ -229,6 +252,7 @@ impl Needles {
             }
             self.any_sign |= any_sign;
         }
+        self.alphabet = alphabet;
         records.sort_unstable();
         for (place, record) in self.table.chunks_exact_mut(8).zip(records.iter()) {
             place.copy_from_slice(&record.to_le_bytes());

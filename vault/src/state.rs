@@ -11,10 +11,10 @@ use crate::document;
 use crate::envelope::{Envelope, NoRandom, Unopened};
 use crate::error::VaultError;
 use crate::format::{Content, Header, Item, KeyLabel, Label, WrappedKey};
+use crate::forms;
 use crate::kek::{Kek, Recipe, SALT_BYTES};
 use crate::key::Key;
 use crate::needles::{NeedleOwner, Opened};
-use crate::forms;
 use crate::secret::Secret;
 use crate::vault::Version;
 
@@ -472,7 +472,13 @@ impl Entry {
         let aad = label.value_aad(description);
         let value = Envelope::seal(&key.key, &aad, value.expose_secret())?;
         let description = Envelope::seal(&key.key, &label.description_aad(), description)?;
-        Ok(Self { item: Item { label, superseded: None, description, value }, aad, key: key.clone(), shape, opened: OnceLock::new() })
+        Ok(Self {
+            item: Item { label, superseded: None, description, value },
+            aad,
+            key: key.clone(),
+            shape,
+            opened: OnceLock::new(),
+        })
     }
 
     /// Opens the description, not the value.
@@ -501,8 +507,7 @@ impl Entry {
         }
         let shape = self.shape.as_ref()?;
         let label = &self.item.label;
-        let owner =
-            NeedleOwner { tenant: label.tenant.clone(), credential: label.id.clone(), version: label.version };
+        let owner = NeedleOwner { tenant: label.tenant.clone(), credential: label.id.clone(), version: label.version };
         let forms = forms::of(shape.kind(), &open(self)?);
         Some(self.opened.get_or_init(|| Arc::new(Opened { owner, forms })).clone())
     }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, header};
 use model::{CredentialId, Reason};
 use sessions::{PLACEHOLDER_MARK, Session};
 use vault::{CredentialShape, Lease, Slot};
@@ -18,7 +18,7 @@ use crate::body::{Payload, Watch};
 use crate::lending::{Borrower, misplaced};
 use crate::live::{Lent, Standing};
 use crate::mask::Patterns;
-use crate::placeholder::{self, Scanner, Unreadable};
+use crate::placeholder::{self, Scanner};
 use crate::placing::{Place, Placed, add, names, swap};
 use crate::refusal::Refusal;
 use crate::steps::record::Open;
@@ -93,10 +93,10 @@ pub(crate) fn inject(
         armed.hold(lease, lent);
     }
     if !armed.body.is_empty() {
-        let injects = !armed.leases.is_empty() || !borrower.in_bodies().is_empty();
-        let scanner = scanner(&armed.fields, injects)?;
+        let must_search = !borrower.session.grants.is_empty();
+        let scanner = scanner(&armed.fields, must_search)?;
         let session = borrower.session.clone();
-        armed.watch = Some(Watch { scanner, session, standing: standing.clone(), injects });
+        armed.watch = Some(Watch { scanner, session, standing: standing.clone(), must_search });
     }
     Ok(armed)
 }
@@ -118,27 +118,24 @@ fn unarmed(routed: Routed) -> Armed {
 }
 
 impl Armed {
-    /// Keeps a lease that went on the request, and sees to it that its value is found in the response.
+    /// Keeps a lease that went on the request, with what it looks like there.
     pub(crate) fn hold(&mut self, lease: Lease, lent: Lent) {
-        if self.leases.is_empty() {
-            prepare_for_redaction(&mut self.fields, &mut self.stripped);
-        }
         self.patterns.extend(lease.patterns());
         self.leases.push(lease);
         self.lent.push(lent);
     }
 }
 
-/// Looks into the body through its coding. A coding that is not known here hides what it holds: then the request goes without
-/// a credential or not at all.
-fn scanner(fields: &HeaderMap, injects: bool) -> Result<Scanner, Refusal> {
-    let codings: Vec<&[u8]> = fields.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes).collect();
-    match Scanner::new(&codings.join(b",".as_slice())) {
+/// Looks into the body through its coding. A coding that is not known here hides what it holds: a session that has placeholders
+/// cannot send it anywhere.
+fn scanner(fields: &HeaderMap, must_search: bool) -> Result<Scanner, Refusal> {
+    match Scanner::new(fields) {
         Ok(scanner) => Ok(scanner),
-        Err(Unreadable) if injects => Err(misplaced(
-            "the request body is in a coding in which placeholders cannot be looked for; send it in gzip, deflate or none",
+        Err(_) if must_search => Err(Refusal::of(
+            Reason::CodingUnsupported,
+            "the request body is in a coding in which placeholders cannot be found; send it in gzip, deflate or none",
         )),
-        Err(Unreadable) => Ok(Scanner::plain()),
+        Err(_) => Ok(Scanner::plain()),
     }
 }
 
@@ -235,15 +232,4 @@ fn fits(shape: &CredentialShape, place: &Place) -> bool {
         (Some(Slot::Cookie(name)), Place::Cookie(cookie)) => name == cookie,
         (Some(_) | None, _) => false,
     }
-}
-
-/// Asks the upstream for a response in which secrets can be found: whole, and in no coding.
-fn prepare_for_redaction(fields: &mut HeaderMap, stripped: &mut Vec<&'static str>) {
-    if fields.remove(header::RANGE).is_some() {
-        stripped.push("range");
-    }
-    if fields.remove(header::IF_RANGE).is_some() {
-        stripped.push("if-range");
-    }
-    fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }

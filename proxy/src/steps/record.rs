@@ -7,11 +7,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use audit::{Attribution, CredentialUse, Decision, Facts, Fault, Outcome, Trail};
+use audit::{Attribution, CredentialUse, Decision, Facts, Fault, Kind, Outcome, Record, Trail};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{Destination, Reason, RequestPath, SnapshotDigest};
 use policies::{Observed, Permit};
 use sessions::{Session, ToolCall};
+use vault::NeedleOwner;
 
 use crate::Proxy;
 use crate::body::{Body, Relay};
@@ -20,6 +21,7 @@ use crate::flow::{Flow, UploadEnd};
 use crate::live::{Cut, Standing};
 use crate::quota::RequestSlot;
 use crate::refusal::{BROKEN_OFF, Refusal};
+use crate::rewriter::Unmaskable;
 use crate::steps::forward::Upstreamed;
 use crate::steps::limit::Admission;
 use crate::steps::redact::Redacted;
@@ -38,6 +40,7 @@ pub(crate) struct Open {
     admission: Admission,
     /// Its place among the requests in progress, given back with the record.
     slot: Option<RequestSlot>,
+    destination: Option<Destination>,
 }
 
 impl Open {
@@ -70,6 +73,7 @@ impl Open {
             flow: None,
             admission: Admission::default(),
             slot: None,
+            destination: None,
         }
     }
 
@@ -120,6 +124,7 @@ impl Open {
     /// Where it goes.
     pub(crate) fn destination(&mut self, destination: &Destination) {
         self.trail().destination(destination);
+        self.destination = Some(destination.clone());
     }
 
     /// What is asked.
@@ -250,6 +255,21 @@ impl Open {
         }
     }
 
+    /// Records other tenants' secrets that came back and were masked, for these tenants alone: in the record of the exchange
+    /// it would tell its own tenant that they exist.
+    pub(crate) fn foreign_redactions(&self, found: &[(NeedleOwner, u64)]) {
+        for (owner, count) in found {
+            self.proxy.journal.append(Record {
+                tenant: Some(owner.tenant.clone()),
+                host: self.destination.as_ref().map(|destination| destination.host().clone()),
+                credentials: vec![CredentialUse { name: owner.credential.clone(), version: owner.version }],
+                redactions: Some(*count),
+                detail: Some("the value came back in a response to another tenant, and was masked".into()),
+                ..Record::new(Kind::CredentialMasked)
+            });
+        }
+    }
+
     /// Ends the record.
     pub(crate) fn close(mut self, outcome: Outcome, fault: Option<Fault>, reason: Option<Reason>) {
         self.end_upload();
@@ -281,6 +301,12 @@ impl Open {
     pub(crate) fn response_too_large(mut self) {
         self.trail().detail("response_body");
         self.close(Outcome::Aborted, Some(Fault::Upstream), Some(Reason::ResponseTooLarge));
+    }
+
+    /// Ends the record of a response in which secrets could not be masked any more.
+    pub(crate) fn unmaskable(mut self, why: &Unmaskable) {
+        self.trail().detail(why.to_string());
+        self.close(Outcome::Refused, Some(Fault::Upstream), Some(Reason::RedactionImpossible));
     }
 
     /// Ends the record of what was terminated after its answer had begun.
@@ -404,12 +430,12 @@ pub(crate) fn close(open: Open, outcome: Result<Redacted, Refusal>) -> Response<
 }
 
 fn relay(mut open: Open, redacted: Redacted) -> Response<Body> {
-    let Redacted { response, masker, upstreamed } = redacted;
+    let Redacted { response, rewriter, upstreamed } = redacted;
     let Upstreamed { flow, back } = upstreamed;
     open.trail().status(response.status().as_u16());
     let (parts, incoming) = response.into_parts();
     let limit = open.admission().response_body().cloned();
-    let relay = Relay::new(incoming, masker, open, flow, back, limit);
+    let relay = Relay::new(incoming, rewriter, open, flow, back, limit);
     Response::from_parts(parts, Body::relayed(relay))
 }
 

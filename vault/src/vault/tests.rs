@@ -714,7 +714,9 @@ fn t102_the_needles_of_a_host_are_every_tenants() {
     let wild = vec!["*.registry.example:8443".to_owned()];
     vault.put(github(), value("value-of-default"), now()).unwrap();
     vault.put(NewCredential { tenant: "acme".into(), ..github() }, value("value-of-acme-7"), now()).unwrap();
-    vault.put(NewCredential { id: "other".into(), audience: wild, ..github() }, value("value-of-other"), now()).unwrap();
+    vault
+        .put(NewCredential { id: "other".into(), audience: wild, ..github() }, value("value-of-other"), now())
+        .unwrap();
     let text = "value-of-default value-of-acme-7 value-of-other";
     assert_eq!(found(&vault, "api.github.com", text), ["acme github 1", "default github 1"]);
     assert_eq!(found(&vault, "a.registry.example", text), ["default other 1"], "on any port");
@@ -741,7 +743,11 @@ fn t102_needles_follow_the_vault_and_are_opened_once() {
     assert_eq!(found(&vault, "api.github.com", text), ["default github 1", "default github 2"]);
     let past = Timestamp::now().checked_sub(std::time::Duration::from_secs(3)).unwrap();
     vault.put(grace(1), value("third-value"), past).unwrap();
-    assert_eq!(found(&vault, "api.github.com", text), ["default github 1", "default github 3"], "its grace time is over");
+    assert_eq!(
+        found(&vault, "api.github.com", text),
+        ["default github 1", "default github 3"],
+        "its grace time is over"
+    );
     vault.remove(&tenant, &id).unwrap();
     assert_eq!(found(&vault, "api.github.com", text), Vec::<String>::new());
 }

@@ -1,0 +1,240 @@
+use memchr::memmem;
+use proptest::prelude::*;
+
+use super::*;
+
+fn masker(patterns: &[&[u8]]) -> Masker {
+    let set = Needles::of_request(patterns.iter().map(|p| p.to_vec().into()).collect()).unwrap();
+    Masker::new(set.map(Arc::new).into_iter().collect(), TenantId::default())
+}
+
+fn run(patterns: &[&[u8]], pieces: &[&[u8]]) -> (Vec<u8>, u64) {
+    let mut masker = masker(patterns);
+    let mut out = Vec::new();
+    for piece in pieces {
+        out.extend_from_slice(&masker.push(Bytes::copy_from_slice(piece)).unwrap());
+    }
+    out.extend_from_slice(&masker.flush());
+    (out, masker.found())
+}
+
+/// What passes when the upstream pauses behind each piece.
+fn run_with_pauses(patterns: &[&[u8]], pieces: &[&[u8]]) -> (Vec<u8>, u64) {
+    let mut masker = masker(patterns);
+    let mut out = Vec::new();
+    for piece in pieces {
+        out.extend_from_slice(&masker.push(Bytes::copy_from_slice(piece)).unwrap());
+        out.extend_from_slice(&masker.flush());
+        assert_eq!(masker.held(), 0);
+    }
+    (out, masker.found())
+}
+
+fn whole(masker: &mut Masker, value: &[u8]) -> Option<Vec<u8>> {
+    masker.mask_whole(&[value]).unwrap().remove(0)
+}
+
+const SECRET: &[u8] = b"sk-live-0123456789abcdef";
+
+#[test]
+fn t091_masked_at_every_split() {
+    let text = [b"before ".as_slice(), SECRET, b" after sk-live sk-live-0123"].concat();
+    let want = [b"before ".as_slice(), &[STAR; 24], b" after sk-live sk-live-0123"].concat();
+    for cut in 0..text.len() {
+        let (front, back) = text.split_at(cut);
+        assert_eq!(run(&[SECRET], &[front, back]), (want.clone(), 1), "cut at {cut}");
+    }
+    let single: Vec<&[u8]> = text.chunks(1).collect();
+    assert_eq!(run(&[SECRET], &single), (want, 1));
+}
+
+#[test]
+fn lines_and_values_pass_at_once() {
+    let mut masker = masker(&[b"secret"]);
+    for whole in ["data: x\n\n", "data: sec\n\n", "{\"a\":1}", "[\"secr\"]", "\u{0}\u{1}"] {
+        assert_eq!(masker.push(Bytes::from_static(whole.as_bytes())).unwrap().as_ref(), whole.as_bytes(), "{whole}");
+    }
+}
+
+#[test]
+fn t101_what_is_held_tells_nothing_of_the_secret() {
+    for guess in ["s", "x", "secre", "secrx", "xxxxx", "ecret"] {
+        let mut masker = masker(&[b"secret"]);
+        let passed = masker.push(Bytes::from(format!("guess: {guess}"))).unwrap();
+        assert_eq!(passed.as_ref(), b"guess: ", "{guess}");
+        assert_eq!(masker.flush().as_ref(), guess.as_bytes());
+    }
+    // A secret with other characters in it makes every visible character count.
+    let mut masker = masker(&[b"a b{c}"]);
+    assert_eq!(masker.push(Bytes::from_static(b"\n{x} y")).unwrap().as_ref(), b"\n");
+}
+
+#[test]
+fn overlapping_secrets_are_all_masked_and_counted_once() {
+    assert_eq!(run(&[b"aXb", b"bYc"], &[b"aXb", b"Yc!"]).0, b"*****!");
+    assert_eq!(run(&[b"abab"], &[b"ab", b"abab"]), (b"******".to_vec(), 1));
+    assert_eq!(run(&[b"user:word", b"word"], &[b"user:word word"]), (b"********* ****".to_vec(), 2));
+    assert_eq!(whole(&mut masker(&[b"tok"]), b"a tok b"), Some(b"a *** b".to_vec()));
+    assert_eq!(whole(&mut masker(&[b"tok"]), b"a to b"), None);
+    assert!(masker(&[b"Tok-Tok-1"]).is_in_name("x-tok-tok-1"));
+    assert!(!masker(&[b"Tok-Tok-1"]).is_in_name("x-tok-tok-"));
+}
+
+#[test]
+fn t220_a_pause_releases_everything_whatever_it_is() {
+    for text in ["x", "a-word-without-an-end", "secre", "sk-live-", "0123456789"] {
+        let mut masker = masker(&[SECRET]);
+        assert_eq!(masker.push(Bytes::from(text)).unwrap().as_ref(), b"", "{text}");
+        assert_eq!(masker.flush().as_ref(), text.as_bytes());
+        assert_eq!((masker.flush().len(), masker.held(), masker.found()), (0, 0, 0));
+    }
+}
+
+#[test]
+fn t220_a_secret_in_parts_passes_no_more_than_its_first_half() {
+    let half = SECRET.len() / 2;
+    for cut in 1..SECRET.len() {
+        let (front, back) = SECRET.split_at(cut);
+        let (out, found) = run_with_pauses(&[SECRET], &[b"key=", front, back, b" end"]);
+        let clear = if cut > half { 0 } else { cut };
+        let want = [b"key=".as_slice(), &SECRET[..clear], &vec![STAR; SECRET.len() - clear], b" end"].concat();
+        assert_eq!(String::from_utf8(out).unwrap(), String::from_utf8(want).unwrap(), "a pause after {cut} bytes");
+        assert_eq!(found, 1, "a pause after {cut} bytes");
+    }
+    let single: Vec<&[u8]> = SECRET.chunks(1).collect();
+    let (out, found) = run_with_pauses(&[SECRET], &single);
+    assert_eq!((&out[..half], found), (&SECRET[..half], 1));
+    assert!(out[half..].iter().all(|byte| *byte == STAR), "{}", String::from_utf8_lossy(&out));
+    // What only begins like it and ends there is masked from half of it on, and passes below that.
+    assert_eq!(run_with_pauses(&[SECRET], &[&SECRET[..half]]), (SECRET[..half].to_vec(), 0));
+    assert_eq!(run_with_pauses(&[SECRET], &[&SECRET[..=half]]), (vec![STAR; half + 1], 1));
+    // Half of a short secret could be tried; of it nothing is masked before it is whole.
+    assert_eq!(run_with_pauses(&[b"12345678"], &[b"1234567", b"8"]).0, b"1234567*");
+}
+
+#[test]
+fn t218_what_is_held_when_a_response_breaks_off_is_searched() {
+    let mut masker = masker(&[SECRET, b"short-secret"]);
+    let text = [b"x short-secret", &SECRET[..20]].concat();
+    let passed = masker.push(Bytes::from(text)).unwrap();
+    let rest = masker.flush();
+    assert!(!rest.is_empty());
+    assert_eq!([passed, rest].concat(), [b"x ".as_slice(), &[STAR; 32]].concat());
+}
+
+#[test]
+fn t102_the_secret_of_another_tenant_is_masked_and_not_counted() {
+    let (folder, now) = (tempfile::tempdir().unwrap(), jiff::Timestamp::now());
+    let vault = vault_of(folder.path());
+    for (tenant, value) in [("default", "value-of-default-1"), ("acme", "value-of-acme-2222")] {
+        let kind = vault::Kind::bearer();
+        let new = vault::NewCredential::new("github".into(), kind, vec!["api.github.com".to_owned()]);
+        let new = vault::NewCredential { tenant: tenant.into(), ..new };
+        vault.put(new, vault::Secret::new(value.as_bytes().to_vec()), now).unwrap();
+    }
+    let needles = vault.needles(&model::Host::parse("api.github.com").unwrap()).unwrap().unwrap();
+    let mut masker = Masker::new(vec![needles], "acme".into());
+    let out = masker.push(Bytes::from("value-of-acme-2222 value-of-default-1 value-of-default-1\n")).unwrap();
+    assert_eq!(out.as_ref(), b"****************** ****************** ******************\n");
+    assert_eq!(masker.found(), 1);
+    let foreign: Vec<_> = masker.foreign().iter().map(|(owner, n)| (owner.tenant.as_str(), *n)).collect();
+    assert_eq!(foreign, [("default", 2)]);
+}
+
+fn vault_of(folder: &std::path::Path) -> vault::Vault {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let key = vault::KeyFile(folder.join("key"));
+    key.create().unwrap();
+    vault::Vault::create(&folder.join("vault"), &key).unwrap()
+}
+
+/// Guesses of the secret's look, one of them right.
+fn guesses(count: usize, right: usize, between: &str) -> String {
+    let guess = |n: usize| if n == right { "k7dm2qx9w4zt6yhb".to_owned() } else { format!("k7dm2qx9w4{n:06x}") };
+    (0..count).map(guess).collect::<Vec<_>>().join(between)
+}
+
+#[test]
+fn t216_among_many_guesses_the_right_one_does_not_show() {
+    let secret: &[u8] = b"k7dm2qx9w4zt6yhb";
+    for between in ["\n", "\",\"", " ", ".", "", "x", "=1&"] {
+        for right in [0, 1, 1500, 2999] {
+            let text = guesses(3000, right, between);
+            let refused = masker(&[secret]).push(Bytes::from(text.clone()));
+            assert_eq!(refused, Err(Guessed), "in one chunk, joined by {between:?}");
+            let mut masker = masker(&[secret]);
+            let shown =
+                text.as_bytes().chunks(16 << 10).map_while(|chunk| masker.push(Bytes::copy_from_slice(chunk)).ok());
+            let shown: Vec<u8> = shown.flatten().collect();
+            assert!(!shown.contains(&STAR), "the right one of {between:?} shows");
+        }
+        // Wrong guesses alone change nothing.
+        let text = guesses(3000, 4000, between);
+        assert_eq!(run(&[secret], &[text.as_bytes()]), (text.into_bytes(), 0));
+    }
+    // In a head nothing was sent yet.
+    let values: Vec<String> =
+        (0..200).map(|n| guesses(1, usize::from(n != 150), "").replace("000000", &format!("{n:06x}"))).collect();
+    let values: Vec<&[u8]> = values.iter().map(String::as_bytes).collect();
+    assert_eq!(masker(&[secret]).mask_whole(&values), Err(Guessed));
+}
+
+#[test]
+fn t216_a_secret_in_ordinary_text_is_masked() {
+    let secret: &[u8] = b"ghp_Q7Zk9xP2mV5tB8nL3cR6wY1dF4hJ0sKaTuEi";
+    let digests: String = (0..5000).map(|n| format!("{n:040x} commit number {n} of a long log\n")).collect();
+    let text = [digests.as_bytes(), b"Authorization: token ", secret, b"\n", digests.as_bytes()].concat();
+    let (out, found) = run(&[secret], &[&text]);
+    assert_eq!((out.len(), found), (text.len(), 1));
+    assert!(memmem::find(&out, secret).is_none());
+    let few = guesses(90, 45, "\n");
+    let (out, found) = run(&[b"k7dm2qx9w4zt6yhb"], &[few.as_bytes()]);
+    assert_eq!((out.len(), found), (few.len(), 1));
+}
+
+proptest! {
+    #[test]
+    fn t091_the_same_however_it_is_cut(
+        text in proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'b'), Just(b'c')], 0..80),
+        patterns in proptest::collection::vec(proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'b'), Just(b'c')], 1..6), 1..4),
+        cuts in proptest::collection::vec(0usize..80, 0..6),
+    ) {
+        let patterns: Vec<&[u8]> = patterns.iter().map(Vec::as_slice).collect();
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(text.len())).collect();
+        cuts.sort_unstable();
+        cuts.push(text.len());
+        let mut pieces = Vec::new();
+        let mut from = 0;
+        for cut in cuts {
+            pieces.push(&text[from..cut]);
+            from = cut;
+        }
+        let whole = run(&patterns, &[&text]);
+        prop_assert_eq!(&run(&patterns, &pieces).0, &whole.0);
+        prop_assert_eq!(whole.0.len(), text.len());
+        // What passes holds no pattern that was in the text.
+        for pattern in patterns {
+            prop_assert!(memmem::find(&whole.0, pattern).is_none());
+        }
+    }
+
+    #[test]
+    fn t220_pauses_anywhere_show_no_more_than_half(
+        front in "[a-z./ ]{0,40}", back in "[a-z./ ]{0,40}",
+        cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12),
+    ) {
+        let text = [front.as_bytes(), SECRET, back.as_bytes()].concat();
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len())).collect();
+        cuts.extend([0, text.len()]);
+        cuts.sort_unstable();
+        let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
+        let (out, found) = run_with_pauses(&[SECRET], &pieces);
+        prop_assert_eq!((out.len(), found), (text.len(), 1));
+        let shown = &out[front.len()..front.len() + SECRET.len()];
+        let clear = shown.iter().zip(SECRET).filter(|(shown, was)| shown == was).count();
+        prop_assert!(clear <= SECRET.len() / 2, "{}", String::from_utf8_lossy(&out));
+        prop_assert_eq!(&out[..front.len()], front.as_bytes());
+        prop_assert_eq!(&out[front.len() + SECRET.len()..], back.as_bytes());
+    }
+}

@@ -1,0 +1,297 @@
+//! Parts of a response that is masked (RFC 9110 section 14). Masking needs to see what surrounds a part: a secret that the border
+//! of the part cuts would not be found. So the upstream is asked for a wider part, as many bytes wider on both sides as the
+//! longest secret has, and of what is masked the client gets the part that it asked for.
+
+use http::{HeaderMap, HeaderValue, header};
+
+/// What the client asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// From a byte to another, or to the end.
+    From(u64, Option<u64>),
+    /// As many bytes from the end.
+    Last(u64),
+}
+
+/// A part that was asked for, and how much wider the upstream was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    asked: Asked,
+    margin: u64,
+}
+
+/// A range that cannot be served from masked bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unservable(pub(crate) &'static str);
+
+/// What of an upstream's part the client gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slice {
+    /// Bytes to leave out at the beginning.
+    pub(crate) skip: u64,
+    /// Bytes to pass after them.
+    pub(crate) take: u64,
+    first: u64,
+    total: Option<u64>,
+}
+
+/// What an upstream's part turns out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// It holds what was asked for.
+    Slice(Slice),
+    /// The representation ends before what was asked for: 416.
+    Beyond(u64),
+}
+
+/// Reads the range of a request; `None` where it asks for no bytes. Only what all servers read alike is taken.
+pub(crate) fn asked(fields: &HeaderMap) -> Result<Option<Asked>, Unservable> {
+    let mut values = fields.get_all(header::RANGE).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Unservable("the request has several Range fields; send one"));
+    }
+    let text = value.to_str().map_err(|_| Unservable("the Range field is not readable"))?;
+    let Some((unit, range)) = text.split_once('=') else { return without_bytes(text) };
+    if !unit.eq_ignore_ascii_case("bytes") {
+        return without_bytes(text);
+    }
+    if range.contains(',') {
+        return Err(Unservable("several ranges in one request cannot be masked; ask for one range at a time"));
+    }
+    let malformed =
+        Unservable("the Range field is malformed; write `bytes=FIRST-LAST`, `bytes=FIRST-` or `bytes=-LENGTH`");
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.len() <= 18 && text.bytes().all(|byte| byte.is_ascii_digit());
+        if digits { text.parse::<u64>().map_err(|_| malformed) } else { Err(malformed) }
+    };
+    let asked = match range.split_once('-').ok_or(malformed)? {
+        ("", length) => Asked::Last(number(length)?),
+        (first, "") => Asked::From(number(first)?, None),
+        (first, last) => Asked::From(number(first)?, Some(number(last)?)),
+    };
+    match asked {
+        Asked::From(first, Some(last)) if last < first => Err(malformed),
+        Asked::From(..) | Asked::Last(_) => Ok(Some(asked)),
+    }
+}
+
+/// Another unit is not of bytes, unless a server takes it for one.
+fn without_bytes(text: &str) -> Result<Option<Asked>, Unservable> {
+    if text.to_ascii_lowercase().contains("byte") {
+        return Err(Unservable("the Range field is malformed; write `bytes=FIRST-LAST`"));
+    }
+    Ok(None)
+}
+
+impl Part {
+    /// The part, and a margin of one byte less than the longest secret.
+    pub(crate) fn new(asked: Asked, longest: usize) -> Self {
+        Self { asked, margin: longest.saturating_sub(1) as u64 }
+    }
+
+    /// How many bytes wider the upstream is asked.
+    pub(crate) fn margin(&self) -> u64 {
+        self.margin
+    }
+
+    /// What to ask the upstream for.
+    pub(crate) fn wider(&self) -> HeaderValue {
+        let margin = self.margin;
+        let text = match self.asked {
+            Asked::From(first, Some(last)) => {
+                format!("bytes={}-{}", first.saturating_sub(margin), last.saturating_add(margin))
+            }
+            Asked::From(first, None) => format!("bytes={}-", first.saturating_sub(margin)),
+            // No bytes from the end are asked for as they are: every server says 416.
+            Asked::Last(0) => "bytes=-0".to_owned(),
+            Asked::Last(length) => format!("bytes=-{}", length.saturating_add(margin)),
+        };
+        HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("bytes=0-"))
+    }
+
+    /// What of the upstream's part is what was asked for. `None` where it does not hold that, or too little around it.
+    pub(crate) fn fit(&self, content_range: &HeaderValue) -> Option<Fit> {
+        let (begin, end, total) = content_range_of(content_range)?;
+        let (first, last) = match self.asked {
+            Asked::From(first, last) => (first, last),
+            Asked::Last(length) => {
+                let total = total?;
+                (total.saturating_sub(length), Some(total.checked_sub(1)?))
+            }
+        };
+        if let Some(total) = total.filter(|total| first >= *total) {
+            return Some(Fit::Beyond(total));
+        }
+        if begin > first.saturating_sub(self.margin) {
+            return None;
+        }
+        // Where the part ends before the representation does, the end of it may be the beginning of a secret.
+        let ends_there = total.map_or(last.is_none(), |total| end.checked_add(1) == Some(total));
+        let seen = if ends_there { end } else { end.checked_sub(self.margin)? };
+        let last = last.map_or(seen, |last| last.min(seen));
+        let take = last.checked_sub(first)?.checked_add(1)?;
+        Some(Fit::Slice(Slice { skip: first - begin, take, first, total }))
+    }
+}
+
+/// `bytes 5-9/100`, or `bytes 5-9/*`.
+fn content_range_of(value: &HeaderValue) -> Option<(u64, u64, Option<u64>)> {
+    let text = value.to_str().ok()?;
+    let (unit, rest) = text.trim().split_once(' ')?;
+    let (range, total) = rest.trim().split_once('/')?;
+    let (begin, end) = range.split_once('-')?;
+    let (begin, end) = (begin.parse().ok()?, end.parse().ok()?);
+    let total = if total == "*" { None } else { Some(total.parse().ok()?) };
+    let consistent = begin <= end && total.is_none_or(|total| end < total);
+    (unit.eq_ignore_ascii_case("bytes") && consistent).then_some((begin, end, total))
+}
+
+impl Slice {
+    /// Not a byte.
+    pub(crate) fn nothing() -> Self {
+        Self { skip: u64::MAX, take: 0, first: 0, total: None }
+    }
+
+    /// The field that describes it.
+    pub(crate) fn content_range(&self) -> HeaderValue {
+        let last = self.first + self.take.saturating_sub(1);
+        let total = self.total.map_or_else(|| "*".to_owned(), |total| total.to_string());
+        let text = format!("bytes {}-{last}/{total}", self.first);
+        HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("bytes */*"))
+    }
+
+    /// Takes the next bytes of the upstream's part; gives those of them that belong to the slice.
+    pub(crate) fn cut(&mut self, mut bytes: bytes::Bytes) -> bytes::Bytes {
+        let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
+        let mut rest = bytes.split_off(skipped);
+        rest.truncate(usize::try_from(self.take).unwrap_or(usize::MAX));
+        self.skip -= skipped as u64;
+        self.take -= rest.len() as u64;
+        rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn range(text: &str) -> Result<Option<Asked>, Unservable> {
+        asked(&HeaderMap::from_iter([(header::RANGE, HeaderValue::from_str(text).unwrap())]))
+    }
+
+    #[test]
+    fn t219_ranges_are_read_as_every_server_reads_them() {
+        for (text, want) in [
+            ("bytes=0-0", Asked::From(0, Some(0))),
+            ("bytes=5-9", Asked::From(5, Some(9))),
+            ("Bytes=5-", Asked::From(5, None)),
+            ("bytes=-7", Asked::Last(7)),
+            ("bytes=-0", Asked::Last(0)),
+        ] {
+            assert_eq!(range(text), Ok(Some(want)), "{text}");
+        }
+        for text in ["items=0-9", "0-24", "id 5..; max=10", "pages=1-2,4-5"] {
+            assert_eq!(range(text), Ok(None), "{text}");
+        }
+        for text in [
+            "bytes=0-1,5-6",
+            "bytes=9-5",
+            "bytes=",
+            "bytes=-",
+            "bytes",
+            "bytes = 0-1",
+            " bytes=+1-2",
+            "bytes=a-b",
+            "bytes=0 - 1",
+            "bytes=0x1-2",
+            "bytes=0-1 ",
+            "bytes=1-2-3",
+            "bytes=99999999999999999999-",
+            "x-bytes=0-1",
+            "bytes:0-1",
+        ] {
+            assert!(range(text).is_err(), "{text}");
+        }
+        let mut fields = HeaderMap::from_iter([(header::RANGE, HeaderValue::from_static("bytes=0-1"))]);
+        fields.append(header::RANGE, HeaderValue::from_static("x=1"));
+        assert!(asked(&fields).is_err());
+    }
+
+    #[test]
+    fn t219_the_part_within_a_wider_one() {
+        let fit = |asked, content_range: &'static str| {
+            let fit = Part::new(asked, 11).fit(&HeaderValue::from_static(content_range))?;
+            Some(match fit {
+                Fit::Slice(slice) => (slice.skip, slice.take, slice.content_range().to_str().unwrap().to_owned()),
+                Fit::Beyond(total) => (0, 0, format!("beyond {total}")),
+            })
+        };
+        let part = |skip, take, text: &str| Some((skip, take, text.to_owned()));
+        let wide = |asked| Part::new(asked, 11).wider();
+        let (middle, rest) = (Asked::From(20, Some(29)), Asked::From(20, None));
+        assert_eq!(
+            [wide(middle), wide(rest), wide(Asked::From(3, Some(4)))],
+            ["bytes=10-39", "bytes=10-", "bytes=0-14"]
+        );
+        assert_eq!([wide(Asked::Last(5)), wide(Asked::Last(0))], ["bytes=-15", "bytes=-0"]);
+        for (asked, content_range, want) in [
+            (middle, "bytes 10-39/100", part(10, 10, "bytes 20-29/100")),
+            (middle, "bytes 10-39/*", part(10, 10, "bytes 20-29/*")),
+            (middle, "bytes 10-24/25", part(10, 5, "bytes 20-24/25")),
+            (middle, "bytes 0-99/100", part(20, 10, "bytes 20-29/100")),
+            // The server gave less than it has: the last bytes could be the beginning of a secret.
+            (middle, "bytes 10-33/100", part(10, 4, "bytes 20-23/100")),
+            (middle, "bytes 10-19/20", part(0, 0, "beyond 20")),
+            (middle, "bytes 11-39/100", None),
+            (middle, "bytes 20-29/100", None),
+            (middle, "bytes 10-25/100", None),
+            (middle, "bytes 10-24/*", None),
+            (middle, "items 10-39/100", None),
+            (middle, "bytes 10-39/30", None),
+            (middle, "bytes 39-10/100", None),
+            (middle, "bytes */100", None),
+            (middle, "10-39/100", None),
+            (rest, "bytes 10-99/100", part(10, 80, "bytes 20-99/100")),
+            (rest, "bytes 10-99/*", part(10, 80, "bytes 20-99/*")),
+            (rest, "bytes 10-59/100", part(10, 30, "bytes 20-49/100")),
+            (rest, "bytes 10-14/15", part(0, 0, "beyond 15")),
+            (Asked::Last(5), "bytes 85-99/100", part(10, 5, "bytes 95-99/100")),
+            (Asked::Last(5), "bytes 0-3/4", part(0, 4, "bytes 0-3/4")),
+            (Asked::Last(5), "bytes 95-99/100", None),
+            (Asked::Last(5), "bytes 85-99/*", None),
+        ] {
+            assert_eq!(fit(asked, content_range), want, "{asked:?} of {content_range}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn t219_a_slice_is_cut_out_however_it_comes(
+            first in 0u64..60, length in 1u64..60, margin in 1usize..20, pieces in proptest::collection::vec(1usize..30, 1..20),
+        ) {
+            let body: Vec<u8> = (0..100).collect();
+            let part = Part::new(Asked::From(first, Some(first + length - 1)), margin);
+            let begin = first.saturating_sub(part.margin());
+            let end = (first + length - 1 + part.margin()).min(99);
+            let content_range = HeaderValue::from_str(&format!("bytes {begin}-{end}/100")).unwrap();
+            let Some(Fit::Slice(mut slice)) = part.fit(&content_range) else { panic!("it fits") };
+            let mut rest = &body[begin as usize..=end as usize];
+            let mut out = Vec::new();
+            for piece in pieces.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (front, back) = rest.split_at(rest.len().min(*piece));
+                out.extend_from_slice(&slice.cut(Bytes::copy_from_slice(front)));
+                rest = back;
+            }
+            let last = (first + length).min(100) as usize;
+            prop_assert_eq!(&out, &body[first as usize..last]);
+            prop_assert_eq!((slice.skip, slice.take), (0, 0));
+        }
+    }
+}

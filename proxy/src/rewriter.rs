@@ -1,0 +1,338 @@
+//! What happens to a response body in which secrets are masked: its codings are undone, secrets are masked, and of a part that was
+//! asked wider than the client wanted, the slice is cut out. No sockets, no time.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::SizeHint;
+use thiserror::Error;
+use vault::NeedleOwner;
+
+use crate::coding::{CodingError, Decoder};
+use crate::mask::{Guessed, Masker};
+use crate::range::Slice;
+
+/// Why a body ends early: secrets in what follows could not be masked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum Unmaskable {
+    /// The coding.
+    #[error("the response cannot be searched: {0}")]
+    Coding(#[from] CodingError),
+    /// The guesses.
+    #[error(transparent)]
+    Guessed(#[from] Guessed),
+}
+
+/// Rewrites one response.
+pub(crate) struct Rewriter {
+    masker: Masker,
+    decoder: Option<Decoder>,
+    slice: Option<Slice>,
+    messages: Option<Messages>,
+    /// What of the slice is complete, while what surrounds it is still looked at.
+    complete: Vec<Bytes>,
+}
+
+impl Rewriter {
+    /// Masks a body with all that its head says of it.
+    pub(crate) fn new(masker: Masker, decoder: Option<Decoder>, slice: Option<Slice>, fields: &HeaderMap) -> Self {
+        let messages = Messages::of(fields).filter(|_| decoder.is_none() && slice.is_none());
+        Self { masker, decoder, slice, messages, complete: Vec::new() }
+    }
+
+    /// Takes the next bytes from the upstream; [`Rewriter::next`] gives what they become.
+    pub(crate) fn push(&mut self, bytes: Bytes) -> Result<Bytes, Unmaskable> {
+        if let Some(decoder) = &mut self.decoder {
+            decoder.feed(&bytes);
+            return Ok(self.next()?.unwrap_or_default());
+        }
+        let at_end = self.messages.as_mut().is_some_and(|messages| messages.end_with(&bytes));
+        let passed = self.masker.push(bytes)?;
+        let passed = if at_end { joined(passed, self.masker.flush()) } else { passed };
+        Ok(self.cut(passed))
+    }
+
+    /// Takes the next bytes of a body; of the last ones everything they become.
+    pub(crate) fn take(&mut self, bytes: Bytes, last: bool) -> Result<Bytes, Unmaskable> {
+        let mut passed = self.push(bytes)?;
+        if !last {
+            return Ok(passed);
+        }
+        while let Some(more) = self.next()? {
+            passed = joined(passed, more);
+        }
+        Ok(joined(passed, self.finish()?))
+    }
+
+    /// More of what was pushed last; `None` where that was all. What is given can be empty.
+    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, Unmaskable> {
+        let Some(decoder) = &mut self.decoder else { return Ok(None) };
+        let Some(decoded) = decoder.next()? else { return Ok(None) };
+        let passed = self.masker.push(decoded.into())?;
+        Ok(Some(self.cut(passed)))
+    }
+
+    /// The upstream pauses or breaks off: what is held back.
+    pub(crate) fn flush(&mut self) -> Bytes {
+        let passed = self.masker.flush();
+        self.cut(passed)
+    }
+
+    /// The body has ended: the rest of it.
+    pub(crate) fn finish(&mut self) -> Result<Bytes, Unmaskable> {
+        if let Some(decoder) = &mut self.decoder {
+            decoder.finish()?;
+        }
+        let rest = self.flush();
+        self.complete.push(rest);
+        Ok(self.complete.drain(..).reduce(joined).unwrap_or_default())
+    }
+
+    /// Whether what comes is in a coding.
+    pub(crate) fn decodes(&self) -> bool {
+        self.decoder.is_some()
+    }
+
+    /// Whether something waits for the upstream to go on.
+    pub(crate) fn holds_back(&self) -> bool {
+        self.masker.held() > 0
+    }
+
+    /// What the client can expect, when the upstream still has `left` to send.
+    pub(crate) fn hint(&self, left: Option<u64>) -> SizeHint {
+        let complete = self.complete.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
+        match (&self.slice, &self.decoder, left) {
+            (Some(slice), _, _) => SizeHint::with_exact(slice.take + complete),
+            // Masking keeps the length.
+            (None, None, Some(left)) => SizeHint::with_exact(left + self.masker.held()),
+            (None, Some(_), _) | (None, None, None) => SizeHint::default(),
+        }
+    }
+
+    /// How many secrets of the record's tenant were found.
+    pub(crate) fn found(&self) -> u64 {
+        self.masker.found()
+    }
+
+    /// What was found of other tenants.
+    pub(crate) fn foreign(&self) -> &[(NeedleOwner, u64)] {
+        self.masker.foreign()
+    }
+
+    /// Masks a trailer section.
+    pub(crate) fn mask_fields(&mut self, fields: &mut HeaderMap) -> Result<(), Guessed> {
+        mask_fields(&mut self.masker, fields)
+    }
+
+    /// The slice of what passes. Its last bytes wait until all around it was seen: with them the client takes the body for whole.
+    fn cut(&mut self, passed: Bytes) -> Bytes {
+        let Some(slice) = &mut self.slice else { return passed };
+        let before = slice.take;
+        let passed = slice.cut(passed);
+        if before > 0 && slice.take == 0 {
+            self.complete.push(passed);
+            return Bytes::new();
+        }
+        passed
+    }
+}
+
+fn joined(front: Bytes, back: Bytes) -> Bytes {
+    match (front.is_empty(), back.is_empty()) {
+        (_, true) => front,
+        (true, false) => back,
+        (false, false) => [front, back].concat().into(),
+    }
+}
+
+/// Masks every value of a field section; a field whose very name holds a secret is removed.
+pub(crate) fn mask_fields(masker: &mut Masker, fields: &mut HeaderMap) -> Result<(), Guessed> {
+    let named: Vec<HeaderName> = fields.keys().filter(|name| masker.is_in_name(name.as_str())).cloned().collect();
+    for name in named {
+        fields.remove(name);
+    }
+    let values: Vec<&[u8]> = fields.values().map(HeaderValue::as_bytes).collect();
+    let masked = masker.mask_whole(&values)?;
+    for (value, masked) in fields.values_mut().zip(masked) {
+        if let Some(masked) = masked.and_then(|masked| HeaderValue::from_bytes(&masked).ok()) {
+            *value = masked;
+        }
+    }
+    Ok(())
+}
+
+/// The ends of messages in a stream of gRPC: each has five bytes before it, the last four of them its length.
+#[derive(Default)]
+struct Messages {
+    prefix: [u8; 5],
+    have: usize,
+    left: u64,
+}
+
+impl Messages {
+    fn of(fields: &HeaderMap) -> Option<Self> {
+        let kind = fields.get(http::header::CONTENT_TYPE)?.as_bytes().to_ascii_lowercase();
+        // Of gRPC-Web, the text form is base64 and has no such frames.
+        (kind.starts_with(b"application/grpc") && !kind.starts_with(b"application/grpc-web-text")).then(Self::default)
+    }
+
+    /// Whether the stream is at the end of a message behind these bytes.
+    fn end_with(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            if self.left > 0 {
+                let taken = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+                self.left -= taken as u64;
+                bytes = bytes.get(taken..).unwrap_or_default();
+                continue;
+            }
+            let Some((first, rest)) = bytes.split_first() else { break };
+            if let Some(place) = self.prefix.get_mut(self.have) {
+                *place = *first;
+            }
+            self.have += 1;
+            bytes = rest;
+            if self.have == self.prefix.len() {
+                let [_, length @ ..] = self.prefix;
+                self.left = u64::from(u32::from_be_bytes(length));
+                self.have = 0;
+            }
+        }
+        self.left == 0 && self.have == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::TenantId;
+    use vault::Needles;
+
+    use super::*;
+    use crate::coding::tests::{coded, fields};
+    use crate::range::{Asked, Fit, Part};
+
+    const SECRET: &[u8] = b"sk-live-0123456789abcdef";
+
+    fn masker() -> Masker {
+        let set = Needles::of_request(vec![SECRET.to_vec().into()]).unwrap().unwrap();
+        Masker::new(vec![Arc::new(set)], TenantId::default())
+    }
+
+    fn rewrite(rewriter: &mut Rewriter, pieces: &[&[u8]]) -> Result<Vec<u8>, Unmaskable> {
+        let mut out = Vec::new();
+        for piece in pieces {
+            out.extend_from_slice(&rewriter.push(Bytes::copy_from_slice(piece))?);
+            while let Some(more) = rewriter.next()? {
+                out.extend_from_slice(&more);
+            }
+        }
+        out.extend_from_slice(&rewriter.finish()?);
+        Ok(out)
+    }
+
+    #[test]
+    fn t093_a_coded_body_is_masked_however_it_is_cut() {
+        let text = [b"before ".as_slice(), SECRET, b" after"].concat();
+        for (names, codings) in [("gzip", &["gzip"][..]), ("deflate", &["raw"]), ("gzip, gzip", &["gzip", "gzip"])] {
+            let packed = coded(codings, &text);
+            for cut in 0..packed.len() {
+                let decoder = Decoder::of(&fields(names)).unwrap();
+                let mut rewriter = Rewriter::new(masker(), decoder, None, &HeaderMap::new());
+                let (front, back) = packed.split_at(cut);
+                let out = rewrite(&mut rewriter, &[front, back]).unwrap();
+                assert_eq!((out.as_slice(), rewriter.found()), (&b"before ************************ after"[..], 1));
+            }
+            let mut rewriter = Rewriter::new(masker(), Decoder::of(&fields(names)).unwrap(), None, &HeaderMap::new());
+            let short = rewrite(&mut rewriter, &[&packed[..packed.len() - 4]]);
+            assert_eq!(short, Err(Unmaskable::Coding(CodingError::Broken)), "an early end is no end");
+        }
+    }
+
+    #[test]
+    fn t219_a_secret_that_the_border_of_a_part_cuts_is_masked() {
+        let body = [&[b'.'; 50], SECRET, &[b'.'; 50]].concat();
+        let masked = [&[b'.'; 50][..], &[b'*'; 24], &[b'.'; 50]].concat();
+        for first in 0..body.len() as u64 {
+            for last in [first, first + 2, first + 30] {
+                let part = Part::new(Asked::From(first, Some(last)), SECRET.len());
+                let (begin, end) =
+                    (first.saturating_sub(part.margin()), (last + part.margin()).min(body.len() as u64 - 1));
+                let content_range = HeaderValue::from_str(&format!("bytes {begin}-{end}/{}", body.len())).unwrap();
+                let Some(Fit::Slice(slice)) = part.fit(&content_range) else { panic!("it fits") };
+                let mut rewriter = Rewriter::new(masker(), None, Some(slice), &HeaderMap::new());
+                let wide = &body[begin as usize..=end as usize];
+                let out = rewrite(&mut rewriter, &wide.chunks(7).collect::<Vec<_>>()).unwrap();
+                let last = (last as usize).min(body.len() - 1);
+                assert_eq!(out, &masked[first as usize..=last], "{first}-{last}");
+            }
+        }
+    }
+
+    #[test]
+    fn t219_the_last_bytes_of_a_part_come_when_all_around_it_was_seen() {
+        let Some(Fit::Slice(slice)) =
+            Part::new(Asked::From(0, Some(3)), 5).fit(&HeaderValue::from_static("bytes 0-7/100"))
+        else {
+            panic!("it fits")
+        };
+        let mut rewriter = Rewriter::new(masker(), None, Some(slice), &HeaderMap::new());
+        assert_eq!(rewriter.hint(Some(8)).exact(), Some(4));
+        assert_eq!(rewriter.push(Bytes::from("ab\n")).unwrap().as_ref(), b"ab\n");
+        assert_eq!(rewriter.hint(Some(5)).exact(), Some(1));
+        assert_eq!(rewriter.push(Bytes::from("\nef\n")).unwrap().as_ref(), b"");
+        assert_eq!(rewriter.hint(Some(1)).exact(), Some(1));
+        assert_eq!(rewriter.push(Bytes::from("h")).unwrap().as_ref(), b"");
+        assert_eq!(rewriter.finish().unwrap().as_ref(), b"\n");
+    }
+
+    fn message(text: &str) -> Vec<u8> {
+        [&[0][..], &(text.len() as u32).to_be_bytes(), text.as_bytes()].concat()
+    }
+
+    fn grpc() -> Rewriter {
+        let kind = HeaderValue::from_static("application/grpc+proto");
+        let fields = HeaderMap::from_iter([(http::header::CONTENT_TYPE, kind)]);
+        Rewriter::new(masker(), None, None, &fields)
+    }
+
+    #[test]
+    fn t220_the_end_of_a_message_releases_what_is_held() {
+        for text in ["x", "a-run-of-token-characters", "sk-live-0123", ""] {
+            let mut rewriter = grpc();
+            assert_eq!(rewriter.push(message(text).into()).unwrap().as_ref(), message(text));
+            assert!(!rewriter.holds_back());
+        }
+        // Within a message nothing is released early, wherever it is cut.
+        let all =
+            [message("key"), message(&format!("is {}", str::from_utf8(SECRET).unwrap())), message("end")].concat();
+        let want = [message("key"), message("is ************************"), message("end")].concat();
+        for cut in 0..all.len() {
+            let (front, back) = all.split_at(cut);
+            let mut rewriter = grpc();
+            let mut out = rewriter.push(Bytes::copy_from_slice(front)).unwrap().to_vec();
+            out.extend_from_slice(&rewriter.push(Bytes::copy_from_slice(back)).unwrap());
+            assert_eq!(out, want, "cut at {cut}");
+        }
+        // Other streams have no messages.
+        let mut rewriter = Rewriter::new(masker(), None, None, &HeaderMap::new());
+        assert_eq!(
+            rewriter.push(message("word").into()).unwrap().as_ref(),
+            &message("")[..4].iter().chain(&[4]).copied().collect::<Vec<u8>>()
+        );
+        assert!(rewriter.holds_back());
+    }
+
+    #[test]
+    fn t220_a_length_that_lies_shows_no_more_than_half() {
+        for cut in 1..SECRET.len() {
+            let (front, back) = SECRET.split_at(cut);
+            let mut rewriter = grpc();
+            let frame = [&[0][..], &(cut as u32).to_be_bytes(), front].concat();
+            let mut out = rewriter.push(frame.into()).unwrap().to_vec();
+            out.extend_from_slice(&rewriter.push(Bytes::copy_from_slice(back)).unwrap());
+            out.extend_from_slice(&rewriter.finish().unwrap());
+            let clear = out[5..].iter().take_while(|byte| **byte != b'*').count();
+            assert!(clear <= SECRET.len() / 2 && out[5 + clear..].iter().all(|byte| *byte == b'*'), "{cut}");
+        }
+    }
+}
