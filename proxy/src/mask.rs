@@ -256,8 +256,7 @@ impl Masker {
 struct Guesses {
     /// The shortest secret to guess.
     shortest: usize,
-    /// The characters of such values.
-    alphabet: Box<[bool; 256]>,
+    sets: Vec<Arc<Needles>>,
     hasher: std::hash::RandomState,
     values: HashSet<(u8, u64)>,
     /// How many there are of each class of characters.
@@ -268,15 +267,8 @@ struct Guesses {
 impl Guesses {
     fn new(sets: &[Arc<Needles>]) -> Self {
         let shortest = sets.iter().map(|set| set.shortest()).min().unwrap_or_default().max(MIN_GUESSED);
-        let mut alphabet = Box::new([false; 256]);
-        for (byte, is_in) in (0..=255u8).zip(alphabet.iter_mut()) {
-            let in_a_secret = || sets.iter().any(|set| set.holds(byte));
-            *is_in = byte.is_ascii_alphanumeric()
-                || matches!(byte, b'-' | b'_')
-                || is_token_character(byte) && !matches!(byte, b'%' | b'\\') && in_a_secret();
-        }
         let (hasher, values) = (std::hash::RandomState::new(), HashSet::new());
-        Self { shortest, alphabet, hasher, values, of_class: [0; 8], counted: 0 }
+        Self { shortest, sets: sets.to_vec(), hasher, values, of_class: [0; 8], counted: 0 }
     }
 
     /// Looks at the next bytes. A value that is cut in two counts as its parts, if they are long enough.
@@ -284,7 +276,7 @@ impl Guesses {
         let limit = MAX_COUNTED_BYTES.saturating_sub(self.counted).max(self.shortest);
         self.counted = self.counted.saturating_add(bytes.len());
         let bytes = bytes.get(..limit).unwrap_or(bytes);
-        let is_in = |at: usize| bytes.get(at).is_some_and(|byte| self.alphabet.get(usize::from(*byte)) == Some(&true));
+        let is_in = |at: usize| bytes.get(at).is_some_and(|byte| self.sets.iter().any(|set| set.can_hold(*byte)));
         let mut at = 0;
         let mut found: Vec<(usize, usize)> = Vec::new();
         while at + self.shortest <= bytes.len() {

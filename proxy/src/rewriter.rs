@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn t219_a_secret_that_the_border_of_a_part_cuts_is_masked() {
+    fn t096_a_secret_that_the_border_of_a_part_cuts_is_masked() {
         let body = [&[b'.'; 50], SECRET, &[b'.'; 50]].concat();
         let masked = [&[b'.'; 50][..], &[b'*'; 24], &[b'.'; 50]].concat();
         for first in 0..body.len() as u64 {

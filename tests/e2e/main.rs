@@ -14,6 +14,7 @@ mod journal;
 mod keys;
 mod lifecycle;
 mod limits;
+mod masking;
 mod memory;
 mod names;
 mod namespaces;

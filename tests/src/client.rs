@@ -600,6 +600,41 @@ impl H2 {
         })
     }
 
+    /// Sends a request and reads its answer up to the first `bytes` bytes of the body; `meanwhile` runs then, and after it
+    /// the rest is read. Gives the first part and the whole answer.
+    ///
+    /// # Errors
+    /// As [`H2::send`].
+    pub fn send_and_pause(
+        &mut self,
+        request: http::Request<Full<Bytes>>,
+        bytes: usize,
+        meanwhile: impl FnOnce(),
+    ) -> Result<(Vec<u8>, Answer), hyper::Error> {
+        let sender = &mut self.sender;
+        self.runtime.block_on(async {
+            sender.ready().await?;
+            let (parts, mut body) = sender.send_request(request).await?.into_parts();
+            let mut first = Vec::new();
+            while first.len() < bytes {
+                let Some(frame) = body.frame().await else { break };
+                first.extend_from_slice(frame?.data_ref().map_or(&[][..], |data| data));
+            }
+            meanwhile();
+            let rest = body.collect().await?;
+            let trailers = rest.trailers().map(fields).unwrap_or_default();
+            let whole = [first.as_slice(), &rest.to_bytes()].concat();
+            let answer = Answer {
+                status: parts.status.as_u16(),
+                headers: fields(&parts.headers),
+                trailers,
+                body: whole,
+                ..Answer::default()
+            };
+            Ok((first, answer))
+        })
+    }
+
     /// One GET.
     ///
     /// # Errors

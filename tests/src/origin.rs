@@ -9,6 +9,7 @@ pub mod handlers;
 mod recorder;
 pub mod registry;
 pub mod script;
+mod stored;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

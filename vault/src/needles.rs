@@ -70,7 +70,7 @@ pub struct Needles {
     shortest: usize,
     longest: usize,
     any_sign: bool,
-    /// The bytes that occur in any of the forms.
+    /// The bytes that values of this look are made of.
     alphabet: Box<[bool; 256]>,
     valid_until: Option<Timestamp>,
 }
@@ -145,8 +145,9 @@ impl Needles {
         self.any_sign
     }
 
-    /// Whether a form holds this byte.
-    pub fn holds(&self, byte: u8) -> bool {
+    /// Whether a value that looks like one of these can hold this byte: letters, digits, `-`, `_`, and what else of tokens occurs
+    /// in any of them.
+    pub fn can_hold(&self, byte: u8) -> bool {
         self.alphabet.get(usize::from(byte)) == Some(&true)
     }
 
@@ -251,6 +252,11 @@ impl Needles {
                 records.push(tag(hash) << 32 | u64::from(form & 0x00ff_ffff) << 8 | offset as u64);
             }
             self.any_sign |= any_sign;
+        }
+        for (byte, is_in) in (0..=255u8).zip(alphabet.iter_mut()) {
+            // `%` and `\\` come with the encodings.
+            let in_tokens = is_token_character(byte) && !matches!(byte, b'%' | b'\\');
+            *is_in = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || *is_in && in_tokens;
         }
         self.alphabet = alphabet;
         records.sort_unstable();

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::body::{self, Answered};
 use super::recorder::{Connection, Seen};
-use super::{State, lock, registry};
+use super::{State, lock, registry, stored};
 use crate::canary::hex;
 
 /// The answer to one request.
@@ -39,6 +39,10 @@ pub(super) async fn answer(
         "gzip" => gzip(&seen),
         "split" => split(second, &seen),
         "gated" => gated(state, second.to_owned()),
+        "stored" => stored::stored(&state, &seen),
+        "paused" => stored::paused(state, second.to_owned()),
+        "grpc" => stored::grpc(state, second.to_owned(), echoed(&seen)),
+        "last" => stored::last(&state),
         "hang" => hang(&state, second).await,
         "early" => with_status(StatusCode::PAYLOAD_TOO_LARGE, body::whole("enough")),
         "status" => with_status(second.parse().unwrap_or(StatusCode::IM_A_TEAPOT), body::whole("")),

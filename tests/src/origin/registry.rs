@@ -33,6 +33,11 @@ impl Registry {
         self.files.insert(path.to_owned(), (content_type, bytes.into()));
     }
 
+    /// What is served under this path, with its kind.
+    pub fn get(&self, path: &str) -> Option<(&'static str, Bytes)> {
+        self.files.get(path).cloned()
+    }
+
     /// The folder whose repositories are served below `/git/`.
     pub fn git_root(&self) -> &Path {
         &self.git_root
