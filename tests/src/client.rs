@@ -614,7 +614,8 @@ impl H2 {
         let sender = &mut self.sender;
         self.runtime.block_on(async {
             sender.ready().await?;
-            let (parts, mut body) = sender.send_request(request).await?.into_parts();
+            let (parts, mut body) =
+                sender.send_request(request.map(|bytes| Content { bytes, announced: true })).await?.into_parts();
             let mut first = Vec::new();
             while first.len() < bytes {
                 let Some(frame) = body.frame().await else { break };

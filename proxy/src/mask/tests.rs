@@ -1,3 +1,5 @@
+//! Masking, piece by piece.
+
 use memchr::memmem;
 use proptest::prelude::*;
 
