@@ -40,6 +40,7 @@ mod pool;
 mod quota;
 mod range;
 mod refusal;
+mod relay;
 mod reserved;
 mod rewound;
 mod rewriter;

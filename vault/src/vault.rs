@@ -302,7 +302,8 @@ impl Vault {
         let mut holding = vec![false; texts.len()];
         for entry in state.credentials(tenant).flatten() {
             let Some((shape, value)) = entry.shape.as_ref().zip(self.open_value(entry)) else { continue };
-            let needles: Vec<_> = shape.kind().patterns(&value).iter().map(|pattern| search::Needles::of(pattern)).collect();
+            let needles: Vec<_> =
+                shape.kind().patterns(&value).iter().map(|pattern| search::Needles::of(pattern)).collect();
             for (held, text) in holding.iter_mut().zip(texts) {
                 *held = *held || needles.iter().any(|needles| needles.are_in(text.as_ref()));
             }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use vault::Lease;
 
 use crate::Core;
-use crate::body::{Return, Upload};
+use crate::body::Upload;
 use crate::config::{CONNECTION_WINDOW, MAX_BUFFER, STREAM_WINDOW};
 use crate::dial::{self, Fresh, Located, Speaks, Stream, Target};
 use crate::flow::{Flow, Pace};
@@ -30,6 +30,7 @@ use crate::paced::Paced;
 use crate::pool::{Key, Sender, Upstream};
 use crate::quota::UpstreamSlot;
 use crate::refusal::Refusal;
+use crate::relay::Return;
 use crate::share::Spawner;
 use crate::steps::inject::Armed;
 use crate::steps::record::Open;

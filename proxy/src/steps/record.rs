@@ -15,12 +15,13 @@ use sessions::{Session, ToolCall};
 use vault::NeedleOwner;
 
 use crate::Proxy;
-use crate::body::{Body, Relay};
+use crate::body::Body;
 use crate::downlink::Downlink;
 use crate::flow::{Flow, UploadEnd};
 use crate::live::{Cut, Standing};
 use crate::quota::RequestSlot;
 use crate::refusal::{BROKEN_OFF, Refusal};
+use crate::relay::Relay;
 use crate::rewriter::Unmaskable;
 use crate::steps::forward::Upstreamed;
 use crate::steps::limit::Admission;

@@ -1,0 +1,280 @@
+//! A response body on its way down: masked where a secret could be in it, counted, and with all that has to happen when it ends.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::allowance::ByteLimit;
+use crate::body::StreamError;
+use crate::flow::Flow;
+use crate::live::Cut;
+use crate::pool::{Key, Pool, Upstream};
+use crate::rewriter::{Rewriter, Unmaskable};
+use crate::steps::record::Open;
+use crate::timer::Timer;
+
+/// How long the upstream may pause before what the masker holds back is released.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The way back of an upstream connection once the exchange is over.
+pub(crate) struct Return {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) key: Key,
+    pub(crate) upstream: Upstream,
+}
+
+impl Return {
+    fn put(self) {
+        self.pool.put(self.key, self.upstream);
+    }
+}
+
+/// A response body on its way down, with all that has to happen when it ends.
+pub(crate) struct Relay {
+    incoming: Incoming,
+    rewriter: Option<Rewriter>,
+    open: Option<Open>,
+    flow: Arc<Flow>,
+    back: Option<Return>,
+    /// What follows when the rest of the data was sent.
+    pending: Option<Result<Frame<Bytes>, StreamError>>,
+    /// Runs while something is held back and the upstream pauses.
+    pause: Option<Pin<Box<Sleep>>>,
+    /// To the client.
+    bytes: u64,
+    /// From the upstream.
+    received: u64,
+    limit: Option<ByteLimit>,
+    pub(crate) ended: bool,
+}
+
+impl Relay {
+    /// Relays `incoming`; a body that is empty already ends the exchange here.
+    pub(crate) fn new(
+        incoming: Incoming,
+        rewriter: Option<Rewriter>,
+        open: Open,
+        flow: Arc<Flow>,
+        back: Option<Return>,
+        limit: Option<ByteLimit>,
+    ) -> Self {
+        flow.head_came(incoming.size_hint().exact().is_some(), Instant::now());
+        let open = Some(open);
+        let mut relay = Self {
+            incoming,
+            rewriter,
+            open,
+            flow,
+            back,
+            pending: None,
+            pause: None,
+            bytes: 0,
+            received: 0,
+            limit,
+            ended: false,
+        };
+        if relay.incoming.is_end_stream() {
+            relay.finish();
+        }
+        relay
+    }
+
+    pub(crate) fn hint(&self) -> SizeHint {
+        match (&self.rewriter, self.incoming.size_hint().exact()) {
+            (Some(rewriter), left) => rewriter.hint(left),
+            (None, Some(left)) => SizeHint::with_exact(left),
+            (None, None) => SizeHint::default(),
+        }
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        if let Some(pending) = self.pending.take() {
+            if pending.is_ok() {
+                self.finish();
+            }
+            return Poll::Ready(Some(pending));
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if let Some(Poll::Ready(cut)) = self.open.as_ref().map(|open| open.poll_cut(cx)) {
+            return Poll::Ready(Some(Err(self.cut(cut))));
+        }
+        let polled = self.poll_upstream(cx);
+        match &polled {
+            Poll::Pending => self.flow.download_waits(Instant::now()),
+            Poll::Ready(_) => self.flow.download_passed(Instant::now()),
+        }
+        polled
+    }
+
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        loop {
+            match self.rewriter.as_mut().map(Rewriter::next) {
+                Some(Err(error)) => return self.unmaskable(error),
+                Some(Ok(Some(data))) if data.is_empty() => continue,
+                Some(Ok(Some(data))) => return self.pass(data),
+                Some(Ok(None)) | None => {}
+            }
+            let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Pending => {
+                    let released = self.poll_pause(cx);
+                    return if released.is_empty() { Poll::Pending } else { self.pass(released) };
+                }
+                Poll::Ready(frame) => frame,
+            };
+            self.pause = None;
+            let data = match frame {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => data,
+                    Err(frame) => return self.trailers(frame),
+                },
+                Some(Err(error)) => {
+                    let rest = self.rewriter.as_mut().map(Rewriter::flush).unwrap_or_default();
+                    self.bytes += rest.len() as u64;
+                    self.fail(|open| open.upstream_reset());
+                    let error = Err(StreamError::Upstream(error));
+                    if rest.is_empty() {
+                        return Poll::Ready(Some(error));
+                    }
+                    self.pending = Some(error);
+                    return Poll::Ready(Some(Ok(Frame::data(rest))));
+                }
+                None => return self.end(),
+            };
+            if let Err(error) = self.receive(data.len()) {
+                return Poll::Ready(Some(Err(error)));
+            }
+            // What was decoded is given piece by piece, the end of it after the last.
+            let last = self.incoming.is_end_stream() && !self.rewriter.as_ref().is_some_and(Rewriter::decodes);
+            let data = match &mut self.rewriter {
+                None => Ok(data),
+                Some(rewriter) => rewriter.take(data, last),
+            };
+            let data = match data {
+                Ok(data) => data,
+                Err(error) => return self.unmaskable(error),
+            };
+            self.bytes += data.len() as u64;
+            if last {
+                self.finish();
+            }
+            if !data.is_empty() || last {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+        }
+    }
+
+    fn pass(&mut self, data: Bytes) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        self.bytes += data.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+
+    /// What is released because the upstream pauses.
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Bytes {
+        let Some(rewriter) = self.rewriter.as_mut().filter(|rewriter| rewriter.holds_back()) else {
+            return Bytes::new();
+        };
+        let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(FLUSH_INTERVAL)));
+        if pause.as_mut().poll(cx).is_pending() {
+            return Bytes::new();
+        }
+        self.pause = None;
+        rewriter.flush()
+    }
+
+    /// Nothing more may pass.
+    fn unmaskable(&mut self, error: Unmaskable) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        self.fail(|open| open.unmaskable(&error));
+        Poll::Ready(Some(Err(error.into())))
+    }
+
+    fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        let rest = match self.rewriter.as_mut().map(Rewriter::finish).transpose() {
+            Ok(rest) => rest.unwrap_or_default(),
+            Err(error) => return self.unmaskable(error),
+        };
+        self.bytes += rest.len() as u64;
+        self.finish();
+        Poll::Ready((!rest.is_empty()).then(|| Ok(Frame::data(rest))))
+    }
+
+    fn trailers(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        let mut trailers = frame.into_trailers().unwrap_or_default();
+        let mut rest = Bytes::new();
+        if let Some(rewriter) = &mut self.rewriter {
+            match rewriter.mask_fields(&mut trailers).map_err(Unmaskable::from).and_then(|()| rewriter.finish()) {
+                Ok(data) => rest = data,
+                Err(error) => return self.unmaskable(error),
+            }
+        }
+        if rest.is_empty() {
+            self.finish();
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        self.bytes += rest.len() as u64;
+        self.pending = Some(Ok(Frame::trailers(trailers)));
+        Poll::Ready(Some(Ok(Frame::data(rest))))
+    }
+
+    /// Counts what came from the upstream against the limit and the minimum rate.
+    fn receive(&mut self, bytes: usize) -> Result<(), StreamError> {
+        self.received += bytes as u64;
+        if self.limit.as_ref().is_some_and(|limit| self.received > limit.bytes) {
+            self.fail(|open| open.response_too_large());
+            return Err(StreamError::TooLarge);
+        }
+        self.flow.download_came(bytes, Instant::now()).map_err(|timer: Timer| self.cut(timer.into()))
+    }
+
+    /// Secrets of the record's tenant that were masked; those of others are for their own records.
+    fn found(&self, open: &Open) -> u64 {
+        open.foreign_redactions(self.rewriter.as_ref().map(Rewriter::foreign).unwrap_or_default());
+        self.rewriter.as_ref().map_or(0, Rewriter::found)
+    }
+
+    fn cut(&mut self, cut: Cut) -> StreamError {
+        let reason = cut.reason();
+        self.fail(|open| open.terminated(&cut));
+        StreamError::Cut(reason)
+    }
+
+    /// The whole response has passed: the record closes with the request, and the connection can serve another one.
+    fn finish(&mut self) {
+        self.ended = true;
+        self.flow.download_ended();
+        // An upstream that answered before it read all of the request may still read the rest as the next one.
+        if let Some(back) = self.back.take()
+            && self.flow.is_sent_whole()
+        {
+            back.put();
+        }
+        if let Some(mut open) = self.open.take() {
+            let found = self.found(&open);
+            open.response(self.bytes, found);
+            self.flow.when_upload_ends(move |end| open.complete(end));
+        }
+    }
+
+    fn fail(&mut self, close: impl FnOnce(Open)) {
+        self.ended = true;
+        self.back = None;
+        if let Some(mut open) = self.open.take() {
+            let found = self.found(&open);
+            open.response(self.bytes, found);
+            close(open);
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.fail(Open::cut);
+    }
+}
