@@ -569,14 +569,14 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Own(bytes) => bytes.is_none(),
-            Kind::Relayed(relay) => relay.ended,
+            Kind::Relayed(relay) => relay.has_ended(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Relayed(relay) if relay.ended => SizeHint::with_exact(0),
+            Kind::Relayed(relay) if relay.has_ended() => SizeHint::with_exact(0),
             Kind::Relayed(relay) => relay.hint(),
         }
     }

@@ -51,7 +51,7 @@ pub(crate) struct Relay {
     /// From the upstream.
     received: u64,
     limit: Option<ByteLimit>,
-    pub(crate) ended: bool,
+    ended: bool,
 }
 
 impl Relay {
@@ -83,6 +83,11 @@ impl Relay {
             relay.finish();
         }
         relay
+    }
+
+    /// Whether nothing follows, an error included: what broke off must not look whole.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended && self.pending.is_none()
     }
 
     pub(crate) fn hint(&self) -> SizeHint {

@@ -286,6 +286,7 @@ fn t218_a_response_that_breaks_off_within_a_secret() {
         wire.send(format!("GET /t218-{name} HTTP/1.1\r\nHost: {target}\r\n\r\n"));
         let came = wire.rest();
         assert!(!contains(&came, most[..most.len() / 2 + 2].as_bytes()), "{}", String::from_utf8_lossy(&came));
+        assert!(!contains(&came, b"\r\n0\r\n\r\n"), "what broke off looks whole: {}", String::from_utf8_lossy(&came));
         let path = format!("/t218-{name}");
         let record = it
             .world
