@@ -21,6 +21,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("node", "nodejs"),
     ("npm", "npm"),
     ("strace", "strace"),
+    ("nginx", "nginx-light"),
+    ("go", "golang-go"),
+    ("java", "default-jdk-headless"),
 ];
 
 /// The folder of client libraries.
@@ -77,11 +80,13 @@ fn python() -> Result<()> {
     let python = folder.join("bin").join("python");
     if succeeds(
         Command::new(&python)
-            .args(["-c", "import requests, httpx, h2, cryptography.hazmat.primitives.kdf.argon2, anthropic, openai"]),
+            .args(["-c", "import requests, httpx, h2, cryptography.hazmat.primitives.kdf.argon2, anthropic, openai, werkzeug, aiohttp, h11"]),
     ) {
         return Ok(());
     }
-    say("installing requests, httpx, cryptography, anthropic and openai from PyPI into target/clients/venv");
+    say(
+        "installing requests, httpx, cryptography, anthropic, openai, werkzeug, aiohttp and h11 from PyPI into target/clients/venv",
+    );
     command(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
     command(Command::new(&python).args([
         "-m",
@@ -94,6 +99,9 @@ fn python() -> Result<()> {
         "cryptography>=44",
         "anthropic>=2",
         "openai>=2",
+        "werkzeug>=3",
+        "aiohttp>=3.9",
+        "h11>=0.14",
     ]))
 }
 

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::install;
 use crate::run::{cargo, command, root, say, stage, target};
 
 /// The version of cargo-fuzz that `fuzz/` was written with.
@@ -18,7 +19,18 @@ const TARGETS: [(&str, &str); 3] = [("policy", "4096"), ("host", "300"), ("path"
 /// The properties, then the fuzz targets.
 pub(crate) fn long(cases: &str, seconds: &str) -> Result<()> {
     properties(cases)?;
+    paths(cases)?;
     fuzz(seconds)
+}
+
+/// So many targets, each judged and read by models of servers, and some of them by real parsers.
+pub(crate) fn paths(targets: &str) -> Result<()> {
+    install::everything()?;
+    stage(&format!("{targets} targets, read by models of servers and by real parsers"), || {
+        let mut test = cargo(&["test", "--locked", "--release", "--package", "egret-policies", "--test", "readings"]);
+        test.args(["--", "--nocapture"]).env("EGRET_TARGETS", targets);
+        command(test.env("EGRET_CLIENTS", install::clients()).env("EGRET_PARSERS", "installed"))
+    })
 }
 
 /// How many cases the isolation of sessions has through the API, where each asks some forty times.

@@ -15,6 +15,8 @@ cargo xtask soak [--seconds N]    mixed load for 600 seconds or N; memory and de
 cargo xtask fairness [--seconds N]    a greedy session, a stranger and a modest session for 600 seconds or N
 cargo xtask long [--cases N] [--seconds N]    every property of the policies over 1,000,000 cases or N, then fuzz
 cargo xtask fuzz [--seconds N]    each fuzz target for 300 seconds or N
+cargo xtask paths [--targets N]   1,000,000 targets or N, read by models of servers; 100,000 of them by real parsers
+cargo xtask hostile          work per byte of the parsers on hostile input, at 1, 4 and 16 KiB: it must not grow
 cargo xtask bench            run the micro-benchmarks (the examples named bench_*)
 cargo xtask install          only install what the tests need";
 
@@ -38,6 +40,9 @@ fn main() -> Result<()> {
         ["long", "--cases", cases] => long::long(cases, "300"),
         ["long", "--seconds", seconds] => long::long("1000000", seconds),
         ["long", "--cases", cases, "--seconds", seconds] => long::long(cases, seconds),
+        ["paths"] => long::paths("1000000"),
+        ["paths", "--targets", targets] => long::paths(targets),
+        ["hostile"] => run::examples("bench_hostile"),
         ["bench"] => run::bench(),
         ["install"] => install::everything(),
         [] | ["help" | "-h" | "--help"] => {

@@ -67,7 +67,8 @@ pub(crate) fn test() -> Result<()> {
     stage("client programs and libraries", install::everything)?;
     let egret = release_binary()?;
     stage("tests of the crates", || {
-        command(&mut cargo(&["test", "--locked", "--workspace", "--exclude", "egret-tests"]))
+        let mut test = cargo(&["test", "--locked", "--workspace", "--exclude", "egret-tests"]);
+        command(test.env("EGRET_CLIENTS", install::clients()).env("EGRET_PARSERS", "installed"))
     })?;
     stage("tidiness of the tree", || {
         command(&mut cargo(&["test", "--locked", "--package", "egret-tests", "--test", "tidy"]))
@@ -122,12 +123,17 @@ pub(crate) fn fairness(seconds: &str) -> Result<()> {
 
 /// The micro-benchmarks: every example whose name begins with `bench_`.
 pub(crate) fn bench() -> Result<()> {
+    examples("bench_")
+}
+
+/// Every example of every crate whose name begins so.
+pub(crate) fn examples(prefix: &str) -> Result<()> {
     let mut found = 0;
     for member in std::fs::read_dir(root())?.flatten() {
         let Ok(examples) = std::fs::read_dir(member.path().join("examples")) else { continue };
         for example in examples.flatten() {
             let file = example.path();
-            let Some(name) = file.file_stem().and_then(|name| name.to_str()).filter(|name| name.starts_with("bench_"))
+            let Some(name) = file.file_stem().and_then(|name| name.to_str()).filter(|name| name.starts_with(prefix))
             else {
                 continue;
             };
@@ -138,6 +144,6 @@ pub(crate) fn bench() -> Result<()> {
             })?;
         }
     }
-    ensure!(found > 0, "no example is named bench_*");
+    ensure!(found > 0, "no example is named {prefix}*");
     Ok(())
 }

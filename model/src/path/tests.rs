@@ -156,3 +156,16 @@ fn the_server_as_a_whole_has_one_reading() {
     assert_eq!(RequestPath::asterisk().readings().map(PathReading::text).collect::<Vec<_>>(), ["*"]);
     assert_ne!(RequestPath::parse("/*").unwrap().readings().next().unwrap().text(), "/*");
 }
+
+/// A loop that decodes until nothing changes would take hours for these.
+#[test]
+fn t208_a_megabyte_of_hostile_path_is_read_in_one_pass() {
+    for piece in ["25", "%25%32%66", "%252f", "a%2fb", "%3f", "../", "/", "a;b/"] {
+        let before = if piece == "25" { "/%" } else { "/" };
+        let target = format!("{before}{}", piece.repeat((1 << 20) / piece.len()));
+        let path = RequestPath::parse(&target).unwrap();
+        assert_eq!(path.target(), target);
+        assert!(path.readings().len() <= 12);
+    }
+    assert_eq!(fully_decoded(&format!("%{}2f", "25".repeat(1 << 19))), "/");
+}
