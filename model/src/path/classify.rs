@@ -64,7 +64,9 @@ fn kinds(full: &[Unit]) -> Result<Kinds, Unlisted> {
     let too_deep = full.iter().any(|unit| unit.depth >= TOO_DEEP);
     // Parsers strip controls, cut at them or end a line there; the path of an honest client has none.
     let is_broken = |unit: &Unit| unit.byte.is_ascii_control() || unit.byte == b'\\';
-    if too_deep || full.iter().any(is_broken) || has_unicode_escape(&bytes) || has_dot_segment(text) {
+    // At the start, an empty segment can introduce a host (RFC 3986 section 4.2), and parsers differ in where it ends.
+    let names_host = text.starts_with("//");
+    if too_deep || names_host || full.iter().any(is_broken) || has_unicode_escape(&bytes) || has_dot_segment(text) {
         return Err(Unlisted);
     }
     let mut kinds = Kinds::default();
@@ -132,12 +134,6 @@ fn interpretations(units: &[Unit]) -> Vec<String> {
     }
     if kept.contains("//") {
         texts.push(merged(&kept));
-        // At the start it can introduce an authority (RFC 3986 section 4.2), and the path follows.
-        let rest = kept.trim_start_matches('/');
-        if kept.starts_with("//") {
-            let path = rest.find('/').map_or("/", |slash| &rest[slash..]);
-            texts.extend([path.to_owned(), merged(path)]);
-        }
     }
     texts
 }

@@ -188,8 +188,7 @@ fn t068_a_deny_counts_in_any_reading_and_in_any_case() {
         "/aDmin",
         "/%61dmin",
         "/%41DMIN",
-        "//admin",
-        "//x/admin",
+        "/admin//x",
         "/admin;a=b",
         "/admin%3fx",
         "/admin%23x",
@@ -201,7 +200,7 @@ fn t068_a_deny_counts_in_any_reading_and_in_any_case() {
     ] {
         assert_eq!(answer(&rules, &format!("GET https://a.example{path}")), "deny denied_path never", "{path}");
     }
-    for path in ["/v1/../admin", "/v1\\..\\admin", "/v1/%2f..%2f..%2fadmin"] {
+    for path in ["//admin", "//x/admin", "/v1/../admin", "/v1\\..\\admin", "/v1/%2f..%2f..%2fadmin"] {
         assert_eq!(answer(&rules, &format!("GET https://a.example{path}")), "deny denied_path", "{path}");
     }
     assert_eq!(answer(&rules, "GET https://a.example/administration"), "allow all");

@@ -29,17 +29,19 @@ pub(crate) enum Step {
     DropControls,
     /// `//host/path` names a host first.
     Authority,
+    /// The same, where a host ends at the first character that is not one of a host.
+    LooseAuthority,
     /// Full-width dots are dots.
     Fullwidth,
 }
 
 use Step::{
-    Authority, Backslash, CutParameters, Decode, Dots, DropControls, Fullwidth, Merge, Overlong, Parameters,
-    StopAtDelimiter, StopAtNul, Unicode,
+    Authority, Backslash, CutParameters, Decode, Dots, DropControls, Fullwidth, LooseAuthority, Merge, Overlong,
+    Parameters, StopAtDelimiter, StopAtNul, Unicode,
 };
 
 /// Every step, for pipelines by chance.
-pub(crate) const STEPS: [Step; 13] = [
+pub(crate) const STEPS: [Step; 14] = [
     Decode,
     Merge,
     Dots,
@@ -52,11 +54,12 @@ pub(crate) const STEPS: [Step; 13] = [
     StopAtDelimiter,
     DropControls,
     Authority,
+    LooseAuthority,
     Fullwidth,
 ];
 
 /// Families of servers.
-pub(crate) const FAMILIES: [(&str, &[Step]); 17] = [
+pub(crate) const FAMILIES: [(&str, &[Step]); 18] = [
     ("as sent", &[]),
     ("as sent, decoded", &[Decode]),
     ("resolve, then decode", &[Dots, Decode]),
@@ -74,6 +77,7 @@ pub(crate) const FAMILIES: [(&str, &[Step]); 17] = [
     ("decode, overlong, resolve", &[Decode, Decode, Overlong, Dots]),
     ("decode, stop at delimiters, resolve", &[Decode, StopAtDelimiter, Dots]),
     ("authority first", &[Authority, Decode, Dots]),
+    ("loose authority first", &[LooseAuthority, Decode, Dots]),
 ];
 
 /// Steps in their order.
@@ -121,6 +125,7 @@ impl Step {
             Self::StopAtDelimiter => before(path, b"#?"),
             Self::DropControls => path.iter().copied().filter(|b| !matches!(b, b'\t' | b'\n' | b'\r')).collect(),
             Self::Authority => authority(path),
+            Self::LooseAuthority => loose_authority(path),
             Self::Fullwidth => fullwidth(path),
         }
     }
@@ -246,6 +251,15 @@ fn authority(path: &[u8]) -> Vec<u8> {
         Some(slash) => path[rest + slash..].to_vec(),
         None => b"/".to_vec(),
     }
+}
+
+fn loose_authority(path: &[u8]) -> Vec<u8> {
+    if !path.starts_with(b"//") {
+        return path.to_vec();
+    }
+    let is_host = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
+    let rest: Vec<u8> = path.iter().skip(2).skip_while(is_host).copied().collect();
+    if rest.starts_with(b"/") { rest } else { [b"/", rest.as_slice()].concat() }
 }
 
 /// Full-width dots and dot leaders become dots, as compatibility normalization does.
