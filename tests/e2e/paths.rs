@@ -113,10 +113,9 @@ fn t204_what_servers_resolve_in_between_is_refused() {
     // Where no rule has a path, a path is bounded and not interpreted: it arrives byte for byte.
     let target = world.target("elsewhere.origin.test");
     for path in ["/t204/../evil/..%5cacme%5cq/../site", "/t204/%252e%252e/x", "/t204//..;/y%2f.."] {
-        for (sent, answer) in ask(&world, &session, &target, path).into_iter().enumerate() {
-            assert_eq!(answer.status, 200, "{path}: {answer:?}");
-            assert_eq!(world.origin.seen(path).len(), sent + 1, "{path} did not arrive byte for byte");
-        }
+        let answers = ask(&world, &session, &target, path);
+        assert!(answers.iter().all(|answer| answer.status == 200), "{path}: {answers:?}");
+        assert_eq!(world.origin.seen(path).len(), answers.len(), "{path} did not arrive byte for byte");
     }
     world.origin.assert_saw_nothing_of("t204x");
 }
