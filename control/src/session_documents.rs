@@ -127,7 +127,7 @@ fn forget(path: &Path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => {
-            tracing::warn!(file = %path.display(), %error, "the documents of a past session cannot be removed")
+            model::log_limited!(warn, file = %path.display(), %error, "the documents of a past session cannot be removed")
         }
     }
 }
