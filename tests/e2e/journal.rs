@@ -112,7 +112,7 @@ fn t173_torn_last_record() {
 }
 
 #[test]
-fn a_journal_that_was_taken_away_leaves_a_gap() {
+fn a_journal_that_was_taken_away_and_is_accepted_leaves_a_gap() {
     let world = world();
     let session = world.egret.session(&["journal"], &[]);
     assert_eq!(client::get(&world.egret, &session, &world.target("api.origin.test"), "/taken").status, 200);
@@ -121,7 +121,19 @@ fn a_journal_that_was_taken_away_leaves_a_gap() {
     world.egret.ok(&["audit", "query", "--limit", "1"], "");
     world.egret.terminate();
     std::fs::remove_dir_all(world.egret.journal_folder()).unwrap();
-    world.egret.launch();
+    let config = world.egret.config().display().to_string();
+    let refused = world.egret.run(&["serve", "--config", &config], "");
+    assert_eq!(refused.status.code(), Some(3), "{refused:?}");
+    let mut serving = world
+        .egret
+        .command(&["serve", "--accept-rollback", "--config", &config])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    wait::until("it serves without it", || world.egret.data().join("egret.json").exists().then_some(()));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&serving), rustix::process::Signal::TERM).unwrap();
+    assert!(serving.wait().unwrap().success());
     let gap = world.egret.record_where("the gap", |r| r.text("kind") == "gap");
     assert_eq!(gap.text("code"), "tail_truncated");
     world.egret.verify();
