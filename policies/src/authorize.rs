@@ -206,6 +206,12 @@ impl Permit {
         ClientAuth(self)
     }
 
+    pub(crate) fn also_names(&self) -> impl Iterator<Item = &str> {
+        self.restricting()
+            .filter_map(|rule| rule.client_auth.as_ref())
+            .flat_map(|own| own.also.iter().map(|name| &**name))
+    }
+
     pub(crate) fn joined_client_auth(&self) -> Joined<'_, impl Iterator<Item = &Rule> + Clone> {
         Joined::new(self.granting(), self.restricting())
     }

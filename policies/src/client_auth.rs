@@ -74,6 +74,11 @@ impl ClientAuth<'_> {
         self.0.joined_client_auth().also(name)
     }
 
+    /// Every name that some rule counts as authentication, folded.
+    pub fn also_names(&self) -> impl Iterator<Item = &str> {
+        self.0.also_names()
+    }
+
     /// Whether no rule says anything, so that the default applies as it is.
     pub fn is_default(&self) -> bool {
         self.0.joined_client_auth().is_default()

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use model::Reason;
@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::allowance::{Allowance, Limited};
 use crate::budget::{Share, Spent};
+use crate::client_auth::TrailerFilter;
 use crate::config::MAX_BUFFER;
 use crate::flow::{Flow, UploadEnd};
 use crate::guard::Flight;
@@ -127,7 +128,7 @@ impl Payload {
                     Ok(data) if data.is_empty() => {}
                     Ok(_) => return Ok(true),
                     Err(trailers) if holds_placeholder(&trailers) => return Err(ReadError::Misplaced),
-                    Err(trailers) => self.trailers = Some(without_forbidden_trailers(trailers)),
+                    Err(trailers) => self.trailers = Some(trailers),
                 },
             }
         }
@@ -170,7 +171,7 @@ impl Payload {
                     Err(trailers) if holds_placeholder(&trailers) => return Err(ReadError::Misplaced),
                     Err(trailers) => {
                         self.take(0, size_of(&trailers)).await?;
-                        self.trailers = Some(without_forbidden_trailers(trailers));
+                        self.trailers = Some(trailers);
                     }
                 },
             }
@@ -203,6 +204,8 @@ pub(crate) struct Upload {
     /// What came and is still to be counted against the limits.
     uncounted: Option<Frame<Bytes>>,
     watch: Option<Watch>,
+    /// What passes of the trailers; `None` where there are none.
+    filter: Option<TrailerFilter>,
     /// What came and may be the beginning of a placeholder.
     held: BytesMut,
     /// What came after the data, while some of it was held.
@@ -261,7 +264,13 @@ impl Watch {
 
 impl Upload {
     /// Streams what the client sends.
-    pub(crate) fn new(payload: Payload, watch: Option<Watch>, standing: &Arc<Standing>, flow: &Arc<Flow>) -> Self {
+    pub(crate) fn new(
+        payload: Payload,
+        watch: Option<Watch>,
+        filter: TrailerFilter,
+        standing: &Arc<Standing>,
+        flow: &Arc<Flow>,
+    ) -> Self {
         let Payload { read, trailers, incoming, told_length, share, allowance } = payload;
         let (flow, standing) = (flow.clone(), standing.clone());
         Self {
@@ -274,6 +283,7 @@ impl Upload {
             allowance,
             uncounted: None,
             watch,
+            filter: Some(filter),
             held: BytesMut::new(),
             trailers,
         }
@@ -292,6 +302,7 @@ impl Upload {
             allowance: None,
             uncounted: None,
             watch: None,
+            filter: None,
             held: BytesMut::new(),
             trailers: None,
         })
@@ -350,9 +361,9 @@ impl Upload {
                 return Err(watch.map_or(UploadError::Withheld, |watch| watch.withhold(Reason::PlaceholderMisplaced)));
             }
             // Nothing can follow that would make a placeholder of what is held.
-            Err(trailers) if self.held.is_empty() => return Ok(Some(without_forbidden_trailers(trailers))),
+            Err(trailers) if self.held.is_empty() => return self.filtered(trailers).map(Some),
             Err(trailers) => {
-                self.trailers = Some(without_forbidden_trailers(trailers));
+                self.trailers = Some(trailers);
                 return Ok(Some(Frame::data(self.held.split().freeze())));
             }
         };
@@ -370,6 +381,19 @@ impl Upload {
         };
         let passed = self.held.split_to(self.held.len().saturating_sub(holds)).freeze();
         Ok((!passed.is_empty()).then(|| Frame::data(passed)))
+    }
+
+    /// Trailers without what may not pass.
+    fn filtered(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadError> {
+        let mut trailers = match frame.into_trailers() {
+            Ok(trailers) => trailers,
+            Err(frame) => return Ok(frame),
+        };
+        match &self.filter {
+            Some(filter) => filter.apply(&mut trailers).map_err(|_| UploadError::Withheld)?,
+            None => trailers.clear(),
+        }
+        Ok(Frame::trailers(trailers))
     }
 
     /// What may go on now of what came; `None` where all of it is held. After an error nothing goes on, nor what was held.
@@ -410,7 +434,7 @@ impl Upload {
             return Poll::Ready(Some(Ok(Frame::data(self.held.split().freeze()))));
         }
         if let Some(trailers) = self.trailers.take() {
-            return Poll::Ready(Some(Ok(trailers)));
+            return Poll::Ready(Some(self.filtered(trailers)));
         }
         while self.incoming.is_some() {
             let Some(frame) = ready!(self.poll_client(cx)) else {
@@ -490,28 +514,6 @@ fn holds_placeholder(trailers: &Frame<Bytes>) -> bool {
         named || sessions::find_marks(value.as_bytes()).next().is_some() || is_hidden_in(value.as_bytes())
     };
     trailers.trailers_ref().is_some_and(|fields| fields.iter().any(held))
-}
-
-/// Takes out of a request's trailers what may only stand in a head.
-fn without_forbidden_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
-    let mut trailers = match frame.into_trailers() {
-        Ok(trailers) => trailers,
-        Err(frame) => return frame,
-    };
-    let only_in_a_head = [
-        header::AUTHORIZATION,
-        header::HOST,
-        header::CONTENT_LENGTH,
-        header::TRANSFER_ENCODING,
-        header::COOKIE,
-        header::CONNECTION,
-    ];
-    let forbidden = |name: &&HeaderName| only_in_a_head.contains(name) || name.as_str().starts_with("proxy-");
-    let names: Vec<HeaderName> = trailers.keys().filter(forbidden).cloned().collect();
-    for name in names {
-        trailers.remove(name);
-    }
-    Frame::trailers(trailers)
 }
 
 /// A response body towards the client.

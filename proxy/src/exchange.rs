@@ -10,6 +10,7 @@ use model::Destination;
 use sessions::Session;
 
 use crate::Core;
+use crate::client_auth;
 use crate::body::Body;
 use crate::contain::contain;
 use crate::lending::Borrower;
@@ -70,7 +71,8 @@ async fn attempt(
     let masking = redact::prepare(&core.proxy.vault, &session.tenant, destination, &mut armed).map_err(under)?;
     standing.lend(&core.proxy, armed.lent.clone());
     identify::keep_count(core, session, &armed.lent).await?;
-    open.stripped(&armed.stripped);
+    open.stripped(armed.stripped.iter().cloned());
+    open.trailers(armed.trailers.removed());
     let out = Outward { core, session, destination, permit: &permit, standing: &standing };
     // Addresses that are known refuse the request without a trace outside, so without an opening record.
     let way = forward::prepare(out, &armed, open)?;
@@ -85,7 +87,9 @@ async fn attempt(
     };
     let reply = reply.map_err(under)?;
     limit::check_response(open.admission(), &reply)?;
-    redact::redact(reply, &masking, &core.proxy.vault).map_err(under)
+    let redacted = redact::redact(reply, &masking, &core.proxy.vault).map_err(under)?;
+    client_auth::note_cookies(session, destination, redacted.response.headers());
+    Ok(redacted)
 }
 
 fn protocol_of(asked: &Asked) -> &'static str {

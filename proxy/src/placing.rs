@@ -13,6 +13,7 @@ use vault::{Lease, Placement};
 use zeroize::Zeroizing;
 
 use crate::basic;
+use crate::client_auth::{folded, segments, without};
 use crate::mask::Patterns;
 use crate::refusal::Refusal;
 use crate::slot::{form_decoded, percent_decoded};
@@ -62,7 +63,7 @@ impl Place {
 
     /// In the pair of a Basic credential: all of the user, or all of the password; anywhere else in it has none.
     pub(crate) fn in_pair(field: &HeaderName, nth: usize, pair: &[u8], range: Range<usize>) -> Self {
-        let spot = |range| Spot { field: field.clone(), nth, range };
+        let spot = |range| Spot { field: field.clone(), nth, range, before: Box::default(), after: Box::default() };
         let colon = memchr::memchr(b':', pair);
         match colon {
             Some(colon) if range == (colon + 1..pair.len()) => Self::Basic(spot(range)),
@@ -80,7 +81,11 @@ impl Place {
         };
         match (*field == header::COOKIE).then(cookie).flatten() {
             Some(name) => Self::Cookie(name),
-            None => Self::Plain(Spot { field: field.clone(), nth, range }),
+            None => {
+                let before = value.get(..range.start).unwrap_or_default().into();
+                let after = value.get(range.end..).unwrap_or_default().into();
+                Self::Plain(Spot { field: field.clone(), nth, range, before, after })
+            }
         }
     }
 }
@@ -90,6 +95,9 @@ pub(crate) struct Spot {
     pub(crate) field: HeaderName,
     pub(crate) nth: usize,
     pub(crate) range: Range<usize>,
+    /// What the value has before those bytes, and after them.
+    pub(crate) before: Box<[u8]>,
+    pub(crate) after: Box<[u8]>,
 }
 
 /// Puts the value in the placeholder's place; gives where. A pair that comes into being is one more pattern to redact.
@@ -228,26 +236,25 @@ fn sensitive(value: Zeroizing<Vec<u8>>) -> Result<HeaderValue, Refusal> {
     Ok(value)
 }
 
-/// The target with one query parameter set, whose name has its escapes; every other occurrence of its name is dropped, and
-/// counted.
+/// The target with one query parameter set, whose name has its escapes; every other occurrence of its name is dropped and counted,
+/// in any spelling that some server reads as the name, and after `;` as well as after `&`.
 fn with_parameter(target: &str, name: &str, value: &str) -> (Zeroizing<String>, usize) {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let own = folded(name);
+    let others: Vec<Range<usize>> =
+        segments(target).into_iter().filter(|segment| segment.name == own).map(|segment| segment.range).collect();
+    let rest = Zeroizing::new(without(target, &others));
+    let (path, query) = rest.split_once('?').unwrap_or((&rest, ""));
     let mut out = Zeroizing::new(String::with_capacity(target.len() + name.len() + value.len() + 2));
-    let (own, mut dropped) = (String::from_utf8(percent_decoded(name.as_bytes())).unwrap_or_default(), 0);
     out.push_str(path);
     out.push('?');
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        if names(pair, &own) {
-            dropped += 1;
-            continue;
-        }
         out.push_str(pair);
         out.push('&');
     }
     out.push_str(name);
     out.push('=');
     out.push_str(value);
-    (out, dropped)
+    (out, others.len())
 }
 
 /// Whether a parameter has this name, spelled plainly or with escapes.
@@ -295,7 +302,8 @@ mod tests {
             (target.to_string(), dropped)
         };
         assert_eq!(set("/p", "key"), ("/p?key=v".to_owned(), 0));
-        assert_eq!(set("/p?a=b&key=x&k%65y=y&KEY=z", "key"), ("/p?a=b&KEY=z&key=v".to_owned(), 2));
+        assert_eq!(set("/p?a=b&key=x&k%65y=y&KEY=z", "key"), ("/p?a=b&key=v".to_owned(), 3));
+        assert_eq!(set("/p?a=b;key=x&c;+key[]=y", "key"), ("/p?a=b&c&key=v".to_owned(), 2));
         assert_eq!(set("/p?a%20b=x&a%20c=y", "a%20b"), ("/p?a%20c=y&a%20b=v".to_owned(), 1));
     }
 

@@ -223,6 +223,7 @@ impl From<policies::Denied> for Refusal {
             (Reason::PlaceholderMisplaced, _) => {
                 "a placeholder stands in the request body, where its credential does not go"
             }
+            (Reason::ForeignCredential, _) => "a trailer of the request carries authentication of its own",
             (Reason::PlaceholderUnknown, _) => "the request holds a placeholder that is not this session's",
             (Reason::CredentialUnavailable, _) => "the credential was revoked",
             (Reason::DeniedPath, None) if denied.class.is_some() => {

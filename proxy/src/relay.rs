@@ -212,6 +212,7 @@ impl Relay {
 
     fn trailers(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let mut trailers = frame.into_trailers().unwrap_or_default();
+        crate::own_fields::remove_forged(&mut trailers);
         let mut rest = Bytes::new();
         if let Some(rewriter) = &mut self.rewriter {
             match rewriter.mask_fields(&mut trailers).map_err(Unmaskable::from).and_then(|()| rewriter.finish()) {

@@ -59,6 +59,12 @@ impl Form {
         }
     }
 
+    /// The bytes of a slot's text between its quotes, where it has some.
+    pub(crate) fn whole(self, text: &[u8]) -> Range<usize> {
+        let quoted = self == Self::Json && text.len() >= 2 && text.starts_with(b"\"") && text.ends_with(b"\"");
+        if quoted { 1..text.len() - 1 } else { 0..text.len() }
+    }
+
     /// A value as it is written in a body of this form; `None` where it is no text.
     pub(crate) fn encode(self, value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         match self {

@@ -4,6 +4,7 @@
 //! only; whoever reads the folder can end no session and speak for none.
 
 mod budget;
+mod cookies;
 mod error;
 mod file;
 mod grant;

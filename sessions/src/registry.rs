@@ -428,6 +428,7 @@ fn assemble(new: NewSession, grants: Vec<Grant>, now: Timestamp, expires: Option
         state: AtomicU8::new(State::Running as u8),
         ended_at: OnceLock::new(),
         over: Notify::new(),
+        host_cookies: crate::cookies::HostCookies::default(),
         calls: crate::tool_call::ToolCalls::default(),
         saving: Mutex::new(()),
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::budget::Budgets;
+use crate::cookies::HostCookies;
 use crate::grant::{Draw, Grant, Per, Withheld};
 use crate::token::{Fingerprint, PLACEHOLDER_MARK};
 use crate::tool_call::{CallSerial, ToolCall, ToolCalls};
@@ -88,6 +89,8 @@ pub struct Session {
     pub(crate) state: AtomicU8,
     pub(crate) ended_at: OnceLock<Timestamp>,
     pub(crate) over: Notify,
+    /// The cookies that hosts set in it.
+    pub host_cookies: HostCookies,
     /// The tool calls that are open.
     pub(crate) calls: ToolCalls,
     /// Held while the session's file is written, so that an older state never replaces a newer one.

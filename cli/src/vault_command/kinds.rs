@@ -1,6 +1,6 @@
 //! The options of `vault put` that belong to one kind of credential, as the kinds themselves tell them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 use vault::{Kind, KindOption};
@@ -9,14 +9,23 @@ use vault::{Kind, KindOption};
 #[derive(Clone, Debug, Default)]
 pub(super) struct KindOptions(pub(super) BTreeMap<String, String>);
 
+/// Every option once, with the first kind that has it.
 fn all() -> impl Iterator<Item = (&'static str, &'static KindOption)> {
-    Kind::names().flat_map(|kind| Kind::options_of(kind).iter().map(move |option| (kind, option)))
+    let mut seen = BTreeSet::new();
+    let options = Kind::names().flat_map(|kind| Kind::options_of(kind).iter().map(move |option| (kind, option)));
+    options.filter(move |(_, option)| seen.insert(option.flag))
+}
+
+/// The kinds that have an option of this name, as the help lists them.
+fn kinds_with(flag: &str) -> String {
+    let has = |kind: &&str| Kind::options_of(kind).iter().any(|option| option.flag == flag);
+    Kind::names().filter(has).collect::<Vec<_>>().join(" and ")
 }
 
 impl Args for KindOptions {
     fn augment_args(command: Command) -> Command {
         all().fold(command, |command, (kind, option)| {
-            let help = format!("For --kind {kind}: {}", option.help);
+            let help = format!("For --kind {}: {}", kinds_with(option.flag), option.help);
             let arg = Arg::new(option.flag).long(option.flag).value_name("TEXT").help(help);
             command.arg(if option.required { arg.required_if_eq("kind", kind) } else { arg })
         })

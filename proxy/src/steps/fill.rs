@@ -1,6 +1,7 @@
 //! Step 8, for bodies: puts values in the place of placeholders that stand in a declared slot. Only a body in which one of the
 //! rule's credentials has a slot is read before it is sent, up to a bound; every other streams, and is looked through then.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use http::{HeaderMap, HeaderValue, header};
@@ -93,6 +94,10 @@ fn find(
                 let literal = body.get(text.clone()).unwrap_or_default().as_bytes();
                 for mark in sessions::find_marks(literal) {
                     let (placeholder, of) = owner(borrower.session, literal, mark)?;
+                    if placeholder != form.whole(literal) {
+                        let detail = "a placeholder in a slot of the request body is not its whole value";
+                        return Err(misplaced(detail).about(borrower.named(&of)));
+                    }
                     let known = found.iter().any(|one| one.text == text && one.placeholder == placeholder);
                     // A slot may be declared for several credentials, and twice for one.
                     if of != **credential || known {
@@ -178,11 +183,12 @@ fn swap(
 }
 
 /// A length that was told is told anew; digests of what it was are left out.
-fn frame(fields: &mut HeaderMap, stripped: &mut Vec<&'static str>, length: HeaderValue) {
+fn frame(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>>, length: HeaderValue) {
     if fields.contains_key(header::CONTENT_LENGTH) {
         fields.insert(header::CONTENT_LENGTH, length);
     }
-    stripped.extend(DIGESTS.iter().filter(|name| fields.remove(**name).is_some()));
+    let removed = DIGESTS.iter().filter(|name| fields.remove(**name).is_some());
+    stripped.extend(removed.map(|name| Cow::Borrowed(*name)));
 }
 
 fn told(slot: &BodySlot) -> String {

@@ -26,6 +26,7 @@ use crate::frames::{Frames, Peer};
 use crate::interim::{Bounded, Interim};
 use crate::live::Standing;
 use crate::mask::Patterns;
+use crate::own_fields;
 use crate::paced::Paced;
 use crate::pool::{Key, Sender, Upstream};
 use crate::quota::UpstreamSlot;
@@ -211,8 +212,13 @@ fn reply(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Refusal::of(Reason::UpstreamProtocol, "the upstream switched protocols though nobody asked"));
     }
+    if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        let detail = "the upstream asked for proxy credentials, which only a proxy may";
+        return Err(Refusal::of(Reason::UpstreamProtocol, detail));
+    }
     let (mut parts, body) = response.into_parts();
     check_framing(&parts.headers)?;
+    own_fields::remove_forged(&mut parts.headers);
     remove_one_hop(&mut parts.headers);
     // hyper keeps the upstream's reason phrase there; an upstream could echo a secret in it.
     parts.extensions.clear();
@@ -249,9 +255,10 @@ fn remove_one_hop(fields: &mut HeaderMap) {
 
 /// The request as it goes out, in the form of HTTP/1.1; `send` gives it the form of the connection.
 fn assemble(out: Outward<'_>, armed: Armed, flow: &Arc<Flow>) -> Result<(Request<Upload>, Secrets), Refusal> {
-    let Armed { method, fields, target, body, leases, patterns, watch, version: _, stripped: _, lent: _ } = armed;
+    let Armed { method, fields, target, body, leases, patterns, watch, trailers, version: _, stripped: _, lent: _ } =
+        armed;
     let bad = |_| Refusal::of(Reason::BadTarget, "the request target cannot be sent on");
-    let mut request = Request::new(Upload::new(body, watch, out.standing, flow));
+    let mut request = Request::new(Upload::new(body, watch, trailers, out.standing, flow));
     *request.method_mut() = method;
     *request.uri_mut() = Uri::from(PathAndQuery::try_from(target.as_str()).map_err(bad)?);
     *request.headers_mut() = fields;

@@ -3,6 +3,7 @@
 //! *Added*: the rule's `use` puts it on the request and replaces what the client sent there. *Swapped*: the client sent the
 //! placeholder, and the value takes its place. Here in the head; `fill.rs` does the same for bodies.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::basic;
 use crate::body::{Payload, Watch};
+use crate::client_auth::{self, OwnLocations, TrailerFilter};
 use crate::lending::{Borrower, misplaced};
 use crate::live::{Lent, Standing};
 use crate::mask::Patterns;
@@ -32,7 +34,7 @@ pub(crate) struct Armed {
     /// The target to send; differs from the judged path only by a credential in the query.
     pub(crate) target: Zeroizing<String>,
     pub(crate) body: Payload,
-    pub(crate) stripped: Vec<&'static str>,
+    pub(crate) stripped: Vec<Cow<'static, str>>,
     pub(crate) leases: Vec<Lease>,
     /// What was lent, until when and by which tool call.
     pub(crate) lent: Vec<Lent>,
@@ -40,6 +42,8 @@ pub(crate) struct Armed {
     pub(crate) patterns: Patterns,
     /// What looks for placeholders in what of the body is still to come; `None` where nothing is.
     pub(crate) watch: Option<Watch>,
+    /// What passes of its trailers.
+    pub(crate) trailers: TrailerFilter,
 }
 
 /// A placeholder in the head, and the credential it stands for.
@@ -65,7 +69,12 @@ pub(crate) fn inject(
     }
     let mut added = borrower.added()?;
     added.retain(|id| found.iter().all(|one| one.credential != **id));
-    let mut armed = unarmed(routed);
+    let own = own_locations(borrower, &found, &added);
+    let gets_credential = !found.is_empty() || !added.is_empty() || !borrower.in_bodies().is_empty();
+    own.check_collisions(&routed.fields, &routed.named_by_connection)?;
+    let trailers = client_auth::trailer_filter(borrower, &own, gets_credential, &routed.fields, standing);
+    let mut armed = unarmed(routed, trailers);
+    cleanse(borrower, &own, gets_credential, &mut armed, open)?;
     let mut placed = HashSet::new();
     for one in &found {
         let (lease, lent) = borrower.lend(&one.credential)?;
@@ -101,8 +110,37 @@ pub(crate) fn inject(
     Ok(armed)
 }
 
+/// The locations that credentials of Egret will take.
+fn own_locations(borrower: Borrower<'_>, found: &[Found], added: &[&CredentialId]) -> OwnLocations {
+    let mut own = OwnLocations::default();
+    found.iter().for_each(|one| own.add_place(&one.place));
+    for id in added {
+        if let Some(shape) = borrower.vault.slot(&borrower.session.tenant, id) {
+            own.add_slot(shape.kind().slot());
+        }
+    }
+    own
+}
+
+/// Takes off the head what is not the client's to send, and puts on what the policy sets.
+fn cleanse(
+    borrower: Borrower<'_>,
+    own: &OwnLocations,
+    gets_credential: bool,
+    armed: &mut Armed,
+    open: &mut Open,
+) -> Result<(), Refusal> {
+    let Armed { fields, target, stripped, .. } = armed;
+    client_auth::remove_method_overrides(borrower.permit, borrower.destination, fields, stripped);
+    client_auth::enforce(borrower, own, gets_credential, fields, target, stripped)?;
+    let mut replaced = Vec::new();
+    client_auth::set_headers(borrower.permit, own, fields, &mut replaced)?;
+    replaced.into_iter().for_each(|name| open.replaced(name));
+    Ok(())
+}
+
 /// The request as it came.
-fn unarmed(routed: Routed) -> Armed {
+fn unarmed(routed: Routed, trailers: TrailerFilter) -> Armed {
     Armed {
         target: Zeroizing::new(routed.path.target().to_owned()),
         method: routed.method,
@@ -114,6 +152,7 @@ fn unarmed(routed: Routed) -> Armed {
         lent: Vec::new(),
         patterns: Patterns::new(),
         watch: None,
+        trailers,
     }
 }
 
@@ -226,7 +265,8 @@ fn fits(shape: &CredentialShape, place: &Place) -> bool {
         // Some clients send a token as the user, with an empty password.
         (Some(_), Place::User(_)) => kind.goes_in_pair() && kind.stands_alone(),
         (Some(Slot::Header(name)), Place::Plain(spot)) => {
-            kind.stands_alone() && spot.field.as_str().eq_ignore_ascii_case(name)
+            let around = kind.frames(&spot.before, &spot.after);
+            kind.stands_alone() && around && spot.field.as_str().eq_ignore_ascii_case(name)
         }
         (Some(Slot::Query(name)), Place::Query(parameter)) => names(parameter, name),
         (Some(Slot::Cookie(name)), Place::Cookie(cookie)) => name == cookie,

@@ -16,6 +16,7 @@ use vault::NeedleOwner;
 
 use crate::Proxy;
 use crate::body::Body;
+use crate::client_auth::Removed;
 use crate::downlink::Downlink;
 use crate::flow::{Flow, UploadEnd};
 use crate::live::{Cut, Standing};
@@ -37,6 +38,8 @@ pub(crate) struct Open {
     downlink: Arc<Downlink>,
     /// How the bodies move, once the request is sent.
     flow: Option<Arc<Flow>>,
+    /// The trailers that were removed.
+    trailers: Option<Arc<Removed>>,
     /// Given back when the record closes.
     admission: Admission,
     /// Its place among the requests in progress, given back with the record.
@@ -72,6 +75,7 @@ impl Open {
             standing: None,
             downlink: Arc::default(),
             flow: None,
+            trailers: None,
             admission: Admission::default(),
             slot: None,
             destination: None,
@@ -145,11 +149,16 @@ impl Open {
         self.trail().sni(sni);
     }
 
-    /// Fields that were removed.
-    pub(crate) fn stripped(&mut self, names: &[&'static str]) {
+    /// Fields, parameters and trailers that were removed.
+    pub(crate) fn stripped(&mut self, names: impl IntoIterator<Item = Cow<'static, str>>) {
         for name in names {
-            self.trail().stripped(*name);
+            self.trail().stripped(name);
         }
+    }
+
+    /// Where the names of trailers are noted that are removed while the request is sent.
+    pub(crate) fn trailers(&mut self, removed: Arc<Removed>) {
+        self.trailers = Some(removed);
     }
 
     /// What the client itself had sent in a place that a credential took.
@@ -253,6 +262,8 @@ impl Open {
         }
         if let Some(trail) = &mut self.trail {
             trail.request_bytes(flow.sent());
+            let removed = self.trailers.as_ref().map(|trailers| trailers.take()).unwrap_or_default();
+            removed.into_iter().for_each(|name| trail.stripped(name));
         }
     }
 

@@ -1,11 +1,14 @@
 //! Step 6: a request within its destination. Checks that it names the very destination of its connection, canonicalizes the
 //! path, and removes what belongs to one hop only (RFC 9110 section 7.6.1).
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName, Method, Request, header};
 use hyper::body::Incoming;
 use model::{Destination, Reason, RequestPath};
 
 use crate::body::Payload;
+use crate::client_auth;
 use crate::head::{RequestHead, Target};
 use crate::refusal::Refusal;
 
@@ -25,7 +28,9 @@ pub(crate) struct Routed {
     /// Whether the client asked for a WebSocket.
     pub(crate) websocket: bool,
     /// Fields that were removed and that a reader of the record should know of.
-    pub(crate) stripped: Vec<&'static str>,
+    pub(crate) stripped: Vec<Cow<'static, str>>,
+    /// The fields that Connection listed, which are gone.
+    pub(crate) named_by_connection: Vec<HeaderName>,
 }
 
 /// Fields that only the connection they came on is concerned with.
@@ -37,19 +42,6 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     header::UPGRADE,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("http2-settings"),
-];
-
-/// Fields with which a client could make an upstream believe that another host or path was asked for.
-const OVERRIDES: [&str; 9] = [
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-server",
-    "x-forwarded-prefix",
-    "x-original-url",
-    "x-rewrite-url",
 ];
 
 /// Routes one request of a connection to `destination`.
@@ -83,15 +75,26 @@ pub(crate) fn route(destination: &Destination, asked: Asked) -> Result<Routed, R
     let (parts, body) = request.into_parts();
     let mut fields = parts.headers;
     let websocket = fields.get_all(header::UPGRADE).iter().any(|v| contains_token(v.as_bytes(), b"websocket"));
-    remove_named_by_connection(&mut fields)?;
-    let stripped = remove_one_hop(&mut fields);
-    Ok(Routed { method: head.method, path, fields, body: Payload::from(body), version, websocket, stripped })
+    let named_by_connection = remove_named_by_connection(&mut fields)?;
+    let mut stripped = Vec::new();
+    client_auth::remove_steering(&mut fields, &mut stripped)?;
+    remove_one_hop(&mut fields);
+    Ok(Routed {
+        method: head.method,
+        path,
+        fields,
+        body: Payload::from(body),
+        version,
+        websocket,
+        stripped,
+        named_by_connection,
+    })
 }
 
-/// Removes the fields that Connection names; they concern this hop.
-fn remove_named_by_connection(fields: &mut HeaderMap) -> Result<(), Refusal> {
+/// Removes the fields that Connection lists, which concern this hop, and gives their names.
+fn remove_named_by_connection(fields: &mut HeaderMap) -> Result<Vec<HeaderName>, Refusal> {
     if !fields.contains_key(header::CONNECTION) {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let named: Vec<Vec<u8>> = fields
         .get_all(header::CONNECTION)
@@ -100,47 +103,37 @@ fn remove_named_by_connection(fields: &mut HeaderMap) -> Result<(), Refusal> {
         .map(|token| token.trim_ascii().to_ascii_lowercase())
         .filter(|token| !matches!(token.as_slice(), b"" | b"close" | b"keep-alive" | b"te" | b"upgrade"))
         .collect();
+    let mut removed = Vec::new();
     for token in named {
         let name = HeaderName::from_bytes(&token).map_err(|_| malformed("Connection names what is no field"))?;
         if [header::HOST, header::CONTENT_LENGTH, header::AUTHORIZATION, header::COOKIE].contains(&name) {
             return Err(malformed("Connection names a field that has to arrive"));
         }
-        fields.remove(name);
+        fields.remove(&name);
+        removed.push(name);
     }
-    Ok(())
+    Ok(removed)
 }
 
 fn malformed(detail: &'static str) -> Refusal {
     Refusal::of(Reason::Malformed, detail)
 }
 
-fn remove_one_hop(fields: &mut HeaderMap) -> Vec<&'static str> {
+fn remove_one_hop(fields: &mut HeaderMap) {
     // Nearly all requests carry none of these: one pass over the names finds out.
-    let mut found = false;
-    let mut stripped = Vec::new();
-    for name in fields.keys() {
-        let text = name.as_str();
-        found |= text == "te" || text.starts_with("proxy-") || HOP_BY_HOP.contains(name);
-        if let Some(known) = OVERRIDES.iter().find(|known| **known == text) {
-            stripped.push(*known);
-        }
+    let hop = |name: &HeaderName| name.as_str().starts_with("proxy-") || HOP_BY_HOP.contains(name);
+    if !fields.keys().any(|name| *name == header::TE || hop(name)) {
+        return;
     }
-    for name in &stripped {
-        fields.remove(*name);
+    let trailers = fields.get_all(header::TE).iter().any(|v| contains_token(v.as_bytes(), b"trailers"));
+    let names: Vec<HeaderName> = fields.keys().filter(|name| hop(name)).cloned().collect();
+    for name in names {
+        fields.remove(name);
     }
-    if found {
-        let trailers = fields.get_all(header::TE).iter().any(|v| contains_token(v.as_bytes(), b"trailers"));
-        let hop: Vec<HeaderName> =
-            fields.keys().filter(|n| n.as_str().starts_with("proxy-") || HOP_BY_HOP.contains(n)).cloned().collect();
-        for name in hop {
-            fields.remove(name);
-        }
-        fields.remove(header::TE);
-        if trailers {
-            fields.insert(header::TE, http::HeaderValue::from_static("trailers"));
-        }
+    fields.remove(header::TE);
+    if trailers {
+        fields.insert(header::TE, http::HeaderValue::from_static("trailers"));
     }
-    stripped
 }
 
 /// Whether a comma list holds a token, in any case, with or without parameters.

@@ -2,14 +2,25 @@
 
 use zeroize::Zeroizing;
 
-use super::kind::{Options, Slot, Way};
-use super::{ValueError, copy};
+use super::kind::{KindOption, Options, Slot, Way};
+use super::{CredentialError, ValueError, copy, template};
+
+/// Schemes whose whole credential is the token; GitHub's tools write `token`.
+const SCHEMES: [&[u8]; 2] = [b"Bearer ", b"token "];
 
 pub(super) struct Bearer;
 
 impl Way for Bearer {
     fn name(&self) -> &'static str {
         "bearer"
+    }
+
+    fn options(&self) -> &'static [KindOption] {
+        &[template::OPTION]
+    }
+
+    fn check_options(&self, options: &Options) -> Result<(), CredentialError> {
+        template::check(options)
     }
 
     fn slot<'o>(&self, _: &'o Options) -> Option<Slot<'o>> {
@@ -30,7 +41,12 @@ impl Way for Bearer {
         }
     }
 
-    fn render(&self, _: &Options, value: &[u8]) -> Zeroizing<Vec<u8>> {
-        copy(&[b"Bearer ", value])
+    fn frames(&self, options: &Options, before: &[u8], after: &[u8]) -> bool {
+        let scheme = before.is_empty() || SCHEMES.iter().any(|scheme| scheme.eq_ignore_ascii_case(before));
+        (after.is_empty() && scheme) || template::frames(options, before, after)
+    }
+
+    fn render(&self, options: &Options, value: &[u8]) -> Zeroizing<Vec<u8>> {
+        template::render(options, value).unwrap_or_else(|| copy(&[b"Bearer ", value]))
     }
 }

@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::kind::{KindOption, Options, Slot, Way};
-use super::{CredentialError, MAX_NAME_BYTES, MAX_PREFIX_BYTES, ValueError, copy};
+use super::{CredentialError, MAX_NAME_BYTES, MAX_PREFIX_BYTES, ValueError, copy, template};
 
 /// Fields that decide where a message goes, how it is read or where it ends, or that belong to one connection: never a credential's place.
 const RESERVED: [&str; 16] = [
@@ -41,6 +41,7 @@ impl Way for Header {
                 required: false,
                 help: "what stands before the value in that header, such as \"Token \"",
             },
+            template::OPTION,
         ]
     }
 
@@ -55,7 +56,10 @@ impl Way for Header {
         if prefix.len() > MAX_PREFIX_BYTES || !plain || prefix.starts_with(' ') {
             return Err(CredentialError::HeaderPrefix);
         }
-        Ok(())
+        if !prefix.is_empty() && !options.get("template").is_empty() {
+            return Err(CredentialError::Template);
+        }
+        template::check(options)
     }
 
     fn slot<'o>(&self, options: &'o Options) -> Option<Slot<'o>> {
@@ -68,7 +72,15 @@ impl Way for Header {
         if edge(value.first()) || edge(value.last()) { Err(ValueError::Space) } else { Ok(()) }
     }
 
+    fn frames(&self, options: &Options, before: &[u8], after: &[u8]) -> bool {
+        let prefix = before.is_empty() || options.get("prefix").as_bytes() == before;
+        (after.is_empty() && prefix) || template::frames(options, before, after)
+    }
+
     fn render(&self, options: &Options, value: &[u8]) -> Zeroizing<Vec<u8>> {
+        if let Some(filled) = template::render(options, value) {
+            return filled;
+        }
         copy(&[options.get("prefix").as_bytes(), value])
     }
 }

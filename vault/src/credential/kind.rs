@@ -38,6 +38,11 @@ pub(super) trait Way: Sync {
         true
     }
 
+    /// Whether its placeholder may be in the slot with exactly these bytes around it. By itself it is the whole value.
+    fn frames(&self, _: &Options, before: &[u8], after: &[u8]) -> bool {
+        before.is_empty() && after.is_empty()
+    }
+
     /// Whether its placeholder may stand in the pair of `Authorization: Basic`.
     fn goes_in_pair(&self) -> bool {
         false
@@ -161,6 +166,12 @@ impl Kind {
     /// Whether its placeholder may stand in the slot itself, with or without other text.
     pub fn stands_alone(&self) -> bool {
         self.way.stands_alone()
+    }
+
+    /// Whether its placeholder may be in the slot with exactly these bytes around it: none, the scheme that it names, or the rest of
+    /// its template. Anything else is the client's own and could be read as the credential.
+    pub fn frames(&self, before: &[u8], after: &[u8]) -> bool {
+        self.way.frames(&self.options, before, after)
     }
 
     /// Whether its placeholder may stand in the pair of `Authorization: Basic`.

@@ -8,6 +8,7 @@ mod header;
 mod kind;
 mod query;
 mod slots;
+mod template;
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub const SHORT_VALUE_BYTES: usize = 8;
 pub const MAX_NAME_BYTES: usize = 128;
 /// The longest prefix of a placeholder, or of a header value.
 pub const MAX_PREFIX_BYTES: usize = 64;
+/// The longest template of a header value.
+pub const MAX_TEMPLATE_BYTES: usize = 128;
 /// How long a version stays after the next one was put, where nothing else is said.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10 * 60);
 /// The longest that a version may stay after the next one was put.
@@ -112,6 +115,11 @@ pub enum CredentialError {
     /// What stands before the value in a header.
     #[error("the prefix of a header value is not valid")]
     HeaderPrefix,
+    /// The template of a header value.
+    #[error(
+        "a template is at most {MAX_TEMPLATE_BYTES} printable characters with one {{}} for the secret, without a blank at either end"
+    )]
+    Template,
     /// The query parameter's name.
     #[error("the query parameter's name is empty, too long or holds control characters")]
     Query,

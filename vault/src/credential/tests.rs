@@ -199,3 +199,34 @@ fn placements_are_not_shown() {
     let text = [Kind::bearer(), query("key"), named("cookie", "sid").unwrap()].map(placed).join(" ");
     assert_eq!(text, "Header(authorization: [REDACTED]) Query(key=[REDACTED]) Cookie(sid=[REDACTED])");
 }
+
+#[test]
+fn a_placeholder_is_framed_by_what_the_credential_names_alone() {
+    let with = |kind: &str, options: &[(&'static str, &str)]| {
+        Kind::new(kind, options.iter().map(|(name, value)| (*name, (*value).to_owned()))).unwrap()
+    };
+    let bearer = Kind::bearer();
+    for before in ["", "Bearer ", "bearer ", "token ", "Token "] {
+        assert!(bearer.frames(before.as_bytes(), b""), "{before}");
+    }
+    for (before, after) in
+        [("Bearer X ", ""), ("Bearer  ", ""), ("Bearer ", ","), ("X,", ""), ("Basic ", ""), ("", " "), ("Bearer", "")]
+    {
+        assert!(!bearer.frames(before.as_bytes(), after.as_bytes()), "{before}{{}}{after}");
+    }
+    let templated = with("bearer", &[("template", "Token token={}")]);
+    assert!(templated.frames(b"Token token=", b"") && templated.frames(b"", b""));
+    assert!(!templated.frames(b"Token token=x", b""));
+    let quoted = with("header", &[("name", "Authorization"), ("template", "MediaBrowser Token=\"{}\"")]);
+    assert!(quoted.frames(b"MediaBrowser Token=\"", b"\"") && !quoted.frames(b"MediaBrowser Token=\"", b""));
+    let Some(Placement::Header { value, .. }) = quoted.placement(&secret("hunter2")) else { panic!("a header") };
+    assert_eq!(value.as_slice(), b"MediaBrowser Token=\"hunter2\"");
+    let prefixed = header("Authorization", Some("ApiKey "));
+    assert!(prefixed.frames(b"ApiKey ", b"") && !prefixed.frames(b"apikey ", b""));
+    for template in ["none", "{}{}", " {}", "{} ", "ü{}", "a\n{}", &"x".repeat(MAX_TEMPLATE_BYTES)] {
+        let refused = Kind::new("bearer", [("template", (*template).to_owned())]).unwrap_err();
+        assert_eq!(refused, CredentialError::Template, "{template:?}");
+    }
+    let shape = new(quoted.clone()).shape(1, String::new()).unwrap();
+    assert_eq!(crate::document::read(&crate::document::write(&shape), 1, None).unwrap().kind, quoted);
+}

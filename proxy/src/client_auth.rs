@@ -1,0 +1,466 @@
+//! Authentication that the client itself sends: found by one table, and removed, refused or passed as the policy says.
+//!
+//! Only Egret's identity leaves with a request that gets a credential: everything else that could authenticate it, or select the
+//! account it acts for, is removed. Locations that Egret's own credentials take are not judged here; they are overwritten.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use model::field::{fold_name, same_name};
+use model::{Destination, FieldRole, Reason, field_role};
+use policies::{AuthMode, Permit};
+use vault::Slot;
+use zeroize::Zeroizing;
+
+use crate::lending::Borrower;
+use crate::placing::Place;
+use crate::refusal::Refusal;
+
+mod cookies;
+mod query;
+mod trailers;
+
+pub(crate) use cookies::note as note_cookies;
+pub(crate) use query::{folded, segments, without};
+pub(crate) use trailers::{Removed, TrailerFilter};
+
+/// The locations that credentials of Egret take on one request: the client's own values there are overwritten.
+#[derive(Default)]
+pub(crate) struct OwnLocations {
+    fields: Vec<HeaderName>,
+    /// Folded names.
+    parameters: BTreeSet<String>,
+    cookies: BTreeSet<String>,
+}
+
+impl OwnLocations {
+    /// Where a placeholder of the client is.
+    pub(crate) fn add_place(&mut self, place: &Place) {
+        match place {
+            Place::Plain(spot) | Place::Basic(spot) | Place::User(spot) => {
+                self.fields.push(spot.field.clone());
+            }
+            Place::Query(name) => {
+                self.parameters.insert(folded(name));
+            }
+            Place::Cookie(name) => {
+                self.cookies.insert(name.clone());
+            }
+            Place::Target => {}
+        }
+    }
+
+    /// Where a credential is added.
+    pub(crate) fn add_slot(&mut self, slot: Option<Slot<'_>>) {
+        match slot {
+            Some(Slot::Header(name)) => {
+                self.fields.extend(HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).ok());
+            }
+            Some(Slot::Query(name)) => {
+                self.parameters.insert(folded(&vault::percent_encode(name.as_bytes())));
+            }
+            Some(Slot::Cookie(name)) => {
+                self.cookies.insert(name.to_owned());
+            }
+            None => {}
+        }
+    }
+
+    /// Refuses a request with a field that some servers read as one of ours, or whose Connection field lists one.
+    ///
+    /// # Errors
+    /// `malformed`.
+    pub(crate) fn check_collisions(
+        &self,
+        fields: &HeaderMap,
+        named_by_connection: &[HeaderName],
+    ) -> Result<(), Refusal> {
+        let collides =
+            |name: &HeaderName| self.fields.iter().any(|own| own != name && same_name(own.as_str(), name.as_str()));
+        if fields.keys().any(collides) {
+            let detail =
+                "a field has the name of an injected one with `_` for `-`, which some servers read as the same field";
+            return Err(Refusal::of(Reason::Malformed, detail));
+        }
+        if named_by_connection.iter().any(|name| self.fields.iter().any(|own| same_name(own.as_str(), name.as_str()))) {
+            return Err(Refusal::of(Reason::Malformed, "Connection lists the field in which a credential is sent"));
+        }
+        Ok(())
+    }
+}
+
+/// One piece of authentication.
+#[derive(Debug)]
+enum Item {
+    Field(HeaderName),
+    Cookies,
+    /// Tokens of the WebSocket subprotocol list.
+    Protocol,
+    Parameter(Range<usize>, String),
+    /// Cannot be removed.
+    Signed,
+    /// Cannot be removed.
+    Path,
+}
+
+/// The mode that applies to one request.
+pub(crate) fn mode(borrower: Borrower<'_>, gets_credential: bool) -> AuthMode {
+    let default = match gets_credential {
+        true => AuthMode::Strip,
+        false if in_audience(borrower) => AuthMode::Refuse,
+        false => AuthMode::Allow,
+    };
+    borrower.permit.client_auth().mode(default)
+}
+
+/// Whether the destination is in the audience of a credential that the session was granted.
+fn in_audience(borrower: Borrower<'_>) -> bool {
+    let session = borrower.session;
+    let granted = session.grants.iter().filter(|grant| session.grants(&grant.credential));
+    let mut shapes = granted.filter_map(|grant| borrower.vault.slot(&session.tenant, &grant.credential));
+    shapes.any(|shape| shape.covers(borrower.destination))
+}
+
+/// Judges what the client sent in a head: removes or refuses its own authentication.
+///
+/// # Errors
+/// `foreign_credential`.
+pub(crate) fn enforce(
+    borrower: Borrower<'_>,
+    own: &OwnLocations,
+    gets_credential: bool,
+    fields: &mut HeaderMap,
+    target: &mut Zeroizing<String>,
+    stripped: &mut Vec<Cow<'static, str>>,
+) -> Result<(), Refusal> {
+    let found = find(borrower, own, fields, target);
+    if found.is_empty() {
+        return Ok(());
+    }
+    match mode(borrower, gets_credential) {
+        AuthMode::Allow => Ok(()),
+        AuthMode::Refuse => Err(foreign(&found)),
+        AuthMode::Strip if found.iter().any(|item| matches!(item, Item::Signed | Item::Path)) => {
+            Err(foreign(&found))
+        }
+        AuthMode::Strip => {
+            strip(borrower, own, &found, fields, target, stripped);
+            Ok(())
+        }
+    }
+}
+
+fn find(borrower: Borrower<'_>, own: &OwnLocations, fields: &HeaderMap, target: &str) -> Vec<Item> {
+    let auth = borrower.permit.client_auth();
+    let mut found = Vec::new();
+    for name in fields.keys().filter(|name| !own.fields.contains(name)) {
+        let text = name.as_str();
+        if *name == header::COOKIE {
+            if !auth.passes(text) && cookies::pairs(fields).any(|pair| !is_known_cookie(borrower, own, pair)) {
+                found.push(Item::Cookies);
+            }
+        } else if *name == header::SEC_WEBSOCKET_PROTOCOL {
+            if !auth.passes(text) && has_bearer(fields) {
+                found.push(Item::Protocol);
+            }
+        } else if (matches!(field_role(text), FieldRole::Secret | FieldRole::Actor) || auth.also(text))
+            && !auth.passes(text)
+        {
+            found.push(Item::Field(name.clone()));
+        }
+    }
+    let is_own = |name: &str| own.parameters.contains(name) || auth.passes(name);
+    let in_target = query::credentials(borrower.destination, target, is_own, |name| auth.also(name));
+    found.extend(in_target.into_iter().map(|one| match one {
+        query::Found::Parameter(range, name) => Item::Parameter(range, name),
+        query::Found::Signed(_) => Item::Signed,
+        query::Found::Path => Item::Path,
+    }));
+    found
+}
+
+/// A cookie that the host set in this session, or whose place a credential of Egret takes.
+fn is_known_cookie(borrower: Borrower<'_>, own: &OwnLocations, pair: &[u8]) -> bool {
+    let (name, value) = cookies::parts(pair);
+    let taken = std::str::from_utf8(name).is_ok_and(|name| own.cookies.contains(name));
+    taken || borrower.session.host_cookies.knows(&borrower.destination.authority(), name, value)
+}
+
+fn strip(
+    borrower: Borrower<'_>,
+    own: &OwnLocations,
+    found: &[Item],
+    fields: &mut HeaderMap,
+    target: &mut Zeroizing<String>,
+    stripped: &mut Vec<Cow<'static, str>>,
+) {
+    let mut parts = Vec::new();
+    for item in found {
+        match item {
+            Item::Field(name) => {
+                fields.remove(name);
+                stripped.push(name.as_str().to_owned().into());
+            }
+            Item::Cookies => {
+                cookies::retain(fields, |pair| is_known_cookie(borrower, own, pair));
+                stripped.push("cookie".into());
+            }
+            Item::Protocol => {
+                strip_bearers(fields);
+                stripped.push("sec-websocket-protocol".into());
+            }
+            Item::Parameter(range, name) => {
+                parts.push(range.clone());
+                let shown: String = name.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
+                stripped.push(format!("query {shown}").into());
+            }
+            Item::Signed | Item::Path => {}
+        }
+    }
+    if !parts.is_empty() {
+        *target = Zeroizing::new(without(target, &parts));
+    }
+}
+
+/// The refusal names locations, never values.
+fn foreign(found: &[Item]) -> Refusal {
+    let location = found.iter().find(|item| matches!(item, Item::Signed | Item::Path)).or(found.first());
+    let location: Cow<'static, str> = match location {
+        Some(Item::Field(name)) => format!("the header {name}").into(),
+        Some(Item::Cookies) => "a cookie that the host did not set in this session".into(),
+        Some(Item::Protocol) => "the WebSocket subprotocol".into(),
+        Some(Item::Parameter(..)) => "a query parameter".into(),
+        Some(Item::Signed) => "a signed query, which cannot be removed".into(),
+        Some(Item::Path) | None => "the path, which cannot be changed".into(),
+    };
+    let detail = format!(
+        "the request carries authentication of its own in {location}; send it without, or ask for a rule with `client_auth`"
+    );
+    Refusal::of(Reason::ForeignCredential, detail)
+}
+
+/// How subprotocols begin that carry a credential.
+const BEARERS: &[&str] = &[
+    "base64url.bearer.authorization.",
+    "openai-insecure-api-key.",
+    "openai-organization.",
+    "openai-project.",
+    "header-",
+    "v1.token.websocket.jupyter.org",
+    "bearer.",
+    "token.",
+];
+
+/// Subprotocols after which the next entry is a credential.
+const BEFORE_BEARER: &[&str] = &["token", "bearer", "access_token", "authorization"];
+
+/// The subprotocols that pass, and whether any does not.
+fn protocols(fields: &HeaderMap) -> (Vec<&[u8]>, bool) {
+    let all = fields
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let (mut kept, mut any, mut next) = (Vec::new(), false, false);
+    for token in all.map(<[u8]>::trim_ascii).filter(|token| !token.is_empty()) {
+        let lower = token.to_ascii_lowercase();
+        let announces = BEFORE_BEARER.iter().any(|word| word.as_bytes() == lower);
+        if next || announces || BEARERS.iter().any(|start| lower.starts_with(start.as_bytes())) {
+            any = true;
+        } else {
+            kept.push(token);
+        }
+        next = announces;
+    }
+    (kept, any)
+}
+
+fn has_bearer(fields: &HeaderMap) -> bool {
+    protocols(fields).1
+}
+
+fn strip_bearers(fields: &mut HeaderMap) {
+    let kept = protocols(fields).0.join(b", ".as_slice());
+    fields.remove(header::SEC_WEBSOCKET_PROTOCOL);
+    if !kept.is_empty()
+        && let Ok(value) = HeaderValue::from_bytes(&kept)
+    {
+        fields.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
+    }
+}
+
+/// Puts the fixed headers of the policy on the request, in place of every spelling of the client's.
+///
+/// # Errors
+/// `credential_unavailable` where a rule sets the header in which a credential goes.
+pub(crate) fn set_headers(
+    permit: &Permit,
+    own: &OwnLocations,
+    fields: &mut HeaderMap,
+    replaced: &mut Vec<Cow<'static, str>>,
+) -> Result<(), Refusal> {
+    for (name, value) in permit.set() {
+        if own.fields.iter().any(|field| same_name(field.as_str(), name)) {
+            let detail = "a rule sets the header in which a credential goes";
+            return Err(Refusal::of(Reason::CredentialUnavailable, detail).with_class("same_place"));
+        }
+        let spelled: Vec<HeaderName> = fields.keys().filter(|field| same_name(field.as_str(), name)).cloned().collect();
+        for field in &spelled {
+            fields.remove(field);
+        }
+        if !spelled.is_empty() {
+            replaced.push(format!("header {name}").into());
+        }
+        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) else {
+            return Err(Refusal::of(Reason::Internal, "a header of the policy cannot be sent"));
+        };
+        fields.insert(name, value);
+    }
+    Ok(())
+}
+
+/// What passes of the trailers of this request.
+pub(crate) fn trailer_filter(
+    borrower: Borrower<'_>,
+    own: &OwnLocations,
+    gets_credential: bool,
+    fields: &HeaderMap,
+    standing: &std::sync::Arc<crate::live::Standing>,
+) -> TrailerFilter {
+    let te = fields.get_all(header::TE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let set = borrower.permit.set().map(|(name, _)| Box::from(name));
+    TrailerFilter {
+        mode: mode(borrower, gets_credential),
+        announced: te.map(<[u8]>::trim_ascii).any(|token| token.eq_ignore_ascii_case(b"trailers")),
+        taken: own.fields.iter().map(|name| Box::from(name.as_str())).chain(set).collect(),
+        also: borrower.permit.client_auth().also_names().map(Box::from).collect(),
+        standing: standing.clone(),
+        removed: std::sync::Arc::default(),
+    }
+}
+
+/// Removes what never passes from a sandbox: fields that rename the target, restrict the tenant or speak for a trusted proxy.
+///
+/// # Errors
+/// `ambiguous_framing` for a field that some servers read as one that frames the message.
+pub(crate) fn remove_steering(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>>) -> Result<(), Refusal> {
+    let mut found: Vec<HeaderName> = Vec::new();
+    for name in fields.keys() {
+        match field_role(name.as_str()) {
+            FieldRole::Plain | FieldRole::Secret | FieldRole::Actor | FieldRole::Method => {}
+            FieldRole::Tenant | FieldRole::Identity | FieldRole::Target => found.push(name.clone()),
+            FieldRole::Framing if matches!(fold_name(name.as_str()), Cow::Borrowed(_)) => {}
+            FieldRole::Framing => {
+                let detail = "a field has the name of one that frames the message, with `_` for `-`";
+                return Err(Refusal::of(Reason::AmbiguousFraming, detail));
+            }
+        }
+    }
+    remove(found, fields, stripped);
+    Ok(())
+}
+
+/// Removes fields that rename the method, where a rule in force for the host judges methods.
+pub(crate) fn remove_method_overrides(
+    permit: &Permit,
+    destination: &Destination,
+    fields: &mut HeaderMap,
+    stripped: &mut Vec<Cow<'static, str>>,
+) {
+    let found: Vec<HeaderName> =
+        fields.keys().filter(|name| field_role(name.as_str()) == FieldRole::Method).cloned().collect();
+    if !found.is_empty() && permit.judges_method_at(destination.host()) {
+        remove(found, fields, stripped);
+    }
+}
+
+fn remove(found: Vec<HeaderName>, fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>>) {
+    for name in found {
+        fields.remove(&name);
+        stripped.push(name.as_str().to_owned().into());
+    }
+}
+
+/// The method that a parameter `_method` asks for, in any spelling; frameworks that read it run that method instead.
+pub(crate) fn method_in_query(target: &str) -> Option<String> {
+    const NAMES: [&str; 4] = ["-method", "x-http-method-override", "x-http-method", "x-method-override"];
+    let all = segments(target);
+    let named = all.iter().find(|segment| NAMES.contains(&segment.name.as_str()))?;
+    let value = named.text.split_once('=').map_or("", |(_, value)| value);
+    let value = String::from_utf8(crate::slot::form_decoded(value.as_bytes())).unwrap_or_default();
+    Some(value.trim().to_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(all: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for (name, value) in all {
+            fields.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        fields
+    }
+
+    #[test]
+    fn t018_fields_that_rename_the_target_or_speak_for_a_proxy_are_removed_in_every_spelling() {
+        let mut all = fields(&[
+            ("x-original-url", "/a"),
+            ("x_original_url", "/a"),
+            ("x-envoy-original-path", "/a"),
+            ("x-original-host", "b"),
+            ("x_forwarded_host", "b"),
+            ("x-forwarded-user", "u"),
+            ("cf-connecting-ip", "1.1.1.1"),
+            ("x-slack-allowed-workspaces", "T1"),
+            ("anthropic-allowed-org-ids2", "x"),
+            ("accept", "*/*"),
+            ("x-http-method-override", "DELETE"),
+        ]);
+        let mut stripped = Vec::new();
+        remove_steering(&mut all, &mut stripped).unwrap();
+        assert_eq!(
+            all.keys().map(HeaderName::as_str).collect::<BTreeSet<_>>(),
+            ["accept", "x-http-method-override"].into()
+        );
+        assert_eq!(stripped.len(), 9);
+        for name in ["transfer_encoding", "content_length"] {
+            let refusal = remove_steering(&mut fields(&[(name, "1")]), &mut stripped).unwrap_err();
+            assert_eq!(refusal.reason(), Reason::AmbiguousFraming, "{name}");
+        }
+        assert!(remove_steering(&mut fields(&[("content-length", "1"), ("te", "trailers")]), &mut stripped).is_ok());
+    }
+
+    #[test]
+    fn t067_a_field_that_some_servers_read_as_the_injected_one_is_refused() {
+        let mut own = OwnLocations::default();
+        own.add_slot(Some(Slot::Header("X-Api-Key")));
+        assert!(own.check_collisions(&fields(&[("x-api-key", "a"), ("x-other", "b")]), &[]).is_ok());
+        let refusal = own.check_collisions(&fields(&[("x_api_key", "a")]), &[]).unwrap_err();
+        assert_eq!(refusal.reason(), Reason::Malformed);
+        let refusal = own.check_collisions(&HeaderMap::new(), &[HeaderName::from_static("x_api-key")]).unwrap_err();
+        assert_eq!(refusal.reason(), Reason::Malformed);
+    }
+
+    #[test]
+    fn bearers_in_the_subprotocol_are_removed_and_others_pass() {
+        let mut all = fields(&[(
+            "sec-websocket-protocol",
+            "graphql-ws, base64url.bearer.authorization.k8s.io.abc, token, SECRET, chat, openai-insecure-api-key.sk-1",
+        )]);
+        assert!(has_bearer(&all));
+        strip_bearers(&mut all);
+        assert_eq!(all["sec-websocket-protocol"], "graphql-ws, chat");
+        assert!(!has_bearer(&all));
+    }
+
+    #[test]
+    fn t060_a_method_in_the_query_is_read_in_every_spelling() {
+        for target in ["/p?_method=delete", "/p?a=b;_METHOD=DELETE", "/p?%5Fmethod=%44ELETE", "/p?+_method[]=delete+"] {
+            assert_eq!(method_in_query(target).as_deref(), Some("DELETE"), "{target}");
+        }
+        assert_eq!(method_in_query("/p?method=DELETE"), None);
+    }
+}

@@ -1,0 +1,71 @@
+//! Cookies of a request: those that the host set in this session pass, every other is a credential of the client's own.
+
+use http::{HeaderMap, HeaderValue, header};
+use model::Destination;
+use sessions::Session;
+
+/// The pairs of all Cookie fields.
+pub(super) fn pairs(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let all = fields.get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    all.map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
+}
+
+/// A cookie's name and value.
+pub(super) fn parts(pair: &[u8]) -> (&[u8], &[u8]) {
+    let at = memchr::memchr(b'=', pair);
+    let split = at.map(|at| (pair.get(..at).unwrap_or_default(), pair.get(at + 1..).unwrap_or_default()));
+    let (name, value) = split.unwrap_or((b"", pair));
+    (name.trim_ascii(), value.trim_ascii())
+}
+
+/// Keeps the pairs that `keep` names; gives the names of the others.
+pub(super) fn retain(fields: &mut HeaderMap, keep: impl Fn(&[u8]) -> bool) -> usize {
+    let (kept, dropped): (Vec<&[u8]>, Vec<&[u8]>) = pairs(fields).partition(|pair| keep(pair));
+    let dropped = dropped.len();
+    if dropped == 0 {
+        return 0;
+    }
+    let joined = kept.join(b"; ".as_slice());
+    fields.remove(header::COOKIE);
+    if !joined.is_empty()
+        && let Ok(mut value) = HeaderValue::from_bytes(&joined)
+    {
+        value.set_sensitive(true);
+        fields.insert(header::COOKIE, value);
+    }
+    dropped
+}
+
+/// Notes the cookies that a response sets, as the client sees them.
+pub(crate) fn note(session: &Session, destination: &Destination, response: &HeaderMap) {
+    let mut set = response.get_all(header::SET_COOKIE).iter().peekable();
+    if set.peek().is_none() {
+        return;
+    }
+    let host = destination.authority();
+    for value in set {
+        let pair = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        let (name, value) = parts(pair.trim_ascii());
+        session.host_cookies.note(&host, name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_are_told_apart_by_name_and_value() {
+        assert_eq!(parts(b"sid=a=b"), (b"sid".as_slice(), b"a=b".as_slice()));
+        assert_eq!(parts(b" sid = x "), (b"sid".as_slice(), b"x".as_slice()));
+        assert_eq!(parts(b"lonely"), (b"".as_slice(), b"lonely".as_slice()));
+        let mut fields = HeaderMap::new();
+        for value in ["a=1; b=2", "c=3;;d=4"] {
+            fields.append(header::COOKIE, HeaderValue::from_static(value));
+        }
+        assert_eq!(retain(&mut fields, |pair| pair != b"b=2"), 1);
+        assert_eq!(fields.get_all(header::COOKIE).iter().collect::<Vec<_>>(), ["a=1; c=3; d=4"]);
+        assert_eq!(retain(&mut fields, |_| false), 3);
+        assert!(fields.get(header::COOKIE).is_none());
+    }
+}

@@ -1,0 +1,302 @@
+//! Credentials in a target: query parameters, signed URLs, and the few paths that hold a token.
+//!
+//! Names are compared without case, with `-` for `_`, and in every spelling that some server reads as the name: percent-encoded,
+//! with blanks around it, with brackets after it, cut at a NUL, and after `;` as well as after `&`.
+
+use std::ops::Range;
+
+use model::Destination;
+
+use crate::slot::form_decoded;
+
+/// Parameters that carry a credential at any host.
+const SECRET: &[&str] = &[
+    "access-token",
+    "oauth-token",
+    "oauth-signature",
+    "oauth-consumer-key",
+    "appsecret-proof",
+    "api-key",
+    "apikey",
+    "api-token",
+    "apitoken",
+    "app-key",
+    "application-key",
+    "accesskey",
+    "access-key",
+    "auth-token",
+    "authtoken",
+    "authorization",
+    "x-api-key",
+    "private-token",
+    "job-token",
+    "feed-token",
+    "rss-token",
+    "subscription-key",
+    "client-secret",
+    "client-assertion",
+    "refresh-token",
+    "device-code",
+    "code-verifier",
+    "samlresponse",
+    "password",
+    "passwd",
+    "jwt",
+    "id-token",
+    "bearer",
+    "session-token",
+    "phpsessid",
+    "x-plex-token",
+    "x-vercel-protection-bypass",
+    "-vercel-share",
+    "x-amz-security-token",
+    "api-sig",
+];
+
+/// Generic names that carry a credential only at these hosts; a host that begins with a dot stands for every name below it.
+const AT_HOSTS: &[(&str, &[&str])] = &[
+    (".googleapis.com", &["key", "token", "upload-id", "quotauser"]),
+    ("maps.google.com", &["key", "signature", "client"]),
+    ("api.trello.com", &["key", "token"]),
+    ("trello.com", &["key", "token"]),
+    ("api.semrush.com", &["key"]),
+    (".ghost.io", &["key"]),
+    ("raw.githubusercontent.com", &["token"]),
+    ("slack.com", &["token"]),
+    (".slack.com", &["token", "pub-secret"]),
+    ("api.diffbot.com", &["token"]),
+    ("finnhub.io", &["token"]),
+    (".assemblyai.com", &["token"]),
+    (".zoho.com", &["authtoken", "token"]),
+    (".firebaseio.com", &["auth"]),
+    (".firebasedatabase.app", &["auth"]),
+    (".azurewebsites.net", &["code"]),
+    (".logic.azure.com", &["sig"]),
+    ("api.openweathermap.org", &["appid"]),
+    (".openweathermap.org", &["appid"]),
+    ("ws.audioscrobbler.com", &["sk"]),
+    ("api.flickr.com", &["auth-token", "api-sig"]),
+    ("github.com", &["code"]),
+    ("api.binance.com", &["signature"]),
+    ("api.pushover.net", &["token", "user"]),
+    ("api.telegram.org", &["token"]),
+    ("discord.com", &["token", "code"]),
+    ("gitlab.com", &["token", "code"]),
+    ("api.themoviedb.org", &["session-id", "guest-session-id"]),
+];
+
+/// A family of signed URLs: all of these parameters together, any of which may name the credential of the whole query.
+const SIGNED: &[&[&str]] = &[
+    &["x-amz-signature"],
+    &["x-amz-credential"],
+    &["awsaccesskeyid", "signature"],
+    &["x-goog-signature"],
+    &["googleaccessid", "signature"],
+    &["sig", "se"],
+    &["sig", "sv"],
+    &["signature", "key-pair-id"],
+    &["policy", "signature"],
+    &["keyname", "signature"],
+    &["hdnts"],
+    &["hdnea"],
+    &["--token--"],
+    &["ossaccesskeyid"],
+    &["x-oss-signature"],
+    &["x-oss-credential"],
+    &["q-signature"],
+    &["x-cos-security-token"],
+    &["md5", "expires"],
+    &["oh", "oe"],
+    &["ex", "is", "hm"],
+];
+
+/// Hosts whose paths hold a credential, with how such a path begins.
+const PATHS: &[(&str, &str)] = &[
+    ("api.telegram.org", "/bot"),
+    ("hooks.slack.com", "/services/"),
+    ("hooks.slack.com", "/workflows/"),
+    ("hooks.slack.com", "/triggers/"),
+    ("discord.com", "/api/webhooks/"),
+    ("discordapp.com", "/api/webhooks/"),
+    ("maker.ifttt.com", "/trigger/"),
+    ("hooks.zapier.com", "/hooks/"),
+    (".infura.io", "/v3/"),
+    (".alchemy.com", "/v2/"),
+    ("hc-ping.com", "/"),
+];
+
+/// One credential in a target.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A parameter, or a part of one after `;`: its bytes in the target with the separator before or after it, and its name.
+    Parameter(Range<usize>, String),
+    /// The whole query is signed; the name of the decisive parameter.
+    Signed(&'static str),
+    /// The path.
+    Path,
+}
+
+/// One parameter of a query, or the part of one between two `;`.
+pub(crate) struct Segment<'a> {
+    pub(crate) range: Range<usize>,
+    /// Folded.
+    pub(crate) name: String,
+    pub(crate) text: &'a str,
+}
+
+/// The parameters of a target, cut at `&` and `;`.
+pub(crate) fn segments(target: &str) -> Vec<Segment<'_>> {
+    let Some(start) = target.find('?').map(|at| at + 1) else { return Vec::new() };
+    let query = target.get(start..).unwrap_or_default();
+    let mut at = start;
+    let mut found = Vec::new();
+    for text in query.split(['&', ';']) {
+        let range = at..at + text.len();
+        at = range.end + 1;
+        if !text.is_empty() {
+            found.push(Segment { range, name: folded(text.split('=').next().unwrap_or_default()), text });
+        }
+    }
+    found
+}
+
+/// A parameter's name as a server may read it: decoded, without blanks, brackets and what follows a NUL; lower case, `-` for `_`.
+pub(crate) fn folded(spelled: &str) -> String {
+    let decoded = form_decoded(spelled.as_bytes());
+    let until = decoded.iter().position(|byte| matches!(byte, 0 | b'[')).unwrap_or(decoded.len());
+    let name = decoded.get(..until).unwrap_or_default().trim_ascii();
+    let fold = |byte: &u8| if *byte == b'_' { '-' } else { char::from(byte.to_ascii_lowercase()) };
+    name.iter().map(fold).collect()
+}
+
+/// Every credential in a target; `is_own` tells the names that Egret's own credentials take, `also` those that a rule adds.
+pub(super) fn credentials(
+    destination: &Destination,
+    target: &str,
+    is_own: impl Fn(&str) -> bool,
+    also: impl Fn(&str) -> bool,
+) -> Vec<Found> {
+    let host = destination.host().to_string();
+    let path = target.split('?').next().unwrap_or_default();
+    let mut found = Vec::new();
+    if PATHS.iter().any(|(at, prefix)| is_at(&host, at) && path.starts_with(prefix)) {
+        found.push(Found::Path);
+    }
+    let all = segments(target);
+    let foreign: Vec<&Segment<'_>> = all.iter().filter(|segment| !is_own(&segment.name)).collect();
+    let has = |name: &&str| foreign.iter().any(|segment| segment.name == **name);
+    let signed = SIGNED.iter().find(|family| family.iter().all(|name| has(name)));
+    found.extend(signed.and_then(|family| family.first()).map(|name| Found::Signed(name)));
+    let generic = |name: &str| AT_HOSTS.iter().any(|(at, names)| is_at(&host, at) && names.contains(&name));
+    for segment in foreign {
+        let name = segment.name.as_str();
+        if SECRET.contains(&name) || generic(name) || also(name) {
+            found.push(Found::Parameter(segment.range.clone(), segment.name.clone()));
+        }
+    }
+    found
+}
+
+fn is_at(host: &str, at: &str) -> bool {
+    if at.starts_with('.') { host.ends_with(at) } else { host == at }
+}
+
+/// The target without these parts, each of which goes with one separator.
+pub(crate) fn without(target: &str, parts: &[Range<usize>]) -> String {
+    let mut out = target.to_owned();
+    for part in parts.iter().rev() {
+        let byte = |at: usize| out.as_bytes().get(at).copied();
+        // What follows a `;` belongs to the parameter before it for servers that cut at `&` alone.
+        let behind =
+            part.start.checked_sub(1).and_then(byte) == Some(b';') || !matches!(byte(part.end), Some(b'&' | b';'));
+        let range = if behind { part.start.saturating_sub(1)..part.end } else { part.start..part.end + 1 };
+        if out.get(range.clone()).is_some() {
+            out.replace_range(range, "");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Authority, Scheme};
+
+    use super::*;
+
+    fn found(host: &str, target: &str) -> Vec<String> {
+        let destination = Destination::of(Scheme::Https, Authority::parse(host, true).unwrap());
+        credentials(&destination, target, |name| name == "own", |name| name == "x-acme")
+            .into_iter()
+            .map(|one| match one {
+                Found::Parameter(range, name) => format!("{name} {}", &target[range]),
+                Found::Signed(name) => format!("signed {name}"),
+                Found::Path => "path".to_owned(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn parameters_are_found_in_every_spelling() {
+        for query in [
+            "access_token=x",
+            "Access%5FToken=x",
+            "+access_token=x",
+            "access_token%00y=x",
+            "access_token[]=x",
+            "access-token=x",
+            "ACCESS_TOKEN=x",
+        ] {
+            assert_eq!(
+                found("a.example", &format!("/p?a=b&{query}&c=d")),
+                [format!("access-token {query}")],
+                "{query}"
+            );
+            assert_eq!(found("a.example", &format!("/p?a=b;{query}")), [format!("access-token {query}")], "{query}");
+        }
+        assert_eq!(found("a.example", "/p?x_acme=1&own=2&key=3&token=4&code=5&sig=6"), ["x-acme x_acme=1"]);
+        assert!(found("a.example", "/access_token=x").is_empty());
+    }
+
+    #[test]
+    fn generic_names_count_only_where_the_host_uses_them() {
+        assert_eq!(found("maps.googleapis.com", "/p?key=1&code=2"), ["key key=1"]);
+        assert_eq!(found("x.azurewebsites.net", "/p?key=1&code=2"), ["code code=2"]);
+        assert!(found("azurewebsites.net", "/p?code=2").is_empty());
+        assert_eq!(found("api.trello.com", "/1/cards?key=1&token=2"), ["key key=1", "token token=2"]);
+    }
+
+    #[test]
+    fn signed_queries_and_paths_are_found_whole() {
+        for (query, name) in [
+            ("X-Amz-Algorithm=a&X-Amz-Credential=b&X-Amz-Signature=c", "x-amz-signature"),
+            ("AWSAccessKeyId=a&Expires=1&Signature=b", "awsaccesskeyid"),
+            ("X-Goog-Signature=c", "x-goog-signature"),
+            ("sv=1&se=2&sig=3", "sig"),
+            ("Expires=1&Signature=2&Key-Pair-Id=3", "signature"),
+            ("OSSAccessKeyId=1", "ossaccesskeyid"),
+        ] {
+            assert_eq!(found("a.example", &format!("/p?{query}"))[0], format!("signed {name}"), "{query}");
+        }
+        assert!(found("a.example", "/p?signature=1&expires=2").is_empty());
+        assert_eq!(found("api.telegram.org", "/bot123:abc/getMe"), ["path"]);
+        assert_eq!(found("hooks.slack.com", "/services/T/B/x"), ["path"]);
+    }
+
+    #[test]
+    fn a_part_goes_with_one_separator() {
+        let drop = |target: &str, names: &[&str]| {
+            let parts: Vec<_> = segments(target)
+                .into_iter()
+                .filter(|one| names.contains(&one.name.as_str()))
+                .map(|one| one.range)
+                .collect();
+            without(target, &parts)
+        };
+        assert_eq!(drop("/p?a=1&b=2&c=3", &["b"]), "/p?a=1&c=3");
+        assert_eq!(drop("/p?a=1&b=2;c=3", &["c"]), "/p?a=1&b=2");
+        assert_eq!(drop("/p?b=2&a=1", &["b"]), "/p?a=1");
+        assert_eq!(drop("/p?b=2", &["b"]), "/p");
+        assert_eq!(drop("/p?a=1;b=2&b=3&c", &["b"]), "/p?a=1&c");
+        assert_eq!(drop("/p?b=1&b=2", &["b"]), "/p");
+    }
+}

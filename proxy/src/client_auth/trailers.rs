@@ -1,0 +1,88 @@
+//! Trailers of a request: only names on a list pass, and none that the policy or a credential of Egret's took.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{HeaderMap, HeaderName};
+use model::field::same_name;
+use model::{FieldRole, Reason, field_role};
+use policies::AuthMode;
+
+use crate::live::Standing;
+
+/// Trailers that pass: digests and checksums of the body, and the state of a call.
+const PASSING: &[&str] =
+    &["content-digest", "repr-digest", "digest", "content-md5", "etag", "server-timing", "x-goog-hash"];
+
+/// Families of them.
+const PASSING_FAMILIES: &[&str] = &["x-amz-checksum-", "x-checksum-", "grpc-"];
+
+/// How many names of removed trailers are recorded for one request.
+const MAX_NAMED: usize = 32;
+
+/// What passes of the trailers of one request. They come after the head has left, so what is refused ends the exchange.
+pub(crate) struct TrailerFilter {
+    pub(super) mode: AuthMode,
+    /// Whether the client announced that it handles trailers (`TE: trailers`, RFC 9110 section 6.5.1).
+    pub(super) announced: bool,
+    /// Names that credentials or `set` put on the request.
+    pub(super) taken: Vec<Box<str>>,
+    /// Names that a rule counts as authentication.
+    pub(super) also: Vec<Box<str>>,
+    pub(super) standing: Arc<Standing>,
+    pub(super) removed: Arc<Removed>,
+}
+
+/// The names of trailers that were removed, for the record.
+#[derive(Debug, Default)]
+pub(crate) struct Removed(Mutex<Vec<String>>);
+
+impl Removed {
+    /// Takes the names that were noted so far.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note(&self, name: &str) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() < MAX_NAMED {
+            names.push(format!("trailer {name}"));
+        }
+    }
+}
+
+impl TrailerFilter {
+    /// Where the names of what is removed are noted.
+    pub(crate) fn removed(&self) -> Arc<Removed> {
+        self.removed.clone()
+    }
+
+    /// Removes what may not pass.
+    ///
+    /// # Errors
+    /// `foreign_credential` where the policy refuses authentication of the client; the exchange is ended with it.
+    pub(crate) fn apply(&self, trailers: &mut HeaderMap) -> Result<(), Reason> {
+        let names: Vec<HeaderName> = trailers.keys().filter(|name| !self.passes(name.as_str())).cloned().collect();
+        for name in names {
+            if self.mode == AuthMode::Refuse && self.is_authentication(name.as_str()) {
+                self.standing.end_for(Reason::ForeignCredential);
+                return Err(Reason::ForeignCredential);
+            }
+            trailers.remove(&name);
+            self.removed.note(name.as_str());
+        }
+        Ok(())
+    }
+
+    fn passes(&self, name: &str) -> bool {
+        let listed = PASSING.contains(&name) || PASSING_FAMILIES.iter().any(|family| name.starts_with(family));
+        self.announced
+            && listed
+            && !self.taken.iter().any(|taken| same_name(taken, name))
+            && !self.also.iter().any(|also| same_name(also, name))
+    }
+
+    fn is_authentication(&self, name: &str) -> bool {
+        matches!(field_role(name), FieldRole::Secret | FieldRole::Actor)
+            || self.also.iter().any(|also| same_name(also, name))
+    }
+}

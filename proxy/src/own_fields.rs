@@ -1,0 +1,98 @@
+//! Fields that only Egret may send: an upstream that sends them could pass its answer off as a refusal of Egret.
+//!
+//! `Egret-Record` and the member `egret` of `Proxy-Status` (RFC 9209) tell a client that an answer is Egret's. Bodies pass as they
+//! are, so a problem document with a `type` of Egret's is Egret's only with these fields.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use model::field::fold_name;
+
+/// How Egret calls itself in Proxy-Status.
+const NAME: &[u8] = b"egret";
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// Takes Egret's own fields out of what an upstream sent.
+pub(crate) fn remove_forged(fields: &mut HeaderMap) {
+    let forged = |name: &&HeaderName| {
+        let text = name.as_str();
+        text.starts_with("egret") && fold_name(text).starts_with("egret-")
+    };
+    let names: Vec<HeaderName> = fields.keys().filter(forged).cloned().collect();
+    for name in names {
+        fields.remove(name);
+    }
+    if !fields.contains_key(&PROXY_STATUS) {
+        return;
+    }
+    let members: Vec<Vec<u8>> =
+        fields.get_all(&PROXY_STATUS).iter().flat_map(|value| members(value.as_bytes())).collect();
+    let kept: Vec<&[u8]> = members.iter().map(Vec::as_slice).filter(|member| !is_ours(member)).collect();
+    let joined = kept.join(b", ".as_slice());
+    fields.remove(&PROXY_STATUS);
+    if !joined.is_empty()
+        && let Ok(value) = HeaderValue::from_bytes(&joined)
+    {
+        fields.insert(PROXY_STATUS, value);
+    }
+}
+
+/// The members of a list (RFC 9651 section 3.1): cut at commas outside of strings.
+fn members(list: &[u8]) -> Vec<Vec<u8>> {
+    let (mut members, mut current) = (Vec::new(), Vec::new());
+    let (mut quoted, mut escaped) = (false, false);
+    for &byte in list {
+        match byte {
+            b',' if !quoted => members.push(std::mem::take(&mut current)),
+            _ => {
+                quoted ^= byte == b'"' && !escaped;
+                escaped = quoted && byte == b'\\' && !escaped;
+                current.push(byte);
+            }
+        }
+    }
+    members.push(current);
+    members.into_iter().map(|member| member.trim_ascii().to_vec()).filter(|member| !member.is_empty()).collect()
+}
+
+/// Whether a member is named `egret`, as a token or a string. One whose name cannot be read is taken for ours.
+fn is_ours(member: &[u8]) -> bool {
+    let name = member.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let name = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")).unwrap_or(name);
+    let plain = !name.is_empty() && name.iter().all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(byte));
+    !plain || name.eq_ignore_ascii_case(NAME)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cleaned(values: &[&'static str]) -> Vec<String> {
+        let mut fields = HeaderMap::new();
+        for value in values {
+            fields.append(PROXY_STATUS, HeaderValue::from_static(value));
+        }
+        remove_forged(&mut fields);
+        fields.get_all(&PROXY_STATUS).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn t230_only_members_of_other_proxies_pass() {
+        assert!(cleaned(&["egret; error=http_request_denied"]).is_empty());
+        assert!(cleaned(&["\"egret\"; error=x", "Egret", "eg\\ret"]).is_empty());
+        assert_eq!(cleaned(&["cdn.example; error=dns_error, egret; error=x"]), ["cdn.example; error=dns_error"]);
+        assert_eq!(cleaned(&["a; details=\"x, egret; y\", b"]), ["a; details=\"x, egret; y\", b"]);
+        assert_eq!(cleaned(&["a; details=\"\\\", egret\", egret"]), ["a; details=\"\\\", egret\""]);
+    }
+
+    #[test]
+    fn t230_own_fields_are_removed_in_every_spelling() {
+        let mut fields = HeaderMap::new();
+        for name in ["egret-record", "egret_record", "egret-anything", "x-egret", "egretta"] {
+            fields.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        remove_forged(&mut fields);
+        let mut left: Vec<&str> = fields.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["egretta", "x-egret"]);
+    }
+}
