@@ -142,9 +142,7 @@ pub(crate) fn enforce(
     match mode(borrower, gets_credential) {
         AuthMode::Allow => Ok(()),
         AuthMode::Refuse => Err(foreign(&found)),
-        AuthMode::Strip if found.iter().any(|item| matches!(item, Item::Signed | Item::Path)) => {
-            Err(foreign(&found))
-        }
+        AuthMode::Strip if found.iter().any(|item| matches!(item, Item::Signed | Item::Path)) => Err(foreign(&found)),
         AuthMode::Strip => {
             strip(borrower, own, &found, fields, target, stripped);
             Ok(())

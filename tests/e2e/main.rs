@@ -1,5 +1,3 @@
-//! End-to-end tests: the real binary, real origins, real clients, and the threat cases by number.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking where it stands")]
 
 mod authority;
 mod clients;

@@ -1,4 +1,4 @@
-//! Trailers of a request: only names on a list pass, and none that the policy or a credential of Egret's took.
+//! Trailers of a request: none passes that has a role in the head, or whose name the policy or a credential of Egret's took.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,13 +8,6 @@ use model::{FieldRole, Reason, field_role};
 use policies::AuthMode;
 
 use crate::live::Standing;
-
-/// Trailers that pass: digests and checksums of the body, and the state of a call.
-const PASSING: &[&str] =
-    &["content-digest", "repr-digest", "digest", "content-md5", "etag", "server-timing", "x-goog-hash"];
-
-/// Families of them.
-const PASSING_FAMILIES: &[&str] = &["x-amz-checksum-", "x-checksum-", "grpc-"];
 
 /// How many names of removed trailers are recorded for one request.
 const MAX_NAMED: usize = 32;
@@ -74,9 +67,9 @@ impl TrailerFilter {
     }
 
     fn passes(&self, name: &str) -> bool {
-        let listed = PASSING.contains(&name) || PASSING_FAMILIES.iter().any(|family| name.starts_with(family));
         self.announced
-            && listed
+            && field_role(name) == FieldRole::Plain
+            && !name.starts_with("proxy-")
             && !self.taken.iter().any(|taken| same_name(taken, name))
             && !self.also.iter().any(|also| same_name(also, name))
     }
