@@ -1,3 +1,5 @@
+//! End-to-end tests: the real binary, real origins, real clients, and the threat cases by number.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking where it stands")]
 
 mod authority;
 mod clients;
@@ -7,6 +9,7 @@ mod faults;
 mod framing;
 mod grants;
 mod harness;
+mod identity;
 mod import;
 mod journal;
 mod keys;
