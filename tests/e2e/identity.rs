@@ -64,6 +64,7 @@ const HOSTS: &[&str] = &[
     "refuse.origin.test",
     "allow.origin.test",
     "methods.origin.test",
+    "alt.origin.test",
 ];
 
 struct Identity {
@@ -398,4 +399,15 @@ fn t230_an_upstream_cannot_forge_a_refusal() {
     it.world.origin.script("raw.origin.test", Script::new(vec![Step::Write(asked.to_vec()), Step::Close]));
     let answer = it.h1(&session, "raw", "/t231", "");
     refusal::expect(&it.world.egret, &answer, 502, "upstream_protocol");
+}
+
+#[test]
+fn t073_alt_svc_does_not_reach_the_client() {
+    let it = identity();
+    let session = it.session();
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nAlt-Svc: h3=\":443\"\r\nLink: </a>; rel=next\r\n\r\nok";
+    it.world.origin.script("alt.origin.test", Script::new(vec![Step::Write(answer.to_vec()), Step::Close]));
+    let answer = it.h1(&session, "alt", "/t073", "");
+    assert_eq!((answer.status, answer.header("alt-svc"), answer.header("link").as_deref()), (200, None, Some("</a>; rel=next")));
+    assert_eq!(it.stripped("/t073"), ["alt-svc"]);
 }

@@ -445,7 +445,11 @@ fn relay(mut open: Open, redacted: Redacted) -> Response<Body> {
     let Redacted { response, rewriter, upstreamed } = redacted;
     let Upstreamed { flow, back } = upstreamed;
     open.trail().status(response.status().as_u16());
-    let (parts, incoming) = response.into_parts();
+    let (mut parts, incoming) = response.into_parts();
+    // It would lead the client to another protocol and port, past the proxy.
+    if parts.headers.remove(header::ALT_SVC).is_some() {
+        open.trail().stripped("alt-svc");
+    }
     let limit = open.admission().response_body().cloned();
     let relay = Relay::new(incoming, rewriter, open, flow, back, limit);
     Response::from_parts(parts, Body::relayed(relay))

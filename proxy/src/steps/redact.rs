@@ -62,7 +62,7 @@ pub(crate) fn prepare(
     let fields = &mut armed.fields;
     let identity = HeaderValue::from_static("identity");
     if fields.insert(header::ACCEPT_ENCODING, identity.clone()).is_some_and(|asked| asked != identity) {
-        armed.stripped.push("accept-encoding");
+        armed.stripped.push("accept-encoding".into());
     }
     // A response to HEAD has no bytes, so its part has no border.
     if armed.method == Method::HEAD {
@@ -87,8 +87,6 @@ pub(crate) fn prepare(
 /// `redaction_impossible` where secrets could be in the body and cannot be found there, or where the head holds one among guesses.
 pub(crate) fn redact(reply: Reply, masking: &Masking, vault: &Vault) -> Result<Redacted, Refusal> {
     let Reply { mut response, leases, patterns, upstreamed } = reply;
-    // It would lead the client to another protocol and port, past the proxy.
-    response.headers_mut().remove(header::ALT_SVC);
     // What was put while the upstream thought about it counts too.
     let sets = sets(vault, &masking.host, &patterns)?;
     drop(leases);
