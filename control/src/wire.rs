@@ -359,7 +359,7 @@ pub struct CredentialRequest {
     /// Whether a value is taken that can be guessed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_weak: bool,
-    /// What the kind needs to know: `header` and `header_prefix`, `query`, `cookie`. Anything else here is refused.
+    /// What the kind needs to know: `header` and `header_prefix`, `template`, `query`, `cookie`. Anything else here is refused.
     #[serde(flatten)]
     pub options: BTreeMap<String, String>,
 }
