@@ -10,8 +10,8 @@ use model::Destination;
 use sessions::Session;
 
 use crate::Core;
-use crate::client_auth;
 use crate::body::Body;
+use crate::client_auth;
 use crate::contain::contain;
 use crate::lending::Borrower;
 use crate::refusal::Refusal;

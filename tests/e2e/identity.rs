@@ -80,8 +80,10 @@ impl Identity {
         let world = World::new(HOSTS, &[POLICY], |setup| setup);
         world.origin.protocols("h1.origin.test", &["http/1.1"]);
         let put = |name: &str, kind: &[&str], hosts: &[&str]| {
-            let audience: Vec<String> =
-                hosts.iter().flat_map(|host| ["--audience".to_owned(), world.target(&format!("{host}.origin.test"))]).collect();
+            let audience: Vec<String> = hosts
+                .iter()
+                .flat_map(|host| ["--audience".to_owned(), world.target(&format!("{host}.origin.test"))])
+                .collect();
             let options: Vec<&str> = kind.iter().copied().chain(audience.iter().map(String::as_str)).collect();
             world.egret.put(name, &options)
         };
@@ -161,8 +163,16 @@ fn t086_only_our_identity_leaves_beside_an_added_credential() {
         assert_eq!(seen.value("x-team").as_deref(), Some("T0123"));
     }
     let names = [
-        "cookie", "private-token", "query access-token", "query api-key", "stripe-account", "x-acme-secret", "x-api-key",
-        "x-auth-token", "x-token-bin", "x_goog_api_key",
+        "cookie",
+        "private-token",
+        "query access-token",
+        "query api-key",
+        "stripe-account",
+        "x-acme-secret",
+        "x-api-key",
+        "x-auth-token",
+        "x-token-bin",
+        "x_goog_api_key",
     ];
     assert_eq!(it.stripped("/t086-all-h1"), names);
     assert_eq!(it.stripped("/t086-all-h2"), names);
@@ -173,7 +183,8 @@ fn t086_only_our_identity_leaves_beside_a_substituted_credential() {
     let it = identity();
     let session = it.session();
     let placeholder = session.placeholder("TOKEN");
-    let fields = format!("{}Authorization: Bearer {placeholder}\r\n", OWN.replace("Authorization: Bearer mine\r\n", ""));
+    let fields =
+        format!("{}Authorization: Bearer {placeholder}\r\n", OWN.replace("Authorization: Bearer mine\r\n", ""));
     for seen in it.arrived(&session, "bearer", "t086-swap", "?auth_token=mine", &fields) {
         assert_eq!(seen.values("authorization"), [format!("Bearer {}", it.bearer.value())]);
         assert!(!format!("{seen:?}").contains("mine"), "{seen:?}");
@@ -199,7 +210,9 @@ fn t086_what_cannot_be_removed_is_refused() {
 fn t207_a_host_of_the_sessions_credentials_is_not_reached_with_the_clients_key() {
     let it = identity();
     let session = it.session();
-    for fields in ["Authorization: Bearer mine\r\n", "X-Api-Key: mine\r\n", "Cookie: sid=mine\r\n", "OpenAI-Organization: o\r\n"] {
+    for fields in
+        ["Authorization: Bearer mine\r\n", "X-Api-Key: mine\r\n", "Cookie: sid=mine\r\n", "OpenAI-Organization: o\r\n"]
+    {
         it.refused(&session, "without", "/t207", fields, 403, "foreign_credential");
         it.refused(&session, "refuse", "/t207", fields, 403, "foreign_credential");
     }
@@ -223,7 +236,10 @@ fn t207_a_rule_says_what_passes() {
     let session = it.session();
     for seen in it.arrived(&session, "pass", "pass", "", &format!("{OWN}X-Acme: mine\r\n")) {
         assert_eq!(seen.values("authorization"), [format!("Bearer {}", it.bearer.value())]);
-        assert_eq!((seen.value("cookie").as_deref(), seen.value("stripe-account").as_deref()), (Some("sid=mine"), Some("acct_1")));
+        assert_eq!(
+            (seen.value("cookie").as_deref(), seen.value("stripe-account").as_deref()),
+            (Some("sid=mine"), Some("acct_1"))
+        );
         assert!(seen.value("x-acme").is_none() && seen.value("x-api-key").is_none());
     }
     for seen in it.arrived(&session, "allow", "allow", "", OWN) {
@@ -242,7 +258,9 @@ fn t207_a_fixed_header_is_on_every_request_and_overwrites_every_spelling() {
     }
     let fields = "X-Slack-Allowed-Workspaces: T9\r\nanthropic-allowed-org-ids: x\r\n";
     for seen in it.arrived(&session, "free", "t207-tenant", "", fields) {
-        assert!(seen.value("x-slack-allowed-workspaces").is_none() && seen.value("anthropic-allowed-org-ids").is_none());
+        assert!(
+            seen.value("x-slack-allowed-workspaces").is_none() && seen.value("anthropic-allowed-org-ids").is_none()
+        );
     }
 }
 
@@ -304,7 +322,14 @@ fn t206_a_placeholder_is_the_whole_value_or_refused() {
 fn t018_fields_that_rename_host_or_path_do_not_leave() {
     let it = identity();
     let session = it.session();
-    let names = ["x_original_url", "x-original-host", "x-envoy-original-path", "x-rewrite-url", "x-forwarded-host", "forwarded"];
+    let names = [
+        "x_original_url",
+        "x-original-host",
+        "x-envoy-original-path",
+        "x-rewrite-url",
+        "x-forwarded-host",
+        "forwarded",
+    ];
     let fields: String = names.iter().map(|name| format!("{name}: /evil\r\n")).collect();
     for seen in it.arrived(&session, "free", "t018", "", &fields) {
         assert!(names.iter().all(|name| seen.value(name).is_none()), "{seen:?}");
@@ -395,7 +420,8 @@ fn t230_an_upstream_cannot_forge_a_refusal() {
     let answer = it.h1(&session, "raw", "/t230", "");
     assert_eq!((answer.status, answer.header("proxy-status").as_deref()), (403, Some("cdn; error=x")), "{answer:?}");
     assert!(answer.header("egret-record").is_none() && answer.header("egret_record").is_none(), "{answer:?}");
-    let asked = b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n";
+    let asked =
+        b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n";
     it.world.origin.script("raw.origin.test", Script::new(vec![Step::Write(asked.to_vec()), Step::Close]));
     let answer = it.h1(&session, "raw", "/t231", "");
     refusal::expect(&it.world.egret, &answer, 502, "upstream_protocol");
@@ -408,6 +434,9 @@ fn t073_alt_svc_does_not_reach_the_client() {
     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nAlt-Svc: h3=\":443\"\r\nLink: </a>; rel=next\r\n\r\nok";
     it.world.origin.script("alt.origin.test", Script::new(vec![Step::Write(answer.to_vec()), Step::Close]));
     let answer = it.h1(&session, "alt", "/t073", "");
-    assert_eq!((answer.status, answer.header("alt-svc"), answer.header("link").as_deref()), (200, None, Some("</a>; rel=next")));
+    assert_eq!(
+        (answer.status, answer.header("alt-svc"), answer.header("link").as_deref()),
+        (200, None, Some("</a>; rel=next"))
+    );
     assert_eq!(it.stripped("/t073"), ["alt-svc"]);
 }
