@@ -61,7 +61,7 @@ fn find(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
         let ends = |mark: &&[u8]| {
             before.get(before.len().wrapping_sub(mark.len())..).is_some_and(|end| end.eq_ignore_ascii_case(mark))
         };
-        if MARKS.iter().any(|mark| ends(mark)) {
+        if MARKS.iter().any(ends) {
             let letters = after.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
             if letters >= MIN_LETTERS {
                 return Some((at + 1, at + 1 + letters));

@@ -25,6 +25,7 @@ const KINDS: [Kind; 9] = [
     ("ports", |n| format!("port: {}", n + 1)),
 ];
 
+#[expect(clippy::print_stdout, reason = "this is a program of the command line")]
 fn main() {
     println!(
         "{:34} {:>8} {:>12} {:>12} {:>14}",

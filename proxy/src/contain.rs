@@ -4,22 +4,22 @@
 //! borrowed is given back; state that is shared is only changed in single steps that a panic cannot leave half done.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 
 use model::Reason;
 
 use crate::refusal::Refusal;
 
-/// Runs `work`; a panic in it becomes `internal`. The panic's message goes to the log by the process's hook.
+/// Runs `work`; a panic in it becomes `internal`. The panic's message goes to the log by the process's hook. `work` is pinned by the
+/// caller: as an argument by value it would be held twice, and it is large.
 ///
 /// # Errors
 /// Those of `work`, and `internal`.
 ///
 /// # Cancellation
 /// As that of `work`.
-pub(crate) async fn contain<T>(work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
-    let mut work = pin!(work);
+pub(crate) async fn contain<T>(mut work: Pin<&mut impl Future<Output = Result<T, Refusal>>>) -> Result<T, Refusal> {
     std::future::poll_fn(|cx| {
         // The future is not polled again after a panic: its result is given at once.
         match std::panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
@@ -32,6 +32,8 @@ pub(crate) async fn contain<T>(work: impl Future<Output = Result<T, Refusal>>) -
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     #[tokio::test]
@@ -41,10 +43,11 @@ mod tests {
             let empty: Vec<u8> = Vec::new();
             Ok(empty[std::hint::black_box(3)])
         };
-        let (panicked, other) = tokio::join!(contain(panics), contain(async { Ok(7) }));
+        let (panics, passes) = (pin!(panics), pin!(async { Ok(7) }));
+        let (panicked, other) = tokio::join!(contain(panics), contain(passes));
         assert_eq!(panicked.unwrap_err().reason(), Reason::Internal);
         assert_eq!(other.ok(), Some(7));
-        let refused = contain(async { Err::<(), _>(Refusal::of(Reason::DeniedPath, "no")) }).await;
+        let refused = contain(pin!(async { Err::<(), _>(Refusal::of(Reason::DeniedPath, "no")) })).await;
         assert_eq!(refused.unwrap_err().reason(), Reason::DeniedPath);
     }
 }

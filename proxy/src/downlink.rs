@@ -12,12 +12,12 @@ pub(crate) struct Downlink {
     close: Notify,
     unread: AtomicBool,
     /// The connection that a stream is on.
-    connection: Option<Arc<Downlink>>,
+    connection: Option<Arc<Self>>,
 }
 
 impl Downlink {
     /// A stream of this connection.
-    pub(crate) fn stream_of(connection: &Arc<Downlink>) -> Arc<Self> {
+    pub(crate) fn stream_of(connection: &Arc<Self>) -> Arc<Self> {
         Arc::new(Self { connection: Some(connection.clone()), ..Self::default() })
     }
 

@@ -3,6 +3,7 @@
 //! Every request passes here, whether it came in a tunnel or in absolute form, over HTTP/1.1 or HTTP/2. Each step takes what the
 //! step before it made, so none can be left out; `?` is the only way out, and the outer function owns the record.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::Response;
@@ -37,7 +38,7 @@ pub(crate) async fn exchange(
     if reserved::is_reserved(destination) {
         return reserved::serve(core, session, asked, open);
     }
-    let outcome = contain(attempt(core, session, destination, asked, &mut open)).await;
+    let outcome = contain(pin!(attempt(core, session, destination, asked, &mut open))).await;
     record::close(open, outcome)
 }
 

@@ -305,7 +305,7 @@ fn t206_a_placeholder_is_the_whole_value_or_refused() {
         ("t206-scheme", format!("token {token}"), format!("token {}", it.bearer.value())),
     ] {
         for seen in it.arrived(&session, "bearer", mark, "", &format!("Authorization: {value}\r\n")) {
-            assert_eq!(seen.values("authorization"), [sent.clone()]);
+            assert_eq!(seen.values("authorization"), std::slice::from_ref(&sent));
         }
     }
     let templated = session.placeholder("TEMPLATED");
@@ -313,7 +313,7 @@ fn t206_a_placeholder_is_the_whole_value_or_refused() {
     for fields in [String::new(), format!("Authorization: Token token={templated}\r\n")] {
         let mark = if fields.is_empty() { "template-added" } else { "template-swapped" };
         for seen in it.arrived(&session, "template", mark, "", &fields) {
-            assert_eq!(seen.values("authorization"), [sent.clone()]);
+            assert_eq!(seen.values("authorization"), std::slice::from_ref(&sent));
         }
     }
 }

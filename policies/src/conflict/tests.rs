@@ -153,7 +153,8 @@ fn spent(count: usize, entry: impl Fn(usize) -> String) -> u64 {
 
 #[test]
 fn t223_the_search_is_linear_in_rules_that_differ_somewhere() {
-    let kinds: [(&str, fn(usize) -> String); 8] = [
+    type Kind = (&'static str, fn(usize) -> String);
+    let kinds: [Kind; 8] = [
         ("segments", |n| format!("allow: {{host: a.example, path: /x/*/m{n:05}/*/y}}")),
         ("ends", |n| format!("allow: {{host: a.example, path: /x/*-{n:05}}}")),
         ("ends of many lengths", |n| {

@@ -78,7 +78,7 @@ fn targets() -> Vec<String> {
 fn read_line(line: &str) -> Vec<Reached> {
     let items = line.split(' ').filter_map(|item| item.split_once(':'));
     let bytes = |hex: &str| -> Vec<u8> {
-        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(hex.get(at..at + 2).unwrap(), 16).unwrap()).collect()
     };
     items.map(|(kind, hex)| Reached { path: bytes(hex), decoded: kind == "d" }).collect()
 }

@@ -185,7 +185,7 @@ pub(super) fn credentials(
     let all = segments(target);
     let foreign: Vec<&Segment<'_>> = all.iter().filter(|segment| !is_own(&segment.name)).collect();
     let has = |name: &&str| foreign.iter().any(|segment| segment.name == **name);
-    let signed = SIGNED.iter().find(|family| family.iter().all(|name| has(name)));
+    let signed = SIGNED.iter().find(|family| family.iter().all(has));
     found.extend(signed.and_then(|family| family.first()).map(|name| Found::Signed(name)));
     let generic = |name: &str| AT_HOSTS.iter().any(|(at, names)| is_at(&host, at) && names.contains(&name));
     for segment in foreign {
@@ -228,7 +228,7 @@ mod tests {
         credentials(&destination, target, |name| name == "own", |name| name == "x-acme")
             .into_iter()
             .map(|one| match one {
-                Found::Parameter(range, name) => format!("{name} {}", &target[range]),
+                Found::Parameter(range, name) => format!("{name} {}", target.get(range).unwrap()),
                 Found::Signed(name) => format!("signed {name}"),
                 Found::Path => "path".to_owned(),
             })

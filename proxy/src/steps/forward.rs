@@ -154,8 +154,8 @@ pub(crate) async fn forward(out: Outward<'_>, armed: Armed, way: Way, open: &mut
     let (mut request, secrets) = assemble(out, armed, &flow)?;
     let mut upstream = match kind {
         Kind::Kept(kept) => kept,
-        Kind::Addresses(located) => establish(out, &located, &key).await?,
-        Kind::Name => establish(out, &addresses(out).await?, &key).await?,
+        Kind::Addresses(located) => Box::pin(establish(out, &located, &key)).await?,
+        Kind::Name => Box::pin(establish(out, &addresses(out).await?, &key)).await?,
     };
     // An upstream may close a kept connection in the very moment in which it is used again. What is safe and has no body
     // can then be sent once more (RFC 9110 section 9.2.2), anything else only if not a byte of it went out.
@@ -174,7 +174,7 @@ pub(crate) async fn forward(out: Outward<'_>, armed: Armed, way: Way, open: &mut
         };
         request =
             again.ok_or_else(|| Refusal::of(Reason::UpstreamProtocol, "the upstream closed before it answered"))?;
-        upstream = establish(out, &addresses(out).await?, &key).await?;
+        upstream = Box::pin(establish(out, &addresses(out).await?, &key)).await?;
         open.address(upstream.address.ip());
     }
 }
@@ -275,7 +275,7 @@ fn upstream_slot(out: Outward<'_>) -> Result<Arc<UpstreamSlot>, Refusal> {
     out.core.proxy.quotas.upstream(&out.session.id, out.destination).map(Arc::new)
 }
 
-/// Dials and speaks the protocol's beginning.
+/// Dials and speaks the protocol's beginning. Callers box it: it is large, and a kept connection needs none of it.
 async fn establish(out: Outward<'_>, located: &Located, key: &Key) -> Result<Upstream, Refusal> {
     let Outward { core, session, destination, permit, .. } = out;
     let slot = Some(upstream_slot(out)?);

@@ -113,7 +113,7 @@ pub(crate) fn limit_tunnel(core: &Core, session: &Arc<Session>, permit: &Permit)
 
 /// The limits that concern a request: those of its session, and of every rule that allows it.
 fn bounds(session: &Session, permit: &Permit) -> Vec<Bound> {
-    let own = (!session.limits.is_empty()).then(|| Bound { scope: Scope::Session, limits: session.limits });
+    let own = (!session.limits.is_empty()).then_some(Bound { scope: Scope::Session, limits: session.limits });
     let rules = permit.limited().map(|(policy, rule, limits)| {
         let scope = Scope::Rule(policy.clone(), rule.clone());
         Bound { scope, limits: *limits }

@@ -25,7 +25,8 @@ pub(super) fn stored(state: &State, seen: &Seen) -> Response<Answered> {
     };
     let content = match (status, &range) {
         (StatusCode::PARTIAL_CONTENT, Some(text)) => {
-            let (first, last) = text[6..].split_once('/').unwrap().0.split_once('-').unwrap();
+            let (first, last) =
+                text.strip_prefix("bytes ").unwrap().split_once('/').unwrap().0.split_once('-').unwrap();
             bytes.slice(first.parse().unwrap()..last.parse::<usize>().unwrap() + 1)
         }
         (StatusCode::OK, _) => bytes,
