@@ -133,7 +133,9 @@ impl Identity {
     }
 
     fn stripped(&self, path: &str) -> Vec<String> {
-        let closed = |r: &egret_tests::records::Record| r.text("path") == path && r.text("kind") == "exchange.closed";
+        let closed = |r: &egret_tests::records::Record| {
+            r.text("path").split('?').next() == Some(path) && r.text("kind") == "exchange.closed"
+        };
         let record = self.world.egret.record_where("the record", closed);
         let mut names: Vec<String> = record.0["stripped"]
             .as_array()
@@ -192,7 +194,8 @@ fn t086_only_our_identity_leaves_beside_a_substituted_credential() {
     // The location of a query credential has one value, in whatever spelling the client adds others.
     let query = "?a=b&key=mine&KEY=mine;key[]=mine&+key=mine";
     for seen in it.arrived(&session, "query", "t086-key", query, "") {
-        assert!(seen.target.ends_with(&format!("?a=b&key={}", it.query.value())), "{}", seen.target);
+        let sent = it.query.value().replace('/', "%2F");
+        assert!(seen.target.ends_with(&format!("?a=b&key={sent}")), "{}", seen.target);
     }
 }
 
@@ -213,11 +216,11 @@ fn t207_a_host_of_the_sessions_credentials_is_not_reached_with_the_clients_key()
     for fields in
         ["Authorization: Bearer mine\r\n", "X-Api-Key: mine\r\n", "Cookie: sid=mine\r\n", "OpenAI-Organization: o\r\n"]
     {
-        it.refused(&session, "without", "/t207", fields, 403, "foreign_credential");
-        it.refused(&session, "refuse", "/t207", fields, 403, "foreign_credential");
+        it.refused(&session, "without", "/t207-own-key", fields, 403, "foreign_credential");
+        it.refused(&session, "refuse", "/t207-own-key", fields, 403, "foreign_credential");
     }
-    it.refused(&session, "without", "/t207?access_token=mine", "", 403, "foreign_credential");
-    assert!(it.world.origin.seen("t207").is_empty());
+    it.refused(&session, "without", "/t207-own-key?access_token=mine", "", 403, "foreign_credential");
+    assert!(it.world.origin.seen("t207-own-key").is_empty());
     // Without authentication it passes, elsewhere with it, and a session without the credential is not concerned.
     assert_eq!(it.h1(&session, "without", "/ok-without", "").status, 200);
     for seen in it.arrived(&session, "free", "free", "?access_token=mine", OWN) {

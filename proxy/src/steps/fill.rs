@@ -94,14 +94,17 @@ fn find(
                 let literal = body.get(text.clone()).unwrap_or_default().as_bytes();
                 for mark in sessions::find_marks(literal) {
                     let (placeholder, of) = owner(borrower.session, literal, mark)?;
-                    if placeholder != form.whole(literal) {
-                        let detail = "a placeholder in a slot of the request body is not its whole value";
-                        return Err(misplaced(detail).about(borrower.named(&of)));
-                    }
                     let known = found.iter().any(|one| one.text == text && one.placeholder == placeholder);
                     // A slot may be declared for several credentials, and twice for one.
                     if of != **credential || known {
                         continue;
+                    }
+                    let whole = form.whole(literal);
+                    let before = literal.get(whole.start..placeholder.start).unwrap_or_default();
+                    let after = literal.get(placeholder.end..whole.end).unwrap_or_default();
+                    if !shape.kind().frames(before, after) {
+                        let detail = "a placeholder in a slot of the request body is not its whole value";
+                        return Err(misplaced(detail).about(borrower.named(&of)));
                     }
                     count += 1;
                     if count > usize::from(shape.body().swaps()) {
