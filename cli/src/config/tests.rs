@@ -103,7 +103,8 @@ fn every_limit_of_the_data_path_has_a_key() {
     let printed = format!("{:#?}", Limits::default());
     for line in printed.lines().filter(|line| line.starts_with("    ") && line.contains(": ")) {
         let name = line.trim().split(':').next().unwrap();
-        let value = if name.ends_with("_timeout") || name.ends_with("keep_alive") { "7s" } else { "7" };
+        let is_time = ["_timeout", "keep_alive", "_grace", "_interval"].iter().any(|end| name.ends_with(end));
+        let value = if is_time { "7s" } else { "7" };
         assert!(read(&format!("limits: {{{name}: {value}}}\n")).is_ok(), "{name}");
     }
 }

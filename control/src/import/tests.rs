@@ -26,14 +26,17 @@ fn refused_as(text: &str) -> String {
 
 #[test]
 fn a_list_and_an_object_by_name_say_the_same() {
-    let list = r#"[{"name": "a", "kind": "bearer", "audience": "a.example, b.example", "value": "v-a"},
-                   {"name": "b", "kind": "header", "header": "X-Key", "audience": ["b.example"], "value": "v-b", "env": "B"}]"#;
-    let object = r#"{"a": {"kind": "bearer", "audience": ["a.example", "b.example"], "value": "v-a"},
-                     "b": {"kind": "header", "header": "X-Key", "audience": "b.example", "value": "v-b", "env": "B"}}"#;
+    let list = r#"[{"name": "a", "kind": "bearer", "audience": "a.example, b.example", "value": "sk-a-0123456789abcdefXYZ"},
+                   {"name": "b", "kind": "header", "header": "X-Key", "audience": ["b.example"], "value": "sk-b-0123456789abcdefXYZ", "env": "B"}]"#;
+    let object = r#"{"a": {"kind": "bearer", "audience": ["a.example", "b.example"], "value": "sk-a-0123456789abcdefXYZ"},
+                     "b": {"kind": "header", "header": "X-Key", "audience": "b.example", "value": "sk-b-0123456789abcdefXYZ", "env": "B"}}"#;
     for text in [list, object] {
         let items = read_document(text.as_bytes()).unwrap();
         let prepared = prepare(&items, now()).unwrap();
-        assert_eq!(items.iter().map(value_of).collect::<Vec<_>>(), ["v-a", "v-b"]);
+        assert_eq!(
+            items.iter().map(value_of).collect::<Vec<_>>(),
+            ["sk-a-0123456789abcdefXYZ", "sk-b-0123456789abcdefXYZ"]
+        );
         let shown: Vec<_> = prepared.iter().map(|(new, _)| (new.id.as_str(), new.audience.len(), &new.env)).collect();
         assert_eq!(shown, [("a", 2, &None), ("b", 1, &Some("B".to_owned()))]);
     }
@@ -96,7 +99,7 @@ fn what_is_wrong_is_told_with_its_place_and_never_with_a_value() {
 fn every_fault_is_told_at_once() {
     let text = r#"{"a": {"value": "", "kind": "bearer", "audience": "a.example"},
                    "b": {"value": "v", "kind": "odd", "audience": "a.example"},
-                   "c": {"value": "v", "kind": "bearer", "audience": "a.example"}}"#;
+                   "c": {"value": "sk-0123456789abcdefXYZ", "kind": "bearer", "audience": "a.example"}}"#;
     let faults = prepare(&read_document(text.as_bytes()).unwrap(), now()).unwrap_err();
     let named: Vec<_> = faults.iter().map(|fault| fault.name.as_deref().unwrap()).collect();
     assert_eq!(named, ["a", "b"]);

@@ -1,3 +1,5 @@
+//! The budget of control frames: what is counted, what is free, and when it ends a connection.
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Quotas: each slot is taken once and given back on drop.
+
 use model::Scheme;
 
 use super::*;

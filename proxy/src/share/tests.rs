@@ -1,3 +1,5 @@
+//! The share of a core: sessions take turns, and an idle core delays no one.
+
 use super::*;
 
 fn ms(count: u64) -> Duration {
