@@ -39,7 +39,11 @@ pub(crate) fn enter(
     let (host, now) = (destination.host(), Instant::now());
     proxy.quotas.name(&session.id, host, now)?;
     let is_connect = matches!(head.target, Target::Authority(_));
-    if is_connect && !proxy.leaves.has(host, Timestamp::now()) { proxy.quotas.mint(&session.id, now) } else { Ok(()) }
+    if is_connect && !proxy.leaves.has(host, Timestamp::now()) {
+        proxy.quotas.mint(&session.id, host, now)
+    } else {
+        Ok(())
+    }
 }
 
 /// What is in use now.
@@ -64,7 +68,8 @@ struct SessionUsage {
     /// Digests of the names of this minute.
     names: HashSet<u64>,
     names_since: Option<Instant>,
-    mints: usize,
+    /// Digests of the hosts of this minute's leaves.
+    mints: HashSet<u64>,
     mints_since: Option<Instant>,
 }
 
@@ -176,21 +181,23 @@ impl Quotas {
         Ok(())
     }
 
-    /// Counts a leaf certificate that is about to be signed for the session.
+    /// Counts a leaf certificate that is about to be signed for the session. A host counts once in a minute: a client may try again
+    /// before its handshake is done.
     ///
     /// # Errors
     /// `mint_limited` where there were too many in a minute.
-    pub(crate) fn mint(&self, session: &SessionId, now: Instant) -> Result<(), Refusal> {
+    pub(crate) fn mint(&self, session: &SessionId, host: &Host, now: Instant) -> Result<(), Refusal> {
+        let digest = self.hasher.hash_one(host);
         let mut usage = self.lock();
         let own = usage.sessions.entry(session.clone()).or_default();
         if is_over(&mut own.mints_since, now) {
-            own.mints = 0;
+            own.mints.clear();
         }
-        if own.mints >= self.limits.max_mints_per_minute {
+        if own.mints.len() >= self.limits.max_mints_per_minute && !own.mints.contains(&digest) {
             let detail = "the session needed too many new certificates in a minute";
             return Err(Refusal::of(Reason::MintLimited, detail));
         }
-        own.mints += 1;
+        own.mints.insert(digest);
         Ok(())
     }
 

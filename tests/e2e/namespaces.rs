@@ -74,7 +74,8 @@ fn view(world: &World, session: &Session) -> Value {
 
 #[test]
 fn t200_a_document_governs_its_own_session_alone() {
-    let world = world();
+    // A world of its own: what it reads must come from its two sessions alone.
+    let world = World::new(&HOSTS, &[FILE], |setup| setup);
     let one = write(&world, "t200-one.yaml", &OWN.replace("HOST", "b.origin.test"));
     let two = write(&world, "t200-two.yaml", &OWN.replace("HOST", "c.origin.test"));
     let (one, two) = (session(&world, "one", &["open", &one]), session(&world, "two", &["open", &two]));

@@ -306,7 +306,8 @@ fn t082_placeholder_cut_or_compressed_in_a_body() {
         let bare = it.world.egret.session(&["secrets"], &[]);
         assert_eq!(upload(&it, &bare, "open.origin.test", "/bare", &coding, &[b"whatever"]).status, 200);
     }
-    let answer = upload(&it, &session, "h1.origin.test", "/t082-broken", "Content-Encoding: gzip\r\n", &[b"no gzip"]);
+    let answer =
+        upload(&it, &session, "h1.origin.test", "/t082-broken", "Content-Encoding: gzip\r\n", &[b"no gzip at all"]);
     refusal::expect_denied(&it.world.egret, &answer, 415, "coding_unsupported");
     it.world.origin.assert_saw_nothing_of("t082-coded");
 }

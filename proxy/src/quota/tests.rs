@@ -97,7 +97,9 @@ fn t040_different_names_are_counted_for_a_minute() {
 fn t117_leaves_are_signed_for_a_session_a_bounded_number_of_times_a_minute() {
     let quotas = quotas(|limits| limits.max_mints_per_minute = 2);
     let (a, now) = (SessionId::new("a"), Instant::now());
-    let minted = [0, 1, 59, 60].map(|second| code(&quotas.mint(&a, now + Duration::from_secs(second))).0);
-    assert_eq!(minted, ["ok", "ok", "mint_limited", "ok"]);
-    assert_eq!(code(&quotas.mint(&SessionId::new("b"), now)), ("ok", ""));
+    let host = |number: u64| Host::parse(&format!("h{number}.example")).unwrap();
+    let minted = [(0, 0), (1, 1), (2, 1), (59, 2), (60, 3)]
+        .map(|(second, name)| code(&quotas.mint(&a, &host(name), now + Duration::from_secs(second))).0);
+    assert_eq!(minted, ["ok", "ok", "ok", "mint_limited", "ok"], "the same host counts once");
+    assert_eq!(code(&quotas.mint(&SessionId::new("b"), &host(9), now)), ("ok", ""));
 }
