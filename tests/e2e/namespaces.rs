@@ -56,7 +56,9 @@ fn answer(world: &World, session: &Session, host: &str) -> (String, String) {
     let record = match answer.header("egret-record") {
         Some(id) => world.egret.record(&id),
         None => world.egret.record_where("the record", |record| {
-            record.text("session") == session.id && record.text("kind") == "exchange.closed"
+            record.text("session") == session.id
+                && record.text("kind") == "exchange.closed"
+                && record.text("host") == host
         }),
     };
     let said = if record.has("code") { record.text("code") } else { answer.status.to_string() };
@@ -74,8 +76,7 @@ fn view(world: &World, session: &Session) -> Value {
 
 #[test]
 fn t200_a_document_governs_its_own_session_alone() {
-    // A world of its own: what it reads must come from its two sessions alone.
-    let world = World::new(&HOSTS, &[FILE], |setup| setup);
+    let world = world();
     let one = write(&world, "t200-one.yaml", &OWN.replace("HOST", "b.origin.test"));
     let two = write(&world, "t200-two.yaml", &OWN.replace("HOST", "c.origin.test"));
     let (one, two) = (session(&world, "one", &["open", &one]), session(&world, "two", &["open", &two]));

@@ -302,7 +302,11 @@ impl Wire {
             Stream::Plain(stream) => stream.shutdown(std::net::Shutdown::Write).unwrap(),
             Stream::Tls(stream) => {
                 stream.conn.send_close_notify();
-                stream.flush().unwrap();
+                // The other side may have closed the connection already.
+                if let Err(error) = stream.flush() {
+                    let gone = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
+                    assert!(gone.contains(&error.kind()), "{error}");
+                }
             }
         }
     }
