@@ -31,6 +31,13 @@ impl Lookups {
         slots.acquire_owned().await.ok()
     }
 
+    /// Slots of the session that are free.
+    #[cfg(test)]
+    pub(crate) fn free(&self, session: &SessionId) -> usize {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.get(session).map_or(self.max, |slots| slots.available_permits())
+    }
+
     /// Forgets sessions without lookups.
     pub(crate) fn sweep(&self) {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
