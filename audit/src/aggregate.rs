@@ -21,7 +21,7 @@ pub(crate) struct Budget {
     pub(crate) each: usize,
     /// Of all origins together, in an interval.
     pub(crate) all: usize,
-    /// Origins that are told apart.
+    /// Origins that have a count of their own.
     pub(crate) max_origins: usize,
     /// The length of an interval in seconds.
     pub(crate) interval_seconds: i64,

@@ -13,10 +13,10 @@ use crate::aggregate::{Admission, Aggregate, Budget, Class, Tally};
 use crate::journal::draw;
 use crate::record::{Decision, Kind, Outcome, Record};
 
-/// Sessions that are told apart in an interval: as many as can be live.
+/// Sessions with a count of their own in an interval: as many as can be live.
 const MAX_SESSIONS: usize = 10_000;
 
-/// Source addresses that are told apart in an interval.
+/// Source addresses with a count of their own in an interval.
 const MAX_SOURCES: usize = 256;
 
 /// How many exchanges that end before anything was opened get a record each in an interval.

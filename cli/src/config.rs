@@ -29,13 +29,13 @@ pub(crate) struct Config {
     pub file: Option<PathBuf>,
     /// The data folder, where the file names one.
     pub data_dir: Option<PathBuf>,
-    /// Where the proxy listens, and what sessions are told.
+    /// Where the proxy listens, and the address that sessions get.
     pub proxy: SocketAddr,
     /// Where else it listens.
     pub further: Vec<Listen>,
     /// For connections without proxy credentials; they are answered 407 where there is none.
     pub default_session: Option<DefaultSession>,
-    /// Whether that session may have credentials, though whoever reaches the listener uses them.
+    /// Whether that session may have credentials. Every client that reaches the listener can use them.
     pub danger_default_credentials: bool,
     /// Policy files and folders.
     pub policies: Vec<PathBuf>,
@@ -171,7 +171,7 @@ fn not_yet(source: &Source<'_>, document: &Document) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The first address, which sessions are told, and whatever else is listened on.
+/// The first address, which sessions get, and the other addresses to listen on.
 fn listeners(
     source: &Source<'_>,
     texts: &Spanned<OneOrMany>,

@@ -103,7 +103,7 @@ struct Anchor {
 /// A value that does not open or is none of ours.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the number and hash of a record are no secret; they are only sealed like one"
+    reason = "the number and hash of a record are not secret; they are only sealed like a secret"
 )]
 pub(crate) fn sealed(vault: &Vault) -> anyhow::Result<Option<KnownHead>> {
     let Some(text) = vault.open_internal(ANCHOR).context("cannot open the vault's anchor of the journal")? else {
@@ -129,7 +129,7 @@ pub(crate) fn seal(vault: &Vault, journal: &Journal) -> anyhow::Result<()> {
     vault.seal_internal(ANCHOR, &text).context("the vault cannot seal the journal's last record")
 }
 
-/// As [`seal`], and records the generation of the vault that this makes: an older file is told apart from then on.
+/// As [`seal`], and records the generation of the vault that this makes: an older file is recognized from then on.
 ///
 /// # Errors
 /// A vault that cannot be written.

@@ -59,7 +59,7 @@ pub(crate) async fn give_back() {
         if judge.is_time(now.saturating_sub(seen)) {
             trim();
         }
-        // The time that this took is no work.
+        // The time that this took does not count as work.
         seen = process_time();
     }
 }
