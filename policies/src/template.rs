@@ -14,8 +14,8 @@ use crate::fmt::fmt;
 const WORD: &str = "YOUR-";
 const DECLARATION: &str = "# parameter ";
 const NAME_KEY: &str = "policy: ";
-/// The longest value, which is that of a bucket's name.
-const MAX_VALUE: usize = 63;
+/// The longest value: room for an encoded list of resources (`X-Goog-Allowed-Resources`).
+const MAX_VALUE: usize = 128;
 /// The longest name of a policy.
 const MAX_NAME: usize = 64;
 
@@ -28,6 +28,18 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("gitlab-group-write", include_str!("../library/templates/gitlab-group-write.yaml")),
     ("s3-bucket-read", include_str!("../library/templates/s3-bucket-read.yaml")),
     ("s3-bucket-write", include_str!("../library/templates/s3-bucket-write.yaml")),
+    ("tenant-anthropic", include_str!("../library/templates/tenant-anthropic.yaml")),
+    ("tenant-chatgpt", include_str!("../library/templates/tenant-chatgpt.yaml")),
+    ("tenant-dropbox", include_str!("../library/templates/tenant-dropbox.yaml")),
+    ("tenant-gemini-code-assist", include_str!("../library/templates/tenant-gemini-code-assist.yaml")),
+    ("tenant-github", include_str!("../library/templates/tenant-github.yaml")),
+    ("tenant-google", include_str!("../library/templates/tenant-google.yaml")),
+    ("tenant-google-cloud", include_str!("../library/templates/tenant-google-cloud.yaml")),
+    ("tenant-ibm-cloud", include_str!("../library/templates/tenant-ibm-cloud.yaml")),
+    ("tenant-microsoft", include_str!("../library/templates/tenant-microsoft.yaml")),
+    ("tenant-openai", include_str!("../library/templates/tenant-openai.yaml")),
+    ("tenant-slack", include_str!("../library/templates/tenant-slack.yaml")),
+    ("tenant-webex", include_str!("../library/templates/tenant-webex.yaml")),
     ("vertex", include_str!("../library/templates/vertex.yaml")),
 ];
 
