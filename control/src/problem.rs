@@ -105,7 +105,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let document = json!({
-            "type": format!("https://egret.internal/problems/{}", self.code),
+            "type": format!("http://egret.internal/codes/{}", self.code),
             "title": self.title,
             "status": self.status.as_u16(),
             "detail": self.detail,

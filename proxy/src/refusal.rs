@@ -198,7 +198,7 @@ impl Refusal {
     pub(crate) fn problem(&self, record: &str) -> Vec<u8> {
         let row = self.row();
         let mut problem = json!({
-            "type": format!("https://egret.internal/problems/{}", self.0.reason.code()),
+            "type": format!("http://egret.internal/codes/{}", self.0.reason.code()),
             "title": row.title,
             "status": row.status.as_u16(),
             "detail": self.0.detail,
