@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use egret_tests::client::Tunnel;
 use egret_tests::egret::Session;
-use egret_tests::origin::script::{Script, Step};
 use egret_tests::wait;
 
 use crate::world::World;
-use attacks::{ATTACKS, Attack, Door, NullServer};
+use attacks::{ATTACKS, Attack, Counterpart, Door, HOSTS};
 
 const POLICY: &str = r#"
 policy: contention
@@ -21,11 +20,11 @@ rules:
   - id: modest
     allow: {host: modest.origin.test, port: PORT, LOCAL}
   - id: greedy
-    allow: {host: greedy.origin.test, port: PORT, path: /open/**, LOCAL}
+    allow: {host: greedy.origin.test, port: GREEDY, path: /open/**, LOCAL}
   - id: bodies
-    allow: {host: greedy.origin.test, port: PORT, path: [/hash, /sized/*], LOCAL}
+    allow: {host: greedy.origin.test, port: GREEDY, path: [/hash, /sized/*], LOCAL}
   - id: interim
-    allow: {host: interim.origin.test, port: PORT, LOCAL}
+    allow: {host: interim.origin.test, port: GREEDY, LOCAL}
 "#;
 
 /// Clients of the modest session, and how often each of them asks in a second.
@@ -129,14 +128,20 @@ fn t209_a_modest_session_is_served_beside_a_greedy_one_and_a_stranger() {
     let periods = u64::try_from(2 * ATTACKS.len()).unwrap();
     let length = long
         .map_or(Duration::from_millis(300), |seconds| Duration::from_secs(seconds) / u32::try_from(periods).unwrap());
-    let hosts = ["modest.origin.test", "greedy.origin.test", "interim.origin.test"];
-    let world = World::new(&hosts, &[POLICY], |setup| setup.logging("warn"));
-    let hints = b"HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\n\r\n".repeat(1000);
-    world.origin.script("interim.origin.test", Script::new(vec![Step::Endless(hints)]));
+    let counterpart = Counterpart::start();
+    let policy = POLICY.replace("GREEDY", &counterpart.port.to_string());
+    let hosts = ["modest.origin.test", HOSTS[0], HOSTS[1]];
+    let world = World::new(&hosts, &[&policy], |mut setup| {
+        let file = setup.ca_file.as_mut().unwrap();
+        let both = [&*file, &counterpart.ca_file].map(|file| std::fs::read_to_string(file).unwrap()).concat();
+        *file = file.with_file_name("both-cas.pem");
+        std::fs::write(file, both).unwrap();
+        setup.logging("warn")
+    });
     let (greedy, modest) = (world.egret.session(&["contention"], &[]), world.egret.session(&["contention"], &[]));
-    let null = NullServer::start();
-    let egret = Door { address: world.egret.proxy(), ca: world.egret.ca_file(), port: world.origin.port() };
-    let nowhere = Door { address: null.address, ca: null.ca_file.clone(), port: world.origin.port() };
+    let port = counterpart.port;
+    let egret = Door { address: world.egret.proxy(), ca: world.egret.ca_file(), port };
+    let nowhere = Door { address: counterpart.proxy, ca: counterpart.ca_file.clone(), port };
     // Caches and pools fill first.
     period(&world, [&greedy, &modest], &ATTACKS[0], &nowhere, Duration::from_millis(300));
     let idle = (world.egret.memory(), world.egret.descriptors());

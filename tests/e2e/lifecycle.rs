@@ -275,7 +275,7 @@ fn policies_are_reloaded_and_a_bad_file_changes_nothing() {
 }
 
 #[test]
-fn an_ended_session_is_cut() {
+fn t147_an_ended_session_is_closed_with_all_that_streams() {
     let world = world();
     let session = world.egret.session(&["lifecycle"], &[]);
     let target = world.target("api.origin.test");

@@ -1,6 +1,6 @@
 //! What the greedy session and the stranger do, through Egret or, for comparison, at a server that does nothing.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) struct Door {
     pub(super) address: SocketAddr,
     pub(super) ca: PathBuf,
-    /// The origin's port, for targets.
+    /// The counterpart's port, for targets.
     pub(super) port: u16,
 }
 
@@ -167,53 +167,90 @@ pub(super) fn stranger(door: &Door, stop: &AtomicBool) {
     }
 }
 
-/// Takes whatever comes: answers each CONNECT, ends TLS, and reads.
+/// The other end of the attacks: an upstream for those that go through Egret, and for comparison a proxy that answers them
+/// itself. It sends and takes the same bytes either way, at the priority of the attackers, so that what is compared is Egret's work.
 #[derive(Debug)]
-pub(super) struct NullServer {
-    pub(super) address: SocketAddr,
+pub(super) struct Counterpart {
+    /// Where it is a proxy that allows everything.
+    pub(super) proxy: SocketAddr,
+    /// The port on which it is an upstream.
+    pub(super) port: u16,
     pub(super) ca_file: PathBuf,
     _folder: tempfile::TempDir,
 }
 
-impl NullServer {
+/// The hosts that attacks are aimed at, each with its TLS configuration.
+type Hosts = [(&'static str, Arc<ServerConfig>); 2];
+
+impl Counterpart {
     pub(super) fn start() -> Self {
-        let (ca, folder) = (TestCa::new("Null CA"), tempfile::tempdir().unwrap());
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, ca_file) = (listener.local_addr().unwrap(), ca.write(folder.path()));
-        let hosts = ["greedy.origin.test", "interim.origin.test"];
-        let configs = hosts.map(|host| (host, ca.server(host, Flaw::None, &["h2", "http/1.1"])));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let configs = configs.clone();
-                std::thread::spawn(move || {
-                    give_way();
-                    take(stream, &configs);
-                });
-            }
-        });
-        Self { address, ca_file, _folder: folder }
+        let (ca, folder) = (TestCa::new("Counterpart CA"), tempfile::tempdir().unwrap());
+        let ca_file = ca.write(folder.path());
+        let hosts = |alpn: &[&str]| HOSTS.map(|host| (host, ca.server(host, Flaw::None, alpn)));
+        let proxy = listen(hosts(&["h2", "http/1.1"]), as_proxy);
+        // As an upstream it has HTTP/1.1 only: attacks over HTTP/2 end at Egret.
+        let upstream = listen(hosts(&["http/1.1"]), |stream, hosts| serve(stream, &hosts[0].1));
+        Self { proxy, port: upstream.port(), ca_file, _folder: folder }
     }
 }
 
-fn take(mut stream: TcpStream, configs: &[(&str, Arc<ServerConfig>)]) {
+/// The hosts of the attacks.
+pub(super) const HOSTS: [&str; 2] = ["greedy.origin.test", "interim.origin.test"];
+
+fn listen(hosts: Hosts, serve: fn(TcpStream, &Hosts)) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let hosts = hosts.clone();
+            std::thread::spawn(move || {
+                give_way();
+                serve(stream, &hosts);
+            });
+        }
+    });
+    address
+}
+
+/// Everything up to the empty line, or up to the end of what comes.
+fn read_head(stream: &mut impl Read) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") && head.len() < 4096 {
-        match stream.read(&mut byte) {
-            Ok(1) => head.push(byte[0]),
-            _ => return,
-        }
+    while !head.ends_with(b"\r\n\r\n") && head.len() < 4096 && matches!(stream.read(&mut byte), Ok(1)) {
+        head.push(byte[0]);
     }
-    let text = String::from_utf8_lossy(&head).into_owned();
-    let host = text.split([' ', ':']).nth(1).unwrap_or_default();
-    let Some((_, config)) = configs.iter().find(|(name, _)| *name == host) else {
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+fn as_proxy(mut stream: TcpStream, hosts: &Hosts) {
+    let head = read_head(&mut stream);
+    let host = head.split([' ', ':']).nth(1).unwrap_or_default();
+    let Some((_, config)) = hosts.iter().find(|(name, _)| *name == host) else {
         let _closed = stream.write_all(b"HTTP/1.1 407 no\r\ncontent-length: 0\r\n\r\n");
         return;
     };
-    if stream.write_all(b"HTTP/1.1 200 ok\r\n\r\n").is_err() {
-        return;
+    if stream.write_all(b"HTTP/1.1 200 ok\r\n\r\n").is_ok() {
+        serve(stream, config);
     }
+}
+
+/// Answers with bytes without end, or reads without end.
+fn serve(stream: TcpStream, config: &Arc<ServerConfig>) {
     let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
-    let mut buffer = vec![0; 64 << 10];
-    while matches!(tls.read(&mut buffer), Ok(count) if count > 0) {}
+    let head = read_head(&mut tls);
+    let (first, block) = match head.split(' ').nth(1) {
+        Some("/interim") => (String::new(), b"HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\n\r\n".repeat(1000)),
+        Some(path) if path.starts_with("/sized/") => {
+            let length = path.rsplit('/').next().unwrap_or_default();
+            (format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n"), vec![b'x'; 64 << 10])
+        }
+        _ => {
+            let mut buffer = vec![0; 64 << 10];
+            while matches!(tls.read(&mut buffer), Ok(count) if count > 0) {}
+            return;
+        }
+    };
+    if tls.write_all(first.as_bytes()).is_ok() {
+        while tls.write_all(&block).is_ok() {}
+    }
 }

@@ -18,8 +18,6 @@ pub struct Script {
 pub enum Step {
     /// These bytes, as one TLS record, on the wire before the next step begins.
     Write(Vec<u8>),
-    /// These bytes again and again, for as long as they are taken.
-    Endless(Vec<u8>),
     /// Wait until the test opens the gate.
     Gate(String),
     /// End the connection.
@@ -47,10 +45,6 @@ impl Script {
                         }
                         // Lets the reader take this piece by itself; correctness never hangs on it.
                         tokio::time::sleep(Duration::from_millis(1)).await;
-                    }
-                    Step::Endless(bytes) => {
-                        while stream.write_all(bytes).await.is_ok() {}
-                        return;
                     }
                     Step::Gate(name) => state.wait_at(name).await,
                     Step::Close => {
