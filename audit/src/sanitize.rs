@@ -34,12 +34,37 @@ pub(crate) fn write(out: &mut Vec<u8>, text: &str) -> bool {
 /// The text without tokens and placeholders.
 fn masked(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
-    if bytes.len() < MIN_LETTERS {
+    let is_escaped = memchr::memchr(b'%', bytes).is_some();
+    // This is called for every text of every record, and most texts are short words: they are passed in steps.
+    if !is_escaped && !has_run(bytes) {
         return Cow::Borrowed(text);
     }
-    if memchr::memchr(b'%', bytes).is_some() && is_hidden_by_percent(bytes) || is_in_base64(bytes) || is_in_hex(bytes) {
+    if is_encoded(bytes) {
         return Cow::Borrowed(MASK);
     }
+    let shown = without_tokens(text);
+    if is_escaped && is_hidden_by_percent(shown.as_bytes()) { Cow::Borrowed(MASK) } else { shown }
+}
+
+/// Whether so many characters of tokens or of their encodings follow one another as a token has at least.
+fn has_run(bytes: &[u8]) -> bool {
+    let mut from = 0;
+    while let Some(window) = bytes.get(from..from + MIN_LETTERS) {
+        match window.iter().rposition(|byte| !is_base64(*byte)) {
+            Some(at) => from += at + 1,
+            None => return true,
+        }
+    }
+    false
+}
+
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
+}
+
+/// The text with each token in it masked.
+fn without_tokens(text: &str) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
     let Some(first) = find(bytes, 0) else { return Cow::Borrowed(text) };
     let mut out = String::with_capacity(text.len());
     let (mut from, mut next) = (0, Some(first));
@@ -71,21 +96,13 @@ fn find(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
     None
 }
 
-/// Whether undoing percent escapes shows a token that the text itself does not.
+/// Whether undoing percent escapes shows a token, in a text in which none shows.
 fn is_hidden_by_percent(bytes: &[u8]) -> bool {
-    let count = |bytes: &[u8]| {
-        let mut from = 0;
-        std::iter::from_fn(|| find(bytes, from).inspect(|(_, end)| from = *end)).count()
-    };
-    let shown = count(bytes);
     let mut decoded = bytes.to_vec();
-    for _ in 0..MAX_DECODINGS {
+    (0..MAX_DECODINGS).any(|_| {
         decoded = decode(&decoded);
-        if count(&decoded) > shown {
-            return true;
-        }
-    }
-    false
+        find(&decoded, 0).is_some() || is_encoded(&decoded)
+    })
 }
 
 /// Undoes each escape once.
@@ -104,28 +121,26 @@ fn decode(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Whether a mark in base64 is followed by as much as a token takes, as in the value of Proxy-Authorization.
-fn is_in_base64(bytes: &[u8]) -> bool {
-    let follows = |at: usize| {
-        let rest = bytes.get(at..).unwrap_or_default();
-        rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte)).count()
-            > MIN_LETTERS * 4 / 3
+/// Whether a mark in base64 (as in the value of Proxy-Authorization) or in hex is followed by as much as a token takes.
+fn is_encoded(bytes: &[u8]) -> bool {
+    let follows = |rest: &[u8], length: usize, fits: fn(u8) -> bool| {
+        rest.get(..length).is_some_and(|rest| rest.iter().all(|byte| fits(*byte)))
     };
-    bytes.len() > MIN_LETTERS * 4 / 3
-        && IN_BASE64.iter().any(|mark| memchr::memmem::find(bytes, mark).is_some_and(|at| follows(at + mark.len())))
-}
-
-/// Whether a mark in hex digits is followed by as much as a token takes.
-fn is_in_hex(bytes: &[u8]) -> bool {
-    let follows = |at: usize| {
-        bytes.get(at..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_hexdigit()).count()
-            >= MIN_LETTERS * 2
+    let in_base64 = |rest: &[u8]| {
+        let after = |mark: &&[u8]| rest.strip_prefix(*mark);
+        IN_BASE64.iter().filter_map(after).any(|rest| follows(rest, MIN_LETTERS * 4 / 3 + 1, is_base64))
     };
-    // The first digits of every mark are rare enough to be looked for one by one.
-    memchr::memmem::find_iter(bytes, b"65677").any(|at| {
-        let rest = bytes.get(at..).unwrap_or_default();
-        let starts = |mark: &&[u8]| rest.get(..mark.len()).is_some_and(|start| start.eq_ignore_ascii_case(mark));
-        IN_HEX.iter().any(|mark| starts(mark) && follows(at + mark.len()))
+    let in_hex = |rest: &[u8]| {
+        let after = |mark: &&[u8]| {
+            let (start, rest) = rest.split_at_checked(mark.len())?;
+            start.eq_ignore_ascii_case(mark).then_some(rest)
+        };
+        IN_HEX.iter().filter_map(after).any(|rest| follows(rest, MIN_LETTERS * 2, |byte| byte.is_ascii_hexdigit()))
+    };
+    bytes.iter().enumerate().any(|(at, first)| match first {
+        b'Z' | b'l' | b'V' => in_base64(bytes.get(at..).unwrap_or_default()),
+        b'6' => in_hex(bytes.get(at..).unwrap_or_default()),
+        _ => false,
     })
 }
 
@@ -154,6 +169,9 @@ mod tests {
             (format!("/{}", TOKEN.replace('t', "%74")), "***"),
             (format!("/{}", TOKEN.replace('_', "%255F")), "***"),
             (format!("/{TOKEN}/{}", TOKEN.replace('g', "%67")), "***"),
+            // A decoy that is a token only as long as nothing is decoded.
+            (format!("/%c3%aEgt_AAAAAAAAAAAAAAAAAAAA/{}", TOKEN.replace('g', "%67")), "***"),
+            (format!("/{}", TOKEN.replace('e', "%65").replace('g', "%67").replace('_', "%5f")), "***"),
         ] {
             assert_eq!(text(&given), want, "{given}");
         }
@@ -164,8 +182,15 @@ mod tests {
         use base64_of as encode;
         for ahead in ["", "s", "se", "ses", "ses_06dgqh1x8r9bnvkq4s0w2y7e5m:"] {
             for secret in [TOKEN, PLACEHOLDER] {
-                let given = format!("/{}", encode(format!("{ahead}{secret}").as_bytes()));
-                assert_eq!(text(&given), "***", "{ahead}{secret}");
+                let encoded = encode(format!("{ahead}{secret}").as_bytes());
+                // Behind a mark that nothing follows, and with its first character escaped.
+                for given in [
+                    format!("/{encoded}"),
+                    format!("/ZWd0X/VndF8?{encoded}"),
+                    format!("/%{:02x}{}", encoded.as_bytes()[0], encoded.get(1..).unwrap()),
+                ] {
+                    assert_eq!(text(&given), "***", "{ahead}{secret}");
+                }
             }
         }
     }
