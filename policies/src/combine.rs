@@ -460,6 +460,16 @@ impl Rules {
         self.observed_until().is_some_and(|until| now < until)
     }
 
+    /// Whether the rule that gave a permit is still there and has not ended. Without a rule, whether the policy still observes.
+    pub fn still_has(&self, policy: &PolicyName, rule: Option<&RuleId>, now: Timestamp) -> bool {
+        match rule {
+            None => self.observes(now),
+            Some(id) => {
+                self.rules.iter().any(|rule| rule.id == *id && rule.policy == *policy && rule.is_in_force(now))
+            }
+        }
+    }
+
     pub(crate) fn observed_until(&self) -> Option<Timestamp> {
         self.observing.as_ref().map(|observing| observing.until)
     }

@@ -62,7 +62,7 @@ async fn attempt(
     let permit = authorize::authorize(&rules, destination, &routed, tool.as_deref(), open)?;
     open.permit(&permit);
     let asked = authorize::asked(&routed, tool);
-    let standing = core.live.note(session, destination, asked, permit.until(), open.connection().clone());
+    let standing = core.live.note(session, destination, asked, &permit, open.connection().clone());
     open.stands(standing.clone());
     let under = |refusal: Refusal| refusal.under(permit.rule(), permit.policy());
     open.admitted(limit::limit(core, session, &permit, &mut routed).await?);

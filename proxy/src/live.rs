@@ -1,8 +1,8 @@
 //! Exchanges and tunnels that are under way, and their end when what allowed them is over.
 //!
-//! A permit is good for as long as it says, and for as long as the policies in force would give it again. Each core looks
-//! after its own: four times a second it judges again what a newer snapshot or the time may have changed, and cuts what
-//! would now be refused. Who streams finds out at the next poll, since the cut wakes it; where a client that does not read
+//! A permit is good for as long as its rule is in force, and for as long as the policies in force would give it again, with the
+//! credentials that went on the request. Each core looks after its own: four times a second it judges again what a newer
+//! snapshot or the time may have changed, and cuts what would now be refused. Who streams finds out at the next poll, since the cut wakes it; where a client that does not read
 //! keeps that poll from coming, its connection is closed a quarter of a second later.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use audit::{CredentialUse, Fault, Outcome};
-use model::{Destination, RequestPath, Timestamp};
-use policies::{Denied, Knock, Question};
+use model::{Destination, PolicyName, RequestPath, RuleId, Timestamp};
+use policies::{Denied, Knock, Permit, Question, Rules};
 use sessions::{CallSerial, Session};
 use tokio::time::Instant;
 
@@ -28,6 +28,9 @@ pub(crate) const PERIOD: Duration = Duration::from_millis(250);
 
 /// How many are judged before others get their turn.
 const AT_ONCE: usize = 1_000;
+
+/// Refines the code of an exchange whose rule has ended or is gone, where another rule would allow the request.
+const RULE_ENDED: &str = "rule_ended";
 
 /// What was asked when the permit was given.
 pub(crate) enum Asked {
@@ -79,7 +82,7 @@ impl Cut {
     /// How a record ends whose answer had begun: outcome, fault, and what refines the code.
     pub(crate) fn ending(&self) -> (Outcome, Fault, Option<&'static str>) {
         match self {
-            Self::Denied(_) => (Outcome::Aborted, Fault::Policy, None),
+            Self::Denied(denied) => (Outcome::Aborted, Fault::Policy, denied.class),
             Self::Timer(timer) => (Outcome::Timeout, timer.fault(), Some(timer.name())),
             Self::Limit(limited) => (Outcome::Aborted, Fault::Policy, Some(limited.limit())),
         }
@@ -111,11 +114,18 @@ pub(crate) struct Lent {
     pub(crate) counts: bool,
 }
 
+/// The rule that gave the permit; without a rule, the policy that observes.
+struct GrantedBy {
+    policy: PolicyName,
+    rule: Option<RuleId>,
+}
+
 /// One exchange or tunnel that is under way; it ends when the last holder drops it.
 pub(crate) struct Standing {
     session: Arc<Session>,
     destination: Destination,
     asked: Asked,
+    granted_by: GrantedBy,
     /// The credentials that went on it.
     lent: OnceLock<Vec<Lent>>,
     /// When the permit ends, by the policies that judged it last.
@@ -233,23 +243,35 @@ impl Standing {
     /// What the policies in force say of it now: until when it may go on.
     fn judge(&self, proxy: &Proxy, now: Timestamp) -> Result<Option<Timestamp>, Denied> {
         let Ok(rules) = decide::rules(proxy, &self.session) else { return Err(unavailable()) };
+        let permit = self.permit(&rules, now)?;
+        let GrantedBy { policy, rule } = &self.granted_by;
+        // Another rule may allow the same, with other credentials, limits and headers: what began under this one ends with it.
+        if !rules.still_has(policy, rule.as_ref(), now) {
+            let (rule, policy) = (rule.clone(), Some(policy.clone()));
+            return Err(Denied { rule, policy, class: Some(RULE_ENDED), ..denied(model::Reason::DeniedPath) });
+        }
+        let lent = self.lent.get().map_or(&[][..], |lent| lent);
+        if lent.iter().any(|one| !permit.credentials().contains(&one.used.name)) {
+            return Err(denied(model::Reason::CredentialUnavailable));
+        }
+        Ok(permit.until())
+    }
+
+    fn permit(&self, rules: &Arc<Rules>, now: Timestamp) -> Result<Permit, Denied> {
         let (host, port) = (self.destination.host(), self.destination.port());
         match &self.asked {
             Asked::Tunnel => match rules.decide(&Knock { host, port, now })? {
-                policies::Passage::Tunnel(permit) => Ok(permit.until()),
+                policies::Passage::Tunnel(permit) => Ok(permit),
                 policies::Passage::Intercept => Err(must_be_read()),
             },
-            Asked::Request { method, path, websocket, tool } => {
-                let question = Question {
-                    destination: &self.destination,
-                    method: method.as_str(),
-                    path,
-                    websocket: *websocket,
-                    tool: tool.as_deref(),
-                    now,
-                };
-                rules.authorize(&question).map(|permit| permit.until())
-            }
+            Asked::Request { method, path, websocket, tool } => rules.authorize(&Question {
+                destination: &self.destination,
+                method: method.as_str(),
+                path,
+                websocket: *websocket,
+                tool: tool.as_deref(),
+                now,
+            }),
         }
     }
 }
@@ -288,15 +310,17 @@ impl Live {
         session: &Arc<Session>,
         destination: &Destination,
         asked: Asked,
-        until: Option<Timestamp>,
+        permit: &Permit,
         downlink: Arc<Downlink>,
     ) -> Arc<Standing> {
+        let granted_by = GrantedBy { policy: permit.policy().clone(), rule: permit.rule().cloned() };
         let standing = Arc::new(Standing {
             session: session.clone(),
             destination: destination.clone(),
             asked,
+            granted_by,
             lent: OnceLock::new(),
-            until: Mutex::new(until),
+            until: Mutex::new(permit.until()),
             cut: OnceLock::new(),
             waker: Mutex::new(None),
             flow: OnceLock::new(),

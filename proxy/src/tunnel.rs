@@ -64,7 +64,7 @@ pub(crate) async fn reach(
     open.tls("pass-through");
     open.takes(core.proxy.quotas.request(&session.id)?);
     let slot = core.proxy.quotas.upstream(&session.id, destination)?;
-    let standing = core.live.note(session, destination, Asked::Tunnel, permit.until(), open.connection().clone());
+    let standing = core.live.note(session, destination, Asked::Tunnel, &permit, open.connection().clone());
     let TunnelAdmission { admission, allowance } = limit::limit_tunnel(core, session, &permit)?;
     open.admitted(admission);
     let target = Target::new(core, destination, &permit);
