@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::Context;
 use crate::client::{Client, converse, path_with};
+use crate::data_dir::DataDir;
 use crate::exit::{Answer, Failure};
 use crate::output;
 
@@ -259,15 +260,16 @@ fn quoted(text: &str) -> String {
 
 impl Verify {
     fn execute(&self, context: &Context) -> Answer {
-        let journal = match &self.journal {
-            Some(journal) => journal.clone(),
-            None => context.data_dir(&context.config()?)?.journal(),
+        let (journal, indexed) = match &self.journal {
+            Some(journal) => (journal.clone(), None),
+            None => Self::of_folder(&context.data_dir(&context.config()?)?)?,
         };
         if !journal.is_dir() {
             return Err(Failure::unreachable(anyhow!("there is no journal {}", journal.display())));
         }
         let is_json = self.format == output::Format::Json;
-        match audit::verify_against(&journal, &self.known) {
+        let known: Vec<KnownHead> = self.known.iter().cloned().chain(indexed).collect();
+        match audit::verify_against(&journal, &known) {
             Ok(verified) => self.report(&verified, is_json),
             Err(broken) => {
                 if is_json {
@@ -276,6 +278,15 @@ impl Verify {
                 Err(Failure::refused(anyhow::Error::new(broken).context("the journal does not verify")))
             }
         }
+    }
+
+    /// The journal of a data folder, and the last record that its index has. Where a sidecar runs, the index was compared with the
+    /// journal at its start, and is being written.
+    fn of_folder(dir: &DataDir) -> Answer<(PathBuf, Option<KnownHead>)> {
+        let journal = dir.journal();
+        let runs = converse(async { Ok(Client::to_sidecar(dir).await?.is_some()) })?;
+        let indexed = if runs || !journal.is_dir() { None } else { reading::last_indexed(&journal, &dir.index())? };
+        Ok((journal, indexed))
     }
 
     /// A chain that is whole proves nothing of its end: that needs a record that is known from elsewhere.

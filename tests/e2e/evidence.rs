@@ -93,6 +93,24 @@ fn t213_a_cut_journal_without_its_head_refuses_the_start() {
 }
 
 #[test]
+fn t291_a_cut_journal_with_an_earlier_head_is_not_what_the_index_has() {
+    let egret = used();
+    let (journal, head) = (egret.journal_folder(), egret.journal_folder().join("head"));
+    let (lines, earlier) = (egret.records().len(), std::fs::read(&head).unwrap());
+    egret.launch();
+    egret.session(&[], &[]);
+    egret.terminate();
+    assert_eq!(verify(&egret).0, Some(0));
+    std::fs::write(&head, earlier).unwrap();
+    cut(&journal, lines);
+    let (code, document) = verify(&egret);
+    assert_eq!((code, document["verdict"].as_str()), (Some(1), Some("broken")), "{document}");
+    // Of a journal alone nothing else shows it.
+    let output = egret.run(&["audit", "verify", "--journal", &journal.display().to_string()], "");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
 fn t213_what_is_missing_is_accepted_once_and_recorded() {
     let world = World::new(&["api.origin.test"], &[POLICY], |setup| setup);
     let egret = &world.egret;

@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use audit::{Filter, Index};
+use audit::{Filter, Index, KnownHead};
 use serde_json::value::RawValue;
 
 use crate::exit::{Answer, Failure, OrFail as _};
@@ -23,15 +23,8 @@ pub(super) fn records(journal: &Path, index: Option<&Path>, filter: &Filter) -> 
         )));
     }
     let scratch = Scratch::new().or_unreachable()?;
-    let own = scratch.0.join("index.db");
-    if let Some(index) = index {
-        for suffix in ["", "-wal"] {
-            let part = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
-            // One that is not there, or not ours to read, is made from the journal.
-            let copied = fs::copy(part(index), part(&own));
-            tracing::debug!(copied = copied.is_ok(), suffix, "the index");
-        }
-    }
+    // One that is not there, or not ours to read, is made from the journal.
+    let own = scratch.copy_of(index);
     let rows = || -> anyhow::Result<Vec<Box<RawValue>>> {
         let index = Index::open(journal, &own)?;
         index.catch_up()?;
@@ -39,6 +32,17 @@ pub(super) fn records(journal: &Path, index: Option<&Path>, filter: &Filter) -> 
         rows.iter().map(|row| Ok(RawValue::from_string(serde_json::to_string(row)?)?)).collect()
     };
     rows().or_unreachable()
+}
+
+/// The last record that an index has; `None` where there is no index that can be read. No process may be writing it.
+///
+/// # Errors
+/// 3 where there is no room for a copy.
+pub(super) fn last_indexed(journal: &Path, index: &Path) -> Answer<Option<KnownHead>> {
+    let scratch = Scratch::new().or_unreachable()?;
+    let own = scratch.copy_of(Some(index));
+    let head = own.exists().then(|| Index::open(journal, &own).and_then(|index| index.known_head()));
+    Ok(head.and_then(Result::ok).filter(|head| head.seq > 0))
 }
 
 /// A folder that only we can read, removed with the value.
@@ -53,6 +57,17 @@ impl Scratch {
         let made = DirBuilder::new().mode(0o700).create(&path);
         made.with_context(|| format!("cannot make the folder {} for an index", path.display()))?;
         Ok(Self(path))
+    }
+
+    /// Where the copy of an index is, if it could be copied.
+    fn copy_of(&self, index: Option<&Path>) -> PathBuf {
+        let own = self.0.join("index.db");
+        for (index, suffix) in index.into_iter().flat_map(|index| [(index, ""), (index, "-wal")]) {
+            let part = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
+            let copied = fs::copy(part(index), part(&own));
+            tracing::debug!(copied = copied.is_ok(), suffix, "the index");
+        }
+        own
     }
 }
 
