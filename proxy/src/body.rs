@@ -1,5 +1,6 @@
 //! Bodies on their way through: counted, bounded in time, masked where a credential went out, never held.
 
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -325,7 +326,7 @@ impl Upload {
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Ready(Some(Err(error))) => {
-                    self.flow.end_upload(UploadEnd::Client);
+                    self.flow.end_upload(if is_malformed(&error) { UploadEnd::Malformed } else { UploadEnd::Client });
                     return Poll::Ready(Some(Err(UploadError::Client(error))));
                 }
                 Poll::Ready(Some(Ok(frame))) => {
@@ -505,6 +506,13 @@ impl Drop for Upload {
         // The connection gave it up before its end; a copy of a request without a body had ended before.
         self.flow.end_upload(UploadEnd::Stopped);
     }
+}
+
+/// Whether the client sent a body that breaks its framing, rather than broke off.
+fn is_malformed(error: &hyper::Error) -> bool {
+    use std::error::Error as _;
+    let io = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| matches!(io.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput))
 }
 
 /// Whether a request's trailers hold a placeholder, in whatever encoding: it is swapped only in a head or a body.

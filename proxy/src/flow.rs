@@ -36,6 +36,8 @@ pub(crate) enum UploadEnd {
     Whole,
     /// The client broke off.
     Client,
+    /// The client broke the framing.
+    Malformed,
     /// It was stopped, or the upstream took no more.
     Stopped,
 }
@@ -109,9 +111,9 @@ impl Flow {
         self.lock().up.bytes
     }
 
-    /// Whether the request body has ended, whole or not.
-    pub(crate) fn upload_has_ended(&self) -> bool {
-        self.lock().end.is_some()
+    /// How the request body ended, once it has.
+    pub(crate) fn upload_end(&self) -> Option<UploadEnd> {
+        self.lock().end
     }
 
     /// Whether all of the request body was sent.
@@ -127,7 +129,7 @@ impl Flow {
         loop {
             let mut notified = std::pin::pin!(self.upload_ended.notified());
             notified.as_mut().enable();
-            if self.upload_has_ended() {
+            if self.upload_end().is_some() {
                 return;
             }
             notified.await;

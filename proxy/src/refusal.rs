@@ -40,6 +40,11 @@ struct Facts {
 /// The class of what ended because the client left within its request body.
 pub(crate) const BROKEN_OFF: &str = "broken_off";
 
+/// The refusal of a request whose client left within the body.
+pub(crate) fn broken_off() -> Refusal {
+    Refusal::of(Reason::Malformed, "the request body broke off").with_class(BROKEN_OFF)
+}
+
 /// What a client should do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {

@@ -53,6 +53,35 @@ fn t131_heads_that_are_too_large() {
     world.origin.assert_saw_nothing_of("t131");
 }
 
+/// Outcome, code and fault of the exchange for this path.
+fn ending(world: &World, session: &Session, path: &str) -> [String; 3] {
+    let record = world.egret.record_where("the closing record", |record| {
+        let is_end = record.text("kind") == "exchange.closed" && record.text("session") == session.id;
+        is_end && record.text("path") == path
+    });
+    ["outcome", "code", "fault"].map(|name| record.text(name))
+}
+
+#[test]
+fn t292_what_a_client_does_to_its_body_is_not_the_upstreams_fault() {
+    let world = world();
+    let session = world.egret.session(&["faults"], &[]);
+    let target = world.target("api.origin.test");
+    let post = |path: &str, rest: &str| {
+        let mut wire = Tunnel::to(&target).open(&world.egret, &session);
+        wire.send(format!("POST {path} HTTP/1.1\r\nHost: {target}\r\n{rest}"));
+        wire
+    };
+    for (path, chunk) in [("/hash?size", "0x3\r\nabc\r\n0\r\n\r\n"), ("/hash?end", "3\r\nabcd\r\n0\r\n\r\n")] {
+        let mut wire = post(path, &format!("Transfer-Encoding: chunked\r\n\r\n{chunk}"));
+        let answer = wire.answer();
+        refusal::expect(&answer, 400, "malformed");
+        assert_eq!(ending(&world, &session, path), ["refused", "malformed", "downstream"], "{path}");
+    }
+    drop(post("/hash?left", "Content-Length: 100\r\n\r\nabc"));
+    assert_eq!(ending(&world, &session, "/hash?left"), ["client_abort", "malformed", "downstream"]);
+}
+
 #[test]
 fn trace_and_connect_inside_a_tunnel() {
     let world = world();

@@ -15,7 +15,7 @@ use crate::budget::Spent;
 use crate::lending::{Borrower, misplaced};
 use crate::placeholder::{self, Verdict};
 use crate::placing::internal;
-use crate::refusal::{BROKEN_OFF, Refusal};
+use crate::refusal::{Refusal, broken_off};
 use crate::slot::{Form, Unclear};
 use crate::steps::inject::{Armed, owner};
 use crate::steps::record::Open;
@@ -207,7 +207,7 @@ fn unclear() -> Refusal {
 
 fn unread(error: ReadError) -> Refusal {
     match error {
-        ReadError::Broken => Refusal::of(Reason::Malformed, "the request body broke off").with_class(BROKEN_OFF),
+        ReadError::Broken => broken_off(),
         ReadError::Spent(Spent::Session) => Refusal::of(
             Reason::SessionQuota,
             "the session's request bodies, in which credentials have slots, take all of its memory",

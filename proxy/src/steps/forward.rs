@@ -21,7 +21,7 @@ use crate::Core;
 use crate::body::Upload;
 use crate::config::{CONNECTION_WINDOW, MAX_BUFFER, STREAM_WINDOW};
 use crate::dial::{self, Fresh, Located, Speaks, Stream, Target};
-use crate::flow::{Flow, Pace};
+use crate::flow::{Flow, Pace, UploadEnd};
 use crate::frames::{Frames, Peer};
 use crate::interim::{Bounded, Interim};
 use crate::live::Standing;
@@ -30,7 +30,7 @@ use crate::own_fields;
 use crate::paced::Paced;
 use crate::pool::{Key, Sender, Upstream};
 use crate::quota::UpstreamSlot;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, broken_off};
 use crate::relay::Return;
 use crate::share::Spawner;
 use crate::steps::inject::Armed;
@@ -170,12 +170,21 @@ pub(crate) async fn forward(out: Outward<'_>, armed: Armed, way: Way, open: &mut
             Err(NoResponse::Request(unsent)) if reused => Some(*unsent),
             Err(NoResponse::Closed) if reused => spare.take(),
             Err(NoResponse::Request(_) | NoResponse::Closed) => None,
-            Err(NoResponse::Failed(refusal)) => return Err(refusal),
+            Err(NoResponse::Failed(refusal)) => return Err(clients_fault(&flow).unwrap_or(refusal)),
         };
-        request =
-            again.ok_or_else(|| Refusal::of(Reason::UpstreamProtocol, "the upstream closed before it answered"))?;
+        let closed = || Refusal::of(Reason::UpstreamProtocol, "the upstream closed before it answered");
+        request = again.ok_or_else(|| clients_fault(&flow).unwrap_or_else(closed))?;
         upstream = Box::pin(establish(out, &addresses(out).await?, &key)).await?;
         open.address(upstream.address.ip());
+    }
+}
+
+/// What the client did, where the request ended because of its body: the library reports that as a failure of the connection.
+fn clients_fault(flow: &Flow) -> Option<Refusal> {
+    match flow.upload_end()? {
+        UploadEnd::Client => Some(broken_off()),
+        UploadEnd::Malformed => Some(Refusal::of(Reason::Malformed, "the framing of the request body is not valid")),
+        UploadEnd::Whole | UploadEnd::Stopped => None,
     }
 }
 

@@ -295,6 +295,7 @@ impl Open {
         match end {
             UploadEnd::Whole => self.close(Outcome::Ok, None, None),
             UploadEnd::Client => self.cut(),
+            UploadEnd::Malformed => self.close(Outcome::ClientAbort, Some(Fault::Downstream), Some(Reason::Malformed)),
             UploadEnd::Stopped if self.is_terminated() => self.cut(),
             UploadEnd::Stopped => {
                 // The upstream had its answer complete and wanted no more of the request.
