@@ -6,6 +6,7 @@
 pub mod ca;
 pub mod cache;
 pub mod class;
+pub mod identity;
 pub mod keystore;
 pub mod leaf;
 pub mod provider;
@@ -16,6 +17,7 @@ mod validity;
 pub use ca::Ca;
 pub use cache::Leaves;
 pub use class::{TlsClass, classify, classify_io};
+pub use identity::{IdentityError, ListenerIdentity};
 pub use keystore::truststore_jks;
 pub use provider::provider;
 pub use trust::Trust;
