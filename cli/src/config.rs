@@ -12,15 +12,47 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use audit::Durability;
+use certs::ListenerIdentity;
 use jiff::SignedDuration;
 use model::Host;
 use proxy::{DefaultSession, Limits, Listen};
 use serde_saphyr::Spanned;
+use zeroize::Zeroizing;
 
-use document::{Document, KeyDocument, OneOrMany};
+use document::{Document, KeyDocument, OneOrMany, TlsListenDocument};
 use problem::Source;
 
 pub(crate) use problem::Problem;
+
+/// A listener with TLS. Its files are read when the sidecar starts: other commands need not be allowed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TlsListener {
+    /// The address; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// The certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+}
+
+impl TlsListener {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// A file that cannot be read or used.
+    pub(crate) fn open(&self) -> anyhow::Result<Listen> {
+        use anyhow::Context as _;
+        let read = |path: &Path| {
+            let bytes = std::fs::read(path).map(Zeroizing::new);
+            bytes.with_context(|| format!("listen.proxy_tls: cannot read {}", path.display()))
+        };
+        let identity = ListenerIdentity::from_pem(&read(&self.certificate)?, &read(&self.key)?);
+        let identity = identity.with_context(|| {
+            format!("listen.proxy_tls: {} and {} cannot be used", self.certificate.display(), self.key.display())
+        })?;
+        Ok(Listen::Tls(self.address, identity))
+    }
+}
 
 /// Everything that the file can say.
 #[derive(Debug)]
@@ -33,6 +65,8 @@ pub(crate) struct Config {
     pub proxy: SocketAddr,
     /// Where else it listens.
     pub further: Vec<Listen>,
+    /// Where clients speak TLS to the proxy.
+    pub proxy_tls: Option<TlsListener>,
     /// For connections without proxy credentials; they are answered 407 where there is none.
     pub default_session: Option<DefaultSession>,
     /// Whether that session may have credentials. Every client that reaches the listener can use them.
@@ -80,6 +114,7 @@ impl Default for Config {
             data_dir: None,
             proxy: SocketAddr::from((Ipv4Addr::LOCALHOST, 3128)),
             further: Vec::new(),
+            proxy_tls: None,
             default_session: None,
             danger_default_credentials: false,
             policies: Vec::new(),
@@ -117,6 +152,9 @@ fn compile(source: &Source<'_>, base: &Path, home: Option<&Path>) -> Result<Conf
     let mut config = Config { data_dir: document.data_dir.as_ref().map(|text| at(&text.value)), ..Config::default() };
     if let Some(texts) = &document.listen.proxy {
         (config.proxy, config.further) = listeners(source, texts, at)?;
+    }
+    if let Some(tls) = &document.listen.proxy_tls {
+        config.proxy_tls = Some(tls_listener(source, &tls.value, at)?);
     }
     config.danger_default_credentials = document.sessions.danger_default_credentials;
     config.default_session = document.sessions.default.map(|default| DefaultSession {
@@ -202,6 +240,18 @@ fn listeners(
         )
     };
     Ok((first.ok_or_else(missing)?, further))
+}
+
+fn tls_listener(
+    source: &Source<'_>,
+    tls: &TlsListenDocument,
+    at: impl Fn(&str) -> PathBuf,
+) -> Result<TlsListener, Problem> {
+    let address = tls.address.value.parse().map_err(|_| {
+        let help = "write an IP address and a port, such as 127.0.0.1:3129";
+        source.problem(&tls.address, format!("invalid listen address `{}`", tls.address.value), Some(help))
+    })?;
+    Ok(TlsListener { address, certificate: at(&tls.certificate), key: at(&tls.key) })
 }
 
 fn policy_paths(

@@ -178,6 +178,7 @@ async fn join_or_become(context: &Context, mut config: Config) -> Answer<(Client
         if let Some(lock) = dir.try_lock().or_unreachable()? {
             config.proxy = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             config.further.clear();
+            config.proxy_tls = None;
             return become_sidecar(config, dir, lock).await;
         }
         if Instant::now() >= deadline {

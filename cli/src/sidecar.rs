@@ -19,9 +19,10 @@ use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::config::TlsListener;
 use crate::data_dir::{DataDir, Ready};
 use crate::evidence;
-use crate::exit::{Answer, OrFail as _};
+use crate::exit::{Answer, Failure, OrFail as _};
 use crate::foundation::Foundation;
 use crate::memory;
 use crate::timekeeper;
@@ -63,9 +64,10 @@ impl Sidecar {
         let leaves = Arc::new(Leaves::new(signer.clone(), LEAVES).or_unreachable()?);
         let trust = Arc::new(ArcSwap::from_pointee(trust));
         let limits = fitted(config.limits, descriptors());
+        let with_tls = config.proxy_tls.as_ref().map(TlsListener::open).transpose().map_err(Failure::usage)?;
         let parts = Parts {
             config: proxy::Config {
-                listen: std::iter::once(Listen::Tcp(config.proxy)).chain(config.further).collect(),
+                listen: std::iter::once(Listen::Tcp(config.proxy)).chain(config.further).chain(with_tls).collect(),
                 resolve: config.resolve,
                 default_session: config.default_session,
                 limits,

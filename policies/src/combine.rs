@@ -464,9 +464,7 @@ impl Rules {
     pub fn still_has(&self, policy: &PolicyName, rule: Option<&RuleId>, now: Timestamp) -> bool {
         match rule {
             None => self.observes(now),
-            Some(id) => {
-                self.rules.iter().any(|rule| rule.id == *id && rule.policy == *policy && rule.is_in_force(now))
-            }
+            Some(id) => self.rules.iter().any(|rule| rule.id == *id && rule.policy == *policy && rule.is_in_force(now)),
         }
     }
 

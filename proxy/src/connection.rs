@@ -51,6 +51,7 @@ pub(crate) async fn connection(core: Arc<Core>, downstream: Downstream) {
     let Downstream { stream, place } = downstream;
     stall::bound_unsent(&stream);
     let entrance = Entrance::new(&core.proxy, place);
+    let Some(stream) = handshake(&core.proxy, stream, &entrance).await else { return };
     let mut guard = Guard::new(stream, core.proxy.limits.clone(), Door::Listener(entrance.clone()));
     loop {
         let first = tokio::select! {
@@ -73,6 +74,18 @@ pub(crate) async fn connection(core: Arc<Core>, downstream: Downstream) {
             Err(refusal) if refusal.reason() == Reason::TimeoutHead && !guard.has_begun() => return,
             Err(refusal) => return Box::pin(refuse_first(&core.proxy, guard, &entrance, &refusal)).await,
         }
+    }
+}
+
+/// The stream on which HTTP is spoken. A handshake counts to the time in which a client must identify itself; one that fails has
+/// asked for nothing, and could not read an answer.
+async fn handshake(proxy: &Arc<Proxy>, stream: ClientStream, entrance: &Entrance) -> Option<ClientStream> {
+    tokio::select! {
+        stream = stream.after_handshake() => {
+            stream.inspect_err(|error| tracing::debug!(%error, "a TLS handshake with the proxy failed")).ok()
+        }
+        _expired = entrance.expired() => None,
+        () = draining(proxy.clone()) => None,
     }
 }
 
@@ -104,7 +117,12 @@ pub(crate) async fn turn_away(proxy: Arc<Proxy>, turned_away: TurnedAway) {
     let refusal = overloaded();
     let record = Open::stranger(&proxy, source).refuse(&refusal);
     match proxy.turned_away.try_acquire() {
-        Ok(_lingering) => say(stream, &refusal, &record).await,
+        Ok(_lingering) => {
+            let handshake = tokio::time::timeout(proxy.limits.identify_timeout, stream.after_handshake());
+            if let Ok(Ok(stream)) = handshake.await {
+                say(stream, &refusal, &record).await;
+            }
+        }
         Err(_) => {
             let written = stream.try_write(&answer_bytes(&refusal, &record));
             tracing::debug!(?written, "a connection was turned away");
@@ -134,7 +152,7 @@ async fn tunnel(core: Arc<Core>, head: RequestHead, guard: Guard<ClientStream>, 
     if let Passage::Unread(permit) = passage {
         return Box::pin(unread(&core, &session, &destination, permit, stream, ahead)).await;
     }
-    if stream.write_all(ESTABLISHED).await.is_err() {
+    if establish(&mut stream).await.is_err() {
         return;
     }
     let inner = tokio::select! {
@@ -162,6 +180,12 @@ async fn tunnel(core: Arc<Core>, head: RequestHead, guard: Guard<ClientStream>, 
 /// The answer to a CONNECT that is let in.
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";
 
+async fn establish(stream: &mut ClientStream) -> std::io::Result<()> {
+    stream.write_all(ESTABLISHED).await?;
+    // Over TLS the last bytes may wait in the library.
+    stream.flush().await
+}
+
 /// A tunnel whose bytes are not read: reaches its upstream first, so that a failure is an answer to the CONNECT.
 async fn unread(
     core: &Core,
@@ -183,7 +207,7 @@ async fn unread(
             say(stream, &refusal, &record).await;
         }
         Ok(ready) => {
-            if stream.write_all(ESTABLISHED).await.is_ok() {
+            if establish(&mut stream).await.is_ok() {
                 tunnel::pass(core, session, destination, ready, stream, ahead, open).await;
             }
         }

@@ -1,4 +1,4 @@
-//! How a client arrives: over TCP, or through a unix socket that only its owner can open.
+//! How a client arrives: over TCP, over TLS on TCP, or through a unix socket that only its owner can open.
 
 use std::fs;
 use std::io;
@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use certs::ListenerIdentity;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -21,6 +24,8 @@ const BACKLOG: i32 = 4096;
 pub enum Listen {
     /// An address; port 0 takes a free one.
     Tcp(SocketAddr),
+    /// An address at which clients speak TLS to the proxy itself, then HTTP.
+    Tls(SocketAddr, ListenerIdentity),
     /// The path of a unix socket, made with mode 0600.
     Unix(PathBuf),
 }
@@ -29,6 +34,7 @@ impl std::fmt::Display for Listen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Tls(address, _) => write!(f, "https://{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -38,6 +44,7 @@ impl std::fmt::Display for Listen {
 #[derive(Debug)]
 pub(crate) enum Bound {
     Tcp(StdTcpListener),
+    Tls(StdTcpListener, ListenerIdentity),
     Unix(StdUnixListener),
 }
 
@@ -46,6 +53,7 @@ impl Bound {
     pub(crate) fn new(listen: &Listen) -> io::Result<Self> {
         match listen {
             Listen::Tcp(address) => bind_tcp(*address).map(Self::Tcp),
+            Listen::Tls(address, identity) => Ok(Self::Tls(bind_tcp(*address)?, identity.clone())),
             Listen::Unix(path) => bind_unix(path).map(Self::Unix),
         }
     }
@@ -53,7 +61,7 @@ impl Bound {
     /// The address that was really taken; `None` for a unix socket.
     pub(crate) fn address(&self) -> io::Result<Option<SocketAddr>> {
         match self {
-            Self::Tcp(listener) => listener.local_addr().map(Some),
+            Self::Tcp(listener) | Self::Tls(listener, _) => listener.local_addr().map(Some),
             Self::Unix(_) => Ok(None),
         }
     }
@@ -61,6 +69,7 @@ impl Bound {
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
         match self {
             Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
+            Self::Tls(listener, identity) => Ok(Self::Tls(listener.try_clone()?, identity.clone())),
             Self::Unix(listener) => listener.try_clone().map(Self::Unix),
         }
     }
@@ -96,6 +105,7 @@ fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
 /// A listener of one core.
 pub(crate) enum Listener {
     Tcp(TcpListener),
+    Tls(TcpListener, ListenerIdentity),
     Unix(UnixListener),
 }
 
@@ -103,6 +113,7 @@ impl Listener {
     pub(crate) fn new(bound: Bound) -> io::Result<Self> {
         match bound {
             Bound::Tcp(listener) => TcpListener::from_std(listener).map(Self::Tcp),
+            Bound::Tls(listener, identity) => Ok(Self::Tls(TcpListener::from_std(listener)?, identity)),
             Bound::Unix(listener) => UnixListener::from_std(listener).map(Self::Unix),
         }
     }
@@ -113,6 +124,10 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, address) = ready!(listener.poll_accept(cx))?;
                 Ok((ClientStream::Tcp(stream), Some(address)))
+            }
+            Self::Tls(listener, identity) => {
+                let (stream, address) = ready!(listener.poll_accept(cx))?;
+                Ok((ClientStream::BeforeTls(stream, identity.clone()), Some(address)))
             }
             Self::Unix(listener) => {
                 let (stream, _) = ready!(listener.poll_accept(cx))?;
@@ -126,6 +141,9 @@ impl Listener {
 #[derive(Debug)]
 pub(crate) enum ClientStream {
     Tcp(TcpStream),
+    /// The handshake is still to come: no byte of HTTP can be read or written.
+    BeforeTls(TcpStream, ListenerIdentity),
+    Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
 }
 
@@ -133,8 +151,35 @@ impl ClientStream {
     /// Sends what is written at once; a unix socket always does.
     pub(crate) fn set_nodelay(&self) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => stream.set_nodelay(true),
+            Self::Tcp(stream) | Self::BeforeTls(stream, _) => stream.set_nodelay(true),
+            Self::Tls(stream) => stream.get_ref().0.set_nodelay(true),
             Self::Unix(_) => Ok(()),
+        }
+    }
+
+    /// The socket below, where it is one of TCP.
+    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) | Self::BeforeTls(stream, _) => Some(stream),
+            Self::Tls(stream) => Some(stream.get_ref().0),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Does the handshake, where the listener offers TLS.
+    ///
+    /// # Errors
+    /// The client does not speak TLS, or does not trust the certificate.
+    ///
+    /// # Cancellation
+    /// The connection closes.
+    pub(crate) async fn after_handshake(self) -> io::Result<Self> {
+        match self {
+            Self::BeforeTls(stream, identity) => {
+                let accepted = TlsAcceptor::from(identity.config().clone()).accept(stream).await?;
+                Ok(Self::Tls(Box::new(accepted)))
+            }
+            Self::Tcp(_) | Self::Tls(_) | Self::Unix(_) => Ok(self),
         }
     }
 
@@ -142,15 +187,23 @@ impl ClientStream {
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
+            // What is not encrypted would be no answer.
+            Self::BeforeTls(..) | Self::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
             Self::Unix(stream) => stream.try_write(bytes),
         }
     }
+}
+
+fn before_handshake() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the TLS handshake is not done")
 }
 
 impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::BeforeTls(..) => Poll::Ready(Err(before_handshake())),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
@@ -160,6 +213,8 @@ impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::BeforeTls(..) => Poll::Ready(Err(before_handshake())),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
@@ -171,6 +226,8 @@ impl AsyncWrite for ClientStream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Self::BeforeTls(..) => Poll::Ready(Err(before_handshake())),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
         }
     }
@@ -178,6 +235,8 @@ impl AsyncWrite for ClientStream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::BeforeTls(..) => false,
+            Self::Tls(stream) => stream.is_write_vectored(),
             Self::Unix(stream) => stream.is_write_vectored(),
         }
     }
@@ -185,6 +244,8 @@ impl AsyncWrite for ClientStream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::BeforeTls(..) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -192,6 +253,8 @@ impl AsyncWrite for ClientStream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::BeforeTls(..) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

@@ -25,7 +25,7 @@ const UNSENT: u32 = 128 << 10;
 /// Bounds what the kernel keeps for a client that does not read.
 pub(crate) fn bound_unsent(stream: &ClientStream) {
     // A unix socket keeps little by itself.
-    let ClientStream::Tcp(stream) = stream else { return };
+    let Some(stream) = stream.tcp() else { return };
     if let Err(error) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT) {
         tracing::debug!(%error, "the bound of unsent bytes");
     }

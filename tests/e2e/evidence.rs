@@ -6,6 +6,7 @@ use std::process::Output;
 
 use egret_tests::client;
 use egret_tests::egret::{Egret, Setup};
+use egret_tests::pki::TestCa;
 use egret_tests::wait;
 
 use crate::world::World;
@@ -325,4 +326,51 @@ fn t259_the_proxy_answers_on_a_unix_socket_too() {
     egret.kill();
     egret.launch();
     assert_eq!(connect(""), "HTTP/1.1 407 ");
+}
+
+#[test]
+fn t259_clients_verify_a_proxy_that_offers_tls() {
+    let (ca, folder) = (TestCa::new("Proxy CA"), tempfile::tempdir().unwrap());
+    let [ca_file, certificate, key] = ["ca.pem", "proxy.pem", "proxy.key"].map(|name| folder.path().join(name));
+    let (chain, secret) = ca.leaf_pem("proxy.test");
+    for (path, text) in [(&ca_file, ca.pem()), (&certificate, &chain), (&key, &secret)] {
+        std::fs::write(path, text).unwrap();
+    }
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let world = World::new(&["api.origin.test"], &[POLICY], |setup| {
+        let files = format!("certificate: {}, key: {}", certificate.display(), key.display());
+        setup.listen(&format!("  proxy_tls: {{address: \"127.0.0.1:{port}\", {files}}}\n"))
+    });
+    let session = world.egret.session(&["evidence"], &[]);
+    let curl = |trusted: &Path, proxy: &str, more: &[&str]| {
+        let mut curl = std::process::Command::new("curl");
+        curl.args([
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "10",
+            "--proxy-user",
+            &format!("{}:{}", session.id, session.token),
+        ]);
+        curl.args([
+            "--connect-to",
+            &format!("proxy.test:{port}:127.0.0.1:{port}"),
+            "--resolve",
+            &format!("proxy.test:{port}:127.0.0.1"),
+        ]);
+        curl.arg("--proxy").arg(proxy).arg("--proxy-cacert").arg(trusted).arg("--cacert").arg(world.egret.ca_file());
+        curl.args(more).arg(format!("https://{}/sized/100000", world.target("api.origin.test")));
+        curl.output().unwrap()
+    };
+    let proxy = format!("https://proxy.test:{port}");
+    for version in ["--http1.1", "--http2"] {
+        let output = curl(&ca_file, &proxy, &[version]);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 100_000), "{output:?}");
+    }
+    // Before the proxy has proven itself, nothing is sent; without TLS nothing is answered.
+    let output = curl(&world.egret.ca_file(), &proxy, &[]);
+    assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+    let output = curl(&ca_file, &format!("http://proxy.test:{port}"), &[]);
+    assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+    world.egret.verify();
 }

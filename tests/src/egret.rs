@@ -30,6 +30,8 @@ pub struct Setup {
     pub extra: String,
     /// The proxy's port; 0 takes a free one.
     pub port: u16,
+    /// Further lines of `listen`.
+    pub listen: String,
     /// How much the sidecar says; `trace` unless a test moves gigabytes.
     pub log: Option<&'static str>,
 }
@@ -62,6 +64,13 @@ impl Setup {
         self
     }
 
+    /// Adds lines to the listeners of the configuration file.
+    #[must_use]
+    pub fn listen(mut self, lines: &str) -> Self {
+        self.listen.push_str(lines);
+        self
+    }
+
     /// Says only what is at this level or above.
     #[must_use]
     pub fn logging(mut self, level: &'static str) -> Self {
@@ -84,7 +93,7 @@ impl Setup {
         for (number, text) in self.policies.iter().enumerate() {
             std::fs::write(policies.join(format!("policy-{number}.yaml")), text).unwrap();
         }
-        let mut config = format!("listen:\n  proxy: 127.0.0.1:{}\npolicies:\n", self.port);
+        let mut config = format!("listen:\n  proxy: 127.0.0.1:{}\n{}policies:\n", self.port, self.listen);
         writeln!(config, "  - {}", policies.display()).unwrap();
         if self.policies.is_empty() {
             config = config.replace(&format!("policies:\n  - {}\n", policies.display()), "");

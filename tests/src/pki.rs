@@ -65,6 +65,13 @@ impl TestCa {
         path
     }
 
+    /// A certificate chain for `name` and its key, PEM.
+    pub fn leaf_pem(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = leaf(name).signed_by(&key, &self.issuer).unwrap();
+        (certificate.pem() + &self.pem, key.serialize_pem())
+    }
+
     /// A TLS server for `name`, with a flaw or without.
     pub fn server(&self, name: &str, flaw: Flaw, alpn: &[&str]) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();

@@ -24,9 +24,18 @@ pub(super) struct Document {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ListenDocument {
     pub(super) proxy: Option<Spanned<OneOrMany>>,
+    pub(super) proxy_tls: Option<Spanned<TlsListenDocument>>,
     pub(super) socks: Option<Spanned<IgnoredAny>>,
     pub(super) transparent: Option<Spanned<IgnoredAny>>,
     pub(super) control: Option<Spanned<IgnoredAny>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsListenDocument {
+    pub(super) address: Spanned<String>,
+    pub(super) certificate: String,
+    pub(super) key: String,
 }
 
 /// One text, or a list of them.

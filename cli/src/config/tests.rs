@@ -52,6 +52,21 @@ fn t259_the_proxy_listens_on_a_list() {
 }
 
 #[test]
+fn t259_the_proxy_listens_with_tls() {
+    let tls = |address: &str| {
+        format!("listen:\n  proxy_tls: {{address: \"{address}\", certificate: tls.pem, key: /k/tls.key}}\n")
+    };
+    let listener = read(&tls("0.0.0.0:3129")).unwrap().proxy_tls.unwrap();
+    assert_eq!(listener.address, "0.0.0.0:3129".parse().unwrap());
+    let (certificate, key) = ("/etc/egret/tls.pem".into(), "/k/tls.key".into());
+    assert_eq!((&listener.certificate, &listener.key), (&certificate, &key));
+    assert!(format!("{:#}", listener.open().unwrap_err()).contains("cannot read /etc/egret/tls.pem"));
+    assert!(read("listen: {proxy_tls: null}\n").unwrap().proxy_tls.is_none());
+    assert!(refused(&tls("localhost")).contains("invalid listen address `localhost`"));
+    assert!(refused("listen: {proxy_tls: {address: \"127.0.0.1:1\"}}\n").contains("certificate"));
+}
+
+#[test]
 fn an_empty_file_is_the_default() {
     for text in ["", "\n", "# nothing\n\n"] {
         assert_eq!(read(text).unwrap().proxy, Config::default().proxy, "{text:?}");

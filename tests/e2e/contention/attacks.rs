@@ -239,7 +239,9 @@ fn serve(stream: TcpStream, config: &Arc<ServerConfig>) {
     let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
     let head = read_head(&mut tls);
     let (first, block) = match head.split(' ').nth(1) {
-        Some("/interim") => (String::new(), b"HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\n\r\n".repeat(1000)),
+        Some("/interim") => {
+            (String::new(), b"HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\n\r\n".repeat(1000))
+        }
         Some(path) if path.starts_with("/sized/") => {
             let length = path.rsplit('/').next().unwrap_or_default();
             (format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n"), vec![b'x'; 64 << 10])
