@@ -139,6 +139,16 @@ impl Index {
         }
     }
 
+    /// Frees the pages that SQLite keeps in memory, unless the index is in use.
+    pub fn release_memory(&self) {
+        for connection in [&self.writer, &self.reader] {
+            let Ok(connection) = connection.try_lock() else { continue };
+            if let Err(error) = connection.execute_batch("PRAGMA shrink_memory") {
+                tracing::debug!(%error, "the memory of the index");
+            }
+        }
+    }
+
     /// The records that a filter wants, in the order of the journal, as far as the index knows it.
     ///
     /// # Errors

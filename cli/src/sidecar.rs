@@ -110,7 +110,7 @@ impl Sidecar {
         let timekeeper = tokio::spawn(timekeeper::watch(control.clone()));
         let snapshot = Some(control.policies.snapshot().digest().clone());
         journal.append(Record { snapshot, ..Record::new(Kind::PolicyLoaded) });
-        let memory = tokio::spawn(memory::give_back());
+        let memory = tokio::spawn(memory::give_back(control.index.clone()));
         // So that the records of this start have an anchor from the beginning, and the next run has the time.
         journal.flush();
         journal.note_time(clock::now());
