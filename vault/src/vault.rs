@@ -29,6 +29,8 @@ pub type Version = u32;
 pub struct Vault {
     store: Box<dyn Store>,
     state: ArcSwap<State>,
+    /// The newest generation that readers may see. Never older than that of `state`.
+    newest: AtomicU64,
     /// Held while a change is written, never while a value is read.
     writing: Mutex<()>,
     reads: AtomicU64,
@@ -251,6 +253,11 @@ impl Vault {
         self.state.load().generation
     }
 
+    /// Whether nothing was written since this generation. One atomic load: it is asked for each piece of a response.
+    pub fn is_at(&self, generation: u64) -> bool {
+        self.newest.load(Ordering::Acquire) == generation
+    }
+
     /// How many times a value was opened since the vault was.
     pub fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
@@ -318,11 +325,19 @@ impl Vault {
     /// # Errors
     /// [`LeaseError::Corrupt`] where a value does not open: then nobody can tell whether it comes back.
     pub fn needles(&self, host: &Host) -> Result<Option<Arc<Needles>>, LeaseError> {
+        self.needles_at(host).map(|(_, needles)| needles)
+    }
+
+    /// As [`Vault::needles`], with the generation of which they are, for [`Vault::is_at`].
+    ///
+    /// # Errors
+    /// As [`Vault::needles`].
+    pub fn needles_at(&self, host: &Host) -> Result<(u64, Option<Arc<Needles>>), LeaseError> {
         let state = self.state.load();
         if let Some(known) = self.needles.get(state.generation, host) {
-            return Ok(known);
+            return Ok((state.generation, known));
         }
-        let now = Timestamp::now();
+        let now = clock::now();
         let entries = state.known_to(host, now);
         let valid_until = entries.iter().filter_map(|entry| entry.item.superseded).min();
         let opened: Option<Vec<_>> =
@@ -330,7 +345,7 @@ impl Vault {
         let made = Needles::new(opened.ok_or(LeaseError::Corrupt)?, valid_until).map_err(|_| LeaseError::Corrupt)?;
         let made = made.map(Arc::new);
         self.needles.put(state.generation, host, made.clone());
-        Ok(made)
+        Ok((state.generation, made))
     }
 
     /// Seals a value of Egret's own, such as the key of the CA, in the place of one of the same name.
@@ -364,6 +379,7 @@ impl Vault {
     fn assemble(store: Box<dyn Store>, state: State) -> Self {
         Self {
             store,
+            newest: AtomicU64::new(state.generation),
             state: ArcSwap::from_pointee(state),
             writing: Mutex::default(),
             reads: AtomicU64::default(),
@@ -375,7 +391,7 @@ impl Vault {
 
     /// What an upstream was given a moment ago it may still echo.
     fn add_superseded(&self, versions: &[Arc<Entry>], lease: &mut Lease) -> Result<(), LeaseError> {
-        let now = Timestamp::now();
+        let now = clock::now();
         for entry in versions.iter().filter(|entry| entry.item.superseded.is_some_and(|until| until > now)) {
             if let Some(shape) = &entry.shape {
                 lease.also_redact(shape.clone(), self.open_value(entry).ok_or(LeaseError::Corrupt)?);
@@ -420,6 +436,8 @@ impl Vault {
     /// Makes a generation that is on disk the one that readers see.
     fn show_generation(&self, next: State) {
         self.replaced.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&next.replaced);
+        // First: a reader of a response must not miss a value that another request can be given already.
+        self.newest.store(next.generation, Ordering::Release);
         self.state.store(Arc::new(next));
     }
 }
