@@ -453,6 +453,22 @@ fn t271_messages_and_deltas_come_in_no_coding() {
 }
 
 #[test]
+fn t272_a_removed_value_is_still_masked() {
+    let it = masking();
+    let target = it.world.target("gone.origin.test");
+    let gone = it.world.egret.put("gone", &["--kind", "bearer", "--audience", &target]);
+    let text = format!("it was {}\n", gone.value());
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+    it.world.origin.script("gone.origin.test", Script::answer(answer.as_bytes()));
+    let session = it.world.egret.session(&["masking"], &[]);
+    let masked = format!("it was {}\n", "*".repeat(gone.value().len()));
+    assert_eq!(client::get(&it.world.egret, &session, &target, "/t272-before").text(), masked);
+    it.world.egret.ok(&["vault", "rm", "gone"], "");
+    assert_eq!(client::get(&it.world.egret, &session, &target, "/t272-after").text(), masked);
+    assert!(!it.world.egret.ok(&["vault", "list"], "").contains("gone"));
+}
+
+#[test]
 fn t274_the_limit_of_a_response_counts_what_goes_to_the_client() {
     let it = masking();
     let session = it.session();

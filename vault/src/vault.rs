@@ -147,20 +147,21 @@ impl Vault {
         summary(self.state.load().versions(tenant, id))
     }
 
-    /// Removes a credential with all its versions.
+    /// Removes a credential with all its versions. Its hosts may still show them, so they are masked for [`crate::DEFAULT_GRACE`] more.
     ///
     /// # Errors
     /// [`VaultError::Unknown`], [`VaultError::Store`].
     pub fn remove(&self, tenant: &TenantId, id: &CredentialId) -> Result<(), VaultError> {
-        self.change(|state| state.remove(tenant, id, None))
+        self.change(|state| state.remove(tenant, id, None, whole_micros(clock::now())))
     }
 
-    /// Removes one version before its grace time is over; the one in use takes the whole credential with it.
+    /// Removes one version before its grace time is over; the one in use takes the whole credential with it. Masked as in
+    /// [`Vault::remove`].
     ///
     /// # Errors
     /// [`VaultError::Unknown`], [`VaultError::Store`].
     pub fn revoke(&self, tenant: &TenantId, id: &CredentialId, version: Version) -> Result<(), VaultError> {
-        self.change(|state| state.remove(tenant, id, Some(version)))
+        self.change(|state| state.remove(tenant, id, Some(version), whole_micros(clock::now())))
     }
 
     /// Gives a tenant a new key and seals everything it has anew; gives the key's number. Readers go on meanwhile.
@@ -207,7 +208,8 @@ impl Vault {
         encode(&self.state.load())
     }
 
-    /// Puts a backup in the place of what the vault holds, at a generation of its own; gives the generation.
+    /// Puts a backup in the place of what the vault holds, at a generation of its own; gives the generation. Values that the backup
+    /// lacks are masked as removed ones.
     ///
     /// # Errors
     /// [`VaultError::OtherLock`] where the backup was locked with something else than the vault is now, those of
@@ -222,7 +224,7 @@ impl Vault {
             let content = format::read(backup, &header, &lock.kek)?;
             let lock = LockedWith { kek: lock.kek.copy(), recipe: lock.recipe.clone(), salt: lock.salt };
             let restored = State::opened(lock, &header, content).ok_or(VaultError::Corrupt)?;
-            *state = restored.after(state);
+            *state = restored.after(state, whole_micros(clock::now()))?;
             Ok(state.generation)
         })
     }
@@ -233,10 +235,14 @@ impl Vault {
     /// Those of [`Vault::open`] for the backup, and [`VaultError::Store`].
     pub fn restore_to(path: &Path, source: &dyn KeySource, backup: &[u8], generation: u64) -> Result<Self, VaultError> {
         let store = FileStore::new(path);
-        let held =
-            store.read()?.and_then(|bytes| format::read_header(&bytes).ok()).map_or(0, |header| header.generation);
+        let held = store.read()?;
         let mut state = open_bytes(backup, source)?;
-        state.generation = state.generation.max(generation).max(held);
+        // What is lost with it is still to be masked. Where the lock is another one, only its generation is known.
+        if let Some(held) = held.as_deref().and_then(|held| open_bytes(held, source).ok()) {
+            state = state.after(&held, whole_micros(clock::now()))?;
+        }
+        let written = held.and_then(|held| format::read_header(&held).ok()).map_or(0, |header| header.generation);
+        state.generation = state.generation.max(generation).max(written);
         let vault = Self::assemble(Box::new(store), state);
         vault.change(|_| Ok(()))?;
         Ok(vault)
@@ -413,6 +419,7 @@ impl Vault {
         let mut next = State::clone(&self.state.load());
         next.generation += 1;
         next.replaced.clear();
+        next.forget_removed(clock::now());
         let done = edit(&mut next)?;
         if let Some(along) = self.along.get()
             && let Some(value) = (along.value)()
