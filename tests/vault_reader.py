@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 MAGIC = b"EGRVAULT"
 VERSION = 2
 PASSPHRASE, KEY_FILE, EXTERNAL = 1, 2, 4
+REMOVED = 2
 
 
 class Damaged(Exception):
@@ -50,6 +51,10 @@ class Reader:
         if flag > 1 or (flag == 0 and date != 0):
             raise Damaged("an end has another form")
         return date if flag else None
+
+    def removed_end(self):
+        self.take(1)
+        return self.number("q")
 
     def envelope(self):
         salt, commitment, nonce, tag = self.take(32), self.take(32), self.take(12), self.take(16)
@@ -134,7 +139,8 @@ def read_items(reader, keys, generation):
         item["created"], item["updated"] = reader.number("q"), reader.number("q")
         item["expires"] = reader.end()
         label = struct.pack(">H", VERSION) + reader.data[begin : reader.at]
-        item["superseded"] = reader.end()
+        item["removed"] = reader.data[reader.at] == REMOVED
+        item["superseded"] = reader.removed_end() if item["removed"] else reader.end()
         place = (tenant, name, item["version"])
         if (last is not None and place <= last) or item["generation"] > generation:
             raise Damaged("the items are out of order")

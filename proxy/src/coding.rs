@@ -65,9 +65,9 @@ enum Undo {
 
 /// The codings of a message, outermost last, as `Content-Encoding` lists them.
 fn codings(fields: &HeaderMap) -> Result<Vec<Coding>, CodingError> {
-    let values: Vec<&[u8]> = fields.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes).collect();
+    let values = fields.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
     let mut codings = Vec::new();
-    for name in values.iter().flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii) {
+    for name in values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii) {
         match name.to_ascii_lowercase().as_slice() {
             b"" | b"identity" => {}
             b"gzip" | b"x-gzip" => codings.push(Coding::Gzip),
@@ -76,6 +76,16 @@ fn codings(fields: &HeaderMap) -> Result<Vec<Coding>, CodingError> {
         }
     }
     if codings.len() > MAX_LAYERS { Err(CodingError::Unsupported) } else { Ok(codings) }
+}
+
+/// Fields that name the coding of a body beside `Content-Encoding`: of a delta (RFC 3229), and of the messages in it.
+const OTHER_CODINGS: [&str; 3] = ["im", "grpc-encoding", "connect-content-encoding"];
+
+/// Whether a body, or what is in it, is in a coding that `Content-Encoding` does not name.
+pub(crate) fn has_other(fields: &HeaderMap) -> bool {
+    let is_coding = |name: &[u8]| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity");
+    let named = OTHER_CODINGS.iter().flat_map(|name| fields.get_all(*name));
+    named.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).any(|name| is_coding(name.trim_ascii()))
 }
 
 impl Decoder {
@@ -344,6 +354,18 @@ pub(crate) mod tests {
         let behind = [coded(&["gzip"], b"one").as_slice(), b"more"].concat();
         let mut decoder = Decoder::of(&fields("gzip")).unwrap().unwrap();
         assert_eq!(decode(&mut decoder, &[&behind]), Err(CodingError::Broken));
+    }
+
+    #[test]
+    fn t271_other_fields_that_name_a_coding_are_seen() {
+        let of = |name: &'static str, value: &'static str| {
+            has_other(&HeaderMap::from_iter([(header::HeaderName::from_static(name), HeaderValue::from_static(value))]))
+        };
+        for name in OTHER_CODINGS {
+            assert!(of(name, "gzip") && of(name, "identity, x") && of(name, "GZIP"), "{name}");
+            assert!(!of(name, "identity") && !of(name, "") && !of(name, "Identity, identity"), "{name}");
+        }
+        assert!(!of("content-encoding", "gzip"));
     }
 
     #[test]

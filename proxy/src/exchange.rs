@@ -69,7 +69,7 @@ async fn attempt(
     let borrower = Borrower { vault: &core.proxy.vault, session, destination, permit: &permit, method: &method };
     let armed = inject::inject(borrower, routed, &standing, open).map_err(under)?;
     let mut armed = fill::fill(core, borrower, armed, open).await.map_err(under)?;
-    let masking = redact::prepare(&core.proxy.vault, &session.tenant, destination, &mut armed).map_err(under)?;
+    let part = redact::prepare(&core.proxy.vault, destination, &mut armed).map_err(under)?;
     standing.lend(&core.proxy, armed.lent.clone());
     identify::keep_count(core, session, &armed.lent).await?;
     open.stripped(armed.stripped.iter().cloned());
@@ -87,8 +87,9 @@ async fn attempt(
         } => reply,
     };
     let reply = reply.map_err(under)?;
-    limit::check_response(open.admission(), &reply)?;
-    let redacted = redact::redact(reply, &masking, &core.proxy.vault).map_err(under)?;
+    let whose = (destination, &session.tenant);
+    let redacted = redact::redact(reply, part, &core.proxy.vault, whose).map_err(under)?;
+    limit::check_response(open.admission(), redacted.hint().exact())?;
     client_auth::note_cookies(session, destination, redacted.response.headers());
     Ok(redacted)
 }

@@ -26,6 +26,7 @@ mod guard;
 mod head;
 mod hosts;
 mod interim;
+mod known;
 mod lending;
 mod live;
 mod lookups;

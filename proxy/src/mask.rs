@@ -15,15 +15,17 @@
 //!
 //! *Guesses.* That a value is masked tells whoever chose it that it is the secret. So a chunk that holds a secret is not sent at all,
 //! and the response ends before it, once the response has shown more than [`MAX_GUESSES`] different values that look like the secret.
-//! Only a response that does hold a secret can end like that.
+//! Only a response that does hold a secret can end like that. Values are counted in the stream as it is joined, so chunks and pauses
+//! between the parts of a value change nothing.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use model::TenantId;
 use thiserror::Error;
-use vault::{Hit, NeedleOwner, Needles, is_token_character};
+use vault::{Alphabet, Hit, NeedleOwner, Needles, is_token_character};
 
 /// The byte forms of secrets that were made for one request.
 pub(crate) type Patterns = Vec<zeroize::Zeroizing<Vec<u8>>>;
@@ -34,17 +36,39 @@ const STAR: u8 = b'*';
 pub(crate) const MAX_GUESSES: u32 = 100;
 /// Secrets below this length are weak: no bound on guesses would help, and it would end ordinary responses.
 const MIN_GUESSED: usize = 8;
-/// Of a response without a secret in it, as much is looked at for guesses.
-const MAX_COUNTED_BYTES: usize = 1 << 20;
 
 /// A response holds a secret among many values that look like it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the response holds a secret among many values that look like it")]
 pub(crate) struct Guessed;
 
+/// What is looked for in one response: the values of its host, those that it had when the response began, and the forms that were
+/// made for its request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sets([Option<Arc<Needles>>; 3]);
+
+impl Sets {
+    pub(crate) fn new(latest: Option<Arc<Needles>>, first: Option<Arc<Needles>>, made: Option<Arc<Needles>>) -> Self {
+        Self([latest, first, made])
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Needles> {
+        self.0.iter().flatten().map(Arc::as_ref)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// The longest form.
+    pub(crate) fn longest(&self) -> usize {
+        self.iter().map(Needles::longest).max().unwrap_or_default()
+    }
+}
+
 /// Masks one response.
 pub(crate) struct Masker {
-    sets: Vec<Arc<Needles>>,
+    sets: Sets,
     /// Whose record counts what is found.
     tenant: TenantId,
     /// The longest form.
@@ -69,15 +93,15 @@ pub(crate) struct Masker {
 
 impl Masker {
     /// Masks what is in these sets; `tenant` is whose record counts it.
-    pub(crate) fn new(sets: Vec<Arc<Needles>>, tenant: TenantId) -> Self {
-        let longest = sets.iter().map(|set| set.longest()).max().unwrap_or_default();
-        let any_sign = sets.iter().any(|set| set.any_sign());
-        let guesses = Guesses::new(&sets);
+    pub(crate) fn new(sets: Sets, tenant: TenantId) -> Self {
+        let (longest, guesses) = (sets.longest(), Guesses::new(&sets));
+        let any_sign = sets.iter().any(Needles::any_sign);
         Self {
             sets,
             tenant,
             longest,
             any_sign,
+            guesses,
             context: Vec::new(),
             held: Vec::new(),
             stars: Vec::new(),
@@ -85,8 +109,21 @@ impl Masker {
             covered: [0; 2],
             found: 0,
             foreign: Vec::new(),
-            guesses,
         }
+    }
+
+    /// From here on looks for these, also in what is held back.
+    ///
+    /// # Errors
+    /// Where the response ends here; nothing that is held may pass.
+    pub(crate) fn renew(&mut self, sets: Sets) -> Result<(), Guessed> {
+        self.longest = sets.longest();
+        self.any_sign = sets.iter().any(Needles::any_sign);
+        self.guesses.renew(&sets);
+        self.sets = sets;
+        let before = self.context.len();
+        let window = [self.context.as_slice(), &self.held].concat();
+        self.mark(&window, before, before)
     }
 
     /// How many secrets of the record's tenant were found so far.
@@ -138,12 +175,16 @@ impl Masker {
     }
 
     /// Gives what is held back: the upstream pauses, a message has ended, or the response has.
-    pub(crate) fn flush(&mut self) -> Bytes {
+    ///
+    /// # Errors
+    /// Where the response ends here: half of a secret is among too many guesses. Nothing that is held may pass.
+    pub(crate) fn flush(&mut self) -> Result<Bytes, Guessed> {
         let before = self.context.len();
         let mut window = std::mem::take(&mut self.context);
         window.append(&mut self.held);
         let mut stars = std::mem::take(&mut self.stars);
-        for (start, end, owner) in self.beginnings(&window) {
+        for (start, end, owner, classes) in self.beginnings(&window) {
+            self.guesses.check(end - start, classes)?;
             self.tally(before, start, end, owner);
             stars.iter_mut().take(end - before).skip(start.saturating_sub(before)).for_each(|star| *star = true);
         }
@@ -152,24 +193,24 @@ impl Masker {
         self.context = window.split_off(window.len() - run.min(self.longest.saturating_sub(1)));
         cover(&mut passed, &stars);
         self.released += passed.len() as u64;
-        passed.into()
+        Ok(passed.into())
     }
 
-    /// Masks values that are whole, such as those of header fields, all of one message at once.
+    /// Counts a value that is whole, such as that of a header field; all of one message before the first of them is masked.
+    pub(crate) fn count_whole(&mut self, value: &[u8]) {
+        self.guesses.count_whole(value);
+    }
+
+    /// Masks a value that is whole; `None` where it can stay as it is.
     ///
     /// # Errors
-    /// Where none of them may pass.
-    pub(crate) fn mask_whole(&mut self, values: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, Guessed> {
-        values.iter().for_each(|value| self.guesses.count(value));
-        values.iter().map(|value| self.whole(value)).collect()
-    }
-
-    fn whole(&mut self, value: &[u8]) -> Result<Option<Vec<u8>>, Guessed> {
-        let mut stars = vec![false; value.len()];
+    /// Where nothing of its message may pass.
+    pub(crate) fn mask_whole(&mut self, value: &[u8]) -> Result<Option<Vec<u8>>, Guessed> {
         let hits = self.hits(value, 0);
         if hits.is_empty() {
             return Ok(None);
         }
+        let mut stars = vec![false; value.len()];
         self.covered = [0; 2];
         for (start, end, owner, classes) in hits {
             self.guesses.check(end - start, classes)?;
@@ -200,7 +241,7 @@ impl Masker {
     /// Everything that ends behind `known`, in order.
     fn hits(&self, bytes: &[u8], known: usize) -> Vec<(usize, usize, Option<NeedleOwner>, u8)> {
         let mut hits = Vec::new();
-        for set in &self.sets {
+        for set in self.sets.iter() {
             set.find(bytes, |Hit { start, end, owner, classes }| {
                 if end > known {
                     hits.push((start, end, owner.cloned(), classes));
@@ -212,10 +253,10 @@ impl Masker {
     }
 
     /// The longest beginnings of secrets that the window ends with.
-    fn beginnings(&self, window: &[u8]) -> Vec<(usize, usize, Option<NeedleOwner>)> {
+    fn beginnings(&self, window: &[u8]) -> Vec<(usize, usize, Option<NeedleOwner>, u8)> {
         let half = |length: usize| (length / 2).max(8);
         let found = self.sets.iter().filter_map(|set| set.beginning_at_end(window, half));
-        found.map(|hit| (hit.start, hit.end, hit.owner.cloned())).collect()
+        found.map(|hit| (hit.start, hit.end, hit.owner.cloned(), hit.classes)).collect()
     }
 
     /// Counts a secret of a window that has `before` bytes of context, unless it overlaps the one before: a pair and the
@@ -252,72 +293,175 @@ impl Masker {
     }
 }
 
-/// Counts the different values in a response that look like one of its secrets.
+/// Counts the different values in a response that look like one of its secrets: the runs of characters of such values that are as
+/// long as the shortest secret. A longer run is as many values as fit into it, so that guesses cannot hide by being joined.
+///
+/// While there are at most [`MAX_GUESSES`] of them in all, there is nothing to compare: they are only kept. Most responses never have
+/// more, and of those that do, no more is kept than as many hashes of each class as make a secret of that class one too many.
 struct Guesses {
     /// The shortest secret to guess.
     shortest: usize,
-    sets: Vec<Arc<Needles>>,
-    hasher: std::hash::RandomState,
+    alphabet: Alphabet,
+    /// The run that the bytes so far end with, without the values that it was already found to hold.
+    run: Vec<u8>,
+    /// The first values, each behind a byte that is its length.
+    kept: Vec<u8>,
+    kept_values: u32,
+    /// Once there are too many to keep.
+    hashed: Option<Hashed>,
+}
+
+/// Hashes of different values.
+struct Hashed {
+    hasher: RandomState,
     values: HashSet<(u8, u64)>,
     /// How many there are of each class of characters.
     of_class: [u32; 8],
-    counted: usize,
 }
 
 impl Guesses {
-    fn new(sets: &[Arc<Needles>]) -> Self {
-        let shortest = sets.iter().map(|set| set.shortest()).min().unwrap_or_default().max(MIN_GUESSED);
-        let (hasher, values) = (std::hash::RandomState::new(), HashSet::new());
-        Self { shortest, sets: sets.to_vec(), hasher, values, of_class: [0; 8], counted: 0 }
+    fn new(sets: &Sets) -> Self {
+        let mut guesses = Self {
+            shortest: 0,
+            alphabet: Alphabet::default(),
+            run: Vec::new(),
+            kept: Vec::new(),
+            kept_values: 0,
+            hashed: None,
+        };
+        guesses.renew(sets);
+        guesses
     }
 
-    /// Looks at the next bytes. A value that is cut in two counts as its parts, if they are long enough.
+    /// From here on counts what looks like one of these. What was counted before stays.
+    fn renew(&mut self, sets: &Sets) {
+        self.shortest = sets.iter().map(Needles::shortest).min().unwrap_or_default().max(MIN_GUESSED);
+        self.alphabet = sets.iter().map(Needles::alphabet).fold(Alphabet::default(), Alphabet::or);
+    }
+
+    /// Looks at the next bytes of the body.
     fn count(&mut self, bytes: &[u8]) {
-        let limit = MAX_COUNTED_BYTES.saturating_sub(self.counted).max(self.shortest);
-        self.counted = self.counted.saturating_add(bytes.len());
-        let bytes = bytes.get(..limit).unwrap_or(bytes);
-        let is_in = |at: usize| bytes.get(at).is_some_and(|byte| self.sets.iter().any(|set| set.can_hold(*byte)));
+        if self.hashed.as_ref().is_some_and(Hashed::is_full) {
+            return;
+        }
+        let (shortest, alphabet) = (self.shortest, self.alphabet);
+        let run = |bytes: &[u8]| bytes.iter().take_while(|byte| alphabet.has(**byte)).count();
         let mut at = 0;
-        let mut found: Vec<(usize, usize)> = Vec::new();
-        while at + self.shortest <= bytes.len() {
-            // From the end of the shortest value backwards: most text is passed in steps of its length.
-            let mut start = at + self.shortest;
-            while start > at && is_in(start - 1) {
-                start -= 1;
+        if !self.run.is_empty() {
+            at = run(bytes);
+            self.extend_run(bytes.get(..at).unwrap_or_default());
+            if at == bytes.len() {
+                return;
             }
-            if start > at {
-                at = start;
+            self.end_run();
+        }
+        while let Some(window) = bytes.get(at..at + shortest) {
+            // From the end of the shortest value backwards: most text is passed in steps of its length.
+            if let Some(other) = window.iter().rposition(|byte| !alphabet.has(*byte)) {
+                at += other + 1;
                 continue;
             }
-            let mut end = at + self.shortest;
-            while is_in(end) {
-                end += 1;
+            let rest = bytes.get(at..).unwrap_or_default();
+            let length = run(rest);
+            self.extend_run(rest.get(..length).unwrap_or_default());
+            if length == rest.len() {
+                return;
             }
-            found.push((at, end));
-            at = end + 1;
+            self.end_run();
+            at += length + 1;
         }
-        for (start, end) in found {
-            self.add(bytes.get(start..end).unwrap_or_default());
+        let rest = bytes.get(at..).unwrap_or_default();
+        let length = rest.iter().rev().take_while(|byte| alphabet.has(**byte)).count();
+        self.run.extend_from_slice(rest.get(rest.len() - length..).unwrap_or_default());
+    }
+
+    /// Looks at something whole.
+    fn count_whole(&mut self, bytes: &[u8]) {
+        if bytes.len() >= self.shortest {
+            self.end_run();
+            self.count(bytes);
+            self.end_run();
         }
     }
 
-    /// A run of such characters is as many values as fit into it.
-    fn add(&mut self, run: &[u8]) {
-        use std::hash::BuildHasher as _;
-        for value in run.chunks_exact(self.shortest) {
-            let class = vault::classes_of(value);
-            let Some(count) = self.of_class.get_mut(usize::from(class & 7)) else { continue };
-            if *count <= MAX_GUESSES && self.values.insert((class, self.hasher.hash_one(value))) {
-                *count += 1;
+    /// More of a run. Its last value is what is left of it behind the others, so up to twice as long, and known when it ends.
+    fn extend_run(&mut self, mut bytes: &[u8]) {
+        let shortest = self.shortest;
+        while self.run.len() + bytes.len() >= 2 * shortest {
+            if self.run.is_empty() {
+                let (value, rest) = bytes.split_at(shortest);
+                self.add(value);
+                bytes = rest;
+                continue;
             }
+            let (more, rest) = bytes.split_at(shortest.saturating_sub(self.run.len()));
+            let mut run = std::mem::take(&mut self.run);
+            run.extend_from_slice(more);
+            self.add(run.get(..shortest).unwrap_or_default());
+            run.drain(..shortest.min(run.len()));
+            (self.run, bytes) = (run, rest);
+        }
+        self.run.extend_from_slice(bytes);
+    }
+
+    fn end_run(&mut self) {
+        if self.run.len() >= self.shortest {
+            let mut run = std::mem::take(&mut self.run);
+            self.add(&run);
+            run.clear();
+            self.run = run;
+        }
+        self.run.clear();
+    }
+
+    fn add(&mut self, value: &[u8]) {
+        if let Some(hashed) = &mut self.hashed {
+            hashed.add(value);
+        } else if let Ok(length) = u8::try_from(value.len())
+            && self.kept_values < MAX_GUESSES
+        {
+            self.kept_values += 1;
+            self.kept.push(length);
+            self.kept.extend_from_slice(value);
+        } else {
+            let mut hashed = Hashed { hasher: RandomState::new(), values: HashSet::new(), of_class: [0; 8] };
+            let kept = std::mem::take(&mut self.kept);
+            let mut rest = kept.as_slice();
+            while let Some((length, values)) = rest.split_first() {
+                let (value, values) = values.split_at(usize::from(*length).min(values.len()));
+                hashed.add(value);
+                rest = values;
+            }
+            hashed.add(value);
+            self.hashed = Some(hashed);
         }
     }
 
     /// Whether a secret of this length and these classes of characters may show beside what was counted.
     fn check(&self, length: usize, classes: u8) -> Result<(), Guessed> {
+        let Some(hashed) = &self.hashed else { return Ok(()) };
+        if length >= MIN_GUESSED && hashed.like(classes) > MAX_GUESSES { Err(Guessed) } else { Ok(()) }
+    }
+}
+
+impl Hashed {
+    fn add(&mut self, value: &[u8]) {
+        let class = vault::classes_of(value);
+        let Some(count) = self.of_class.get_mut(usize::from(class & 7)) else { return };
+        if *count <= MAX_GUESSES && self.values.insert((class, self.hasher.hash_one(value))) {
+            *count += 1;
+        }
+    }
+
+    /// How many there are that hold at least these classes of characters.
+    fn like(&self, classes: u8) -> u32 {
         let like = (0u8..).zip(self.of_class).filter(|(class, _)| class & classes == classes);
-        let values: u32 = like.map(|(_, count)| count).sum();
-        if length >= MIN_GUESSED && values > MAX_GUESSES { Err(Guessed) } else { Ok(()) }
+        like.map(|(_, count)| count).sum()
+    }
+
+    /// Whether a secret of any class is one too many.
+    fn is_full(&self) -> bool {
+        self.like(7) > MAX_GUESSES
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Slice {
     pub(crate) skip: u64,
     /// Bytes to pass after them.
     pub(crate) take: u64,
+    /// How many bytes around it are seen.
+    margin: u64,
     first: u64,
     total: Option<u64>,
 }
@@ -91,8 +93,14 @@ impl Part {
     }
 
     /// How many bytes wider the upstream is asked.
+    #[cfg(test)]
     pub(crate) fn margin(&self) -> u64 {
         self.margin
+    }
+
+    /// Whether a secret of this length that a border of the part cuts is seen whole.
+    pub(crate) fn shows(&self, longest: usize) -> bool {
+        self.margin >= longest.saturating_sub(1) as u64
     }
 
     /// What to ask the upstream for.
@@ -131,7 +139,7 @@ impl Part {
         let seen = if ends_there { end } else { end.checked_sub(self.margin)? };
         let last = last.map_or(seen, |last| last.min(seen));
         let take = last.checked_sub(first)?.checked_add(1)?;
-        Some(Fit::Slice(Slice { skip: first - begin, take, first, total }))
+        Some(Fit::Slice(Slice { skip: first - begin, take, margin: self.margin, first, total }))
     }
 }
 
@@ -150,7 +158,12 @@ fn content_range_of(value: &HeaderValue) -> Option<(u64, u64, Option<u64>)> {
 impl Slice {
     /// Not a byte.
     pub(crate) fn nothing() -> Self {
-        Self { skip: u64::MAX, take: 0, first: 0, total: None }
+        Self { skip: u64::MAX, take: 0, margin: u64::MAX, first: 0, total: None }
+    }
+
+    /// Whether a secret of this length that one of its borders cuts is seen whole.
+    pub(crate) fn shows(&self, longest: usize) -> bool {
+        self.margin >= longest.saturating_sub(1) as u64
     }
 
     /// The field that describes it.

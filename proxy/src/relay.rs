@@ -17,7 +17,7 @@ use crate::live::Cut;
 use crate::pool::{Key, Pool, Upstream};
 use crate::rewriter::{Rewriter, Unmaskable};
 use crate::steps::record::Open;
-use crate::timer::Timer;
+use crate::steps::redact::Masked;
 
 /// How long the upstream may pause before what the masker holds back is released.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(50);
@@ -38,7 +38,7 @@ impl Return {
 /// A response body on its way down, with all that has to happen when it ends.
 pub(crate) struct Relay {
     incoming: Incoming,
-    rewriter: Option<Rewriter>,
+    masked: Masked,
     open: Option<Open>,
     flow: Arc<Flow>,
     back: Option<Return>,
@@ -48,8 +48,7 @@ pub(crate) struct Relay {
     pause: Option<Pin<Box<Sleep>>>,
     /// To the client.
     bytes: u64,
-    /// From the upstream.
-    received: u64,
+    /// What the client may get.
     limit: Option<ByteLimit>,
     ended: bool,
 }
@@ -58,7 +57,7 @@ impl Relay {
     /// Relays `incoming`; a body that is empty already ends the exchange here.
     pub(crate) fn new(
         incoming: Incoming,
-        rewriter: Option<Rewriter>,
+        masked: Masked,
         open: Open,
         flow: Arc<Flow>,
         back: Option<Return>,
@@ -66,19 +65,8 @@ impl Relay {
     ) -> Self {
         flow.head_came(incoming.size_hint().exact().is_some(), Instant::now());
         let open = Some(open);
-        let mut relay = Self {
-            incoming,
-            rewriter,
-            open,
-            flow,
-            back,
-            pending: None,
-            pause: None,
-            bytes: 0,
-            received: 0,
-            limit,
-            ended: false,
-        };
+        let mut relay =
+            Self { incoming, masked, open, flow, back, pending: None, pause: None, bytes: 0, limit, ended: false };
         if relay.incoming.is_end_stream() {
             relay.finish();
         }
@@ -91,11 +79,7 @@ impl Relay {
     }
 
     pub(crate) fn hint(&self) -> SizeHint {
-        match (&self.rewriter, self.incoming.size_hint().exact()) {
-            (Some(rewriter), left) => rewriter.hint(left),
-            (None, Some(left)) => SizeHint::with_exact(left),
-            (None, None) => SizeHint::default(),
-        }
+        self.masked.hint(self.incoming.size_hint().exact())
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
@@ -121,7 +105,10 @@ impl Relay {
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         loop {
-            match self.rewriter.as_mut().map(Rewriter::next) {
+            if let Err(error) = self.follow_vault() {
+                return self.unmaskable(error);
+            }
+            match self.masked.rewriter().map(Rewriter::next) {
                 Some(Err(error)) => return self.unmaskable(error),
                 Some(Ok(Some(data))) if data.is_empty() => continue,
                 Some(Ok(Some(data))) => return self.pass(data),
@@ -129,36 +116,33 @@ impl Relay {
             }
             let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Pending => {
-                    let released = self.poll_pause(cx);
-                    return if released.is_empty() { Poll::Pending } else { self.pass(released) };
+                    return match self.poll_pause(cx) {
+                        Ok(released) if released.is_empty() => Poll::Pending,
+                        Ok(released) => self.pass(released),
+                        Err(error) => self.unmaskable(error),
+                    };
                 }
                 Poll::Ready(frame) => frame,
             };
             self.pause = None;
+            // After the frame was there: what is in it the upstream can have from a value that was stored a moment ago.
+            if let Err(error) = self.follow_vault() {
+                return self.unmaskable(error);
+            }
             let data = match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => data,
                     Err(frame) => return self.trailers(frame),
                 },
-                Some(Err(error)) => {
-                    let rest = self.rewriter.as_mut().map(Rewriter::flush).unwrap_or_default();
-                    self.bytes += rest.len() as u64;
-                    self.fail(|open| open.upstream_reset());
-                    let error = Err(StreamError::Upstream(error));
-                    if rest.is_empty() {
-                        return Poll::Ready(Some(error));
-                    }
-                    self.pending = Some(error);
-                    return Poll::Ready(Some(Ok(Frame::data(rest))));
-                }
+                Some(Err(error)) => return self.broken_off(error),
                 None => return self.end(),
             };
-            if let Err(error) = self.receive(data.len()) {
-                return Poll::Ready(Some(Err(error)));
+            if let Err(timer) = self.flow.download_came(data.len(), Instant::now()) {
+                return Poll::Ready(Some(Err(self.cut(timer.into()))));
             }
             // What was decoded is given piece by piece, the end of it after the last.
-            let last = self.incoming.is_end_stream() && !self.rewriter.as_ref().is_some_and(Rewriter::decodes);
-            let data = match &mut self.rewriter {
+            let last = self.incoming.is_end_stream() && !self.masked.rewrites().is_some_and(Rewriter::decodes);
+            let data = match self.masked.rewriter() {
                 None => Ok(data),
                 Some(rewriter) => rewriter.take(data, last),
             };
@@ -166,7 +150,9 @@ impl Relay {
                 Ok(data) => data,
                 Err(error) => return self.unmaskable(error),
             };
-            self.bytes += data.len() as u64;
+            if let Err(error) = self.count(&data) {
+                return Poll::Ready(Some(Err(error)));
+            }
             if last {
                 self.finish();
             }
@@ -176,22 +162,45 @@ impl Relay {
         }
     }
 
+    /// Masks what follows for what was stored meanwhile, too.
+    fn follow_vault(&mut self) -> Result<(), Unmaskable> {
+        let Some(open) = &self.open else { return Ok(()) };
+        self.masked.follow(open.vault())
+    }
+
+    /// The upstream broke off: what is held back, then the error.
+    fn broken_off(&mut self, error: hyper::Error) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        let rest = match self.masked.rewriter().map_or(Ok(Bytes::new()), Rewriter::flush) {
+            Ok(rest) => rest,
+            Err(error) => return self.unmaskable(error),
+        };
+        if let Err(error) = self.count(&rest) {
+            return Poll::Ready(Some(Err(error)));
+        }
+        self.fail(|open| open.upstream_reset());
+        let error = Err(StreamError::Upstream(error));
+        if rest.is_empty() {
+            return Poll::Ready(Some(error));
+        }
+        self.pending = Some(error);
+        Poll::Ready(Some(Ok(Frame::data(rest))))
+    }
+
     fn pass(&mut self, data: Bytes) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        self.bytes += data.len() as u64;
-        Poll::Ready(Some(Ok(Frame::data(data))))
+        Poll::Ready(Some(self.count(&data).map(|()| Frame::data(data))))
     }
 
     /// What is released because the upstream pauses.
-    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Bytes {
-        let Some(rewriter) = self.rewriter.as_mut().filter(|rewriter| rewriter.holds_back()) else {
-            return Bytes::new();
-        };
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Result<Bytes, Unmaskable> {
+        if !self.masked.rewrites().is_some_and(Rewriter::holds_back) {
+            return Ok(Bytes::new());
+        }
         let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(FLUSH_INTERVAL)));
         if pause.as_mut().poll(cx).is_pending() {
-            return Bytes::new();
+            return Ok(Bytes::new());
         }
         self.pause = None;
-        rewriter.flush()
+        self.masked.rewriter().map_or(Ok(Bytes::new()), Rewriter::flush)
     }
 
     /// Nothing more may pass.
@@ -201,11 +210,13 @@ impl Relay {
     }
 
     fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        let rest = match self.rewriter.as_mut().map(Rewriter::finish).transpose() {
+        let rest = match self.masked.rewriter().map(Rewriter::finish).transpose() {
             Ok(rest) => rest.unwrap_or_default(),
             Err(error) => return self.unmaskable(error),
         };
-        self.bytes += rest.len() as u64;
+        if let Err(error) = self.count(&rest) {
+            return Poll::Ready(Some(Err(error)));
+        }
         self.finish();
         Poll::Ready((!rest.is_empty()).then(|| Ok(Frame::data(rest))))
     }
@@ -214,7 +225,7 @@ impl Relay {
         let mut trailers = frame.into_trailers().unwrap_or_default();
         crate::own_fields::remove_forged(&mut trailers);
         let mut rest = Bytes::new();
-        if let Some(rewriter) = &mut self.rewriter {
+        if let Some(rewriter) = self.masked.rewriter() {
             match rewriter.mask_fields(&mut trailers).map_err(Unmaskable::from).and_then(|()| rewriter.finish()) {
                 Ok(data) => rest = data,
                 Err(error) => return self.unmaskable(error),
@@ -224,25 +235,28 @@ impl Relay {
             self.finish();
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
-        self.bytes += rest.len() as u64;
+        if let Err(error) = self.count(&rest) {
+            return Poll::Ready(Some(Err(error)));
+        }
         self.pending = Some(Ok(Frame::trailers(trailers)));
         Poll::Ready(Some(Ok(Frame::data(rest))))
     }
 
-    /// Counts what came from the upstream against the limit and the minimum rate.
-    fn receive(&mut self, bytes: usize) -> Result<(), StreamError> {
-        self.received += bytes as u64;
-        if self.limit.as_ref().is_some_and(|limit| self.received > limit.bytes) {
+    /// Counts what goes to the client against its limit: what the upstream sent of it can be shorter, or of a wider part.
+    fn count(&mut self, data: &Bytes) -> Result<(), StreamError> {
+        let bytes = self.bytes + data.len() as u64;
+        if self.limit.as_ref().is_some_and(|limit| bytes > limit.bytes) {
             self.fail(|open| open.response_too_large());
             return Err(StreamError::TooLarge);
         }
-        self.flow.download_came(bytes, Instant::now()).map_err(|timer: Timer| self.cut(timer.into()))
+        self.bytes = bytes;
+        Ok(())
     }
 
     /// Secrets of the record's tenant that were masked; those of others are for their own records.
     fn found(&self, open: &Open) -> u64 {
-        open.foreign_redactions(self.rewriter.as_ref().map(Rewriter::foreign).unwrap_or_default());
-        self.rewriter.as_ref().map_or(0, Rewriter::found)
+        open.foreign_redactions(self.masked.rewrites().map(Rewriter::foreign).unwrap_or_default());
+        self.masked.rewrites().map_or(0, Rewriter::found)
     }
 
     fn cut(&mut self, cut: Cut) -> StreamError {

@@ -8,7 +8,7 @@ use thiserror::Error;
 use vault::NeedleOwner;
 
 use crate::coding::{CodingError, Decoder};
-use crate::mask::{Guessed, Masker};
+use crate::mask::{Guessed, Masker, Sets};
 use crate::range::Slice;
 
 /// Why a body ends early: secrets in what follows could not be masked.
@@ -20,6 +20,12 @@ pub(crate) enum Unmaskable {
     /// The guesses.
     #[error(transparent)]
     Guessed(#[from] Guessed),
+    /// What came later.
+    #[error("a secret of this host was stored that the rest of the response cannot be searched for")]
+    Late,
+    /// The vault.
+    #[error("a secret of this host does not open")]
+    Unopened,
 }
 
 /// Rewrites one response.
@@ -28,6 +34,7 @@ pub(crate) struct Rewriter {
     decoder: Option<Decoder>,
     slice: Option<Slice>,
     messages: Option<Messages>,
+    parts: Option<Parts>,
     /// What of the slice is complete, while what surrounds it is still looked at.
     complete: Vec<Bytes>,
 }
@@ -35,8 +42,25 @@ pub(crate) struct Rewriter {
 impl Rewriter {
     /// Masks a body with all that its head says of it.
     pub(crate) fn new(masker: Masker, decoder: Option<Decoder>, slice: Option<Slice>, fields: &HeaderMap) -> Self {
-        let messages = Messages::of(fields).filter(|_| decoder.is_none() && slice.is_none());
-        Self { masker, decoder, slice, messages, complete: Vec::new() }
+        let messages = Messages::of(fields).filter(|_| slice.is_none());
+        let parts = begins_with(fields, b"multipart/").then(Parts::default);
+        Self { masker, decoder, slice, messages, parts, complete: Vec::new() }
+    }
+
+    /// Masks what follows of a body whose beginning has passed. Only of one that is whole and in no coding.
+    pub(crate) fn from_here(masker: Masker) -> Self {
+        Self { masker, decoder: None, slice: None, messages: None, parts: None, complete: Vec::new() }
+    }
+
+    /// From here on masks these.
+    ///
+    /// # Errors
+    /// Where nothing more may pass.
+    pub(crate) fn renew(&mut self, sets: Sets) -> Result<(), Unmaskable> {
+        if self.slice.as_ref().is_some_and(|slice| !slice.shows(sets.longest())) {
+            return Err(Unmaskable::Late);
+        }
+        Ok(self.masker.renew(sets)?)
     }
 
     /// Takes the next bytes from the upstream; [`Rewriter::next`] gives what they become.
@@ -45,9 +69,17 @@ impl Rewriter {
             decoder.feed(&bytes);
             return Ok(self.next()?.unwrap_or_default());
         }
-        let at_end = self.messages.as_mut().is_some_and(|messages| messages.end_with(&bytes));
+        self.mask(bytes)
+    }
+
+    /// Masks bytes that are in no coding any more.
+    fn mask(&mut self, bytes: Bytes) -> Result<Bytes, Unmaskable> {
+        if let Some(parts) = &mut self.parts {
+            parts.check(&bytes)?;
+        }
+        let at_end = self.messages.as_mut().map(|messages| messages.end_with(&bytes)).transpose()?;
         let passed = self.masker.push(bytes)?;
-        let passed = if at_end { joined(passed, self.masker.flush()) } else { passed };
+        let passed = if at_end == Some(true) { joined(passed, self.masker.flush()?) } else { passed };
         Ok(self.cut(passed))
     }
 
@@ -67,14 +99,13 @@ impl Rewriter {
     pub(crate) fn next(&mut self) -> Result<Option<Bytes>, Unmaskable> {
         let Some(decoder) = &mut self.decoder else { return Ok(None) };
         let Some(decoded) = decoder.next()? else { return Ok(None) };
-        let passed = self.masker.push(decoded.into())?;
-        Ok(Some(self.cut(passed)))
+        self.mask(decoded.into()).map(Some)
     }
 
     /// The upstream pauses or breaks off: what is held back.
-    pub(crate) fn flush(&mut self) -> Bytes {
-        let passed = self.masker.flush();
-        self.cut(passed)
+    pub(crate) fn flush(&mut self) -> Result<Bytes, Unmaskable> {
+        let passed = self.masker.flush()?;
+        Ok(self.cut(passed))
     }
 
     /// The body has ended: the rest of it.
@@ -82,7 +113,7 @@ impl Rewriter {
         if let Some(decoder) = &mut self.decoder {
             decoder.finish()?;
         }
-        let rest = self.flush();
+        let rest = self.flush()?;
         self.complete.push(rest);
         Ok(self.complete.drain(..).reduce(joined).unwrap_or_default())
     }
@@ -150,18 +181,23 @@ pub(crate) fn mask_fields(masker: &mut Masker, fields: &mut HeaderMap) -> Result
     for name in named {
         fields.remove(name);
     }
-    let values: Vec<&[u8]> = fields.values().map(HeaderValue::as_bytes).collect();
-    let masked = masker.mask_whole(&values)?;
-    for (value, masked) in fields.values_mut().zip(masked) {
-        if let Some(masked) = masked.and_then(|masked| HeaderValue::from_bytes(&masked).ok()) {
+    fields.values().for_each(|value| masker.count_whole(value.as_bytes()));
+    for value in fields.values_mut() {
+        if let Some(masked) = masker.mask_whole(value.as_bytes())?
+            && let Ok(masked) = HeaderValue::from_bytes(&masked)
+        {
             *value = masked;
         }
     }
     Ok(())
 }
 
-/// The ends of messages in a stream of gRPC: each has five bytes before it, the last four of them its length.
-#[derive(Default)]
+/// The flag of a message that is compressed.
+const COMPRESSED: u8 = 1;
+
+/// The ends of messages in a stream of gRPC, gRPC-Web or Connect: each has five bytes before it, the last four of them its length,
+/// the first of them flags.
+#[derive(Debug, Default)]
 struct Messages {
     prefix: [u8; 5],
     have: usize,
@@ -170,13 +206,15 @@ struct Messages {
 
 impl Messages {
     fn of(fields: &HeaderMap) -> Option<Self> {
-        let kind = fields.get(http::header::CONTENT_TYPE)?.as_bytes().to_ascii_lowercase();
         // Of gRPC-Web, the text form is base64 and has no such frames.
-        (kind.starts_with(b"application/grpc") && !kind.starts_with(b"application/grpc-web-text")).then(Self::default)
+        (is_in_messages(fields) && !begins_with(fields, b"application/grpc-web-text")).then(Self::default)
     }
 
     /// Whether the stream is at the end of a message behind these bytes.
-    fn end_with(&mut self, mut bytes: &[u8]) -> bool {
+    ///
+    /// # Errors
+    /// A message says that it is compressed: its coding was refused with the head, if it was named there.
+    fn end_with(&mut self, mut bytes: &[u8]) -> Result<bool, CodingError> {
         while !bytes.is_empty() {
             if self.left > 0 {
                 let taken = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
@@ -185,6 +223,9 @@ impl Messages {
                 continue;
             }
             let Some((first, rest)) = bytes.split_first() else { break };
+            if self.have == 0 && first & COMPRESSED != 0 {
+                return Err(CodingError::Unsupported);
+            }
             if let Some(place) = self.prefix.get_mut(self.have) {
                 *place = *first;
             }
@@ -196,8 +237,49 @@ impl Messages {
                 self.have = 0;
             }
         }
-        self.left == 0 && self.have == 0
+        Ok(self.left == 0 && self.have == 0)
     }
+}
+
+/// Looks at the lines of a multipart body for a part, or a response within a part, that is in a coding of its own.
+#[derive(Debug, Default)]
+struct Parts {
+    /// The beginning of the line, in lower case, up to [`MAX_FIELD`] bytes.
+    line: Vec<u8>,
+}
+
+/// As much of a line is looked at.
+const MAX_FIELD: usize = 64;
+
+impl Parts {
+    /// # Errors
+    /// A line names a coding. A text with such a line in it is taken for a field, too.
+    fn check(&mut self, bytes: &[u8]) -> Result<(), CodingError> {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let room = MAX_FIELD.saturating_sub(self.line.len());
+            self.line.extend(piece.iter().take(room).map(u8::to_ascii_lowercase));
+            if !piece.ends_with(b"\n") {
+                return Ok(());
+            }
+            if let Some(coding) = self.line.strip_prefix(b"content-encoding:").map(<[u8]>::trim_ascii)
+                && !matches!(coding, b"" | b"identity")
+            {
+                return Err(CodingError::Unsupported);
+            }
+            self.line.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Whether a body consists of messages that can be compressed one by one: gRPC, gRPC-Web, and streams of Connect.
+pub(crate) fn is_in_messages(fields: &HeaderMap) -> bool {
+    begins_with(fields, b"application/grpc") || begins_with(fields, b"application/connect+")
+}
+
+fn begins_with(fields: &HeaderMap, kind: &[u8]) -> bool {
+    let named = fields.get(http::header::CONTENT_TYPE).and_then(|value| value.as_bytes().get(..kind.len()));
+    named.is_some_and(|named| named.eq_ignore_ascii_case(kind))
 }
 
 #[cfg(test)]
@@ -215,7 +297,7 @@ mod tests {
 
     fn masker() -> Masker {
         let set = Needles::of_request(vec![SECRET.to_vec().into()]).unwrap().unwrap();
-        Masker::new(vec![Arc::new(set)], TenantId::default())
+        Masker::new(Sets::new(Some(Arc::new(set)), None, None), TenantId::default())
     }
 
     fn rewrite(rewriter: &mut Rewriter, pieces: &[&[u8]]) -> Result<Vec<u8>, Unmaskable> {
@@ -323,14 +405,79 @@ mod tests {
     }
 
     #[test]
+    fn t271_a_compressed_message_ends_the_stream() {
+        let compressed = [&[1][..], &5u32.to_be_bytes(), b"bytes"].concat();
+        for kind in ["application/grpc", "application/GRPC-web+proto", "application/connect+json"] {
+            let fields = HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+            let all = [message("one"), compressed.clone()].concat();
+            for cut in 0..=8 {
+                let mut rewriter = Rewriter::new(masker(), None, None, &fields);
+                let (front, back) = all.split_at(cut);
+                rewriter.push(Bytes::copy_from_slice(front)).unwrap();
+                let refused = rewriter.push(Bytes::copy_from_slice(back));
+                assert_eq!(refused, Err(Unmaskable::Coding(CodingError::Unsupported)), "{kind} cut at {cut}");
+            }
+            // Within a content coding, too.
+            let decoder = Decoder::of(&crate::coding::tests::fields("gzip")).unwrap();
+            let mut rewriter = Rewriter::new(masker(), decoder, None, &fields);
+            let refused = rewrite(&mut rewriter, &[&coded(&["gzip"], &all)]);
+            assert_eq!(refused, Err(Unmaskable::Coding(CodingError::Unsupported)), "{kind}");
+        }
+        // The flags of trailers and of the end of a stream are others.
+        let last = [&[0x80][..], &1u32.to_be_bytes(), b"x", &[2], &1u32.to_be_bytes(), b"y"].concat();
+        assert_eq!(grpc().push(last.clone().into()).unwrap(), last);
+        let mut text = Rewriter::new(masker(), None, None, &HeaderMap::new());
+        assert!(text.push(compressed.into()).is_ok());
+    }
+
+    #[test]
+    fn t271_a_coded_part_of_a_multipart_body_ends_it() {
+        let kind = HeaderValue::from_static("Multipart/mixed; boundary=b");
+        let fields = HeaderMap::from_iter([(http::header::CONTENT_TYPE, kind)]);
+        let part =
+            |field: &str| format!("--b\r\nContent-Type: text/plain\r\n{field}\r\n\r\nabc\r\n--b--\r\n").into_bytes();
+        let all = part("Content-Encoding: gzip");
+        for cut in 0..all.len() {
+            let (front, back) = all.split_at(cut);
+            let mut rewriter = Rewriter::new(masker(), None, None, &fields);
+            let shown = rewrite(&mut rewriter, &[front, back]);
+            assert_eq!(shown, Err(Unmaskable::Coding(CodingError::Unsupported)), "cut at {cut}");
+        }
+        for field in ["Content-Encoding: identity", "X: content-encoding: gzip", "content-encoding:"] {
+            let mut rewriter = Rewriter::new(masker(), None, None, &fields);
+            assert_eq!(rewrite(&mut rewriter, &[&part(field)]), Ok(part(field)), "{field}");
+        }
+        let mut other = Rewriter::new(masker(), None, None, &HeaderMap::new());
+        assert_eq!(rewrite(&mut other, &[&all]), Ok(all));
+    }
+
+    #[test]
+    fn t270_a_longer_secret_than_a_part_shows_ends_it() {
+        let set = |length| {
+            let set = Needles::of_request(vec![vec![b'x'; length].into()]).unwrap().unwrap();
+            Sets::new(Some(Arc::new(set)), None, None)
+        };
+        let part = Part::new(Asked::From(50, Some(53)), SECRET.len());
+        let Some(Fit::Slice(slice)) = part.fit(&HeaderValue::from_static("bytes 27-76/100")) else { panic!("it fits") };
+        let mut rewriter = Rewriter::new(masker(), None, Some(slice), &HeaderMap::new());
+        assert_eq!(rewriter.renew(set(SECRET.len())), Ok(()));
+        assert_eq!(rewriter.renew(set(SECRET.len() + 1)), Err(Unmaskable::Late));
+        let mut whole = Rewriter::from_here(masker());
+        assert_eq!(whole.renew(set(5000)), Ok(()));
+    }
+
+    #[test]
     fn t220_a_length_that_lies_shows_no_more_than_half() {
         for cut in 1..SECRET.len() {
             let (front, back) = SECRET.split_at(cut);
             let mut rewriter = grpc();
             let frame = [&[0][..], &(cut as u32).to_be_bytes(), front].concat();
             let mut out = rewriter.push(frame.into()).unwrap().to_vec();
-            out.extend_from_slice(&rewriter.push(Bytes::copy_from_slice(back)).unwrap());
-            out.extend_from_slice(&rewriter.finish().unwrap());
+            // What follows is taken for another message, and where that says that it is compressed, the stream ends.
+            if let Ok(more) = rewriter.push(Bytes::copy_from_slice(back)) {
+                out.extend_from_slice(&more);
+                out.extend_from_slice(&rewriter.finish().unwrap());
+            }
             let clear = out[5..].iter().take_while(|byte| **byte != b'*').count();
             assert!(clear <= SECRET.len() / 2 && out[5 + clear..].iter().all(|byte| *byte == b'*'), "{cut}");
         }

@@ -24,14 +24,28 @@ rules:
     use: [token]
   - id: unused
     allow: {host: ["host.origin.test", "h1.origin.test", "raw.origin.test", "cut.origin.test"], port: PORT, methods: [GET, HEAD, PUT], LOCAL}
+  - id: late
+    allow: {host: ["late.origin.test", "later.origin.test", "gone.origin.test"], port: PORT, LOCAL}
+  - id: small
+    allow: {host: small.origin.test, port: PORT, LOCAL}
+    limits: {response_body: 100B}
   - id: plain
     allow: {host: host.origin.test, port: PLAIN, scheme: http, LOCAL}
   - id: other
     allow: {host: other.origin.test, port: PORT, LOCAL}
 "#;
 
-const HOSTS: &[&str] =
-    &["host.origin.test", "h1.origin.test", "raw.origin.test", "cut.origin.test", "other.origin.test"];
+const HOSTS: &[&str] = &[
+    "host.origin.test",
+    "h1.origin.test",
+    "raw.origin.test",
+    "cut.origin.test",
+    "other.origin.test",
+    "late.origin.test",
+    "later.origin.test",
+    "gone.origin.test",
+    "small.origin.test",
+];
 
 struct Masking {
     world: World,
@@ -41,7 +55,7 @@ struct Masking {
 fn masking() -> Arc<Masking> {
     SHARED.get(|| {
         let world = World::new(HOSTS, &[POLICY], |setup| setup);
-        let hosts = ["host", "h1", "raw", "cut"].map(|name| world.target(&format!("{name}.origin.test")));
+        let hosts = ["host", "h1", "raw", "cut", "small"].map(|name| world.target(&format!("{name}.origin.test")));
         let mut options = vec!["--kind", "bearer"];
         options.extend(hosts.iter().flat_map(|host| ["--audience", host.as_str()]));
         let token = world.egret.put("token", &options);
@@ -351,4 +365,134 @@ fn t094_identity_is_asked_for() {
         let record = it.world.egret.record_where("the record", fits);
         assert_eq!(record.text("stripped").contains("accept-encoding"), stripped, "{}", record.0);
     }
+}
+
+#[test]
+fn t270_an_open_stream_does_not_show_what_is_stored_later() {
+    let it = masking();
+    let session = it.world.egret.session(&["masking"], &[]);
+    let target = it.world.target("late.origin.test");
+    let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len()).into_bytes();
+    let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    // The first value of the host, and one that takes its place.
+    for turn in ["first", "second"] {
+        let value = Canary::new("late");
+        it.world.egret.watch(value.clone());
+        let gate = format!("t270-{turn}");
+        let steps = vec![
+            Step::Write([head.clone(), chunk("data: open\n\n")].concat()),
+            Step::Gate(gate.clone()),
+            Step::Write(chunk(&format!("data: {}\n\n", value.value()))),
+            Step::Write(chunk("data: more\n\n")),
+            Step::Write(b"0\r\n\r\n".to_vec()),
+        ];
+        it.world.origin.script("late.origin.test", Script::new(steps));
+        let mut wire = Tunnel::to(&target).open(&it.world.egret, &session);
+        wire.send(format!("GET /t270-{turn} HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n"));
+        wire.read_until("data: open");
+        it.world.egret.put_value("late", &["--kind", "bearer", "--audience", &target], value.value());
+        it.world.origin.open_gate(&gate);
+        let came = wire.rest();
+        value.assert_absent("a stream that was open", &came);
+        let stars = format!("data: {}\n", "*".repeat(value.value().len()));
+        assert!(contains(&came, stars.as_bytes()), "{turn}: {}", String::from_utf8_lossy(&came));
+        assert!(contains(&came, b"data: more"), "{turn}: {}", String::from_utf8_lossy(&came));
+    }
+}
+
+#[test]
+fn t270_a_coded_response_ends_when_a_value_is_stored_for_its_host() {
+    let it = masking();
+    let session = it.world.egret.session(&["masking"], &[]);
+    let target = it.world.target("later.origin.test");
+    let head = "HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 200\r\n\r\nbegin\n";
+    let steps = vec![Step::Write(head.into()), Step::Gate("t270-coded".to_owned()), Step::Write(vec![b'x'; 194])];
+    it.world.origin.script("later.origin.test", Script::new(steps));
+    let mut wire = Tunnel::to(&target).open(&it.world.egret, &session);
+    wire.send(format!("GET /t270-coded HTTP/1.1\r\nHost: {target}\r\n\r\n"));
+    wire.read_until("begin\n");
+    it.world.egret.put("later", &["--kind", "bearer", "--audience", &target]);
+    it.world.origin.open_gate("t270-coded");
+    let came = wire.rest();
+    assert!(!contains(&came, b"xx"), "{}", String::from_utf8_lossy(&came));
+    let fits =
+        |r: &egret_tests::records::Record| r.text("path") == "/t270-coded" && r.text("kind") == "exchange.closed";
+    assert_eq!(it.world.egret.record_where("the record", fits).text("code"), "redaction_impossible");
+}
+
+#[test]
+fn t271_messages_and_deltas_come_in_no_coding() {
+    let it = masking();
+    let session = it.session();
+    let target = it.world.target("host.origin.test");
+    let fields = "Content-Type: application/grpc\r\nGrpc-Accept-Encoding: gzip\r\nA-IM: gzip\r\n";
+    client::get_with(&it.world.egret, &session, &target, "/t271-asked", fields);
+    let seen = it.world.origin.seen_once("/t271-asked");
+    assert_eq!((seen.value("grpc-accept-encoding").as_deref(), seen.value("a-im")), (Some("identity"), None));
+    // An upstream that codes all the same.
+    let raw = it.world.target("raw.origin.test");
+    for head in [
+        "200 OK\r\nContent-Type: application/grpc\r\nGrpc-Encoding: gzip",
+        "200 OK\r\nContent-Type: application/connect+json\r\nConnect-Content-Encoding: gzip",
+        "226 IM Used\r\nIM: gzip",
+        "226 IM Used",
+    ] {
+        let answer = format!("HTTP/1.1 {head}\r\nContent-Length: 7\r\n\r\n\u{1}\0\0\0\u{2}xy");
+        it.world.origin.script("raw.origin.test", Script::answer(answer.as_bytes()));
+        let answer = client::get(&it.world.egret, &session, &raw, "/t271-coded");
+        refusal::expect(&it.world.egret, &answer, 502, "redaction_impossible");
+    }
+    let unnamed = b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nContent-Length: 14\r\n\r\n\0\0\0\0\x02xy\x01\0\0\0\x02zz";
+    it.world.origin.script("raw.origin.test", Script::answer(unnamed));
+    let mut wire = Tunnel::to(&raw).open(&it.world.egret, &session);
+    wire.send(format!("GET /t271-unnamed HTTP/1.1\r\nHost: {raw}\r\n\r\n"));
+    assert!(!contains(&wire.rest(), b"zz"));
+    let fits =
+        |r: &egret_tests::records::Record| r.text("path") == "/t271-unnamed" && r.text("kind") == "exchange.closed";
+    assert_eq!(it.world.egret.record_where("the record", fits).text("code"), "redaction_impossible");
+}
+
+#[test]
+fn t272_a_removed_value_is_still_masked() {
+    let it = masking();
+    let target = it.world.target("gone.origin.test");
+    let gone = it.world.egret.put("gone", &["--kind", "bearer", "--audience", &target]);
+    let text = format!("it was {}\n", gone.value());
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+    it.world.origin.script("gone.origin.test", Script::answer(answer.as_bytes()));
+    let session = it.world.egret.session(&["masking"], &[]);
+    let masked = format!("it was {}\n", "*".repeat(gone.value().len()));
+    assert_eq!(client::get(&it.world.egret, &session, &target, "/t272-before").text(), masked);
+    it.world.egret.ok(&["vault", "rm", "gone"], "");
+    assert_eq!(client::get(&it.world.egret, &session, &target, "/t272-after").text(), masked);
+    assert!(!it.world.egret.ok(&["vault", "list"], "").contains("gone"));
+}
+
+#[test]
+fn t274_the_limit_of_a_response_counts_what_goes_to_the_client() {
+    let it = masking();
+    let session = it.session();
+    let target = it.world.target("small.origin.test");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&[b"0123456789\n".as_slice(); 900].concat()).unwrap();
+    let coded = gzip.finish().unwrap();
+    assert!(coded.len() < 100);
+    it.put("/stored/t274-gzip", "gzip", coded);
+    it.put("/stored/t274-plain", "application/octet-stream", vec![b'.'; 5_000]);
+    let mut wire = Tunnel::to(&target).open(&it.world.egret, &session);
+    wire.send(format!("GET /stored/t274-gzip HTTP/1.1\r\nHost: {target}\r\n\r\n"));
+    let came = wire.rest();
+    let body = came.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |at| came.len() - at - 4);
+    assert!(body < 120, "{body} bytes came");
+    let fits =
+        |r: &egret_tests::records::Record| r.text("path") == "/stored/t274-gzip" && r.text("kind") == "exchange.closed";
+    assert_eq!(it.world.egret.record_where("the record", fits).text("code"), "response_too_large");
+    // A part is judged by itself, not by the wider one that the upstream is asked for.
+    let part = |range: &str| {
+        let fields = format!("Range: bytes={range}\r\n");
+        client::get_with(&it.world.egret, &session, &target, "/stored/t274-plain", &fields)
+    };
+    let answer = part("1000-1099");
+    assert_eq!((answer.status, answer.body.len()), (206, 100));
+    refusal::expect(&it.world.egret, &part("1000-1100"), 502, "response_too_large");
 }

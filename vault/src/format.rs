@@ -12,7 +12,7 @@
 //!          tenant u8+n  id u32  created i64  generation u64  sealings u64  key envelope
 //! items    count u32, then each, in strictly ascending order of tenant, name and version:
 //!          tenant u8+n  name u8+n  version u32  key id u32  generation u64  created i64  updated i64  expires u8+i64
-//!          superseded u8+i64  description envelope  value envelope
+//!          superseded u8+i64 (1 by its successor, 2 removed)  description envelope  value envelope
 //!          each envelope: salt 32  commitment 32  nonce 12  tag 16  ciphertext u32+n
 //! trailer  HMAC-SHA-256 of all of the above 32     wrong: something was changed, moved, cut off or added
 //! ```
@@ -27,6 +27,8 @@ use crate::kek::{Argon2id, Kek, Recipe, SALT_BYTES};
 const MAGIC: &[u8; 8] = b"EGRVAULT";
 pub(crate) const VERSION: u16 = 2;
 const MAC_BYTES: usize = 32;
+/// The flag of an end that belongs to a removed version.
+const REMOVED: u8 = 2;
 const HEADER_MAC_LABEL: &[u8] = b"egret vault 2 header";
 const FILE_MAC_LABEL: &[u8] = b"egret vault 2 file";
 
@@ -94,9 +96,11 @@ impl KeyLabel {
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Item {
     pub(crate) label: Label,
-    /// Until when a version that has a successor is still redacted and may finish what began with it. Only the file's
-    /// proof covers it, since it changes without the secret.
+    /// Until when a version that has a successor is still redacted and may finish what began with it, and one that was removed
+    /// is still redacted. Only the file's proof covers it, since it changes without the secret.
     pub(crate) superseded: Option<Timestamp>,
+    /// Whether it was removed: it is redacted, and nothing else.
+    pub(crate) is_removed: bool,
     pub(crate) description: Envelope,
     pub(crate) value: Envelope,
 }
@@ -174,7 +178,7 @@ pub(crate) fn write(header: &Header, content: &Content<WrappedKey, &Item>, kek: 
     put_count(&mut out, content.items.len());
     for item in &content.items {
         item.label.write(&mut out);
-        put_end(&mut out, item.superseded);
+        put_superseded(&mut out, item);
         write_envelope(&mut out, &item.description);
         write_envelope(&mut out, &item.value);
     }
@@ -255,6 +259,14 @@ fn write_envelope(out: &mut Vec<u8>, envelope: &Envelope) {
 
 fn put_count(out: &mut Vec<u8>, count: usize) {
     out.extend_from_slice(&u32::try_from(count).expect("a vault holds fewer than 2^32 items").to_be_bytes());
+}
+
+fn put_superseded(out: &mut Vec<u8>, item: &Item) {
+    let at = out.len();
+    put_end(out, item.superseded);
+    if let Some(flag) = out.get_mut(at).filter(|_| item.is_removed) {
+        *flag = REMOVED;
+    }
 }
 
 fn put_end(out: &mut Vec<u8>, end: Option<Timestamp>) {
@@ -362,13 +374,19 @@ impl<'a> Reader<'a> {
         Ok(WrappedKey { label, sealings: self.u64()?, key: self.envelope()? })
     }
 
+    /// Until when a version is redacted, and whether it was removed.
+    fn superseded(&mut self) -> Result<(Option<Timestamp>, bool), FormatError> {
+        if self.0.first() == Some(&REMOVED) {
+            self.byte()?;
+            return Ok((Some(self.date()?), true));
+        }
+        Ok((self.end()?, false))
+    }
+
     fn item(&mut self) -> Result<Item, FormatError> {
-        Ok(Item {
-            label: self.label()?,
-            superseded: self.end()?,
-            description: self.envelope()?,
-            value: self.envelope()?,
-        })
+        let label = self.label()?;
+        let (superseded, is_removed) = self.superseded()?;
+        Ok(Item { label, superseded, is_removed, description: self.envelope()?, value: self.envelope()? })
     }
 
     fn label(&mut self) -> Result<Label, FormatError> {

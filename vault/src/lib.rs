@@ -34,7 +34,7 @@ pub use credential::{
 pub use error::VaultError;
 pub use kek::{Argon2id, KeyError, KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Recipe};
 pub use lease::{Lease, LeaseError};
-pub use needles::{Hit, NeedleOwner, Needles, classes_of, is_token_character};
+pub use needles::{Alphabet, Hit, NeedleOwner, Needles, classes_of, is_token_character};
 pub use secret::Secret;
 pub use state::{CredentialSummary, VersionSummary};
 pub use store::{Store, StoreError};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use model::{Host, Timestamp};
+use model::Host;
 
 use crate::needles::Needles;
 
@@ -33,7 +33,7 @@ impl NeedleCache {
             return None;
         }
         let found = known.hosts.get(host)?.clone();
-        found.as_ref().is_none_or(|needles| needles.is_valid(Timestamp::now)).then_some(found)
+        found.as_ref().is_none_or(|needles| needles.is_valid(clock::now)).then_some(found)
     }
 
     /// Remembers it. Of two that write at once one is lost, and found again when it is asked for.

@@ -6,6 +6,7 @@
 //! belong to no value; what passes it is looked up and compared in full. For values of 15 bytes and more the stride is 8, which
 //! makes the cost about an eighth of a hash a byte, whatever the number of values.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -42,6 +43,27 @@ pub(crate) struct Opened {
     pub(crate) forms: Vec<Secret>,
 }
 
+/// A set of bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Alphabet([u64; 4]);
+
+impl Alphabet {
+    /// Whether it has this byte.
+    pub fn has(&self, byte: u8) -> bool {
+        self.0[usize::from(byte >> 6)] >> (byte & 63) & 1 == 1
+    }
+
+    /// The bytes of both.
+    pub fn or(self, other: Self) -> Self {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        Self([a | e, b | f, c | g, d | h])
+    }
+
+    fn insert(&mut self, byte: u8) {
+        self.0[usize::from(byte >> 6)] |= 1 << (byte & 63);
+    }
+}
+
 /// What was found.
 #[derive(Clone, Copy, Debug)]
 pub struct Hit<'n> {
@@ -70,8 +92,7 @@ pub struct Needles {
     shortest: usize,
     longest: usize,
     any_sign: bool,
-    /// The bytes that values of this look are made of.
-    alphabet: Box<[bool; 256]>,
+    alphabet: Alphabet,
     valid_until: Option<Timestamp>,
 }
 
@@ -113,7 +134,7 @@ impl Needles {
             shortest,
             longest,
             any_sign: false,
-            alphabet: Box::new([false; 256]),
+            alphabet: Alphabet::default(),
             valid_until,
         };
         needles.fill();
@@ -145,10 +166,10 @@ impl Needles {
         self.any_sign
     }
 
-    /// Whether a value that looks like one of these can hold this byte: letters, digits, `-`, `_`, and what else of tokens occurs
-    /// in any of them.
-    pub fn can_hold(&self, byte: u8) -> bool {
-        self.alphabet.get(usize::from(byte)) == Some(&true)
+    /// What a value that looks like one of these can hold: letters, digits, `-`, `_`, and what else of tokens occurs in any of
+    /// them.
+    pub fn alphabet(&self) -> Alphabet {
+        self.alphabet
     }
 
     /// Whether a text in lower case holds a form, in whatever case.
@@ -156,6 +177,12 @@ impl Needles {
         let count = u32::try_from(self.forms.len()).unwrap_or(u32::MAX);
         let fits = |form: &[u8]| text.windows(form.len().max(1)).any(|window| window.eq_ignore_ascii_case(form));
         text.len() >= self.shortest && (0..count).any(|form| fits(self.form(form)))
+    }
+
+    /// Whether these hold every value of the other, where both are of one vault.
+    pub fn covers(&self, other: &Self) -> bool {
+        let mine: HashSet<*const Opened> = self.opened.iter().map(Arc::as_ptr).collect();
+        other.opened.iter().all(|one| mine.contains(&Arc::as_ptr(one)))
     }
 
     /// Whether it is still what the vault would give: a version's grace time may be over.
@@ -239,12 +266,12 @@ impl Needles {
         let mut records: Zeroizing<Vec<u64>> = Zeroizing::new(Vec::with_capacity(self.forms.len() * self.stride));
         let mut bits: Zeroizing<Vec<usize>> = Zeroizing::new(Vec::with_capacity(records.capacity()));
         let count = u32::try_from(self.forms.len()).unwrap_or(u32::MAX);
-        let mut alphabet = Box::new([false; 256]);
+        let mut alphabet = Alphabet::default();
         for form in 0..count {
             let needle = self.form(form);
-            for byte in needle {
-                alphabet[usize::from(*byte)] = true;
-            }
+            // `%` and `\\` come with the encodings.
+            let in_tokens = |byte: &&u8| is_token_character(**byte) && !matches!(**byte, b'%' | b'\\');
+            needle.iter().filter(in_tokens).for_each(|byte| alphabet.insert(*byte));
             let any_sign = !needle.iter().all(|byte| is_token_character(*byte));
             for (offset, window) in needle.windows(self.window).take(self.stride).enumerate() {
                 let hash = self.hash(window);
@@ -253,11 +280,8 @@ impl Needles {
             }
             self.any_sign |= any_sign;
         }
-        for (byte, is_in) in (0..=255u8).zip(alphabet.iter_mut()) {
-            // `%` and `\\` come with the encodings.
-            let in_tokens = is_token_character(byte) && !matches!(byte, b'%' | b'\\');
-            *is_in = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || *is_in && in_tokens;
-        }
+        let common = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        (0..=255u8).filter(common).for_each(|byte| alphabet.insert(byte));
         self.alphabet = alphabet;
         records.sort_unstable();
         for (place, record) in self.table.chunks_exact_mut(8).zip(records.iter()) {

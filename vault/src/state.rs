@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use model::{CredentialId, Host, TenantId, Timestamp};
 use zeroize::Zeroizing;
 
-use crate::credential::{BodySlots, CredentialShape, Kind};
+use crate::credential::{BodySlots, CredentialShape, DEFAULT_GRACE, Kind};
 use crate::document;
 use crate::envelope::{Envelope, NoRandom, Unopened};
 use crate::error::VaultError;
@@ -26,6 +26,9 @@ pub(crate) const INTERNAL: &str = "egret:internal";
 pub(crate) const ROTATE_AT: u64 = 1 << 20;
 /// From how many sealings on a key seals no more: nine tenths of what random nonces allow one GCM key (NIST SP 800-38D).
 pub(crate) const REFUSE_AT: u64 = (1 << 32) / 10 * 9;
+
+/// The most removed values that a tenant has; beyond, the ones that end first are forgotten.
+const MAX_REMOVED: usize = 16_384;
 
 /// What an envelope's fingerprint is derived for; changes with the construction.
 const FINGERPRINT_LABEL: &[u8] = b"egret vault 2 fingerprint";
@@ -61,6 +64,9 @@ struct Tenant {
     sealings: u64,
     /// The versions of each credential, the one in use last.
     credentials: BTreeMap<CredentialId, Vec<Arc<Entry>>>,
+    /// What was taken away lately. Its hosts may still show it, so it is masked until its grace time is over; for anything else
+    /// it is not there.
+    removed: Vec<Arc<Entry>>,
 }
 
 /// A tenant's key, as it is used and as it rests.
@@ -182,11 +188,17 @@ impl State {
         for WrappedKey { label, sealings, key } in content.keys {
             let name = label.tenant.clone();
             let key = Arc::new(TenantKey::opened(label, key, &state.lock.kek)?);
-            state.tenants.insert(name, Arc::new(Tenant { key, sealings, credentials: BTreeMap::new() }));
+            state
+                .tenants
+                .insert(name, Arc::new(Tenant { key, sealings, credentials: BTreeMap::new(), removed: Vec::new() }));
         }
         for item in content.items {
             let tenant = Arc::make_mut(state.tenants.get_mut(&item.label.tenant)?);
             let entry = Entry::opened(item, &tenant.key)?;
+            if entry.item.is_removed {
+                tenant.removed.push(Arc::new(entry));
+                continue;
+            }
             let versions = tenant.credentials.entry(entry.item.label.id.clone()).or_default();
             // Only the last version has no successor.
             if versions.last().is_some_and(|last| last.item.superseded.is_none()) {
@@ -198,8 +210,9 @@ impl State {
         state.tenants.values().all(|tenant| tenant.credentials.values().all(in_use)).then_some(state)
     }
 
-    /// This content as the generation that follows `other`: a version that was put since keeps its number to itself.
-    pub(crate) fn after(mut self, other: &Self) -> Self {
+    /// This content as the generation that follows `other`: a version that was put since keeps its number to itself, and what is
+    /// lost with `other` counts as removed now.
+    pub(crate) fn after(mut self, other: &Self, now: Timestamp) -> Result<Self, VaultError> {
         self.generation = other.generation.max(self.generation + 1);
         self.retired = other.retired.clone();
         self.revoked = other.revoked.clone();
@@ -211,7 +224,59 @@ impl State {
                 }
             }
         }
-        self
+        let grace = now.checked_add(DEFAULT_GRACE).unwrap_or(now);
+        for (name, tenant) in other.tenants.iter().filter(|(name, _)| name.as_str() != INTERNAL) {
+            for entry in tenant.credentials.values().flatten().chain(&tenant.removed) {
+                let until = entry.item.superseded.unwrap_or(grace);
+                if until > now && !self.masks(name, entry, until) {
+                    self.adopt_removed(name, entry, until, now)?;
+                }
+            }
+        }
+        self.forget_removed(now);
+        Ok(self)
+    }
+
+    /// Whether the value of another state's version is masked in this one until then.
+    fn masks(&self, tenant: &TenantId, entry: &Entry, until: Timestamp) -> bool {
+        let fingerprint = |entry: &Entry| entry.shape.as_ref().map(|shape| shape.fingerprint().to_owned());
+        let (label, wanted) = (&entry.item.label, fingerprint(entry));
+        let is_same = |one: &Arc<Entry>| {
+            one.item.label.id == label.id
+                && one.item.label.version == label.version
+                && one.item.superseded.is_none_or(|end| end >= until)
+                && fingerprint(one) == wanted
+        };
+        self.tenants.get(tenant).is_some_and(|tenant| {
+            tenant.credentials.get(&label.id).into_iter().flatten().chain(&tenant.removed).any(is_same)
+        })
+    }
+
+    /// Seals a version of another state as one that was removed; under a number of its own where its own is taken. One that does
+    /// not open is lost.
+    fn adopt_removed(
+        &mut self,
+        tenant: &TenantId,
+        entry: &Entry,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), VaultError> {
+        let key = self.key(tenant, now)?;
+        let id = &entry.item.label.id;
+        let is_taken =
+            |one: &Arc<Entry>| one.item.label.id == *id && one.item.label.version == entry.item.label.version;
+        let held = self.tenants.get(tenant);
+        let mut all = held.into_iter().flat_map(|held| held.credentials.values().flatten().chain(&held.removed));
+        let taken = all.any(is_taken).then(|| self.last_version(tenant, id).saturating_add(1));
+        let version = taken.unwrap_or(entry.item.label.version);
+        let sealed = match entry.sealed_anew(&key, self.generation, version) {
+            Err(VaultError::Corrupt) => return Ok(()),
+            sealed => sealed?,
+        };
+        let held = Arc::make_mut(self.tenants.get_mut(tenant).ok_or(VaultError::Unknown)?);
+        held.sealings += 2;
+        held.remove(Arc::new(sealed), until);
+        Ok(())
     }
 
     /// The header and content of the file.
@@ -227,9 +292,16 @@ impl State {
             sealings: tenant.sealings,
             key: tenant.key.wrapped.clone(),
         };
-        let items = self.tenants.values().flat_map(|tenant| tenant.credentials.values()).flatten();
+        let mut items: Vec<&Item> = Vec::new();
+        for tenant in self.tenants.values() {
+            let begin = items.len();
+            items.extend(tenant.entries().map(|entry| &entry.item));
+            if let Some(unsorted) = items.get_mut(begin..).filter(|_| !tenant.removed.is_empty()) {
+                unsorted.sort_unstable_by(|a, b| (&a.label.id, a.label.version).cmp(&(&b.label.id, b.label.version)));
+            }
+        }
         let keys = self.tenants.values().map(wrapped).collect();
-        (header, Content { keys, items: items.map(|entry| &entry.item).collect() })
+        (header, Content { keys, items })
     }
 
     /// The version in use.
@@ -252,9 +324,10 @@ impl State {
         self.tenants.get(tenant).into_iter().flat_map(|tenant| tenant.credentials.values()).map(Vec::as_slice)
     }
 
-    /// The versions of every tenant that may come back from a host: those in use, and those within their grace time.
+    /// The versions of every tenant that may come back from a host: those in use, and those within their grace time, removed ones
+    /// too.
     pub(crate) fn known_to(&self, host: &Host, now: Timestamp) -> Vec<&Arc<Entry>> {
-        let entries = self.tenants.values().flat_map(|tenant| tenant.credentials.values()).flatten();
+        let entries = self.tenants.values().flat_map(|tenant| tenant.entries());
         let known = |entry: &&Arc<Entry>| {
             entry.item.superseded.is_none_or(|until| until > now)
                 && entry.shape.as_ref().is_some_and(|shape| shape.audience().names(host))
@@ -279,8 +352,16 @@ impl State {
 
     /// The version of what is or was there; 0 where nothing was.
     pub(crate) fn last_version(&self, tenant: &TenantId, id: &CredentialId) -> Version {
-        let retired = || self.retired.get(&(tenant.clone(), id.clone())).copied();
-        self.find(tenant, id).map(|entry| entry.item.label.version).max(retired()).unwrap_or(0)
+        let retired = self.retired.get(&(tenant.clone(), id.clone())).copied();
+        let all = self.tenants.get(tenant).into_iter().flat_map(|tenant| {
+            tenant
+                .credentials
+                .get(id)
+                .into_iter()
+                .flatten()
+                .chain(tenant.removed.iter().filter(|one| one.item.label.id == *id))
+        });
+        all.map(|entry| entry.item.label.version).max().max(retired).unwrap_or(0)
     }
 
     /// Whether what was lent of this version is to end: it was taken away, with its credential or alone. A version whose
@@ -305,7 +386,7 @@ impl State {
             }
             None => {
                 let key = self.fresh_key(tenant, 1, now)?;
-                let made = Tenant { key, sealings: 0, credentials: BTreeMap::new() };
+                let made = Tenant { key, sealings: 0, credentials: BTreeMap::new(), removed: Vec::new() };
                 self.tenants.insert(tenant.clone(), Arc::new(made));
             }
         }
@@ -326,37 +407,38 @@ impl State {
         tenant.sealings += 2;
         let versions = tenant.credentials.entry(entry.item.label.id.clone()).or_default();
         match (superseded, versions.pop()) {
-            (Some(until), Some(before)) => versions.push(Arc::new(before.superseded(until))),
+            (Some(until), Some(before)) => versions.push(Arc::new(before.ending(until, false))),
             (None, _) | (_, None) => versions.clear(),
         }
         versions.push(Arc::new(entry));
         Ok(())
     }
 
-    /// Takes a credential away, or one of its versions that has a successor.
+    /// Takes a credential away, or one of its versions that has a successor. What is taken away stays masked for a while.
     pub(crate) fn remove(
         &mut self,
         tenant: &TenantId,
         id: &CredentialId,
         version: Option<Version>,
+        now: Timestamp,
     ) -> Result<(), VaultError> {
+        let grace = now.checked_add(DEFAULT_GRACE).unwrap_or(now);
         let held = Arc::make_mut(self.tenants.get_mut(tenant).ok_or(VaultError::Unknown)?);
         let versions = held.credentials.get_mut(id).ok_or(VaultError::Unknown)?;
         let last = versions.last().map_or(0, |entry| entry.item.label.version);
         match version {
             Some(version) if version != last => {
-                let before = versions.len();
-                versions.retain(|entry| entry.item.label.version != version);
-                if versions.len() == before {
-                    return Err(VaultError::Unknown);
-                }
+                let found = versions.iter().position(|entry| entry.item.label.version == version);
+                let entry = versions.remove(found.ok_or(VaultError::Unknown)?);
+                held.remove(entry, grace);
                 self.revoked.insert((tenant.clone(), id.clone(), version));
                 Ok(())
             }
             Some(_) | None => {
-                held.credentials.remove(id);
-                if held.credentials.is_empty() {
-                    self.tenants.remove(tenant);
+                for entry in held.credentials.remove(id).unwrap_or_default() {
+                    if entry.item.superseded.is_none_or(|until| until > now) {
+                        held.remove(entry, grace);
+                    }
                 }
                 // What a restored backup had lost counts too.
                 let retired = self.retired.entry((tenant.clone(), id.clone())).or_default();
@@ -378,19 +460,35 @@ impl State {
         }
     }
 
+    /// Forgets what was removed and is masked no longer, and tenants that have nothing else.
+    pub(crate) fn forget_removed(&mut self, now: Timestamp) {
+        let over = |entry: &Arc<Entry>| entry.item.superseded.is_none_or(|until| until <= now);
+        for tenant in self.tenants.values_mut() {
+            if tenant.removed.iter().any(over) {
+                Arc::make_mut(tenant).removed.retain(|entry| !over(entry));
+            }
+        }
+        self.tenants.retain(|_, tenant| !(tenant.credentials.is_empty() && tenant.removed.is_empty()));
+    }
+
     /// Gives the tenant a new key and seals everything of the tenant anew under it; gives the key's number.
     pub(crate) fn rotate(&mut self, tenant: &TenantId, now: Timestamp) -> Result<u32, VaultError> {
         let held = self.tenants.get(tenant).ok_or(VaultError::Unknown)?.clone();
         let id = held.key.label.id.checked_add(1).ok_or(VaultError::KeyWorn)?;
         let key = self.fresh_key(tenant, id, now)?;
-        let mut fresh = Tenant { key, sealings: 0, credentials: BTreeMap::new() };
+        let mut fresh = Tenant { key, sealings: 0, credentials: BTreeMap::new(), removed: Vec::new() };
         for (id, versions) in &held.credentials {
             let mut sealed = Vec::with_capacity(versions.len());
             for entry in versions {
-                sealed.push(Arc::new(entry.sealed_anew(&fresh.key, self.generation)?));
+                sealed.push(Arc::new(entry.sealed_anew(&fresh.key, self.generation, entry.item.label.version)?));
                 fresh.sealings += 2;
             }
             fresh.credentials.insert(id.clone(), sealed);
+        }
+        for entry in &held.removed {
+            let sealed = entry.sealed_anew(&fresh.key, self.generation, entry.item.label.version)?;
+            fresh.removed.push(Arc::new(sealed));
+            fresh.sealings += 2;
         }
         self.tenants.insert(tenant.clone(), Arc::new(fresh));
         Ok(id)
@@ -424,9 +522,24 @@ impl State {
 }
 
 impl Tenant {
+    /// All versions, those that were removed last.
+    fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.credentials.values().flatten().chain(&self.removed)
+    }
+
+    /// Keeps a version that is taken away, to be masked until then, or as long as it was to be masked anyway.
+    fn remove(&mut self, entry: Arc<Entry>, until: Timestamp) {
+        let until = entry.item.superseded.map_or(until, |own| own.max(until));
+        self.removed.push(Arc::new(entry.ending(until, true)));
+        if self.removed.len() > MAX_REMOVED {
+            self.removed.sort_by_key(|entry| entry.item.superseded);
+            self.removed.drain(..self.removed.len() - MAX_REMOVED);
+        }
+    }
+
     /// The same key in another wrapping.
     fn hold(&mut self, key: Arc<TenantKey>) {
-        for entry in self.credentials.values_mut().flatten() {
+        for entry in self.credentials.values_mut().flatten().chain(&mut self.removed) {
             *entry = Arc::new(Entry {
                 item: entry.item.clone(),
                 aad: entry.aad.clone(),
@@ -473,7 +586,7 @@ impl Entry {
         let value = Envelope::seal(&key.key, &aad, value.expose_secret())?;
         let description = Envelope::seal(&key.key, &label.description_aad(), description)?;
         Ok(Self {
-            item: Item { label, superseded: None, description, value },
+            item: Item { label, superseded: None, is_removed: false, description, value },
             aad,
             key: key.clone(),
             shape,
@@ -518,20 +631,21 @@ impl Entry {
     }
 
     #[expect(clippy::disallowed_methods, reason = "description and value are sealed anew")]
-    fn sealed_anew(&self, key: &Arc<TenantKey>, generation: u64) -> Result<Self, VaultError> {
+    fn sealed_anew(&self, key: &Arc<TenantKey>, generation: u64, version: Version) -> Result<Self, VaultError> {
         let old = &self.item.label;
         let opened = self.item.description.open(&self.key.key, &old.description_aad());
         let description = opened.map_err(|_| VaultError::Corrupt)?;
         let value = self.value().map_err(|_| VaultError::Corrupt)?;
-        let label = Label { key: key.label.id, generation, ..old.clone() };
+        let label = Label { key: key.label.id, generation, version, ..old.clone() };
         let sealed = Self::sealed(label, description.expose_secret(), self.shape.clone(), &value, key)?;
-        Ok(Self { item: Item { superseded: self.item.superseded, ..sealed.item }, ..sealed })
+        let (superseded, is_removed) = (self.item.superseded, self.item.is_removed);
+        Ok(Self { item: Item { superseded, is_removed, ..sealed.item }, ..sealed })
     }
 
-    /// The same with a successor.
-    fn superseded(&self, until: Timestamp) -> Self {
+    /// The same with a successor, or removed.
+    fn ending(&self, until: Timestamp, is_removed: bool) -> Self {
         Self {
-            item: Item { superseded: Some(until), ..self.item.clone() },
+            item: Item { superseded: Some(until), is_removed, ..self.item.clone() },
             aad: self.aad.clone(),
             key: self.key.clone(),
             shape: self.shape.clone(),

@@ -29,6 +29,8 @@ pub type Version = u32;
 pub struct Vault {
     store: Box<dyn Store>,
     state: ArcSwap<State>,
+    /// The newest generation that readers may see. Never older than that of `state`.
+    newest: AtomicU64,
     /// Held while a change is written, never while a value is read.
     writing: Mutex<()>,
     reads: AtomicU64,
@@ -145,20 +147,21 @@ impl Vault {
         summary(self.state.load().versions(tenant, id))
     }
 
-    /// Removes a credential with all its versions.
+    /// Removes a credential with all its versions. Its hosts may still show them, so they are masked for [`crate::DEFAULT_GRACE`] more.
     ///
     /// # Errors
     /// [`VaultError::Unknown`], [`VaultError::Store`].
     pub fn remove(&self, tenant: &TenantId, id: &CredentialId) -> Result<(), VaultError> {
-        self.change(|state| state.remove(tenant, id, None))
+        self.change(|state| state.remove(tenant, id, None, whole_micros(clock::now())))
     }
 
-    /// Removes one version before its grace time is over; the one in use takes the whole credential with it.
+    /// Removes one version before its grace time is over; the one in use takes the whole credential with it. Masked as in
+    /// [`Vault::remove`].
     ///
     /// # Errors
     /// [`VaultError::Unknown`], [`VaultError::Store`].
     pub fn revoke(&self, tenant: &TenantId, id: &CredentialId, version: Version) -> Result<(), VaultError> {
-        self.change(|state| state.remove(tenant, id, Some(version)))
+        self.change(|state| state.remove(tenant, id, Some(version), whole_micros(clock::now())))
     }
 
     /// Gives a tenant a new key and seals everything it has anew; gives the key's number. Readers go on meanwhile.
@@ -205,7 +208,8 @@ impl Vault {
         encode(&self.state.load())
     }
 
-    /// Puts a backup in the place of what the vault holds, at a generation of its own; gives the generation.
+    /// Puts a backup in the place of what the vault holds, at a generation of its own; gives the generation. Values that the backup
+    /// lacks are masked as removed ones.
     ///
     /// # Errors
     /// [`VaultError::OtherLock`] where the backup was locked with something else than the vault is now, those of
@@ -220,7 +224,7 @@ impl Vault {
             let content = format::read(backup, &header, &lock.kek)?;
             let lock = LockedWith { kek: lock.kek.copy(), recipe: lock.recipe.clone(), salt: lock.salt };
             let restored = State::opened(lock, &header, content).ok_or(VaultError::Corrupt)?;
-            *state = restored.after(state);
+            *state = restored.after(state, whole_micros(clock::now()))?;
             Ok(state.generation)
         })
     }
@@ -231,10 +235,14 @@ impl Vault {
     /// Those of [`Vault::open`] for the backup, and [`VaultError::Store`].
     pub fn restore_to(path: &Path, source: &dyn KeySource, backup: &[u8], generation: u64) -> Result<Self, VaultError> {
         let store = FileStore::new(path);
-        let held =
-            store.read()?.and_then(|bytes| format::read_header(&bytes).ok()).map_or(0, |header| header.generation);
+        let held = store.read()?;
         let mut state = open_bytes(backup, source)?;
-        state.generation = state.generation.max(generation).max(held);
+        // What is lost with it is still to be masked. Where the lock is another one, only its generation is known.
+        if let Some(held) = held.as_deref().and_then(|held| open_bytes(held, source).ok()) {
+            state = state.after(&held, whole_micros(clock::now()))?;
+        }
+        let written = held.and_then(|held| format::read_header(&held).ok()).map_or(0, |header| header.generation);
+        state.generation = state.generation.max(generation).max(written);
         let vault = Self::assemble(Box::new(store), state);
         vault.change(|_| Ok(()))?;
         Ok(vault)
@@ -249,6 +257,11 @@ impl Vault {
     /// How many times the vault was written; changes with every change.
     pub fn generation(&self) -> u64 {
         self.state.load().generation
+    }
+
+    /// Whether nothing was written since this generation. One atomic load: it is asked for each piece of a response.
+    pub fn is_at(&self, generation: u64) -> bool {
+        self.newest.load(Ordering::Acquire) == generation
     }
 
     /// How many times a value was opened since the vault was.
@@ -318,11 +331,19 @@ impl Vault {
     /// # Errors
     /// [`LeaseError::Corrupt`] where a value does not open: then nobody can tell whether it comes back.
     pub fn needles(&self, host: &Host) -> Result<Option<Arc<Needles>>, LeaseError> {
+        self.needles_at(host).map(|(_, needles)| needles)
+    }
+
+    /// As [`Vault::needles`], with the generation of which they are, for [`Vault::is_at`].
+    ///
+    /// # Errors
+    /// As [`Vault::needles`].
+    pub fn needles_at(&self, host: &Host) -> Result<(u64, Option<Arc<Needles>>), LeaseError> {
         let state = self.state.load();
         if let Some(known) = self.needles.get(state.generation, host) {
-            return Ok(known);
+            return Ok((state.generation, known));
         }
-        let now = Timestamp::now();
+        let now = clock::now();
         let entries = state.known_to(host, now);
         let valid_until = entries.iter().filter_map(|entry| entry.item.superseded).min();
         let opened: Option<Vec<_>> =
@@ -330,7 +351,7 @@ impl Vault {
         let made = Needles::new(opened.ok_or(LeaseError::Corrupt)?, valid_until).map_err(|_| LeaseError::Corrupt)?;
         let made = made.map(Arc::new);
         self.needles.put(state.generation, host, made.clone());
-        Ok(made)
+        Ok((state.generation, made))
     }
 
     /// Seals a value of Egret's own, such as the key of the CA, in the place of one of the same name.
@@ -364,6 +385,7 @@ impl Vault {
     fn assemble(store: Box<dyn Store>, state: State) -> Self {
         Self {
             store,
+            newest: AtomicU64::new(state.generation),
             state: ArcSwap::from_pointee(state),
             writing: Mutex::default(),
             reads: AtomicU64::default(),
@@ -375,7 +397,7 @@ impl Vault {
 
     /// What an upstream was given a moment ago it may still echo.
     fn add_superseded(&self, versions: &[Arc<Entry>], lease: &mut Lease) -> Result<(), LeaseError> {
-        let now = Timestamp::now();
+        let now = clock::now();
         for entry in versions.iter().filter(|entry| entry.item.superseded.is_some_and(|until| until > now)) {
             if let Some(shape) = &entry.shape {
                 lease.also_redact(shape.clone(), self.open_value(entry).ok_or(LeaseError::Corrupt)?);
@@ -397,6 +419,7 @@ impl Vault {
         let mut next = State::clone(&self.state.load());
         next.generation += 1;
         next.replaced.clear();
+        next.forget_removed(clock::now());
         let done = edit(&mut next)?;
         if let Some(along) = self.along.get()
             && let Some(value) = (along.value)()
@@ -420,6 +443,8 @@ impl Vault {
     /// Makes a generation that is on disk the one that readers see.
     fn show_generation(&self, next: State) {
         self.replaced.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&next.replaced);
+        // First: a reader of a response must not miss a value that another request can be given already.
+        self.newest.store(next.generation, Ordering::Release);
         self.state.store(Arc::new(next));
     }
 }

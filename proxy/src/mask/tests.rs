@@ -7,7 +7,7 @@ use super::*;
 
 fn masker(patterns: &[&[u8]]) -> Masker {
     let set = Needles::of_request(patterns.iter().map(|p| p.to_vec().into()).collect()).unwrap();
-    Masker::new(set.map(Arc::new).into_iter().collect(), TenantId::default())
+    Masker::new(Sets::new(set.map(Arc::new), None, None), TenantId::default())
 }
 
 fn run(patterns: &[&[u8]], pieces: &[&[u8]]) -> (Vec<u8>, u64) {
@@ -16,7 +16,7 @@ fn run(patterns: &[&[u8]], pieces: &[&[u8]]) -> (Vec<u8>, u64) {
     for piece in pieces {
         out.extend_from_slice(&masker.push(Bytes::copy_from_slice(piece)).unwrap());
     }
-    out.extend_from_slice(&masker.flush());
+    out.extend_from_slice(&masker.flush().unwrap());
     (out, masker.found())
 }
 
@@ -26,14 +26,15 @@ fn run_with_pauses(patterns: &[&[u8]], pieces: &[&[u8]]) -> (Vec<u8>, u64) {
     let mut out = Vec::new();
     for piece in pieces {
         out.extend_from_slice(&masker.push(Bytes::copy_from_slice(piece)).unwrap());
-        out.extend_from_slice(&masker.flush());
+        out.extend_from_slice(&masker.flush().unwrap());
         assert_eq!(masker.held(), 0);
     }
     (out, masker.found())
 }
 
 fn whole(masker: &mut Masker, value: &[u8]) -> Option<Vec<u8>> {
-    masker.mask_whole(&[value]).unwrap().remove(0)
+    masker.count_whole(value);
+    masker.mask_whole(value).unwrap()
 }
 
 const SECRET: &[u8] = b"sk-live-0123456789abcdef";
@@ -64,7 +65,7 @@ fn t101_what_is_held_tells_nothing_of_the_secret() {
         let mut masker = masker(&[b"secret"]);
         let passed = masker.push(Bytes::from(format!("guess: {guess}"))).unwrap();
         assert_eq!(passed.as_ref(), b"guess: ", "{guess}");
-        assert_eq!(masker.flush().as_ref(), guess.as_bytes());
+        assert_eq!(masker.flush().unwrap().as_ref(), guess.as_bytes());
     }
     // A secret with other characters in it makes every visible character count.
     let mut masker = masker(&[b"a b{c}"]);
@@ -87,8 +88,8 @@ fn t220_a_pause_releases_everything_whatever_it_is() {
     for text in ["x", "a-word-without-an-end", "secre", "sk-live-", "0123456789"] {
         let mut masker = masker(&[SECRET]);
         assert_eq!(masker.push(Bytes::from(text)).unwrap().as_ref(), b"", "{text}");
-        assert_eq!(masker.flush().as_ref(), text.as_bytes());
-        assert_eq!((masker.flush().len(), masker.held(), masker.found()), (0, 0, 0));
+        assert_eq!(masker.flush().unwrap().as_ref(), text.as_bytes());
+        assert_eq!((masker.flush().unwrap().len(), masker.held(), masker.found()), (0, 0, 0));
     }
 }
 
@@ -119,7 +120,7 @@ fn t218_what_is_held_when_a_response_breaks_off_is_searched() {
     let mut masker = masker(&[SECRET, b"short-secret"]);
     let text = [b"x short-secret", &SECRET[..20]].concat();
     let passed = masker.push(Bytes::from(text)).unwrap();
-    let rest = masker.flush();
+    let rest = masker.flush().unwrap();
     assert!(!rest.is_empty());
     assert_eq!([passed, rest].concat(), [b"x ".as_slice(), &[STAR; 32]].concat());
 }
@@ -135,7 +136,7 @@ fn t102_the_secret_of_another_tenant_is_masked_and_not_counted() {
         vault.put(new, vault::Secret::new(value.as_bytes().to_vec()), now).unwrap();
     }
     let needles = vault.needles(&model::Host::parse("api.github.com").unwrap()).unwrap().unwrap();
-    let mut masker = Masker::new(vec![needles], "acme".into());
+    let mut masker = Masker::new(Sets::new(Some(needles), None, None), "acme".into());
     let out = masker.push(Bytes::from("value-of-acme-2222 value-of-default-1 value-of-default-1\n")).unwrap();
     assert_eq!(out.as_ref(), b"****************** ****************** ******************\n");
     assert_eq!(masker.found(), 1);
@@ -178,8 +179,85 @@ fn t216_among_many_guesses_the_right_one_does_not_show() {
     // In a head nothing was sent yet.
     let values: Vec<String> =
         (0..200).map(|n| guesses(1, usize::from(n != 150), "").replace("000000", &format!("{n:06x}"))).collect();
-    let values: Vec<&[u8]> = values.iter().map(String::as_bytes).collect();
-    assert_eq!(masker(&[secret]).mask_whole(&values), Err(Guessed));
+    let mut masker = masker(&[secret]);
+    values.iter().for_each(|value| masker.count_whole(value.as_bytes()));
+    assert_eq!(masker.mask_whole(secret), Err(Guessed));
+}
+
+/// What the client sees of these chunks; pauses between them where `pauses` says so.
+fn shown(secret: &[u8], chunks: &[&[u8]], pauses: bool) -> Vec<u8> {
+    let mut masker = masker(&[secret]);
+    let mut out = Vec::new();
+    for chunk in chunks {
+        let Ok(passed) = masker.push(Bytes::copy_from_slice(chunk)) else { return out };
+        out.extend_from_slice(&passed);
+        if pauses {
+            let Ok(passed) = masker.flush() else { return out };
+            out.extend_from_slice(&passed);
+        }
+    }
+    [out, masker.flush().unwrap().to_vec()].concat()
+}
+
+#[test]
+fn t273_guesses_are_counted_wherever_they_come_and_whatever_is_between() {
+    let secret: &[u8] = b"k7dm2qx9w4zt6yhb";
+    let text = guesses(400, 321, "\n");
+    // Behind more than a mebibyte of something else.
+    let padded = [" \n".repeat(1 << 20).as_bytes(), text.as_bytes()].concat();
+    assert!(!shown(secret, &padded.chunks(16 << 10).collect::<Vec<_>>(), false).contains(&STAR));
+    // In pieces of any size, with pauses within each value. They share less than half of it, which would be masked in all of them.
+    let guess = |n: usize| if n == 321 { "k7dm2qx9w4zt6yhb".to_owned() } else { format!("k7dm2q{n:010x}") };
+    let text = (0..400).map(guess).collect::<Vec<_>>().join("\n");
+    for size in [1, 3, 8, 9, 17, 100] {
+        let chunks: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+        for pauses in [false, true] {
+            assert!(!shown(secret, &chunks, pauses).contains(&STAR), "pieces of {size}, pauses: {pauses}");
+        }
+    }
+    // Values that differ at their end alone, where the shortest secret of the host is shorter.
+    let set = Needles::of_request(vec![b"k7dm2qx9w4zt6yhb-tail-0321".to_vec().into(), b"another-one2".to_vec().into()]);
+    let mut masker = Masker::new(Sets::new(set.unwrap().map(Arc::new), None, None), TenantId::default());
+    let text: String = (0..400).map(|n| format!("k7dm2qx9w4zt6yhb-tail-{n:04}\n")).collect();
+    assert_eq!(masker.push(Bytes::from(text)), Err(Guessed));
+}
+
+#[test]
+fn t273_the_first_values_are_only_kept() {
+    let count = |masker: &Masker| masker.guesses.hashed.as_ref().map(|hashed| hashed.values.len());
+    let mut masker = masker(&[b"k7dm2qx9w4zt6yhb"]);
+    for n in 0..MAX_GUESSES {
+        masker.push(Bytes::from(format!("k7dm2qx9w4{n:06x} and text\n"))).unwrap();
+    }
+    assert_eq!((count(&masker), masker.guesses.kept.len()), (None, 17 * 100));
+    masker.push(Bytes::from("k7dm2qx9w4000001 again\n")).unwrap();
+    assert_eq!((count(&masker), masker.guesses.kept.len()), (Some(100), 0), "one of them came twice");
+    for n in 0..5000 {
+        masker.push(Bytes::from(format!("k7dm2qx9w4{n:06x}\nK7dm2qx9w4{n:06x}\n{n:016}\n"))).unwrap();
+    }
+    assert!(count(&masker).unwrap() <= 8 * 101, "bounded");
+}
+
+#[test]
+fn t270_a_value_that_is_stored_later_is_masked_from_then_on() {
+    let later = Needles::of_request(vec![b"later-value-0123".to_vec().into()]).unwrap().map(Arc::new);
+    let first = Needles::of_request(vec![SECRET.to_vec().into()]).unwrap().map(Arc::new);
+    let both = Sets::new(later, first, None);
+    // What is held back is searched too, at every cut.
+    let text = [b"a later-value-0123 ".as_slice(), SECRET, b" later-value-0123\n"].concat();
+    let want = [b"a ".as_slice(), &[STAR; 16], b" ", &[STAR; 24], b" ", &[STAR; 16], b"\n"].concat();
+    for cut in 2..=18 {
+        let (front, back) = text.split_at(cut);
+        let mut masker = masker(&[SECRET]);
+        let mut out = masker.push(Bytes::copy_from_slice(front)).unwrap().to_vec();
+        masker.renew(both.clone()).unwrap();
+        out.extend_from_slice(&masker.push(Bytes::copy_from_slice(back)).unwrap());
+        assert_eq!((out, masker.found()), (want.clone(), 3), "cut at {cut}");
+    }
+    let mut masker = masker(&[SECRET]);
+    assert_eq!(masker.push(Bytes::from("later-value-0123")).unwrap().as_ref(), b"");
+    masker.renew(both).unwrap();
+    assert_eq!(masker.flush().unwrap().as_ref(), [STAR; 16]);
 }
 
 #[test]
@@ -196,6 +274,33 @@ fn t216_a_secret_in_ordinary_text_is_masked() {
 }
 
 proptest! {
+    #[test]
+    fn t273_guesses_are_the_same_however_they_are_cut(
+        text in "[a-cA-B0 .]{0,400}", cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12),
+    ) {
+        let counted = |pieces: &[&[u8]]| {
+            let mut guesses = Guesses::new(&masker(&[b"aaaaaaaa"]).sets);
+            // Hashed from the first on.
+            guesses.kept_values = MAX_GUESSES;
+            pieces.iter().for_each(|piece| guesses.count(piece));
+            guesses.end_run();
+            guesses.hashed.map(|hashed| hashed.of_class)
+        };
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+        cuts.extend([0, text.len()]);
+        cuts.sort_unstable();
+        let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &text.as_bytes()[pair[0]..pair[1]]).collect();
+        let runs = text.split([' ', '.']).filter(|run| run.len() >= 8);
+        let mut values = HashSet::new();
+        for run in runs {
+            let (run, count) = (run.as_bytes(), run.len() / 8);
+            values.extend((0..count).map(|n| if n + 1 == count { &run[n * 8..] } else { &run[n * 8..n * 8 + 8] }));
+        }
+        let mut of_class = [0; 8];
+        values.iter().for_each(|value| of_class[usize::from(vault::classes_of(value))] += 1);
+        prop_assert_eq!(counted(&pieces).unwrap_or_default(), of_class);
+    }
+
     #[test]
     fn t091_the_same_however_it_is_cut(
         text in proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'b'), Just(b'c')], 0..80),

@@ -16,7 +16,6 @@ use crate::body::{Payload, ReadError};
 use crate::bucket::retry_after;
 use crate::counters::{Counter, Slot};
 use crate::refusal::{Refusal, broken_off};
-use crate::steps::forward::Reply;
 use crate::steps::route::Routed;
 use crate::{Core, Proxy};
 
@@ -82,12 +81,12 @@ pub(crate) async fn limit(
     Ok(admission)
 }
 
-/// Refuses a response whose announced length exceeds its limit, before its head is shown. Without a length, its body ends there.
+/// Refuses a response of which the client would get more than its limit, before its head is shown. Without a length, its body ends
+/// there.
 ///
 /// # Errors
 /// `response_too_large`.
-pub(crate) fn check_response(admission: &Admission, reply: &Reply) -> Result<(), Refusal> {
-    let announced = http_body::Body::size_hint(reply.response.body()).exact();
+pub(crate) fn check_response(admission: &Admission, announced: Option<u64>) -> Result<(), Refusal> {
     match (&admission.response_body, announced) {
         (Some(limit), Some(length)) if length > limit.bytes => {
             let detail = format!("the response exceeds {} bytes", limit.bytes);

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{Destination, Reason, RequestPath, SnapshotDigest};
 use policies::{Observed, Permit};
 use sessions::{Session, ToolCall};
-use vault::NeedleOwner;
+use vault::{NeedleOwner, Vault};
 
 use crate::Proxy;
 use crate::body::Body;
@@ -100,6 +100,11 @@ impl Open {
     /// The most that the response's body may be, and whose limit that is.
     pub(crate) fn admission(&self) -> &Admission {
         &self.admission
+    }
+
+    /// The vault whose values must not pass.
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.proxy.vault
     }
 
     /// The request is sent: its bytes are counted there, and none passes after the record is closed.
@@ -443,7 +448,7 @@ pub(crate) fn close(open: Open, outcome: Result<Redacted, Refusal>) -> Response<
 }
 
 fn relay(mut open: Open, redacted: Redacted) -> Response<Body> {
-    let Redacted { response, rewriter, upstreamed } = redacted;
+    let Redacted { response, masked, upstreamed } = redacted;
     let Upstreamed { flow, back } = upstreamed;
     open.trail().status(response.status().as_u16());
     let (mut parts, incoming) = response.into_parts();
@@ -452,7 +457,7 @@ fn relay(mut open: Open, redacted: Redacted) -> Response<Body> {
         open.trail().stripped("alt-svc");
     }
     let limit = open.admission().response_body().cloned();
-    let relay = Relay::new(incoming, rewriter, open, flow, back, limit);
+    let relay = Relay::new(incoming, masked, open, flow, back, limit);
     Response::from_parts(parts, Body::relayed(relay))
 }
 

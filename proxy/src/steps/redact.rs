@@ -4,36 +4,39 @@
 //! It does not matter whether a credential went with this request: an upstream can show what another request carried. So every
 //! response is masked whose host is named by the audience of any credential, for the values of all of these.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http_body::SizeHint;
 use hyper::body::Incoming;
-use model::{Destination, Host, Reason, TenantId};
-use vault::{Needles, Vault};
+use model::{Destination, Reason, TenantId};
+use vault::Vault;
 
-use crate::coding::{CodingError, Decoder};
+use crate::coding::{self, CodingError, Decoder};
+use crate::known::Known;
 use crate::lending::unlent;
-use crate::mask::{Guessed, Masker, Patterns};
+use crate::mask::{Guessed, Masker};
 use crate::range::{self, Fit, Part, Slice};
 use crate::refusal::Refusal;
-use crate::rewriter::{Rewriter, mask_fields};
+use crate::rewriter::{Rewriter, Unmaskable, is_in_messages, mask_fields};
 use crate::steps::forward::{Reply, Upstreamed};
 use crate::steps::inject::Armed;
 
 /// A response that may be shown to the client.
 pub(crate) struct Redacted {
     pub(crate) response: Response<Incoming>,
-    /// Rewrites the body; `None` where the host is in no audience.
-    pub(crate) rewriter: Option<Rewriter>,
+    pub(crate) masked: Masked,
     pub(crate) upstreamed: Upstreamed,
 }
 
-/// What has to be known of a request to mask its response.
-pub(crate) struct Masking {
-    host: Host,
+/// What masks a body, also for values that are stored while it streams.
+pub(crate) struct Masked {
+    known: Known,
     tenant: TenantId,
-    part: Option<Part>,
-    is_masked: bool,
+    /// `None` as long as the host is in no audience.
+    rewriter: Option<Rewriter>,
+    /// Whether what is left of a body that was not masked from its beginning can be searched.
+    can_begin_late: bool,
 }
 
 /// Fields of a response that describe the bytes as the upstream sent them.
@@ -41,82 +44,156 @@ const OF_CODED_BYTES: [&str; 7] =
     ["content-encoding", "content-length", "content-digest", "content-md5", "digest", "repr-digest", "accept-ranges"];
 /// Prefixes of such fields.
 const OF_CODED_BYTES_PREFIXES: [&str; 2] = ["x-amz-checksum-", "x-goog-hash"];
+/// Fields of a request that ask for codings beside `Accept-Encoding`: deltas (RFC 3229) and dictionaries (RFC 9842, and SDCH).
+const ASKS_FOR_CODINGS: [&str; 4] = ["a-im", "available-dictionary", "dictionary-id", "avail-dictionary"];
+/// Those that ask for messages in a coding. Without them a server may answer in the coding of the request.
+const ASKS_FOR_CODED_MESSAGES: [(&str, &[u8]); 2] =
+    [("grpc-accept-encoding", b"application/grpc"), ("connect-accept-encoding", b"application/connect+")];
 
-/// Asks for a response that can be masked: in no coding, and of a part as much on both sides as a secret is long.
+/// Asks for a response that can be masked: in no coding, and of a part as much on both sides as a secret is long. Gives that part.
 ///
 /// # Errors
 /// `redaction_impossible` for a range that cannot be served, `credential_unavailable` where a value does not open. Nothing was
 /// sent then.
-pub(crate) fn prepare(
-    vault: &Vault,
-    tenant: &TenantId,
-    destination: &Destination,
-    armed: &mut Armed,
-) -> Result<Masking, Refusal> {
-    let host = destination.host().clone();
-    let sets = sets(vault, &host, &armed.patterns)?;
-    let mut masking = Masking { host, tenant: tenant.clone(), part: None, is_masked: !sets.is_empty() };
-    if !masking.is_masked {
-        return Ok(masking);
+pub(crate) fn prepare(vault: &Vault, destination: &Destination, armed: &mut Armed) -> Result<Option<Part>, Refusal> {
+    let needles = vault.needles(destination.host()).map_err(unlent)?;
+    if needles.is_none() && armed.patterns.is_empty() {
+        return Ok(None);
     }
+    ask_for_identity(&mut armed.fields, &mut armed.stripped);
     let fields = &mut armed.fields;
-    let identity = HeaderValue::from_static("identity");
-    if fields.insert(header::ACCEPT_ENCODING, identity.clone()).is_some_and(|asked| asked != identity) {
-        armed.stripped.push("accept-encoding".into());
-    }
     // A response to HEAD has no bytes, so its part has no border.
     if armed.method == Method::HEAD {
-        return Ok(masking);
+        return Ok(None);
     }
-    let longest = sets.iter().map(|set| set.longest()).max().unwrap_or_default();
-    let asked = range::asked(fields).map_err(|range::Unservable(why)| impossible(why))?;
-    if let Some(asked) = asked {
-        if is_range_signed(fields, &armed.target) {
-            return Err(impossible("the client has signed the Range field, which has to be changed for masking"));
+    let Some(asked) = range::asked(fields).map_err(|range::Unservable(why)| impossible(why))? else { return Ok(None) };
+    if is_range_signed(fields, &armed.target) {
+        return Err(impossible("the client has signed the Range field, which has to be changed for masking"));
+    }
+    let made = armed.patterns.iter().map(|pattern| pattern.len()).max().unwrap_or_default();
+    let part = Part::new(asked, needles.map_or(0, |needles| needles.longest()).max(made));
+    fields.insert(header::RANGE, part.wider());
+    Ok(Some(part))
+}
+
+/// Asks for a response in no coding, neither of the whole nor of its messages. What the client had asked for instead is noted.
+fn ask_for_identity(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>>) {
+    let identity = || HeaderValue::from_static("identity");
+    if fields.insert(header::ACCEPT_ENCODING, identity()).is_some_and(|asked| asked != identity()) {
+        stripped.push("accept-encoding".into());
+    }
+    for name in ASKS_FOR_CODINGS {
+        if fields.remove(name).is_some() {
+            stripped.push(name.into());
         }
-        let part = Part::new(asked, longest);
-        fields.insert(header::RANGE, part.wider());
-        masking.part = Some(part);
     }
-    Ok(masking)
+    for (name, kind) in ASKS_FOR_CODED_MESSAGES {
+        let named = fields.get(header::CONTENT_TYPE).and_then(|value| value.as_bytes().get(..kind.len()));
+        let is_of_kind = named.is_some_and(|named| named.eq_ignore_ascii_case(kind));
+        if !is_of_kind && !fields.contains_key(name) {
+            continue;
+        }
+        if fields.insert(HeaderName::from_static(name), identity()).is_some_and(|asked| asked != identity()) {
+            stripped.push(name.into());
+        }
+    }
 }
 
 /// Prepares a response for the client.
 ///
 /// # Errors
 /// `redaction_impossible` where secrets could be in the body and cannot be found there, or where the head holds one among guesses.
-pub(crate) fn redact(reply: Reply, masking: &Masking, vault: &Vault) -> Result<Redacted, Refusal> {
+pub(crate) fn redact(
+    reply: Reply,
+    part: Option<Part>,
+    vault: &Vault,
+    (destination, tenant): (&Destination, &TenantId),
+) -> Result<Redacted, Refusal> {
     let Reply { mut response, leases, patterns, upstreamed } = reply;
     // What was put while the upstream thought about it counts too.
-    let sets = sets(vault, &masking.host, &patterns)?;
+    let known = Known::now(vault, destination.host(), &patterns)?;
     drop(leases);
+    let sets = known.sets();
+    let mut masked =
+        Masked { known, tenant: tenant.clone(), rewriter: None, can_begin_late: can_begin_late(&response) };
     if sets.is_empty() {
-        return Ok(Redacted { response, rewriter: None, upstreamed });
+        return Ok(Redacted { response, masked, upstreamed });
     }
-    let longest = sets.iter().map(|set| set.longest()).max().unwrap_or_default();
-    let mut masker = Masker::new(sets, masking.tenant.clone());
+    let longest = sets.longest();
+    let mut masker = Masker::new(sets, tenant.clone());
     mask_fields(&mut masker, response.headers_mut()).map_err(|Guessed| guessed())?;
     let has_body = !http_body::Body::is_end_stream(response.body());
     let slice = if has_body || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
-        slice(&mut response, masking.part, longest)?
+        slice(&mut response, part, longest)?
     } else {
         None
     };
+    if has_body && has_other_coding(&response) {
+        return Err(impossible("the upstream coded what is in a response, though it was asked not to"));
+    }
     let decoder = if has_body { decoder(&mut response)? } else { None };
-    if decoder.is_some() && slice.is_some() {
+    if slice.is_some() && (decoder.is_some() || is_in_messages(response.headers())) {
         return Err(impossible("the upstream sent a part of a coded response"));
     }
-    let rewriter = Rewriter::new(masker, decoder, slice, response.headers());
-    Ok(Redacted { response, rewriter: Some(rewriter), upstreamed })
+    masked.rewriter = Some(Rewriter::new(masker, decoder, slice, response.headers()));
+    Ok(Redacted { response, masked, upstreamed })
 }
 
-/// What must not come back from a host: every value whose audience names it, and what was made of one for this request.
-fn sets(vault: &Vault, host: &Host, patterns: &Patterns) -> Result<Vec<Arc<Needles>>, Refusal> {
-    let known = vault.needles(host).map_err(unlent)?;
-    let is_new = |pattern: &&zeroize::Zeroizing<Vec<u8>>| known.as_ref().is_none_or(|known| !known.is_form(pattern));
-    let made: Patterns = patterns.iter().filter(is_new).cloned().collect();
-    let made = if made.is_empty() { None } else { Needles::of_request(made).map_err(|_| no_random())?.map(Arc::new) };
-    Ok(known.into_iter().chain(made).collect())
+/// Whether the body is coded other than `Content-Encoding` says: a delta (RFC 3229), or compressed messages.
+fn has_other_coding(response: &Response<Incoming>) -> bool {
+    response.status() == StatusCode::IM_USED || coding::has_other(response.headers())
+}
+
+/// Whether a secret that is stored later can be found in what is then left of the body.
+fn can_begin_late(response: &Response<Incoming>) -> bool {
+    response.status() != StatusCode::PARTIAL_CONTENT
+        && !has_other_coding(response)
+        && matches!(Decoder::of(response.headers()), Ok(None))
+}
+
+impl Redacted {
+    /// What the client can expect of the body.
+    pub(crate) fn hint(&self) -> SizeHint {
+        self.masked.hint(http_body::Body::size_hint(self.response.body()).exact())
+    }
+}
+
+impl Masked {
+    /// What the client can expect, when the upstream still has `left` to send.
+    pub(crate) fn hint(&self, left: Option<u64>) -> SizeHint {
+        match (&self.rewriter, left) {
+            (Some(rewriter), left) => rewriter.hint(left),
+            (None, Some(left)) => SizeHint::with_exact(left),
+            (None, None) => SizeHint::default(),
+        }
+    }
+
+    /// What rewrites the body, where anything does.
+    pub(crate) fn rewriter(&mut self) -> Option<&mut Rewriter> {
+        self.rewriter.as_mut()
+    }
+
+    /// As [`Masked::rewriter`], to look at it.
+    pub(crate) fn rewrites(&self) -> Option<&Rewriter> {
+        self.rewriter.as_ref()
+    }
+
+    /// From here on masks what is in the vault now. Costs an atomic load where that did not change.
+    ///
+    /// # Errors
+    /// Where what follows cannot be searched for it.
+    pub(crate) fn follow(&mut self, vault: &Vault) -> Result<(), Unmaskable> {
+        let Some(sets) = self.known.follow(vault).map_err(|_| Unmaskable::Unopened)? else { return Ok(()) };
+        match &mut self.rewriter {
+            Some(rewriter) => return rewriter.renew(sets),
+            None if sets.is_empty() => {}
+            None if self.can_begin_late => {
+                self.rewriter = Some(Rewriter::from_here(Masker::new(sets, self.tenant.clone())));
+            }
+            None => return Err(Unmaskable::Late),
+        }
+        Ok(())
+    }
 }
 
 /// What undoes the codings of a body, and a head that says so.
@@ -165,7 +242,7 @@ fn slice(response: &mut Response<Incoming>, part: Option<Part>, longest: usize) 
         let is_whole = content_range.is_some_and(|value| !value.as_bytes().to_ascii_lowercase().starts_with(b"bytes"));
         return if is_whole { Ok(None) } else { Err(unfit()) };
     };
-    if part.margin() + 1 < longest as u64 {
+    if !part.shows(longest) {
         return Err(impossible("a longer secret was stored while the upstream was asked"));
     }
     match part.fit(content_range.ok_or_else(unfit)?).ok_or_else(unfit)? {
@@ -206,10 +283,6 @@ fn guessed() -> Refusal {
     impossible("the head of the response holds a secret among many values that look like it").with_class("guesses")
 }
 
-fn no_random() -> Refusal {
-    Refusal::of(Reason::Internal, "the system gave no random bytes")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,6 +311,34 @@ mod tests {
         assert_eq!(head, fields(&[("etag", "W/\"abc\""), ("last-modified", "then")]));
         describe_decoded(&mut head);
         assert_eq!(head.get("etag").unwrap(), "W/\"abc\"");
+    }
+
+    #[test]
+    fn t271_no_coding_is_asked_for() {
+        let asks = |all: &[(&'static str, &'static str)]| {
+            let (mut fields, mut stripped) = (fields(all), Vec::new());
+            ask_for_identity(&mut fields, &mut stripped);
+            (fields, stripped)
+        };
+        let (asked, stripped) = asks(&[
+            ("accept", "*/*"),
+            ("accept-encoding", "gzip, dcb"),
+            ("a-im", "gzip"),
+            ("available-dictionary", ":x:"),
+            ("dictionary-id", "x"),
+            ("avail-dictionary", "x"),
+            ("connect-accept-encoding", "gzip"),
+        ]);
+        let identity = |name| (name, "identity");
+        let want = [("accept", "*/*"), identity("accept-encoding"), identity("connect-accept-encoding")];
+        assert_eq!(asked, fields(&want));
+        assert_eq!(stripped.len(), 6, "{stripped:?}");
+        // A server may answer in the coding of the request where nothing is said.
+        let (asked, stripped) = asks(&[("content-type", "application/grpc+proto"), ("grpc-encoding", "gzip")]);
+        assert_eq!(asked.get("grpc-accept-encoding").unwrap(), "identity");
+        assert_eq!(asked.get("grpc-encoding").unwrap(), "gzip", "the request is as it was");
+        let (other, _) = asks(&[("content-type", "application/json")]);
+        assert_eq!((other.len(), stripped.len()), (2, 0));
     }
 
     #[test]

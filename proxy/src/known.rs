@@ -1,0 +1,135 @@
+//! The values that one response must not show. They are followed while it streams: a value can be stored, lent to another request
+//! and shown by the host long after the head of this response has passed.
+
+use std::sync::Arc;
+
+use model::{Host, Reason};
+use vault::{LeaseError, Needles, Vault};
+
+use crate::lending::unlent;
+use crate::mask::{Patterns, Sets};
+use crate::refusal::Refusal;
+
+/// What must not come back from a host: every value whose audience names it, and what was made of one for this request.
+pub(crate) struct Known {
+    host: Host,
+    /// The generation of the vault that `latest` is of.
+    generation: u64,
+    latest: Option<Arc<Needles>>,
+    /// Of the generation in which the response began, where that has values that `latest` has not.
+    first: Option<Arc<Needles>>,
+    made: Option<Arc<Needles>>,
+}
+
+impl Known {
+    /// What is known now.
+    ///
+    /// # Errors
+    /// `credential_unavailable` where a value does not open.
+    pub(crate) fn now(vault: &Vault, host: &Host, patterns: &Patterns) -> Result<Self, Refusal> {
+        let (generation, latest) = vault.needles_at(host).map_err(unlent)?;
+        let is_new = |pattern: &&zeroize::Zeroizing<Vec<u8>>| latest.as_ref().is_none_or(|set| !set.is_form(pattern));
+        let made: Patterns = patterns.iter().filter(is_new).cloned().collect();
+        let made =
+            if made.is_empty() { None } else { Needles::of_request(made).map_err(|_| no_random())?.map(Arc::new) };
+        Ok(Self { host: host.clone(), generation, latest, first: None, made })
+    }
+
+    /// All of it.
+    pub(crate) fn sets(&self) -> Sets {
+        Sets::new(self.latest.clone(), self.first.clone(), self.made.clone())
+    }
+
+    /// What is to be looked for from here on; `None` where that is what it was before. Costs an atomic load where the vault did not
+    /// change.
+    ///
+    /// # Errors
+    /// [`LeaseError::Corrupt`] where a value does not open.
+    pub(crate) fn follow(&mut self, vault: &Vault) -> Result<Option<Sets>, LeaseError> {
+        if vault.is_at(self.generation) {
+            return Ok(None);
+        }
+        let (generation, latest) = vault.needles_at(&self.host)?;
+        self.generation = generation;
+        let has_all = |of: &Option<Arc<Needles>>| match (&latest, of) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(latest), Some(of)) => Arc::ptr_eq(latest, of) || latest.covers(of),
+        };
+        // What the response began with stays masked to its end, whatever becomes of it in the vault.
+        if self.first.is_none() && !has_all(&self.latest) {
+            self.first = self.latest.take();
+        } else if has_all(&self.first) {
+            self.first = None;
+        }
+        let is_same = match (&self.latest, &latest) {
+            (Some(before), Some(now)) => before.covers(now) && now.covers(before),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        self.latest = latest;
+        Ok((!is_same).then(|| self.sets()))
+    }
+}
+
+fn no_random() -> Refusal {
+    Refusal::of(Reason::Internal, "the system gave no random bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Timestamp;
+    use vault::{Kind, NewCredential, Secret};
+
+    use super::*;
+
+    fn vault_of(folder: &std::path::Path) -> Vault {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let key = vault::KeyFile(folder.join("key"));
+        key.create().unwrap();
+        Vault::create(&folder.join("vault"), &key).unwrap()
+    }
+
+    fn put(vault: &Vault, name: &str, host: &str, value: &str, grace: u64) {
+        let new = NewCredential::new(name.into(), Kind::bearer(), vec![host.to_owned()]);
+        let new = NewCredential { grace: std::time::Duration::from_secs(grace), ..new };
+        vault.put(new, Secret::new(value.as_bytes().to_vec()), Timestamp::now()).unwrap();
+    }
+
+    fn finds(sets: &Sets, text: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for set in sets.iter() {
+            set.find(text.as_bytes(), |hit| found.push(text.get(hit.start..hit.end).unwrap().to_owned()));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    #[test]
+    fn t270_what_is_known_follows_the_vault() {
+        let folder = tempfile::tempdir().unwrap();
+        let vault = vault_of(folder.path());
+        let host = Host::parse("api.example.com").unwrap();
+        let text = "value-one-111111 value-two-222222 value-three-333333 made-for-request";
+        let mut known = Known::now(&vault, &host, &Vec::new()).unwrap();
+        assert!(known.sets().is_empty());
+        assert!(known.follow(&vault).unwrap().is_none(), "nothing changed");
+        put(&vault, "other", "other.example.com", "value-of-another", 600);
+        assert!(known.follow(&vault).unwrap().is_none(), "nothing changed for this host");
+        put(&vault, "one", "api.example.com", "value-one-111111", 600);
+        assert_eq!(finds(&known.follow(&vault).unwrap().unwrap(), text), ["value-one-111111"]);
+        assert!(known.follow(&vault).unwrap().is_none());
+        // What it began with stays, though its grace time is over at once; what came between goes with the vault.
+        let patterns = vec![b"made-for-request".to_vec().into()];
+        let mut known = Known::now(&vault, &host, &patterns).unwrap();
+        put(&vault, "one", "api.example.com", "value-two-222222", 0);
+        let sets = known.follow(&vault).unwrap().unwrap();
+        assert_eq!(finds(&sets, text), ["made-for-request", "value-one-111111", "value-two-222222"]);
+        put(&vault, "one", "api.example.com", "value-three-333333", 0);
+        let sets = known.follow(&vault).unwrap().unwrap();
+        assert_eq!(finds(&sets, text), ["made-for-request", "value-one-111111", "value-three-333333"]);
+        assert_eq!(finds(&known.sets(), text), finds(&sets, text));
+    }
+}
