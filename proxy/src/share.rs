@@ -33,6 +33,13 @@ const KEEP: (u64, u64) = (7, 8);
 /// What a core that works without a pause uses in the memory of its accounts, in nanoseconds: the limit of the sum above.
 const FULL: u64 = 7 * 10_000_000;
 
+/// An account with less than this in memory, in nanoseconds, contends with nobody: it was used a quarter of a second ago or more, or
+/// hardly at all. Deferring costs the deferred account about a microsecond a poll.
+const IN_USE: u64 = 10_000;
+
+/// Judging looks at all accounts, so not every use of one that was idle judges anew.
+const JUDGE_INTERVAL: Duration = Duration::from_millis(1);
+
 /// An account is over when it used this much of the average, in percent; without a margin equals would take turns.
 const OVER_PERCENT: u64 = 110;
 
@@ -46,6 +53,8 @@ pub(crate) struct Shares {
     began: Instant,
     /// When the window ends, in nanoseconds since `began`.
     window_end: AtomicU64,
+    /// When it was last judged which accounts are over, in nanoseconds since `began`.
+    judged: AtomicU64,
     ledger: Mutex<Ledger>,
     /// Whether the poll in progress has found out whose task it is.
     moved: AtomicBool,
@@ -94,6 +103,7 @@ impl Shares {
         Arc::new(Self {
             began: Instant::now(),
             window_end: AtomicU64::new(nanos(WINDOW)),
+            judged: AtomicU64::new(0),
             ledger: Mutex::default(),
             moved: AtomicBool::new(false),
             deferred: Notify::new(),
@@ -127,15 +137,18 @@ impl Shares {
 
     /// Notes what a poll took that ended at `now`, a time since `began`.
     fn charge(&self, account: &Account, spent: Duration, now: Duration) {
-        let fresh = account.used.fetch_add(nanos(spent).max(1), Ordering::Relaxed) == 0
-            && account.recent.load(Ordering::Relaxed) == 0;
+        let spent = nanos(spent).max(1);
+        let before = account.used.fetch_add(spent, Ordering::Relaxed) + account.recent.load(Ordering::Relaxed);
+        let comes_into_use = before < IN_USE && before + spent >= IN_USE;
         let (now, end) = (nanos(now), self.window_end.load(Ordering::Relaxed));
         if now >= end {
             let windows = 1 + (now - end) / nanos(WINDOW);
             self.window_end.store(end + windows * nanos(WINDOW), Ordering::Relaxed);
+            self.judged.store(now, Ordering::Relaxed);
             lock(&self.ledger).roll(windows);
-        } else if fresh {
+        } else if comes_into_use && now >= self.judged.load(Ordering::Relaxed) + nanos(JUDGE_INTERVAL) {
             // One that was idle need not wait for the end of the window until the others give way.
+            self.judged.store(now, Ordering::Relaxed);
             lock(&self.ledger).judge();
         }
     }
@@ -187,7 +200,7 @@ impl Ledger {
 
     /// Which accounts are over.
     fn judge(&self) {
-        let in_use = || self.accounts.values().map(|account| account.total()).filter(|used| *used > 0);
+        let in_use = || self.accounts.values().map(|account| account.total()).filter(|used| *used >= IN_USE);
         let (sum, count) = (in_use().sum::<u64>(), in_use().count() as u64);
         let contended = count > 1 && sum >= FULL / 2;
         for account in self.accounts.values() {

@@ -60,8 +60,19 @@ fn one_that_was_idle_does_not_wait_for_the_end_of_the_window() {
     work(&shares, 50, &[(&greedy, 10)]);
     assert!(!is_over(&greedy));
     let within = Duration::from_nanos(shares.window_end.load(Ordering::Relaxed) - 1);
+    shares.charge(&modest, Duration::from_micros(9), within);
+    assert!(!is_over(&greedy), "that is next to nothing");
     shares.charge(&modest, Duration::from_micros(1), within);
     assert_eq!((is_over(&greedy), is_over(&modest)), (true, false));
+}
+
+#[test]
+fn one_that_was_used_a_while_ago_delays_nobody() {
+    let shares = Shares::new();
+    let (greedy, once) = (account(&shares, "greedy"), account(&shares, "once"));
+    work(&shares, 1, &[(&once, 10)]);
+    work(&shares, 60, &[(&greedy, 10)]);
+    assert!(once.total() > 0 && !is_over(&greedy));
 }
 
 /// Polls once; whether the task ran.
