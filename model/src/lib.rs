@@ -4,6 +4,7 @@
 //! take `Destination` and `RequestPath`, never a bare string that still has to be judged.
 
 pub mod address;
+pub mod audience;
 pub mod destination;
 pub mod field;
 pub mod id;
@@ -13,6 +14,7 @@ pub mod path;
 pub mod reason;
 
 pub use address::{AddressClass, METADATA};
+pub use audience::Audience;
 pub use destination::{Authority, Destination, Host, HostError, Scheme};
 pub use field::{FieldRole, field_role};
 pub use id::{CredentialId, ExchangeId, PolicyName, RecordId, RuleId, SessionId, SnapshotDigest, TenantId};
