@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use model::field::{fold_name, same_name};
 use model::{Destination, FieldRole, Reason, field_role};
 use policies::{AuthMode, Permit};
-use vault::Slot;
+use vault::{CredentialShape, Slot};
 use zeroize::Zeroizing;
 
 use crate::lending::Borrower;
@@ -115,12 +115,14 @@ pub(crate) fn mode(borrower: Borrower<'_>, gets_credential: bool) -> AuthMode {
     borrower.permit.client_auth().mode(default)
 }
 
-/// Whether the destination is in the audience of a credential that the session was granted.
+/// Whether a credential that the session was ever granted names the host, on any port and scheme: another server of the host
+/// may have the same accounts. What was revoked or removed since still counts, so that taking a key away lets no other one in.
 fn in_audience(borrower: Borrower<'_>) -> bool {
     let session = borrower.session;
-    let granted = session.grants.iter().filter(|grant| session.grants(&grant.credential));
-    let mut shapes = granted.filter_map(|grant| borrower.vault.slot(&session.tenant, &grant.credential));
-    shapes.any(|shape| shape.covers(borrower.destination))
+    session.grants.iter().any(|grant| {
+        let shape = borrower.vault.slot(&session.tenant, &grant.credential);
+        grant.names(borrower.destination.host(), shape.as_ref().map(CredentialShape::audience))
+    })
 }
 
 /// Judges what the client sent in a head: removes or refuses its own authentication.
