@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use model::field::{fold_name, same_name};
+use model::field::{fold_name, is_read_as, same_name};
 use model::{Destination, FieldRole, Reason, field_role};
 use policies::{AuthMode, Permit};
 use vault::{CredentialShape, Slot};
@@ -165,7 +165,9 @@ fn find(borrower: Borrower<'_>, own: &OwnLocations, fields: &HeaderMap, target: 
             if !auth.passes(text) && has_bearer(fields) {
                 found.push(Item::Protocol);
             }
-        } else if (matches!(field_role(text), FieldRole::Secret | FieldRole::Actor) || auth.also(text))
+        } else if (matches!(field_role(text), FieldRole::Secret | FieldRole::Actor)
+            || auth.also(text)
+            || own.fields.iter().any(|own| is_read_as(text, own.as_str())))
             && !auth.passes(text)
         {
             found.push(Item::Field(name.clone()));
@@ -305,7 +307,8 @@ pub(crate) fn set_headers(
             let detail = "a rule sets the header in which a credential goes";
             return Err(Refusal::of(Reason::CredentialUnavailable, detail).with_class("same_place"));
         }
-        let spelled: Vec<HeaderName> = fields.keys().filter(|field| same_name(field.as_str(), name)).cloned().collect();
+        let spelled: Vec<HeaderName> =
+            fields.keys().filter(|field| is_read_as(field.as_str(), name)).cloned().collect();
         for field in &spelled {
             fields.remove(field);
         }
@@ -348,11 +351,11 @@ pub(crate) fn remove_steering(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'st
     let mut found: Vec<HeaderName> = Vec::new();
     for name in fields.keys() {
         match field_role(name.as_str()) {
-            FieldRole::Plain | FieldRole::Secret | FieldRole::Actor | FieldRole::Method => {}
+            FieldRole::Plain | FieldRole::Secret | FieldRole::Actor | FieldRole::Method | FieldRole::Resource => {}
             FieldRole::Tenant | FieldRole::Identity | FieldRole::Target => found.push(name.clone()),
             FieldRole::Framing if matches!(fold_name(name.as_str()), Cow::Borrowed(_)) => {}
             FieldRole::Framing => {
-                let detail = "a field has the name of one that frames the message, with `_` for `-`";
+                let detail = "a field has the name of one that frames the message, with another character for `-`";
                 return Err(Refusal::of(Reason::AmbiguousFraming, detail));
             }
         }
