@@ -10,6 +10,7 @@ pub mod field;
 pub mod id;
 pub mod limits;
 pub mod log_limit;
+pub mod parameter;
 pub mod path;
 pub mod reason;
 
@@ -20,6 +21,7 @@ pub use field::{FieldRole, field_role};
 pub use id::{CredentialId, ExchangeId, PolicyName, RecordId, RuleId, SessionId, SnapshotDigest, TenantId};
 pub use limits::{Limits, Rate};
 pub use log_limit::LogLimit;
+pub use parameter::{LooseQuery, method_overrides, parameter_names};
 pub use path::{
     ENCODED_SLASH, LITERAL_STAR, PathError, PathReading, RequestPath, fully_decoded, path_escape, written_path,
 };

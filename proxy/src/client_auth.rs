@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use model::field::{fold_name, is_read_as, same_name};
-use model::{Destination, FieldRole, Reason, field_role};
+use model::{FieldRole, Reason, field_role};
 use policies::{AuthMode, Permit};
 use vault::{CredentialShape, Slot};
 use zeroize::Zeroizing;
@@ -364,16 +364,21 @@ pub(crate) fn remove_steering(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'st
     Ok(())
 }
 
-/// Removes fields that rename the method, where a rule in force for the host judges methods.
+/// Removes fields that rename the method, where a rule in force for the host or a grant of the session judges methods.
 pub(crate) fn remove_method_overrides(
-    permit: &Permit,
-    destination: &Destination,
+    borrower: Borrower<'_>,
     fields: &mut HeaderMap,
     stripped: &mut Vec<Cow<'static, str>>,
 ) {
     let found: Vec<HeaderName> =
         fields.keys().filter(|name| field_role(name.as_str()) == FieldRole::Method).cloned().collect();
-    if !found.is_empty() && permit.judges_method_at(destination.host()) {
+    if found.is_empty() {
+        return;
+    }
+    let used = borrower.permit.credentials();
+    let mut grants = borrower.session.grants.iter();
+    let by_grant = grants.any(|grant| !grant.bounds.methods.is_empty() && used.contains(&grant.credential));
+    if by_grant || borrower.permit.judges_method_at(borrower.destination.host()) {
         remove(found, fields, stripped);
     }
 }
@@ -383,16 +388,6 @@ fn remove(found: Vec<HeaderName>, fields: &mut HeaderMap, stripped: &mut Vec<Cow
         fields.remove(&name);
         stripped.push(name.as_str().to_owned().into());
     }
-}
-
-/// The method that a parameter `_method` asks for, in any spelling; frameworks that read it run that method instead.
-pub(crate) fn method_in_query(target: &str) -> Option<String> {
-    const NAMES: [&str; 4] = ["-method", "x-http-method-override", "x-http-method", "x-method-override"];
-    let all = segments(target);
-    let named = all.iter().find(|segment| NAMES.contains(&segment.name.as_str()))?;
-    let value = named.text.split_once('=').map_or("", |(_, value)| value);
-    let value = String::from_utf8(crate::slot::form_decoded(value.as_bytes())).unwrap_or_default();
-    Some(value.trim().to_ascii_uppercase())
 }
 
 #[cfg(test)]
@@ -457,13 +452,5 @@ mod tests {
         strip_bearers(&mut all);
         assert_eq!(all["sec-websocket-protocol"], "graphql-ws, chat");
         assert!(!has_bearer(&all));
-    }
-
-    #[test]
-    fn t060_a_method_in_the_query_is_read_in_every_spelling() {
-        for target in ["/p?_method=delete", "/p?a=b;_METHOD=DELETE", "/p?%5Fmethod=%44ELETE", "/p?+_method[]=delete+"] {
-            assert_eq!(method_in_query(target).as_deref(), Some("DELETE"), "{target}");
-        }
-        assert_eq!(method_in_query("/p?method=DELETE"), None);
     }
 }
