@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use model::field::{fold_name, is_read_as, same_name};
-use model::{FieldRole, Reason, field_role};
+use model::{Authority, Destination, FieldRole, Reason, field_role};
 use policies::{AuthMode, Permit};
 use vault::{CredentialShape, Slot};
 use zeroize::Zeroizing;
@@ -381,6 +381,47 @@ pub(crate) fn remove_method_overrides(
     if by_grant || borrower.permit.judges_method_at(borrower.destination.host()) {
         remove(found, fields, stripped);
     }
+}
+
+/// Refuses a field that names a second resource, such as the source of a copy, where that could be one that the rules do not
+/// allow: where they judge paths of the host, and where a credential of Egret's would open it on another host.
+///
+/// # Errors
+/// `denied_path`.
+pub(crate) fn check_resources(
+    borrower: Borrower<'_>,
+    gets_credential: bool,
+    fields: &HeaderMap,
+) -> Result<(), Refusal> {
+    let host = borrower.destination.host();
+    let auth = borrower.permit.client_auth();
+    let is_resource =
+        |name: &&HeaderName| field_role(name.as_str()) == FieldRole::Resource && !auth.passes(name.as_str());
+    for name in fields.keys().filter(is_resource) {
+        let stays = || fields.get_all(name).iter().all(|value| is_here(borrower.destination, name, value));
+        if borrower.permit.judges_path_at(host) || (gets_credential && !stays()) {
+            let detail = format!(
+                "the header {name} names a second resource, which no rule for paths judges; ask for a rule that has it in the \
+                 `pass` of its `client_auth`"
+            );
+            return Err(Refusal::of(Reason::DeniedPath, detail));
+        }
+    }
+    Ok(())
+}
+
+/// Whether what the field names is on the very destination of the request. The path in the source of a copy begins with a bucket,
+/// which may be another host; that of WebDAV's `Destination` is one of the same host.
+fn is_here(destination: &Destination, name: &HeaderName, value: &HeaderValue) -> bool {
+    let Ok(text) = value.to_str() else { return false };
+    let path = text.strip_prefix("/").is_some_and(|rest| !rest.starts_with(['/', '\\']));
+    if path {
+        return name == "destination";
+    }
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let named = Authority::parse(authority, true);
+    scheme.eq_ignore_ascii_case(destination.scheme().as_str()) && named.is_ok_and(|named| destination.is(&named))
 }
 
 fn remove(found: Vec<HeaderName>, fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>>) {

@@ -131,6 +131,7 @@ fn cleanse(
     open: &mut Open,
 ) -> Result<(), Refusal> {
     let Armed { fields, target, stripped, .. } = armed;
+    client_auth::check_resources(borrower, gets_credential, fields)?;
     client_auth::remove_method_overrides(borrower, fields, stripped);
     client_auth::enforce(borrower, own, gets_credential, fields, target, stripped)?;
     let mut replaced = Vec::new();
