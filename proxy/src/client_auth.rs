@@ -187,7 +187,7 @@ fn find(borrower: Borrower<'_>, own: &OwnLocations, fields: &HeaderMap, target: 
 fn is_known_cookie(borrower: Borrower<'_>, own: &OwnLocations, pair: &[u8]) -> bool {
     let (name, value) = cookies::parts(pair);
     let taken = std::str::from_utf8(name).is_ok_and(|name| own.cookies.contains(name));
-    taken || borrower.session.host_cookies.knows(&borrower.destination.authority(), name, value)
+    taken || borrower.session.host_cookies.knows(&cookies::key(borrower.destination), name, value)
 }
 
 fn strip(
