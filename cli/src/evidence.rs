@@ -315,6 +315,7 @@ mod tests {
             env: None,
             prefix: None,
             bounds: bounds.clone(),
+            audience: None,
         });
         let make = || {
             let new = sessions::NewSession { grants: grants.to_vec(), ..sessions::NewSession::default() };

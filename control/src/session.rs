@@ -335,7 +335,8 @@ fn grant(control: &Control, tenant: &TenantId, asked: &GrantDocument, now: Times
     if held.expires.is_some_and(|end| end <= now) {
         return Err(Problem::credential(format!("the credential {name:?} has ended; put a new value")));
     }
-    Ok(GrantRequest { credential, env: held.env, prefix: held.prefix, bounds: bounds(asked)? })
+    let audience = control.vault.slot(tenant, &credential).map(|shape| shape.audience().clone());
+    Ok(GrantRequest { credential, env: held.env, prefix: held.prefix, bounds: bounds(asked)?, audience })
 }
 
 fn bounds(asked: &GrantDocument) -> Result<Bounds, Problem> {

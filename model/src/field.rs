@@ -1,9 +1,9 @@
 //! What a header field of a request means for who acts and where the request goes: one table of names, used by the policy
 //! compiler and by the data path.
 //!
-//! Names are compared after folding: case is ignored, and `_` equals `-`. Many servers (CGI, WSGI, Rack) read both spellings as one
-//! variable, so a table that knew only one of them would be evaded by the other. The suffix `-bin` of gRPC metadata is ignored
-//! for credentials.
+//! Names are compared after folding: case is ignored, and every character that is neither a letter nor a digit equals `-`. Many
+//! servers (CGI, WSGI, Rack, Apache) read all those spellings as one variable, so a table of one of them would be evaded by the
+//! others. What gRPC gateways add to a name (`Grpc-Metadata-`, `Grpcgateway-`, `-bin`) is ignored.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -28,6 +28,8 @@ pub enum FieldRole {
     Target,
     /// Renames the method of the request for some servers.
     Method,
+    /// Names a second resource that the server reads or writes for the request, such as the source of a copy.
+    Resource,
     /// Decides where a message ends or concerns one connection only.
     Framing,
 }
@@ -37,8 +39,32 @@ static ROLES: LazyLock<HashMap<&'static str, FieldRole>> = LazyLock::new(|| tabl
 /// The role of a field by its name, in any spelling.
 pub fn field_role(name: &str) -> FieldRole {
     let folded = fold_name(name);
-    // HTTP/2 carries gRPC metadata with binary values under a name that ends in `-bin`.
-    role_of(&folded).or_else(|| role_of(folded.strip_suffix("-bin")?)).unwrap_or(FieldRole::Plain)
+    let bare = bare_name(&folded);
+    // Metadata frames no message, whatever it is called.
+    let as_metadata = || if bare == folded { None } else { role_of(bare).filter(|role| *role != FieldRole::Framing) };
+    role_of(&folded).or_else(as_metadata).unwrap_or(FieldRole::Plain)
+}
+
+/// A folded name without what gRPC adds: gateways send a field `Grpc-Metadata-Name` on as the metadata `name`, and the field
+/// `Name` as `grpcgateway-name`; HTTP/2 carries binary values under a name that ends in `-bin`.
+fn bare_name(folded: &str) -> &str {
+    let mut bare = folded;
+    while let Some(rest) = bare.strip_prefix("grpc-metadata-").or_else(|| bare.strip_prefix("grpcgateway-")) {
+        bare = rest;
+    }
+    bare.strip_suffix("-bin").unwrap_or(bare)
+}
+
+/// The folded name, and the name without what gRPC adds to it: those by which a list of names is asked.
+pub fn listed_names(name: &str) -> [String; 2] {
+    let folded = fold_name(name).into_owned();
+    let bare = bare_name(&folded).to_owned();
+    [folded, bare]
+}
+
+/// Whether some server reads the field `sent` as the field `name`: the same name, or metadata of that name.
+pub fn is_read_as(sent: &str, name: &str) -> bool {
+    same_name(sent, name) || same_name(bare_name(&fold_name(sent)), name)
 }
 
 fn role_of(folded: &str) -> Option<FieldRole> {
@@ -52,21 +78,33 @@ fn role_of(folded: &str) -> Option<FieldRole> {
     if is_override(folded) {
         return Some(FieldRole::Target);
     }
+    if ["-copy-source", "-rename-source", "-copy-from"].iter().any(|end| folded.ends_with(end)) {
+        return Some(FieldRole::Resource);
+    }
     looks_secret(folded).then_some(FieldRole::Secret)
 }
 
-/// A field name in the form in which names are compared: lower case, with `-` for `_`.
+/// A field name in the form in which names are compared: lower case, with `-` for whatever is no letter and no digit.
 pub fn fold_name(name: &str) -> Cow<'_, str> {
-    if name.bytes().any(|byte| byte == b'_' || byte.is_ascii_uppercase()) {
-        Cow::Owned(name.chars().map(|c| if c == '_' { '-' } else { c.to_ascii_lowercase() }).collect())
-    } else {
+    let is_folded = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || !c.is_ascii();
+    if name.chars().all(is_folded) {
         Cow::Borrowed(name)
+    } else {
+        Cow::Owned(name.chars().map(|c| if is_folded(c) { c } else { folded(c) }).collect())
     }
+}
+
+fn folded(c: char) -> char {
+    if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }
 }
 
 /// Whether two names are one name for some servers.
 pub fn same_name(one: &str, other: &str) -> bool {
-    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    let fold = |byte: u8| match byte {
+        b'0'..=b'9' | b'a'..=b'z' | 0x80.. => byte,
+        b'A'..=b'Z' => byte.to_ascii_lowercase(),
+        _ => b'-',
+    };
     one.len() == other.len() && one.bytes().zip(other.bytes()).all(|(a, b)| fold(a) == fold(b))
 }
 
@@ -83,6 +121,10 @@ fn looks_secret(folded: &str) -> bool {
         return false;
     }
     if ["-apikey", "-token", "-secret"].iter().any(|end| folded.ends_with(end)) {
+        return true;
+    }
+    // `X-Serverless-Authorization`, `X-Ms-Authorization-Auxiliary`: the word has no other meaning in a name.
+    if folded.split('-').any(|word| word == "authorization") {
         return true;
     }
     ["key", "token", "secret", "password"].iter().any(|end| {
@@ -106,6 +148,54 @@ mod tests {
         }
         assert_eq!(field_role("authorization-bin"), FieldRole::Secret);
         assert_eq!(field_role("x-custom-token-bin"), FieldRole::Secret);
+    }
+
+    #[test]
+    fn t281_no_character_and_no_prefix_of_a_gateway_hides_a_name() {
+        for name in [
+            "X.Api.Key",
+            "x!api~key",
+            "x|api_key",
+            "Grpc-Metadata-Authorization",
+            "grpc.metadata.x.api.key",
+            "Grpc-Metadata-Grpcgateway-Authorization",
+            "grpcgateway-cookie",
+            "Grpc-Metadata-X-Api-Key-Bin",
+            "X-Serverless-Authorization",
+            "X-Ms-Authorization-Auxiliary",
+            "X-User-Authorization",
+        ] {
+            assert_eq!(field_role(name), FieldRole::Secret, "{name}");
+        }
+        for name in ["X-WEBAUTH-USER", "Remote-Email", "Remote.Groups", "Remote_Name", "X-authentik-username"] {
+            assert_eq!(field_role(name), FieldRole::Identity, "{name}");
+        }
+        assert_eq!(field_role("X-Apigateway-Api-Userinfo"), FieldRole::Identity);
+        assert_eq!(field_role("content.length"), FieldRole::Framing);
+        for name in ["grpc-metadata-host", "grpc-metadata-x-trace", "grpc-timeout", "te-bin", "authorizations"] {
+            assert_eq!(field_role(name), FieldRole::Plain, "{name}");
+        }
+        assert!(is_read_as("Grpc-Metadata-X.Acme", "x-acme") && is_read_as("x_acme-bin", "x-acme"));
+        assert!(!is_read_as("x-acme", "x-acme-bin") && !is_read_as("x-acmes", "x-acme"));
+    }
+
+    #[test]
+    fn t284_fields_that_name_a_second_resource_are_known_by_family() {
+        for name in [
+            "Destination",
+            "X-Amz-Copy-Source",
+            "x_amz_rename_source",
+            "x-ms-copy-source",
+            "x-ms-rename-source",
+            "x-goog-copy-source",
+            "x-oss-copy-source",
+            "X-Copy-From",
+        ] {
+            assert_eq!(field_role(name), FieldRole::Resource, "{name}");
+        }
+        for name in ["x-amz-copy-source-range", "x-amz-copy-source-if-match", "source", "x-destination-note"] {
+            assert_eq!(field_role(name), FieldRole::Plain, "{name}");
+        }
     }
 
     #[test]

@@ -4,20 +4,24 @@
 //! take `Destination` and `RequestPath`, never a bare string that still has to be judged.
 
 pub mod address;
+pub mod audience;
 pub mod destination;
 pub mod field;
 pub mod id;
 pub mod limits;
 pub mod log_limit;
+pub mod parameter;
 pub mod path;
 pub mod reason;
 
 pub use address::{AddressClass, METADATA};
+pub use audience::Audience;
 pub use destination::{Authority, Destination, Host, HostError, Scheme};
 pub use field::{FieldRole, field_role};
 pub use id::{CredentialId, ExchangeId, PolicyName, RecordId, RuleId, SessionId, SnapshotDigest, TenantId};
 pub use limits::{Limits, Rate};
 pub use log_limit::LogLimit;
+pub use parameter::{LooseQuery, method_overrides, parameter_names};
 pub use path::{
     ENCODED_SLASH, LITERAL_STAR, PathError, PathReading, RequestPath, fully_decoded, path_escape, written_path,
 };

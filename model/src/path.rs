@@ -14,6 +14,8 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
+pub(crate) use units::hex_pair;
+
 pub use reading::{ENCODED_SLASH, LITERAL_STAR, PathReading, path_escape, written_path};
 use reading::{Readings, is_canonical};
 
@@ -122,7 +124,7 @@ fn check_bytes(bytes: &[u8]) -> Result<(), PathError> {
         rest = tail;
         match byte {
             b'%' => {
-                units::hex_pair(tail).ok_or(PathError::Escape)?;
+                hex_pair(tail).ok_or(PathError::Escape)?;
                 rest = tail.get(2..).unwrap_or_default();
             }
             0..=0x20 | 0x7f..=0xff | b'#' | b'"' | b'<' | b'>' | b'`' => return Err(PathError::Byte),

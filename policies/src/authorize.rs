@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use model::field::same_name;
 use model::{
-    AddressClass, CredentialId, Destination, PathReading, PolicyName, Reason, RequestPath, RuleId, SnapshotDigest,
-    Timestamp,
+    AddressClass, CredentialId, Destination, Host, PathReading, PolicyName, Reason, RequestPath, RuleId,
+    SnapshotDigest, Timestamp, method_overrides,
 };
 
 use crate::client_auth::{ClientAuth, Joined};
 use crate::combine::{Layer, MAX_CEILINGS, Rules};
+use crate::conflict::unequal_header;
 use crate::decide::{Denied, is_special};
 use crate::index::{Bucket, Door, Entry, Index, Stage};
 use crate::query;
@@ -41,7 +43,8 @@ pub struct Permit {
     basis: Basis,
     ceilings: [usize; MAX_CEILINGS],
     ceiling_count: usize,
-    /// Every rule that matches and restricts, of the session's own policies and of each ceiling.
+    /// Every rule that matches and restricts, of the session's own policies and of each ceiling. No two of them set one header to
+    /// different values.
     restricting: RuleList,
 }
 
@@ -94,8 +97,25 @@ impl Permit {
     }
 
     /// Notes one more rule that matches and restricts.
-    pub(crate) fn restrict(&mut self, rule: usize) {
+    ///
+    /// # Errors
+    /// The request is ambiguous where the rule sets a header to another value than one that was noted before. Rules that match one
+    /// reading of a request never do: `compile` and the combination of a session refuse that. Rules of different readings can.
+    pub(crate) fn restrict(&mut self, rule: usize) -> Result<(), Denied> {
+        let new = self.rules.rule(rule);
+        if !new.set.is_empty() && self.restricting().any(|other| unequal_header(new, other).is_some()) {
+            return Err(Denied::ambiguous());
+        }
         self.restricting.add(rule);
+        Ok(())
+    }
+
+    /// Whether another permit of the same rules gives and restricts the same.
+    fn is_same(&self, other: &Self) -> bool {
+        let all = |one: &Self, in_other: &Self| {
+            one.restricting.iter().all(|rule| in_other.restricting.iter().any(|own| own == rule))
+        };
+        self.places() == other.places() && all(self, other) && all(other, self)
     }
 
     /// Every rule that matches and restricts: `set`, `client_auth` and `limits` of all of them apply together.
@@ -189,11 +209,10 @@ impl Permit {
         limited.map(|rule| (&rule.policy, &rule.id, &rule.limits))
     }
 
-    /// The fixed headers of every matching rule, each once, with names in lower case. Rules that match one request never set one
-    /// header to different values: `compile` and the combination of a session refuse that.
+    /// The fixed headers of every matching rule, each once, with names in lower case; a permit never holds two values of one.
     pub fn set(&self) -> impl Iterator<Item = (&str, &str)> {
         let earlier = move |at: usize, name: &str| {
-            self.restricting().take(at).any(|rule| rule.set.iter().any(|(own, _)| **own == *name))
+            self.restricting().take(at).any(|rule| rule.set.iter().any(|(own, _)| same_name(own, name)))
         };
         self.restricting().enumerate().flat_map(move |(at, rule)| {
             let own = rule.set.iter().map(|(name, value)| (&**name, &**value));
@@ -216,12 +235,16 @@ impl Permit {
         Joined::new(self.granting(), self.restricting())
     }
 
-    /// Whether some rule in force for this host names its methods, deny rules and ceilings included: then a field that renames the
+    /// Whether some rule for this host names its methods, deny rules and ceilings included: then a field that renames the
     /// method must not pass.
-    pub fn judges_method_at(&self, host: &model::Host) -> bool {
-        let judges =
-            |rule: &Arc<Rule>| rule.methods.is_some() && rule.hosts.iter().any(|pattern| pattern.matches(host));
-        self.rules.all().iter().any(judges)
+    pub fn judges_method_at(&self, host: &Host) -> bool {
+        self.rules.has_rule_at(host, |rule| rule.methods.is_some())
+    }
+
+    /// Whether some rule for this host names its paths, deny rules and ceilings included: then a field that names a second path
+    /// must not pass.
+    pub fn judges_path_at(&self, host: &Host) -> bool {
+        self.rules.has_rule_at(host, |rule| rule.paths.is_some())
     }
 
     /// How long it may wait: the shortest of the rule and the ceilings.
@@ -241,12 +264,35 @@ impl Permit {
 }
 
 impl Rules {
-    /// Whether the request may go, and by which rule. Allocates nothing where a rule allows it.
+    /// Whether the request may go, and by which rule. Allocates nothing where a rule allows it and nothing in its query is
+    /// encoded.
     ///
     /// # Errors
     /// [`Denied`] by a rule that denies in any reading of its path, by one that asks in all of them, or because no rule
-    /// allows it in all of them.
+    /// allows it in all of them. Where its query asks for another method (`_method`), also by what is said of that one.
     pub fn authorize(self: &Arc<Self>, question: &Question<'_>) -> Result<Permit, Denied> {
+        let permit = self.authorize_method(question)?;
+        self.authorize_overrides(question, &permit)?;
+        Ok(permit)
+    }
+
+    /// Frameworks that read `_method` in a query run that method, and which of several they read differs. So where a rule for the
+    /// host judges methods, each one has to get the very same as the method of the request.
+    fn authorize_overrides(self: &Arc<Self>, question: &Question<'_>, permit: &Permit) -> Result<(), Denied> {
+        let methods = question.path.query().map(method_overrides).unwrap_or_default();
+        if methods.is_empty() || !permit.judges_method_at(question.destination.host()) {
+            return Ok(());
+        }
+        for method in methods.iter().filter(|method| *method != question.method) {
+            if !self.authorize_method(&Question { method, ..*question })?.is_same(permit) {
+                return Err(Denied::ambiguous_method());
+            }
+        }
+        Ok(())
+    }
+
+    /// The same by the method of the question alone.
+    fn authorize_method(self: &Arc<Self>, question: &Question<'_>) -> Result<Permit, Denied> {
         if let Some(rule) = self.denied(question) {
             return Err(Denied::by(self.rule(rule)));
         }
@@ -276,14 +322,21 @@ impl Rules {
         }
         for layer in std::iter::once(&self.granting).chain(&self.ceilings) {
             for path in question.path.readings() {
-                self.restrictions(layer, question, path, |rule| permit.restrict(rule));
+                let mut restricted = Ok(());
+                self.restrictions(layer, question, path, |rule| {
+                    if restricted.is_ok() {
+                        restricted = permit.restrict(rule);
+                    }
+                });
+                restricted?;
             }
         }
         Ok(permit)
     }
 
     /// Visits every rule of a layer that matches in this reading of the path and restricts. A rule that names the request less
-    /// exactly than the chosen one does not grant anything, but its restrictions apply.
+    /// exactly than the chosen one does not grant anything, but its restrictions apply; so do those of a rule whose parameters
+    /// some server would read in the query, however they are spelled and repeated.
     pub(crate) fn restrictions(
         &self,
         layer: &Layer,
@@ -297,7 +350,10 @@ impl Rules {
         let path = layer.restricting.text(path);
         let _: ControlFlow<()> = layer.restricting.visit(question.destination.host(), |bucket| {
             let entries = bucket.entries(question.destination.port(), path);
-            entries.filter(|entry| self.covers(entry, question, path)).for_each(|entry| see(entry.rule));
+            let covers = |entry: &&Entry| {
+                self.covers_all_but_query(entry, question, path) && shows_query(self.rule(entry.rule), question)
+            };
+            entries.filter(covers).for_each(|entry| see(entry.rule));
             ControlFlow::Continue(())
         });
     }
@@ -358,12 +414,15 @@ impl Rules {
     }
 
     fn covers(&self, entry: &Entry, question: &Question<'_>, path: &str) -> bool {
+        self.covers_all_but_query(entry, question, path) && covers_query(self.rule(entry.rule), question)
+    }
+
+    fn covers_all_but_query(&self, entry: &Entry, question: &Question<'_>, path: &str) -> bool {
         let rule = self.rule(entry.rule);
         rule.covers_port(question.destination.port())
             && rule.covers_scheme(question.destination.scheme())
             && rule.covers_method(question.method)
             && entry.covers_path(rule, path)
-            && covers_query(rule, question)
             && rule.covers_tool(question.tool)
             && rule.covers_upgrade(question.websocket)
             && rule.is_in_force(question.now)
@@ -432,6 +491,11 @@ pub(crate) fn covers_query(rule: &Rule, question: &Question<'_>) -> bool {
         Effect::Allow => query::holds(question.path.query(), wanted),
         Effect::Ask | Effect::Deny => query::shows(question.path.query(), wanted),
     }
+}
+
+/// Whether the query has what the rule asks for in any reading: then what the rule restricts applies.
+fn shows_query(rule: &Rule, question: &Question<'_>) -> bool {
+    rule.query.as_ref().is_none_or(|wanted| query::shows(question.path.query(), wanted))
 }
 
 /// Whether the query names a parameter that the rule limits in a spelling that only some parsers take for it.

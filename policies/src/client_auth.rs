@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use model::field::fold_name;
+use model::field::{fold_name, listed_names};
 
 use crate::authorize::Permit;
 use crate::rule::Rule;
@@ -33,7 +33,7 @@ impl AuthMode {
     }
 }
 
-/// `client_auth` of one rule. Names are folded: lower case, with `-` for `_`.
+/// `client_auth` of one rule. Names are folded: lower case, with `-` for whatever is no letter and no digit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RuleClientAuth {
     /// `None` where the rule leaves the default as it is.
@@ -123,8 +123,9 @@ impl<'a, I: Iterator<Item = &'a Rule> + Clone> Joined<'a, I> {
         let mut named =
             self.matching.clone().filter_map(|rule| rule.client_auth.as_ref()).filter(|own| !own.also.is_empty());
         let Some(first) = named.next() else { return false };
-        let folded = fold_name(name);
-        first.also.contains(&*folded) || named.any(|own| own.also.contains(&*folded))
+        let names = listed_names(name);
+        let lists = |own: &RuleClientAuth| names.iter().any(|name| own.also.contains(name.as_str()));
+        lists(first) || named.any(lists)
     }
 
     /// Whether no rule says anything, so that the default applies as it is.

@@ -444,7 +444,12 @@ impl Rules {
 
     /// Whether some rule limits the query of requests to this host.
     pub(crate) fn judges_query_at(&self, host: &model::Host) -> bool {
-        self.rules.iter().any(|rule| rule.query.is_some() && rule.hosts.iter().any(|pattern| pattern.matches(host)))
+        self.has_rule_at(host, |rule| rule.query.is_some())
+    }
+
+    /// Whether some rule for this host, of any effect, is such a one.
+    pub(crate) fn has_rule_at(&self, host: &model::Host, is_such: impl Fn(&Rule) -> bool) -> bool {
+        self.rules.iter().any(|rule| is_such(rule) && rule.hosts.iter().any(|pattern| pattern.matches(host)))
     }
 
     pub(crate) fn rule(&self, at: usize) -> &Arc<Rule> {

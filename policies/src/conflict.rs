@@ -22,7 +22,7 @@ use crate::rule::{Effect, Limits, Rule, Timeouts};
 
 pub(crate) use hosts::mixed;
 use separate::Search;
-pub(crate) use settings::{MAX_SETTING_RULES, SetConflict, set_conflicts};
+pub(crate) use settings::{MAX_SETTING_RULES, SetConflict, set_conflicts, unequal_header};
 
 /// How many contradictions are looked for; nobody reads more.
 const MAX_FOUND: usize = 1000;

@@ -84,6 +84,11 @@ impl Denied {
         Self { class: Some(AMBIGUOUS), ..Self::unmatched(Reason::DeniedPath) }
     }
 
+    /// The denial of a request whose method servers read differently.
+    pub(crate) fn ambiguous_method() -> Self {
+        Self { class: Some(AMBIGUOUS), ..Self::unmatched(Reason::DeniedMethod) }
+    }
+
     /// The denial of a host that no rule reaches.
     pub(crate) fn host(host: &Host) -> Self {
         Self::unmatched(if is_special(host) { Reason::DeniedAddress } else { Reason::DeniedHost })
@@ -217,16 +222,19 @@ impl Rules {
                 rule.covers_port(knock.port) && rule.covers_scheme(Scheme::Https) && rule.is_in_force(knock.now)
             };
             let mut unreadable = false;
-            let _: ControlFlow<()> = layer.restricting.visit(knock.host, |bucket| {
+            let found = layer.restricting.visit(knock.host, |bucket| {
                 for at in bucket.all_rules(knock.port).filter(|at| covers(self.rule(*at))) {
                     unreadable |= ceiling.is_some() && self.rule(at).restricts_by_reading();
-                    permit.restrict(at);
+                    if let Err(denied) = permit.restrict(at) {
+                        return ControlFlow::Break(denied);
+                    }
                 }
                 ControlFlow::Continue(())
             });
             if let Some(policy) = ceiling.filter(|_| unreadable) {
                 return Err(Denied::unmatched(Reason::ProtocolNotAllowed).under(policy));
             }
+            found.break_value().map_or(Ok(()), Err)?;
         }
         Ok(())
     }

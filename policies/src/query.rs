@@ -1,19 +1,18 @@
 //! Parameters of a query, as the rules that limit them see them.
 //!
-//! Servers split a query at `&`, some at `;` too, and some decode it first. They decode names once or twice, trim
-//! them, cut them at NUL, take `ref[]`, `ref[0]` and `ref.x` for parts of `ref`, take `.`, blank and `[` for `_` (PHP),
-//! and some ignore case. So a query has two readings here. The *strict* one is the form encoding of the URL standard,
-//! with a name spelled as the rule spells it; the *loose* one takes every one of those liberties at once. An allow
-//! must hold in both, with one occurrence each, so a spelling that only some parsers take for the parameter is
-//! refused; what either reading shows counts against a request.
-
-mod loose;
+//! Servers split a query at `&`, some at `;` too, some decode it first, and they read names in many spellings. So a query has two
+//! readings here. The *strict* one is the form encoding of the URL standard, with a name spelled as the rule spells it; the
+//! *loose* one ([`LooseQuery`]) takes every liberty of every server at once. An allow must hold in both, with one occurrence each,
+//! so a spelling that only some parsers take for the parameter is refused; what either reading shows counts against a request,
+//! and for what restricts it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use model::LooseQuery;
+use model::parameter::form_decoded as decoded;
+
 use crate::pattern::TextPattern;
-use loose::Loose;
 
 /// What a rule asks of a query: each name with the values it may have.
 pub(crate) type Parameters = BTreeMap<Box<str>, Vec<TextPattern>>;
@@ -21,7 +20,7 @@ pub(crate) type Parameters = BTreeMap<Box<str>, Vec<TextPattern>>;
 /// Whether each named parameter is there exactly once, in both readings, with a value that fits.
 pub(crate) fn holds(query: Option<&str>, wanted: &Parameters) -> bool {
     let query = query.unwrap_or_default();
-    let loose = Loose::of(query);
+    let loose = LooseQuery::of(query);
     let once = |count: usize, fitting: usize| count == 1 && fitting == 1;
     !loose.is_cut()
         && wanted.iter().all(|(name, values)| {
@@ -34,10 +33,13 @@ pub(crate) fn holds(query: Option<&str>, wanted: &Parameters) -> bool {
 /// Whether each named parameter is somewhere with a value that fits, in either reading.
 pub(crate) fn shows(query: Option<&str>, wanted: &Parameters) -> bool {
     let query = query.unwrap_or_default();
-    let loose = Loose::of(query);
+    let loose = LooseQuery::of(query);
     wanted.iter().all(|(name, values)| {
-        // A server that decodes with C stops a value at NUL.
-        let fits = |value: &str| fits(value, values) || value.split('\0').next().is_some_and(|cut| fits(cut, values));
+        // A server that decodes with C stops a value at NUL, and many trim it.
+        let fits = |value: &str| {
+            let cut = value.split('\0').next().unwrap_or_default();
+            fits(value, values) || fits(cut, values) || fits(cut.trim(), values)
+        };
         strict(query, name).any(|value| fits(&value)) || loose.values(name).any(fits)
     })
 }
@@ -45,7 +47,7 @@ pub(crate) fn shows(query: Option<&str>, wanted: &Parameters) -> bool {
 /// Whether a named parameter occurs more often in the loose reading than in the strict one.
 pub(crate) fn is_loose(query: Option<&str>, wanted: &Parameters) -> bool {
     let query = query.unwrap_or_default();
-    let loose = Loose::of(query);
+    let loose = LooseQuery::of(query);
     wanted.keys().any(|name| loose.values(name).count() > strict(query, name).count())
 }
 
@@ -69,28 +71,6 @@ fn has_needless_escape(text: &str) -> bool {
         let value = hex(window[1]).zip(hex(window[2])).map(|(high, low)| high << 4 | low);
         window[0] == b'%' && value.is_some_and(|value| value.is_ascii_alphanumeric() || b"-._~".contains(&value))
     })
-}
-
-/// Undoes the form encoding once; allocates only where there is something to undo.
-fn decoded(text: &str) -> Cow<'_, str> {
-    if !text.contains(['%', '+']) {
-        return Cow::Borrowed(text);
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        let escaped = tail.first_chunk::<2>().and_then(|pair| Some(hex(pair[0])? << 4 | hex(pair[1])?));
-        match (byte, escaped) {
-            (b'%', Some(value)) => {
-                bytes.push(value);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            (b'+', _) => bytes.push(b' '),
-            _ => bytes.push(byte),
-        }
-    }
-    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn hex(byte: u8) -> Option<u8> {
@@ -200,6 +180,7 @@ mod tests {
         assert!(!holds(Some("ref=m%2561in"), &wanted("ref", &["m%61in"])));
         assert!(shows(Some("ref=m%2561in"), &wanted("ref", &["main"])));
         assert!(shows(Some("ref=main%00x"), &wanted("ref", &["main"])));
+        assert!(shows(Some("ref=+main%0a"), &wanted("ref", &["main"])));
     }
 
     #[test]

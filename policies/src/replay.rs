@@ -103,7 +103,9 @@ pub(crate) fn judge(one: &Observation, rules: &Arc<Rules>, now: Timestamp) -> Op
     let destination = Destination::new(one.scheme, one.host.clone(), one.port);
     let question =
         Question { destination: &destination, method, path: &path, websocket: false, tool: one.tool.as_deref(), now };
-    let depends = recorded.contains('?') && rules.judges_query_at(&one.host);
+    // Records keep the names of a query and leave its values out: the methods that it asked for are not known either.
+    let asks_for_method = || path.query().is_some_and(|query| !model::method_overrides(query).is_empty());
+    let depends = recorded.contains('?') && (rules.judges_query_at(&one.host) || asks_for_method());
     Some((rules.authorize(&question), depends))
 }
 

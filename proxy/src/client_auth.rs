@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use model::field::{fold_name, same_name};
-use model::{Destination, FieldRole, Reason, field_role};
+use model::field::{fold_name, is_read_as, same_name};
+use model::{Authority, Destination, FieldRole, Reason, field_role};
 use policies::{AuthMode, Permit};
-use vault::Slot;
+use vault::{CredentialShape, Slot};
 use zeroize::Zeroizing;
 
 use crate::lending::Borrower;
@@ -115,12 +115,14 @@ pub(crate) fn mode(borrower: Borrower<'_>, gets_credential: bool) -> AuthMode {
     borrower.permit.client_auth().mode(default)
 }
 
-/// Whether the destination is in the audience of a credential that the session was granted.
+/// Whether a credential that the session was ever granted names the host, on any port and scheme: another server of the host
+/// may have the same accounts. What was revoked or removed since still counts, so that taking a key away lets no other one in.
 fn in_audience(borrower: Borrower<'_>) -> bool {
     let session = borrower.session;
-    let granted = session.grants.iter().filter(|grant| session.grants(&grant.credential));
-    let mut shapes = granted.filter_map(|grant| borrower.vault.slot(&session.tenant, &grant.credential));
-    shapes.any(|shape| shape.covers(borrower.destination))
+    session.grants.iter().any(|grant| {
+        let shape = borrower.vault.slot(&session.tenant, &grant.credential);
+        grant.names(borrower.destination.host(), shape.as_ref().map(CredentialShape::audience))
+    })
 }
 
 /// Judges what the client sent in a head: removes or refuses its own authentication.
@@ -163,7 +165,9 @@ fn find(borrower: Borrower<'_>, own: &OwnLocations, fields: &HeaderMap, target: 
             if !auth.passes(text) && has_bearer(fields) {
                 found.push(Item::Protocol);
             }
-        } else if (matches!(field_role(text), FieldRole::Secret | FieldRole::Actor) || auth.also(text))
+        } else if (matches!(field_role(text), FieldRole::Secret | FieldRole::Actor)
+            || auth.also(text)
+            || own.fields.iter().any(|own| is_read_as(text, own.as_str())))
             && !auth.passes(text)
         {
             found.push(Item::Field(name.clone()));
@@ -183,7 +187,7 @@ fn find(borrower: Borrower<'_>, own: &OwnLocations, fields: &HeaderMap, target: 
 fn is_known_cookie(borrower: Borrower<'_>, own: &OwnLocations, pair: &[u8]) -> bool {
     let (name, value) = cookies::parts(pair);
     let taken = std::str::from_utf8(name).is_ok_and(|name| own.cookies.contains(name));
-    taken || borrower.session.host_cookies.knows(&borrower.destination.authority(), name, value)
+    taken || borrower.session.host_cookies.knows(&cookies::key(borrower.destination), name, value)
 }
 
 fn strip(
@@ -303,7 +307,8 @@ pub(crate) fn set_headers(
             let detail = "a rule sets the header in which a credential goes";
             return Err(Refusal::of(Reason::CredentialUnavailable, detail).with_class("same_place"));
         }
-        let spelled: Vec<HeaderName> = fields.keys().filter(|field| same_name(field.as_str(), name)).cloned().collect();
+        let spelled: Vec<HeaderName> =
+            fields.keys().filter(|field| is_read_as(field.as_str(), name)).cloned().collect();
         for field in &spelled {
             fields.remove(field);
         }
@@ -346,11 +351,11 @@ pub(crate) fn remove_steering(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'st
     let mut found: Vec<HeaderName> = Vec::new();
     for name in fields.keys() {
         match field_role(name.as_str()) {
-            FieldRole::Plain | FieldRole::Secret | FieldRole::Actor | FieldRole::Method => {}
+            FieldRole::Plain | FieldRole::Secret | FieldRole::Actor | FieldRole::Method | FieldRole::Resource => {}
             FieldRole::Tenant | FieldRole::Identity | FieldRole::Target => found.push(name.clone()),
             FieldRole::Framing if matches!(fold_name(name.as_str()), Cow::Borrowed(_)) => {}
             FieldRole::Framing => {
-                let detail = "a field has the name of one that frames the message, with `_` for `-`";
+                let detail = "a field has the name of one that frames the message, with another character for `-`";
                 return Err(Refusal::of(Reason::AmbiguousFraming, detail));
             }
         }
@@ -359,18 +364,64 @@ pub(crate) fn remove_steering(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'st
     Ok(())
 }
 
-/// Removes fields that rename the method, where a rule in force for the host judges methods.
+/// Removes fields that rename the method, where a rule in force for the host or a grant of the session judges methods.
 pub(crate) fn remove_method_overrides(
-    permit: &Permit,
-    destination: &Destination,
+    borrower: Borrower<'_>,
     fields: &mut HeaderMap,
     stripped: &mut Vec<Cow<'static, str>>,
 ) {
     let found: Vec<HeaderName> =
         fields.keys().filter(|name| field_role(name.as_str()) == FieldRole::Method).cloned().collect();
-    if !found.is_empty() && permit.judges_method_at(destination.host()) {
+    if found.is_empty() {
+        return;
+    }
+    let used = borrower.permit.credentials();
+    let mut grants = borrower.session.grants.iter();
+    let by_grant = grants.any(|grant| !grant.bounds.methods.is_empty() && used.contains(&grant.credential));
+    if by_grant || borrower.permit.judges_method_at(borrower.destination.host()) {
         remove(found, fields, stripped);
     }
+}
+
+/// Refuses a field that names a second resource, such as the source of a copy, where that could be one that the rules do not
+/// allow: where they judge paths of the host, and where a credential of Egret's would open it on another host.
+///
+/// # Errors
+/// `denied_path`.
+pub(crate) fn check_resources(
+    borrower: Borrower<'_>,
+    gets_credential: bool,
+    fields: &HeaderMap,
+) -> Result<(), Refusal> {
+    let host = borrower.destination.host();
+    let auth = borrower.permit.client_auth();
+    let is_resource =
+        |name: &&HeaderName| field_role(name.as_str()) == FieldRole::Resource && !auth.passes(name.as_str());
+    for name in fields.keys().filter(is_resource) {
+        let stays = || fields.get_all(name).iter().all(|value| is_here(borrower.destination, name, value));
+        if borrower.permit.judges_path_at(host) || (gets_credential && !stays()) {
+            let detail = format!(
+                "the header {name} names a second resource, which no rule for paths judges; ask for a rule that has it in the \
+                 `pass` of its `client_auth`"
+            );
+            return Err(Refusal::of(Reason::DeniedPath, detail));
+        }
+    }
+    Ok(())
+}
+
+/// Whether what the field names is on the very destination of the request. The path in the source of a copy begins with a bucket,
+/// which may be another host; that of WebDAV's `Destination` is one of the same host.
+fn is_here(destination: &Destination, name: &HeaderName, value: &HeaderValue) -> bool {
+    let Ok(text) = value.to_str() else { return false };
+    let path = text.strip_prefix("/").is_some_and(|rest| !rest.starts_with(['/', '\\']));
+    if path {
+        return name == "destination";
+    }
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let named = Authority::parse(authority, true);
+    scheme.eq_ignore_ascii_case(destination.scheme().as_str()) && named.is_ok_and(|named| destination.is(&named))
 }
 
 fn remove(found: Vec<HeaderName>, fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>>) {
@@ -378,16 +429,6 @@ fn remove(found: Vec<HeaderName>, fields: &mut HeaderMap, stripped: &mut Vec<Cow
         fields.remove(&name);
         stripped.push(name.as_str().to_owned().into());
     }
-}
-
-/// The method that a parameter `_method` asks for, in any spelling; frameworks that read it run that method instead.
-pub(crate) fn method_in_query(target: &str) -> Option<String> {
-    const NAMES: [&str; 4] = ["-method", "x-http-method-override", "x-http-method", "x-method-override"];
-    let all = segments(target);
-    let named = all.iter().find(|segment| NAMES.contains(&segment.name.as_str()))?;
-    let value = named.text.split_once('=').map_or("", |(_, value)| value);
-    let value = String::from_utf8(crate::slot::form_decoded(value.as_bytes())).unwrap_or_default();
-    Some(value.trim().to_ascii_uppercase())
 }
 
 #[cfg(test)]
@@ -452,13 +493,5 @@ mod tests {
         strip_bearers(&mut all);
         assert_eq!(all["sec-websocket-protocol"], "graphql-ws, chat");
         assert!(!has_bearer(&all));
-    }
-
-    #[test]
-    fn t060_a_method_in_the_query_is_read_in_every_spelling() {
-        for target in ["/p?_method=delete", "/p?a=b;_METHOD=DELETE", "/p?%5Fmethod=%44ELETE", "/p?+_method[]=delete+"] {
-            assert_eq!(method_in_query(target).as_deref(), Some("DELETE"), "{target}");
-        }
-        assert_eq!(method_in_query("/p?method=DELETE"), None);
     }
 }

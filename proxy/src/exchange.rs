@@ -14,7 +14,7 @@ use crate::Core;
 use crate::body::Body;
 use crate::client_auth;
 use crate::contain::contain;
-use crate::lending::Borrower;
+use crate::lending::{Borrower, Methods};
 use crate::refusal::Refusal;
 use crate::reserved;
 use crate::steps::forward::Outward;
@@ -58,7 +58,7 @@ async fn attempt(
     if let Some(call) = session.tool_call() {
         open.tool_call(&call);
     }
-    let method = routed.method.clone();
+    let methods = Methods::of(&routed);
     let permit = authorize::authorize(&rules, destination, &routed, tool.as_deref(), open)?;
     open.permit(&permit);
     let asked = authorize::asked(&routed, tool);
@@ -66,7 +66,7 @@ async fn attempt(
     open.stands(standing.clone());
     let under = |refusal: Refusal| refusal.under(permit.rule(), permit.policy());
     open.admitted(limit::limit(core, session, &permit, &mut routed).await?);
-    let borrower = Borrower { vault: &core.proxy.vault, session, destination, permit: &permit, method: &method };
+    let borrower = Borrower { vault: &core.proxy.vault, session, destination, permit: &permit, methods: &methods };
     let armed = inject::inject(borrower, routed, &standing, open).map_err(under)?;
     let mut armed = fill::fill(core, borrower, armed, open).await.map_err(under)?;
     let part = redact::prepare(&core.proxy.vault, destination, &mut armed).map_err(under)?;

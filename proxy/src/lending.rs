@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use audit::CredentialUse;
-use model::{CredentialId, Destination, Reason, Scheme};
+use model::{CredentialId, Destination, Reason, Scheme, Timestamp};
 use policies::Permit;
 use sessions::{Session, Withheld};
 use vault::{CredentialShape, Lease, LeaseError, Vault};
 
 use crate::live::Lent;
 use crate::refusal::Refusal;
+use crate::steps::route::Routed;
 
 /// One request, as far as credentials are concerned.
 #[derive(Clone, Copy)]
@@ -19,7 +20,24 @@ pub(crate) struct Borrower<'a> {
     pub(crate) session: &'a Arc<Session>,
     pub(crate) destination: &'a Destination,
     pub(crate) permit: &'a Permit,
-    pub(crate) method: &'a http::Method,
+    pub(crate) methods: &'a Methods,
+}
+
+/// The method of a request, and those that its query asks for (`_method`): a server may run any of them.
+pub(crate) struct Methods {
+    own: http::Method,
+    overrides: Vec<String>,
+}
+
+impl Methods {
+    pub(crate) fn of(routed: &Routed) -> Self {
+        let overrides = routed.path.query().map(model::method_overrides).unwrap_or_default();
+        Self { own: routed.method.clone(), overrides }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.own.as_str()).chain(self.overrides.iter().map(String::as_str))
+    }
 }
 
 impl<'a> Borrower<'a> {
@@ -39,7 +57,7 @@ impl<'a> Borrower<'a> {
         if !shape.covers(self.destination) {
             return Err(misplaced("the host is outside the audience of the credential"));
         }
-        match self.session.may_draw(credential, self.method.as_str(), clock::now()) {
+        match self.may_draw(credential, clock::now()) {
             Ok(()) => Ok(shape),
             Err(Withheld::Method) => Err(misplaced("the session's grant of the credential leaves out this method")),
             Err(withheld) => Err(refused(withheld)),
@@ -63,7 +81,7 @@ impl<'a> Borrower<'a> {
             if !shape.is_added() || !shape.covers(self.destination) {
                 continue;
             }
-            match self.session.may_draw(id, self.method.as_str(), now) {
+            match self.may_draw(id, now) {
                 Ok(()) => added.push(id),
                 Err(Withheld::Method) => {}
                 Err(withheld) => return Err(refused(withheld)),
@@ -86,7 +104,8 @@ impl<'a> Borrower<'a> {
     /// As [`Borrower::may_swap`].
     pub(crate) fn lend(&self, credential: &CredentialId) -> Result<(Lease, Lent), Refusal> {
         let now = clock::now();
-        let draw = self.session.draw(credential, self.method.as_str(), now).map_err(refused)?;
+        self.may_draw(credential, now).map_err(refused)?;
+        let draw = self.session.draw(credential, self.methods.own.as_str(), now).map_err(refused)?;
         let lease = self.vault.lease(&self.session.tenant, credential, self.destination).map_err(unlent)?;
         let ends = [draw.until, lease.shape().expires()];
         let lent = Lent {
@@ -96,6 +115,11 @@ impl<'a> Borrower<'a> {
             counts: draw.counts,
         };
         Ok((lease, lent))
+    }
+
+    /// Whether the grant covers every method that a server may run for this request.
+    fn may_draw(&self, credential: &CredentialId, now: Timestamp) -> Result<(), Withheld> {
+        self.methods.all().try_for_each(|method| self.session.may_draw(credential, method, now))
     }
 
     /// Name and version, for a record.

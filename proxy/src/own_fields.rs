@@ -4,18 +4,20 @@
 //! are, so a problem document with a `type` of Egret's is Egret's only with these fields.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use model::field::fold_name;
+use model::field::{fold_name, same_name};
 
 /// How Egret calls itself in Proxy-Status.
 const NAME: &[u8] = b"egret";
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// Takes Egret's own fields out of what an upstream sent.
+/// Takes Egret's own fields out of what an upstream sent. A client may read any spelling that its framework folds into one name,
+/// so the spellings of Proxy-Status that are not its name pass in none.
 pub(crate) fn remove_forged(fields: &mut HeaderMap) {
     let forged = |name: &&HeaderName| {
         let text = name.as_str();
-        text.starts_with("egret") && fold_name(text).starts_with("egret-")
+        (text.starts_with("egret") && fold_name(text).starts_with("egret-"))
+            || (**name != PROXY_STATUS && same_name(text, PROXY_STATUS.as_str()))
     };
     let names: Vec<HeaderName> = fields.keys().filter(forged).cloned().collect();
     for name in names {
@@ -87,12 +89,22 @@ mod tests {
     #[test]
     fn t230_own_fields_are_removed_in_every_spelling() {
         let mut fields = HeaderMap::new();
-        for name in ["egret-record", "egret_record", "egret-anything", "x-egret", "egretta"] {
+        for name in ["egret-record", "egret_record", "egret.record", "egret-anything", "x-egret", "egretta"] {
             fields.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
         }
         remove_forged(&mut fields);
         let mut left: Vec<&str> = fields.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["egretta", "x-egret"]);
+    }
+    #[test]
+    fn t285_no_other_spelling_of_proxy_status_passes() {
+        let mut fields = HeaderMap::new();
+        for name in ["proxy_status", "proxy.status", "proxy-status"] {
+            fields.insert(HeaderName::from_static(name), HeaderValue::from_static("egret; error=x, cdn; error=y"));
+        }
+        remove_forged(&mut fields);
+        let left: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        assert_eq!(left, [("proxy-status", b"cdn; error=y".as_slice())]);
     }
 }

@@ -241,7 +241,7 @@ fn sensitive(value: Zeroizing<Vec<u8>>) -> Result<HeaderValue, Refusal> {
 fn with_parameter(target: &str, name: &str, value: &str) -> (Zeroizing<String>, usize) {
     let own = folded(name);
     let others: Vec<Range<usize>> =
-        segments(target).into_iter().filter(|segment| segment.name == own).map(|segment| segment.range).collect();
+        segments(target).into_iter().filter(|segment| segment.is(&own)).map(|segment| segment.range).collect();
     let rest = Zeroizing::new(without(target, &others));
     let (path, query) = rest.split_once('?').unwrap_or((&rest, ""));
     let mut out = Zeroizing::new(String::with_capacity(target.len() + name.len() + value.len() + 2));

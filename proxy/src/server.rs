@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use audit::RefusalBudget;
-use model::{SessionId, log_limited};
+use model::{SessionId, TenantId, log_limited};
 use sessions::{GrantRequest, NewSession};
 use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
@@ -159,6 +159,7 @@ fn proxy(
                         env: None,
                         prefix: None,
                         bounds: sessions::Bounds::default(),
+                        audience: parts.vault.slot(&TenantId::default(), id).map(|shape| shape.audience().clone()),
                     })
                     .collect(),
                 ..NewSession::default()

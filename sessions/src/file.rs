@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
 use std::sync::{Mutex, OnceLock};
 
 use jiff::SignedDuration;
-use model::{CredentialId, Limits, PolicyName, Rate, RuleId, SessionId, TenantId, Timestamp};
+use model::{Audience, CredentialId, Limits, PolicyName, Rate, RuleId, SessionId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -19,7 +19,7 @@ use crate::session::{OwnDocuments, Session, State};
 use crate::token::Fingerprint;
 
 const VERSION: u32 = 1;
-const MAX_FILE_BYTES: u64 = 256 * 1024;
+const MAX_FILE_BYTES: u64 = 2 * 1024 * 1024;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,6 +66,8 @@ struct GrantDocument {
     methods: Vec<String>,
     #[serde(default, skip_serializing_if = "is_false")]
     per_tool_call: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    audience: Vec<String>,
     #[serde(default)]
     used: u32,
     #[serde(default, skip_serializing_if = "is_false")]
@@ -144,6 +146,7 @@ fn document(session: &Session, budgets: &[(Scope, u64)]) -> io::Result<Document>
         seconds: grant.bounds.time.map(|time| time.as_secs()),
         methods: grant.bounds.methods.clone(),
         per_tool_call: grant.bounds.per == Per::ToolCall,
+        audience: grant.audience.get().map(Audience::patterns).unwrap_or_default(),
         used: grant.used(),
         revoked: grant.is_revoked(),
     };
@@ -245,6 +248,10 @@ fn session(document: Document) -> io::Result<Session> {
 
 fn grant(document: GrantDocument) -> io::Result<Grant> {
     let placeholder = Some(fingerprint(&document.placeholder_sha256)?);
+    let audience = match document.audience.as_slice() {
+        [] => None,
+        hosts => Some(Audience::parse(hosts).map_err(|_| broken("has an audience that cannot be read"))?),
+    };
     Ok(Grant {
         credential: document.credential,
         env: document.env,
@@ -254,6 +261,7 @@ fn grant(document: GrantDocument) -> io::Result<Grant> {
             methods: document.methods,
             per: if document.per_tool_call { Per::ToolCall } else { Per::Session },
         },
+        audience: crate::registry::remembered(audience),
         prefix: document.prefix,
         placeholder,
         used: AtomicU32::new(document.used),

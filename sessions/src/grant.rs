@@ -1,9 +1,10 @@
 //! That a session may use a credential: within which bounds, and how much of them is used up.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use jiff::SignedDuration;
-use model::{CredentialId, Timestamp};
+use model::{Audience, CredentialId, Host, Timestamp};
 
 use crate::token::Fingerprint;
 use crate::tool_call::CallSerial;
@@ -39,6 +40,8 @@ pub struct Grant {
     pub env: Option<String>,
     /// What bounds it.
     pub bounds: Bounds,
+    /// The hosts of the credential when it was granted. They outlive the grant and the credential.
+    pub(crate) audience: OnceLock<Audience>,
     /// What stands before the placeholder's mark.
     pub(crate) prefix: String,
     /// Of the placeholder from its mark on; `None` for a session that was offered none.
@@ -96,6 +99,16 @@ impl Grant {
     /// Whether it was taken back.
     pub fn is_revoked(&self) -> bool {
         self.revoked.load(Ordering::Acquire)
+    }
+
+    /// Whether the credential's audience names the host, on any port and scheme: the one that it has `now`, or the one that it had
+    /// when it was granted. So a grant that was taken back, or whose credential is gone, still counts.
+    pub fn names(&self, host: &Host, now: Option<&Audience>) -> bool {
+        let granted = match now {
+            Some(now) => Some(self.audience.get_or_init(|| now.clone())),
+            None => self.audience.get(),
+        };
+        granted.into_iter().chain(now).any(|audience| audience.names(host))
     }
 
     /// Whether a request with this method may have it at all.

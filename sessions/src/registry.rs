@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::SignedDuration;
-use model::{CredentialId, Limits, PolicyName, SessionId, TenantId, Timestamp};
+use model::{Audience, CredentialId, Limits, PolicyName, SessionId, TenantId, Timestamp};
 use tokio::sync::Notify;
 
 use crate::budget::Budgets;
@@ -64,6 +64,8 @@ pub struct GrantRequest {
     pub prefix: Option<String>,
     /// What bounds its use.
     pub bounds: Bounds,
+    /// The hosts that the credential may go to, where it is in the vault.
+    pub audience: Option<Audience>,
 }
 
 /// A new session, with what is shown only now.
@@ -195,6 +197,7 @@ impl Registry {
             credential: request.credential.clone(),
             env: None,
             bounds: request.bounds.clone(),
+            audience: remembered(request.audience.clone()),
             prefix: String::new(),
             placeholder: None,
             used: AtomicU32::new(0),
@@ -403,11 +406,17 @@ fn offer(request: &GrantRequest, placeholders: &mut Vec<Offered>) -> Grant {
         credential: request.credential.clone(),
         env: request.env.clone(),
         bounds: request.bounds.clone(),
+        audience: remembered(request.audience.clone()),
         prefix,
         placeholder,
         used: AtomicU32::new(0),
         revoked: AtomicBool::new(false),
     }
+}
+
+/// What is known from the beginning; the rest is learned when it is seen first.
+pub(crate) fn remembered(audience: Option<Audience>) -> OnceLock<Audience> {
+    audience.map(OnceLock::from).unwrap_or_default()
 }
 
 fn assemble(new: NewSession, grants: Vec<Grant>, now: Timestamp, expires: Option<Timestamp>) -> Session {

@@ -47,6 +47,13 @@ rules:
   - id: set-all
     allow: {host: "**.origin.test", port: PORT, LOCAL}
     set: {X-Team: T0123}
+  - id: removed
+    allow: {host: [port.origin.test, gone.origin.test], port: PORT, LOCAL}
+  - id: stored
+    allow: {host: stored.origin.test, port: PORT, path: /t284/**, LOCAL}
+  - id: stored-copy
+    allow: {host: stored.origin.test, port: PORT, methods: [GET], path: /t284/copy/**, LOCAL}
+    client_auth: {default: allow, pass: [X-Amz-Copy-Source]}
   - id: never-delete
     deny: {host: methods.origin.test, methods: [DELETE]}
 "#;
@@ -65,6 +72,9 @@ const HOSTS: &[&str] = &[
     "allow.origin.test",
     "methods.origin.test",
     "alt.origin.test",
+    "port.origin.test",
+    "gone.origin.test",
+    "stored.origin.test",
 ];
 
 struct Identity {
@@ -93,6 +103,9 @@ impl Identity {
         let query = put("query", &["--kind", "query", "--query", "key", "--env", "QUERY"], &["query"]);
         let template = ["--kind", "bearer", "--template", "Token token={}", "--env", "TEMPLATED"];
         let templated = put("templated", &template, &["template"]);
+        put("gone", &["--kind", "bearer", "--env", "GONE"], &["gone"]);
+        // On another port of the host than the rules allow.
+        world.egret.put("port", &["--kind", "bearer", "--env", "PORT_KEY", "--audience", "port.origin.test:1"]);
         Self { world, bearer, header, query, templated }
     }
 
@@ -362,7 +375,7 @@ fn t060_a_denied_method_has_no_other_name() {
         assert!(seen.target.ends_with("?_method=PUT"));
     }
     // Where no rule judges methods, the field is the client's.
-    for seen in it.arrived(&session, "free", "t060-free", "", "X-HTTP-Method-Override: GET\r\n") {
+    for seen in it.arrived(&session, "free", "t060-unjudged", "", "X-HTTP-Method-Override: GET\r\n") {
         assert_eq!(seen.values("x-http-method-override"), ["GET"]);
     }
 }
@@ -442,4 +455,93 @@ fn t073_alt_svc_does_not_reach_the_client() {
         (200, None, Some("</a>; rel=next"))
     );
     assert_eq!(it.stripped("/t073"), ["alt-svc"]);
+}
+
+#[test]
+fn t280_every_method_of_a_query_is_judged_for_rules_and_for_grants() {
+    let it = identity();
+    let session = it.session();
+    for query in ["_method=GET&_method=DELETE", ".method=DELETE", "_method=DELETE&_method=PUT", "a=b;+_method[]=delete"]
+    {
+        it.refused(&session, "methods", &format!("/t280-query?{query}"), "", 403, "denied_method");
+    }
+    assert!(it.world.origin.seen("t280-query").is_empty());
+    let granted = it.world.egret.session(&["identity"], &["bearer,methods=GET"]);
+    for seen in it.arrived(&granted, "bearer", "t280-field", "?_method=GET", "X-HTTP-Method-Override: DELETE\r\n") {
+        assert_eq!(seen.values("authorization"), [format!("Bearer {}", it.bearer.value())]);
+        assert!(seen.value("x-http-method-override").is_none(), "{seen:?}");
+    }
+    for seen in it.arrived(&granted, "bearer", "t280-grant", "?_method=GET&_method=DELETE", "") {
+        assert!(seen.value("authorization").is_none(), "{seen:?}");
+    }
+    let field = format!("Authorization: Bearer {}\r\n", granted.placeholder("TOKEN"));
+    it.refused(&granted, "bearer", "/t280-swap?.method=DELETE", &field, 403, "placeholder_misplaced");
+}
+
+#[test]
+fn t281_no_spelling_of_a_name_hides_authentication() {
+    let it = identity();
+    let session = it.session();
+    let query =
+        "?a=b&access.token=mine&access+token=mine&access%20token=mine&access[token=mine&api.key=mine&x%26jwt=mine&c";
+    let fields = "X.Api.Key: mine\r\nX-Serverless-Authorization: mine\r\nGrpc-Metadata-Authorization: mine\r\n\
+        X-Ms-Authorization-Auxiliary: mine\r\nX-User-Authorization: mine\r\nX-WEBAUTH-USER: mine\r\nRemote-Email: mine\r\n\
+        X-authentik-username: mine\r\nX-Apigateway-Api-Userinfo: mine\r\n";
+    for seen in it.arrived(&session, "bearer", "t281", query, fields) {
+        assert_eq!(seen.values("authorization"), [format!("Bearer {}", it.bearer.value())]);
+        assert!(seen.target.ends_with("?a=b&c"), "{}", seen.target);
+        assert!(!format!("{seen:?}").contains("mine"), "{seen:?}");
+    }
+    // What a rule adds counts in the same spellings.
+    for seen in it.arrived(&session, "pass", "t281-also", "?x.acme=mine&x+acme=mine", "X.Acme-Bin: mine\r\n") {
+        assert!(!format!("{seen:?}").contains("mine"), "{seen:?}");
+    }
+    // The location of a query credential has one value in these spellings too.
+    for seen in it.arrived(&session, "query", "t281-key", "?a=b&key.x=mine&%6Bey=mine", "") {
+        assert!(
+            seen.target.ends_with(&format!("?a=b&key={}", it.query.value().replace('/', "%2F"))),
+            "{}",
+            seen.target
+        );
+    }
+}
+
+#[test]
+fn t282_a_host_of_a_granted_credential_takes_no_other_key_until_the_session_ends() {
+    let it = identity();
+    let session = it.world.egret.session(&["identity"], &["bearer", "port", "gone"]);
+    let own = "Authorization: Bearer mine\r\n";
+    for host in ["port", "gone", "without"] {
+        it.refused(&session, host, "/t282-own", own, 403, "foreign_credential");
+    }
+    it.world.egret.ok(&["session", "revoke", &session.id, "bearer"], "");
+    it.world.egret.ok(&["vault", "rm", "gone"], "");
+    for host in ["gone", "without", "bearer"] {
+        it.refused(&session, host, "/t282-own", own, 403, "foreign_credential");
+    }
+    assert!(it.world.origin.seen("t282-own").is_empty());
+    assert_eq!(it.h1(&session, "gone", "/ok-t282", "").status, 200);
+}
+
+#[test]
+fn t284_a_second_path_beside_the_target_is_judged_or_refused() {
+    let it = identity();
+    let session = it.session();
+    for field in ["X-Amz-Copy-Source: /b/secret", "x_amz_rename_source: /b/secret", "Destination: /t284/x"] {
+        it.refused(&session, "stored", "/t284/put", &format!("{field}\r\n"), 403, "denied_path");
+    }
+    it.refused(&session, "bearer", "/t284/put", "X-Ms-Copy-Source: https://other.test/x\r\n", 403, "denied_path");
+    it.refused(&session, "bearer", "/t284/put", "Destination: https://other.test/x\r\n", 403, "denied_path");
+    it.refused(&session, "bearer", "/t284/put", "Destination: //other.test/x\r\n", 403, "denied_path");
+    it.refused(&session, "bearer", "/t284/put", "X-Amz-Copy-Source: /bucket/x\r\n", 403, "denied_path");
+    assert!(it.world.origin.seen("t284/put").is_empty());
+    let here = format!("https://{}/x", it.world.target("bearer.origin.test"));
+    for destination in ["/x", &here] {
+        assert_eq!(it.h1(&session, "bearer", "/t284-here", &format!("Destination: {destination}\r\n")).status, 200);
+    }
+    let copy = "X-Amz-Copy-Source: /bucket/x\r\n";
+    assert_eq!(it.h1(&session, "stored", "/t284/copy/x", copy).status, 200);
+    for seen in it.arrived(&session, "free", "t284-elsewhere", "", copy) {
+        assert_eq!(seen.values("x-amz-copy-source"), ["/bucket/x"]);
+    }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use model::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::audience::Audience;
 use crate::credential::{BodySlot, BodySlots, Kind, Shape};
+use model::Audience;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

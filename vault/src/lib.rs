@@ -6,7 +6,6 @@
 
 pub mod advice;
 mod arena;
-pub mod audience;
 pub mod credential;
 mod document;
 mod envelope;
@@ -26,7 +25,6 @@ pub mod vault;
 
 pub use advice::Weakness;
 pub use arena::{Memory, memory, probe};
-pub use audience::Audience;
 pub use credential::{
     BodySlot, BodySlots, CredentialError, CredentialShape, DEFAULT_GRACE, Kind, KindOption, NewCredential, Placement,
     Slot, ValueError, percent_encode,
@@ -34,6 +32,7 @@ pub use credential::{
 pub use error::VaultError;
 pub use kek::{Argon2id, KeyError, KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Recipe};
 pub use lease::{Lease, LeaseError};
+pub use model::Audience;
 pub use needles::{Alphabet, Hit, NeedleOwner, Needles, classes_of, is_token_character};
 pub use secret::Secret;
 pub use state::{CredentialSummary, VersionSummary};

@@ -1,6 +1,6 @@
-//! The names themselves, folded: lower case, with `-` for `_`.
+//! The names themselves, folded: lower case, with `-` for whatever is no letter and no digit.
 
-use super::FieldRole::{self, Actor, Framing, Identity, Method, Secret, Target, Tenant};
+use super::FieldRole::{self, Actor, Framing, Identity, Method, Resource, Secret, Target, Tenant};
 
 /// Words that make a name secret before `key`, `token`, `secret` and `password`.
 pub(super) const SECRET_WORDS: &[&str] =
@@ -59,6 +59,12 @@ pub(super) const PREFIXES: &[(&str, FieldRole)] = &[
     ("ssl-client-", Identity),
     ("x-ssl-client-", Identity),
     ("x-client-cert", Identity),
+    ("x-webauth-", Identity),
+    ("x-authentik-", Identity),
+    ("x-pomerium-", Identity),
+    ("x-vouch-", Identity),
+    ("x-consumer-", Identity),
+    ("x-appengine-user-", Identity),
     ("x-forwarded-", Target),
     ("x-original-", Target),
     ("x-rewrite-", Target),
@@ -180,7 +186,7 @@ pub(super) const NAMES: &[(&str, FieldRole)] = &[
     ("rf-api-key", Secret),
     ("bhresttoken", Secret),
     ("x-wsse", Secret),
-    ("wm-sec.access-token", Secret),
+    ("wm-sec-access-token", Secret),
     ("x-yotpo-token", Secret),
     ("x-vtex-api-apptoken", Secret),
     ("x-vtex-api-appkey", Secret),
@@ -249,7 +255,22 @@ pub(super) const NAMES: &[(&str, FieldRole)] = &[
     ("ibm-cloud-tenant", Tenant),
     // What a trusted proxy says about its client.
     ("remote-user", Identity),
+    ("remote-name", Identity),
+    ("remote-email", Identity),
+    ("remote-groups", Identity),
+    ("remote-group", Identity),
+    ("remote-addr", Identity),
     ("x-remote-user", Identity),
+    ("x-remote-email", Identity),
+    ("x-remote-name", Identity),
+    ("x-remote-groups", Identity),
+    ("x-apigateway-api-userinfo", Identity),
+    ("x-endpoint-api-userinfo", Identity),
+    ("x-userinfo", Identity),
+    ("x-goog-iap-jwt-assertion", Identity),
+    ("x-jwt-assertion", Identity),
+    ("x-credential-identifier", Identity),
+    ("x-anonymous-consumer", Identity),
     ("x-remote-group", Identity),
     ("x-authenticated-user", Identity),
     ("x-real-ip", Identity),
@@ -280,6 +301,15 @@ pub(super) const NAMES: &[(&str, FieldRole)] = &[
     ("x-override-url", Target),
     ("x-url-scheme", Target),
     ("front-end-https", Target),
+    // Name a second resource: the source or the destination of a copy or a move (S3 and its likes, Azure, Swift, WebDAV). Other
+    // services are known by how the name ends.
+    ("destination", Resource),
+    ("destination-account", Resource),
+    ("x-copy-from-account", Resource),
+    ("x-symlink-target", Resource),
+    ("x-symlink-target-account", Resource),
+    ("x-object-manifest", Resource),
+    ("x-copy-from", Resource),
     // Rename the method.
     ("x-http-method-override", Method),
     ("x-http-method", Method),

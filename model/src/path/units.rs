@@ -58,7 +58,7 @@ fn escape_on_top(stack: &[Unit]) -> Option<Unit> {
 }
 
 /// The byte that two hex digits stand for.
-pub(super) fn hex_pair(bytes: &[u8]) -> Option<u8> {
+pub(crate) fn hex_pair(bytes: &[u8]) -> Option<u8> {
     let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
     Some(digit(*bytes.first()?)? << 4 | digit(*bytes.get(1)?)?)
 }

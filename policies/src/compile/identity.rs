@@ -48,7 +48,7 @@ pub(super) fn set(
                 code::SET,
                 place(name),
                 message,
-                "keep one of them; case and `_` for `-` make no difference",
+                "keep one of them; case and `_` or `.` for `-` make no difference",
             );
         } else {
             set.push((lower.into(), value.into()));
@@ -72,8 +72,8 @@ fn unsettable(name: &str) -> Option<(String, &'static str)> {
         FieldRole::Framing => {
             Some((format!("{} decides where a request goes or ends, so no rule can set it", quote(name)), "remove it"))
         }
-        FieldRole::Method | FieldRole::Target => Some((
-            format!("{} renames the method, host or path of a request, so no rule can set it", quote(name)),
+        FieldRole::Method | FieldRole::Target | FieldRole::Resource => Some((
+            format!("{} names another method, host or path than the request, so no rule can set it", quote(name)),
             "remove it",
         )),
         FieldRole::Plain | FieldRole::Actor | FieldRole::Tenant | FieldRole::Identity => {
@@ -165,7 +165,7 @@ pub(super) fn client_auth(entry: &Spanned<ClientAuthEntry>, reporter: &mut Repor
 /// Fields that steer a request, speak for a proxy or restrict the tenant are removed whatever a rule says.
 fn may_pass(name: &str) -> bool {
     match field_role(name) {
-        FieldRole::Plain | FieldRole::Secret | FieldRole::Actor => true,
+        FieldRole::Plain | FieldRole::Secret | FieldRole::Actor | FieldRole::Resource => true,
         FieldRole::Tenant | FieldRole::Identity | FieldRole::Target | FieldRole::Method | FieldRole::Framing => false,
     }
 }

@@ -45,7 +45,7 @@ pub(crate) fn set_conflicts(rules: &[&Rule]) -> SetConflicts {
 }
 
 /// A header that both set, to different values. Spellings with `_` for `-` are one header.
-fn unequal_header<'a>(a: &'a Rule, b: &Rule) -> Option<&'a str> {
+pub(crate) fn unequal_header<'a>(a: &'a Rule, b: &Rule) -> Option<&'a str> {
     let differs = |(name, value): &&(Box<str>, Box<str>)| {
         b.set.iter().any(|(other, theirs)| model::field::same_name(name, other) && value != theirs)
     };

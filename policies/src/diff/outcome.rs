@@ -6,6 +6,7 @@ use model::{PathReading, Scheme};
 
 use crate::authorize::Question;
 use crate::combine::{Layer, Rules};
+use crate::conflict::unequal_header;
 use crate::decide::{Knock, Passage, is_special};
 use crate::rule::Rule;
 
@@ -158,6 +159,15 @@ impl<'a> Side<'a> {
         self.granted(question, &reading)
     }
 
+    /// Whether two of these rules set one header to different values, as only rules of different readings can.
+    fn sets_disagree(self, restricting: &[usize]) -> bool {
+        let setting: Vec<&Rule> =
+            restricting.iter().map(|at| self.rule(*at)).filter(|rule| !rule.set.is_empty()).collect();
+        let mut pairs =
+            setting.iter().enumerate().flat_map(|(at, one)| setting.iter().skip(at + 1).map(move |b| (one, b)));
+        pairs.any(|(one, other)| unequal_header(one, other).is_some())
+    }
+
     fn granted(self, question: &Question<'_>, reading: &Reading) -> Outcome {
         let (rule, asks) = match reading.granting {
             Said::Allows(rule) => (Some(rule), None),
@@ -166,6 +176,9 @@ impl<'a> Side<'a> {
             Said::Nothing => return Outcome::Refused(None),
         };
         let restricting = sorted(reading.restricting.clone());
+        if self.sets_disagree(&restricting) {
+            return Outcome::Refused(None);
+        }
         let (mut asks, mut grant) = (asks, Grant { rule, ceilings: Vec::new(), restricting, unread: false });
         for said in &reading.ceilings {
             match *said {

@@ -1,6 +1,8 @@
 //! `set`, `client_auth` and `limits` of every rule that matches a request apply together.
 
-use egret_policies::{AuthMode, CombineError, Permit, diff};
+use std::sync::Arc;
+
+use egret_policies::{AuthMode, CombineError, Permit, Rules, diff};
 use model::Timestamp;
 
 use crate::support::{answer, ask, codes, connect, policy, set};
@@ -9,11 +11,13 @@ fn permit(text: &str, request: &str) -> Permit {
     ask(&policy(text), request).unwrap()
 }
 
-fn headers(permit: &Permit) -> Vec<(String, String)> {
+type Header = (String, String);
+
+fn headers(permit: &Permit) -> Vec<Header> {
     permit.set().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-fn header(name: &str, value: &str) -> (String, String) {
+fn header(name: &str, value: &str) -> Header {
     (name.to_owned(), value.to_owned())
 }
 
@@ -203,4 +207,127 @@ fn an_explanation_names_every_rule_that_restricts() {
     assert_eq!(json["permit"]["set"]["x-team"], "blue");
     assert_eq!(json["permit"]["client_auth"]["elsewhere"], "refuse");
     assert_eq!(json["permit"]["restricted_by"][0]["id"], "wide");
+}
+
+/// The headers that a request gets, or the code and class of the refusal.
+fn set_or_refused(rules: &Arc<Rules>, request: &str) -> Result<Vec<Header>, (String, Option<&'static str>)> {
+    ask(rules, request).map(|permit| headers(&permit)).map_err(|denied| (denied.reason.to_string(), denied.class))
+}
+
+fn ambiguous(code: &str) -> (String, Option<&'static str>) {
+    (code.to_owned(), Some("ambiguous"))
+}
+
+#[test]
+fn t280_every_method_that_a_query_asks_for_gets_the_same_or_the_request_is_refused() {
+    let denied = policy(
+        "  - {id: all, allow: {host: a.example}}\n  - {id: never, deny: {host: a.example, methods: [DELETE]}}\n",
+    );
+    for query in [
+        "_method=DELETE",
+        "_method=GET&_method=DELETE",
+        "_method=DELETE&_method=GET",
+        ".method=DELETE",
+        "+method=x&[method=delete",
+        "a=b;_method=delete",
+        "x-http-method-override=DELETE",
+        "_method%5B%5D=DELETE",
+    ] {
+        assert_eq!(answer(&denied, &format!("POST https://a.example/?{query}")), "deny denied_method never", "{query}");
+    }
+    assert_eq!(answer(&denied, "POST https://a.example/?_method=PUT&method=DELETE"), "allow all");
+    // A rule about methods of another host is not concerned.
+    let elsewhere = policy(
+        "  - {id: all, allow: {host: a.example}}\n  - {id: never, deny: {host: b.example, methods: [DELETE]}}\n",
+    );
+    assert_eq!(answer(&elsewhere, "POST https://a.example/?_method=DELETE"), "allow all");
+    let narrow = policy("  - {id: read, allow: {host: a.example, methods: [GET, POST]}}\n");
+    assert_eq!(answer(&narrow, "GET https://a.example/?_method=POST"), "allow read");
+    assert_eq!(answer(&narrow, "GET https://a.example/?_method=TRACE"), "deny denied_method");
+}
+
+#[test]
+fn t280_another_method_sheds_no_restriction_and_no_credential() {
+    for rule in ["set: {X-Del: 1}", "limits: {requests: 1/m}", "client_auth: refuse"] {
+        let rules = policy(&format!(
+            "  - {{id: all, allow: {{host: x.a.example}}}}\n  - {{id: wide-delete, allow: {{host: \"*.a.example\", methods: [DELETE]}}, {rule}}}\n"
+        ));
+        let refused = set_or_refused(&rules, "POST https://x.a.example/?_method=DELETE");
+        assert_eq!(refused, Err(ambiguous("denied_method")), "{rule}");
+        let refused = set_or_refused(&rules, "DELETE https://x.a.example/?_method=POST");
+        assert_eq!(refused, Err(ambiguous("denied_method")), "{rule}");
+        assert_eq!(answer(&rules, "POST https://x.a.example/?_method=PUT"), "allow all");
+        assert_eq!(answer(&rules, "DELETE https://x.a.example/?_method=delete"), "allow all");
+    }
+    let used = policy(
+        "  - {id: read, allow: {host: x.a.example, methods: [GET]}, use: [reader]}\n  - {id: write, allow: {host: x.a.example, methods: [POST]}, use: [writer]}\n",
+    );
+    assert_eq!(set_or_refused(&used, "GET https://x.a.example/?_method=POST"), Err(ambiguous("denied_method")));
+    let top = "policy: top\nceiling: true\nrules:\n  - {id: read, allow: {host: \"**\", methods: [GET, POST]}}\n";
+    let own = "policy: p\nrules:\n  - {id: r, allow: {host: x.a.example}}\n";
+    let rules = set(&[top, own]).rules_of(&["p".into()]).unwrap();
+    assert_eq!(answer(&rules, "POST https://x.a.example/?_method=GET"), "allow r");
+    assert_eq!(answer(&rules, "POST https://x.a.example/?_method=DELETE"), "deny denied_method");
+}
+
+#[test]
+fn t283_readings_that_get_two_values_of_one_header_are_ambiguous() {
+    // No reading of a path matches both patterns, but the readings of one path can.
+    let file = "policy: p\nrules:\n  - {id: all, allow: {host: x.a.example}}\n  - {id: one, allow: {host: \"*.a.example\", path: /a/b/c}, set: {X-T: T1}}\n";
+    let other = |value: &str| {
+        format!(
+            "policy: d\nrules:\n  - {{id: two, allow: {{host: \"**.a.example\", path: \"/a/b/*/c\"}}, set: {{x_t: {value}}}}}\n"
+        )
+    };
+    let rules = set(&[file, &other("EVIL")]).rules_of(&["p".into(), "d".into()]).unwrap();
+    assert_eq!(set_or_refused(&rules, "GET https://x.a.example/a/b//c"), Err(ambiguous("denied_path")));
+    assert_eq!(set_or_refused(&rules, "GET https://x.a.example/a/b/c"), Ok(vec![header("x-t", "T1")]));
+    assert_eq!(set_or_refused(&rules, "GET https://x.a.example/a/b/x/c"), Ok(vec![header("x_t", "EVIL")]));
+    let rules = set(&[file, &other("T1")]).rules_of(&["p".into(), "d".into()]).unwrap();
+    assert_eq!(ask(&rules, "GET https://x.a.example/a/b//c").unwrap().set().count(), 1);
+}
+
+#[test]
+fn t287_what_a_rule_with_a_query_restricts_applies_in_every_spelling() {
+    let rules = policy(
+        "  - {id: all, allow: {host: \"*.a.example\"}}\n  - {id: admin, allow: {host: x.a.example, query: {admin: \"1\"}}, set: {X-Admin: none}, limits: {request_body: 0}, client_auth: refuse}\n",
+    );
+    for query in [
+        "admin=1",
+        "%61dmin=1",
+        "a=b;admin=1",
+        "admin=2&admin=1",
+        "admin=1&admin=2",
+        "ADMIN=1",
+        "admin[]=1",
+        "a=%26admin=1",
+        "admin=%31%00",
+        "admin=+1+",
+        "+admin=1",
+    ] {
+        let permit = ask(&rules, &format!("POST https://x.a.example/?{query}")).unwrap();
+        assert_eq!(headers(&permit), [header("x-admin", "none")], "{query}");
+        assert_eq!(permit.limits().request_body, Some(0), "{query}");
+        assert_eq!(permit.client_auth().mode(AuthMode::Allow), AuthMode::Refuse, "{query}");
+    }
+    for query in ["", "admin=2", "xadmin=1", "admin2=1"] {
+        let permit = ask(&rules, &format!("POST https://x.a.example/?{query}")).unwrap();
+        assert_eq!((headers(&permit), permit.limits().request_body), (vec![], None), "{query}");
+    }
+    // Two rules that no honest query matches together, and a query that some servers read as either.
+    let two = policy(
+        "  - {id: all, allow: {host: \"*.a.example\"}}\n  - {id: one, allow: {host: x.a.example, query: {t: \"1\"}}, set: {X-T: 1}}\n  - {id: two, allow: {host: x.a.example, query: {t: \"2\"}}, set: {X-T: 2}}\n",
+    );
+    assert_eq!(set_or_refused(&two, "GET https://x.a.example/?t=2"), Ok(vec![header("x-t", "2")]));
+    assert_eq!(set_or_refused(&two, "GET https://x.a.example/?t=1&t=2"), Err(ambiguous("denied_path")));
+}
+
+#[test]
+fn t281_a_name_that_a_rule_adds_counts_in_every_spelling_of_a_field() {
+    let own =
+        permit("  - {id: r, allow: {host: a.example}, client_auth: {also: [X-Acme-Id]}}\n", "GET https://a.example/");
+    for name in ["x-acme-id", "X_Acme.Id", "x-acme-id-bin", "Grpc-Metadata-X-Acme-Id", "grpcgateway-x-acme-id-bin"] {
+        assert!(own.client_auth().also(name), "{name}");
+    }
+    assert!(!own.client_auth().also("x-acme") && !own.client_auth().also("x-acme-id-x"));
 }

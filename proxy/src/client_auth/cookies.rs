@@ -36,13 +36,19 @@ pub(super) fn retain(fields: &mut HeaderMap, keep: impl Fn(&[u8]) -> bool) -> us
     dropped
 }
 
+/// What the cookies of a destination are remembered by: scheme, host and port. What a host sets in cleartext, which anyone on the
+/// way could have written, is not what it sets over TLS.
+pub(super) fn key(destination: &Destination) -> String {
+    destination.to_string()
+}
+
 /// Notes the cookies that a response sets, as the client sees them.
 pub(crate) fn note(session: &Session, destination: &Destination, response: &HeaderMap) {
     let mut set = response.get_all(header::SET_COOKIE).iter().peekable();
     if set.peek().is_none() {
         return;
     }
-    let host = destination.authority();
+    let host = key(destination);
     for value in set {
         let pair = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
         let (name, value) = parts(pair.trim_ascii());
@@ -52,7 +58,19 @@ pub(crate) fn note(session: &Session, destination: &Destination, response: &Head
 
 #[cfg(test)]
 mod tests {
+    use model::{Authority, Scheme};
+
     use super::*;
+
+    #[test]
+    fn t286_a_cookie_set_in_cleartext_is_not_one_set_over_tls() {
+        let keys: Vec<String> =
+            [(Scheme::Http, "a.example"), (Scheme::Https, "a.example"), (Scheme::Https, "a.example:80")]
+                .into_iter()
+                .map(|(scheme, host)| key(&Destination::of(scheme, Authority::parse(host, true).unwrap())))
+                .collect();
+        assert_eq!(keys, ["http://a.example:80", "https://a.example:443", "https://a.example:80"]);
+    }
 
     #[test]
     fn cookies_are_told_apart_by_name_and_value() {

@@ -1,17 +1,17 @@
 //! Credentials in a target: query parameters, signed URLs, and the few paths that hold a token.
 //!
-//! Names are compared without case, with `-` for `_`, and in every spelling that some server reads as the name: percent-encoded,
-//! with blanks around it, with brackets after it, cut at a NUL, and after `;` as well as after `&`.
+//! A parameter has every name that some server reads in its spelling ([`model::parameter`]), folded as the names of fields are, and
+//! begins after `;` as well as after `&`.
 
 use std::ops::Range;
 
-use model::Destination;
-
-use crate::slot::form_decoded;
+use model::field::fold_name;
+use model::{Destination, parameter_names};
 
 /// Parameters that carry a credential at any host.
 const SECRET: &[&str] = &[
     "access-token",
+    "accesstoken",
     "oauth-token",
     "oauth-signature",
     "oauth-consumer-key",
@@ -137,15 +137,21 @@ pub(super) enum Found {
 }
 
 /// One parameter of a query, or the part of one between two `;`.
-pub(crate) struct Segment<'a> {
+pub(crate) struct Segment {
     pub(crate) range: Range<usize>,
-    /// Folded.
-    pub(crate) name: String,
-    pub(crate) text: &'a str,
+    /// Folded: the whole name, and what some servers read instead.
+    names: Vec<String>,
+}
+
+impl Segment {
+    /// Whether some server reads it under this folded name.
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.names.iter().any(|own| own == name)
+    }
 }
 
 /// The parameters of a target, cut at `&` and `;`.
-pub(crate) fn segments(target: &str) -> Vec<Segment<'_>> {
+pub(crate) fn segments(target: &str) -> Vec<Segment> {
     let Some(start) = target.find('?').map(|at| at + 1) else { return Vec::new() };
     let query = target.get(start..).unwrap_or_default();
     let mut at = start;
@@ -154,19 +160,20 @@ pub(crate) fn segments(target: &str) -> Vec<Segment<'_>> {
         let range = at..at + text.len();
         at = range.end + 1;
         if !text.is_empty() {
-            found.push(Segment { range, name: folded(text.split('=').next().unwrap_or_default()), text });
+            found.push(Segment { range, names: names(text.split('=').next().unwrap_or_default()) });
         }
     }
     found
 }
 
-/// A parameter's name as a server may read it: decoded, without blanks, brackets and what follows a NUL; lower case, `-` for `_`.
+/// The names that servers read in a spelled one, folded.
+fn names(spelled: &str) -> Vec<String> {
+    parameter_names(spelled).iter().map(|name| fold_name(name).into_owned()).collect()
+}
+
+/// The whole of a spelled name, decoded and folded.
 pub(crate) fn folded(spelled: &str) -> String {
-    let decoded = form_decoded(spelled.as_bytes());
-    let until = decoded.iter().position(|byte| matches!(byte, 0 | b'[')).unwrap_or(decoded.len());
-    let name = decoded.get(..until).unwrap_or_default().trim_ascii();
-    let fold = |byte: &u8| if *byte == b'_' { '-' } else { char::from(byte.to_ascii_lowercase()) };
-    name.iter().map(fold).collect()
+    names(spelled).into_iter().next().unwrap_or_default()
 }
 
 /// Every credential in a target; `is_own` tells the names that Egret's own credentials take, `also` those that a rule adds.
@@ -183,15 +190,15 @@ pub(super) fn credentials(
         found.push(Found::Path);
     }
     let all = segments(target);
-    let foreign: Vec<&Segment<'_>> = all.iter().filter(|segment| !is_own(&segment.name)).collect();
-    let has = |name: &&str| foreign.iter().any(|segment| segment.name == **name);
+    let foreign = |name: &str| !is_own(name);
+    let has = |name: &&str| foreign(name) && all.iter().any(|segment| segment.is(name));
     let signed = SIGNED.iter().find(|family| family.iter().all(has));
     found.extend(signed.and_then(|family| family.first()).map(|name| Found::Signed(name)));
     let generic = |name: &str| AT_HOSTS.iter().any(|(at, names)| is_at(&host, at) && names.contains(&name));
-    for segment in foreign {
-        let name = segment.name.as_str();
-        if SECRET.contains(&name) || generic(name) || also(name) {
-            found.push(Found::Parameter(segment.range.clone(), segment.name.clone()));
+    let is_credential = |name: &str| foreign(name) && (SECRET.contains(&name) || generic(name) || also(name));
+    for segment in all {
+        if let Some(name) = segment.names.iter().find(|name| is_credential(name)) {
+            found.push(Found::Parameter(segment.range.clone(), name.clone()));
         }
     }
     found
@@ -236,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_found_in_every_spelling() {
+    fn t281_parameters_are_found_in_every_spelling() {
         for query in [
             "access_token=x",
             "Access%5FToken=x",
@@ -245,6 +252,13 @@ mod tests {
             "access_token[]=x",
             "access-token=x",
             "ACCESS_TOKEN=x",
+            "access.token=x",
+            "access+token=x",
+            "access%20token=x",
+            "access[token=x",
+            "access%255btoken=x",
+            "access_token.x=x",
+            "x%26access_token=x",
         ] {
             assert_eq!(
                 found("a.example", &format!("/p?a=b&{query}&c=d")),
@@ -253,7 +267,12 @@ mod tests {
             );
             assert_eq!(found("a.example", &format!("/p?a=b;{query}")), [format!("access-token {query}")], "{query}");
         }
+        assert_eq!(
+            found("a.example", "/p?api.key=x&x.acme=1&x+acme=2"),
+            ["api-key api.key=x", "x-acme x.acme=1", "x-acme x+acme=2"]
+        );
         assert_eq!(found("a.example", "/p?x_acme=1&own=2&key=3&token=4&code=5&sig=6"), ["x-acme x_acme=1"]);
+        assert!(found("a.example", "/p?own.x=1&own[]=2&url=https%3A%2F%2Fb%2F%3Faccess_token%3D1").is_empty());
         assert!(found("a.example", "/access_token=x").is_empty());
     }
 
@@ -287,7 +306,7 @@ mod tests {
         let drop = |target: &str, names: &[&str]| {
             let parts: Vec<_> = segments(target)
                 .into_iter()
-                .filter(|one| names.contains(&one.name.as_str()))
+                .filter(|one| names.iter().any(|name| one.is(name)))
                 .map(|one| one.range)
                 .collect();
             without(target, &parts)

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderMap, HeaderName};
-use model::field::same_name;
+use model::field::is_read_as;
 use model::{FieldRole, Reason, field_role};
 use policies::AuthMode;
 
@@ -70,12 +70,12 @@ impl TrailerFilter {
         self.announced
             && field_role(name) == FieldRole::Plain
             && !name.starts_with("proxy-")
-            && !self.taken.iter().any(|taken| same_name(taken, name))
-            && !self.also.iter().any(|also| same_name(also, name))
+            && !self.taken.iter().any(|taken| is_read_as(name, taken))
+            && !self.also.iter().any(|also| is_read_as(name, also))
     }
 
     fn is_authentication(&self, name: &str) -> bool {
         matches!(field_role(name), FieldRole::Secret | FieldRole::Actor)
-            || self.also.iter().any(|also| same_name(also, name))
+            || self.also.iter().any(|also| is_read_as(name, also))
     }
 }

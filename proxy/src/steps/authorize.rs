@@ -5,7 +5,6 @@ use std::sync::Arc;
 use model::{Destination, Reason};
 use policies::{Permit, Question, Rules};
 
-use crate::client_auth;
 use crate::live::Asked;
 use crate::refusal::Refusal;
 use crate::steps::record::Open;
@@ -39,12 +38,6 @@ pub(crate) fn authorize(
         open.observed(&rules.observed(&question));
     }
     let permit = rules.authorize(&question)?;
-    // Frameworks that read `_method` in a query run that method, so it must be allowed too.
-    if let Some(method) = client_auth::method_in_query(routed.path.target())
-        && permit.judges_method_at(destination.host())
-    {
-        rules.authorize(&Question { method: &method, ..question })?;
-    }
     if routed.websocket {
         let refusal =
             Refusal::of(Reason::DeniedUpgrade, "a rule allows the WebSocket, but this version does not relay upgrades");

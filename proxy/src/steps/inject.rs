@@ -131,7 +131,8 @@ fn cleanse(
     open: &mut Open,
 ) -> Result<(), Refusal> {
     let Armed { fields, target, stripped, .. } = armed;
-    client_auth::remove_method_overrides(borrower.permit, borrower.destination, fields, stripped);
+    client_auth::check_resources(borrower, gets_credential, fields)?;
+    client_auth::remove_method_overrides(borrower, fields, stripped);
     client_auth::enforce(borrower, own, gets_credential, fields, target, stripped)?;
     let mut replaced = Vec::new();
     client_auth::set_headers(borrower.permit, own, fields, &mut replaced)?;

@@ -18,6 +18,7 @@ fn granted(credentials: &[&str]) -> NewSession {
             env: Some("A_KEY".into()),
             prefix: Some("sk-ant-".into()),
             bounds: Bounds::default(),
+            audience: None,
         })
         .collect();
     NewSession { grants, policies: vec!["library/pypi".into()], ..NewSession::default() }
@@ -375,5 +376,28 @@ fn bounds_that_mean_nothing_are_refused() {
         Bounds { methods: vec![String::new()], ..Bounds::default() },
     ] {
         assert!(registry.create(bounded(bounds.clone()), now()).is_err(), "{bounds:?}");
+    }
+}
+
+#[test]
+fn t282_a_grant_names_its_hosts_after_it_is_gone() {
+    let (dir, registry) = opened();
+    let audience = |host: &str| Audience::parse(&[host]).unwrap();
+    let host = |name: &str| model::Host::parse(name).unwrap();
+    let mut new = granted(&["github", "later"]);
+    new.grants[0].audience = Some(audience("*.a.example:8443"));
+    let session = registry.create(new, now()).unwrap().session;
+    registry.revoke_grant(&session.id, &"github".into()).unwrap();
+    let again = Registry::open(&dir.path().join("sessions"), now()).unwrap().get(&session.id).unwrap();
+    for session in [&session, &again] {
+        let [github, later] = session.grants.as_slice() else { panic!("two grants") };
+        assert!(github.is_revoked() && github.names(&host("x.a.example"), None));
+        assert!(!github.names(&host("a.example"), None) && !later.names(&host("b.example"), None));
+        // A credential that moved counts for both of its audiences.
+        assert!(github.names(&host("b.example"), Some(&audience("b.example"))));
+        assert!(github.names(&host("x.a.example"), Some(&audience("b.example"))));
+        // What was unknown when it was granted is learned when it is seen.
+        assert!(later.names(&host("b.example"), Some(&audience("b.example"))));
+        assert!(later.names(&host("b.example"), None));
     }
 }

@@ -18,7 +18,7 @@ use model::{CredentialId, Destination, TenantId, Timestamp};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::audience::{Audience, AudienceError};
+use model::audience::{Audience, AudienceError};
 
 pub use kind::{Kind, KindOption, Slot};
 pub use query::percent_encode;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use model::{Authority, Destination, Host, HostError, Scheme};
+use crate::{Authority, Destination, Host, HostError, Scheme};
 use thiserror::Error;
 
 /// The most patterns of one audience.
