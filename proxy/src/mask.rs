@@ -362,12 +362,19 @@ impl Guesses {
                 continue;
             }
             let rest = bytes.get(at..).unwrap_or_default();
-            let length = run(rest);
-            self.extend_run(rest.get(..length).unwrap_or_default());
+            let length = shortest + run(rest.get(shortest..).unwrap_or_default());
+            let found = rest.get(..length).unwrap_or_default();
             if length == rest.len() {
+                self.extend_run(found);
                 return;
             }
-            self.end_run();
+            // Most runs are one value: no copy of it is needed.
+            if length < 2 * shortest {
+                self.add(found);
+            } else {
+                self.extend_run(found);
+                self.end_run();
+            }
             at += length + 1;
         }
         let rest = bytes.get(at..).unwrap_or_default();

@@ -234,16 +234,16 @@ fn t219_curl_resumes_a_download() {
     let it = masking();
     let session = it.session();
     let object: Vec<u8> = (0..3_000_000u32).flat_map(|n| (n.wrapping_mul(2_654_435_761)).to_le_bytes()).collect();
-    it.put("/stored/t219-large", "application/octet-stream", object.clone());
+    it.put("/stored/large-t219", "application/octet-stream", object.clone());
     let folder = tempfile::tempdir().unwrap();
     for (host, version) in [("host.origin.test", "--http2"), ("h1.origin.test", "--http1.1")] {
         let file = folder.path().join(version);
         let shown = file.display().to_string();
         std::fs::write(&file, &object[..5_000_001]).unwrap();
-        let output = it.curl(&session, host, "/stored/t219-large", &[version, "-C", "-", "-o", &shown]);
+        let output = it.curl(&session, host, "/stored/large-t219", &[version, "-C", "-", "-o", &shown]);
         assert!(output.status.success(), "{output:?}");
         assert!(std::fs::read(&file).unwrap() == object, "{version}: the file is another");
-        let output = it.curl(&session, host, "/stored/t219-large", &[version, "-r", "100-199", "-o", &shown]);
+        let output = it.curl(&session, host, "/stored/large-t219", &[version, "-r", "100-199", "-o", &shown]);
         assert!(output.status.success() && std::fs::read(&file).unwrap() == object[100..200], "{version}");
     }
 }

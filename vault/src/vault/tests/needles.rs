@@ -107,6 +107,20 @@ fn t272_what_is_removed_stays_masked_and_is_nothing_else() {
 }
 
 #[test]
+fn t272_what_another_audience_takes_the_place_of_stays_masked() {
+    let (_store, vault) = created();
+    let audience = |host: &str| NewCredential { audience: vec![host.to_owned()], ..github() };
+    vault.put(audience(HOST), value("first-value"), clock::now()).unwrap();
+    // The same value for another host, then another value.
+    vault.put(audience("other.example"), value("first-value"), clock::now()).unwrap();
+    vault.put(audience("other.example"), value("second-value"), clock::now()).unwrap();
+    assert_eq!(found(&vault, HOST, TEXT), ["default github 1"]);
+    vault.remove(&TenantId::default(), &"github".into()).unwrap();
+    assert_eq!(found(&vault, HOST, TEXT), ["default github 1"]);
+    assert_eq!(found(&vault, "other.example", TEXT), ["default github 2", "default github 3"]);
+}
+
+#[test]
 fn t272_what_a_restored_backup_lacks_stays_masked() {
     let (_store, vault) = created();
     let (tenant, id) = (TenantId::default(), CredentialId::new("github"));
