@@ -150,6 +150,11 @@ impl Rules {
         };
         let by_ceiling = decides.is_none() && standing.policy.as_ref().is_some_and(|policy| self.is_over(policy));
         let silent = denied.is_some_and(|denied| denied.rule.is_none()) && !by_ceiling;
+        let disagreement = denied.and_then(|denied| self.disagreement(denied, question));
+        let nearest = || {
+            let nearest = matching::nearest(self.own(), question)?;
+            Some(Nearest { words: disagreement.map_or(nearest.words, str::to_owned), ..nearest })
+        };
         Explanation {
             request: tell::request(question),
             words: denied.and_then(|denied| denied.words.as_ref()).map(ToString::to_string),
@@ -157,10 +162,10 @@ impl Rules {
             given: answer.as_ref().ok().map(|permit| self.given(permit)),
             readings: self.readings_said(question),
             ambiguous: !unread && self.is_unclear(&self.layers(), question),
-            others: self.lost(question, decides, unread),
+            others: self.lost(question, decides, unread, disagreement),
             ceilings: self.ceilings.iter().filter(|_| !unread).map(|layer| self.ceiling(layer, question)).collect(),
             observed: self.observers_said(question, unread),
-            nearest: if silent { matching::nearest(self.own(), question) } else { None },
+            nearest: if silent { nearest() } else { None },
             standing,
         }
     }
@@ -212,7 +217,13 @@ impl Rules {
     }
 
     /// The rules that match in some reading, but for the one that decides.
-    fn lost(&self, question: &Question<'_>, decides: Option<usize>, unread: bool) -> Vec<Lost> {
+    fn lost(
+        &self,
+        question: &Question<'_>,
+        decides: Option<usize>,
+        unread: bool,
+        disagreement: Option<&'static str>,
+    ) -> Vec<Lost> {
         let mut lost = Vec::new();
         let ends_all = |rule: &Rule| rule.effect == Effect::Deny || !self.is_over(&rule.policy);
         for (at, rule) in self.all().iter().enumerate().filter(|(at, rule)| Some(*at) != decides && ends_all(rule)) {
@@ -227,11 +238,23 @@ impl Rules {
                     "it matches the path as sent, but not as every parser reads it".to_owned()
                 }
                 None if !everywhere => "it matches only what some parsers make of the path".to_owned(),
-                None => self.why_silent(at, question),
+                None => disagreement.map_or_else(|| self.why_silent(at, question), str::to_owned),
             };
             lost.push(Lost { rule: RulePlace::of(rule), why });
         }
         lost
+    }
+
+    /// Why a request is refused that the session's own rules and every ceiling allow as it is written.
+    fn disagreement(&self, denied: &Denied, question: &Question<'_>) -> Option<&'static str> {
+        if denied.rule.is_some() || self.layers().iter().any(|layer| self.layer(layer, question).is_none()) {
+            return None;
+        }
+        Some(if denied.reason == Reason::DeniedPath {
+            "matches, but rules of other readings of the request set one header to another value"
+        } else {
+            "matches, but the query asks for another method, which does not get the same"
+        })
     }
 
     /// Why a rule does not decide that matches every reading, where none decides.

@@ -235,6 +235,10 @@ impl From<policies::Denied> for Refusal {
                 "servers read this path or query in different ways, and a rule for this host depends on it: send it in its \
                  plainest form, without dot segments, backslashes, empty segments or repeated escapes"
             }
+            (Reason::DeniedMethod, None) if denied.class.is_some() => {
+                "the query asks for another method, which a rule for this host treats differently: send the request with that \
+                 method, or without the parameter"
+            }
             (_, Some(_)) => "a rule of the session's policies refuses this",
             (_, None) => "no rule of the session's policies allows this",
         };

@@ -22,11 +22,15 @@ const HOSTS: [&str; 3] = ["a.origin.test", "b.origin.test", "c.origin.test"];
 
 const FILE: &str = "policy: open\nrules:\n  - id: all\n    allow: {host: a.origin.test, port: PORT, LOCAL}\n";
 
+/// Fixes a header for one path, whatever grants it.
+const FIXED: &str = "policy: fixed\nrules:\n  - id: all\n    allow: {host: c.origin.test, port: PORT, LOCAL}\n  - id: set\n    \
+    allow: {host: \"*.origin.test\", port: PORT, path: /a/b/c, LOCAL}\n    set: {X-T: T1}\n";
+
 /// A session's own document that allows a host.
 const OWN: &str = "policy: agent\nrules:\n  - id: own\n    allow: {host: HOST, port: PORT}\n";
 
 fn world() -> Arc<World> {
-    WORLD.get(|| World::new(&HOSTS, &[FILE], |setup| setup))
+    WORLD.get(|| World::new(&HOSTS, &[FILE, FIXED], |setup| setup))
 }
 
 /// Writes a document beside the data folder; gives its path.
@@ -238,4 +242,20 @@ fn t221_a_link_in_a_policy_folder_quotes_nothing() {
         "denied_host",
     );
     assert_eq!(client::get(&world.egret, &session, &target, "/x").status, 200);
+}
+
+#[test]
+fn t283_a_document_sheds_no_fixed_header_in_any_reading() {
+    let world = world();
+    let text = "policy: mine\nrules:\n  - id: other\n    allow: {host: \"**.origin.test\", port: PORT, path: \"/a/b/*/c\"}\n    \
+        set: {X-T: EVIL}\n";
+    let file = write(&world, "t283.yaml", text);
+    let (plain, with) = (session(&world, "acme", &["fixed"]), session(&world, "acme", &["fixed", &file]));
+    let target = world.target("c.origin.test");
+    assert_eq!(client::get(&world.egret, &plain, &target, "/a/b//c?t283-plain").status, 200);
+    assert_eq!(world.origin.seen_once("t283-plain").values("x-t"), ["T1"]);
+    let answer = client::get(&world.egret, &with, &target, "/a/b//c?t283-with");
+    refusal::expect_denied(&world.egret, &answer, 403, "denied_path");
+    assert_eq!(refusal::problem(&answer)["class"], "ambiguous");
+    world.origin.assert_saw_nothing_of("t283-with");
 }

@@ -244,6 +244,8 @@ fn t280_every_method_that_a_query_asks_for_gets_the_same_or_the_request_is_refus
     let narrow = policy("  - {id: read, allow: {host: a.example, methods: [GET, POST]}}\n");
     assert_eq!(answer(&narrow, "GET https://a.example/?_method=POST"), "allow read");
     assert_eq!(answer(&narrow, "GET https://a.example/?_method=TRACE"), "deny denied_method");
+    let told = crate::explain::explain(&narrow, "GET https://a.example/?_method=TRACE").to_string();
+    assert!(told.contains("matches, but the query asks for another method, which does not get the same"), "{told}");
 }
 
 #[test]
@@ -281,6 +283,11 @@ fn t283_readings_that_get_two_values_of_one_header_are_ambiguous() {
     };
     let rules = set(&[file, &other("EVIL")]).rules_of(&["p".into(), "d".into()]).unwrap();
     assert_eq!(set_or_refused(&rules, "GET https://x.a.example/a/b//c"), Err(ambiguous("denied_path")));
+    let told = crate::explain::explain(&rules, "GET https://x.a.example/a/b//c").to_string();
+    assert!(
+        told.contains("matches, but rules of other readings of the request set one header to another value"),
+        "{told}"
+    );
     assert_eq!(set_or_refused(&rules, "GET https://x.a.example/a/b/c"), Ok(vec![header("x-t", "T1")]));
     assert_eq!(set_or_refused(&rules, "GET https://x.a.example/a/b/x/c"), Ok(vec![header("x_t", "EVIL")]));
     let rules = set(&[file, &other("T1")]).rules_of(&["p".into(), "d".into()]).unwrap();
