@@ -113,12 +113,16 @@ impl Foundation {
         let Opened { journal, recovery, latest, accepted, had_index } =
             open_journal(&config, &dir, &vault, made.vault, rollback)?;
         if recovery != audit::Recovery::default() {
-            tracing::warn!(?recovery, "the last run did not end in order; its journal was repaired");
+            tracing::warn!("the last run did not end in order; its journal was repaired: {}", repaired(&recovery));
         }
-        match (latest, earlier_clock) {
-            (Some(latest), EarlierClock::Distrust) => timekeeper::begin(&journal, latest),
-            (None, _) | (_, EarlierClock::Accept) => journal.note_time(clock::now()),
-        }
+        let ahead = match (latest, earlier_clock) {
+            (Some(latest), EarlierClock::Accept) => timekeeper::accept(&journal, latest),
+            (Some(latest), EarlierClock::Distrust) => {
+                timekeeper::begin(&journal, latest);
+                SignedDuration::ZERO
+            }
+            (None, _) => SignedDuration::ZERO,
+        };
         let now = clock::now();
         record_tries(&journal, &Tries::of(&dir));
         record_recovery(&journal, &vault);
@@ -134,7 +138,11 @@ impl Foundation {
         let ca = Arc::new(ca.or_unreachable()?);
         let trust = Trust::load(&config.ca_files, &ca).or_usage()?;
         write_trust(&dir, &ca, &trust).or_unreachable()?;
-        let sessions = Arc::new(Registry::open(&dir.sessions(), now).or_unreachable()?);
+        let sessions = Arc::new(Registry::open_set_back(&dir.sessions(), now, ahead).or_unreachable()?);
+        if latest.is_none() || earlier_clock == EarlierClock::Accept {
+            // Not before the sessions are set back: a start that is killed in between has to do it again.
+            journal.note_time(clock::now());
+        }
         if has_lost || !accepted.is_empty() {
             evidence::end_all(&sessions, &journal, now);
         }
@@ -261,17 +269,27 @@ struct Opened {
     had_index: bool,
 }
 
+/// What was repaired, for people; the journal has a record of each.
+fn repaired(recovery: &audit::Recovery) -> String {
+    let audit::Recovery { cut_bytes, missing, aborted, corrupt } = recovery;
+    let parts = [
+        (*cut_bytes > 0).then(|| format!("{cut_bytes} bytes of a torn record were cut off")),
+        (*missing > 0).then(|| format!("records that are missing: {missing}")),
+        (*aborted > 0).then(|| format!("open exchanges that were closed as aborted: {aborted}")),
+        corrupt.as_ref().map(|place| format!("it does not verify ({place})")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
 /// Opens the journal if nothing is missing that no crash explains, or if that was accepted.
 fn open_journal(config: &Config, dir: &DataDir, vault: &Vault, is_new: bool, rollback: Rollback) -> Answer<Opened> {
     let had_index = dir.index().exists();
-    let index = match had_index {
-        true => Some(Index::open(&dir.journal(), &dir.index()).or_unreachable()?.known_head().or_unreachable()?),
-        false => None,
-    };
+    // A start that is refused changes nothing.
+    let index = had_index && Index::has_records(&dir.index());
     let known = Known {
         vault: if is_new { None } else { evidence::sealed(vault).or_unreachable()? },
         credentials: vault.status().credentials,
-        index: index.filter(|head| head.seq > 0),
+        index,
         has_sessions: dir.has_sessions(),
     };
     let (mut latest, mut accepted) = (None, Vec::new());
