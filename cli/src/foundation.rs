@@ -21,7 +21,9 @@ use policies::Subject;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sessions::Registry;
-use vault::{KeyFile, KeySource, Memory, Passphrase, PassphraseAndKeyFile, Secret, Vault, VaultError};
+use vault::{
+    KeyFile, KeySource, Memory, Passphrase, PassphraseAndKeyFile, Secret, Vault, VaultError, passphrase_weakness,
+};
 
 use crate::config::{Config, Key};
 use crate::data_dir::{DataDir, Lock, replace};
@@ -86,6 +88,8 @@ pub(crate) enum EarlierClock {
 struct Made {
     vault: bool,
     ca: bool,
+    /// Why the passphrase of the configuration should lock no new vault.
+    weak_passphrase: Option<&'static str>,
     notes: Vec<String>,
 }
 
@@ -197,7 +201,8 @@ fn open_vault(config: &Config, dir: &DataDir, made: &mut Made) -> Answer<Vault> 
         if let Some((wrong, left)) = tries.wait(Timestamp::now()) {
             let left = print_span(left + SignedDuration::from_secs(1));
             return Err(Failure::usage(anyhow!(
-                "the vault was tried with a wrong key {wrong} times in a row; the next try has to wait for {left}"
+                "the vault was tried with a wrong key {}; the next attempt has to wait for {left}",
+                if wrong == 1 { "once".to_owned() } else { format!("{wrong} times in a row") }
             )));
         }
         let opened = Vault::open(&path, key.as_ref());
@@ -217,6 +222,11 @@ fn open_vault(config: &Config, dir: &DataDir, made: &mut Made) -> Answer<Vault> 
         let lost =
             "the vault is missing, though this data folder was in use; restore it, or start with an empty folder";
         return Err(Failure::unreachable(anyhow!("{shown}: {lost}")));
+    }
+    if let Some(why) = made.weak_passphrase.filter(|_| !config.allow_weak_passphrase) {
+        return Err(Failure::usage(anyhow!(
+            "the passphrase for the new vault {why}; take a better one, or make the vault with `egret vault init --allow-weak`"
+        )));
     }
     made.vault = true;
     made.notes.push(format!("made the vault {shown}"));
@@ -321,14 +331,19 @@ fn record_accepted(journal: &Journal, vault: &Vault, accepted: &[Finding]) {
 
 /// Where the key comes from. Only the key file in the data folder is made by itself, and only for a new vault.
 fn key_source(config: &Config, dir: &DataDir, vault_exists: bool, made: &mut Made) -> Answer<Box<dyn KeySource>> {
+    let mut passphrase = |text: anyhow::Result<Secret>| {
+        let text = text.or_usage()?;
+        made.weak_passphrase = passphrase_weakness(&text);
+        Ok(Passphrase::new(text))
+    };
     match &config.key {
         Key::PassphraseAndFile { passphrase_file: text, file } => {
-            let passphrase = Passphrase::new(passphrase_file(text).or_usage()?);
+            let passphrase = passphrase(passphrase_file(text))?;
             let key_file = configured_key_file(file, vault_exists)?;
             Ok(Box::new(PassphraseAndKeyFile { passphrase, key_file }))
         }
-        Key::PassphraseFile(path) => Ok(Box::new(Passphrase::new(passphrase_file(path).or_usage()?))),
-        Key::PassphraseEnv(name) => Ok(Box::new(Passphrase::new(passphrase_env(name).or_usage()?))),
+        Key::PassphraseFile(path) => Ok(Box::new(passphrase(passphrase_file(path))?)),
+        Key::PassphraseEnv(name) => Ok(Box::new(passphrase(passphrase_env(name))?)),
         Key::File(path) => Ok(Box::new(configured_key_file(path, vault_exists)?)),
         Key::Default => default_key(dir, vault_exists, made),
     }

@@ -24,7 +24,7 @@ mod state;
 pub mod store;
 pub mod vault;
 
-pub use advice::Weakness;
+pub use advice::{Weakness, passphrase_weakness};
 pub use arena::{Memory, memory, probe};
 pub use audience::Audience;
 pub use credential::{
