@@ -121,7 +121,7 @@ impl Serve {
   data      {}
   clients   trust {}
 next
-  put a credential      egret vault put github --kind bearer --audience api.github.com --env GITHUB_TOKEN < token
+  put a credential      egret vault put github --kind bearer --audience api.github.com --env GITHUB_TOKEN
   open a session        egret session create --policy library/pypi --credential github --format sh
   or run one command    egret run --policy library/pypi -- pip download requests",
             ready.version,
