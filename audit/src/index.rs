@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{borrow::Cow, io};
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -173,11 +174,21 @@ impl Index {
     /// # Errors
     /// [`IndexError`] where the index cannot be used.
     pub fn known_head(&self) -> Result<KnownHead, IndexError> {
-        let reader = lock(&self.reader);
-        let sql = "SELECT seq, hash FROM records ORDER BY seq DESC LIMIT 1";
-        let found =
-            reader.query_row(sql, [], |row| Ok(KnownHead { seq: row.get::<_, i64>(0)? as u64, hash: row.get(1)? }));
-        found.optional().map(Option::unwrap_or_default).map_err(|source| self.failed(source))
+        last_record(&lock(&self.reader)).map_err(|source| self.failed(source))
+    }
+
+    /// Whether the index in this file holds records, found without a change to it: for a start that may be refused. Where only
+    /// the log that a kill left beside the file has some, `-shm` can change, and nothing else. Where the file cannot be read, it
+    /// holds none: [`Index::open`] makes it again then.
+    pub fn has_records(path: &Path) -> bool {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let has_log = std::fs::metadata(log).is_ok_and(|log| log.len() > 0);
+        let in_file = |is_immutable| {
+            let head = open_unchanged(path, is_immutable).and_then(|connection| last_record(&connection));
+            head.is_ok_and(|head| head.seq > 0)
+        };
+        in_file(true) || (has_log && in_file(false))
     }
 
     /// The generation of the vault that the last record names which names one.
@@ -491,6 +502,24 @@ fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -4096;")?;
     Ok(connection)
+}
+
+/// Opens a file of which no byte may change. As immutable, SQLite makes nothing beside it and ignores its log.
+fn open_unchanged(path: &Path, is_immutable: bool) -> rusqlite::Result<Connection> {
+    let escaped: String = path.as_os_str().as_encoded_bytes().iter().map(|byte| format!("%{byte:02x}")).collect();
+    let name = format!("file:{escaped}?immutable={}", u8::from(is_immutable));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(name, flags)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.execute_batch("PRAGMA trusted_schema = OFF;")?;
+    Ok(connection)
+}
+
+fn last_record(connection: &Connection) -> rusqlite::Result<KnownHead> {
+    let sql = "SELECT seq, hash FROM records ORDER BY seq DESC LIMIT 1";
+    let found =
+        connection.query_row(sql, [], |row| Ok(KnownHead { seq: row.get::<_, i64>(0)? as u64, hash: row.get(1)? }));
+    found.optional().map(Option::unwrap_or_default)
 }
 
 /// The tables, and `records`: a view that computes the fields which have no column of their own. Computed columns

@@ -45,7 +45,7 @@ pub enum CertError {
     #[error("the CA is not valid at this time")]
     NotValid,
     /// The random number generator of the system failed.
-    #[error("no random bytes could be had")]
+    #[error("random bytes are unavailable")]
     Random,
     /// The TLS library refused a setting.
     #[error("a TLS setting was refused")]

@@ -126,7 +126,7 @@ fn code(text: &str) -> Result<String, String> {
 
 impl Audit {
     /// # Errors
-    /// 1 where the journal does not verify, 2 for a query that cannot be, 3 where there is no journal.
+    /// 1 where the journal does not verify or an id is not found, 2 for a query that cannot be, 3 where there is no journal.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
         match &self.command {
             AuditCommand::Query(query) => query.execute(context),
@@ -142,6 +142,9 @@ impl Query {
             Form::Json => items.iter().for_each(|record| output::print(&format!("{}\n", record.get()))),
             Form::Table => output::table(COLUMNS.map(|(name, _)| name), items.iter().map(|record| cells(record))),
             Form::Csv => csv(&items),
+        }
+        if let (Some(id), true) = (&self.id, items.is_empty()) {
+            return Err(Failure::refused(anyhow!("no record or exchange has the id {}", output::visible(id))));
         }
         Ok(())
     }

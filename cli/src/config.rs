@@ -77,6 +77,8 @@ pub(crate) struct Config {
     pub key: Key,
     /// What a record survives before its request is sent.
     pub durability: Durability,
+    /// Whether a new vault may be locked with a weak passphrase; an option of `vault init`, no key of the file.
+    pub allow_weak_passphrase: bool,
     /// How long records are to be kept.
     pub retention: Option<SignedDuration>,
     /// Files of CAs that are trusted besides the system's.
@@ -120,6 +122,7 @@ impl Default for Config {
             policies: Vec::new(),
             key: Key::Default,
             durability: Durability::Process,
+            allow_weak_passphrase: false,
             retention: None,
             ca_files: Vec::new(),
             resolve: HashMap::new(),
@@ -224,7 +227,7 @@ fn listeners(
         }
         let address = text.parse::<SocketAddr>().map_err(|_| {
             let help = "write an IP address and a port, such as 127.0.0.1:3128 or \"[::1]:3128\", or unix: and a path";
-            source.problem(texts, format!("`{text}` is no address to listen on"), Some(help))
+            source.problem(texts, format!("invalid listen address `{text}`"), Some(help))
         })?;
         match first {
             None => first = Some(address),
@@ -288,7 +291,7 @@ fn durability(source: &Source<'_>, word: &Spanned<String>) -> Result<Durability,
         "process" => Ok(Durability::Process),
         "power" => Ok(Durability::Power),
         other => {
-            let message = format!("`{other}` is no durability");
+            let message = format!("unknown durability `{other}`");
             let help = "process: records survive a killed process; power: they survive a power loss too";
             Err(source.problem(word, message, Some(help)))
         }

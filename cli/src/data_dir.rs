@@ -53,7 +53,7 @@ impl DataDir {
             || places.xdg_data_home.as_deref().filter(|path| path.is_absolute()).map(|path| path.join("egret"));
         let home = || places.home.as_deref().map(|path| path.join(".local/share/egret"));
         let Some(path) = named.or_else(shared).or_else(home) else {
-            bail!("there is no data folder: give --data-dir, or set EGRET_DATA_DIR or HOME");
+            bail!("no data folder is named: give --data-dir, or set EGRET_DATA_DIR or HOME");
         };
         Ok(Self(std::path::absolute(&path).with_context(|| format!("cannot use the data folder {}", path.display()))?))
     }

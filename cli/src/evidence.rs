@@ -26,8 +26,8 @@ pub(crate) struct Known {
     pub vault: Option<KnownHead>,
     /// How many credentials the vault holds; each of them has a record.
     pub credentials: usize,
-    /// The last record that the index has.
-    pub index: Option<KnownHead>,
+    /// Whether the index holds records.
+    pub index: bool,
     /// Whether there are files of sessions; each of them has a record.
     pub has_sessions: bool,
 }
@@ -65,8 +65,7 @@ impl fmt::Display for Finding {
 pub(crate) fn findings(known: &Known, found: &Found) -> io::Result<Vec<Finding>> {
     let noted = matches!(found.head_file, HeadFile::Noted(seq) if seq > 0);
     if found.end.seq == 0 {
-        let was_used =
-            noted || known.vault.is_some() || known.index.is_some() || known.credentials > 0 || known.has_sessions;
+        let was_used = noted || known.vault.is_some() || known.index || known.credentials > 0 || known.has_sessions;
         return Ok(if was_used { vec![Finding::JournalGone] } else { Vec::new() });
     }
     let mut findings = Vec::new();
@@ -242,7 +241,7 @@ mod tests {
     }
 
     fn known(vault: Option<&KnownHead>, index: Option<&KnownHead>) -> Known {
-        Known { vault: vault.cloned(), index: index.cloned(), ..Known::default() }
+        Known { vault: vault.cloned(), index: index.is_some(), ..Known::default() }
     }
 
     #[test]

@@ -21,7 +21,9 @@ use policies::Subject;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sessions::Registry;
-use vault::{KeyFile, KeySource, Memory, Passphrase, PassphraseAndKeyFile, Secret, Vault, VaultError};
+use vault::{
+    KeyFile, KeySource, Memory, Passphrase, PassphraseAndKeyFile, Secret, Vault, VaultError, passphrase_weakness,
+};
 
 use crate::config::{Config, Key};
 use crate::data_dir::{DataDir, Lock, replace};
@@ -86,6 +88,8 @@ pub(crate) enum EarlierClock {
 struct Made {
     vault: bool,
     ca: bool,
+    /// Why the passphrase of the configuration should lock no new vault.
+    weak_passphrase: Option<&'static str>,
     notes: Vec<String>,
 }
 
@@ -113,12 +117,16 @@ impl Foundation {
         let Opened { journal, recovery, latest, accepted, had_index } =
             open_journal(&config, &dir, &vault, made.vault, rollback)?;
         if recovery != audit::Recovery::default() {
-            tracing::warn!(?recovery, "the last run did not end in order; its journal was repaired");
+            tracing::warn!("the last run did not end in order; its journal was repaired: {}", repaired(&recovery));
         }
-        match (latest, earlier_clock) {
-            (Some(latest), EarlierClock::Distrust) => timekeeper::begin(&journal, latest),
-            (None, _) | (_, EarlierClock::Accept) => journal.note_time(clock::now()),
-        }
+        let ahead = match (latest, earlier_clock) {
+            (Some(latest), EarlierClock::Accept) => timekeeper::accept(&journal, latest),
+            (Some(latest), EarlierClock::Distrust) => {
+                timekeeper::begin(&journal, latest);
+                SignedDuration::ZERO
+            }
+            (None, _) => SignedDuration::ZERO,
+        };
         let now = clock::now();
         record_tries(&journal, &Tries::of(&dir));
         record_recovery(&journal, &vault);
@@ -134,7 +142,11 @@ impl Foundation {
         let ca = Arc::new(ca.or_unreachable()?);
         let trust = Trust::load(&config.ca_files, &ca).or_usage()?;
         write_trust(&dir, &ca, &trust).or_unreachable()?;
-        let sessions = Arc::new(Registry::open(&dir.sessions(), now).or_unreachable()?);
+        let sessions = Arc::new(Registry::open_set_back(&dir.sessions(), now, ahead).or_unreachable()?);
+        if latest.is_none() || earlier_clock == EarlierClock::Accept {
+            // Not before the sessions are set back: a start that is killed in between has to do it again.
+            journal.note_time(clock::now());
+        }
         if has_lost || !accepted.is_empty() {
             evidence::end_all(&sessions, &journal, now);
         }
@@ -189,7 +201,8 @@ fn open_vault(config: &Config, dir: &DataDir, made: &mut Made) -> Answer<Vault> 
         if let Some((wrong, left)) = tries.wait(Timestamp::now()) {
             let left = print_span(left + SignedDuration::from_secs(1));
             return Err(Failure::usage(anyhow!(
-                "the vault was tried with a wrong key {wrong} times in a row; the next try has to wait for {left}"
+                "the vault was tried with a wrong key {}; the next attempt has to wait for {left}",
+                if wrong == 1 { "once".to_owned() } else { format!("{wrong} times in a row") }
             )));
         }
         let opened = Vault::open(&path, key.as_ref());
@@ -209,6 +222,11 @@ fn open_vault(config: &Config, dir: &DataDir, made: &mut Made) -> Answer<Vault> 
         let lost =
             "the vault is missing, though this data folder was in use; restore it, or start with an empty folder";
         return Err(Failure::unreachable(anyhow!("{shown}: {lost}")));
+    }
+    if let Some(why) = made.weak_passphrase.filter(|_| !config.allow_weak_passphrase) {
+        return Err(Failure::usage(anyhow!(
+            "the passphrase for the new vault {why}; take a better one, or make the vault with `egret vault init --allow-weak`"
+        )));
     }
     made.vault = true;
     made.notes.push(format!("made the vault {shown}"));
@@ -261,17 +279,27 @@ struct Opened {
     had_index: bool,
 }
 
+/// What was repaired, for people; the journal has a record of each.
+fn repaired(recovery: &audit::Recovery) -> String {
+    let audit::Recovery { cut_bytes, missing, aborted, corrupt } = recovery;
+    let parts = [
+        (*cut_bytes > 0).then(|| format!("{cut_bytes} bytes of a torn record were cut off")),
+        (*missing > 0).then(|| format!("records that are missing: {missing}")),
+        (*aborted > 0).then(|| format!("open exchanges that were closed as aborted: {aborted}")),
+        corrupt.as_ref().map(|place| format!("it does not verify ({place})")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
 /// Opens the journal if nothing is missing that no crash explains, or if that was accepted.
 fn open_journal(config: &Config, dir: &DataDir, vault: &Vault, is_new: bool, rollback: Rollback) -> Answer<Opened> {
     let had_index = dir.index().exists();
-    let index = match had_index {
-        true => Some(Index::open(&dir.journal(), &dir.index()).or_unreachable()?.known_head().or_unreachable()?),
-        false => None,
-    };
+    // A start that is refused changes nothing.
+    let index = had_index && Index::has_records(&dir.index());
     let known = Known {
         vault: if is_new { None } else { evidence::sealed(vault).or_unreachable()? },
         credentials: vault.status().credentials,
-        index: index.filter(|head| head.seq > 0),
+        index,
         has_sessions: dir.has_sessions(),
     };
     let (mut latest, mut accepted) = (None, Vec::new());
@@ -303,14 +331,19 @@ fn record_accepted(journal: &Journal, vault: &Vault, accepted: &[Finding]) {
 
 /// Where the key comes from. Only the key file in the data folder is made by itself, and only for a new vault.
 fn key_source(config: &Config, dir: &DataDir, vault_exists: bool, made: &mut Made) -> Answer<Box<dyn KeySource>> {
+    let mut passphrase = |text: anyhow::Result<Secret>| {
+        let text = text.or_usage()?;
+        made.weak_passphrase = passphrase_weakness(&text);
+        Ok(Passphrase::new(text))
+    };
     match &config.key {
         Key::PassphraseAndFile { passphrase_file: text, file } => {
-            let passphrase = Passphrase::new(passphrase_file(text).or_usage()?);
+            let passphrase = passphrase(passphrase_file(text))?;
             let key_file = configured_key_file(file, vault_exists)?;
             Ok(Box::new(PassphraseAndKeyFile { passphrase, key_file }))
         }
-        Key::PassphraseFile(path) => Ok(Box::new(Passphrase::new(passphrase_file(path).or_usage()?))),
-        Key::PassphraseEnv(name) => Ok(Box::new(Passphrase::new(passphrase_env(name).or_usage()?))),
+        Key::PassphraseFile(path) => Ok(Box::new(passphrase(passphrase_file(path))?)),
+        Key::PassphraseEnv(name) => Ok(Box::new(passphrase(passphrase_env(name))?)),
         Key::File(path) => Ok(Box::new(configured_key_file(path, vault_exists)?)),
         Key::Default => default_key(dir, vault_exists, made),
     }

@@ -9,6 +9,7 @@ mod data_dir;
 mod environment;
 mod evidence;
 mod exit;
+mod explain;
 mod foundation;
 mod harden;
 mod logging;
@@ -37,8 +38,7 @@ use exit::{Answer, OrFail as _};
 #[global_allocator]
 static ALLOCATOR: wipe::Wiping = wipe::Wiping;
 
-/// The guarded exit of an agent's sandbox: a proxy that lets through what policies allow, adds
-/// credentials the sandbox never holds, and keeps evidence of both.
+/// Egress proxy and credential vault for agent sandboxes.
 #[derive(Parser)]
 #[command(name = "egret", version, max_term_width = 100, arg_required_else_help = true)]
 struct Arguments {
@@ -65,16 +65,18 @@ enum Command {
     Serve(serve::Serve),
     /// Run one command in a session of its own.
     Run(run::Run),
-    /// Keep credentials.
+    /// Store and manage credentials.
     Vault(vault_command::Vault),
     /// Check policy files.
     Policy(policy::Policy),
-    /// Open and end sessions.
+    /// Create, list and end sessions.
     Session(session::Session),
     /// Query and verify the records.
     Audit(audit_command::Audit),
     /// Show the CA that clients must trust.
     Ca(ca::Ca),
+    /// Print what the code of a refusal, a record or a policy's problem means.
+    Explain(explain::Explain),
     /// Print the completions of a shell.
     Completions {
         /// The shell.
@@ -83,19 +85,23 @@ enum Command {
 }
 
 /// What a command knows of its surroundings.
+#[derive(Clone)]
 struct Context {
     common: Common,
     places: Places,
     before: harden::Before,
+    /// `vault init --allow-weak`.
+    allow_weak_passphrase: bool,
 }
 
 impl Context {
     /// The configuration, or the defaults where no file is named.
     fn config(&self) -> Answer<Config> {
-        match &self.common.config {
-            Some(path) => config::load(path, self.places.home.as_deref()).or_usage(),
-            None => Ok(Config::default()),
-        }
+        let config = match &self.common.config {
+            Some(path) => config::load(path, self.places.home.as_deref()).or_usage()?,
+            None => Config::default(),
+        };
+        Ok(Config { allow_weak_passphrase: self.allow_weak_passphrase, ..config })
     }
 
     fn data_dir(&self, config: &Config) -> Answer<DataDir> {
@@ -130,7 +136,7 @@ fn begin(common: Common) -> Answer<Context> {
     let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let places = Places { data_dir: path("EGRET_DATA_DIR"), xdg_data_home: path("XDG_DATA_HOME"), home: path("HOME") };
     let before = harden::harden().or_unreachable()?;
-    Ok(Context { common, places, before })
+    Ok(Context { common, places, before, allow_weak_passphrase: false })
 }
 
 fn dispatch(command: Command, context: &Context) -> Answer {
@@ -142,6 +148,7 @@ fn dispatch(command: Command, context: &Context) -> Answer {
         Command::Session(session) => with_logs(|| session.execute(context)),
         Command::Audit(audit) => with_logs(|| audit.execute(context)),
         Command::Ca(ca) => with_logs(|| ca.execute(context)),
+        Command::Explain(explain) => with_logs(|| explain.execute()),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "egret", &mut text);

@@ -29,17 +29,17 @@ const HANDOVER: Duration = Duration::from_secs(5);
 /// Run the sidecar until SIGTERM or SIGINT. SIGHUP reloads policies and trusted CAs.
 #[derive(clap::Args)]
 pub(crate) struct Serve {
-    /// Listen here instead of where the configuration says; port 0 takes a free one.
+    /// Listen on this address instead of the configured one; port 0 takes a free port.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Say in JSON that it is ready (one line on standard output), and log in JSON.
+    /// Print one line of JSON on standard output when ready, and log in JSON.
     #[arg(long)]
     json: bool,
-    /// Go on with a vault that is older than the records say, or with records that are missing: with whatever was revoked
-    /// since. Sessions end where records are missing.
+    /// Start even if the vault is an old copy or records are missing. Credentials revoked since that copy are valid again.
+    /// Sessions end where records are missing.
     #[arg(long)]
     accept_rollback: bool,
-    /// Take the clock as right, though the records know a later time.
+    /// Trust the wall clock even if the records contain a later time. What is left of each session stays what it was.
     #[arg(long)]
     accept_clock: bool,
 }
@@ -121,7 +121,7 @@ impl Serve {
   data      {}
   clients   trust {}
 next
-  put a credential      egret vault put github --kind bearer --audience api.github.com --env GITHUB_TOKEN < token
+  put a credential      egret vault put github --kind bearer --audience api.github.com --env GITHUB_TOKEN
   open a session        egret session create --policy library/pypi --credential github --format sh
   or run one command    egret run --policy library/pypi -- pip download requests",
             ready.version,

@@ -25,7 +25,7 @@ pub(crate) struct Session {
 
 #[derive(clap::Subcommand)]
 enum SessionCommand {
-    /// Open a session; its token and placeholders are shown only now.
+    /// Create a session; its token and placeholders are shown only once.
     Create(Box<Create>),
     /// List the sessions, and for a while those that are over.
     List {
@@ -66,7 +66,7 @@ struct Create {
     /// A policy with `mode: observe` for a share of sessions, such as candidate@25; without @, for all.
     #[arg(long, value_name = "NAME@PERCENT", value_parser = crate::session::rollout)]
     observe: Vec<Rollout>,
-    /// What all its requests together may take: requests=600/m,concurrent=8,request_body=10MiB,response_body=1GiB,bytes_out=1GiB.
+    /// Limits for all its requests together: requests=600/m,concurrent=8,request_body=10MiB,response_body=1GiB,bytes_out=1GiB.
     #[arg(long = "limit", value_name = "NAME=LIMIT,..", value_parser = limit)]
     limits: Vec<LimitsDocument>,
     /// How long it lives, such as 90s, 1h or 7d [default: 24h].
@@ -81,7 +81,7 @@ struct Create {
     /// The tenant it belongs to.
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
-    /// A mark on it.
+    /// A label.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
     /// How to print it.

@@ -62,6 +62,19 @@ pub(crate) fn begin(journal: &Journal, latest: Timestamp) {
     journal.append(record(&step));
 }
 
+/// The wall clock is right, and a later time was wrong: records it, and gives by how much the clock was ahead. Until the time
+/// is noted, a start without the acceptance still judges by the later one.
+pub(crate) fn accept(journal: &Journal, latest: Timestamp) -> SignedDuration {
+    let step = Step { expected: latest, wall: Timestamp::now() };
+    if step.micros() >= -clock::STEP_MICROS {
+        return SignedDuration::ZERO;
+    }
+    let detail = format!("accepted: {}", describe(&step));
+    tracing::warn!(detail, "the wall clock is taken as right; ends of sessions are set back by as much");
+    journal.append(Record { detail: Some(detail.into()), ..record(&step) });
+    SignedDuration::from_micros(-step.micros())
+}
+
 fn record(step: &Step) -> Record {
     Record {
         code: Some(Reason::ClockStep),

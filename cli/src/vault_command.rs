@@ -37,12 +37,16 @@ pub(crate) struct Vault {
 #[derive(clap::Subcommand)]
 enum VaultCommand {
     /// Make the data folder with its vault and CA.
-    Init,
-    /// Say what the vault holds and how it is locked.
+    Init {
+        /// Lock the vault even with a passphrase that is short or easily guessed.
+        #[arg(long)]
+        allow_weak: bool,
+    },
+    /// Show how many credentials the vault has and how it is locked.
     Status(Listing),
     /// Put a credential, or a new value of one; the value comes from standard input or --file.
     Put(Box<Put>),
-    /// Put many credentials at once, out of a .env file or a JSON document: all of them or none.
+    /// Put many credentials at once, from a .env file or a JSON document: all of them or none.
     Import(Box<import::Import>),
     /// List the credentials.
     List(Listing),
@@ -53,16 +57,16 @@ enum VaultCommand {
         #[command(flatten)]
         listing: Listing,
     },
-    /// Give every tenant a new key, or one of them, and seal what it has anew; requests go on meanwhile.
+    /// Give every tenant, or one, a new key and re-encrypt its secrets; requests go on meanwhile.
     Rotate(Listing),
-    /// Lock the vault with a new passphrase, a new key file, or both; no secret is sealed anew.
+    /// Lock the vault with a new passphrase, a new key file, or both; no secret is re-encrypted.
     Rekey(Lock),
-    /// Write the vault as it is, sealed, to a new file or to standard output.
+    /// Write the sealed vault to a new file or to standard output.
     Backup {
         /// The file; it must not be there yet.
         file: Option<PathBuf>,
     },
-    /// Put a backup in the place of the vault.
+    /// Replace the vault with a backup.
     Restore {
         /// The backup.
         file: PathBuf,
@@ -76,7 +80,7 @@ enum VaultCommand {
         /// The tenant it belongs to.
         #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
-        /// Only this version; the one in use takes the whole credential with it.
+        /// Only this version; removing the one in use removes the credential.
         #[arg(long, value_name = "NUMBER")]
         version: Option<u32>,
     },
@@ -84,7 +88,7 @@ enum VaultCommand {
 
 /// What to lock the vault with.
 #[derive(clap::Args)]
-#[group(required = true, multiple = true)]
+#[command(group = clap::ArgGroup::new("new lock").args(["passphrase_file", "ask", "key_file"]).required(true).multiple(true))]
 struct Lock {
     /// Take the new passphrase from this file.
     #[arg(long, value_name = "FILE", conflicts_with = "ask")]
@@ -92,12 +96,18 @@ struct Lock {
     /// Ask for the new passphrase at the terminal.
     #[arg(long)]
     ask: bool,
-    /// A key file; made where it is missing.
+    /// A key file; it is created if it is missing.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// Take the new passphrase even if it is short or easily guessed.
+    #[arg(long)]
+    allow_weak: bool,
+    /// Drop the part of the lock that is not named: of a passphrase and a key file, keep only the one named here.
+    #[arg(long)]
+    only: bool,
 }
 
-/// What a backup is locked with, where that is not what the configuration says.
+/// The lock of a backup, if it differs from the configuration.
 #[derive(clap::Args)]
 struct BackupLock {
     /// The passphrase of the backup is in this file.
@@ -113,7 +123,7 @@ struct Listing {
     /// How to print it.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// The tenant that is meant.
+    /// The tenant.
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
 }
@@ -122,24 +132,24 @@ struct Listing {
 struct Put {
     /// Its name: letters, digits, dot, hyphen and underscore.
     name: String,
-    /// How it goes onto a request; the value of basic is user:password.
+    /// How the credential is attached to a request; a basic value is user:password.
     #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(vault::Kind::names()))]
     kind: String,
-    /// A host it may go to: api.example.com, *.example.com or **.example.com, with :PORT if not 443.
+    /// A host that may receive it: api.example.com, *.example.com or **.example.com, with :PORT if not 443.
     #[arg(long, required = true, value_name = "HOST")]
     audience: Vec<String>,
     #[command(flatten)]
     options: KindOptions,
-    /// A place in JSON bodies where its placeholder is swapped: a pointer such as /auth/client_secret.
+    /// A location in JSON bodies where its placeholder is substituted: a JSON pointer such as /auth/client_secret.
     #[arg(long, value_name = "POINTER")]
     body_json: Vec<String>,
-    /// A place in form bodies where its placeholder is swapped: the name of a field.
+    /// A location in form bodies where its placeholder is substituted: the name of a field.
     #[arg(long, value_name = "FIELD")]
     body_form: Vec<String>,
-    /// How often it may be swapped in one body; once where nothing is said.
+    /// How often it may be substituted in one body [default: 1].
     #[arg(long, value_name = "NUMBER")]
     body_swaps: Option<u8>,
-    /// The environment variable under which sessions are offered its placeholder.
+    /// The environment variable of sessions that contains its placeholder.
     #[arg(long, value_name = "NAME", value_parser = variable)]
     env: Option<String>,
     /// What clients expect such a value to begin with, such as sk-ant-.
@@ -151,10 +161,10 @@ struct Put {
     /// What it is for.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// Who answers for it.
+    /// Its owner, such as a team.
     #[arg(long, value_name = "TEXT")]
     owner: Option<String>,
-    /// How long the version before it is still redacted, such as 1h; 10m where nothing is said.
+    /// How long the previous version is still masked, such as 1h [default: 10m].
     #[arg(long, value_name = "TIME")]
     grace: Option<String>,
     /// The tenant it belongs to.
@@ -163,7 +173,7 @@ struct Put {
     /// Read the value from this file.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Take a value that can be guessed: short, common, or with few possibilities. Masking cannot hide such a value from guesses.
+    /// Accept a weak value: short, common, or easily guessed. Masking cannot hide such a value from guesses.
     #[arg(long)]
     allow_weak: bool,
 }
@@ -177,7 +187,9 @@ impl Vault {
     /// 1 for a credential that is not there, 2 for one that cannot be, 3 where the vault cannot be used.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
         match &self.command {
-            VaultCommand::Init => init(context),
+            VaultCommand::Init { allow_weak } => {
+                init(&Context { allow_weak_passphrase: *allow_weak, ..context.clone() })
+            }
             VaultCommand::Status(listing) => status(context, listing),
             VaultCommand::Put(put) => put.execute(context),
             VaultCommand::Import(import) => import.execute(context),

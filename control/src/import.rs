@@ -127,115 +127,180 @@ impl Item {
         read.map_or_else(|_| Vec::new(), |new| new.kind.weaknesses(&self.value.secret()))
     }
 
-    fn prepare(&self, now: Timestamp) -> Result<(NewCredential, Secret), Fault> {
+    fn prepare(&self, now: Timestamp) -> Result<(NewCredential, Secret), Vec<Fault>> {
         let fault = |place, what| Fault { place: Some(place), name: Some(self.name.clone()), what };
         let start = self.value.start;
-        let new =
-            read(&self.name, self.request.clone()).map_err(|problem| fault(start, problem.detail().to_owned()))?;
+        let new = read(&self.name, self.request.clone())
+            .map_err(|problem| vec![fault(start, problem.detail().to_owned())])?;
         let secret = self.value.secret();
+        let weak = || {
+            let weak = new.kind.weaknesses(&secret).into_iter().filter(|_| !new.allow_weak);
+            weak.map(|weakness| fault(start, VaultError::Weak(weakness).to_string()))
+        };
         match new.check(&secret, now) {
             Ok(()) => Ok((new, secret)),
-            Err(VaultError::Value(error)) => Err(fault(self.value.place_of(error), error.to_string())),
-            Err(error) => Err(fault(start, chain(&error))),
+            Err(VaultError::Value(error)) => Err(vec![fault(self.value.place_of(error), error.to_string())]),
+            Err(VaultError::Weak(_)) => Err(weak().collect()),
+            Err(error) => Err(std::iter::once(fault(start, chain(&error))).chain(weak()).collect()),
         }
     }
 }
 
-/// Judges all of them, without a vault: what the vault would be given, or everything that is wrong.
+/// Judges all of them, without a vault: what the vault would be given, or everything that is wrong, with the faults that
+/// were found when the document was read.
 ///
 /// # Errors
-/// Every fault that was found.
-pub fn prepare(items: &[Item], now: Timestamp) -> Result<Vec<(NewCredential, Secret)>, Vec<Fault>> {
-    let mut faults = Vec::new();
+/// Every fault that was found, in the order of the document.
+pub fn prepare(
+    items: &[Item],
+    mut faults: Vec<Fault>,
+    now: Timestamp,
+) -> Result<Vec<(NewCredential, Secret)>, Vec<Fault>> {
+    if items.is_empty() && faults.is_empty() {
+        faults.push(Fault { place: None, name: None, what: "the document has no credentials".to_owned() });
+    }
     let mut prepared = Vec::with_capacity(items.len());
     let mut seen = BTreeMap::new();
     for item in items {
         match item.prepare(now) {
             Ok(one) => prepared.push(one),
-            Err(fault) => faults.push(fault),
+            Err(found) => faults.extend(found),
         }
         let key = (item.request.tenant.as_deref().unwrap_or_default(), item.name.as_str());
         if let Some(Place { line, .. }) = seen.insert(key, item.value.start) {
-            let what = format!("a credential of this name stands in line {line} too");
+            let what = format!("duplicate credential name; the other one is in line {line}");
             faults.push(Fault { place: Some(item.value.start), name: Some(item.name.clone()), what });
         }
     }
-    if items.is_empty() {
-        faults.push(Fault { place: None, name: None, what: "there is no credential in it".to_owned() });
-    }
+    faults.sort_by_key(|fault| fault.place);
     if faults.is_empty() { Ok(prepared) } else { Err(faults) }
 }
 
-/// Reads a document.
-///
-/// # Errors
-/// The first thing that is not in the form.
-pub fn read_document(text: &[u8]) -> Result<Vec<Item>, Fault> {
+/// Reads a document: the credentials that are in the form, and everything that is not.
+pub fn read_document(text: &[u8]) -> (Vec<Item>, Vec<Fault>) {
+    let (mut items, mut faults) = (Vec::new(), Vec::new());
+    match entries(text) {
+        Err(fault) => faults.push(fault),
+        Ok((text, entries)) => {
+            for (name, raw) in entries {
+                match read_item(text, name, raw) {
+                    Ok(item) => items.push(item),
+                    Err(found) => faults.extend(found),
+                }
+            }
+        }
+    }
+    (items, faults)
+}
+
+/// One credential as the document has it: its name where that is the key, and the rest.
+type Entry<'a> = (Option<String>, &'a RawValue);
+
+fn entries(text: &[u8]) -> Result<(&str, Vec<Entry<'_>>), Fault> {
     let text = std::str::from_utf8(text).map_err(|error| {
         let before = std::str::from_utf8(text.get(..error.valid_up_to()).unwrap_or_default()).unwrap_or_default();
-        Fault { place: Some(place_in(before, before.len())), name: None, what: "is no UTF-8".to_owned() }
+        Fault { place: Some(place_in(before, before.len())), name: None, what: "not UTF-8".to_owned() }
     })?;
     let at = |error: &serde_json::Error| Place { line: number(error.line()), column: number(error.column()) };
-    // The words of the JSON reader can hold what stands there, which may be a value.
+    // The message of the JSON reader can contain a part of the document, which may be a value.
     let broken = |error: serde_json::Error| {
         let what = match error.classify() {
-            serde_json::error::Category::Syntax | serde_json::error::Category::Eof => "is no JSON",
+            serde_json::error::Category::Syntax | serde_json::error::Category::Eof => "not JSON",
             serde_json::error::Category::Data | serde_json::error::Category::Io => {
-                "is no list of credentials and no object of them by name"
+                "neither a list of credentials nor an object of them by name"
             }
         };
         Fault { place: Some(at(&error)), name: None, what: what.to_owned() }
     };
-    let all: Vec<(Option<String>, &RawValue)> = if text.trim_start().starts_with('[') {
+    if text.trim_start().starts_with('[') {
         let list: Vec<&RawValue> = serde_json::from_str(text).map_err(broken)?;
-        list.into_iter().map(|raw| (None, raw)).collect()
-    } else {
-        let Named(all) = serde_json::from_str(text).map_err(broken)?;
-        all.into_iter().map(|(name, raw)| (Some(name), raw)).collect()
-    };
-    all.into_iter().map(|(name, raw)| read_item(text, name, raw)).collect()
+        return Ok((text, list.into_iter().map(|raw| (None, raw)).collect()));
+    }
+    let Named(all) = serde_json::from_str(text).map_err(broken)?;
+    Ok((text, all.into_iter().map(|(name, raw)| (Some(name), raw)).collect()))
 }
 
-fn read_item(text: &str, key: Option<String>, raw: &RawValue) -> Result<Item, Fault> {
+fn read_item(text: &str, key: Option<String>, raw: &RawValue) -> Result<Item, Vec<Fault>> {
     let place = place_of(text, raw);
-    let fault =
-        |name: &Option<String>, what: &str| Fault { place: Some(place), name: name.clone(), what: what.to_owned() };
-    let Ok(Fields { name, value, rest, twice }) = serde_json::from_str::<Fields<'_>>(raw.get()) else {
-        return Err(fault(&key, "is no object with the fields of a credential"));
+    let Ok(Fields { name, value, rest, repeated }) = serde_json::from_str::<Fields<'_>>(raw.get()) else {
+        let what = "not an object with the fields of a credential".to_owned();
+        return Err(vec![Fault { place: Some(place), name: key, what }]);
     };
-    let name = match (key, name) {
-        (Some(key), None) => Some(key),
-        (None, name) => name,
-        (Some(key), Some(_)) => {
-            return Err(fault(&Some(key), "its name stands twice: as the key and as the field name"));
+    let (given, mut wrong) = name_of(key, name);
+    wrong.extend(repeated.into_iter().map(|field| format!("duplicate field {field}")));
+    for field in ["kind", "audience"].into_iter().filter(|field| !rest.contains_key(*field)) {
+        wrong.push(format!("the field {field} is missing"));
+    }
+    wrong.extend(rest.iter().filter(|(field, value)| !is_acceptable(field, value)).map(wrong_form));
+    let mut faults: Vec<Fault> =
+        wrong.into_iter().map(|what| Fault { place: Some(place), name: given.clone(), what }).collect();
+    let value = match value {
+        None => Err((place, "the field value is missing".to_owned())),
+        Some(value) => {
+            let start = place_of(text, value);
+            decode(value.get(), start).map_err(|(place, what)| (place, what.to_owned()))
         }
     };
-    if twice {
-        return Err(fault(&name, "one of its fields stands twice"));
+    let value = value.map_err(|(place, what)| Fault { place: Some(place), name: given.clone(), what });
+    match (given, value, CredentialRequest::deserialize(serde_json::Value::Object(rest))) {
+        (Some(name), Ok(value), Ok(request)) if faults.is_empty() => Ok(Item { name, request, value }),
+        (_, value, _) => {
+            faults.extend(value.err());
+            Err(faults)
+        }
     }
-    let Some(given) = name.clone() else { return Err(fault(&None, "the field name is missing")) };
-    let Some(value) = value else { return Err(fault(&name, "the field value is missing")) };
-    let start = place_of(text, value);
-    let value = decode(value.get(), start).map_err(|(place, what)| Fault {
-        place: Some(place),
-        name: name.clone(),
-        what: what.to_owned(),
-    })?;
-    let request = CredentialRequest::deserialize(serde_json::Value::Object(rest)).map_err(|error| {
-        // This names a field alone; others may repeat what stands in one.
-        let said = error.to_string();
-        let plain = said.starts_with("missing field");
-        fault(&name, if plain { &said } else { "one of its fields has a form that it cannot have" })
-    })?;
-    Ok(Item { name: given, request, value })
 }
 
-/// The fields of one credential: name and value, and whatever the API knows besides.
+/// The name of a credential, from its key or its field, and what is wrong with that.
+fn name_of(key: Option<String>, field: Option<serde_json::Value>) -> (Option<String>, Vec<String>) {
+    match (key, field) {
+        (Some(key), None) => (Some(key), Vec::new()),
+        (Some(key), Some(_)) => {
+            (Some(key), vec!["the name is given twice: as the key and as the field name".to_owned()])
+        }
+        (None, Some(serde_json::Value::String(name))) => (Some(name), Vec::new()),
+        (None, Some(other)) => (None, vec![format!("the field name is {}; it must be text", json_type(&other))]),
+        (None, None) => (None, vec!["the field name is missing".to_owned()]),
+    }
+}
+
+/// Whether a credential can have this field with this value, whatever else it has.
+fn is_acceptable(field: &str, value: &serde_json::Value) -> bool {
+    let mut one = serde_json::Map::from_iter(["kind", "audience"].map(|field| (field.to_owned(), "".into())));
+    one.insert(field.to_owned(), value.clone());
+    CredentialRequest::deserialize(serde_json::Value::Object(one)).is_ok()
+}
+
+fn wrong_form((field, value): (&String, &serde_json::Value)) -> String {
+    let form = match field.as_str() {
+        "audience" => "text (hosts separated by commas) or a list of texts",
+        "body" => "a list of {\"json\": POINTER} and {\"form\": FIELD}",
+        "body_swaps" => "a number from 1 to 16",
+        "expires" => "an instant such as \"2030-01-31T18:00:00Z\"",
+        "allow_weak" => "true or false",
+        _ => "text",
+    };
+    format!("the field {field} is {}; it must be {form}", json_type(value))
+}
+
+/// The JSON type of a value; never the value.
+fn json_type(value: &serde_json::Value) -> &'static str {
+    match value {
+        serde_json::Value::Null => "null",
+        serde_json::Value::Bool(_) => "a boolean",
+        serde_json::Value::Number(_) => "a number",
+        serde_json::Value::String(_) => "text of another form",
+        serde_json::Value::Array(_) => "a list",
+        serde_json::Value::Object(_) => "an object",
+    }
+}
+
+/// The fields of one credential: name and value, and all others that the API has.
 struct Fields<'a> {
-    name: Option<String>,
+    name: Option<serde_json::Value>,
     value: Option<&'a RawValue>,
     rest: serde_json::Map<String, serde_json::Value>,
-    twice: bool,
+    repeated: Vec<String>,
 }
 
 impl<'de> Deserialize<'de> for Fields<'de> {
@@ -250,14 +315,17 @@ impl<'de> Deserialize<'de> for Fields<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Fields { name: None, value: None, rest: serde_json::Map::new(), twice: false };
+                let mut fields = Fields { name: None, value: None, rest: serde_json::Map::new(), repeated: Vec::new() };
                 while let Some(key) = map.next_key::<String>()? {
-                    fields.twice |= match key.as_str() {
+                    let is_repeated = match key.as_str() {
                         "name" => fields.name.replace(map.next_value()?).is_some(),
                         "value" => fields.value.replace(map.next_value()?).is_some(),
-                        "audience" => fields.rest.insert(key, joined(map.next_value()?)).is_some(),
-                        _ => fields.rest.insert(key, map.next_value()?).is_some(),
+                        "audience" => fields.rest.insert(key.clone(), joined(map.next_value()?)).is_some(),
+                        _ => fields.rest.insert(key.clone(), map.next_value()?).is_some(),
                     };
+                    if is_repeated {
+                        fields.repeated.push(key);
+                    }
                 }
                 Ok(fields)
             }
@@ -306,14 +374,14 @@ impl<'de> Deserialize<'de> for Named<'de> {
 /// Decodes a JSON string, whose grammar was judged already, into wiped memory.
 fn decode(raw: &str, start: Place) -> Result<Value, (Place, &'static str)> {
     let Some(inner) = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
-        return Err((start, "the value is no text"));
+        return Err((start, "the field value is not text"));
     };
     let mut value = Value::with_room(inner.len(), start);
     let mut signs = Signs { rest: inner.chars(), place: start };
     while let Some(sign) = signs.next() {
         let place = signs.place;
         let meant = if sign == '\\' { signs.escaped() } else { Some(sign) };
-        let meant = Zeroizing::new(meant.ok_or((place, "half of a character stands here alone"))?);
+        let meant = Zeroizing::new(meant.ok_or((place, "half of a surrogate pair"))?);
         let mut buffer = Zeroizing::new([0; 4]);
         value.push(meant.encode_utf8(&mut *buffer).as_bytes(), place);
     }
@@ -419,11 +487,10 @@ pub(crate) async fn import(
 ) -> Result<(StatusCode, axum::Json<List<ImportedView>>), Problem> {
     let document = Zeroizing::new(Vec::from(document?));
     let now = clock::now();
-    let all = read_document(&document).map_err(|fault| vec![fault]).and_then(|items| {
-        let prepared = prepare(&items, now)?;
-        Ok(items.into_iter().map(|item| item.request).zip(prepared).collect::<Vec<_>>())
-    });
-    let all = all.map_err(|faults| {
+    let (items, faults) = read_document(&document);
+    let prepared = prepare(&items, faults, now)
+        .map(|prepared| items.into_iter().map(|item| item.request).zip(prepared).collect::<Vec<_>>());
+    let all = prepared.map_err(|faults| {
         let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
         Problem::invalid(told.join("; "))
     })?;

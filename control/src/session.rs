@@ -433,8 +433,8 @@ fn view(session: &Session, now: Timestamp) -> SessionView {
         user: session.user.as_deref().map(str::to_owned),
         agent: session.agent.as_deref().map(str::to_owned),
         labels: session.labels.clone(),
-        policies: session.policies.iter().chain(own_names(session)).map(PolicyName::to_string).collect(),
-        documents: own_names(session).map(PolicyName::to_string).collect(),
+        policies: session.policies.iter().map(PolicyName::to_string).chain(own_names(session)).collect(),
+        documents: own_names(session).collect(),
         view: None,
         credentials: session.grants.iter().map(|grant| grant.credential.to_string()).collect(),
         grants: session.grants.iter().map(grant_view).collect(),
@@ -451,9 +451,9 @@ pub fn session_record(session: &Session, kind: Kind) -> Record {
     about(session, kind)
 }
 
-/// The names of the policies that the session brought.
-fn own_names(session: &Session) -> impl Iterator<Item = &PolicyName> {
-    session.documents.iter().flat_map(|documents| &documents.policies)
+/// The names of the policies that the session brought, as records have them.
+fn own_names(session: &Session) -> impl Iterator<Item = String> {
+    session.documents.iter().flat_map(|documents| &documents.policies).map(policies::name_in_session)
 }
 
 pub(crate) fn about(session: &Session, kind: Kind) -> Record {

@@ -211,7 +211,7 @@ async fn a_sessions_own_policy_lives_as_long_as_it() {
     let text = POLICY.replace("policy: mine", "policy: own");
     let body = json!({"documents": [{"name": "own.yaml", "text": text}]});
     let (status, made) = api.call(Method::POST, "/v1/sessions", body.clone()).await;
-    assert_eq!((status, &made["policies"]), (201, &json!(["own"])), "{made}");
+    assert_eq!((status, &made["policies"]), (201, &json!(["session:own"])), "{made}");
     // The same document again is the other session's own.
     let (status, again) = api.call(Method::POST, "/v1/sessions", body).await;
     assert_eq!(status, 201, "{again}");
@@ -268,7 +268,7 @@ async fn values_go_in_and_never_out() {
     assert!(!format!("{list}{one}").contains("sEcReT"));
     assert_eq!(api.control.vault.reads(), 0);
     for (query, value, words) in [
-        ("kind=magic&audience=a.example", "v-v-v-v-v", "no kind"),
+        ("kind=magic&audience=a.example", "v-v-v-v-v", "unknown kind"),
         ("kind=header&audience=a.example", "v-v-v-v-v", "needs header: the header's name"),
         ("kind=bearer&header=X&audience=a.example", "v-v-v-v-v", "does not take header"),
         ("kind=body&audience=a.example", "v-v-v-v-v", "needs a slot"),

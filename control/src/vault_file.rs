@@ -9,7 +9,7 @@ use axum::extract::rejection::BytesRejection;
 use http::{HeaderValue, header};
 use model::TenantId;
 use serde::Deserialize;
-use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret, VaultError};
+use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret, Vault, VaultError, passphrase_weakness};
 
 use crate::change::key_rotated;
 use crate::credential::{refused, vault_view};
@@ -33,6 +33,12 @@ pub(crate) struct Lock {
     #[serde(default)]
     passphrase: bool,
     key_file: Option<std::path::PathBuf>,
+    /// Whether the passphrase may be weak.
+    #[serde(default)]
+    allow_weak: bool,
+    /// Whether the other part of a lock of two parts is dropped.
+    #[serde(default)]
+    only: bool,
 }
 
 /// `POST /v1/vaults/default/rotate`
@@ -65,6 +71,13 @@ pub(crate) async fn rekey(
     passphrase: Result<Bytes, BytesRejection>,
 ) -> Result<axum::Json<VaultView>, Problem> {
     let passphrase = Secret::new(Vec::from(passphrase?));
+    let is_one_part = lock.passphrase != lock.key_file.is_some();
+    if is_one_part && !lock.only && is_locked_with_both(&control.vault) {
+        return Err(Problem::invalid(
+            "the vault is locked with a passphrase and a key file: name both for the new lock (--passphrase-file or --ask, \
+             and --key-file), or drop the one that is not named with --only (`only`)",
+        ));
+    }
     let source = source(lock, passphrase)?;
     control.recording()?;
     blocking(move || {
@@ -79,10 +92,21 @@ pub(crate) async fn rekey(
     .await?
 }
 
+fn is_locked_with_both(vault: &Vault) -> bool {
+    let lock = vault.status().lock;
+    lock.passphrase.is_some() && lock.key_file
+}
+
 fn source(lock: Lock, passphrase: Secret) -> Result<Box<dyn KeySource>, Problem> {
     let key_file = lock.key_file.map(KeyFile);
     match (lock.passphrase, key_file) {
         (true, _) if passphrase.is_empty() => Err(Problem::invalid("the new passphrase is empty")),
+        (true, _) if !lock.allow_weak && passphrase_weakness(&passphrase).is_some() => {
+            let why = passphrase_weakness(&passphrase).unwrap_or_default();
+            Err(Problem::invalid(format!(
+                "the new passphrase {why}; --allow-weak (`allow_weak`) takes it all the same"
+            )))
+        }
         (true, None) => Ok(Box::new(Passphrase::new(passphrase))),
         (true, Some(key_file)) => {
             Ok(Box::new(PassphraseAndKeyFile { passphrase: Passphrase::new(passphrase), key_file }))

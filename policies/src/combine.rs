@@ -406,10 +406,12 @@ impl Rules {
         &self.snapshot
     }
 
-    /// What the session's own rules allow, one line a rule, for whoever is inside to read.
+    /// What the session's own rules allow, one line a rule, for the agent to read. Rules for WebSockets are left out: they are
+    /// decided, and not relayed yet.
     pub fn reach(&self) -> Vec<ReachLine> {
         let ceilings: Vec<&PolicyName> = self.ceilings.iter().map(|layer| &layer.policy).collect();
-        let grants = |rule: &&Arc<Rule>| rule.effect != Effect::Deny && !ceilings.contains(&&rule.policy);
+        let grants =
+            |rule: &&Arc<Rule>| rule.effect != Effect::Deny && !rule.websocket && !ceilings.contains(&&rule.policy);
         self.rules.iter().filter(grants).map(|rule| ReachLine::of(rule)).collect()
     }
 

@@ -27,6 +27,8 @@ pub struct Explanation {
     pub request: String,
     /// The verdict, its code and its rule.
     pub standing: Standing,
+    /// Whether it passes by policy and is refused on the wire all the same: a WebSocket handshake, which is not relayed yet.
+    pub not_relayed: bool,
     /// What the author of the rule says to whoever is refused.
     pub words: Option<String>,
     /// How long an answer may be waited for, where a rule asks and says so.
@@ -157,6 +159,7 @@ impl Rules {
         };
         Explanation {
             request: tell::request(question),
+            not_relayed: question.websocket && answer.is_ok(),
             words: denied.and_then(|denied| denied.words.as_ref()).map(ToString::to_string),
             within: denied.and_then(|denied| denied.within),
             given: answer.as_ref().ok().map(|permit| self.given(permit)),
@@ -209,11 +212,14 @@ impl Rules {
         let best = |path: PathReading<'_>| {
             self.best(&self.denies, question, path).or_else(|| self.winner(&self.granting, question, path))
         };
-        let said = |(path, reading): (PathReading<'_>, &'static str)| {
+        let said = |(at, path): (usize, PathReading<'_>)| {
             let rule = best(path).map(|at| RulePlace::of(self.rule(at)));
-            ReadingSaid { reading, path: written_path(path.text()), rule }
+            match at {
+                0 => ReadingSaid { reading: "as sent", path: question.path.as_sent().to_owned(), rule },
+                _ => ReadingSaid { reading: "or", path: written_path(path.text()), rule },
+            }
         };
-        question.path.readings().zip(std::iter::once("as sent").chain(std::iter::repeat("or"))).map(said).collect()
+        question.path.readings().enumerate().map(said).collect()
     }
 
     /// The rules that match in some reading, but for the one that decides.

@@ -68,6 +68,7 @@ pub use schema::schema;
 pub use selector::Subject;
 pub use session_documents::{
     MAX_SESSION_DOCUMENT_BYTES, MAX_SESSION_DOCUMENTS, MAX_SESSION_ENTRIES, MAX_SESSION_RULES, SessionDocuments,
+    name_in_session,
 };
 pub use suite::{Coverage, coverage, run_suite};
 pub use template::{Parameter, Template, TemplateError, template, templates};

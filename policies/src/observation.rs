@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use model::{CredentialId, Host, PolicyName, RuleId, Scheme, Timestamp};
+use model::{CredentialId, Host, PolicyName, Reason, RuleId, Scheme, Timestamp};
 
 use crate::checks::Verdict;
 
@@ -44,6 +44,29 @@ impl Observation {
     /// The path alone.
     pub(crate) fn bare_path(&self) -> Option<&str> {
         self.path.as_deref().map(|path| path.split_once('?').map_or(path, |(path, _)| path))
+    }
+
+    /// Whether it was refused, and not by the decision of a policy: by a limit or a quota, for a placeholder, or because
+    /// something failed. Such a record does not show what the policies decided; nor does one of a WebSocket handshake, since none
+    /// is relayed.
+    pub(crate) fn is_refused_otherwise(&self) -> bool {
+        let of_policies = [
+            Reason::DeniedHost,
+            Reason::DeniedPort,
+            Reason::DeniedMethod,
+            Reason::DeniedPath,
+            Reason::DeniedTool,
+            Reason::DeniedAddress,
+            Reason::ProtocolNotAllowed,
+            Reason::ApprovalRequired,
+            Reason::ApprovalDenied,
+            Reason::ApprovalTimeout,
+        ];
+        let code = self.code.as_deref();
+        let is_of_policies = code.is_none_or(|code| of_policies.iter().any(|own| own.code() == code));
+        // An address that was looked up was judged after the policies had allowed the request.
+        let is_late = code == Some(Reason::DeniedAddress.code()) && self.address.is_some();
+        self.verdict == Verdict::Deny && (!is_of_policies || is_late)
     }
 
     /// Whether it was a request that can be judged again, or a tunnel; a refused CONNECT names no request.

@@ -149,17 +149,14 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let level = match self.severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
+        let (level, word) = match self.severity {
+            Severity::Error => (Level::ERROR, "error"),
+            Severity::Warning => (Level::WARNING, "warning"),
         };
+        // Of the whole file: there is no line that a frame could show.
         if self.line == 0 {
-            let mut group = level
-                .primary_title(self.message.as_str())
-                .id(self.code)
-                .element(Level::NOTE.message(self.file.as_str()));
-            group = self.help.iter().fold(group, |group, help| group.element(Level::HELP.message(help.as_str())));
-            return f.write_str(&Renderer::plain().render(&[group]));
+            write!(f, "{word}[{}]: {}\n --> {}", self.code, self.message, self.file)?;
+            return self.help.iter().try_for_each(|help| write!(f, "\n  = help: {help}"));
         }
         let offset =
             |chars: usize| self.source_line.char_indices().nth(chars).map_or(self.source_line.len(), |(at, _)| at);

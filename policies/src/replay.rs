@@ -20,6 +20,8 @@ pub struct Replay {
     pub judged: usize,
     /// How many records name no request, such as those of refused CONNECTs.
     pub skipped: usize,
+    /// How many were refused by something else than policies: a limit, a quota, a placeholder, a failure.
+    pub refused_otherwise: usize,
     /// What would be otherwise, most frequent first.
     pub flips: Vec<Flip>,
 }
@@ -29,6 +31,8 @@ pub struct Replay {
 pub struct Flip {
     /// What was decided.
     pub before: Verdict,
+    /// The code of what was decided, where it has one.
+    pub code: Option<String>,
     /// What the candidate says.
     pub after: Verdict,
     /// The request, with the names of query parameters.
@@ -52,6 +56,10 @@ pub fn replay(observations: &[Observation], candidate: &Arc<Rules>, now: Timesta
     let mut found = Replay::default();
     let mut flips: BTreeMap<String, Flip> = BTreeMap::new();
     for one in observations {
+        if one.is_refused_otherwise() {
+            found.refused_otherwise += 1;
+            continue;
+        }
         let Some((answer, depends_on_query)) =
             Some(one).filter(|one| one.is_whole()).and_then(|one| judge(one, candidate, now))
         else {
@@ -68,6 +76,7 @@ pub fn replay(observations: &[Observation], candidate: &Arc<Rules>, now: Timesta
         }
         let flip = Flip {
             before: one.verdict,
+            code: one.code.clone(),
             after,
             request: request_of(one),
             why: why(&answer),
@@ -77,8 +86,12 @@ pub fn replay(observations: &[Observation], candidate: &Arc<Rules>, now: Timesta
             count: 0,
             record: one.record.clone(),
         };
-        let key = format!("{:?}", (flip.before, flip.after, &flip.request, &flip.why, &flip.credentials_before));
-        flips.entry(key).or_insert(flip).count += 1;
+        let key = format!("{:?}", (flip.before, &flip.code, flip.after, &flip.request, &flip.why));
+        let group = flips.entry(key).or_insert(flip);
+        group.count += 1;
+        let new = one.credentials.iter().filter(|own| !group.credentials_before.contains(own));
+        let new: Vec<_> = new.cloned().collect();
+        group.credentials_before.extend(new);
     }
     found.flips = flips.into_values().collect();
     found.flips.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.request.cmp(&b.request)));
@@ -146,6 +159,7 @@ impl Replay {
         let flip = |flip: &Flip| {
             json!({
                 "before": flip.before.as_str(),
+                "code": flip.code,
                 "after": flip.after.as_str(),
                 "request": flip.request,
                 "why": flip.why,
@@ -159,6 +173,7 @@ impl Replay {
         json!({
             "judged": self.judged,
             "skipped": self.skipped,
+            "refused_otherwise": self.refused_otherwise,
             "flips": self.flips.iter().map(flip).collect::<Vec<_>>(),
         })
     }
@@ -176,7 +191,8 @@ impl fmt::Display for Replay {
         });
         for flip in flips {
             let Flip { before, after, request, why, count, record, .. } = flip;
-            writeln!(f, "{} -> {}  {count} x {request}", before.as_str(), after.as_str())?;
+            let code = flip.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
+            writeln!(f, "{}{code} -> {}  {count} x {request}", before.as_str(), after.as_str())?;
             writeln!(f, "    now {why}; such as record {record}")?;
             let lost: Vec<String> = flip
                 .credentials_before
@@ -195,6 +211,13 @@ impl fmt::Display for Replay {
         write!(f, "{changed} of {} recorded requests would be answered otherwise", self.judged)?;
         if self.skipped > 0 {
             write!(f, "; {} records name no request and were left out", self.skipped)?;
+        }
+        if self.refused_otherwise > 0 {
+            let count = self.refused_otherwise;
+            write!(
+                f,
+                "; {count} were refused by something other than policies (limits, quotas, ..) and were left out"
+            )?;
         }
         Ok(())
     }

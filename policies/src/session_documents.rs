@@ -95,9 +95,14 @@ impl SessionDocuments {
     }
 }
 
+/// The name under which rules, records and explanations show the policy of a session's own document.
+pub fn name_in_session(name: &PolicyName) -> String {
+    format!("{PREFIX}{name}")
+}
+
 /// The policy under the name that only a session's own document has.
 fn own(mut policy: Policy) -> Policy {
-    policy.name = PolicyName::new(format!("{PREFIX}{}", policy.name));
+    policy.name = PolicyName::new(name_in_session(&policy.name));
     for rule in &mut policy.rules {
         let rule = Arc::make_mut(rule);
         rule.policy = policy.name.clone();

@@ -151,7 +151,7 @@ pub(crate) fn body_too_large(limit: &ByteLimit) -> Limited {
 }
 
 pub(crate) fn exhausted(budget: &ByteLimit) -> Limited {
-    let detail = format!("the session has sent {} bytes, or would with this request", budget.bytes);
+    let detail = format!("the request exceeds the {} bytes that the session may send in all", budget.bytes);
     Limited::new(Reason::BudgetExhausted, "bytes_out", &budget.scope, detail)
 }
 

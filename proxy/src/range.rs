@@ -58,23 +58,43 @@ pub(crate) fn asked(fields: &HeaderMap) -> Result<Option<Asked>, Unservable> {
     if !unit.eq_ignore_ascii_case("bytes") {
         return without_bytes(text);
     }
-    if range.contains(',') {
-        return Err(Unservable("several ranges in one request cannot be masked; ask for one range at a time"));
-    }
-    let malformed =
-        Unservable("the Range field is malformed; write `bytes=FIRST-LAST`, `bytes=FIRST-` or `bytes=-LENGTH`");
+    let mut ranges = range.split(',');
+    let first = one_range(ranges.next().ok_or(MALFORMED)?)?;
+    let all = ranges.try_fold(first, |all, one| Ok(all.joined(one_range(one.trim_start_matches([' ', '\t']))?)));
+    all.map(Some)
+}
+
+const MALFORMED: Unservable =
+    Unservable("the Range field is malformed; write `bytes=FIRST-LAST`, `bytes=FIRST-` or `bytes=-LENGTH`");
+
+fn one_range(text: &str) -> Result<Asked, Unservable> {
+    let malformed = MALFORMED;
     let number = |text: &str| {
         let digits = !text.is_empty() && text.len() <= 18 && text.bytes().all(|byte| byte.is_ascii_digit());
         if digits { text.parse::<u64>().map_err(|_| malformed) } else { Err(malformed) }
     };
-    let asked = match range.split_once('-').ok_or(malformed)? {
+    let asked = match text.split_once('-').ok_or(malformed)? {
         ("", length) => Asked::Last(number(length)?),
         (first, "") => Asked::From(number(first)?, None),
         (first, last) => Asked::From(number(first)?, Some(number(last)?)),
     };
     match asked {
         Asked::From(first, Some(last)) if last < first => Err(malformed),
-        Asked::From(..) | Asked::Last(_) => Ok(Some(asked)),
+        Asked::From(..) | Asked::Last(_) => Ok(asked),
+    }
+}
+
+impl Asked {
+    /// The one part that spans both: several ranges are answered as one part (RFC 9110 section 15.3.7), since each border of
+    /// each of them would need its own margin. Where the length of the representation decides, it is everything.
+    fn joined(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Last(one), Self::Last(other)) => Self::Last(one.max(other)),
+            (Self::From(one, end), Self::From(other, other_end)) => {
+                Self::From(one.min(other), end.zip(other_end).map(|(end, other)| end.max(other)))
+            }
+            (Self::From(..), Self::Last(_)) | (Self::Last(_), Self::From(..)) => Self::From(0, None),
+        }
     }
 }
 
@@ -210,8 +230,18 @@ mod tests {
         for text in ["items=0-9", "0-24", "id 5..; max=10", "pages=1-2,4-5"] {
             assert_eq!(range(text), Ok(None), "{text}");
         }
+        for (text, want) in [
+            ("bytes=0-1,5-6", Asked::From(0, Some(6))),
+            ("bytes=5-6, 0-1", Asked::From(0, Some(6))),
+            ("bytes=7-,2-3", Asked::From(2, None)),
+            ("bytes=-3,-9", Asked::Last(9)),
+            ("bytes=4-5,-1", Asked::From(0, None)),
+        ] {
+            assert_eq!(range(text), Ok(Some(want)), "{text}: one part spans them");
+        }
         for text in [
-            "bytes=0-1,5-6",
+            "bytes=0-1,",
+            "bytes=0-1,x",
             "bytes=9-5",
             "bytes=",
             "bytes=-",

@@ -119,9 +119,13 @@ impl Refusal {
         self
     }
 
-    /// The seconds after which a request may pass.
+    /// The seconds after which a request may pass. Where nothing shows when a limit or a state ends (429 and 503), it is a second:
+    /// clients that retry at once would only meet it again.
     pub(crate) fn retry_after(&self) -> Option<u64> {
-        self.0.retry_after
+        let Row { status, retry, .. } = self.row();
+        let ends_by_itself = retry == Retry::Later
+            && (status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE);
+        self.0.retry_after.or_else(|| ends_by_itself.then_some(1))
     }
 
     /// With the address that may not be dialed.
@@ -239,6 +243,9 @@ impl From<policies::Denied> for Refusal {
                 "the query asks for another method, which a rule for this host treats differently: send the request with that \
                  method, or without the parameter"
             }
+            (Reason::ApprovalRequired, _) => {
+                "a rule of the session's policies asks for approval, and approvals are not implemented yet: the answer stays no"
+            }
             (_, Some(_)) => "a rule of the session's policies refuses this",
             (_, None) => "no rule of the session's policies allows this",
         };
@@ -256,44 +263,42 @@ fn row(reason: Reason) -> Row {
     use Fault::{Downstream, Egret, Policy, Upstream};
     use Retry::{AfterApproval, Later, Never};
     let (status, title, error, retry, fault) = match reason {
-        Reason::Malformed => (400, "The request breaks the grammar of HTTP", "http_request_error", Never, Downstream),
+        Reason::Malformed => (400, "The request is not valid HTTP", "http_request_error", Never, Downstream),
         Reason::AmbiguousFraming => {
             (400, "The request's framing is ambiguous", "http_request_error", Never, Downstream)
         }
-        Reason::BadHost => (400, "The request names no single valid host", "http_request_error", Never, Downstream),
+        Reason::BadHost => (400, "The request has no single valid host", "http_request_error", Never, Downstream),
         Reason::BadTarget => (400, "The request target is not acceptable", "http_request_error", Never, Downstream),
         Reason::DeniedHost => (403, "The host is not allowed", "http_request_denied", Never, Policy),
         Reason::DeniedPort => (403, "The port is not allowed", "http_request_denied", Never, Policy),
         Reason::DeniedMethod => (403, "The method is not allowed", "http_request_denied", Never, Policy),
         Reason::DeniedPath => (403, "The path is not allowed", "http_request_denied", Never, Policy),
         Reason::DeniedUpgrade => (403, "The upgrade is not allowed", "http_request_denied", Never, Policy),
-        Reason::DeniedTool => (403, "The tool call may not do this", "http_request_denied", Never, Policy),
+        Reason::DeniedTool => (403, "The tool call is not allowed to do this", "http_request_denied", Never, Policy),
         Reason::DeniedAddress => (403, "The address is not allowed", "destination_ip_prohibited", Never, Policy),
         Reason::DeniedSelf => {
             (403, "Egret does not serve requests to itself", "destination_ip_prohibited", Never, Policy)
         }
-        Reason::DeniedPlaintext => {
-            (403, "A credential never travels in cleartext", "http_request_denied", Never, Policy)
-        }
+        Reason::DeniedPlaintext => (403, "Credentials are not sent in cleartext", "http_request_denied", Never, Policy),
         Reason::ProtocolNotAllowed => (403, "The protocol is not allowed", "http_request_denied", Never, Policy),
-        Reason::PlaceholderMisplaced => (403, "A placeholder may not go there", "http_request_denied", Never, Policy),
+        Reason::PlaceholderMisplaced => {
+            (403, "A placeholder may not be used there", "http_request_denied", Never, Policy)
+        }
         Reason::PlaceholderUnknown => {
-            (403, "A placeholder is not this session's", "http_request_denied", Never, Policy)
+            (403, "The placeholder is not one of this session", "http_request_denied", Never, Policy)
         }
         Reason::ForeignCredential => {
             (403, "The request carries authentication of its own", "http_request_denied", Never, Policy)
         }
         Reason::SecretInRequest => (403, "The request carries a secret", "http_request_denied", Never, Policy),
-        Reason::ApprovalRequired => {
-            (403, "A person has to approve this first", "http_request_denied", AfterApproval, Policy)
-        }
-        Reason::ApprovalDenied => (403, "A person refused this", "http_request_denied", Never, Policy),
-        Reason::ApprovalTimeout => (403, "Nobody approved this in time", "http_request_denied", AfterApproval, Policy),
+        Reason::ApprovalRequired => (403, "Approval is required", "http_request_denied", AfterApproval, Policy),
+        Reason::ApprovalDenied => (403, "The approval was denied", "http_request_denied", Never, Policy),
+        Reason::ApprovalTimeout => (403, "The approval timed out", "http_request_denied", AfterApproval, Policy),
         Reason::SessionRequired => (407, "Proxy credentials are required", "http_request_denied", Never, Downstream),
         Reason::SessionInvalid | Reason::SessionWrongSource => {
             (407, "The proxy credentials are not valid", "http_request_denied", Never, Downstream)
         }
-        Reason::TimeoutHead => (408, "The request came too slowly", "connection_read_timeout", Later, Downstream),
+        Reason::TimeoutHead => (408, "The request timed out", "connection_read_timeout", Later, Downstream),
         Reason::BodyTooLarge => (413, "The request body is too large", "http_request_error", Never, Downstream),
         Reason::UriTooLong => (414, "The request target is too long", "http_request_error", Never, Downstream),
         Reason::CodingUnsupported => {
@@ -301,24 +306,24 @@ fn row(reason: Reason) -> Row {
         }
         Reason::ExpectUnsupported => (417, "The expectation is not supported", "http_request_error", Never, Downstream),
         Reason::AuthorityMismatch => {
-            (421, "The names of one exchange differ", "http_request_denied", Never, Downstream)
+            (421, "The host names of the request differ", "http_request_denied", Never, Downstream)
         }
         Reason::RateLimited => (429, "Too many requests", "connection_limit_reached", Later, Policy),
         Reason::MintLimited => (429, "Too many new names", "connection_limit_reached", Later, Policy),
-        Reason::SessionQuota => (429, "The session uses all of its share", "connection_limit_reached", Later, Policy),
-        Reason::BudgetExhausted => (429, "The session's budget is spent", "http_request_denied", Never, Policy),
+        Reason::SessionQuota => (429, "The session's quota is used up", "connection_limit_reached", Later, Policy),
+        Reason::BudgetExhausted => (429, "The session's budget is used up", "http_request_denied", Never, Policy),
         Reason::HeadTooLarge => (431, "The request head is too large", "http_request_error", Never, Downstream),
-        Reason::Internal => (500, "A fault of Egret", "proxy_internal_error", Later, Egret),
+        Reason::Internal => (500, "Internal error of Egret", "proxy_internal_error", Later, Egret),
         Reason::UpstreamRefused => {
-            (502, "The upstream did not take the connection", "connection_refused", Later, Upstream)
+            (502, "The upstream did not accept the connection", "connection_refused", Later, Upstream)
         }
         Reason::UpstreamDns => (502, "The name could not be resolved", "dns_error", Later, Upstream),
         Reason::UpstreamTls => (502, "The upstream's TLS is not acceptable", "tls_certificate_error", Never, Upstream),
         Reason::UpstreamProtocol => (502, "The upstream broke the protocol", "http_protocol_error", Later, Upstream),
         Reason::ResponseTooLarge => (502, "The response is too large", "http_response_body_size", Never, Upstream),
-        Reason::CredentialUnavailable => (502, "The credential could not be had", "proxy_internal_error", Later, Egret),
+        Reason::CredentialUnavailable => (502, "The credential is unavailable", "proxy_internal_error", Later, Egret),
         Reason::RedactionImpossible => {
-            (502, "Secrets could not be found in the response", "http_response_content_coding", Never, Upstream)
+            (502, "The response cannot be masked", "http_response_content_coding", Never, Upstream)
         }
         Reason::AuditUnavailable => (503, "The journal cannot be written", "proxy_internal_error", Later, Egret),
         Reason::VaultValueInvalid => {
@@ -328,10 +333,10 @@ fn row(reason: Reason) -> Row {
         Reason::PolicyUnavailable => {
             (503, "A policy of the session is not loaded", "proxy_configuration_error", Later, Egret)
         }
-        Reason::Overloaded => (503, "Too much at once", "connection_limit_reached", Later, Egret),
+        Reason::Overloaded => (503, "Egret is overloaded", "connection_limit_reached", Later, Egret),
         Reason::Draining => (503, "Egret is stopping", "connection_limit_reached", Later, Egret),
-        Reason::UpstreamTimeout => (504, "The upstream took too long", "connection_read_timeout", Later, Upstream),
-        Reason::Loop => (508, "The request came back", "proxy_loop_detected", Never, Downstream),
+        Reason::UpstreamTimeout => (504, "The upstream timed out", "connection_read_timeout", Later, Upstream),
+        Reason::Loop => (508, "Proxy loop detected", "proxy_loop_detected", Never, Downstream),
         // No client sees these as an answer; they name the end of a connection or an event in records.
         Reason::ClientRejectedCa => (403, "The client does not trust the CA", "tls_alert_received", Never, Downstream),
         Reason::SessionEnded => (403, "The session has ended", "http_request_denied", Never, Policy),
@@ -344,7 +349,7 @@ fn row(reason: Reason) -> Row {
         | Reason::KeyRotated
         | Reason::Recovered
         | Reason::VaultWriteFailed
-        | Reason::ClockStep => (500, "A fault of Egret", "proxy_internal_error", Never, Egret),
+        | Reason::ClockStep => (500, "Internal error of Egret", "proxy_internal_error", Never, Egret),
     };
     Row { status: StatusCode::from_u16(status).expect("the table holds valid statuses"), title, error, retry, fault }
 }
@@ -357,6 +362,33 @@ mod tests {
     fn every_reason_has_an_error_status() {
         for reason in Reason::ALL {
             assert!(row(*reason).status.as_u16() >= 400, "{reason}");
+        }
+    }
+
+    #[test]
+    fn the_page_has_the_table() {
+        let page = include_str!("../../docs/refusals.md");
+        for reason in Reason::ALL {
+            let Row { status, title, retry, fault, .. } = row(*reason);
+            let (status, retry, fault) = (status.as_u16(), retry.as_str(), fault.as_str());
+            let answered = format!("| `{reason}` | {status} | {title} | `{retry}` | {fault} | ");
+            let recorded = format!("| `{reason}` | ");
+            let (first, second) = page.split_once("## Codes of records").unwrap();
+            assert!(first.contains(&answered) || second.contains(&recorded), "{answered}");
+        }
+        let rows = page.lines().filter(|line| line.starts_with("| `") && line.matches(" | ").count() != 1).count();
+        let records = page.split_once("## Codes of records").unwrap().1.lines().filter(|line| line.starts_with("| `"));
+        assert_eq!(rows + records.count(), Reason::ALL.len());
+    }
+
+    #[test]
+    fn what_ends_by_itself_has_a_time_to_retry_after() {
+        for reason in [Reason::SessionQuota, Reason::PolicyUnavailable, Reason::Overloaded, Reason::RateLimited] {
+            assert_eq!(Refusal::of(reason, "").retry_after(), Some(1), "{reason}");
+        }
+        assert_eq!(Refusal::of(Reason::RateLimited, "").with_retry_after(7).retry_after(), Some(7));
+        for reason in [Reason::BudgetExhausted, Reason::DeniedHost, Reason::UpstreamTimeout] {
+            assert_eq!(Refusal::of(reason, "").retry_after(), None, "{reason}");
         }
     }
 

@@ -71,7 +71,7 @@ fn answer(core: &Core, session: &Session, asked: &Asked) -> Result<Vec<u8>, Refu
         "agent": session.agent.as_deref(),
         "expires": session.expires.map(|end| end.to_string()),
         "policies": session.policies.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
-        "documents": session.documents.iter().flat_map(|own| &own.policies).map(|name| name.as_str()).collect::<Vec<_>>(),
+        "documents": session.documents.iter().flat_map(|own| &own.policies).map(policies::name_in_session).collect::<Vec<_>>(),
         "reach": rules.reach().iter().map(reach).collect::<Vec<_>>(),
         "placeholders": placeholders,
     });
@@ -82,7 +82,7 @@ fn answer(core: &Core, session: &Session, asked: &Asked) -> Result<Vec<u8>, Refu
 }
 
 fn reach(line: &policies::ReachLine) -> serde_json::Value {
-    json!({
+    let mut shown = json!({
         "policy": line.policy.as_str(),
         "rule": line.rule.as_str(),
         "scheme": line.scheme,
@@ -90,5 +90,9 @@ fn reach(line: &policies::ReachLine) -> serde_json::Value {
         "ports": line.ports,
         "methods": line.methods,
         "paths": line.paths,
-    })
+    });
+    if let (true, Some(members)) = (line.asks, shown.as_object_mut()) {
+        members.insert("needs".to_owned(), "approval".into());
+    }
+    shown
 }

@@ -132,6 +132,15 @@ impl Registry {
     /// # Errors
     /// When the folder cannot be made or listed.
     pub fn open(dir: &Path, now: Timestamp) -> Result<Self, SessionError> {
+        Self::open_set_back(dir, now, SignedDuration::ZERO)
+    }
+
+    /// As [`Registry::open`], after a clock that was ahead by `ahead` was corrected: beginning and end of every live session
+    /// are set back by as much, on disk too. What is left of each stays what it was, and none lives longer than was asked for.
+    ///
+    /// # Errors
+    /// As [`Registry::open`], and when a session's file cannot be written.
+    pub fn open_set_back(dir: &Path, now: Timestamp, ahead: SignedDuration) -> Result<Self, SessionError> {
         let failed = |doing| move |source| SessionError::File { doing, path: dir.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed("make"))?;
         let mut table = Table::default();
@@ -139,7 +148,13 @@ impl Registry {
             let path = entry.map_err(failed("list"))?.path();
             match path.extension().and_then(|end| end.to_str()) {
                 Some("json") => match file::load(&path) {
-                    Ok(session) => table.insert(Arc::new(session)),
+                    Ok(mut session) => {
+                        if session.set_back(ahead) {
+                            let budgets = session.budgets.to_save();
+                            file::save(dir, &session, &budgets).map_err(failed("write"))?;
+                        }
+                        table.insert(Arc::new(session));
+                    }
                     Err(error) => {
                         tracing::error!(file = %path.display(), %error, "a session file cannot be read; its session is refused");
                     }

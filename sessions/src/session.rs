@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use model::{CredentialId, Limits, PolicyName, SessionId, SnapshotDigest, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -240,6 +241,17 @@ impl Session {
         let before = bytes.get(..mark.start)?;
         let start = before.strip_suffix(grant.prefix.as_bytes())?.len();
         Some((start..mark.end, &grant.credential))
+    }
+
+    /// Sets beginning and end back; false where nothing changes, because it is over or `ahead` is zero.
+    pub(crate) fn set_back(&mut self, ahead: SignedDuration) -> bool {
+        if !ahead.is_positive() || self.stored_state() == State::Terminated {
+            return false;
+        }
+        for time in std::iter::once(&mut self.created).chain(&mut self.expires) {
+            *time = time.checked_sub(ahead).unwrap_or(Timestamp::MIN);
+        }
+        true
     }
 
     pub(crate) fn is_expired(&self, now: Timestamp) -> bool {

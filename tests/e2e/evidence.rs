@@ -32,11 +32,21 @@ fn serve(egret: &Egret, options: &[&str]) -> Output {
 
 /// The start is refused, says why, and leaves the folder as it is.
 fn refused(egret: &Egret, why: &str) {
+    // What SQLite shares between its processes is no part of the index.
+    let whole = || {
+        let mut all = contents(&egret.data());
+        all.retain(|(path, ..)| !path.ends_with("index.db-shm"));
+        all
+    };
+    let before = whole();
     for _ in 0..2 {
         let output = serve(egret, &[]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(3), "{why}: {said}");
         assert!(said.contains("vault_rollback") && said.contains(why) && said.contains("--accept-rollback"), "{said}");
+        let after = whole();
+        let changed: Vec<_> = after.iter().filter(|entry| !before.contains(entry)).map(|(path, ..)| path).collect();
+        assert!(after == before, "{why}: a refused start changed {changed:?}");
     }
 }
 
@@ -156,6 +166,44 @@ fn t213_a_session_that_was_put_back_stays_over() {
     assert_eq!(client::get(egret, &other, &target, "/t213-other").status, 200);
 }
 
+/// As if the machine had shown a much later time before its clock was set back.
+fn note_a_later_time(egret: &Egret) {
+    let head = egret.journal_folder().join("head");
+    let text = std::fs::read_to_string(&head).unwrap();
+    let (before, _) = text.split_once("\"latest\":\"").unwrap();
+    std::fs::write(&head, format!("{before}\"latest\":\"2099-01-01T00:00:00.000000Z\"}}\n")).unwrap();
+}
+
+#[test]
+fn t215_a_clock_that_is_accepted_lengthens_no_session_and_is_recorded() {
+    let world = World::new(&["api.origin.test"], &[POLICY], |setup| setup);
+    let egret = &world.egret;
+    let target = world.target("api.origin.test");
+    egret.terminate();
+    note_a_later_time(egret);
+    egret.launch();
+    let session = egret.session_with(&["evidence"], &[], &["--ttl", "1h"]);
+    egret.terminate();
+    let config = egret.config().display().to_string();
+    let mut serving = egret
+        .command(&["serve", "--accept-clock", "--config", &config])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    wait::until("it serves", || egret.data().join("egret.json").exists().then_some(()));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&serving), rustix::process::Signal::TERM).unwrap();
+    assert!(serving.wait().unwrap().success());
+    let accepted = egret.record_where("the acceptance", |record| record.text("detail").starts_with("accepted: "));
+    assert_eq!(accepted.text("kind"), "sidecar.clock_step");
+    egret.launch();
+    let shown = egret.ok(&["session", "show", &session.id, "--format", "json"], "");
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let expires: jiff::Timestamp = shown["expires"].as_str().unwrap().parse().unwrap();
+    assert!(expires <= jiff::Timestamp::now() + std::time::Duration::from_secs(3_600), "{expires}");
+    assert_eq!(client::get(egret, &session, &target, "/t215-accepted").status, 200);
+}
+
 #[test]
 fn t215_a_clock_that_was_set_back_before_a_restart_revives_nothing() {
     let world = World::new(&["api.origin.test"], &[POLICY], |setup| setup);
@@ -164,11 +212,7 @@ fn t215_a_clock_that_was_set_back_before_a_restart_revives_nothing() {
     let session = egret.session_with(&["evidence"], &[], &["--ttl", "1h"]);
     assert_eq!(client::get(egret, &session, &target, "/t215-before").status, 200);
     egret.terminate();
-    // As if the machine had shown a time after the session's end before its clock was set back.
-    let head = egret.journal_folder().join("head");
-    let text = std::fs::read_to_string(&head).unwrap();
-    let (before, _) = text.split_once("\"latest\":\"").unwrap();
-    std::fs::write(&head, format!("{before}\"latest\":\"2099-01-01T00:00:00.000000Z\"}}\n")).unwrap();
+    note_a_later_time(egret);
     egret.launch();
     let step = egret.record_where("the step", |record| record.text("kind") == "sidecar.clock_step");
     assert_eq!(

@@ -192,6 +192,8 @@ fn t219_a_part_of_a_masked_object() {
             ("bytes=0-0", 0, 1),
             ("bytes=200-", 200, total),
             ("bytes=-5", total - 5, total),
+            ("bytes=0-1,5-6", 0, 7),
+            ("bytes=0-1, -2", 0, total),
             (&*format!("bytes=0-{}", total + 50), 0, total),
         ] {
             let answer = get(range, "");
@@ -212,7 +214,7 @@ fn t219_a_part_of_a_masked_object() {
         let changed = get("bytes=0-2", "If-Range: \"v0\"\r\n");
         assert_eq!((changed.status, changed.text()), (200, masked.clone()));
         let before = it.world.origin.seen("/stored/t219").len();
-        for range in ["bytes=0-1,5-6", "bytes=5", "bytes = 0-1"] {
+        for range in ["bytes=5", "bytes = 0-1"] {
             refusal::expect(&it.world.egret, &get(range, ""), 502, "redaction_impossible");
         }
         assert_eq!(it.world.origin.seen("/stored/t219").len(), before, "the upstream was asked");

@@ -124,7 +124,7 @@ fn an_independent_reader_agrees_on_every_record() {
     egret.ok(&["vault", "rekey", "--passphrase-file", &passphrase], "");
     assert_eq!(found(&read(&egret, &vault, &["--passphrase-file", "passphrase"])), expected);
     let said = fails(&egret, 2, &["vault", "list"]);
-    assert!(said.contains("locked with passphrase, and key file was given"), "{said}");
+    assert!(said.contains("locked with a passphrase, but what was given is a key file"), "{said}");
     let config = std::fs::read_to_string(egret.config()).unwrap();
     std::fs::write(egret.config(), format!("{config}\nvault:\n  key: {{passphrase_file: {passphrase}}}\n")).unwrap();
     let file = egret.config().display().to_string();
@@ -144,6 +144,31 @@ fn an_independent_reader_agrees_on_every_record() {
         shown(&egret, &["vault", "status", "--format", "json", "--config", &file])["key"],
         "passphrase and key file"
     );
+    // What is not named is not dropped in silence.
+    let said = fails(&egret, 2, &["vault", "rekey", "--passphrase-file", &passphrase, "--config", &file]);
+    assert!(said.contains("--only"), "{said}");
+    assert_eq!(found(&read(&egret, &vault, &both)), expected);
+    egret.ok(&["vault", "rekey", "--passphrase-file", &passphrase, "--only", "--config", &file], "");
+    assert_eq!(found(&read(&egret, &vault, &["--passphrase-file", "passphrase"])), expected);
+}
+
+#[test]
+fn a_weak_passphrase_locks_a_vault_only_where_that_is_allowed() {
+    let egret = Egret::prepare(&Setup::default());
+    let weak = egret.folder().join("weak");
+    std::fs::write(&weak, "changeme\n").unwrap();
+    let (weak, config) = (weak.display().to_string(), egret.folder().join("weak.yaml"));
+    std::fs::write(&config, format!("vault:\n  key: {{passphrase_file: {weak}}}\n")).unwrap();
+    let config = config.display().to_string();
+    let said = fails(&egret, 2, &["vault", "init", "--config", &config]);
+    assert!(said.contains("shorter than 12 bytes") && said.contains("--allow-weak"), "{said}");
+    assert!(!egret.data().join("vault.egret").exists());
+    egret.ok(&["vault", "init", "--allow-weak", "--config", &config], "");
+    // A vault that is there opens with what it was locked with.
+    assert_eq!(shown(&egret, &["vault", "status", "--format", "json", "--config", &config])["key"], "passphrase");
+    let said = fails(&egret, 2, &["vault", "rekey", "--passphrase-file", &weak, "--config", &config]);
+    assert!(said.contains("--allow-weak"), "{said}");
+    egret.ok(&["vault", "rekey", "--passphrase-file", &weak, "--allow-weak", "--config", &config], "");
 }
 
 #[test]

@@ -122,6 +122,23 @@ const COMMON: &[&str] = &[
     "your_token",
 ];
 
+/// A passphrase needs so many bytes. Whoever has a copy of the vault tries passphrases without being counted.
+pub const MIN_PASSPHRASE_BYTES: usize = 12;
+
+/// Passphrases with fewer bits than this, by [`bits`], are guessable: each guess costs Argon2id.
+const MIN_PASSPHRASE_BITS: f64 = 50.0;
+
+/// Why a passphrase is too weak to lock a vault, as the rest of a sentence; `None` where it is not.
+#[expect(clippy::disallowed_methods, reason = "the strength of the passphrase is estimated; nothing of it is kept")]
+pub fn passphrase_weakness(passphrase: &Secret) -> Option<&'static str> {
+    let text = passphrase.expose_secret();
+    let is_common = COMMON.iter().any(|common| text.eq_ignore_ascii_case(common.as_bytes()));
+    if text.len() < MIN_PASSPHRASE_BYTES {
+        return Some("is shorter than 12 bytes");
+    }
+    (is_common || bits(text) < MIN_PASSPHRASE_BITS).then_some("is easily guessed")
+}
+
 impl NewCredential {
     /// Judges all of it, without a vault.
     ///
@@ -196,6 +213,20 @@ mod tests {
         // Of a pair the password counts, however long the name is.
         assert_eq!(of(kind("basic"), "a-long-name@example.com:changeme"), [Weakness::Common]);
         assert_eq!(of(kind("basic"), "a:ghp_5f3a91c07be2"), []);
+    }
+
+    #[test]
+    fn weak_passphrases_are_told_from_others() {
+        let of = |text: &str| passphrase_weakness(&Secret::new(text.as_bytes().to_vec()));
+        for short in ["", "x", "changeme", "q7zk9xpw5m."] {
+            assert_eq!(of(short), Some("is shorter than 12 bytes"), "{short}");
+        }
+        for weak in ["aaaaaaaaaaaaaaaaaaaa", "abababababababab", "202611282026", "insert-your-key-here"] {
+            assert_eq!(of(weak), Some("is easily guessed"), "{weak}");
+        }
+        for fine in ["correct horse battery staple", "q7zk9xpw5m2e", "8391 0467 2250 7713"] {
+            assert_eq!(of(fine), None, "{fine}");
+        }
     }
 
     #[test]

@@ -25,10 +25,10 @@ pub enum VaultError {
     #[error("the vault's file cannot be used")]
     Store(#[from] StoreError),
     /// The key source gives no key.
-    #[error("the vault's key cannot be had")]
+    #[error("the vault's key is unavailable")]
     Key(#[from] KeyError),
     /// Something else lies there.
-    #[error("the file is no vault")]
+    #[error("the file is not a vault")]
     NotAVault,
     /// Written by another version of Egret.
     #[error("the vault has format version {0}, this Egret reads version {READS}", READS = crate::format::VERSION)]
@@ -46,10 +46,10 @@ pub enum VaultError {
     #[error("the backup is locked with another key than the vault is now")]
     OtherLock,
     /// A key has sealed as much as one key may.
-    #[error("a key has sealed as much as one key may; lock the vault anew with `egret vault rekey`")]
+    #[error("a key has sealed as much as one key may; replace the vault's lock with `egret vault rekey`")]
     KeyWorn,
     /// The system gave no random bytes.
-    #[error("no random bytes could be had")]
+    #[error("random bytes are unavailable")]
     Random,
     /// The value cannot be a credential of its kind.
     #[error(transparent)]

@@ -126,7 +126,7 @@ pub enum KeyError {
     #[error("the passphrase is empty")]
     Empty,
     /// The vault is locked with something else than what was given.
-    #[error("the vault is locked with {vault}, and {given} was given")]
+    #[error("the vault is locked with a {vault}, but what was given is a {given}")]
     OtherSource {
         /// What the vault needs.
         vault: String,
@@ -140,7 +140,7 @@ pub enum KeyError {
     #[error("no memory to stretch the passphrase")]
     Memory,
     /// The system gave no random bytes.
-    #[error("no random bytes could be had")]
+    #[error("random bytes are unavailable")]
     Random,
 }
 

@@ -23,7 +23,7 @@ mod state;
 pub mod store;
 pub mod vault;
 
-pub use advice::Weakness;
+pub use advice::{Weakness, passphrase_weakness};
 pub use arena::{Memory, memory, probe};
 pub use credential::{
     BodySlot, BodySlots, CredentialError, CredentialShape, DEFAULT_GRACE, Kind, KindOption, NewCredential, Placement,

@@ -106,6 +106,30 @@ fn each_condition_selects_and_all_must_hold() {
 }
 
 #[test]
+fn t213_an_index_is_found_to_hold_records_without_a_change() {
+    let scene = Scene::new();
+    let (path, log) = (scene.dir.path().join("a%20?#.db"), scene.dir.path().join("a%20?#.db-wal"));
+    assert!(!Index::has_records(&path) && !path.exists());
+    drop(Index::open(&scene.folder(), &path).unwrap());
+    assert!(!Index::has_records(&path), "it is empty");
+    let index = Index::open(&scene.folder(), &path).unwrap();
+    scene.settle();
+    index.catch_up().unwrap();
+    assert!(log.exists() && Index::has_records(&path), "what is still in the log of SQLite counts");
+    // As a kill leaves it: a log beside the file, and no process that works with it.
+    let copy = |end: &str| scene.dir.path().join(format!("copy.db{end}"));
+    std::fs::copy(&path, copy("")).unwrap();
+    std::fs::copy(&log, copy("-wal")).unwrap();
+    let read = || ["", "-wal"].map(|end| std::fs::read(copy(end)).unwrap());
+    let before = read();
+    assert!(Index::has_records(&copy("")) && read() == before);
+    drop(index);
+    let before = std::fs::read(&path).unwrap();
+    assert!(Index::has_records(&path));
+    assert!(!log.exists() && std::fs::read(&path).unwrap() == before);
+}
+
+#[test]
 fn times_select_whatever_their_order() {
     let scene = Scene::new();
     let at = |seconds: i64| Timestamp::from_second(1_700_000_000 + seconds).unwrap();

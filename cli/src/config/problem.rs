@@ -3,7 +3,8 @@
 use std::fmt;
 
 use serde::de::DeserializeOwned;
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::granit_parser::{Event, Parser};
+use serde_saphyr::{Error, Location, Spanned};
 
 /// A file and its text.
 pub(super) struct Source<'a> {
@@ -30,12 +31,16 @@ impl Source<'_> {
             return Ok(T::default());
         }
         let options = serde_saphyr::options! { with_snippet: false };
-        serde_saphyr::from_str_with_options(self.text, options).map_err(|error| {
-            let text = error.to_string();
-            // The place is shown above the line; the parser repeats it at the end of its sentence.
-            let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-            self.at(error.location(), message.to_owned(), None)
-        })
+        let document = serde_saphyr::from_str_with_options(self.text, options).map_err(|error| {
+            let (message, help) = explain(&error);
+            self.at(error.location(), message, help.as_deref())
+        })?;
+        match empty_value(self.text) {
+            Some((line, column)) => {
+                Err(self.at_line(line, column, "empty value".to_owned(), Some("write a value, or remove the key")))
+            }
+            None => Ok(document),
+        }
     }
 
     pub(super) fn problem<T>(&self, value: &Spanned<T>, message: String, help: Option<&str>) -> Problem {
@@ -46,6 +51,10 @@ impl Source<'_> {
         let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let line = location.map_or(0, |place| number(place.line()));
         let column = location.map_or(0, |place| number(place.column()));
+        self.at_line(line, column, message, help)
+    }
+
+    fn at_line(&self, line: usize, column: usize, message: String, help: Option<&str>) -> Problem {
         let source_line = line.checked_sub(1).and_then(|above| self.text.lines().nth(above)).unwrap_or_default();
         Problem {
             file: self.file.clone(),
@@ -56,6 +65,66 @@ impl Source<'_> {
             help: help.map(str::to_owned),
         }
     }
+}
+
+/// The first value that is not written at all, or is text without a character: line and column from 1. `null` is a value.
+fn empty_value(text: &str) -> Option<(usize, usize)> {
+    let mut depth = 0_usize;
+    for (event, span) in Parser::new_from_str(text).map_while(Result::ok) {
+        if matches!(event, Event::MappingStart(..) | Event::SequenceStart(..)) {
+            depth += 1;
+        } else if let Event::Scalar(value, ..) = &event
+            && (value.is_empty() || span.is_empty())
+            && depth > 0
+        {
+            return Some((span.start.line(), span.start.col() + 1));
+        }
+    }
+    None
+}
+
+/// What is wrong, in our words, and what to do about it: the parser's own are for those who program with it.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum is the library's, and not exhaustive")]
+fn explain(error: &Error) -> (String, Option<String>) {
+    let (message, help) = match error {
+        Error::DuplicateMappingKey { key, .. } => {
+            let key = key.as_ref().map(|key| format!(" `{key}`")).unwrap_or_default();
+            (format!("duplicate key{key}"), "keep one of them")
+        }
+        Error::SerdeUnknownField { field, expected, .. } => {
+            let known = if expected.is_empty() { "none".to_owned() } else { expected.join(", ") };
+            return (format!("unknown key `{field}`"), Some(format!("the keys here are: {known}")));
+        }
+        Error::Unexpected { expected: "sequence start", .. } => {
+            ("expected a list".to_owned(), "write `[a, b]`, or each item on its own line after `- `")
+        }
+        Error::Unexpected { expected: "mapping start", .. } => {
+            ("expected a mapping".to_owned(), "write `{key: value}`, or each `key: value` on its own, indented line")
+        }
+        Error::Unexpected { expected: "scalar" | "string scalar", .. } => {
+            ("expected a single value".to_owned(), "write text or a number, not a list or a mapping")
+        }
+        Error::InvalidBooleanStrict { .. } | Error::InvalidScalar { ty: "boolean", .. } => {
+            ("expected true or false".to_owned(), "write `true` or `false`, without quotes")
+        }
+        Error::NullIntoString { .. } => ("empty value".to_owned(), "write a value, or remove the key"),
+        Error::SerdeInvalidType { unexpected, expected, .. } => {
+            return (format!("expected {expected}, found {unexpected}"), None);
+        }
+        Error::MultipleDocuments { .. } => {
+            ("the file has several documents".to_owned(), "remove the line `---` and what follows it")
+        }
+        Error::UnknownAnchor { .. } => {
+            ("an alias without an anchor".to_owned(), "put text that begins with `*` in quotes")
+        }
+        _ => {
+            // The place is shown above the line; the parser repeats it at the end of its sentence.
+            let text = error.to_string();
+            let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
+            (format!("not valid: {reason}"), "check indentation, quotes and brackets here and in the line above")
+        }
+    };
+    (message, Some(help.to_owned()))
 }
 
 impl fmt::Display for Problem {

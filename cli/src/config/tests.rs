@@ -48,7 +48,7 @@ fn t259_the_proxy_listens_on_a_list() {
     for text in ["listen: {proxy: \"unix:/a\"}\n", "listen: {proxy: []}\n"] {
         assert!(refused(text).contains("needs an IP address"), "{}", refused(text));
     }
-    assert!(refused("listen: {proxy: [127.0.0.1:7, \"unix:\"]}\n").contains("no address to listen on"));
+    assert!(refused("listen: {proxy: [127.0.0.1:7, \"unix:\"]}\n").contains("invalid listen address"));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn an_unknown_key_is_shown_where_it_stands() {
     let text = refused("data_dir: /tmp/x\nlisten:\n  proxies: 127.0.0.1:1\n");
     let mut lines = text.lines();
     let first = lines.next().unwrap();
-    assert!(first.starts_with("egret.yaml:3:3: unknown field `proxies`"), "{text}");
+    assert!(first.starts_with("egret.yaml:3:3: unknown key `proxies`"), "{text}");
     assert_eq!(lines.nth(1), Some("3 |   proxies: 127.0.0.1:1"));
     assert_eq!(lines.next(), Some("  |   ^"));
 }
@@ -86,16 +86,25 @@ fn an_unknown_key_is_shown_where_it_stands() {
 #[test]
 fn a_key_written_twice_is_refused() {
     let text = refused("policies: []\npolicies: [a]\n");
-    assert!(text.starts_with("egret.yaml:2:1: "), "{text}");
+    assert!(text.starts_with("egret.yaml:2:1: duplicate key `policies`"), "{text}");
+    assert!(text.ends_with("help: keep one of them"), "{text}");
 }
 
 #[test]
 fn values_that_cannot_be_are_shown_where_they_stand() {
     for (document, place, words) in [
-        ("listen: {proxy: localhost}\n", "1:17", "no address to listen on"),
+        ("listen: {proxy: localhost}\n", "1:17", "invalid listen address `localhost`"),
+        ("policies: nope\n", "1:11", "expected a list"),
+        ("listen: nope\n", "1:9", "expected a mapping"),
+        ("data_dir: [a]\n", "1:11", "expected a single value"),
+        ("sessions: {danger_default_credentials: maybe}\n", "1:40", "expected true or false"),
+        ("data_dir:\n", "1:9", "empty value"),
+        ("data_dir: \"\"\n", "1:11", "empty value"),
+        ("policies: [\"\"]\n", "1:12", "empty value"),
+        ("audit:\n  retention:\nlimits: {}\n", "2:12", "empty value"),
         ("listen:\n  socks: 127.0.0.1:1080\n", "2:10", "`listen.socks` is not available yet"),
         ("upstream:\n  proxy: {url: x}\n", "2:10", "`upstream.proxy` is not available yet"),
-        ("audit: {durability: paper}\n", "1:21", "`paper` is no durability"),
+        ("audit: {durability: paper}\n", "1:21", "unknown durability `paper`"),
         ("audit: {retention: long}\n", "1:20", "no length of time"),
         ("vault:\n  key: {file: a, passphrase_env: B}\n", "2:8", "`passphrase_env` alone"),
         ("vault:\n  key: {}\n", "2:8", "both of these, or"),

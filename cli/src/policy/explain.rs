@@ -1,4 +1,4 @@
-//! `egret policy explain`: what policies answer to a request and why, or what the code of a problem means.
+//! `egret policy explain`: what policies answer to a request and why, or what a code means.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::client::{Client, Missing, converse, encode};
 use crate::exit::{Answer, Failure, OrFail as _};
 use crate::output;
 
-/// Say what policies answer to a request and why; or what the code of a problem means.
+/// Print what policies answer to a request and why; or what a code means.
 #[derive(clap::Args)]
 pub(super) struct Explain {
-    /// The code of a problem, such as EG0012; or a method and a URL, such as GET https://api.example.com/v1.
+    /// The code of a problem such as EG0012, or of a refusal such as denied_host; or a method and a URL, such as GET https://api.example.com/v1.
     #[arg(value_name = "CODE | METHOD URL", num_args = 1..=2, required = true)]
     what: Vec<String>,
     /// A policy by name or file; several are judged together.
@@ -55,22 +55,11 @@ impl Explain {
             [one] => match one.split_once(' ') {
                 // As a check writes it.
                 Some((method, url)) => self.request(context, method, url.trim()),
-                None => self.story(one),
+                None => crate::explain::print(one),
             },
             [method, url] => self.request(context, method, url),
             _ => Err(Failure::usage(anyhow!("name a code such as EG0012, or a method and a URL"))),
         }
-    }
-
-    fn story(&self, code: &str) -> Answer {
-        let story = policies::explain_code(code).ok_or_else(|| {
-            let code = output::visible(code);
-            Failure::usage(anyhow!(
-                "there is no code {code}; a request is a method and a URL, as in GET https://host/path"
-            ))
-        })?;
-        output::print(&story.markdown());
-        Ok(())
     }
 
     fn request(&self, context: &Context, method: &str, url: &str) -> Answer {

@@ -16,6 +16,9 @@ use crate::output;
 /// How many records are asked for at a time.
 const PAGE: usize = 1_000;
 
+/// The name under which Egret itself answers: no policy allows or refuses it.
+const OWN_NAME: &str = "egret.internal";
+
 /// Which records.
 #[derive(clap::Args)]
 struct Recorded {
@@ -143,10 +146,14 @@ impl Recorded {
     }
 }
 
-/// What a record tells of a request; `None` where nobody was identified or nothing was judged.
+/// What a record tells of a request; `None` where no client was identified, nothing was judged, or Egret itself answered.
 fn observation(record: &Value) -> Option<Observation> {
     let text = |field: &str| record[field].as_str().map(str::to_owned);
     let unread = record["kind"] == "tunnel.closed";
+    let host = record["host"].as_str()?;
+    if host == OWN_NAME || host.strip_suffix(OWN_NAME).is_some_and(|front| front.ends_with('.')) {
+        return None;
+    }
     // What came to nothing for other reasons than policy says nothing about policy.
     let verdict = match record["decision"].as_str()? {
         "allow" => Verdict::Allow,
@@ -160,7 +167,7 @@ fn observation(record: &Value) -> Option<Observation> {
         record: text("id").unwrap_or_default(),
         method: text("method").filter(|_| !unread),
         scheme: if record["scheme"] == "http" { Scheme::Http } else { Scheme::Https },
-        host: Host::parse(record["host"].as_str()?).ok()?,
+        host: Host::parse(host).ok()?,
         port: record["port"].as_u64().and_then(|port| u16::try_from(port).ok())?,
         path: text("path").filter(|_| !unread),
         tool: text("tool"),

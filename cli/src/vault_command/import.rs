@@ -30,7 +30,7 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 pub(super) struct Import {
     /// A .env file or a JSON document; - is standard input.
     file: PathBuf,
-    /// The file's form, where its name does not say it.
+    /// The file's format, if its name does not show it.
     #[arg(long, value_enum, value_name = "FORM")]
     from: Option<Form>,
     /// The hosts that one variable's credential may go to: OPENAI_API_KEY=api.openai.com, more after commas.
@@ -39,20 +39,20 @@ pub(super) struct Import {
     /// The hosts for every variable that --for does not name.
     #[arg(long, value_name = "HOST")]
     audience: Vec<String>,
-    /// How one variable's credential goes onto a request, if not as bearer: VARIABLE=basic, =header:NAME, =query:NAME
+    /// How one variable's credential is attached to a request, if not as bearer: VARIABLE=basic, =header:NAME, =query:NAME
     /// or =cookie:NAME.
     #[arg(long = "as", value_name = "VARIABLE=KIND", value_parser = pair)]
     kinds: Vec<(String, String)>,
-    /// Take only this variable or credential and leave the others; may be said again.
+    /// Take only this variable or credential and leave the others; can be repeated.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// The tenant they belong to.
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
-    /// Take values that can be guessed: short, common, or with few possibilities. Masking cannot hide them from guesses.
+    /// Accept weak values: short, common, or easily guessed. Masking cannot hide them from guesses.
     #[arg(long)]
     allow_weak: bool,
-    /// Only say what would be done.
+    /// Only print what would be done.
     #[arg(long)]
     dry_run: bool,
     /// How to print what was done.
@@ -83,6 +83,8 @@ struct Plan {
     /// Variables for which no audience was said.
     left: Vec<String>,
     warnings: Vec<String>,
+    /// What of a document is not in the form.
+    faults: Vec<Fault>,
 }
 
 impl Import {
@@ -94,14 +96,14 @@ impl Import {
             Form::Env => self.of_variables(&text),
         }?;
         drop(text);
-        let Plan { mut items, left, warnings } = plan;
+        let Plan { mut items, left, warnings, faults } = plan;
         if self.allow_weak {
             items.iter_mut().for_each(|item| item.request.allow_weak = true);
         }
         if items.is_empty() && !left.is_empty() {
             return Err(self.without_audience(&left, "nothing was imported"));
         }
-        prepare(&items, Timestamp::now()).map_err(|faults| self.refused(&faults))?;
+        prepare(&items, faults, Timestamp::now()).map_err(|faults| self.refused(&faults))?;
         warnings.iter().for_each(|warning| output::say(&format!("warning: {}", visible(warning))));
         items.iter().for_each(warn_of);
         let body = Bytes::from_owner(Wiped(document(&items)?));
@@ -152,15 +154,22 @@ impl Import {
             let whose = "--for, --as and --audience are for .env files; a JSON document has kind and audience itself";
             return Err(Failure::usage(anyhow!(whose)));
         }
-        let mut items = read_document(text).map_err(|fault| self.refused(&[fault]))?;
-        self.all_there("--only", &self.only, |name| items.iter().any(|item| item.name == *name))?;
+        let (mut items, mut faults) = read_document(text);
+        let is_there = |name: &String| {
+            items.iter().any(|item| item.name == *name) || faults.iter().any(|fault| fault.name.as_ref() == Some(name))
+        };
+        // Of a document that cannot be read at all, no name is known.
+        if faults.iter().all(|fault| fault.name.is_some()) {
+            self.all_there("--only", &self.only, is_there)?;
+        }
         items.retain(|item| self.wants(&[&item.name]));
+        faults.retain(|fault| fault.name.as_ref().is_none_or(|name| self.wants(&[name])));
         for item in &mut items {
             if item.request.tenant.is_none() {
                 item.request.tenant.clone_from(&self.tenant);
             }
         }
-        Ok(Plan { items, left: Vec::new(), warnings: Vec::new() })
+        Ok(Plan { items, left: Vec::new(), warnings: Vec::new(), faults })
     }
 
     fn of_variables(&self, text: &[u8]) -> Answer<Plan> {
@@ -171,7 +180,7 @@ impl Import {
         self.all_there("--as", &of(&self.kinds), is_there)?;
         let derived = |name: &String| variables.iter().any(|variable| credential_name(&variable.name) == *name);
         self.all_there("--only", &self.only, |name| is_there(name) || derived(name))?;
-        let mut plan = Plan { items: Vec::new(), left: Vec::new(), warnings: Vec::new() };
+        let mut plan = Plan { items: Vec::new(), left: Vec::new(), warnings: Vec::new(), faults: Vec::new() };
         let mut lines: BTreeMap<String, u32> = BTreeMap::new();
         for Variable { name, value, dollar } in variables {
             let credential = credential_name(&name);
@@ -322,7 +331,7 @@ fn document(items: &[Item]) -> Answer<Zeroizing<Vec<u8>>> {
         fields.as_object_mut().ok_or_else(unwritable)?.insert("name".to_owned(), item.name.clone().into());
         let fields = fields.to_string();
         let value = item.value.text().map_err(|place| {
-            Failure::usage(anyhow!("{place}: {}: the value is no UTF-8, which nothing is imported with", item.name))
+            Failure::usage(anyhow!("{place}: {}: the value is not UTF-8, and only UTF-8 can be imported", item.name))
         })?;
         // An escape has six characters at most.
         room += fields.len() + value.len() * 6 + 16;

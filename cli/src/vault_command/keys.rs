@@ -53,11 +53,17 @@ pub(super) fn rekey(context: &Context, lock: &Lock) -> Answer {
                 KeyFile(path.clone()).create().or_usage()?;
                 output::say(&format!("made the key file {}", path.display()));
             }
-            Some(path.to_str().ok_or_else(|| Failure::usage(anyhow!("the key file's name is no text")))?.to_owned())
+            Some(path.to_str().ok_or_else(|| Failure::usage(anyhow!("the key file's name is not UTF-8")))?.to_owned())
         }
         None => None,
     };
-    let parameters = [("passphrase", passphrase.as_ref().map(|_| "true".to_owned())), ("key_file", key_file.clone())];
+    let flag = |is_set: bool| is_set.then(|| "true".to_owned());
+    let parameters = [
+        ("passphrase", flag(passphrase.is_some())),
+        ("key_file", key_file.clone()),
+        ("allow_weak", flag(lock.allow_weak)),
+        ("only", flag(lock.only)),
+    ];
     let path = path_with("/v1/vaults/default/key", &parameters);
     let body = passphrase.map_or_else(Bytes::new, |text| Bytes::from_owner(Wiped(text)));
     let view: VaultView = converse(async { Client::find(context, Missing::Tell).await?.put(&path, body).await })?;
@@ -88,7 +94,7 @@ pub(super) fn backup(context: &Context, file: Option<&Path>) -> Answer {
 pub(super) fn restore(context: &Context, file: &Path, lock: &BackupLock) -> Answer {
     // A device or a pipe would be read without end.
     if !fs::metadata(file).with_context(|| format!("cannot read {}", file.display())).or_usage()?.is_file() {
-        return Err(Failure::usage(anyhow!("{} is no regular file, as a backup is", file.display())));
+        return Err(Failure::usage(anyhow!("{} is not a regular file, so it is not a backup", file.display())));
     }
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display())).or_usage()?;
     let source = source(lock)?;

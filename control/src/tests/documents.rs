@@ -78,7 +78,7 @@ async fn t200_two_sessions_bring_the_same_name_and_nobody_else_can_use_it() {
     let (_, policies) = api.call(Method::GET, "/v1/policies", Value::Null).await;
     assert!(!policies.to_string().contains("agent"), "{policies}");
     let (_, shown) = api.call(Method::GET, &format!("/v1/sessions/{one}"), Value::Null).await;
-    assert_eq!((&shown["policies"], &shown["documents"]), (&json!(["agent"]), &json!(["agent"])));
+    assert_eq!((&shown["policies"], &shown["documents"]), (&json!(["session:agent"]), &json!(["session:agent"])));
     // What judges it is in the record of its beginning, and no other session has the same.
     let snapshots: Vec<Value> =
         api.records("kind=session.created").await.iter().map(|record| record["snapshot"].clone()).collect();

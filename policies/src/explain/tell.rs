@@ -1,13 +1,15 @@
 //! An explanation as text and as JSON.
 
 use std::fmt;
+use std::time::Duration;
 
 use model::Reason;
+use model::limits::print_bytes;
 use serde_json::{Value, json};
 
 use super::{CeilingSaid, ClientAuthSaid, Explanation, Given, Lost, Nearest, ObserverSaid, ReadingSaid, RulePlace};
 use crate::authorize::Question;
-use crate::rule::{Limits, Rate, Timeouts};
+use crate::rule::{Limits, Timeouts};
 
 /// The request as `METHOD URL`.
 pub(super) fn request(question: &Question<'_>) -> String {
@@ -24,11 +26,14 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.request)?;
         writeln!(f, "{}", self.standing)?;
+        if self.not_relayed {
+            writeln!(f, "  not relayed yet: this version answers every WebSocket handshake with 403 denied_upgrade")?;
+        }
         if let Some(words) = &self.words {
             writeln!(f, "  its author says: {words}")?;
         }
         if let Some(within) = self.within {
-            writeln!(f, "  an answer is waited for {within:?}")?;
+            writeln!(f, "  an answer is waited for {}", span(within))?;
         }
         if let Some(given) = &self.given {
             write!(f, "{given}")?;
@@ -136,24 +141,34 @@ impl fmt::Display for Nearest {
     }
 }
 
-fn rate(rate: Rate) -> String {
-    format!("{} in {:?}", rate.count, rate.per)
+/// A span of time as policies write it: in the largest unit that gives a whole number.
+fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    if span.subsec_nanos() != 0 {
+        return format!("{}ms", span.as_millis());
+    }
+    let units = [("d", 86_400), ("h", 3_600), ("m", 60)];
+    let unit = units.into_iter().find(|(_, factor)| seconds > 0 && seconds.is_multiple_of(*factor));
+    unit.map_or_else(|| format!("{seconds}s"), |(name, factor)| format!("{}{name}", seconds / factor))
 }
 
 fn limits(limits: &Limits) -> Vec<(&'static str, Option<String>)> {
-    let number = |value: Option<u64>| value.map(|value| value.to_string());
+    let bytes = |value: Option<u64>| value.map(print_bytes);
     vec![
-        ("requests", limits.requests.map(rate)),
-        ("concurrent", number(limits.concurrent)),
-        ("request_body", number(limits.request_body)),
-        ("response_body", number(limits.response_body)),
-        ("bytes_out", number(limits.bytes_out)),
+        ("requests", limits.requests.map(|rate| rate.to_string())),
+        ("concurrent", limits.concurrent.map(|number| number.to_string())),
+        ("request_body", bytes(limits.request_body)),
+        ("response_body", bytes(limits.response_body)),
+        ("bytes_out", bytes(limits.bytes_out)),
     ]
 }
 
 fn timeouts(timeouts: &Timeouts) -> Vec<(&'static str, Option<String>)> {
-    let span = |value: Option<std::time::Duration>| value.map(|span| format!("{span:?}"));
-    vec![("connect", span(timeouts.connect)), ("first_byte", span(timeouts.first_byte)), ("idle", span(timeouts.idle))]
+    vec![
+        ("connect", timeouts.connect.map(span)),
+        ("first_byte", timeouts.first_byte.map(span)),
+        ("idle", timeouts.idle.map(span)),
+    ]
 }
 
 impl Explanation {
@@ -199,6 +214,7 @@ impl Explanation {
             "rule": place(&self.standing.rule),
             "policy": self.standing.policy.as_ref().map(|policy| policy.as_str()),
             "unread": self.standing.unread,
+            "not_relayed": self.not_relayed,
             "reason": self.words,
             "within_ms": self.within.map(millis),
             "permit": self.given.as_ref().map(Given::to_json),
@@ -212,7 +228,7 @@ impl Explanation {
     }
 }
 
-fn millis(span: std::time::Duration) -> u64 {
+fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -255,5 +271,19 @@ impl Given {
             },
             "until": self.until.map(|until| until.to_string()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_told_as_policies_write_them() {
+        for (millis, told) in
+            [(500, "500ms"), (1_500, "1500ms"), (10_000, "10s"), (90_000, "90s"), (300_000, "5m"), (86_400_000, "1d")]
+        {
+            assert_eq!(span(Duration::from_millis(millis)), told);
+        }
     }
 }

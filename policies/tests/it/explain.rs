@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use egret_policies::{Explanation, Rules, Verdict};
+use egret_policies::{Explanation, Question, Rules, Verdict};
 use model::{Authority, Destination, RequestPath, Scheme};
 use proptest::prelude::*;
 
@@ -72,6 +72,22 @@ fn a_refused_request_is_told_what_the_nearest_rule_lacks() {
     ] {
         assert_eq!(nearest(&rules, request), want, "{request}");
     }
+}
+
+#[test]
+fn a_websocket_that_a_rule_allows_is_told_as_not_relayed() {
+    let rules = policy(
+        "  - {id: live, allow: {host: a.example, upgrade: websocket}}\n  - {id: deploy, ask: {host: a.example, path: /d}}\n",
+    );
+    let destination = Destination::of(Scheme::Https, Authority::parse("a.example", true).unwrap());
+    let path = RequestPath::parse("/x").unwrap();
+    let asked = |websocket| rules.explain(&Question { websocket, ..question(&destination, "GET", &path) });
+    let (told, other) = (asked(true), asked(false));
+    assert!(told.not_relayed && told.to_string().contains("\n  not relayed yet: "), "{told}");
+    assert_eq!((told.standing.verdict, other.not_relayed), (Verdict::Allow, false));
+    // What nobody can use is not listed as if it could be used.
+    let reach: Vec<_> = rules.reach().into_iter().map(|line| (line.rule.to_string(), line.asks)).collect();
+    assert_eq!(reach, [("deploy".to_owned(), true)]);
 }
 
 #[test]

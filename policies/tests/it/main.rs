@@ -17,6 +17,7 @@ mod lint;
 mod oracle;
 mod problems;
 mod properties;
+mod replay;
 mod schema;
 mod session_documents;
 mod set;

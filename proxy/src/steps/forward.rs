@@ -219,7 +219,10 @@ fn reply(
     flow: Arc<Flow>,
 ) -> Result<Reply, Refusal> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Refusal::of(Reason::UpstreamProtocol, "the upstream switched protocols though nobody asked"));
+        return Err(Refusal::of(
+            Reason::UpstreamProtocol,
+            "the upstream switched protocols without a request to do so",
+        ));
     }
     if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
         let detail = "the upstream asked for proxy credentials, which only a proxy may";

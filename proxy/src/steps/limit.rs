@@ -185,8 +185,9 @@ fn admit(proxy: &Proxy, session: &Session, bounds: &[Bound]) -> Result<Admission
 }
 
 fn too_many_at_once(bound: &Bound, max: u64) -> Limited {
-    let detail = format!("more than {max} requests at once");
-    // Nothing tells when one of them ends.
+    let plural = if max == 1 { "" } else { "s" };
+    let detail = format!("more than {max} request{plural} at once");
+    // Nothing shows when one of them ends.
     Limited::new(Reason::RateLimited, "concurrent", &bound.scope, detail).retry_after(1)
 }
 

@@ -50,6 +50,26 @@ fn t140_wrong_expired_and_ended_tokens_are_refused() {
     assert_eq!(why(&registry, id, &made.token, now()), Why::Ended);
 }
 
+#[test]
+fn t215_a_session_of_a_clock_that_was_ahead_has_what_was_left_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ahead, hour, minute) =
+        (SignedDuration::from_hours(365 * 24), SignedDuration::from_hours(1), SignedDuration::from_mins(1));
+    let registry = Registry::open(dir.path(), now()).unwrap();
+    let new = NewSession { ttl: Some(hour), ..granted(&["github"]) };
+    let made = registry.create(new, now() + ahead).unwrap();
+    let id = made.session.id.as_str();
+    drop(registry);
+    let registry = Registry::open_set_back(dir.path(), now(), ahead).unwrap();
+    let session = registry.authenticate(id, made.token.as_bytes(), now()).unwrap();
+    assert!(session.created <= now(), "grants that are bounded by time begin then");
+    assert_eq!(why(&registry, id, &made.token, now() + hour), Why::Expired);
+    // It is written down: the next start does not set it back again, and does not forget it.
+    let registry = Registry::open(dir.path(), now()).unwrap();
+    assert!(registry.authenticate(id, made.token.as_bytes(), now() + hour - minute).is_ok());
+    assert_eq!(why(&registry, id, &made.token, now() + hour), Why::Expired);
+}
+
 #[tokio::test]
 async fn t215_an_end_that_no_timer_noticed_wakes_who_waits_for_it() {
     let (_dir, registry) = opened();

@@ -39,7 +39,7 @@ impl Way for Header {
                 name: "prefix",
                 flag: "header-prefix",
                 required: false,
-                help: "what stands before the value in that header, such as \"Token \"",
+                help: "the text before the value in that header, such as \"Token \"",
             },
             template::OPTION,
         ]

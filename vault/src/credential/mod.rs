@@ -127,7 +127,7 @@ pub enum CredentialError {
     #[error("the cookie's name is not valid")]
     Cookie,
     /// No kind is called so.
-    #[error("{0:?} is no kind; the kinds are {all}", all = Kind::names().collect::<Vec<_>>().join(", "))]
+    #[error("unknown kind {0:?}; expected one of {all}", all = Kind::names().collect::<Vec<_>>().join(", "))]
     UnknownKind(String),
     /// The kind has no such option.
     #[error("the kind {kind} does not take {option}")]

@@ -149,7 +149,7 @@ fn a_kind_takes_its_own_options() {
         CredentialError::UnknownOption { kind: "bearer", option: "name".to_owned() }
     );
     let told = Kind::new("token", []).unwrap_err().to_string();
-    assert_eq!(told, "\"token\" is no kind; the kinds are bearer, basic, header, query, cookie, body");
+    assert_eq!(told, "unknown kind \"token\"; expected one of bearer, basic, header, query, cookie, body");
     assert_eq!(header("X-Api-Key", Some("Token ")).to_string(), "header X-Api-Key");
 }
 

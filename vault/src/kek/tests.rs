@@ -80,13 +80,13 @@ fn a_passphrase_gives_the_same_key_again_and_another_does_not() {
 #[test]
 fn the_wrong_kind_of_source_says_which_is_needed() {
     let said = |result: Result<Kek, KeyError>| result.unwrap_err().to_string();
-    let wanted = "the vault is locked with key file, and passphrase was given";
+    let wanted = "the vault is locked with a key file, but what was given is a passphrase";
     assert_eq!(said(passphrase("x").kek(&Recipe::KEY_FILE, &SALT)), wanted);
     let file = KeyFile("/nowhere".into());
-    let wanted = "the vault is locked with passphrase, and key file was given";
+    let wanted = "the vault is locked with a passphrase, but what was given is a key file";
     assert_eq!(said(file.kek(&Recipe::PASSPHRASE, &SALT)), wanted);
     let both = Recipe { key_file: true, ..Recipe::PASSPHRASE };
-    let wanted = "the vault is locked with passphrase and key file, and passphrase was given";
+    let wanted = "the vault is locked with a passphrase and key file, but what was given is a passphrase";
     assert_eq!(said(passphrase("x").kek(&both, &SALT)), wanted);
     assert!(matches!(passphrase("").kek(&Recipe::PASSPHRASE, &SALT), Err(KeyError::Empty)));
 }
