@@ -230,10 +230,10 @@ impl From<policies::Denied> for Refusal {
     fn from(denied: policies::Denied) -> Self {
         let detail = match (denied.reason, &denied.rule) {
             (Reason::PlaceholderMisplaced, _) => {
-                "a placeholder stands in the request body, where its credential does not go"
+                "the request body contains a placeholder where its credential may not be used"
             }
-            (Reason::ForeignCredential, _) => "a trailer of the request carries authentication of its own",
-            (Reason::PlaceholderUnknown, _) => "the request holds a placeholder that is not this session's",
+            (Reason::ForeignCredential, _) => "a trailer of the request contains authentication of the client's own",
+            (Reason::PlaceholderUnknown, _) => "the request contains a placeholder that is not one of this session",
             (Reason::CredentialUnavailable, _) => "the credential was revoked",
             (Reason::DeniedPath, None) if denied.class.is_some() => {
                 "servers read this path or query in different ways, and a rule for this host depends on it: send it in its \

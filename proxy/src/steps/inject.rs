@@ -243,9 +243,10 @@ pub(crate) fn owner(
     match session.placeholder_in(bytes, mark) {
         Some((range, credential)) => Ok((range, credential.clone())),
         // Another session's, an old one, an invented one: the client learns no difference.
-        None => {
-            Err(Refusal::of(Reason::PlaceholderUnknown, "the request holds a placeholder that is not this session's"))
-        }
+        None => Err(Refusal::of(
+            Reason::PlaceholderUnknown,
+            "the request contains a placeholder that is not one of this session",
+        )),
     }
 }
 
@@ -255,7 +256,7 @@ fn judge(borrower: Borrower<'_>, found: &Found) -> Result<(), Refusal> {
     if fits(&shape, &found.place) {
         return Ok(());
     }
-    Err(misplaced("a placeholder stands where its credential does not go"))
+    Err(misplaced("a placeholder was sent where its credential may not be used"))
 }
 
 /// Whether the credential goes there.
