@@ -1,4 +1,4 @@
-//! The only way by which a text enters a record: session tokens and placeholders in it are masked, then it is escaped.
+//! The only way by which a text that is not Egret's own enters a record: session tokens and placeholders in it are masked, then it is escaped.
 //!
 //! A client can put a token where Egret records what it was asked for: in a path, a query name, a host label, an SNI. A
 //! token has one look (`egt_` and 43 letters and digits, a placeholder `egret_ph_` and 32), so it is found by its look, in

@@ -38,11 +38,33 @@ static ROLES: LazyLock<HashMap<&'static str, FieldRole>> = LazyLock::new(|| tabl
 
 /// The role of a field by its name, in any spelling.
 pub fn field_role(name: &str) -> FieldRole {
+    // Nearly every field of a request is one of these, and each is asked about in several steps.
+    if is_common(name) {
+        return FieldRole::Plain;
+    }
     let folded = fold_name(name);
     let bare = bare_name(&folded);
     // Metadata frames no message, whatever it is called.
     let as_metadata = || if bare == folded { None } else { role_of(bare).filter(|role| *role != FieldRole::Framing) };
     role_of(&folded).or_else(as_metadata).unwrap_or(FieldRole::Plain)
+}
+
+/// Names of fields that carry data alone (RFC 9110), in the spelling of HTTP/2.
+fn is_common(name: &str) -> bool {
+    matches!(
+        name,
+        "accept"
+            | "accept-encoding"
+            | "accept-language"
+            | "cache-control"
+            | "content-type"
+            | "date"
+            | "if-match"
+            | "if-modified-since"
+            | "if-none-match"
+            | "range"
+            | "user-agent"
+    )
 }
 
 /// A folded name without what gRPC adds: gateways send a field `Grpc-Metadata-Name` on as the metadata `name`, and the field
@@ -196,6 +218,16 @@ mod tests {
         for name in ["x-amz-copy-source-range", "x-amz-copy-source-if-match", "source", "x-destination-note"] {
             assert_eq!(field_role(name), FieldRole::Plain, "{name}");
         }
+    }
+
+    #[test]
+    fn common_names_are_plain_by_the_table_too() {
+        let common = ["accept", "accept-encoding", "accept-language", "cache-control", "content-type", "date"];
+        let conditional = ["if-match", "if-modified-since", "if-none-match", "range", "user-agent"];
+        for name in common.into_iter().chain(conditional) {
+            assert!(is_common(name) && role_of(name).is_none_or(|role| role == FieldRole::Plain), "{name}");
+        }
+        assert!(!is_common("authorization") && !is_common("host"));
     }
 
     #[test]

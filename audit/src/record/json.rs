@@ -15,11 +15,16 @@ impl Record {
     /// Writes the contents: the JSON object that holds every field but the ones of the envelope, in the order of [`CONTENTS`].
     pub(crate) fn write_contents(&self, id: &RecordId, out: &mut Vec<u8>) {
         let mut object = Object { out, cut: false };
-        object.text(b"{\"id\":\"", id.as_str());
+        object.own(b"{\"id\":\"", id.as_str());
         macro_rules! field {
             ($write:ident, $name:literal, $value:expr) => {
                 if let Some(value) = $value {
                     object.$write(concat!(",\"", $name, "\":").as_bytes(), value);
+                }
+            };
+            (own $name:literal, $value:expr) => {
+                if let Some(value) = $value {
+                    object.own(concat!(",\"", $name, "\":\"").as_bytes(), value);
                 }
             };
             (text $name:literal, $value:expr) => {
@@ -28,25 +33,25 @@ impl Record {
                 }
             };
         }
-        field!(text "exchange", self.exchange.as_ref().map(ExchangeId::as_str));
+        field!(own "exchange", self.exchange.as_ref().map(ExchangeId::as_str));
         field!(text "tenant", self.tenant.as_ref().map(TenantId::as_str));
         field!(text "user", self.user.as_deref());
         field!(text "agent", self.agent.as_deref());
-        field!(text "session", self.session.as_ref().map(SessionId::as_str));
+        field!(own "session", self.session.as_ref().map(SessionId::as_str));
         field!(text "tool_call", self.tool_call.as_deref());
         field!(text "tool", self.tool.as_deref());
-        field!(text "attribution", self.attribution.map(Attribution::as_str));
+        field!(own "attribution", self.attribution.map(Attribution::as_str));
         field!(text "trace", self.trace.as_deref());
         field!(address, "source", self.source);
-        field!(text "decision", self.decision.map(Decision::as_str));
-        field!(text "code", self.code.map(Reason::code));
+        field!(own "decision", self.decision.map(Decision::as_str));
+        field!(own "code", self.code.map(Reason::code));
         field!(text "detail", self.detail.as_deref());
         field!(text "rule", self.rule.as_ref().map(RuleId::as_str));
         field!(text "policy", self.policy.as_ref().map(PolicyName::as_str));
         field!(list, "observed", Some(&self.observed));
-        field!(text "snapshot", self.snapshot.as_ref().map(SnapshotDigest::as_str));
+        field!(own "snapshot", self.snapshot.as_ref().map(SnapshotDigest::as_str));
         field!(text "method", self.method.as_deref());
-        field!(text "scheme", self.scheme.map(Scheme::as_str));
+        field!(own "scheme", self.scheme.map(Scheme::as_str));
         field!(host, "host", self.host.as_ref());
         field!(number, "port", self.port.map(u64::from));
         field!(text "path", self.path.as_deref());
@@ -65,8 +70,8 @@ impl Record {
         field!(milliseconds, "duration_ms", self.duration);
         field!(number, "redactions", self.redactions);
         field!(number, "generation", self.generation);
-        field!(text "outcome", self.outcome.map(Outcome::as_str));
-        field!(text "fault", self.fault.map(Fault::as_str));
+        field!(own "outcome", self.outcome.map(Outcome::as_str));
+        field!(own "fault", self.fault.map(Fault::as_str));
         field!(number, "count", self.count);
         field!(instant, "first", self.first);
         field!(instant, "last", self.last);
@@ -129,6 +134,13 @@ struct Object<'a> {
 }
 
 impl Object<'_> {
+    /// A text that Egret itself made: an id, a digest, a word of a closed list. It can hold nothing of what a client sent.
+    fn own(&mut self, name: &[u8], text: &str) {
+        self.out.extend_from_slice(name);
+        self.cut |= format::escaped(self.out, text);
+        self.out.push(b'"');
+    }
+
     fn text(&mut self, name: &[u8], text: &str) {
         self.out.extend_from_slice(name);
         self.cut |= sanitize::write(self.out, text);
