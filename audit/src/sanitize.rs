@@ -31,6 +31,11 @@ pub(crate) fn write(out: &mut Vec<u8>, text: &str) -> bool {
     format::escaped(out, &masked(text))
 }
 
+/// Writes a text that Egret itself made: an id, a digest, a word of a closed list. It can hold nothing of what a client sent.
+pub(crate) fn write_own(out: &mut Vec<u8>, text: &str) -> bool {
+    format::escaped(out, text)
+}
+
 /// The text without tokens and placeholders.
 fn masked(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();

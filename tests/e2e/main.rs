@@ -23,6 +23,7 @@ mod paths;
 mod policies;
 mod promises;
 mod quotas;
+mod rules;
 mod sdks;
 mod secrets;
 mod sessions;

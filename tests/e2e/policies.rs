@@ -17,7 +17,7 @@ use crate::world::{World, fill};
 
 static WORLD: Shared<World> = Shared::new();
 
-const HOSTS: [&str; 4] = ["a.origin.test", "b.origin.test", "c.origin.test", "d.origin.test"];
+pub(crate) const HOSTS: [&str; 4] = ["a.origin.test", "b.origin.test", "c.origin.test", "d.origin.test"];
 
 const LANGUAGE: &str = r#"
 policy: language
@@ -235,17 +235,17 @@ fn a_share_of_sessions_gets_an_observing_policy() {
 }
 
 /// A world of its own, whose policy file a test rewrites.
-fn world_of(policy: &str) -> World {
+pub(crate) fn world_of(policy: &str) -> World {
     World::new(&HOSTS, &[policy], |setup| setup)
 }
 
-fn rewrite(world: &World, policy: &str) {
+pub(crate) fn rewrite(world: &World, policy: &str) {
     let path = world.egret.folder().join("policies/policy-0.yaml");
     fs::write(path, fill(&world.origin, policy)).unwrap();
 }
 
 /// Begins a download that stands still after its first event.
-fn download(world: &World, session: &Session, gate: &str) -> Wire {
+pub(crate) fn download(world: &World, session: &Session, gate: &str) -> Wire {
     let target = world.target(HOSTS[0]);
     let (answer, wire) = client::connect(&world.egret, Some(session), &target);
     assert_eq!(answer.status, 200);
@@ -255,11 +255,11 @@ fn download(world: &World, session: &Session, gate: &str) -> Wire {
     wire
 }
 
-fn closing(egret: &Egret, kind: &str, session: &Session) -> Record {
+pub(crate) fn closing(egret: &Egret, kind: &str, session: &Session) -> Record {
     egret.record_where("a closing record", |record| record.text("kind") == kind && record.text("session") == session.id)
 }
 
-fn seconds(record: &Record) -> f64 {
+pub(crate) fn seconds(record: &Record) -> f64 {
     let time: jiff::Timestamp = record.text("time").parse().unwrap();
     time.as_microsecond() as f64 / 1e6
 }
@@ -422,38 +422,6 @@ fn t079_a_rule_that_expires_in_the_middle_of_a_download() {
     assert!(streaming.try_answer_to("GET").is_none() || streaming.is_closed());
     let refused = client::connect(&world.egret, Some(&session), &world.target(HOSTS[0])).0;
     refusal::expect_denied(&world.egret, &refused, 403, "denied_host");
-}
-
-#[test]
-fn t290_what_streams_ends_with_its_rule_though_another_rule_allows_the_same() {
-    const WIDE: &str = "policy: live\nrules:\n  - id: wide\n    allow: {host: a.origin.test, port: PORT, LOCAL}\n";
-    let narrow = |end: &str| {
-        format!("{WIDE}  - id: narrow\n    allow: {{host: a.origin.test, port: PORT, path: /gated/**, LOCAL}}\n{end}")
-    };
-    let ended = |world: &World, session: &Session| {
-        let cut = closing(&world.egret, "exchange.closed", session);
-        let texts = ["outcome", "code", "detail", "rule"].map(|name| cut.text(name));
-        assert_eq!(texts, ["aborted", "denied_path", "rule_ended", "narrow"], "{:?}", cut.0);
-        let path = "/gated/t290-again";
-        world.origin.open_gate("t290-again");
-        assert_eq!(client::get(&world.egret, session, &world.target(HOSTS[0]), path).status, 200);
-        cut
-    };
-    // By its time.
-    let until = jiff::Timestamp::now() + Duration::from_secs(4);
-    let world = world_of(&narrow(&format!("    until: \"{until}\"\n")));
-    let session = world.egret.session(&["live"], &[]);
-    let streaming = download(&world, &session, "t290-time");
-    let late = seconds(&ended(&world, &session)) - until.as_microsecond() as f64 / 1e6;
-    assert!((0.0..1.0).contains(&late), "terminated {late} s after the end");
-    drop(streaming);
-    // By a reload that removes it.
-    let world = world_of(&narrow(""));
-    let session = world.egret.session(&["live"], &[]);
-    let streaming = download(&world, &session, "t290-reload");
-    rewrite(&world, WIDE);
-    ended(&world, &session);
-    drop(streaming);
 }
 
 fn health(egret: &Egret) -> serde_json::Value {

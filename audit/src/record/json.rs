@@ -137,7 +137,7 @@ impl Object<'_> {
     /// A text that Egret itself made: an id, a digest, a word of a closed list. It can hold nothing of what a client sent.
     fn own(&mut self, name: &[u8], text: &str) {
         self.out.extend_from_slice(name);
-        self.cut |= format::escaped(self.out, text);
+        self.cut |= sanitize::write_own(self.out, text);
         self.out.push(b'"');
     }
 

@@ -133,7 +133,7 @@ impl Attack {
 /// Attackers run on other machines: here their own work must not take the cores of Egret and of the modest session.
 fn give_way() {
     // On Linux this is the priority of the calling thread alone.
-    rustix::process::setpriority_process(None, 15).unwrap();
+    rustix::process::setpriority_process(None, 19).unwrap();
 }
 
 /// A tunnel with TLS; `None` where it is refused or broken off.
