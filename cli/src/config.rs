@@ -77,8 +77,6 @@ pub(crate) struct Config {
     pub key: Key,
     /// What a record survives before its request is sent.
     pub durability: Durability,
-    /// Whether a new vault may be locked with a weak passphrase; an option of `vault init`, no key of the file.
-    pub allow_weak_passphrase: bool,
     /// How long records are to be kept.
     pub retention: Option<SignedDuration>,
     /// Files of CAs that are trusted besides the system's.
@@ -122,7 +120,6 @@ impl Default for Config {
             policies: Vec::new(),
             key: Key::Default,
             durability: Durability::Process,
-            allow_weak_passphrase: false,
             retention: None,
             ca_files: Vec::new(),
             resolve: HashMap::new(),

@@ -223,13 +223,14 @@ fn open_vault(config: &Config, dir: &DataDir, made: &mut Made) -> Answer<Vault> 
             "the vault is missing, though this data folder was in use; restore it, or start with an empty folder";
         return Err(Failure::unreachable(anyhow!("{shown}: {lost}")));
     }
-    if let Some(why) = made.weak_passphrase.filter(|_| !config.allow_weak_passphrase) {
-        return Err(Failure::usage(anyhow!(
-            "the passphrase for the new vault {why}; take a better one, or make the vault with `egret vault init --allow-weak`"
-        )));
-    }
     made.vault = true;
     made.notes.push(format!("made the vault {shown}"));
+    if let Some(why) = made.weak_passphrase {
+        made.notes.push(format!(
+            "warning: the passphrase of the vault {why}, and anyone with a copy of the vault can try passphrases without limit; \
+             `egret vault rekey` sets a better one"
+        ));
+    }
     Vault::create(&path, key.as_ref()).with_context(|| format!("cannot make the vault {shown}")).or_unreachable()
 }
 

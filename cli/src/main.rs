@@ -90,18 +90,15 @@ struct Context {
     common: Common,
     places: Places,
     before: harden::Before,
-    /// `vault init --allow-weak`.
-    allow_weak_passphrase: bool,
 }
 
 impl Context {
     /// The configuration, or the defaults where no file is named.
     fn config(&self) -> Answer<Config> {
-        let config = match &self.common.config {
-            Some(path) => config::load(path, self.places.home.as_deref()).or_usage()?,
-            None => Config::default(),
-        };
-        Ok(Config { allow_weak_passphrase: self.allow_weak_passphrase, ..config })
+        match &self.common.config {
+            Some(path) => config::load(path, self.places.home.as_deref()).or_usage(),
+            None => Ok(Config::default()),
+        }
     }
 
     fn data_dir(&self, config: &Config) -> Answer<DataDir> {
@@ -136,7 +133,7 @@ fn begin(common: Common) -> Answer<Context> {
     let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let places = Places { data_dir: path("EGRET_DATA_DIR"), xdg_data_home: path("XDG_DATA_HOME"), home: path("HOME") };
     let before = harden::harden().or_unreachable()?;
-    Ok(Context { common, places, before, allow_weak_passphrase: false })
+    Ok(Context { common, places, before })
 }
 
 fn dispatch(command: Command, context: &Context) -> Answer {

@@ -37,11 +37,7 @@ pub(crate) struct Vault {
 #[derive(clap::Subcommand)]
 enum VaultCommand {
     /// Make the data folder with its vault and CA.
-    Init {
-        /// Lock the vault even with a passphrase that is short or easily guessed.
-        #[arg(long)]
-        allow_weak: bool,
-    },
+    Init,
     /// Show how many credentials the vault has and how it is locked.
     Status(Listing),
     /// Put a credential, or a new value of one; the value comes from standard input or --file.
@@ -99,9 +95,6 @@ struct Lock {
     /// A key file; it is created if it is missing.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Take the new passphrase even if it is short or easily guessed.
-    #[arg(long)]
-    allow_weak: bool,
     /// Drop the part of the lock that is not named: of a passphrase and a key file, keep only the one named here.
     #[arg(long)]
     only: bool,
@@ -187,9 +180,7 @@ impl Vault {
     /// 1 for a credential that is not there, 2 for one that cannot be, 3 where the vault cannot be used.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
         match &self.command {
-            VaultCommand::Init { allow_weak } => {
-                init(&Context { allow_weak_passphrase: *allow_weak, ..context.clone() })
-            }
+            VaultCommand::Init => init(context),
             VaultCommand::Status(listing) => status(context, listing),
             VaultCommand::Put(put) => put.execute(context),
             VaultCommand::Import(import) => import.execute(context),

@@ -9,7 +9,7 @@ use axum::extract::rejection::BytesRejection;
 use http::{HeaderValue, header};
 use model::TenantId;
 use serde::Deserialize;
-use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret, Vault, VaultError, passphrase_weakness};
+use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret, Vault, VaultError};
 
 use crate::change::key_rotated;
 use crate::credential::{refused, vault_view};
@@ -33,9 +33,6 @@ pub(crate) struct Lock {
     #[serde(default)]
     passphrase: bool,
     key_file: Option<std::path::PathBuf>,
-    /// Whether the passphrase may be weak.
-    #[serde(default)]
-    allow_weak: bool,
     /// Whether the other part of a lock of two parts is dropped.
     #[serde(default)]
     only: bool,
@@ -101,12 +98,6 @@ fn source(lock: Lock, passphrase: Secret) -> Result<Box<dyn KeySource>, Problem>
     let key_file = lock.key_file.map(KeyFile);
     match (lock.passphrase, key_file) {
         (true, _) if passphrase.is_empty() => Err(Problem::invalid("the new passphrase is empty")),
-        (true, _) if !lock.allow_weak && passphrase_weakness(&passphrase).is_some() => {
-            let why = passphrase_weakness(&passphrase).unwrap_or_default();
-            Err(Problem::invalid(format!(
-                "the new passphrase {why}; --allow-weak (`allow_weak`) takes it all the same"
-            )))
-        }
         (true, None) => Ok(Box::new(Passphrase::new(passphrase))),
         (true, Some(key_file)) => {
             Ok(Box::new(PassphraseAndKeyFile { passphrase: Passphrase::new(passphrase), key_file }))

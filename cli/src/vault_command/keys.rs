@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
-use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret};
+use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret, passphrase_weakness};
 
 use super::{BackupLock, List, Listing, Lock, TenantKeyView, VaultView, Wiped, read_value, terminal};
 use crate::Context;
@@ -58,15 +58,17 @@ pub(super) fn rekey(context: &Context, lock: &Lock) -> Answer {
         None => None,
     };
     let flag = |is_set: bool| is_set.then(|| "true".to_owned());
-    let parameters = [
-        ("passphrase", flag(passphrase.is_some())),
-        ("key_file", key_file.clone()),
-        ("allow_weak", flag(lock.allow_weak)),
-        ("only", flag(lock.only)),
-    ];
+    let parameters =
+        [("passphrase", flag(passphrase.is_some())), ("key_file", key_file.clone()), ("only", flag(lock.only))];
     let path = path_with("/v1/vaults/default/key", &parameters);
+    let weakness = passphrase.as_ref().and_then(|text| passphrase_weakness(&Secret::new(text.to_vec())));
     let body = passphrase.map_or_else(Bytes::new, |text| Bytes::from_owner(Wiped(text)));
     let view: VaultView = converse(async { Client::find(context, Missing::Tell).await?.put(&path, body).await })?;
+    if let Some(why) = weakness {
+        output::say(&format!(
+            "warning: the new passphrase {why}, and anyone with a copy of the vault can try passphrases without limit"
+        ));
+    }
     output::say(&format!(
         "the vault is locked with a {} now; the next start needs `vault.key` in egret.yaml to say so. Older backups keep \
          the lock they were made with",
