@@ -125,6 +125,18 @@ fn in_audience(borrower: Borrower<'_>) -> bool {
     })
 }
 
+/// Where the session's credentials for this host go: what a client sends there is authentication, whatever the name says.
+fn granted_locations(borrower: Borrower<'_>) -> OwnLocations {
+    let mut granted = OwnLocations::default();
+    for grant in &borrower.session.grants {
+        let shape = borrower.vault.slot(&borrower.session.tenant, &grant.credential);
+        if let Some(shape) = shape.filter(|shape| shape.audience().names(borrower.destination.host())) {
+            granted.add_slot(shape.kind().slot());
+        }
+    }
+    granted
+}
+
 /// Judges what the client sent in a head: removes or refuses its own authentication.
 ///
 /// # Errors
@@ -153,7 +165,7 @@ pub(crate) fn enforce(
 }
 
 fn find(borrower: Borrower<'_>, own: &OwnLocations, fields: &HeaderMap, target: &str) -> Vec<Item> {
-    let auth = borrower.permit.client_auth();
+    let (auth, granted) = (borrower.permit.client_auth(), granted_locations(borrower));
     let mut found = Vec::new();
     for name in fields.keys().filter(|name| !own.fields.contains(name)) {
         let text = name.as_str();
@@ -167,14 +179,15 @@ fn find(borrower: Borrower<'_>, own: &OwnLocations, fields: &HeaderMap, target: 
             }
         } else if (matches!(field_role(text), FieldRole::Secret | FieldRole::Actor)
             || auth.also(text)
-            || own.fields.iter().any(|own| is_read_as(text, own.as_str())))
+            || own.fields.iter().chain(&granted.fields).any(|taken| is_read_as(text, taken.as_str())))
             && !auth.passes(text)
         {
             found.push(Item::Field(name.clone()));
         }
     }
     let is_own = |name: &str| own.parameters.contains(name) || auth.passes(name);
-    let in_target = query::credentials(borrower.destination, target, is_own, |name| auth.also(name));
+    let is_listed = |name: &str| auth.also(name) || granted.parameters.contains(name);
+    let in_target = query::credentials(borrower.destination, target, is_own, is_listed);
     found.extend(in_target.into_iter().map(|one| match one {
         query::Found::Parameter(range, name) => Item::Parameter(range, name),
         query::Found::Signed(_) => Item::Signed,

@@ -106,6 +106,9 @@ impl Identity {
         put("gone", &["--kind", "bearer", "--env", "GONE"], &["gone"]);
         // On another port of the host than the rules allow.
         world.egret.put("port", &["--kind", "bearer", "--env", "PORT_KEY", "--audience", "port.origin.test:1"]);
+        let odd = ["--audience", "port.origin.test:1", "--env"];
+        world.egret.put("odd", &[&["--kind", "header", "--header", "X-Odd"][..], &odd, &["ODD"]].concat());
+        world.egret.put("odd-query", &[&["--kind", "query", "--query", "odd"][..], &odd, &["ODD_QUERY"]].concat());
         Self { world, bearer, header, query, templated }
     }
 
@@ -521,6 +524,22 @@ fn t282_a_host_of_a_granted_credential_takes_no_other_key_until_the_session_ends
     }
     assert!(it.world.origin.seen("t282-own").is_empty());
     assert_eq!(it.h1(&session, "gone", "/ok-t282", "").status, 200);
+}
+
+#[test]
+fn t289_the_location_of_a_granted_credential_is_authentication_whatever_its_name() {
+    let it = identity();
+    let granted = it.world.egret.session(&["identity"], &["odd", "odd-query"]);
+    for (path, fields) in
+        [("/t289", "X-Odd: mine\r\n"), ("/t289", "x_odd: mine\r\n"), ("/t289?odd=mine", ""), ("/t289?%6fdd=mine", "")]
+    {
+        it.refused(&granted, "port", path, fields, 403, "foreign_credential");
+    }
+    assert!(it.world.origin.seen("t289").is_empty());
+    // For a session without the grant it is a name like any other.
+    let other = it.world.egret.session(&["identity"], &["bearer"]);
+    let seen = it.arrived(&other, "port", "t289-other", "?odd=1", "X-Odd: mine\r\n");
+    assert!(seen.iter().all(|seen| seen.target.ends_with("?odd=1")));
 }
 
 #[test]
