@@ -32,7 +32,7 @@ fn serve(egret: &Egret, options: &[&str]) -> Output {
 
 /// The start is refused, says why, and leaves the folder as it is.
 fn refused(egret: &Egret, why: &str) {
-    // What SQLite shares between its processes is no part of the index.
+    // SQLite's shared memory between processes is not part of the index.
     let whole = || {
         let mut all = contents(&egret.data());
         all.retain(|(path, ..)| !path.ends_with("index.db-shm"));
@@ -130,16 +130,7 @@ fn t213_what_is_missing_is_accepted_once_and_recorded() {
     assert_eq!(client::get(egret, &session, &target, "/t213-before").status, 200);
     egret.terminate();
     std::fs::rename(egret.journal_folder(), egret.data().join("journal.away")).unwrap();
-    let config = egret.config().display().to_string();
-    let mut serving = egret
-        .command(&["serve", "--accept-rollback", "--config", &config])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    wait::until("it serves", || egret.data().join("egret.json").exists().then_some(()));
-    rustix::process::kill_process(rustix::process::Pid::from_child(&serving), rustix::process::Signal::TERM).unwrap();
-    assert!(serving.wait().unwrap().success());
+    egret.serve_once("--accept-rollback", || {});
     let accepted = egret.record_where("the acceptance", |record| record.text("code") == "vault_rollback");
     assert_eq!(accepted.text("kind"), "vault.opened");
     assert!(accepted.text("detail").contains("the journal is gone"), "{}", accepted.0);
@@ -184,16 +175,7 @@ fn t215_a_clock_that_is_accepted_lengthens_no_session_and_is_recorded() {
     egret.launch();
     let session = egret.session_with(&["evidence"], &[], &["--ttl", "1h"]);
     egret.terminate();
-    let config = egret.config().display().to_string();
-    let mut serving = egret
-        .command(&["serve", "--accept-clock", "--config", &config])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    wait::until("it serves", || egret.data().join("egret.json").exists().then_some(()));
-    rustix::process::kill_process(rustix::process::Pid::from_child(&serving), rustix::process::Signal::TERM).unwrap();
-    assert!(serving.wait().unwrap().success());
+    egret.serve_once("--accept-clock", || {});
     let accepted = egret.record_where("the acceptance", |record| record.text("detail").starts_with("accepted: "));
     assert_eq!(accepted.text("kind"), "sidecar.clock_step");
     egret.launch();

@@ -417,9 +417,13 @@ fn t270_a_coded_response_ends_when_a_value_is_stored_for_its_host() {
     it.world.origin.open_gate("t270-coded");
     let came = wire.rest();
     assert!(!contains(&came, b"xx"), "{}", String::from_utf8_lossy(&came));
-    let fits =
-        |r: &egret_tests::records::Record| r.text("path") == "/t270-coded" && r.text("kind") == "exchange.closed";
-    assert_eq!(it.world.egret.record_where("the record", fits).text("code"), "redaction_impossible");
+    ended_unmaskable(&it.world, "/t270-coded");
+}
+
+/// The exchange for this path was terminated because its response could not be masked.
+fn ended_unmaskable(world: &World, path: &str) {
+    let fits = |r: &egret_tests::records::Record| r.text("path") == path && r.text("kind") == "exchange.closed";
+    assert_eq!(world.egret.record_where("the record", fits).text("code"), "redaction_impossible");
 }
 
 #[test]
@@ -449,9 +453,7 @@ fn t271_messages_and_deltas_come_in_no_coding() {
     let mut wire = Tunnel::to(&raw).open(&it.world.egret, &session);
     wire.send(format!("GET /t271-unnamed HTTP/1.1\r\nHost: {raw}\r\n\r\n"));
     assert!(!contains(&wire.rest(), b"zz"));
-    let fits =
-        |r: &egret_tests::records::Record| r.text("path") == "/t271-unnamed" && r.text("kind") == "exchange.closed";
-    assert_eq!(it.world.egret.record_where("the record", fits).text("code"), "redaction_impossible");
+    ended_unmaskable(&it.world, "/t271-unnamed");
 }
 
 #[test]

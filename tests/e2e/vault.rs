@@ -8,7 +8,7 @@ use egret_tests::canary::Canary;
 use egret_tests::client::{self, Wire};
 use egret_tests::egret::{Egret, Session, Setup};
 use egret_tests::records::Record;
-use egret_tests::{tools, wait};
+use egret_tests::tools;
 use serde_json::Value;
 
 use crate::world::World;
@@ -313,17 +313,9 @@ fn t159_yesterdays_vault_is_refused() {
     }
     let refused = egret.record_where("the refusal", |record| record.text("kind") == "vault.refused");
     assert_eq!(refused.text("code"), "vault_rollback");
-    let config = egret.config().display().to_string();
-    let mut serving = egret
-        .command(&["serve", "--accept-rollback", "--config", &config])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    wait::until("it serves the old vault", || egret.data().join("egret.json").exists().then_some(()));
-    assert_eq!(shown(&egret, &["vault", "list", "--format", "json"])[0]["name"], "token");
-    rustix::process::kill_process(rustix::process::Pid::from_child(&serving), rustix::process::Signal::TERM).unwrap();
-    assert!(serving.wait().unwrap().success());
+    egret.serve_once("--accept-rollback", || {
+        assert_eq!(shown(&egret, &["vault", "list", "--format", "json"])[0]["name"], "token");
+    });
     // Accepted once, it is the one that the records know.
     egret.ok(&["vault", "list"], "");
     let accepted =

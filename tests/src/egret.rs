@@ -384,6 +384,17 @@ impl Egret {
         self.wait_end()
     }
 
+    /// Serves once with an option, runs `meanwhile` when it is ready, and ends in order.
+    pub fn serve_once(&self, option: &str, meanwhile: impl FnOnce()) {
+        let config = self.config().display().to_string();
+        let mut command = self.command(&["serve", option, "--config", &config]);
+        let mut serving = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        wait::until("it serves", || self.data().join("egret.json").exists().then_some(()));
+        meanwhile();
+        kill_process(Pid::from_child(&serving), Signal::TERM).unwrap();
+        assert!(serving.wait().unwrap().success());
+    }
+
     /// Ends it in order; it must give 0.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
