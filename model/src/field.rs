@@ -106,7 +106,7 @@ fn role_of(folded: &str) -> Option<FieldRole> {
     looks_secret(folded).then_some(FieldRole::Secret)
 }
 
-/// A field name in the form in which names are compared: lower case, with `-` for whatever is no letter and no digit.
+/// A field name in the form in which names are compared: lower case, with `-` for every character that is not a letter or digit.
 pub fn fold_name(name: &str) -> Cow<'_, str> {
     let is_folded = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || !c.is_ascii();
     if name.chars().all(is_folded) {

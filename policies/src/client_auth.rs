@@ -33,7 +33,7 @@ impl AuthMode {
     }
 }
 
-/// `client_auth` of one rule. Names are folded: lower case, with `-` for whatever is no letter and no digit.
+/// `client_auth` of one rule. Names are folded: lower case, with `-` for every character that is not a letter or digit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RuleClientAuth {
     /// `None` where the rule leaves the default as it is.

@@ -244,7 +244,7 @@ impl From<policies::Denied> for Refusal {
                  method, or without the parameter"
             }
             (Reason::ApprovalRequired, _) => {
-                "a rule of the session's policies asks for approval, and approvals are not implemented yet: the answer stays no"
+                "a rule of the session's policies requires an approval, and this version cannot ask for one: the request is refused"
             }
             (_, Some(_)) => "a rule of the session's policies refuses this",
             (_, None) => "no rule of the session's policies allows this",

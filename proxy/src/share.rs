@@ -37,7 +37,7 @@ const FULL: u64 = 7 * 10_000_000;
 /// hardly at all. Deferring costs the deferred account about a microsecond a poll.
 const IN_USE: u64 = 10_000;
 
-/// Judging looks at all accounts, so not every use of one that was idle judges anew.
+/// The least time between two judgements outside of the windows: each looks at all accounts.
 const JUDGE_INTERVAL: Duration = Duration::from_millis(1);
 
 /// An account is over when it used this much of the average, in percent; without a margin equals would take turns.

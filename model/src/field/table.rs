@@ -1,4 +1,4 @@
-//! The names themselves, folded: lower case, with `-` for whatever is no letter and no digit.
+//! The names themselves, folded: lower case, with `-` for every character that is not a letter or digit.
 
 use super::FieldRole::{self, Actor, Framing, Identity, Method, Resource, Secret, Target, Tenant};
 
