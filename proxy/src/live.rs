@@ -5,7 +5,7 @@
 //! snapshot or the time may have changed, and cuts what would now be refused. Who streams finds out at the next poll, since the cut wakes it; where a client that does not read
 //! keeps that poll from coming, its connection is closed a quarter of a second later.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use audit::{CredentialUse, Fault, Outcome};
 use model::{Destination, PolicyName, RequestPath, RuleId, Timestamp};
 use policies::{Denied, Knock, Permit, Question, Rules};
 use sessions::{CallSerial, Session};
+use slab::Slab;
 use tokio::time::Instant;
 
 use crate::Proxy;
@@ -122,6 +123,8 @@ struct GrantedBy {
 
 /// One exchange or tunnel that is under way; it ends when the last holder drops it.
 pub(crate) struct Standing {
+    /// Where it is listed, and under which key.
+    listed: (Arc<Live>, usize),
     session: Arc<Session>,
     destination: Destination,
     asked: Asked,
@@ -293,20 +296,21 @@ fn denied(reason: model::Reason) -> Denied {
 /// What is under way on one core.
 #[derive(Default)]
 pub(crate) struct Live {
-    all: Mutex<Standings>,
+    /// An exchange that ends is taken out at once: the memory that it leaves is what the next one gets.
+    all: Mutex<Slab<Weak<Standing>>>,
 }
 
-#[derive(Default)]
-struct Standings {
-    list: Vec<Weak<Standing>>,
-    /// Looked through for what has ended when the list is this long.
-    purge_at: usize,
+impl Drop for Standing {
+    fn drop(&mut self) {
+        let (live, key) = &self.listed;
+        drop(live.all().try_remove(*key));
+    }
 }
 
 impl Live {
     /// Notes an exchange or tunnel for as long as what is given back is held.
     pub(crate) fn note(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
         destination: &Destination,
         asked: Asked,
@@ -314,7 +318,10 @@ impl Live {
         downlink: Arc<Downlink>,
     ) -> Arc<Standing> {
         let granted_by = GrantedBy { policy: permit.policy().clone(), rule: permit.rule().cloned() };
+        let mut all = self.all();
+        let entry = all.vacant_entry();
         let standing = Arc::new(Standing {
+            listed: (self.clone(), entry.key()),
             session: session.clone(),
             destination: destination.clone(),
             asked,
@@ -326,18 +333,16 @@ impl Live {
             flow: OnceLock::new(),
             downlink,
         });
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.list.len() >= all.purge_at {
-            all.list.retain(|one| one.strong_count() > 0);
-            all.purge_at = (2 * all.list.len()).max(AT_ONCE);
-        }
-        all.list.push(Arc::downgrade(&standing));
+        entry.insert(Arc::downgrade(&standing));
         standing
     }
 
     fn standing(&self) -> Vec<Arc<Standing>> {
-        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.list.iter().filter_map(Weak::upgrade).collect()
+        self.all().iter().filter_map(|(_, standing)| standing.upgrade()).collect()
+    }
+
+    fn all(&self) -> MutexGuard<'_, Slab<Weak<Standing>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
