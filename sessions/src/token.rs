@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 use std::ops::Range;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
@@ -81,7 +83,9 @@ fn draw(count: usize) -> String {
 /// One of the 32 may be no letter or digit, so that a damaged placeholder is still seen as one and
 /// refused instead of sent on. Linear in `bytes`.
 pub fn find_marks(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
-    memchr::memmem::find_iter(bytes, PLACEHOLDER_MARK.as_bytes()).filter_map(|start| {
+    // Made once: it is asked for every value of every head.
+    static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PLACEHOLDER_MARK));
+    MARK.find_iter(bytes).filter_map(|start| {
         let range = start..start + PLACEHOLDER_MARK.len() + PLACEHOLDER_LETTERS;
         let letters = bytes.get(start + PLACEHOLDER_MARK.len()..range.end)?;
         let plain = letters.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();

@@ -4,7 +4,6 @@
 //! placeholder, and the value takes its place. Here in the head; `fill.rs` does the same for bodies.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -75,12 +74,12 @@ pub(crate) fn inject(
     let trailers = client_auth::trailer_filter(borrower, &own, gets_credential, &routed.fields, standing);
     let mut armed = unarmed(routed, trailers);
     cleanse(borrower, &own, gets_credential, &mut armed, open)?;
-    let mut placed = HashSet::new();
+    let mut placed = Vec::new();
     for one in &found {
         let (lease, lent) = borrower.lend(&one.credential)?;
         let Placed { place, gave_way } =
             swap(&mut armed.fields, &mut armed.target, &one.place, &lease, &mut armed.patterns)?;
-        placed.insert(place.clone());
+        placed.push(place.clone());
         if gave_way > 0 {
             open.replaced(place.clone());
         }
@@ -90,11 +89,12 @@ pub(crate) fn inject(
     for credential in added {
         let (lease, lent) = borrower.lend(credential)?;
         let Placed { place, gave_way } = add(&mut armed.fields, &mut armed.target, &lease, &mut armed.patterns)?;
-        if !placed.insert(place.clone()) {
+        if placed.contains(&place) {
             let refusal =
                 Refusal::of(Reason::CredentialUnavailable, "two credentials of the rule go to the same place");
             return Err(refusal.with_class("same_place"));
         }
+        placed.push(place.clone());
         if gave_way > 0 {
             open.replaced(place.clone());
         }
