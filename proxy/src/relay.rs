@@ -6,8 +6,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
+use model::field::is_forbidden_in_trailers;
 use tokio::time::{Instant, Sleep};
 
 use crate::allowance::ByteLimit;
@@ -224,6 +226,7 @@ impl Relay {
     fn trailers(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let mut trailers = frame.into_trailers().unwrap_or_default();
         crate::own_fields::remove_forged(&mut trailers);
+        remove_forbidden(&mut trailers);
         let mut rest = Bytes::new();
         if let Some(rewriter) = self.masked.rewriter() {
             match rewriter.mask_fields(&mut trailers).map_err(Unmaskable::from).and_then(|()| rewriter.finish()) {
@@ -293,8 +296,36 @@ impl Relay {
     }
 }
 
+/// Takes out of a response's trailers what belongs in a head only: a client that merges both would read it as if it was there.
+fn remove_forbidden(trailers: &mut HeaderMap) {
+    let forbidden = |name: &&HeaderName| is_forbidden_in_trailers(name.as_str());
+    let names: Vec<HeaderName> = trailers.keys().filter(forbidden).cloned().collect();
+    for name in names {
+        trailers.remove(name);
+    }
+}
+
 impl Drop for Relay {
     fn drop(&mut self) {
         self.fail(Open::cut);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn t051_trailers_of_a_response_are_no_head() {
+        let mut trailers = HeaderMap::new();
+        for name in ["grpc-status", "x-sum", "set-cookie", "content-length", "location", "content_type", "etag"] {
+            trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        remove_forbidden(&mut trailers);
+        let mut left: Vec<&str> = trailers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["etag", "grpc-status", "x-sum"]);
     }
 }
