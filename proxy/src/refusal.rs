@@ -242,6 +242,10 @@ impl From<policies::Denied> for Refusal {
             (Reason::ForeignCredential, _) => "a trailer of the request contains authentication of the client's own",
             (Reason::PlaceholderUnknown, _) => "the request contains a placeholder that is not one of this session",
             (Reason::HeadTooLarge, _) => TRAILERS_TOO_LARGE,
+            (Reason::CodingUnsupported, _) => {
+                "the request body, or a message in it, is not in a coding in which placeholders can be found; send it in gzip, deflate \
+                 or none"
+            }
             (Reason::CredentialUnavailable, _) => "the credential was revoked",
             (Reason::DeniedPath, None) if denied.class.is_some() => {
                 "servers read this path or query in different ways, and a rule for this host depends on it: send it in its \

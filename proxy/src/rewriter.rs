@@ -9,6 +9,7 @@ use vault::NeedleOwner;
 
 use crate::coding::{CodingError, Decoder};
 use crate::mask::{Guessed, Masker, Sets};
+use crate::messages::{Messages, Part, begins_with, is_in_messages, is_text};
 use crate::range::Slice;
 
 /// Why a body ends early: secrets in what follows could not be masked.
@@ -42,7 +43,8 @@ pub(crate) struct Rewriter {
 impl Rewriter {
     /// Masks a body with all that its head says of it.
     pub(crate) fn new(masker: Masker, decoder: Option<Decoder>, slice: Option<Slice>, fields: &HeaderMap) -> Self {
-        let messages = Messages::of(fields).filter(|_| slice.is_none());
+        // The text form is base64 and has no such frames.
+        let messages = (is_in_messages(fields) && !is_text(fields) && slice.is_none()).then(Messages::default);
         let parts = begins_with(fields, b"multipart/").then(Parts::default);
         Self { masker, decoder, slice, messages, parts, complete: Vec::new() }
     }
@@ -77,7 +79,7 @@ impl Rewriter {
         if let Some(parts) = &mut self.parts {
             parts.check(&bytes)?;
         }
-        let at_end = self.messages.as_mut().map(|messages| messages.end_with(&bytes)).transpose()?;
+        let at_end = self.messages.as_mut().map(|messages| end_with(messages, &bytes)).transpose()?;
         let passed = self.masker.push(bytes)?;
         let passed = if at_end == Some(true) { joined(passed, self.masker.flush()?) } else { passed };
         Ok(self.cut(passed))
@@ -192,53 +194,17 @@ pub(crate) fn mask_fields(masker: &mut Masker, fields: &mut HeaderMap) -> Result
     Ok(())
 }
 
-/// The flag of a message that is compressed.
-const COMPRESSED: u8 = 1;
-
-/// The ends of messages in a stream of gRPC, gRPC-Web or Connect: each has five bytes before it, the last four of them its length,
-/// the first of them flags.
-#[derive(Debug, Default)]
-struct Messages {
-    prefix: [u8; 5],
-    have: usize,
-    left: u64,
-}
-
-impl Messages {
-    fn of(fields: &HeaderMap) -> Option<Self> {
-        // Of gRPC-Web, the text form is base64 and has no such frames.
-        (is_in_messages(fields) && !begins_with(fields, b"application/grpc-web-text")).then(Self::default)
-    }
-
-    /// Whether the stream is at the end of a message behind these bytes.
-    ///
-    /// # Errors
-    /// A message says that it is compressed: its coding was refused with the head, if it was named there.
-    fn end_with(&mut self, mut bytes: &[u8]) -> Result<bool, CodingError> {
-        while !bytes.is_empty() {
-            if self.left > 0 {
-                let taken = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
-                self.left -= taken as u64;
-                bytes = bytes.get(taken..).unwrap_or_default();
-                continue;
-            }
-            let Some((first, rest)) = bytes.split_first() else { break };
-            if self.have == 0 && first & COMPRESSED != 0 {
-                return Err(CodingError::Unsupported);
-            }
-            if let Some(place) = self.prefix.get_mut(self.have) {
-                *place = *first;
-            }
-            self.have += 1;
-            bytes = rest;
-            if self.have == self.prefix.len() {
-                let [_, length @ ..] = self.prefix;
-                self.left = u64::from(u32::from_be_bytes(length));
-                self.have = 0;
-            }
+/// Whether a stream of messages is at the end of one behind these bytes.
+///
+/// # Errors
+/// A message reports that it is compressed: its coding was refused with the head, if it was named there.
+fn end_with(messages: &mut Messages, mut bytes: &[u8]) -> Result<bool, CodingError> {
+    while let Some(part) = messages.next(&mut bytes) {
+        if part == (Part::Begin { compressed: true }) {
+            return Err(CodingError::Unsupported);
         }
-        Ok(self.left == 0 && self.have == 0)
     }
+    Ok(messages.is_between())
 }
 
 /// Looks at the lines of a multipart body for a part, or a response within a part, that is in a coding of its own.
@@ -270,16 +236,6 @@ impl Parts {
         }
         Ok(())
     }
-}
-
-/// Whether a body consists of messages that can be compressed one by one: gRPC, gRPC-Web, and streams of Connect.
-pub(crate) fn is_in_messages(fields: &HeaderMap) -> bool {
-    begins_with(fields, b"application/grpc") || begins_with(fields, b"application/connect+")
-}
-
-fn begins_with(fields: &HeaderMap, kind: &[u8]) -> bool {
-    let named = fields.get(http::header::CONTENT_TYPE).and_then(|value| value.as_bytes().get(..kind.len()));
-    named.is_some_and(|named| named.eq_ignore_ascii_case(kind))
 }
 
 #[cfg(test)]

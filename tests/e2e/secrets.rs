@@ -313,6 +313,35 @@ fn t082_placeholder_cut_or_compressed_in_a_body() {
 }
 
 #[test]
+fn t082_placeholder_in_a_compressed_message() {
+    let it = secrets();
+    let session = it.session();
+    let body = body_with(&session, str::to_owned);
+    let mut coder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    coder.write_all(&body).unwrap();
+    let message =
+        |flags: u8, bytes: &[u8]| [&[flags][..], &u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
+    let packed = message(1, &coder.finish().unwrap());
+    let text = STANDARD.encode(&packed).into_bytes();
+    let grpc = "Content-Type: application/grpc\r\nGrpc-Encoding: gzip\r\n";
+    let web = "Content-Type: application/grpc-web-text\r\nGrpc-Encoding: gzip\r\n";
+    for (head, body) in [(grpc, &packed), (web, &text)] {
+        for size in [body.len(), 1] {
+            refused_in_body(&it, &session, head, &body.chunks(size).collect::<Vec<_>>(), "placeholder_misplaced");
+        }
+    }
+    let bare = it.world.egret.session(&["secrets"], &[]);
+    for (coding, flags) in [("zstd", 0), ("identity", 1), ("gzip", 1)] {
+        let head = format!("Content-Type: application/grpc\r\nGrpc-Encoding: {coding}\r\n");
+        let body = message(flags, b"whatever");
+        let answer = upload(&it, &session, "h1.origin.test", "/t082-message", &head, &[&body]);
+        refusal::expect_denied(&it.world.egret, &answer, 415, "coding_unsupported");
+        // Without credentials there are no placeholders to search for.
+        assert_eq!(upload(&it, &bare, "open.origin.test", "/bare", &head, &[&body]).status, 200);
+    }
+}
+
+#[test]
 fn t083_placeholder_encoded_in_a_body() {
     let it = secrets();
     let session = it.session();

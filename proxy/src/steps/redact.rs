@@ -16,9 +16,10 @@ use crate::coding::{self, CodingError, Decoder};
 use crate::known::Known;
 use crate::lending::unlent;
 use crate::mask::{Guessed, Masker};
+use crate::messages::is_in_messages;
 use crate::range::{self, Fit, Part, Slice};
 use crate::refusal::Refusal;
-use crate::rewriter::{Rewriter, Unmaskable, is_in_messages, mask_fields};
+use crate::rewriter::{Rewriter, Unmaskable, mask_fields};
 use crate::steps::forward::{Reply, Upstreamed};
 use crate::steps::inject::Armed;
 
