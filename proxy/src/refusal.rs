@@ -242,6 +242,7 @@ impl From<policies::Denied> for Refusal {
             (Reason::ForeignCredential, _) => "a trailer of the request contains authentication of the client's own",
             (Reason::PlaceholderUnknown, _) => "the request contains a placeholder that is not one of this session",
             (Reason::HeadTooLarge, _) => TRAILERS_TOO_LARGE,
+            (Reason::UpstreamTls, _) => "the CA that vouched for the upstream is not trusted any more",
             (Reason::CodingUnsupported, _) => {
                 "the request body, or a message in it, is not in a coding in which placeholders can be found; send it in gzip, deflate \
                  or none"
