@@ -229,7 +229,7 @@ impl Relay {
         remove_forbidden(&mut trailers);
         let mut rest = Bytes::new();
         if let Some(rewriter) = self.masked.rewriter() {
-            match rewriter.mask_fields(&mut trailers).map_err(Unmaskable::from).and_then(|()| rewriter.finish()) {
+            match rewriter.mask_trailers(&mut trailers).map_err(Unmaskable::from).and_then(|()| rewriter.finish()) {
                 Ok(data) => rest = data,
                 Err(error) => return self.unmaskable(error),
             }
@@ -256,10 +256,11 @@ impl Relay {
         Ok(())
     }
 
-    /// Secrets of the record's tenant that were masked; those of others are for their own records.
-    fn found(&self, open: &Open) -> u64 {
-        open.foreign_redactions(self.masked.rewrites().map(Rewriter::foreign).unwrap_or_default());
-        self.masked.rewrites().map_or(0, Rewriter::found)
+    /// Secrets of the record's tenant that were masked, and where; those of others are for their own records.
+    fn found(&self, open: &Open) -> (u64, Vec<String>) {
+        let Some(rewriter) = self.masked.rewrites() else { return (0, Vec::new()) };
+        open.foreign_redactions(rewriter.foreign());
+        (rewriter.found(), rewriter.locations())
     }
 
     fn cut(&mut self, cut: Cut) -> StreamError {
@@ -279,8 +280,8 @@ impl Relay {
             back.put();
         }
         if let Some(mut open) = self.open.take() {
-            let found = self.found(&open);
-            open.response(self.bytes, found);
+            let (found, locations) = self.found(&open);
+            open.response(self.bytes, found, locations);
             self.flow.when_upload_ends(move |end| open.complete(end));
         }
     }
@@ -289,8 +290,8 @@ impl Relay {
         self.ended = true;
         self.back = None;
         if let Some(mut open) = self.open.take() {
-            let found = self.found(&open);
-            open.response(self.bytes, found);
+            let (found, locations) = self.found(&open);
+            open.response(self.bytes, found, locations);
             close(open);
         }
     }

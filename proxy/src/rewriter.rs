@@ -12,6 +12,9 @@ use crate::mask::{Guessed, Masker, Sets};
 use crate::messages::{Messages, Part, begins_with, is_in_messages, is_text};
 use crate::range::Slice;
 
+/// How many fields are named in one record.
+const MAX_NAMED: usize = 32;
+
 /// Why a body ends early: secrets in what follows could not be masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Unmaskable {
@@ -36,6 +39,9 @@ pub(crate) struct Rewriter {
     slice: Option<Slice>,
     messages: Option<Messages>,
     parts: Option<Parts>,
+    /// Fields of the head and of the trailers in which secrets of the record's tenant were found, and how many these were.
+    in_fields: Vec<String>,
+    count_in_fields: u64,
     /// What of the slice is complete, while what surrounds it is still looked at.
     complete: Vec<Bytes>,
 }
@@ -46,12 +52,13 @@ impl Rewriter {
         // The text form is base64 and has no such frames.
         let messages = (is_in_messages(fields) && !is_text(fields) && slice.is_none()).then(Messages::default);
         let parts = begins_with(fields, b"multipart/").then(Parts::default);
-        Self { masker, decoder, slice, messages, parts, complete: Vec::new() }
+        let (in_fields, count_in_fields) = (Vec::new(), masker.found());
+        Self { masker, decoder, slice, messages, parts, in_fields, count_in_fields, complete: Vec::new() }
     }
 
     /// Masks what follows of a body whose beginning has passed. Only of one that is whole and in no coding.
     pub(crate) fn from_here(masker: Masker) -> Self {
-        Self { masker, decoder: None, slice: None, messages: None, parts: None, complete: Vec::new() }
+        Self::new(masker, None, None, &HeaderMap::new())
     }
 
     /// From here on masks these.
@@ -146,14 +153,35 @@ impl Rewriter {
         self.masker.found()
     }
 
+    /// Notes the fields of the head in which the masker has found secrets already.
+    pub(crate) fn with_head(mut self, masked: &[HeaderName]) -> Self {
+        self.note("header", masked);
+        self
+    }
+
+    /// Where they were: `header NAME`, `body`, `trailer NAME`.
+    pub(crate) fn locations(&self) -> Vec<String> {
+        let in_body = (self.found() > self.count_in_fields).then(|| "body".to_owned());
+        self.in_fields.iter().cloned().chain(in_body).collect()
+    }
+
+    fn note(&mut self, kind: &str, names: &[HeaderName]) {
+        let room = MAX_NAMED.saturating_sub(self.in_fields.len());
+        self.in_fields.extend(names.iter().take(room).map(|name| format!("{kind} {name}")));
+    }
+
     /// What was found of other tenants.
     pub(crate) fn foreign(&self) -> &[(NeedleOwner, u64)] {
         self.masker.foreign()
     }
 
     /// Masks a trailer section.
-    pub(crate) fn mask_fields(&mut self, fields: &mut HeaderMap) -> Result<(), Guessed> {
-        mask_fields(&mut self.masker, fields)
+    pub(crate) fn mask_trailers(&mut self, fields: &mut HeaderMap) -> Result<(), Guessed> {
+        let before = self.masker.found();
+        let masked = mask_fields(&mut self.masker, fields)?;
+        self.count_in_fields += self.masker.found() - before;
+        self.note("trailer", &masked);
+        Ok(())
     }
 
     /// The slice of what passes. Its last bytes wait until all around it was seen: with them the client takes the body for whole.
@@ -177,21 +205,27 @@ fn joined(front: Bytes, back: Bytes) -> Bytes {
     }
 }
 
-/// Masks every value of a field section; a field whose very name holds a secret is removed.
-pub(crate) fn mask_fields(masker: &mut Masker, fields: &mut HeaderMap) -> Result<(), Guessed> {
+/// Masks every value of a field section; a field whose very name holds a secret is removed. Gives the names of the fields in which a
+/// secret of the record's tenant was found.
+pub(crate) fn mask_fields(masker: &mut Masker, fields: &mut HeaderMap) -> Result<Vec<HeaderName>, Guessed> {
     let named: Vec<HeaderName> = fields.keys().filter(|name| masker.is_in_name(name.as_str())).cloned().collect();
     for name in named {
         fields.remove(name);
     }
     fields.values().for_each(|value| masker.count_whole(value.as_bytes()));
-    for value in fields.values_mut() {
+    let mut found_in: Vec<HeaderName> = Vec::new();
+    for (name, value) in fields.iter_mut() {
+        let before = masker.found();
         if let Some(masked) = masker.mask_whole(value.as_bytes())?
             && let Ok(masked) = HeaderValue::from_bytes(&masked)
         {
             *value = masked;
         }
+        if masker.found() > before && found_in.last() != Some(name) {
+            found_in.push(name.clone());
+        }
     }
-    Ok(())
+    Ok(found_in)
 }
 
 /// Whether a stream of messages is at the end of one behind these bytes.
@@ -420,6 +454,26 @@ mod tests {
         assert_eq!(rewriter.renew(set(SECRET.len() + 1)), Err(Unmaskable::Late));
         let mut whole = Rewriter::from_here(masker());
         assert_eq!(whole.renew(set(5000)), Ok(()));
+    }
+
+    #[test]
+    fn t090_the_places_of_secrets_are_known() {
+        let field =
+            |name: &'static str, value: &[u8]| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
+        let mut head = HeaderMap::from_iter([field("location", SECRET), field("x-other", b"nothing")]);
+        let mut masker = masker();
+        let masked = mask_fields(&mut masker, &mut head).unwrap();
+        assert_eq!(head["location"], "************************");
+        let mut rewriter = Rewriter::new(masker, None, None, &head).with_head(&masked);
+        assert_eq!((rewriter.found(), rewriter.locations()), (1, vec!["header location".to_owned()]));
+        rewriter.take(Bytes::from_static(SECRET), true).unwrap();
+        let mut trailers = HeaderMap::from_iter([field("x-echo", SECRET)]);
+        rewriter.mask_trailers(&mut trailers).unwrap();
+        assert_eq!(trailers["x-echo"], "************************");
+        assert_eq!(
+            (rewriter.found(), rewriter.locations().join(", ").as_str()),
+            (3, "header location, trailer x-echo, body")
+        );
     }
 
     #[test]

@@ -122,7 +122,7 @@ pub(crate) fn redact(
     }
     let longest = sets.longest();
     let mut masker = Masker::new(sets, tenant.clone());
-    mask_fields(&mut masker, response.headers_mut()).map_err(|Guessed| guessed())?;
+    let found_in = mask_fields(&mut masker, response.headers_mut()).map_err(|Guessed| guessed())?;
     let has_body = !http_body::Body::is_end_stream(response.body());
     let slice = if has_body || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
         slice(&mut response, part, longest)?
@@ -136,7 +136,7 @@ pub(crate) fn redact(
     if slice.is_some() && (decoder.is_some() || is_in_messages(response.headers())) {
         return Err(impossible("the upstream sent a part of a coded response"));
     }
-    masked.rewriter = Some(Rewriter::new(masker, decoder, slice, response.headers()));
+    masked.rewriter = Some(Rewriter::new(masker, decoder, slice, response.headers()).with_head(&found_in));
     Ok(Redacted { response, masked, upstreamed })
 }
 
