@@ -298,6 +298,8 @@ pub struct Record {
     pub duration: Option<Duration>,
     /// How many secrets were taken out of the response.
     pub redactions: Option<u64>,
+    /// Where they were, such as `header location` or `body`.
+    pub redacted_in: Vec<Text>,
     /// The generation of the vault that the event found or left behind.
     pub generation: Option<u64>,
     /// How it ended.
@@ -355,6 +357,7 @@ impl Record {
             first_byte: None,
             duration: None,
             redactions: None,
+            redacted_in: Vec::new(),
             generation: None,
             outcome: None,
             fault: None,

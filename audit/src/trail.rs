@@ -200,9 +200,10 @@ impl Trail {
         self.record.response_bytes = Some(bytes);
     }
 
-    /// How many secrets were taken out of the response in all.
-    pub fn redactions(&mut self, count: u64) {
+    /// How many secrets were taken out of the response in all, and where they were.
+    pub fn redactions(&mut self, count: u64, locations: impl IntoIterator<Item = Text>) {
         self.record.redactions = Some(count);
+        self.record.redacted_in = locations.into_iter().collect();
     }
 
     /// Writes the opening record; nothing may be sent upstream before this returns `Ok`.

@@ -20,7 +20,7 @@ pub use class::{TlsClass, classify, classify_io};
 pub use identity::{IdentityError, ListenerIdentity};
 pub use keystore::truststore_jks;
 pub use provider::provider;
-pub use trust::Trust;
+pub use trust::{Trust, VerifiedChain};
 
 use std::path::PathBuf;
 

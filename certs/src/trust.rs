@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::CertError;
 use crate::ca::{Ca, pem};
@@ -21,8 +22,20 @@ const RESUMED_SESSIONS: usize = 64;
 /// The roots of the system and the configured files, read once.
 pub struct Trust {
     base: ClientConfig,
+    verifier: Arc<UpstreamVerifier>,
     bundle: String,
     system_roots: usize,
+    serial: u64,
+}
+
+/// The certificates of an upstream as they were verified in its handshake.
+#[derive(Debug)]
+pub struct VerifiedChain {
+    /// The upstream's first.
+    certificates: Vec<CertificateDer<'static>>,
+    name: ServerName<'static>,
+    at: UnixTime,
+    /// Of the trust that verified it.
     serial: u64,
 }
 
@@ -49,13 +62,14 @@ impl Trust {
             }
         }
         let bundle = system.iter().filter(|root| *root != own.cert_der()).chain([own.cert_der()]).map(pem).collect();
+        let verifier = Arc::new(UpstreamVerifier::new(roots, own));
         let base = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(CertError::Tls)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(UpstreamVerifier::new(roots, own)))
+            .with_custom_certificate_verifier(verifier.clone())
             .with_no_client_auth();
-        Ok(Self { base, bundle, system_roots, serial: LOADED.fetch_add(1, Ordering::Relaxed) })
+        Ok(Self { base, verifier, bundle, system_roots, serial: LOADED.fetch_add(1, Ordering::Relaxed) })
     }
 
     /// TLS settings for upstream connections that offer these protocols (RFC 7301). Each call has a session
@@ -65,6 +79,22 @@ impl Trust {
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         config.resumption = Resumption::in_memory_sessions(RESUMED_SESSIONS);
         config
+    }
+
+    /// Notes what a handshake with an upstream of this name has just verified with this trust.
+    pub fn verified(&self, certificates: Vec<CertificateDer<'static>>, name: ServerName<'static>) -> VerifiedChain {
+        VerifiedChain { certificates, name, at: UnixTime::now(), serial: self.serial }
+    }
+
+    /// Whether a chain that was verified before would still be: by the anchors of this trust, at the time of that verification,
+    /// so that only the anchors make a difference.
+    pub fn still_verifies(&self, chain: &VerifiedChain) -> bool {
+        let VerifiedChain { certificates, name, at, serial } = chain;
+        if *serial == self.serial {
+            return true;
+        }
+        let Some((end_entity, intermediates)) = certificates.split_first() else { return false };
+        self.verifier.verify_server_cert(end_entity, intermediates, name, &[], *at).is_ok()
     }
 
     /// The roots of the system and our CA, in PEM: what a client trusts that reads one file only.

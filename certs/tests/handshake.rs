@@ -113,6 +113,21 @@ fn class(world: &World, upstream: &Upstream) -> Option<TlsClass> {
 }
 
 #[test]
+fn t256_a_chain_is_judged_again_by_other_anchors() {
+    let (world, other, own) = (world(), world_named("Other CA"), own());
+    let upstream = Upstream::signed_by(&world, &server_params());
+    let name = |text: &str| ServerName::try_from(text.to_owned()).unwrap();
+    let first = trust(&[&world.pem()], &own);
+    let chain = first.verified(upstream.chain.clone(), name("up.example"));
+    assert!(first.still_verifies(&chain), "nothing changed");
+    assert!(trust(&[&world.pem()], &own).still_verifies(&chain), "read again");
+    assert!(trust(&[&other.pem(), &world.pem()], &own).still_verifies(&chain), "one more");
+    assert!(!trust(&[&other.pem()], &own).still_verifies(&chain), "another one");
+    let elsewhere = first.verified(upstream.chain, name("other.example"));
+    assert!(!trust(&[&world.pem()], &own).still_verifies(&elsewhere), "of another name");
+}
+
+#[test]
 fn a_good_upstream_is_accepted_in_both_versions() {
     let world = world();
     let upstream = Upstream::signed_by(&world, &server_params());

@@ -86,9 +86,10 @@ fn record(step: &Step) -> Record {
 }
 
 fn describe(step: &Step) -> String {
-    let span = SignedDuration::from_micros(step.micros());
-    let direction = if span.is_negative() { "back" } else { "forward" };
-    format!("set {direction} by {} seconds", span.abs().as_secs())
+    let micros = step.micros();
+    let direction = if micros < 0 { "back" } else { "forward" };
+    // Both clocks are read one after the other, so a step of two hours is measured as a few microseconds less or more.
+    format!("set {direction} by {} seconds", micros.unsigned_abs().saturating_add(500_000) / 1_000_000)
 }
 
 #[cfg(test)]
@@ -103,5 +104,7 @@ mod tests {
         assert_eq!((record.first, record.last), (Some(at(10_000)), Some(at(6_400))));
         assert_eq!(record.detail.as_deref(), Some("set back by 3600 seconds"));
         assert_eq!(describe(&Step { expected: at(0), wall: at(7_200) }), "set forward by 7200 seconds");
+        let almost = Timestamp::from_microsecond(7_199_999_990).unwrap();
+        assert_eq!(describe(&Step { expected: at(0), wall: almost }), "set forward by 7200 seconds");
     }
 }

@@ -106,6 +106,17 @@ fn role_of(folded: &str) -> Option<FieldRole> {
     looks_secret(folded).then_some(FieldRole::Secret)
 }
 
+/// Whether a field must not be sent as a trailer, in any spelling (RFC 9110 section 6.5.1): it frames or routes the message,
+/// authenticates, modifies a request, controls a response, or describes the format of the content.
+pub fn is_forbidden_in_trailers(name: &str) -> bool {
+    let folded = fold_name(name);
+    role_of(&folded) == Some(FieldRole::Framing)
+        || table::NEVER_TRAILERS.contains(&&*folded)
+        || folded.starts_with("proxy-")
+        || folded.starts_with("if-")
+        || folded.starts_with("accept-")
+}
+
 /// A field name in the form in which names are compared: lower case, with `-` for every character that is not a letter or digit.
 pub fn fold_name(name: &str) -> Cow<'_, str> {
     let is_folded = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || !c.is_ascii();
@@ -293,6 +304,50 @@ mod tests {
         }
         assert_eq!(field_role("transfer_encoding"), FieldRole::Framing);
         assert_eq!(field_role("content_length"), FieldRole::Framing);
+    }
+
+    #[test]
+    fn t051_fields_that_are_needed_before_the_content_are_forbidden_in_trailers() {
+        for name in [
+            "Content-Length",
+            "transfer_encoding",
+            "Host",
+            "Trailer",
+            "TE",
+            "Expect",
+            "Authorization",
+            "Cookie",
+            "Set-Cookie",
+            "WWW-Authenticate",
+            "Proxy-Authenticate",
+            "Cache-Control",
+            "Range",
+            "If-Match",
+            "Accept-Encoding",
+            "Content-Type",
+            "Content_Encoding",
+            "Content-Range",
+            "Location",
+            "Retry-After",
+            "Vary",
+            "Date",
+        ] {
+            assert!(is_forbidden_in_trailers(name), "{name}");
+        }
+        for name in [
+            "x-sum",
+            "content-digest",
+            "etag",
+            "server-timing",
+            "grpc-status",
+            "grpc-message",
+            "x-amz-checksum-crc32",
+            "authentication-info",
+            "accepted",
+        ] {
+            assert!(!is_forbidden_in_trailers(name), "{name}");
+        }
+        assert!(table::NEVER_TRAILERS.iter().all(|name| fold_name(name) == *name));
     }
 
     #[test]

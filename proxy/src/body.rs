@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::allowance::{Allowance, Limited};
 use crate::budget::{Share, Spent};
+use crate::chunks::{BadChunk, MAX_TRAILER_BYTES};
 use crate::client_auth::TrailerFilter;
 use crate::config::MAX_BUFFER;
 use crate::flow::{Flow, UploadEnd};
@@ -72,6 +73,8 @@ pub(crate) enum ReadError {
     Slow,
     /// A trailer holds a placeholder.
     Misplaced,
+    /// The trailers exceed their bound.
+    TrailersTooLarge,
     /// There is no memory left for it.
     Spent(Spent),
     /// It exceeds a limit.
@@ -83,6 +86,26 @@ impl From<Incoming> for Payload {
         let told_length = incoming.size_hint().exact().is_some();
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
         Self { read: Bytes::new(), trailers: None, incoming, told_length, share: None, allowance: None }
+    }
+}
+
+impl From<hyper::Error> for ReadError {
+    fn from(error: hyper::Error) -> Self {
+        if has_large_trailers(&error) { Self::TrailersTooLarge } else { Self::Broken }
+    }
+}
+
+/// Judges trailers that came before anything was sent.
+///
+/// # Errors
+/// They exceed their bound, or hold a placeholder.
+fn judge_trailers(trailers: Frame<Bytes>) -> Result<Frame<Bytes>, ReadError> {
+    if size_of(&trailers) > MAX_TRAILER_BYTES as u64 {
+        Err(ReadError::TrailersTooLarge)
+    } else if holds_placeholder(&trailers) {
+        Err(ReadError::Misplaced)
+    } else {
+        Ok(trailers)
     }
 }
 
@@ -124,12 +147,11 @@ impl Payload {
             let next = std::future::poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx));
             match tokio::time::timeout_at(deadline, next).await.map_err(|_| ReadError::Slow)? {
                 None => self.incoming = None,
-                Some(Err(_)) => return Err(ReadError::Broken),
+                Some(Err(error)) => return Err(error.into()),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if data.is_empty() => {}
                     Ok(_) => return Ok(true),
-                    Err(trailers) if holds_placeholder(&trailers) => return Err(ReadError::Misplaced),
-                    Err(trailers) => self.trailers = Some(trailers),
+                    Err(trailers) => self.trailers = Some(judge_trailers(trailers)?),
                 },
             }
         }
@@ -162,15 +184,15 @@ impl Payload {
                 tokio::time::timeout_at(deadline, std::future::poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)));
             match frame.await.map_err(|_| ReadError::Slow)? {
                 None => self.incoming = None,
-                Some(Err(_)) => return Err(ReadError::Broken),
+                Some(Err(error)) => return Err(error.into()),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         self.take(data.len(), 0).await?;
                         share.take(data.len()).map_err(ReadError::Spent)?;
                         read.extend_from_slice(&data);
                     }
-                    Err(trailers) if holds_placeholder(&trailers) => return Err(ReadError::Misplaced),
                     Err(trailers) => {
+                        let trailers = judge_trailers(trailers)?;
                         self.take(0, size_of(&trailers)).await?;
                         self.trailers = Some(trailers);
                     }
@@ -325,6 +347,10 @@ impl Upload {
                     return Poll::Pending;
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Err(error))) if has_large_trailers(&error) => {
+                    self.standing.end_for(Reason::HeadTooLarge);
+                    return Poll::Ready(Some(Err(UploadError::Withheld)));
+                }
                 Poll::Ready(Some(Err(error))) => {
                     self.flow.end_upload(if is_malformed(&error) { UploadEnd::Malformed } else { UploadEnd::Client });
                     return Poll::Ready(Some(Err(UploadError::Client(error))));
@@ -357,6 +383,10 @@ impl Upload {
     fn take(&mut self, frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, UploadError> {
         let data = match frame.into_data() {
             Ok(data) => data,
+            Err(trailers) if size_of(&trailers) > MAX_TRAILER_BYTES as u64 => {
+                self.standing.end_for(Reason::HeadTooLarge);
+                return Err(UploadError::Withheld);
+            }
             Err(trailers) if holds_placeholder(&trailers) => {
                 let watch = self.watch.as_ref();
                 return Err(watch.map_or(UploadError::Withheld, |watch| watch.withhold(Reason::PlaceholderMisplaced)));
@@ -513,6 +543,14 @@ fn is_malformed(error: &hyper::Error) -> bool {
     use std::error::Error as _;
     let io = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
     io.is_some_and(|io| matches!(io.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput))
+}
+
+/// Whether reading ended at trailers that exceed their bound.
+fn has_large_trailers(error: &hyper::Error) -> bool {
+    use std::error::Error as _;
+    let io = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    let bad = io.and_then(std::io::Error::get_ref).and_then(|inner| inner.downcast_ref::<BadChunk>());
+    bad == Some(&BadChunk::TrailersTooLarge)
 }
 
 /// Whether a request's trailers hold a placeholder, in whatever encoding: it is swapped only in a head or a body.

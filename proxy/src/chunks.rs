@@ -3,9 +3,12 @@
 //! hyper decodes the same bytes afterwards. What this reader does not accept ends the connection, so
 //! that the two never disagree about the end of a body.
 
-/// Bytes of chunk extensions and of trailers that one body may have.
+use thiserror::Error;
+
+/// Bytes of chunk extensions that one body may have.
 const MAX_EXTENSION_BYTES: usize = 1 << 10;
-const MAX_TRAILER_BYTES: usize = 8 << 10;
+/// Bytes of trailers that one body may have: in HTTP/1.1 of their lines, in HTTP/2 of names and values.
+pub(crate) const MAX_TRAILER_BYTES: usize = 8 << 10;
 
 /// Where in the chunk stream the next byte stands.
 #[derive(Debug)]
@@ -30,9 +33,16 @@ enum Place {
     Done,
 }
 
-/// The stream breaks the grammar.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BadChunk;
+/// Why the stream is not read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum BadChunk {
+    /// It breaks the grammar.
+    #[error("the chunked body is malformed")]
+    Malformed,
+    /// The trailers exceed their bound.
+    #[error("the trailers exceed {MAX_TRAILER_BYTES} bytes")]
+    TrailersTooLarge,
+}
 
 impl Chunks {
     pub(crate) fn new() -> Self {
@@ -56,7 +66,7 @@ impl Chunks {
             }
             if let Place::Data { left } = self.place {
                 let here = left.min((bytes.len() - at) as u64);
-                at += usize::try_from(here).map_err(|_| BadChunk)?;
+                at += usize::try_from(here).map_err(|_| BadChunk::Malformed)?;
                 self.place = if here == left { Place::DataCr } else { Place::Data { left: left - here } };
             } else {
                 self.step(byte)?;
@@ -70,19 +80,19 @@ impl Chunks {
         self.place = match (self.place, byte) {
             (Place::Size { value, digits }, _) if byte.is_ascii_hexdigit() => {
                 if digits == 16 {
-                    return Err(BadChunk);
+                    return Err(BadChunk::Malformed);
                 }
-                let digit = (byte as char).to_digit(16).ok_or(BadChunk)?;
+                let digit = (byte as char).to_digit(16).ok_or(BadChunk::Malformed)?;
                 Place::Size { value: value << 4 | u64::from(digit), digits: digits + 1 }
             }
             (Place::Size { value, digits: 1.. }, b';') => Place::Extension { size: value },
             (Place::Size { value, digits: 1.. }, b'\r') => Place::SizeEnd { size: value },
             (Place::Extension { size }, b'\r') => Place::SizeEnd { size },
-            (Place::Extension { .. }, 0..=8 | 10..=31 | 127) => return Err(BadChunk),
+            (Place::Extension { .. }, 0..=8 | 10..=31 | 127) => return Err(BadChunk::Malformed),
             (place @ Place::Extension { .. }, _) => {
                 self.extension_bytes += 1;
                 if self.extension_bytes > MAX_EXTENSION_BYTES {
-                    return Err(BadChunk);
+                    return Err(BadChunk::Malformed);
                 }
                 place
             }
@@ -94,15 +104,15 @@ impl Chunks {
             (Place::LastLf, b'\n') => Place::Done,
             (Place::Trailer, b'\r') => Place::TrailerLf,
             (Place::TrailerLf, b'\n') => Place::LineStart,
-            (Place::LineStart, b' ' | b'\t' | b':') => return Err(BadChunk),
+            (Place::LineStart, b' ' | b'\t' | b':') => return Err(BadChunk::Malformed),
             (Place::LineStart | Place::Trailer, 9 | 32..=126 | 128..) => {
                 self.trailer_bytes += 1;
                 if self.trailer_bytes > MAX_TRAILER_BYTES {
-                    return Err(BadChunk);
+                    return Err(BadChunk::TrailersTooLarge);
                 }
                 Place::Trailer
             }
-            _ => return Err(BadChunk),
+            _ => return Err(BadChunk::Malformed),
         };
         Ok(())
     }
@@ -154,9 +164,20 @@ mod tests {
             b"0\r\n x: y\r\n\r\n",
             b"0\r\n\n",
         ] {
-            assert_eq!(take(bad), Err(BadChunk), "{:?}", String::from_utf8_lossy(bad));
+            assert_eq!(take(bad), Err(BadChunk::Malformed), "{:?}", String::from_utf8_lossy(bad));
         }
         let long = [b"5;".as_slice(), &[b'a'; 2000], b"\r\n"].concat();
-        assert_eq!(take(&long), Err(BadChunk));
+        assert_eq!(take(&long), Err(BadChunk::Malformed));
+    }
+    #[test]
+    fn t051_trailers_have_a_bound_of_their_own() {
+        let with = |bytes: usize| {
+            let line = format!("X: {}\r\n", "v".repeat(bytes - 3));
+            take(format!("1\r\na\r\n0\r\n{line}\r\n").as_bytes()).map(|(_, done)| done)
+        };
+        assert_eq!(with(MAX_TRAILER_BYTES), Ok(true));
+        assert_eq!(with(MAX_TRAILER_BYTES + 1), Err(BadChunk::TrailersTooLarge));
+        let many = "x: y\r\n".repeat(MAX_TRAILER_BYTES / 4 + 1);
+        assert_eq!(take(format!("0\r\n{many}\r\n").as_bytes()), Err(BadChunk::TrailersTooLarge));
     }
 }

@@ -344,16 +344,26 @@ pub(crate) fn trailer_filter(
     fields: &HeaderMap,
     standing: &std::sync::Arc<crate::live::Standing>,
 ) -> TrailerFilter {
-    let te = fields.get_all(header::TE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let te = items(fields, &header::TE);
     let set = borrower.permit.set().map(|(name, _)| Box::from(name));
     TrailerFilter {
         mode: mode(borrower, gets_credential),
-        announced: te.map(<[u8]>::trim_ascii).any(|token| token.eq_ignore_ascii_case(b"trailers")),
+        announced: te.into_iter().any(|token| token.eq_ignore_ascii_case(b"trailers")),
+        listed: items(fields, &header::TRAILER)
+            .into_iter()
+            .filter_map(|name| Some(Box::from(HeaderName::from_bytes(name).ok()?.as_str())))
+            .collect(),
         taken: own.fields.iter().map(|name| Box::from(name.as_str())).chain(set).collect(),
         also: borrower.permit.client_auth().also_names().map(Box::from).collect(),
         standing: standing.clone(),
         removed: std::sync::Arc::default(),
     }
+}
+
+/// The items of a comma list.
+fn items<'f>(fields: &'f HeaderMap, name: &HeaderName) -> Vec<&'f [u8]> {
+    let values = fields.get_all(name).iter();
+    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii).collect()
 }
 
 /// Removes what never passes from a sandbox: fields that rename the target, restrict the tenant or speak for a trusted proxy.

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use flate2::write::MultiGzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue};
 use thiserror::Error;
 
 /// The most codings on top of each other.
@@ -51,6 +51,7 @@ pub(crate) struct Decoder {
 }
 
 struct Layer {
+    coding: Coding,
     undo: Undo,
     /// What is still to be undone.
     input: Vec<u8>,
@@ -63,9 +64,9 @@ enum Undo {
     Undecided,
 }
 
-/// The codings of a message, outermost last, as `Content-Encoding` lists them.
-fn codings(fields: &HeaderMap) -> Result<Vec<Coding>, CodingError> {
-    let values = fields.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+/// The codings that these fields of a message list, outermost last.
+fn codings(fields: &HeaderMap, names: &[&str]) -> Result<Vec<Coding>, CodingError> {
+    let values = names.iter().flat_map(|name| fields.get_all(*name)).map(HeaderValue::as_bytes);
     let mut codings = Vec::new();
     for name in values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii) {
         match name.to_ascii_lowercase().as_slice() {
@@ -78,6 +79,35 @@ fn codings(fields: &HeaderMap) -> Result<Vec<Coding>, CodingError> {
     if codings.len() > MAX_LAYERS { Err(CodingError::Unsupported) } else { Ok(codings) }
 }
 
+/// One way in which the codings of a message can be read.
+pub(crate) struct Codings(Vec<Coding>);
+
+impl Codings {
+    /// Every way in which the codings that these fields list can be read; one without codings where they list none.
+    pub(crate) fn readings(fields: &HeaderMap, names: &[&str]) -> Result<Vec<Self>, CodingError> {
+        let mut readings: Vec<Vec<Coding>> = vec![Vec::new()];
+        for coding in codings(fields, names)? {
+            let read_as: &[Coding] = match coding {
+                Coding::Deflate => &[Coding::Zlib, Coding::Raw],
+                Coding::Gzip | Coding::Zlib | Coding::Raw => &[coding],
+            };
+            readings = read_as
+                .iter()
+                .flat_map(|read_as| readings.iter().map(|reading| [reading.as_slice(), &[*read_as]].concat()))
+                .collect();
+        }
+        Ok(readings.into_iter().map(Self).collect())
+    }
+
+    /// What undoes them; `None` where there are none.
+    pub(crate) fn decoder(&self) -> Option<Decoder> {
+        (!self.0.is_empty()).then(|| Decoder::new(&self.0))
+    }
+}
+
+/// The field that names the codings of a body.
+pub(crate) const CONTENT_ENCODING: &str = "content-encoding";
+
 /// Fields that name the coding of a body beside `Content-Encoding`: of a delta (RFC 3229), and of the messages in it.
 const OTHER_CODINGS: [&str; 3] = ["im", "grpc-encoding", "connect-content-encoding"];
 
@@ -89,35 +119,22 @@ pub(crate) fn has_other(fields: &HeaderMap) -> bool {
 }
 
 impl Decoder {
-    /// What undoes the codings of a message; `None` where it has none.
+    /// What undoes the codings of a body; `None` where it has none.
     pub(crate) fn of(fields: &HeaderMap) -> Result<Option<Self>, CodingError> {
-        let codings = codings(fields)?;
+        let codings = codings(fields, &[CONTENT_ENCODING])?;
         Ok((!codings.is_empty()).then(|| Self::new(&codings)))
     }
 
-    /// One for each way in which the codings of a message can be read; empty where it has none.
-    pub(crate) fn readings(fields: &HeaderMap) -> Result<Vec<Self>, CodingError> {
-        let codings = codings(fields)?;
-        if codings.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut readings: Vec<Vec<Coding>> = vec![Vec::new()];
-        for coding in codings {
-            let read_as: &[Coding] = match coding {
-                Coding::Deflate => &[Coding::Zlib, Coding::Raw],
-                Coding::Gzip | Coding::Zlib | Coding::Raw => &[coding],
-            };
-            readings = read_as
-                .iter()
-                .flat_map(|read_as| readings.iter().map(|reading| [reading.as_slice(), &[*read_as]].concat()))
-                .collect();
-        }
-        Ok(readings.iter().map(|reading| Self::new(reading)).collect())
+    fn new(codings: &[Coding]) -> Self {
+        let layer = |coding: &Coding| Layer { undo: Undo::of(*coding), input: Vec::new(), coding: *coding };
+        Self { layers: codings.iter().rev().map(layer).collect(), taken: 0, given: 0 }
     }
 
-    fn new(codings: &[Coding]) -> Self {
-        let layer = |coding: &Coding| Layer { undo: Undo::of(*coding), input: Vec::new() };
-        Self { layers: codings.iter().rev().map(layer).collect(), taken: 0, given: 0 }
+    /// Undoes another message in the same codings; its growth is that of all of them.
+    pub(crate) fn restart(&mut self) {
+        for layer in &mut self.layers {
+            *layer = Layer { undo: Undo::of(layer.coding), input: Vec::new(), coding: layer.coding };
+        }
     }
 
     /// Takes the next bytes of the body, when all before them were undone.
@@ -277,6 +294,7 @@ impl Inflate {
 pub(crate) mod tests {
     use flate2::Compression;
     use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+    use http::header;
 
     use super::*;
 
@@ -342,7 +360,8 @@ pub(crate) mod tests {
     fn t095_other_codings_are_not_read() {
         for names in ["br", "zstd", "compress", "dcb", "gzip, br", "gzip, gzip, gzip", "gzip;q=1"] {
             assert_eq!(Decoder::of(&fields(names)).err(), Some(CodingError::Unsupported), "{names}");
-            assert_eq!(Decoder::readings(&fields(names)).err(), Some(CodingError::Unsupported), "{names}");
+            let readings = Codings::readings(&fields(names), &[CONTENT_ENCODING]);
+            assert_eq!(readings.err(), Some(CodingError::Unsupported), "{names}");
         }
         for names in ["", "identity", ", ,"] {
             assert!(Decoder::of(&fields(names)).unwrap().is_none(), "{names}");

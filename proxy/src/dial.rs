@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use certs::{TlsClass, Trust};
+use certs::{TlsClass, Trust, VerifiedChain};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, ResolveHosts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -61,6 +61,8 @@ impl Located {
 pub(crate) struct Fresh {
     pub(crate) stream: Stream,
     pub(crate) address: SocketAddr,
+    /// What its upstream was verified by; `None` in cleartext.
+    pub(crate) chain: Option<Arc<VerifiedChain>>,
 }
 
 /// How bytes travel to the upstream.
@@ -90,6 +92,7 @@ pub(crate) struct Dialer {
     tls: Mutex<HashMap<(SessionId, Speaks), TlsSettings>>,
 }
 
+#[derive(Clone)]
 struct TlsSettings {
     trust: Arc<Trust>,
     config: Arc<rustls::ClientConfig>,
@@ -129,16 +132,17 @@ impl Dialer {
         self.tls.lock().unwrap_or_else(PoisonError::into_inner).retain(|(session, _), _| live(session));
     }
 
-    fn tls_config(&self, proxy: &Proxy, session: &Session, speaks: Speaks) -> Arc<rustls::ClientConfig> {
+    fn tls_settings(&self, proxy: &Proxy, session: &Session, speaks: Speaks) -> TlsSettings {
         let trust = proxy.trust.load_full();
         let mut all = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (session.id.clone(), speaks);
         match all.get(&key) {
-            Some(known) if Arc::ptr_eq(&known.trust, &trust) => known.config.clone(),
+            Some(known) if Arc::ptr_eq(&known.trust, &trust) => known.clone(),
             _ => {
                 let config = Arc::new(trust.client_config(speaks.alpn()));
-                all.insert(key, TlsSettings { trust, config: config.clone() });
-                config
+                let settings = TlsSettings { trust, config };
+                all.insert(key, settings.clone());
+                settings
             }
         }
     }
@@ -278,14 +282,20 @@ pub(crate) async fn connect(
 ) -> Result<Fresh, Refusal> {
     let attempt = async {
         let (tcp, address) = dial(located).await?;
+        let mut chain = None;
         let stream = match destination.scheme() {
             Scheme::Http => Stream::Plain(tcp),
             Scheme::Https => {
-                let config = dialer.tls_config(proxy, session, speaks);
-                Stream::Tls(Box::new(handshake(config, destination.host(), tcp).await?))
+                let TlsSettings { config, trust } = dialer.tls_settings(proxy, session, speaks);
+                let name = server_name(destination.host())?;
+                let tls = handshake(config, name.clone(), tcp).await?;
+                let certificates = tls.get_ref().1.peer_certificates().unwrap_or_default();
+                let certificates = certificates.iter().map(|one| one.clone().into_owned()).collect();
+                chain = Some(Arc::new(trust.verified(certificates, name)));
+                Stream::Tls(Box::new(tls))
             }
         };
-        Ok(Fresh { stream, address })
+        Ok(Fresh { stream, address, chain })
     };
     tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| Err(Timer::Connect.refusal()))
 }
@@ -319,16 +329,20 @@ async fn dial(located: &Located) -> Result<(TcpStream, SocketAddr), Refusal> {
     Err(Refusal::of(Reason::UpstreamRefused, "no address of the upstream took the connection"))
 }
 
+/// The name that the upstream's certificate has to hold.
+fn server_name(host: &Host) -> Result<ServerName<'static>, Refusal> {
+    match host {
+        Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| tls_refusal(TlsClass::WrongHost)),
+        Host::V4(v4) => Ok(ServerName::IpAddress(IpAddr::V4(*v4).into())),
+        Host::V6(v6) => Ok(ServerName::IpAddress(IpAddr::V6(*v6).into())),
+    }
+}
+
 async fn handshake(
     config: Arc<rustls::ClientConfig>,
-    host: &Host,
+    name: ServerName<'static>,
     tcp: TcpStream,
 ) -> Result<TlsStream<TcpStream>, Refusal> {
-    let name = match host {
-        Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| tls_refusal(TlsClass::WrongHost))?,
-        Host::V4(v4) => ServerName::IpAddress(IpAddr::V4(*v4).into()),
-        Host::V6(v6) => ServerName::IpAddress(IpAddr::V6(*v6).into()),
-    };
     TlsConnector::from(config).connect(name, tcp).await.map_err(|error| {
         tracing::debug!(%error, "the TLS handshake with the upstream failed");
         tls_refusal(certs::classify_io(&error).unwrap_or(TlsClass::Other))

@@ -347,9 +347,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
         }
         let visible = self.buffer.len().min(out.remaining());
         let bytes = self.buffer.get(..visible).unwrap_or_default();
-        let taken = chunks
-            .take(bytes)
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the chunked body is malformed"))?;
+        let taken = chunks.take(bytes).map_err(|bad| io::Error::new(io::ErrorKind::InvalidData, bad))?;
         self.release(taken as u64, out);
         Poll::Ready(Ok(()))
     }

@@ -31,6 +31,7 @@ mod lending;
 mod live;
 mod lookups;
 mod mask;
+mod messages;
 mod meter;
 mod own;
 mod own_fields;

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use audit::{CredentialUse, Fault, Outcome};
+use certs::{Trust, VerifiedChain};
 use model::{Destination, PolicyName, RequestPath, RuleId, Timestamp};
 use policies::{Denied, Knock, Permit, Question, Rules};
 use sessions::{CallSerial, Session};
@@ -32,6 +33,9 @@ const AT_ONCE: usize = 1_000;
 
 /// Refines the code of an exchange whose rule has ended or is gone, where another rule would allow the request.
 const RULE_ENDED: &str = "rule_ended";
+
+/// Refines the code of an exchange whose upstream was verified by a CA that is trusted no more.
+const CA_REMOVED: &str = "ca_removed";
 
 /// What was asked when the permit was given.
 pub(crate) enum Asked {
@@ -131,6 +135,8 @@ pub(crate) struct Standing {
     granted_by: GrantedBy,
     /// The credentials that went on it.
     lent: OnceLock<Vec<Lent>>,
+    /// What the upstream that it is sent to was verified by.
+    chain: Mutex<Option<Arc<VerifiedChain>>>,
     /// When the permit ends, by the policies that judged it last.
     until: Mutex<Option<Timestamp>>,
     cut: OnceLock<Cut>,
@@ -170,6 +176,20 @@ impl Standing {
         };
         if self.lent.get().is_some_and(|lent| lent.iter().any(owed)) {
             self.end(denied(model::Reason::CredentialUnavailable));
+        }
+    }
+
+    /// Notes what the upstream that it is sent to was verified by; where that is not trusted any more, it is cut. The trust may have
+    /// been replaced since the handshake, and the look at what is under way may have passed already.
+    pub(crate) fn relies_on(&self, proxy: &Proxy, chain: Option<Arc<VerifiedChain>>) {
+        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = chain;
+        self.end_if_distrusted(&proxy.trust.load());
+    }
+
+    fn end_if_distrusted(&self, trust: &Trust) {
+        let chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if chain.is_some_and(|chain| !trust.still_verifies(&chain)) {
+            self.end(Denied { class: Some(CA_REMOVED), ..denied(model::Reason::UpstreamTls) });
         }
     }
 
@@ -327,6 +347,7 @@ impl Live {
             asked,
             granted_by,
             lent: OnceLock::new(),
+            chain: Mutex::default(),
             until: Mutex::new(permit.until()),
             cut: OnceLock::new(),
             waker: Mutex::new(None),
@@ -355,6 +376,7 @@ pub(crate) async fn look_after(proxy: Arc<Proxy>, live: Arc<Live>) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut seen = proxy.policies.snapshot();
     let mut vault_seen = proxy.vault.generation();
+    let mut trust_seen = proxy.trust.load().serial();
     loop {
         tick.tick().await;
         let current = proxy.policies.snapshot();
@@ -362,6 +384,10 @@ pub(crate) async fn look_after(proxy: Arc<Proxy>, live: Arc<Live>) {
         seen = current;
         let vault_now = proxy.vault.generation();
         let credentials_changed = std::mem::replace(&mut vault_seen, vault_now) != vault_now;
+        let trust = proxy.trust.load_full();
+        let trust_changed = std::mem::replace(&mut trust_seen, trust.serial()) != trust.serial();
+        // A chain of certificates takes longer than anything else here.
+        let at_once = if trust_changed { AT_ONCE / 20 } else { AT_ONCE };
         let (now, instant) = (clock::now(), Instant::now());
         for (place, standing) in live.standing().into_iter().enumerate() {
             if standing.is_cut().is_some() {
@@ -371,13 +397,16 @@ pub(crate) async fn look_after(proxy: Arc<Proxy>, live: Arc<Live>) {
                 if credentials_changed {
                     standing.end_if_revoked(&proxy);
                 }
+                if trust_changed {
+                    standing.end_if_distrusted(&trust);
+                }
                 standing.end_if_owed(now);
                 standing.end_if_timed_out(instant);
                 if changed || standing.is_over(now) {
                     standing.review(&proxy, now);
                 }
             }
-            if place % AT_ONCE == AT_ONCE - 1 {
+            if place % at_once == at_once - 1 {
                 tokio::task::yield_now().await;
             }
         }

@@ -14,7 +14,8 @@ use http::HeaderMap;
 use memchr::memmem::{self, Finder};
 use sessions::{PLACEHOLDER_LETTERS, PLACEHOLDER_MARK};
 
-use crate::coding::{CodingError, Decoder};
+use crate::coding::{CONTENT_ENCODING, CodingError, Codings, Decoder};
+use crate::messages::{Decoded, MessageDecoder, Text, is_in_messages, is_text};
 
 /// As much of what went before as a placeholder can take: each of its 41 signs as `\u0065`.
 pub(crate) const TAIL_BYTES: usize = 6 * (PLACEHOLDER_MARK.len() + PLACEHOLDER_LETTERS);
@@ -51,24 +52,46 @@ pub(crate) struct Found {
     pub(crate) at: usize,
 }
 
-/// Looks through one body: as it is sent, and through its coding.
+/// Looks through one body: as it is sent, and through its codings.
 pub(crate) struct Scanner {
     sent: Judge,
     /// Each way in which its codings can be read, as long as the body can be read so.
     readings: Vec<Reading>,
 }
 
+/// The layers of a body, outermost first; those that it does not have are `None`.
 struct Reading {
-    decoder: Decoder,
-    judge: Judge,
+    /// The codings of the whole body.
+    decoder: Option<Decoder>,
+    /// Base64 around its messages.
+    text: Option<Text>,
+    /// What is left without these two, where there are any: what is sent as it is, is looked at anyway.
+    content: Option<Judge>,
+    messages: Option<MessageDecoder>,
+    /// The message that is being decoded.
+    message: Judge,
 }
 
 impl Scanner {
-    /// A scanner for a body in the codings of its head (`Content-Encoding`, RFC 9110 section 8.4).
+    /// A scanner for a body in the codings of its head: of the whole body (`Content-Encoding`, RFC 9110 section 8.4), and of the
+    /// messages in it (gRPC, Connect).
+    ///
+    /// # Errors
+    /// One that is not undone here.
     pub(crate) fn new(fields: &HeaderMap) -> Result<Self, CodingError> {
-        let readings = Decoder::readings(fields)?;
-        let reading = |decoder| Reading { decoder, judge: Judge::default() };
-        Ok(Self { readings: readings.into_iter().map(reading).collect(), ..Self::plain() })
+        let mut readings = Vec::new();
+        for codings in Codings::readings(fields, &[CONTENT_ENCODING])? {
+            let of_messages = MessageDecoder::readings(fields)?.into_iter().map(Some);
+            // A body without messages has one reading all the same.
+            let of_messages = of_messages.chain((!is_in_messages(fields)).then_some(None));
+            readings.extend(of_messages.map(|messages| {
+                let (decoder, text) = (codings.decoder(), is_text(fields).then(Text::default));
+                let content = (decoder.is_some() || text.is_some()).then(Judge::default);
+                Reading { decoder, text, content, messages, message: Judge::default() }
+            }));
+        }
+        readings.retain(|reading| reading.is_coded() || reading.messages.is_some());
+        Ok(Self { readings, ..Self::plain() })
     }
 
     /// A scanner for a body as it is.
@@ -78,7 +101,7 @@ impl Scanner {
 
     /// Whether it looks through a coding.
     pub(crate) fn is_coded(&self) -> bool {
-        !self.readings.is_empty()
+        self.readings.iter().any(Reading::is_coded)
     }
 
     /// Looks no further through the coding.
@@ -88,8 +111,7 @@ impl Scanner {
 
     /// Looks at the next bytes of the body, as they are sent.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Verdict, CodingError> {
-        // A judge fails only where it has found something.
-        let sent = (self.sent.write_all(bytes), self.sent.said()).1;
+        let sent = self.sent.look(bytes);
         if matches!(sent, Verdict::Found(_)) || self.readings.is_empty() {
             return Ok(sent);
         }
@@ -116,17 +138,51 @@ impl Scanner {
 }
 
 impl Reading {
+    /// Whether it finds what does not stand in the body as it is sent.
+    fn is_coded(&self) -> bool {
+        self.content.is_some() || self.messages.as_ref().is_some_and(MessageDecoder::has_coding)
+    }
+
     fn push(&mut self, bytes: &[u8]) -> Result<Verdict, CodingError> {
-        self.decoder.feed(bytes);
+        let Some(mut decoder) = self.decoder.take() else { return self.push_decoded(bytes) };
+        decoder.feed(bytes);
         let mut verdict = Verdict::Clear;
-        while let Some(decoded) = self.decoder.next()? {
-            verdict = (self.judge.write_all(&decoded), self.judge.said()).1;
+        while let Some(decoded) = decoder.next()? {
+            verdict = self.push_decoded(&decoded)?;
             if matches!(verdict, Verdict::Found(_)) {
                 break;
             }
         }
-        if verdict == Verdict::Clear { Ok(self.judge.said()) } else { Ok(verdict) }
+        self.decoder = Some(decoder);
+        let content = self.content.as_mut().map_or(Verdict::Clear, Judge::said);
+        if verdict == Verdict::Clear { Ok(heavier(content, self.message.said())) } else { Ok(verdict) }
     }
+
+    /// Looks at bytes of the body without its codings.
+    fn push_decoded(&mut self, bytes: &[u8]) -> Result<Verdict, CodingError> {
+        let decoded = self.text.as_mut().map(|text| text.push(bytes)).transpose()?;
+        let bytes = decoded.as_deref().unwrap_or(bytes);
+        let content = self.content.as_mut().map_or(Verdict::Clear, |content| content.look(bytes));
+        let Some(messages) = self.messages.as_mut().filter(|_| !matches!(content, Verdict::Found(_))) else {
+            return Ok(content);
+        };
+        let (message, mut found) = (&mut self.message, None);
+        messages.push(bytes, |decoded| {
+            match decoded {
+                Decoded::Data(data) => {
+                    found = Some(message.look(&data)).filter(|said| matches!(said, Verdict::Found(_)))
+                }
+                Decoded::End => *message = Judge::default(),
+            }
+            found.is_none()
+        })?;
+        Ok(found.unwrap_or_else(|| heavier(content, message.said())))
+    }
+}
+
+/// The one that says more.
+fn heavier(one: Verdict, other: Verdict) -> Verdict {
+    if other.weight() > one.weight() { other } else { one }
 }
 
 /// Looks through all of a body that is in no coding.
@@ -160,6 +216,12 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
+    /// What these bytes make of what came before.
+    fn look(&mut self, bytes: &[u8]) -> Verdict {
+        // A judge fails only where it has found something.
+        (self.write_all(bytes), self.said()).1
+    }
+
     /// What it turned out to be; what waits for more goes on waiting.
     fn said(&mut self) -> Verdict {
         let pending = self.verdict == Verdict::Pending;
@@ -338,6 +400,7 @@ mod tests {
 
     use super::*;
     use crate::coding::tests::{coded, fields};
+    use crate::messages::tests::{head, message};
 
     const PLACEHOLDER: &str = "egret_ph_0123456789abcdefghijABCDEFGHIJ01";
 
@@ -450,6 +513,66 @@ mod tests {
         let sly = [stored(&[body.as_bytes(), &padding].concat(), 0), coded(&["raw"], b"")].concat();
         assert_eq!(sly.get(..2), Some(&[0x78, 0x9c][..]));
         assert!(scan("deflate", &[&sly]).unwrap().0);
+    }
+
+    #[test]
+    fn t082_found_in_compressed_messages() {
+        let scan = |kind: &str, coding: &str, body: &[u8]| {
+            let mut scanner = Scanner::new(&head(kind, coding))?;
+            let mut said = Verdict::Clear;
+            for piece in body.chunks(7) {
+                said = scanner.push(piece)?;
+                if matches!(said, Verdict::Found(_)) {
+                    break;
+                }
+            }
+            Ok(matches!(said, Verdict::Found(_)))
+        };
+        let text = format!("\x0a\x35key {PLACEHOLDER} and more");
+        for kind in
+            ["application/grpc", "application/grpc-web+proto", "application/GRPC+json", "application/connect+proto"]
+        {
+            for (name, coding) in [("gzip", "gzip"), ("deflate", "zlib"), ("deflate", "raw")] {
+                let packed = message(1, &coded(&[coding], text.as_bytes()));
+                let body = [message(0, b"first"), message(1, &coded(&[coding], b"clear")), packed].concat();
+                assert_eq!(scan(kind, name, &body), Ok(true), "{kind} {name} {coding}");
+                let clear = [message(0, b"first"), message(1, &coded(&[coding], b"clear"))].concat();
+                assert_eq!(scan(kind, name, &clear), Ok(false), "{kind} {name} {coding}");
+            }
+            assert_eq!(scan(kind, "gzip", &message(0, text.as_bytes())), Ok(true), "{kind}: not compressed");
+            assert_eq!(scan(kind, "", &message(1, b"x")), Err(CodingError::Unsupported), "{kind}: in no coding");
+            assert_eq!(scan(kind, "gzip", &message(1, b"no gzip")), Err(CodingError::Broken), "{kind}");
+            assert_eq!(scan(kind, "zstd", b""), Err(CodingError::Unsupported), "{kind}");
+        }
+        assert_eq!(scan("text/plain", "zstd", b"no messages"), Ok(false));
+        // The message in a coding, and all of the body in another one.
+        let packed = message(1, &coded(&["gzip"], text.as_bytes()));
+        let mut fields = head("application/grpc", "gzip");
+        fields.insert(http::header::CONTENT_ENCODING, http::HeaderValue::from_static("deflate"));
+        let mut scanner = Scanner::new(&fields).unwrap();
+        assert!(matches!(scanner.push(&coded(&["zlib"], &packed)), Ok(Verdict::Found(_))));
+    }
+
+    #[test]
+    fn t082_found_in_the_text_form_of_grpc_web() {
+        let kind = "application/grpc-web-text+proto";
+        let (front, back) = PLACEHOLDER.split_at(20);
+        let frame = message(0, PLACEHOLDER.as_bytes());
+        let packed = message(1, &coded(&["gzip"], PLACEHOLDER.as_bytes()));
+        let pieces = [BASE64_STANDARD.encode(&frame[..5 + front.len()]), BASE64_STANDARD.encode(back)].concat();
+        assert!(pieces.trim_end_matches('=').contains('='), "the pieces are padded: {pieces}");
+        for body in [BASE64_STANDARD.encode(&frame), pieces, BASE64_STANDARD.encode(&packed)] {
+            for cut in 0..body.len() {
+                let mut scanner = Scanner::new(&head(kind, "gzip")).unwrap();
+                assert!(scanner.is_coded());
+                let (one, two) = body.as_bytes().split_at(cut);
+                let found = |said| matches!(said, Verdict::Found(_));
+                assert!(found(scanner.push(one).unwrap()) || found(scanner.push(two).unwrap()), "{body} cut at {cut}");
+            }
+        }
+        let mut scanner = Scanner::new(&head(kind, "")).unwrap();
+        assert_eq!(scanner.push(b"AAAAAAF4"), Ok(Verdict::Clear));
+        assert_eq!(scanner.push(b"no base64!"), Err(CodingError::Broken));
     }
 
     #[test]

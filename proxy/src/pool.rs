@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use certs::VerifiedChain;
 use hyper::client::conn::{http1, http2};
 use model::{CredentialId, Destination, SessionId};
 use tokio::sync::Notify;
@@ -35,6 +36,8 @@ pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     /// The TLS version, such as `1.3`; `None` in cleartext.
     pub(crate) tls: Option<&'static str>,
+    /// What its upstream was verified by; `None` in cleartext.
+    pub(crate) chain: Option<Arc<VerifiedChain>>,
     /// Whether it was used before.
     pub(crate) reused: bool,
     /// Its place among the upstream connections of its session. One for HTTP/1.1 has none while it is idle.
@@ -111,14 +114,15 @@ impl Pool {
             }
             last.upstream.reused = true;
             let Upstream { address, tls, .. } = last.upstream;
-            let (slot, interim) = (last.upstream.slot.clone(), last.upstream.interim.clone());
+            let (slot, interim, chain) =
+                (last.upstream.slot.clone(), last.upstream.interim.clone(), last.upstream.chain.clone());
             if let Sender::Http2(sender) = &last.upstream.sender {
                 // An HTTP/2 connection serves many requests at once: a clone goes out, it stays.
                 let (sender, interim) = (Sender::Http2(sender.clone()), interim.clone());
                 kept.push(Idle { upstream: last.upstream, since: Instant::now() });
                 *count += 1;
                 *of_session += 1;
-                return Some(Upstream { sender, address, tls, reused: true, slot, interim });
+                return Some(Upstream { sender, address, tls, chain, reused: true, slot, interim });
             }
             return Some(last.upstream);
         }

@@ -45,6 +45,13 @@ pub(crate) fn broken_off() -> Refusal {
     Refusal::of(Reason::Malformed, "the request body broke off").with_class(BROKEN_OFF)
 }
 
+const TRAILERS_TOO_LARGE: &str = "the trailers of the request exceed 8192 bytes";
+
+/// The refusal of trailers that exceed their bound, where no answer has begun.
+pub(crate) fn trailers_too_large() -> Refusal {
+    Refusal::of(Reason::HeadTooLarge, TRAILERS_TOO_LARGE)
+}
+
 /// What a client should do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {
@@ -234,6 +241,12 @@ impl From<policies::Denied> for Refusal {
             }
             (Reason::ForeignCredential, _) => "a trailer of the request contains authentication of the client's own",
             (Reason::PlaceholderUnknown, _) => "the request contains a placeholder that is not one of this session",
+            (Reason::HeadTooLarge, _) => TRAILERS_TOO_LARGE,
+            (Reason::UpstreamTls, _) => "the CA that vouched for the upstream is not trusted any more",
+            (Reason::CodingUnsupported, _) => {
+                "the request body, or a message in it, is not in a coding in which placeholders can be found; send it in gzip, deflate \
+                 or none"
+            }
             (Reason::CredentialUnavailable, _) => "the credential was revoked",
             (Reason::DeniedPath, None) if denied.class.is_some() => {
                 "servers read this path or query in different ways, and a rule for this host depends on it: send it in its \

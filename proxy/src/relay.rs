@@ -6,8 +6,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
+use model::field::is_forbidden_in_trailers;
 use tokio::time::{Instant, Sleep};
 
 use crate::allowance::ByteLimit;
@@ -224,9 +226,10 @@ impl Relay {
     fn trailers(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let mut trailers = frame.into_trailers().unwrap_or_default();
         crate::own_fields::remove_forged(&mut trailers);
+        remove_forbidden(&mut trailers);
         let mut rest = Bytes::new();
         if let Some(rewriter) = self.masked.rewriter() {
-            match rewriter.mask_fields(&mut trailers).map_err(Unmaskable::from).and_then(|()| rewriter.finish()) {
+            match rewriter.mask_trailers(&mut trailers).map_err(Unmaskable::from).and_then(|()| rewriter.finish()) {
                 Ok(data) => rest = data,
                 Err(error) => return self.unmaskable(error),
             }
@@ -253,10 +256,11 @@ impl Relay {
         Ok(())
     }
 
-    /// Secrets of the record's tenant that were masked; those of others are for their own records.
-    fn found(&self, open: &Open) -> u64 {
-        open.foreign_redactions(self.masked.rewrites().map(Rewriter::foreign).unwrap_or_default());
-        self.masked.rewrites().map_or(0, Rewriter::found)
+    /// Secrets of the record's tenant that were masked, and where; those of others are for their own records.
+    fn found(&self, open: &Open) -> (u64, Vec<String>) {
+        let Some(rewriter) = self.masked.rewrites() else { return (0, Vec::new()) };
+        open.foreign_redactions(rewriter.foreign());
+        (rewriter.found(), rewriter.locations())
     }
 
     fn cut(&mut self, cut: Cut) -> StreamError {
@@ -276,8 +280,8 @@ impl Relay {
             back.put();
         }
         if let Some(mut open) = self.open.take() {
-            let found = self.found(&open);
-            open.response(self.bytes, found);
+            let (found, locations) = self.found(&open);
+            open.response(self.bytes, found, locations);
             self.flow.when_upload_ends(move |end| open.complete(end));
         }
     }
@@ -286,15 +290,43 @@ impl Relay {
         self.ended = true;
         self.back = None;
         if let Some(mut open) = self.open.take() {
-            let found = self.found(&open);
-            open.response(self.bytes, found);
+            let (found, locations) = self.found(&open);
+            open.response(self.bytes, found, locations);
             close(open);
         }
+    }
+}
+
+/// Takes out of a response's trailers what belongs in a head only: a client that merges both would read it as if it was there.
+fn remove_forbidden(trailers: &mut HeaderMap) {
+    let forbidden = |name: &&HeaderName| is_forbidden_in_trailers(name.as_str());
+    let names: Vec<HeaderName> = trailers.keys().filter(forbidden).cloned().collect();
+    for name in names {
+        trailers.remove(name);
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
         self.fail(Open::cut);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn t051_trailers_of_a_response_are_no_head() {
+        let mut trailers = HeaderMap::new();
+        for name in ["grpc-status", "x-sum", "set-cookie", "content-length", "location", "content_type", "etag"] {
+            trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        remove_forbidden(&mut trailers);
+        let mut left: Vec<&str> = trailers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["etag", "grpc-status", "x-sum"]);
     }
 }

@@ -9,7 +9,11 @@ use vault::NeedleOwner;
 
 use crate::coding::{CodingError, Decoder};
 use crate::mask::{Guessed, Masker, Sets};
+use crate::messages::{Messages, Part, begins_with, is_in_messages, is_text};
 use crate::range::Slice;
+
+/// How many fields are named in one record.
+const MAX_NAMED: usize = 32;
 
 /// Why a body ends early: secrets in what follows could not be masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -35,6 +39,9 @@ pub(crate) struct Rewriter {
     slice: Option<Slice>,
     messages: Option<Messages>,
     parts: Option<Parts>,
+    /// Fields of the head and of the trailers in which secrets of the record's tenant were found, and how many these were.
+    in_fields: Vec<String>,
+    count_in_fields: u64,
     /// What of the slice is complete, while what surrounds it is still looked at.
     complete: Vec<Bytes>,
 }
@@ -42,14 +49,16 @@ pub(crate) struct Rewriter {
 impl Rewriter {
     /// Masks a body with all that its head says of it.
     pub(crate) fn new(masker: Masker, decoder: Option<Decoder>, slice: Option<Slice>, fields: &HeaderMap) -> Self {
-        let messages = Messages::of(fields).filter(|_| slice.is_none());
+        // The text form is base64 and has no such frames.
+        let messages = (is_in_messages(fields) && !is_text(fields) && slice.is_none()).then(Messages::default);
         let parts = begins_with(fields, b"multipart/").then(Parts::default);
-        Self { masker, decoder, slice, messages, parts, complete: Vec::new() }
+        let (in_fields, count_in_fields) = (Vec::new(), masker.found());
+        Self { masker, decoder, slice, messages, parts, in_fields, count_in_fields, complete: Vec::new() }
     }
 
     /// Masks what follows of a body whose beginning has passed. Only of one that is whole and in no coding.
     pub(crate) fn from_here(masker: Masker) -> Self {
-        Self { masker, decoder: None, slice: None, messages: None, parts: None, complete: Vec::new() }
+        Self::new(masker, None, None, &HeaderMap::new())
     }
 
     /// From here on masks these.
@@ -77,7 +86,7 @@ impl Rewriter {
         if let Some(parts) = &mut self.parts {
             parts.check(&bytes)?;
         }
-        let at_end = self.messages.as_mut().map(|messages| messages.end_with(&bytes)).transpose()?;
+        let at_end = self.messages.as_mut().map(|messages| end_with(messages, &bytes)).transpose()?;
         let passed = self.masker.push(bytes)?;
         let passed = if at_end == Some(true) { joined(passed, self.masker.flush()?) } else { passed };
         Ok(self.cut(passed))
@@ -144,14 +153,35 @@ impl Rewriter {
         self.masker.found()
     }
 
+    /// Notes the fields of the head in which the masker has found secrets already.
+    pub(crate) fn with_head(mut self, masked: &[HeaderName]) -> Self {
+        self.note("header", masked);
+        self
+    }
+
+    /// Where they were: `header NAME`, `body`, `trailer NAME`.
+    pub(crate) fn locations(&self) -> Vec<String> {
+        let in_body = (self.found() > self.count_in_fields).then(|| "body".to_owned());
+        self.in_fields.iter().cloned().chain(in_body).collect()
+    }
+
+    fn note(&mut self, kind: &str, names: &[HeaderName]) {
+        let room = MAX_NAMED.saturating_sub(self.in_fields.len());
+        self.in_fields.extend(names.iter().take(room).map(|name| format!("{kind} {name}")));
+    }
+
     /// What was found of other tenants.
     pub(crate) fn foreign(&self) -> &[(NeedleOwner, u64)] {
         self.masker.foreign()
     }
 
     /// Masks a trailer section.
-    pub(crate) fn mask_fields(&mut self, fields: &mut HeaderMap) -> Result<(), Guessed> {
-        mask_fields(&mut self.masker, fields)
+    pub(crate) fn mask_trailers(&mut self, fields: &mut HeaderMap) -> Result<(), Guessed> {
+        let before = self.masker.found();
+        let masked = mask_fields(&mut self.masker, fields)?;
+        self.count_in_fields += self.masker.found() - before;
+        self.note("trailer", &masked);
+        Ok(())
     }
 
     /// The slice of what passes. Its last bytes wait until all around it was seen: with them the client takes the body for whole.
@@ -175,70 +205,40 @@ fn joined(front: Bytes, back: Bytes) -> Bytes {
     }
 }
 
-/// Masks every value of a field section; a field whose very name holds a secret is removed.
-pub(crate) fn mask_fields(masker: &mut Masker, fields: &mut HeaderMap) -> Result<(), Guessed> {
+/// Masks every value of a field section; a field whose very name holds a secret is removed. Gives the names of the fields in which a
+/// secret of the record's tenant was found.
+pub(crate) fn mask_fields(masker: &mut Masker, fields: &mut HeaderMap) -> Result<Vec<HeaderName>, Guessed> {
     let named: Vec<HeaderName> = fields.keys().filter(|name| masker.is_in_name(name.as_str())).cloned().collect();
     for name in named {
         fields.remove(name);
     }
     fields.values().for_each(|value| masker.count_whole(value.as_bytes()));
-    for value in fields.values_mut() {
+    let mut found_in: Vec<HeaderName> = Vec::new();
+    for (name, value) in fields.iter_mut() {
+        let before = masker.found();
         if let Some(masked) = masker.mask_whole(value.as_bytes())?
             && let Ok(masked) = HeaderValue::from_bytes(&masked)
         {
             *value = masked;
         }
-    }
-    Ok(())
-}
-
-/// The flag of a message that is compressed.
-const COMPRESSED: u8 = 1;
-
-/// The ends of messages in a stream of gRPC, gRPC-Web or Connect: each has five bytes before it, the last four of them its length,
-/// the first of them flags.
-#[derive(Debug, Default)]
-struct Messages {
-    prefix: [u8; 5],
-    have: usize,
-    left: u64,
-}
-
-impl Messages {
-    fn of(fields: &HeaderMap) -> Option<Self> {
-        // Of gRPC-Web, the text form is base64 and has no such frames.
-        (is_in_messages(fields) && !begins_with(fields, b"application/grpc-web-text")).then(Self::default)
-    }
-
-    /// Whether the stream is at the end of a message behind these bytes.
-    ///
-    /// # Errors
-    /// A message says that it is compressed: its coding was refused with the head, if it was named there.
-    fn end_with(&mut self, mut bytes: &[u8]) -> Result<bool, CodingError> {
-        while !bytes.is_empty() {
-            if self.left > 0 {
-                let taken = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
-                self.left -= taken as u64;
-                bytes = bytes.get(taken..).unwrap_or_default();
-                continue;
-            }
-            let Some((first, rest)) = bytes.split_first() else { break };
-            if self.have == 0 && first & COMPRESSED != 0 {
-                return Err(CodingError::Unsupported);
-            }
-            if let Some(place) = self.prefix.get_mut(self.have) {
-                *place = *first;
-            }
-            self.have += 1;
-            bytes = rest;
-            if self.have == self.prefix.len() {
-                let [_, length @ ..] = self.prefix;
-                self.left = u64::from(u32::from_be_bytes(length));
-                self.have = 0;
-            }
+        if masker.found() > before && found_in.last() != Some(name) {
+            found_in.push(name.clone());
         }
-        Ok(self.left == 0 && self.have == 0)
     }
+    Ok(found_in)
+}
+
+/// Whether a stream of messages is at the end of one behind these bytes.
+///
+/// # Errors
+/// A message reports that it is compressed: its coding was refused with the head, if it was named there.
+fn end_with(messages: &mut Messages, mut bytes: &[u8]) -> Result<bool, CodingError> {
+    while let Some(part) = messages.next(&mut bytes) {
+        if part == (Part::Begin { compressed: true }) {
+            return Err(CodingError::Unsupported);
+        }
+    }
+    Ok(messages.is_between())
 }
 
 /// Looks at the lines of a multipart body for a part, or a response within a part, that is in a coding of its own.
@@ -270,16 +270,6 @@ impl Parts {
         }
         Ok(())
     }
-}
-
-/// Whether a body consists of messages that can be compressed one by one: gRPC, gRPC-Web, and streams of Connect.
-pub(crate) fn is_in_messages(fields: &HeaderMap) -> bool {
-    begins_with(fields, b"application/grpc") || begins_with(fields, b"application/connect+")
-}
-
-fn begins_with(fields: &HeaderMap, kind: &[u8]) -> bool {
-    let named = fields.get(http::header::CONTENT_TYPE).and_then(|value| value.as_bytes().get(..kind.len()));
-    named.is_some_and(|named| named.eq_ignore_ascii_case(kind))
 }
 
 #[cfg(test)]
@@ -464,6 +454,26 @@ mod tests {
         assert_eq!(rewriter.renew(set(SECRET.len() + 1)), Err(Unmaskable::Late));
         let mut whole = Rewriter::from_here(masker());
         assert_eq!(whole.renew(set(5000)), Ok(()));
+    }
+
+    #[test]
+    fn t090_the_places_of_secrets_are_known() {
+        let field =
+            |name: &'static str, value: &[u8]| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
+        let mut head = HeaderMap::from_iter([field("location", SECRET), field("x-other", b"nothing")]);
+        let mut masker = masker();
+        let masked = mask_fields(&mut masker, &mut head).unwrap();
+        assert_eq!(head["location"], "************************");
+        let mut rewriter = Rewriter::new(masker, None, None, &head).with_head(&masked);
+        assert_eq!((rewriter.found(), rewriter.locations()), (1, vec!["header location".to_owned()]));
+        rewriter.take(Bytes::from_static(SECRET), true).unwrap();
+        let mut trailers = HeaderMap::from_iter([field("x-echo", SECRET)]);
+        rewriter.mask_trailers(&mut trailers).unwrap();
+        assert_eq!(trailers["x-echo"], "************************");
+        assert_eq!(
+            (rewriter.found(), rewriter.locations().join(", ").as_str()),
+            (3, "header location, trailer x-echo, body")
+        );
     }
 
     #[test]

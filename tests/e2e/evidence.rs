@@ -4,10 +4,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use egret_tests::client;
+use egret_tests::client::{self, H2};
 use egret_tests::egret::{Egret, Setup};
 use egret_tests::pki::TestCa;
+use egret_tests::records::Record;
 use egret_tests::wait;
+use rustix::process::Signal;
 
 use crate::world::World;
 
@@ -271,6 +273,58 @@ fn t217_a_copy_is_read_and_does_not_change() {
     wire.read_until("data: second\n\n");
 }
 
+/// Takes `upstream.ca_files` out of the configuration, and has it read again.
+fn remove_cas(egret: &Egret) {
+    let config = std::fs::read_to_string(egret.config()).unwrap();
+    let without: String =
+        config.lines().filter(|line| !line.contains("ca_files")).map(|line| format!("{line}\n")).collect();
+    assert_ne!(config, without);
+    std::fs::write(egret.config(), without).unwrap();
+    egret.signal(Signal::HUP);
+}
+
+#[test]
+fn t256_what_streams_ends_when_its_ca_is_removed_and_not_before() {
+    let world = World::new(&["api.origin.test"], &[POLICY], |setup| setup);
+    let egret = &world.egret;
+    let target = world.target("api.origin.test");
+    let session = egret.session(&["evidence"], &[]);
+    let open = |gate: &str| {
+        let (answer, wire) = client::connect(egret, Some(&session), &target);
+        assert_eq!(answer.status, 200);
+        let mut wire = wire.start_tls(client::client_config(egret, &["http/1.1"]), "api.origin.test").unwrap();
+        wire.send(format!("GET /gated/{gate} HTTP/1.1\r\nHost: {target}\r\n\r\n"));
+        wire.read_until("data: first");
+        wire
+    };
+    let request = http::Request::get(format!("https://{target}/gated/t256-h2"));
+    let request = request.body(http_body_util::Full::default()).unwrap();
+    let mut h2 = H2::open(egret, &session, &target);
+    let broken = h2.send_and_pause(request, 4, || {
+        let mut kept = open("t256-kept");
+        // Read again with the same CA, the stream goes on.
+        egret.signal(Signal::HUP);
+        wait::until("the configuration to be read", || {
+            egret.log().contains("read the configuration again").then_some(())
+        });
+        // Until a session of a second has ended, what is open was looked at several times.
+        let short = egret.session_with(&["evidence"], &[], &["--ttl", "1s"]);
+        wait::until("a second", || (client::connect(egret, Some(&short), &target).0.status == 407).then_some(()));
+        world.origin.open_gate("t256-kept");
+        kept.read_until("data: second");
+        let mut ended = open("t256-ended");
+        remove_cas(egret);
+        ended.rest();
+    });
+    assert!(broken.is_err(), "the stream over HTTP/2 goes on: {broken:?}");
+    for path in ["/gated/t256-ended", "/gated/t256-h2"] {
+        let closed = |record: &Record| record.text("kind") == "exchange.closed" && record.text("path") == path;
+        let record = egret.record_where("the record", closed);
+        let texts = ["outcome", "code", "detail"].map(|name| record.text(name));
+        assert_eq!(texts, ["aborted", "upstream_tls", "ca_removed"], "{:?}", record.0);
+    }
+}
+
 #[test]
 fn t256_a_connection_that_a_removed_ca_vouched_for_is_not_used_again() {
     let world = World::new(&["api.origin.test"], &[POLICY], |setup| setup);
@@ -278,12 +332,7 @@ fn t256_a_connection_that_a_removed_ca_vouched_for_is_not_used_again() {
     let target = world.target("api.origin.test");
     let session = egret.session(&["evidence"], &[]);
     assert_eq!(client::get(egret, &session, &target, "/t256-before").status, 200);
-    let config = std::fs::read_to_string(egret.config()).unwrap();
-    let without: String =
-        config.lines().filter(|line| !line.contains("ca_files")).map(|line| format!("{line}\n")).collect();
-    assert_ne!(config, without);
-    std::fs::write(egret.config(), without).unwrap();
-    egret.signal(rustix::process::Signal::HUP);
+    remove_cas(egret);
     let refused = wait::until("the trust to be replaced", || {
         let answer = client::get(egret, &session, &target, "/t256-after");
         (answer.status != 200).then_some(answer)

@@ -3,6 +3,7 @@
 
 mod authority;
 mod clients;
+mod clocks;
 mod contention;
 mod evidence;
 mod faults;

@@ -508,6 +508,7 @@ pub struct H2 {
 struct Content {
     bytes: Full<Bytes>,
     announced: bool,
+    trailers: Option<http::HeaderMap>,
 }
 
 impl http_body::Body for Content {
@@ -518,11 +519,14 @@ impl http_body::Body for Content {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.bytes).poll_frame(cx)
+        match Pin::new(&mut self.bytes).poll_frame(cx) {
+            Poll::Ready(None) => Poll::Ready(self.trailers.take().map(|fields| Ok(http_body::Frame::trailers(fields)))),
+            more @ (Poll::Ready(Some(_)) | Poll::Pending) => more,
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.announced && self.bytes.is_end_stream()
+        self.announced && self.trailers.is_none() && self.bytes.is_end_stream()
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
@@ -557,7 +561,7 @@ impl H2 {
     /// # Errors
     /// hyper's, where the stream or the connection is reset.
     pub fn send(&mut self, request: http::Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
-        self.exchange(request.map(|bytes| Content { bytes, announced: true }))
+        self.exchange(request.map(|bytes| Content { bytes, announced: true, trailers: None }))
     }
 
     /// Sends a request whose body has no announced length.
@@ -565,7 +569,19 @@ impl H2 {
     /// # Errors
     /// As [`H2::send`].
     pub fn send_unannounced(&mut self, request: http::Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
-        self.exchange(request.map(|bytes| Content { bytes, announced: false }))
+        self.exchange(request.map(|bytes| Content { bytes, announced: false, trailers: None }))
+    }
+
+    /// Sends a request with trailers.
+    ///
+    /// # Errors
+    /// As [`H2::send`].
+    pub fn send_with_trailers(
+        &mut self,
+        request: http::Request<Full<Bytes>>,
+        trailers: http::HeaderMap,
+    ) -> Result<Answer, hyper::Error> {
+        self.exchange(request.map(|bytes| Content { bytes, announced: false, trailers: Some(trailers) }))
     }
 
     /// Sends a GET and reads nothing but the head of its answer.
@@ -577,7 +593,7 @@ impl H2 {
         target: &str,
         path: &str,
     ) -> Result<http::Response<hyper::body::Incoming>, hyper::Error> {
-        let body = Content { bytes: Full::default(), announced: true };
+        let body = Content { bytes: Full::default(), announced: true, trailers: None };
         let request = http::Request::get(format!("https://{target}{path}")).body(body).unwrap();
         let sender = &mut self.sender;
         self.runtime.block_on(async {
@@ -618,8 +634,10 @@ impl H2 {
         let sender = &mut self.sender;
         self.runtime.block_on(async {
             sender.ready().await?;
-            let (parts, mut body) =
-                sender.send_request(request.map(|bytes| Content { bytes, announced: true })).await?.into_parts();
+            let (parts, mut body) = sender
+                .send_request(request.map(|bytes| Content { bytes, announced: true, trailers: None }))
+                .await?
+                .into_parts();
             let mut first = Vec::new();
             while first.len() < bytes {
                 let Some(frame) = body.frame().await else { break };

@@ -34,6 +34,8 @@ pub struct Setup {
     pub listen: String,
     /// How much the sidecar says; `trace` unless a test moves gigabytes.
     pub log: Option<&'static str>,
+    /// Variables that only the sidecar gets.
+    pub env: BTreeMap<String, String>,
 }
 
 impl Setup {
@@ -75,6 +77,13 @@ impl Setup {
     #[must_use]
     pub fn logging(mut self, level: &'static str) -> Self {
         self.log = Some(level);
+        self
+    }
+
+    /// Adds a variable to the environment of the sidecar, not to that of commands.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.env.insert(name.to_owned(), value.into());
         self
     }
 
@@ -122,6 +131,7 @@ pub struct Egret {
     folder: tempfile::TempDir,
     config: PathBuf,
     log: &'static str,
+    env: BTreeMap<String, String>,
     running: Mutex<Option<Running>>,
     canaries: Mutex<Vec<Canary>>,
     starts: Mutex<u32>,
@@ -194,7 +204,16 @@ impl Egret {
         let config = setup.write(folder.path());
         std::fs::create_dir(folder.path().join("cores")).unwrap();
         let log = setup.log.unwrap_or("trace");
-        Self { folder, config, log, running: Mutex::default(), canaries: Mutex::default(), starts: Mutex::default() }
+        let env = setup.env.clone();
+        Self {
+            folder,
+            config,
+            log,
+            env,
+            running: Mutex::default(),
+            canaries: Mutex::default(),
+            starts: Mutex::default(),
+        }
     }
 
     /// Starts it (again) and waits until it says that it is ready.
@@ -209,6 +228,7 @@ impl Egret {
             .arg("--config")
             .arg(&self.config)
             .env("RUST_LOG", self.log)
+            .envs(&self.env)
             .current_dir(self.folder.path().join("cores"))
             .stdin(Stdio::null())
             .stdout(File::create(&log).unwrap())

@@ -22,6 +22,18 @@ pub fn clients() -> PathBuf {
     }
 }
 
+/// The library of libfaketime for programs with threads: preloaded, it moves their wall clock.
+///
+/// Panics where it is missing.
+pub fn faketime() -> PathBuf {
+    let library = |folder: PathBuf| folder.join("faketime").join("libfaketimeMT.so.1");
+    let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| library(entry.path()));
+    folders
+        .into_iter()
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| panic!("libfaketime is missing: run `cargo xtask test`, which installs it"))
+}
+
 /// The Python whose environment has requests and httpx.
 pub fn python() -> PathBuf {
     existing(clients().join("venv/bin/python"))

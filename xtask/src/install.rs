@@ -17,6 +17,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("gcore", "gdb"),
     ("gh", "gh"),
     ("setpriv", "util-linux"),
+    // Its package depends on the library that a test preloads.
+    ("faketime", "faketime"),
     ("python3", "python3"),
     ("node", "nodejs"),
     ("npm", "npm"),

@@ -14,7 +14,7 @@ use crate::run::{cargo, command, root, say, stage, target};
 const CARGO_FUZZ: &str = "0.13.2";
 
 /// Each fuzz target, with the longest input that it is given, in bytes.
-const TARGETS: [(&str, &str); 3] = [("policy", "4096"), ("host", "300"), ("path", "512")];
+const TARGETS: [(&str, &str); 4] = [("policy", "4096"), ("host", "300"), ("path", "512"), ("masking", "1024")];
 
 /// The properties, then the fuzz targets.
 pub(crate) fn long(cases: &str, seconds: &str) -> Result<()> {
@@ -92,7 +92,7 @@ fn seed(corpus: &Path) -> Result<()> {
         let name = file.strip_prefix(&policies)?.to_string_lossy().replace(['/', '\\'], "-");
         seeds.insert(("policy", name), fs::read(&file)?);
     }
-    for target in ["host", "path"] {
+    for target in ["host", "path", "masking"] {
         let file = root().join("fuzz").join("seeds").join(format!("{target}.txt"));
         let lines = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         for (n, line) in lines.lines().enumerate() {

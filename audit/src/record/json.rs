@@ -69,6 +69,7 @@ impl Record {
         field!(milliseconds, "first_byte_ms", self.first_byte);
         field!(milliseconds, "duration_ms", self.duration);
         field!(number, "redactions", self.redactions);
+        field!(list, "redacted_in", Some(&self.redacted_in));
         field!(number, "generation", self.generation);
         field!(own "outcome", self.outcome.map(Outcome::as_str));
         field!(own "fault", self.fault.map(Fault::as_str));
@@ -118,6 +119,7 @@ pub const CONTENTS: &[&str] = &[
     "first_byte_ms",
     "duration_ms",
     "redactions",
+    "redacted_in",
     "generation",
     "outcome",
     "fault",

@@ -54,6 +54,7 @@ fn full() -> Record {
         first_byte: Some(Duration::from_micros(12_005)),
         duration: Some(Duration::from_micros(1_234_567)),
         redactions: Some(2),
+        redacted_in: vec!["header location".into(), "body".into()],
         generation: Some(7),
         outcome: Some(Outcome::UpstreamReset),
         fault: Some(Fault::Upstream),
@@ -90,6 +91,7 @@ fn every_field_reads_back() {
     // More fields are more than the macro takes.
     want["source"] = json!("192.0.2.7");
     want["replaced"] = json!(["header authorization"]);
+    want["redacted_in"] = json!(["header location", "body"]);
     assert_eq!(parsed(&full()), want);
 }
 

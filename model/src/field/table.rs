@@ -37,6 +37,39 @@ pub(super) const NOT_SECRET: &[&str] = &[
     "x-a2a-notification-token",
 ];
 
+/// Fields that a recipient needs before the content, beside those that frame the message: never sent as trailers.
+pub(super) const NEVER_TRAILERS: &[&str] = &[
+    // Authentication.
+    "authorization",
+    "cookie",
+    "set-cookie",
+    "www-authenticate",
+    // Modifiers of a request.
+    "accept",
+    "cache-control",
+    "from",
+    "max-forwards",
+    "origin",
+    "pragma",
+    "range",
+    "referer",
+    "user-agent",
+    // Control of a response.
+    "age",
+    "date",
+    "expires",
+    "location",
+    "retry-after",
+    "vary",
+    "warning",
+    // The format of the content.
+    "content-encoding",
+    "content-language",
+    "content-location",
+    "content-range",
+    "content-type",
+];
+
 /// Families of names, by how they begin.
 pub(super) const PREFIXES: &[(&str, FieldRole)] = &[
     ("ok-access-", Secret),

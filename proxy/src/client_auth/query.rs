@@ -128,7 +128,7 @@ const PATHS: &[(&str, &str)] = &[
 /// One credential in a target.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// A parameter, or a part of one after `;`: its bytes in the target with the separator before or after it, and its name.
+    /// A parameter, or a part of one after `;`: its bytes in the target, and its name as sent.
     Parameter(Range<usize>, String),
     /// The whole query is signed; the name of the decisive parameter.
     Signed(&'static str),
@@ -166,6 +166,13 @@ pub(crate) fn segments(target: &str) -> Vec<Segment> {
     found
 }
 
+/// The name of a parameter as it was sent, for the record. What follows a `=` in escapes is a value for some servers.
+fn sent_name(parameter: &str) -> &str {
+    let lower = parameter.to_ascii_lowercase();
+    let ends = ["=", "%3d", "%253d", "%25253d"].iter().filter_map(|equals| lower.find(equals));
+    ends.min().and_then(|end| parameter.get(..end)).unwrap_or(parameter)
+}
+
 /// The names that servers read in a spelled one, folded.
 fn names(spelled: &str) -> Vec<String> {
     parameter_names(spelled).iter().map(|name| fold_name(name).into_owned()).collect()
@@ -197,8 +204,9 @@ pub(super) fn credentials(
     let generic = |name: &str| AT_HOSTS.iter().any(|(at, names)| is_at(&host, at) && names.contains(&name));
     let is_credential = |name: &str| foreign(name) && (SECRET.contains(&name) || generic(name) || also(name));
     for segment in all {
-        if let Some(name) = segment.names.iter().find(|name| is_credential(name)) {
-            found.push(Found::Parameter(segment.range.clone(), name.clone()));
+        if segment.names.iter().any(|name| is_credential(name)) {
+            let sent = target.get(segment.range.clone()).unwrap_or_default();
+            found.push(Found::Parameter(segment.range.clone(), sent_name(sent).to_owned()));
         }
     }
     found
@@ -262,16 +270,17 @@ mod tests {
         ] {
             assert_eq!(
                 found("a.example", &format!("/p?a=b&{query}&c=d")),
-                [format!("access-token {query}")],
+                [format!("{} {query}", sent_name(query))],
                 "{query}"
             );
-            assert_eq!(found("a.example", &format!("/p?a=b;{query}")), [format!("access-token {query}")], "{query}");
+            let behind = found("a.example", &format!("/p?a=b;{query}"));
+            assert_eq!(behind, [format!("{} {query}", sent_name(query))], "{query}");
         }
         assert_eq!(
             found("a.example", "/p?api.key=x&x.acme=1&x+acme=2"),
-            ["api-key api.key=x", "x-acme x.acme=1", "x-acme x+acme=2"]
+            ["api.key api.key=x", "x.acme x.acme=1", "x+acme x+acme=2"]
         );
-        assert_eq!(found("a.example", "/p?x_acme=1&own=2&key=3&token=4&code=5&sig=6"), ["x-acme x_acme=1"]);
+        assert_eq!(found("a.example", "/p?x_acme=1&own=2&key=3&token=4&code=5&sig=6"), ["x_acme x_acme=1"]);
         assert!(found("a.example", "/p?own.x=1&own[]=2&url=https%3A%2F%2Fb%2F%3Faccess_token%3D1").is_empty());
         assert!(found("a.example", "/access_token=x").is_empty());
     }
@@ -317,5 +326,19 @@ mod tests {
         assert_eq!(drop("/p?b=2", &["b"]), "/p");
         assert_eq!(drop("/p?a=1;b=2&b=3&c", &["b"]), "/p?a=1&c");
         assert_eq!(drop("/p?b=1&b=2", &["b"]), "/p");
+    }
+
+    #[test]
+    fn t086_a_parameter_is_named_as_it_was_sent_and_without_its_value() {
+        for (sent, name) in [
+            ("api_key=v", "api_key"),
+            ("Access%5FToken=v", "Access%5FToken"),
+            ("access_token[]=v=w", "access_token[]"),
+            ("x%26access_token%253dv=w", "x%26access_token"),
+            ("access_token", "access_token"),
+        ] {
+            assert_eq!(sent_name(sent), name, "{sent}");
+            assert_eq!(found("api.example", &format!("/?{sent}")), [format!("{name} {sent}")], "{sent}");
+        }
     }
 }

@@ -1,9 +1,10 @@
-//! Trailers of a request: none passes that has a role in the head, or whose name the policy or a credential of Egret's took.
+//! Trailers of a request: only those pass whose names the head lists in `Trailer`. None passes that has a role in the head, that is
+//! needed before the content, or whose name the policy or a credential of Egret's takes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderMap, HeaderName};
-use model::field::is_read_as;
+use model::field::{is_forbidden_in_trailers, is_read_as};
 use model::{FieldRole, Reason, field_role};
 use policies::AuthMode;
 
@@ -17,6 +18,8 @@ pub(crate) struct TrailerFilter {
     pub(super) mode: AuthMode,
     /// Whether the client announced that it handles trailers (`TE: trailers`, RFC 9110 section 6.5.1).
     pub(super) announced: bool,
+    /// The names that the client's `Trailer` field lists (RFC 9110 section 6.6.2), in lower case.
+    pub(super) listed: Vec<Box<str>>,
     /// Names that credentials or `set` put on the request.
     pub(super) taken: Vec<Box<str>>,
     /// Names that a rule counts as authentication.
@@ -68,8 +71,9 @@ impl TrailerFilter {
 
     fn passes(&self, name: &str) -> bool {
         self.announced
+            && self.listed.iter().any(|listed| **listed == *name)
             && field_role(name) == FieldRole::Plain
-            && !name.starts_with("proxy-")
+            && !is_forbidden_in_trailers(name)
             && !self.taken.iter().any(|taken| is_read_as(name, taken))
             && !self.also.iter().any(|also| is_read_as(name, also))
     }

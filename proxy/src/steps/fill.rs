@@ -15,7 +15,7 @@ use crate::budget::Spent;
 use crate::lending::{Borrower, misplaced};
 use crate::placeholder::{self, Verdict};
 use crate::placing::internal;
-use crate::refusal::{Refusal, broken_off};
+use crate::refusal::{Refusal, broken_off, trailers_too_large};
 use crate::slot::{Form, Unclear};
 use crate::steps::inject::{Armed, owner};
 use crate::steps::record::Open;
@@ -218,6 +218,7 @@ fn unread(error: ReadError) -> Refusal {
         ),
         ReadError::Over(limited) => limited.refusal(),
         ReadError::Misplaced => misplaced("a trailer of the request holds a placeholder"),
+        ReadError::TrailersTooLarge => trailers_too_large(),
         ReadError::Slow => {
             Refusal::of(Reason::TimeoutHead, "the request body, in which a credential has a slot, came too slowly")
                 .with_class("body")

@@ -162,6 +162,7 @@ pub(crate) async fn forward(out: Outward<'_>, armed: Armed, way: Way, open: &mut
     let mut spare = if upstream.reused { spare(&request) } else { None };
     loop {
         let reused = upstream.reused;
+        out.standing.relies_on(&out.core.proxy, upstream.chain.clone());
         let again = match send(out, &mut upstream, request, &flow).await {
             Ok(response) => {
                 upstream.tls.into_iter().for_each(|version| open.tls(version));
@@ -294,7 +295,7 @@ async fn establish(out: Outward<'_>, located: &Located, key: &Key) -> Result<Ups
     let spawner = core.shares.spawner(&session.id);
     let limit = permit.timeouts().connect.unwrap_or(core.proxy.limits.connect_timeout);
     let fresh = dial::connect(&core.proxy, &core.dialer, session, destination, located, key.speaks, limit).await?;
-    let Fresh { stream, address } = fresh;
+    let Fresh { stream, address, chain } = fresh;
     let tls = stream.tls_version();
     let interim = Interim::default();
     let sender = match stream {
@@ -305,8 +306,10 @@ async fn establish(out: Outward<'_>, located: &Located, key: &Key) -> Result<Ups
         }
         Stream::Tls(tls) => start_http1(*tls, &interim, &spawner).await?,
     };
-    let upstream =
-        |sender, reused| Upstream { sender, address, tls, reused, slot: slot.clone(), interim: interim.clone() };
+    let upstream = |sender, reused| {
+        let (slot, interim, chain) = (slot.clone(), interim.clone(), chain.clone());
+        Upstream { sender, address, tls, chain, reused, slot, interim }
+    };
     if let Sender::Http2(shared) = &sender {
         core.pool.put(key.clone(), upstream(Sender::Http2(shared.clone()), true));
     }

@@ -15,7 +15,7 @@ use crate::allowance::{Allowance, ByteLimit, Limited, body_too_large, exhausted}
 use crate::body::{Payload, ReadError};
 use crate::bucket::retry_after;
 use crate::counters::{Counter, Slot};
-use crate::refusal::{Refusal, broken_off};
+use crate::refusal::{Refusal, broken_off, trailers_too_large};
 use crate::steps::route::Routed;
 use crate::{Core, Proxy};
 
@@ -146,6 +146,7 @@ async fn check_body(core: &Core, limit: &ByteLimit, body: &mut Payload) -> Resul
 fn unread(error: ReadError) -> Refusal {
     match error {
         ReadError::Broken => broken_off(),
+        ReadError::TrailersTooLarge => trailers_too_large(),
         ReadError::Slow | ReadError::Misplaced | ReadError::Spent(_) | ReadError::Over(_) => {
             Refusal::of(Reason::TimeoutHead, "the request body, which may have to be empty, did not come")
                 .with_class("body")

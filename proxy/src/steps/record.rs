@@ -252,10 +252,10 @@ impl Open {
     }
 
     /// What passed of the response.
-    pub(crate) fn response(&mut self, bytes: u64, redactions: u64) {
+    pub(crate) fn response(&mut self, bytes: u64, redactions: u64, locations: Vec<String>) {
         self.trail().response_bytes(bytes);
         if redactions > 0 {
-            self.trail().redactions(redactions);
+            self.trail().redactions(redactions, locations.into_iter().map(Into::into));
         }
     }
 

@@ -16,9 +16,10 @@ use crate::coding::{self, CodingError, Decoder};
 use crate::known::Known;
 use crate::lending::unlent;
 use crate::mask::{Guessed, Masker};
+use crate::messages::is_in_messages;
 use crate::range::{self, Fit, Part, Slice};
 use crate::refusal::Refusal;
-use crate::rewriter::{Rewriter, Unmaskable, is_in_messages, mask_fields};
+use crate::rewriter::{Rewriter, Unmaskable, mask_fields};
 use crate::steps::forward::{Reply, Upstreamed};
 use crate::steps::inject::Armed;
 
@@ -121,7 +122,7 @@ pub(crate) fn redact(
     }
     let longest = sets.longest();
     let mut masker = Masker::new(sets, tenant.clone());
-    mask_fields(&mut masker, response.headers_mut()).map_err(|Guessed| guessed())?;
+    let found_in = mask_fields(&mut masker, response.headers_mut()).map_err(|Guessed| guessed())?;
     let has_body = !http_body::Body::is_end_stream(response.body());
     let slice = if has_body || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
         slice(&mut response, part, longest)?
@@ -135,7 +136,7 @@ pub(crate) fn redact(
     if slice.is_some() && (decoder.is_some() || is_in_messages(response.headers())) {
         return Err(impossible("the upstream sent a part of a coded response"));
     }
-    masked.rewriter = Some(Rewriter::new(masker, decoder, slice, response.headers()));
+    masked.rewriter = Some(Rewriter::new(masker, decoder, slice, response.headers()).with_head(&found_in));
     Ok(Redacted { response, masked, upstreamed })
 }
 

@@ -85,7 +85,7 @@ pub(super) fn with_status(status: StatusCode, body: Answered) -> Response<Answer
     response
 }
 
-/// Head and body of the request as text.
+/// Head, body and trailers of the request as text.
 async fn echo(seen: Seen, request: Request<Incoming>) -> Response<Answered> {
     let mut text = format!("{} {}\n", seen.method, seen.target);
     for (name, value) in &seen.headers {
@@ -94,7 +94,14 @@ async fn echo(seen: Seen, request: Request<Incoming>) -> Response<Answered> {
     text.push('\n');
     let mut bytes = text.into_bytes();
     match request.into_body().collect().await {
-        Ok(body) => bytes.extend_from_slice(&body.to_bytes()),
+        Ok(body) => {
+            let trailers = body.trailers().cloned().unwrap_or_default();
+            bytes.extend_from_slice(&body.to_bytes());
+            for (name, value) in &trailers {
+                bytes.extend_from_slice(format!("\ntrailer {name}: ").as_bytes());
+                bytes.extend_from_slice(value.as_bytes());
+            }
+        }
         Err(error) => bytes.extend_from_slice(format!("[body broke: {error}]").as_bytes()),
     }
     with_status(StatusCode::OK, body::whole(bytes))
