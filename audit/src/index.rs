@@ -24,9 +24,11 @@ use crate::record::CONTENTS;
 use crate::verify::KnownHead;
 
 mod history;
+mod past;
 mod uses;
 
 pub use history::SessionHistory;
+pub use past::Past;
 pub use uses::Uses;
 
 /// Rows of one transaction.
@@ -195,31 +197,12 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError`] where the index cannot be used.
-    pub fn vault_generation(&self) -> Result<Option<u64>, IndexError> {
+    fn vault_generation(&self) -> Result<Option<u64>, IndexError> {
         let reader = lock(&self.reader);
         let sql = "SELECT generation FROM records WHERE generation IS NOT NULL \
                    AND (kind LIKE 'vault.%' OR kind LIKE 'credential.%') ORDER BY seq DESC LIMIT 1";
         let found = reader.query_row(sql, [], |row| row.get::<_, i64>(0));
         found.optional().map(|found| found.map(|number| number as u64)).map_err(|source| self.failed(source))
-    }
-
-    /// The same, read from the journal itself, for a start that finds no space to bring the index to the journal's end.
-    ///
-    /// # Errors
-    /// [`IndexError`] where the journal cannot be read.
-    pub fn vault_generation_in_journal(&self) -> Result<Option<u64>, IndexError> {
-        let files = segments(&self.journal).map_err(|source| self.unreadable(source))?;
-        for file in files.iter().rev() {
-            let mut last = None;
-            let mut lines = Lines::open(&file.path, 0).map_err(|source| self.unreadable(source))?;
-            while let Some(raw) = lines.next().map_err(|source| self.unreadable(source))? {
-                last = Line::parse(raw.bytes).ok().and_then(|line| generation_of(&line)).or(last);
-            }
-            if last.is_some() {
-                return Ok(last);
-            }
-        }
-        Ok(None)
     }
 
     /// Follows the journal in a thread of its own that works a twenty-fifth of the time at most.

@@ -22,7 +22,7 @@ mod verify;
 #[doc(hidden)]
 pub mod measure;
 
-pub use index::{FollowerHandle, Index, IndexError, SessionHistory, Uses};
+pub use index::{FollowerHandle, Index, IndexError, Past, SessionHistory, Uses};
 pub use journal::{Durability, Found, HeadFile, Journal, JournalError, Recovery, Settings, Unavailable};
 pub use line::LineError;
 pub use query::{Filter, MAX_ROWS, Row};

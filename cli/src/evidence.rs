@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use audit::{Found, HeadFile, Index, Journal, Kind, KnownHead, Record};
+use audit::{Found, HeadFile, Journal, Kind, KnownHead, Past, Record};
 use control::session_record;
 use model::{Reason, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -157,11 +157,10 @@ pub(crate) fn end_all(sessions: &Registry, journal: &Journal, now: Timestamp) {
 ///
 /// # Errors
 /// An index that cannot be read.
-pub(crate) fn settle(sessions: &Registry, journal: &Journal, index: &Index, now: Timestamp) -> anyhow::Result<()> {
-    // On a full disk the index may lack the newest records.
-    let is_whole = index.catch_up().is_ok() && index.first_seq()? == Some(1);
+pub(crate) fn settle(sessions: &Registry, journal: &Journal, past: &Past<'_>, now: Timestamp) -> anyhow::Result<()> {
+    let is_whole = past.first_seq()? == Some(1);
     for session in sessions.list().into_iter().filter(|session| session.is_live(now)) {
-        let history = index.session_history(&session.id)?;
+        let history = past.session_history(&session.id)?;
         if history.is_ended {
             end(sessions, journal, &session, "it had ended, and its file was put back", now);
             continue;
@@ -171,7 +170,7 @@ pub(crate) fn settle(sessions: &Registry, journal: &Journal, index: &Index, now:
             end(sessions, journal, &session, "no record of its creation", now);
             continue;
         }
-        settle_grants(sessions, journal, index, &session, &history.revoked)?;
+        settle_grants(sessions, journal, past, &session, &history.revoked)?;
     }
     journal.flush();
     Ok(())
@@ -180,7 +179,7 @@ pub(crate) fn settle(sessions: &Registry, journal: &Journal, index: &Index, now:
 fn settle_grants(
     sessions: &Registry,
     journal: &Journal,
-    index: &Index,
+    past: &Past<'_>,
     session: &Arc<Session>,
     revoked: &[model::CredentialId],
 ) -> anyhow::Result<()> {
@@ -192,7 +191,7 @@ fn settle_grants(
             journal.append(Record { detail, ..session_record(session, Kind::SessionChanged) });
         }
         if grant.bounds.uses.is_some() {
-            let used = index.uses_in_session(&session.id, id)?;
+            let used = past.uses_in_session(&session.id, id)?;
             sessions.raise_count(session, id, u32::try_from(used).unwrap_or(u32::MAX))?;
         }
     }
@@ -213,7 +212,7 @@ fn end(sessions: &Registry, journal: &Journal, session: &Arc<Session>, why: &'st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use audit::{Durability, JournalError, Settings};
+    use audit::{Durability, Index, JournalError, Settings};
     use std::path::Path;
 
     fn settings() -> Settings {
@@ -338,7 +337,7 @@ mod tests {
             std::fs::write(path, text).unwrap();
         }
         let registry = sessions(&files);
-        settle(&registry, &journal, &index, now).unwrap();
+        settle(&registry, &journal, &index.past().unwrap(), now).unwrap();
         let get = |session: &Session| registry.get(&session.id).unwrap();
         assert!(!get(&ended).is_live(now) && !get(&unknown).is_live(now) && get(&kept).is_live(now));
         assert!(!get(&kept).grants(&"maps".into()) && get(&kept).grants(&"github".into()));

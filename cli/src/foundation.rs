@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
-use audit::{Index, Journal, Kind, Record};
+use audit::{Index, Journal, Kind, Past, Record};
 use certs::{Ca, Trust};
 use control::change::{key_replaced, write_failed};
 use control::env::{TRUSTSTORE_PASSWORD, TrustFiles};
@@ -136,7 +136,9 @@ impl Foundation {
         if !had_index && journal.last_seq() > 0 && !made.vault {
             journal.append(Record::new(Kind::SidecarIndexRebuilt));
         }
-        check_generation(&vault, &journal, &index, rollback)?;
+        // A start does not wait until the index has all of it.
+        let past = index.past().or_unreachable()?;
+        check_generation(&vault, &journal, &past, rollback)?;
         let ca =
             open_ca(&vault, Timestamp::now(), &mut made).inspect_err(|error| record_failure(&journal, &vault, error));
         let ca = Arc::new(ca.or_unreachable()?);
@@ -150,7 +152,7 @@ impl Foundation {
         if has_lost || !accepted.is_empty() {
             evidence::end_all(&sessions, &journal, now);
         }
-        evidence::settle(&sessions, &journal, &index, now).or_unreachable()?;
+        evidence::settle(&sessions, &journal, &past, now).or_unreachable()?;
         let need = policies;
         let policies = Arc::new(load_policies(&config, &dir, need)?);
         if need == Policies::Needed {
@@ -246,8 +248,7 @@ pub(crate) fn restore_vault(
     let known = match dir.index().exists() {
         true => {
             let index = Index::open(&dir.journal(), &dir.index()).or_unreachable()?;
-            index.catch_up().or_unreachable()?;
-            index.vault_generation().or_unreachable()?.unwrap_or_default()
+            index.past().and_then(|past| past.vault_generation()).or_unreachable()?.unwrap_or_default()
         }
         false => 0,
     };
@@ -502,14 +503,8 @@ fn check_default_session(config: &Config, vault: &Vault, policies: &Loader) -> a
 
 /// The records know which generation of the vault was there last; an older one is a copy that somebody put back, and may
 /// hold what was revoked since.
-fn check_generation(vault: &Vault, journal: &Journal, index: &Index, rollback: Rollback) -> Answer {
-    let known = match index.catch_up() {
-        Ok(_) => index.vault_generation(),
-        // A full disk ends no start: the journal itself says what the index would.
-        Err(error) if error.is_full() => index.vault_generation_in_journal(),
-        Err(error) => Err(error),
-    };
-    let known = known.or_unreachable()?.unwrap_or_default();
+fn check_generation(vault: &Vault, journal: &Journal, past: &Past<'_>, rollback: Rollback) -> Answer {
+    let known = past.vault_generation().or_unreachable()?.unwrap_or_default();
     let held = vault.generation();
     let code = (held < known).then_some(Reason::VaultRollback);
     let tell = |kind| {
