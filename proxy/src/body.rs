@@ -1,6 +1,5 @@
 //! Bodies on their way through: counted, bounded in time, masked where a credential went out, never held.
 
-use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -9,7 +8,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use model::Reason;
 use sessions::{PLACEHOLDER_MARK, Session};
 use thiserror::Error;
@@ -18,23 +16,24 @@ use zeroize::Zeroizing;
 
 use crate::allowance::{Allowance, Limited};
 use crate::budget::{Share, Spent};
-use crate::chunks::{BadChunk, MAX_TRAILER_BYTES};
 use crate::client_auth::TrailerFilter;
 use crate::config::MAX_BUFFER;
 use crate::flow::{Flow, UploadEnd};
-use crate::guard::Flight;
+use crate::http1::chunks::MAX_TRAILER_BYTES;
+use crate::http1::wire::BodyError;
+use crate::incoming::Incoming;
 use crate::live::{Cut, Standing};
 use crate::placeholder::{Scanner, TAIL_BYTES, Verdict, is_hidden_in};
 use crate::relay::Relay;
 use crate::rewriter::Unmaskable;
-use crate::share::pace;
+use crate::share::{self, pace};
 
 /// Why a stream towards the client ends early; hyper resets it then.
 #[derive(Debug, Error)]
 pub(crate) enum StreamError {
     /// The upstream broke off within the body.
     #[error("the upstream broke off")]
-    Upstream(#[source] hyper::Error),
+    Upstream(#[source] BodyError),
     /// It is longer than a limit allows.
     #[error("the response exceeds a limit")]
     TooLarge,
@@ -49,15 +48,18 @@ pub(crate) enum StreamError {
     Http2(#[source] h2::Error),
 }
 
-/// A request body, as far as it was read.
-pub(crate) struct Payload {
+/// A request body, as far as it was read. Most requests have none, and nothing is held for it.
+pub(crate) struct Payload(Option<Box<Contents>>);
+
+/// Of a request that has a body.
+struct Contents {
     /// What came already.
     read: Bytes,
     trailers: Option<Frame<Bytes>>,
     /// What is still to come.
     incoming: Option<Incoming>,
-    /// Whether its length was told before it came.
-    told_length: bool,
+    /// Whether its length was announced.
+    had_length: bool,
     /// What it takes of the memory for bodies that are kept.
     share: Option<Share>,
     /// What is left of the limits for it.
@@ -83,15 +85,28 @@ pub(crate) enum ReadError {
 
 impl From<Incoming> for Payload {
     fn from(incoming: Incoming) -> Self {
-        let told_length = incoming.size_hint().exact().is_some();
-        let incoming = (!incoming.is_end_stream()).then_some(incoming);
-        Self { read: Bytes::new(), trailers: None, incoming, told_length, share: None, allowance: None }
+        if incoming.is_end_stream() {
+            return Self(None);
+        }
+        let had_length = incoming.size_hint().exact().is_some();
+        let incoming = Some(incoming);
+        Self(Some(Box::new(Contents {
+            read: Bytes::new(),
+            trailers: None,
+            incoming,
+            had_length,
+            share: None,
+            allowance: None,
+        })))
     }
 }
 
-impl From<hyper::Error> for ReadError {
-    fn from(error: hyper::Error) -> Self {
-        if has_large_trailers(&error) { Self::TrailersTooLarge } else { Self::Broken }
+impl From<BodyError> for ReadError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TrailersTooLarge => Self::TrailersTooLarge,
+            BodyError::Broken(_) | BodyError::Malformed => Self::Broken,
+        }
     }
 }
 
@@ -116,22 +131,34 @@ fn size_of(trailers: &Frame<Bytes>) -> u64 {
 }
 
 impl Payload {
+    /// Whether nothing was read of it, and there is something to read.
+    pub(crate) fn is_untouched(&self) -> bool {
+        let untouched = |all: &Contents| all.read.is_empty() && all.trailers.is_none() && all.incoming.is_some();
+        self.0.as_deref().is_some_and(untouched)
+    }
+
     /// Whether there is nothing, now or later.
     pub(crate) fn is_empty(&self) -> bool {
-        self.read.is_empty() && self.trailers.is_none() && self.incoming.is_none()
+        let empty = |all: &Contents| all.read.is_empty() && all.trailers.is_none() && all.incoming.is_none();
+        self.0.as_deref().is_none_or(empty)
     }
 
     /// Its length, where that was announced.
     pub(crate) fn announced(&self) -> Option<u64> {
-        match &self.incoming {
-            Some(incoming) => incoming.size_hint().exact().filter(|_| self.told_length),
-            None => Some(self.read.len() as u64),
+        match self.0.as_deref() {
+            None => Some(0),
+            Some(Contents { incoming: Some(incoming), had_length, .. }) => {
+                incoming.size_hint().exact().filter(|_| *had_length)
+            }
+            Some(Contents { incoming: None, read, .. }) => Some(read.len() as u64),
         }
     }
 
     /// Bounds what is still to come of it.
     pub(crate) fn bound(&mut self, allowance: Allowance) {
-        self.allowance = Some(allowance);
+        if let Some(all) = &mut self.0 {
+            all.allowance = Some(allowance);
+        }
     }
 
     /// Whether there is a byte in it: waits for the first one, or for its end.
@@ -142,6 +169,38 @@ impl Payload {
     /// # Cancellation
     /// What came is dropped.
     pub(crate) async fn has_content(&mut self, timeout: Duration) -> Result<bool, ReadError> {
+        match &mut self.0 {
+            Some(all) => all.has_content(timeout).await,
+            None => Ok(false),
+        }
+    }
+
+    /// What was read of it.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.as_deref().map_or(&[], |all| &all.read)
+    }
+
+    /// Reads all of it, or more than `max` bytes; whether that is all.
+    ///
+    /// # Cancellation
+    /// What was read is dropped.
+    pub(crate) async fn read(&mut self, max: usize, timeout: Duration, share: Share) -> Result<bool, ReadError> {
+        match &mut self.0 {
+            Some(all) => all.read(max, timeout, share).await,
+            None => Ok(true),
+        }
+    }
+
+    /// Takes another body in the place of all that was read.
+    pub(crate) fn replace(&mut self, body: Zeroizing<Vec<u8>>) {
+        if let Some(all) = &mut self.0 {
+            all.read = Bytes::from_owner(body);
+        }
+    }
+}
+
+impl Contents {
+    async fn has_content(&mut self, timeout: Duration) -> Result<bool, ReadError> {
         let deadline = Instant::now() + timeout;
         while let Some(incoming) = &mut self.incoming {
             let next = std::future::poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx));
@@ -166,16 +225,7 @@ impl Payload {
         std::future::poll_fn(|cx| allowance.poll_spend(trailers, cx)).await.map_err(over)
     }
 
-    /// What was read of it.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.read
-    }
-
-    /// Reads all of it, or more than `max` bytes; whether that is all.
-    ///
-    /// # Cancellation
-    /// What was read is dropped.
-    pub(crate) async fn read(&mut self, max: usize, timeout: Duration, mut share: Share) -> Result<bool, ReadError> {
+    async fn read(&mut self, max: usize, timeout: Duration, mut share: Share) -> Result<bool, ReadError> {
         let mut read = BytesMut::new();
         let deadline = Instant::now() + timeout;
         while read.len() <= max {
@@ -203,22 +253,20 @@ impl Payload {
         self.share = Some(share);
         Ok(self.incoming.is_none() && self.read.len() <= max)
     }
-
-    /// Takes another body in the place of all that was read.
-    pub(crate) fn replace(&mut self, body: Zeroizing<Vec<u8>>) {
-        self.read = Bytes::from_owner(body);
-    }
 }
 
 /// Of a coded request body, so many bytes are looked through at once: in gzip they stand for a thousand times as many.
 const PIECE_BYTES: usize = 1 << 10;
 
-/// A request body on its way up.
-pub(crate) struct Upload {
+/// A request body on its way up; nothing is held where there is none.
+pub(crate) struct Upload(Option<Box<Running>>);
+
+/// A body that is being sent.
+struct Running {
     /// What was read before it was sent.
     front: Bytes,
     incoming: Option<Incoming>,
-    told_length: bool,
+    had_length: bool,
     /// Given back when the body is sent.
     _share: Option<Share>,
     flow: Arc<Flow>,
@@ -252,7 +300,7 @@ pub(crate) struct Watch {
 pub(crate) enum UploadError {
     /// The client broke off.
     #[error("the client broke off")]
-    Client(#[source] hyper::Error),
+    Client(#[source] BodyError),
     /// It holds a placeholder or may hold one, exceeds a limit, comes too slowly, or is not allowed any more.
     #[error("the request body is not sent on")]
     Withheld,
@@ -286,51 +334,43 @@ impl Watch {
 }
 
 impl Upload {
+    /// No body.
+    pub(crate) fn empty() -> Self {
+        Self(None)
+    }
+
     /// Streams what the client sends.
     pub(crate) fn new(
         payload: Payload,
         watch: Option<Watch>,
-        filter: TrailerFilter,
+        filter: Option<TrailerFilter>,
         standing: &Arc<Standing>,
         flow: &Arc<Flow>,
     ) -> Self {
-        let Payload { read, trailers, incoming, told_length, share, allowance } = payload;
-        let (flow, standing) = (flow.clone(), standing.clone());
-        Self {
-            front: read,
-            incoming,
-            told_length,
-            _share: share,
-            flow,
-            standing,
-            allowance,
-            uncounted: None,
-            watch,
-            filter: Some(filter),
-            held: BytesMut::new(),
-            trailers,
+        if payload.is_empty() {
+            return Self(None);
         }
+        Self(payload.0.map(|contents| {
+            let Contents { read, trailers, incoming, had_length, share, allowance } = *contents;
+            Box::new(Running {
+                front: read,
+                incoming,
+                had_length,
+                _share: share,
+                flow: flow.clone(),
+                standing: standing.clone(),
+                allowance,
+                uncounted: None,
+                watch,
+                filter,
+                held: BytesMut::new(),
+                trailers,
+            })
+        }))
     }
+}
 
-    /// The body of a copy of this request, where it has none.
-    pub(crate) fn copy_of_empty(&self) -> Option<Self> {
-        let (standing, flow) = (self.standing.clone(), self.flow.clone());
-        self.is_end_stream().then(|| Self {
-            front: Bytes::new(),
-            incoming: None,
-            told_length: true,
-            _share: None,
-            flow,
-            standing,
-            allowance: None,
-            uncounted: None,
-            watch: None,
-            filter: None,
-            held: BytesMut::new(),
-            trailers: None,
-        })
-    }
-
+impl Running {
     fn terminate(&self, cut: Cut) -> UploadError {
         self.standing.terminate(cut);
         UploadError::Withheld
@@ -343,21 +383,23 @@ impl Upload {
             Some(frame) => frame,
             None => match Pin::new(incoming).poll_frame(cx) {
                 Poll::Pending => {
-                    self.flow.upload_waits(Instant::now());
+                    self.flow.upload_waits(share::now());
                     return Poll::Pending;
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Ready(Some(Err(error))) if has_large_trailers(&error) => {
+                Poll::Ready(Some(Err(BodyError::TrailersTooLarge))) => {
                     self.standing.end_for(Reason::HeadTooLarge);
                     return Poll::Ready(Some(Err(UploadError::Withheld)));
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    self.flow.end_upload(if is_malformed(&error) { UploadEnd::Malformed } else { UploadEnd::Client });
+                    let is_malformed = matches!(error, BodyError::Malformed);
+                    let end = if is_malformed { UploadEnd::Malformed } else { UploadEnd::Client };
+                    self.flow.end_upload(end, share::now());
                     return Poll::Ready(Some(Err(UploadError::Client(error))));
                 }
                 Poll::Ready(Some(Ok(frame))) => {
                     let bytes = frame.data_ref().map_or(0, Bytes::len);
-                    if let Err(timer) = self.flow.upload_came(bytes, Instant::now()) {
+                    if let Err(timer) = self.flow.upload_came(bytes, share::now()) {
                         return Poll::Ready(Some(Err(self.terminate(timer.into()))));
                     }
                     frame
@@ -496,19 +538,33 @@ impl HttpBody for Upload {
     type Error = UploadError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        self.0.as_mut().map_or(Poll::Ready(None), |running| running.poll_frame(cx))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|running| running.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or(SizeHint::with_exact(0), |running| running.size_hint())
+    }
+}
+
+impl Running {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         if self.flow.poll_stopped(cx) {
             return Poll::Ready(Some(Err(UploadError::Withheld)));
         }
         let frame = ready!(self.poll_incoming(cx));
         match &frame {
             Some(Ok(frame)) => {
-                self.flow.upload_passed(frame.data_ref().map_or(0, Bytes::len), Instant::now());
+                self.flow.upload_passed(frame.data_ref().map_or(0, Bytes::len), share::now());
                 if self.is_end_stream() {
-                    self.flow.end_upload(UploadEnd::Whole);
+                    self.flow.end_upload(UploadEnd::Whole, share::now());
                 }
             }
-            Some(Err(_)) => self.flow.end_upload(UploadEnd::Stopped),
-            None => self.flow.end_upload(UploadEnd::Whole),
+            Some(Err(_)) => self.flow.end_upload(UploadEnd::Stopped, share::now()),
+            None => self.flow.end_upload(UploadEnd::Whole, share::now()),
         }
         Poll::Ready(frame)
     }
@@ -525,32 +581,18 @@ impl HttpBody for Upload {
         let mut hint = SizeHint::new();
         hint.set_lower(left.lower() + held);
         // What came in chunks is sent in chunks, though its length may be known by now.
-        let upper = left.upper().filter(|_| self.told_length);
-        upper.into_iter().for_each(|upper| hint.set_upper(upper + held));
+        if let Some(upper) = left.upper().filter(|_| self.had_length) {
+            hint.set_upper(upper + held);
+        }
         hint
     }
 }
 
-impl Drop for Upload {
+impl Drop for Running {
     fn drop(&mut self) {
-        // The connection gave it up before its end; a copy of a request without a body had ended before.
-        self.flow.end_upload(UploadEnd::Stopped);
+        // The connection gave it up before its end.
+        self.flow.end_upload(UploadEnd::Stopped, share::now());
     }
-}
-
-/// Whether the client sent a body that breaks its framing, rather than broke off.
-fn is_malformed(error: &hyper::Error) -> bool {
-    use std::error::Error as _;
-    let io = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    io.is_some_and(|io| matches!(io.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput))
-}
-
-/// Whether reading ended at trailers that exceed their bound.
-fn has_large_trailers(error: &hyper::Error) -> bool {
-    use std::error::Error as _;
-    let io = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    let bad = io.and_then(std::io::Error::get_ref).and_then(|inner| inner.downcast_ref::<BadChunk>());
-    bad == Some(&BadChunk::TrailersTooLarge)
 }
 
 /// Whether a request's trailers hold a placeholder, in whatever encoding: it is swapped only in a head or a body.
@@ -565,7 +607,6 @@ fn holds_placeholder(trailers: &Frame<Bytes>) -> bool {
 /// A response body towards the client.
 pub(crate) struct Body {
     kind: Kind,
-    _flight: Option<Flight>,
 }
 
 enum Kind {
@@ -579,22 +620,17 @@ impl Body {
     /// A body that is complete.
     pub(crate) fn own(bytes: impl Into<Bytes>) -> Self {
         let bytes = Some(bytes.into()).filter(|bytes: &Bytes| !bytes.is_empty());
-        Self { kind: Kind::Own(bytes), _flight: None }
+        Self { kind: Kind::Own(bytes) }
     }
 
     /// The upstream's body.
     pub(crate) fn relayed(relay: Relay) -> Self {
-        Self { kind: Kind::Relayed(Box::new(relay)), _flight: None }
-    }
-
-    /// Holds the token of the request it answers until it was sent.
-    pub(crate) fn with(self, flight: Flight) -> Self {
-        Self { _flight: Some(flight), ..self }
+        Self { kind: Kind::Relayed(Box::new(relay)) }
     }
 
     /// Without a word of ours, as an answer to HEAD has to be.
     pub(crate) fn for_head(self) -> Self {
-        if self.is_own() { Self { kind: Kind::Own(None), ..self } } else { self }
+        if self.is_own() { Self { kind: Kind::Own(None) } } else { self }
     }
 
     /// Whether it is ours and not the upstream's.

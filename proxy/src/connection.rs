@@ -1,16 +1,15 @@
 //! The connection half of the line: from an accepted socket to a stream of requests, each of which goes to `exchange.rs`.
 //!
-//! A CONNECT is answered here, without hyper, since nothing but its head is HTTP. Within the tunnel, and for requests in absolute
-//! form, hyper serves the stream behind the guard. As in `exchange.rs`, an outer function owns the record of what is refused.
+//! A CONNECT is answered here, since nothing but its head is HTTP. Within the tunnel, and for requests in absolute form, `http1/serve.rs`
+//! or, where the client chose HTTP/2, hyper serves the stream. As in `exchange.rs`, an outer function owns the record of what is refused.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::{Method, Request, Response, header};
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::body::Incoming as Http2Body;
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use model::{Authority, Destination, Reason, RequestPath, Scheme};
@@ -25,8 +24,10 @@ use crate::entrance::{Entrance, overloaded};
 use crate::entry::ClientStream;
 use crate::exchange::exchange;
 use crate::frames::{Frames, Peer};
-use crate::guard::{Door, First, Guard, Verdicts};
-use crate::head::{self, Framing, RequestHead, Target};
+use crate::http1::head::{self, Framing, RequestHead, Target};
+use crate::http1::link::{Arrived, Door, HeadFault, Link};
+use crate::http1::serve::{End, Service, serve};
+use crate::incoming::Incoming;
 use crate::paced::Paced;
 use crate::patience::Patience;
 use crate::refusal::Refusal;
@@ -52,35 +53,50 @@ pub(crate) async fn connection(core: Arc<Core>, downstream: Downstream) {
     stall::bound_unsent(&stream);
     let entrance = Entrance::new(&core.proxy, place);
     let Some(stream) = handshake(&core.proxy, stream, &entrance).await else { return };
-    let mut guard = Guard::new(stream, core.proxy.limits.clone(), Door::Listener(entrance.clone()));
-    loop {
-        let first = tokio::select! {
-            first = guard.first() => first,
-            refusal = entrance.expired() => Err(refusal),
-            () = draining(core.proxy.clone()) => return,
-        };
-        if let Some(session) = entrance.session() {
-            core.shares.charge_to(&session.id);
-        }
-        match first {
-            Ok(First::Closed) => return,
-            Ok(First::Connect(head)) => return Box::pin(tunnel(core, head, guard, &entrance)).await,
-            Ok(First::Request) => match Box::pin(plain(core.clone(), guard, &entrance)).await {
-                // A CONNECT came on a connection that had carried requests in absolute form.
-                Some(back) => guard = back,
-                None => return,
-            },
-            // A client that opens connections ahead of its requests, as browsers do, has asked for nothing yet.
-            Err(refusal) if refusal.reason() == Reason::TimeoutHead && !guard.has_begun() => return,
-            Err(refusal) => return Box::pin(refuse_first(&core.proxy, guard, &entrance, &refusal)).await,
-        }
+    let stream = Unread::new(Paced(stream), entrance.must_close().clone(), &core.proxy.limits);
+    let link = Link::new(stream, core.proxy.limits.clone(), Door::Listener(entrance.clone()));
+    let first = tokio::select! {
+        first = link.next() => first,
+        refusal = entrance.expired() => Err(HeadFault::Refused(refusal)),
+        () = draining(core.proxy.clone()) => return,
+    };
+    if let Some(session) = entrance.session() {
+        core.shares.charge_to(&session.id);
     }
+    let connect = match first {
+        Ok(None) | Err(HeadFault::Socket) => return,
+        Ok(Some(Arrived::Connect(head))) => head,
+        // A CONNECT may come on a connection that has carried requests in absolute form.
+        Ok(Some(first)) => match Box::pin(plain(&core, &link, first, &entrance)).await {
+            Some(head) => head,
+            None => return,
+        },
+        // A client that opens connections ahead of its requests, as browsers do, has asked for nothing yet.
+        Err(HeadFault::Refused(refusal)) if refusal.reason() == Reason::TimeoutHead && !link.has_begun() => return,
+        Err(HeadFault::Refused(refusal)) => {
+            return Box::pin(refuse_first(&core.proxy, &link, &entrance, &refusal)).await;
+        }
+    };
+    if let Some((stream, ahead)) = taken(&link) {
+        Box::pin(tunnel(core, connect, stream, ahead, &entrance)).await;
+    }
+}
+
+/// The connection of a listener, as it is served.
+type Listening = Link<Unread<Paced<ClientStream>>>;
+
+/// The client's stream, with what was read from it and not consumed.
+fn taken(link: &Listening) -> Option<(ClientStream, Vec<u8>)> {
+    let (stream, ahead) = link.take_parts()?;
+    Some((stream.into_inner().0, ahead))
 }
 
 /// The stream on which HTTP is spoken. A handshake counts to the time in which a client must identify itself; one that fails has
 /// asked for nothing, and could not read an answer.
 async fn handshake(proxy: &Arc<Proxy>, stream: ClientStream, entrance: &Entrance) -> Option<ClientStream> {
     tokio::select! {
+        // One without TLS is ready at once: its place may have been given away before it was looked at, and it is told so.
+        biased;
         stream = stream.after_handshake() => {
             stream.inspect_err(|error| tracing::debug!(%error, "a TLS handshake with the proxy failed")).ok()
         }
@@ -91,8 +107,8 @@ async fn handshake(proxy: &Arc<Proxy>, stream: ClientStream, entrance: &Entrance
 
 /// Refuses what came instead of a first request. A client that does not read the answer holds nobody out: while it is not
 /// identified, its place can be given to another one.
-async fn refuse_first(proxy: &Arc<Proxy>, guard: Guard<ClientStream>, entrance: &Entrance, refusal: &Refusal) {
-    let (stream, _) = guard.into_parts();
+async fn refuse_first(proxy: &Arc<Proxy>, link: &Listening, entrance: &Entrance, refusal: &Refusal) {
+    let Some((stream, _)) = taken(link) else { return };
     if refusal.reason() == Reason::Overloaded {
         return turn_away(proxy.clone(), TurnedAway { stream, source: entrance.source() }).await;
     }
@@ -139,8 +155,7 @@ async fn draining(proxy: Arc<Proxy>) {
 }
 
 /// One CONNECT: admits it, opens the inside, serves the requests in it until it closes or its session ends.
-async fn tunnel(core: Arc<Core>, head: RequestHead, guard: Guard<ClientStream>, entrance: &Entrance) {
-    let (mut stream, ahead) = guard.into_parts();
+async fn tunnel(core: Arc<Core>, head: RequestHead, mut stream: ClientStream, ahead: Vec<u8>, entrance: &Entrance) {
     let Admitted { session, destination, passage } = match admit(&core.proxy, entrance, &head) {
         Ok(admitted) => admitted,
         Err(rejected) => {
@@ -258,7 +273,7 @@ fn open_connect(
     open
 }
 
-/// Writes a refusal without hyper, with the code in the reason phrase, since that is what clients show of a failed CONNECT.
+/// Writes a refusal of a CONNECT, with the code in the reason phrase, since that is what clients show of a failed CONNECT.
 async fn say(mut stream: ClientStream, refusal: &Refusal, record: &str) {
     let answer = answer_bytes(refusal, record);
     let linger = async {
@@ -292,67 +307,52 @@ fn answer_bytes(refusal: &Refusal, record: &str) -> Vec<u8> {
 /// The response to one request in the making. Boxed: hyper moves it about, and the exchange within is large.
 type Serving<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
 
-/// Serves requests in absolute form. Gives the guard back when a CONNECT comes instead.
-async fn plain(core: Arc<Core>, guard: Guard<ClientStream>, entrance: &Arc<Entrance>) -> Option<Guard<ClientStream>> {
-    let verdicts = guard.verdicts();
-    let patience = Arc::new(Patience::new(core.proxy.limits.max_refusals));
-    let (serving, entered) = (core.clone(), entrance.clone());
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (core, entrance, patience) = (serving.clone(), entered.clone(), patience.clone());
-        let (verdict, flight) = verdicts.next();
-        Box::pin(async move {
-            let response = plain_request(&core, &entrance, verdict, request).await;
-            let is_last = patience.is_exhausted_by(&response);
-            let response = if is_last { closing(response) } else { response };
-            Ok(response.map(|body| body.with(flight)))
-        }) as Serving<Infallible>
-    });
-    let guard = Unread::new(guard, entrance.must_close().clone(), &core.proxy.limits);
-    let mut connection = http1_settings().serve_connection(TokioIo::new(guard), service);
-    let served = tokio::select! {
-        served = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)) => served,
-        () = entrance.ended() => return None,
-        () = draining(core.proxy.clone()) => {
-            Pin::new(&mut connection).graceful_shutdown();
-            tokio::select! {
-                served = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)) => served,
-                () = entrance.ended() => return None,
-            }
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection ended");
-        return None;
-    }
-    let mut guard = connection.into_parts().io.into_inner().into_inner();
-    if guard.has_connect() {
-        return Some(guard);
-    }
-    if let Err(error) = guard.shutdown().await {
-        tracing::debug!(%error, "a connection could not be closed");
-    }
-    None
+/// Requests in absolute form on one connection.
+struct Plain<'a> {
+    core: &'a Core,
+    entrance: &'a Entrance,
+    patience: Patience,
 }
 
-async fn plain_request(
-    core: &Arc<Core>,
-    entrance: &Entrance,
-    verdict: Result<RequestHead, Refusal>,
-    request: Request<Incoming>,
-) -> Response<Body> {
-    let head = match verdict {
-        Ok(head) => head,
-        Err(refusal) => return refuse(entrance.open(), &refusal),
+impl Service for Plain<'_> {
+    async fn call(&self, asked: Result<Asked, Refusal>) -> Response<Body> {
+        let response = self.answer(asked).await;
+        if self.patience.is_exhausted_by(&response) { closing(response) } else { response }
+    }
+}
+
+impl Plain<'_> {
+    async fn answer(&self, asked: Result<Asked, Refusal>) -> Response<Body> {
+        let Self { core, entrance, .. } = self;
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(refusal) => return refuse(entrance.open(), &refusal),
+        };
+        let (session, destination) = match admit(&core.proxy, entrance, &asked.head) {
+            // A host that is not read takes no request in absolute form: that one is judged, and refused, by its rules.
+            Ok(Admitted { session, destination, passage: _ }) => (session, destination),
+            Err(rejected) => return refuse(rejected.open, &rejected.refusal),
+        };
+        let mut open = Open::new(&core.proxy, Some(&session));
+        open.destination(&destination);
+        open.came_on(entrance.must_close());
+        exchange(core, &session, &destination, asked, open).await
+    }
+}
+
+/// Serves requests in absolute form, `first` before others. Gives the head of a CONNECT that comes instead of another one.
+async fn plain(core: &Arc<Core>, link: &Arc<Listening>, first: Arrived, entrance: &Entrance) -> Option<RequestHead> {
+    let patience = Patience::new(core.proxy.limits.max_refusals);
+    let service = Plain { core, entrance, patience };
+    let served = serve(link, &service, Some(first), draining(core.proxy.clone()));
+    let ended = tokio::select! {
+        ended = served => ended,
+        () = entrance.ended() => End::Closed,
     };
-    let (session, destination) = match admit(&core.proxy, entrance, &head) {
-        // A host that is not read takes no request in absolute form: that one is judged, and refused, by its rules.
-        Ok(Admitted { session, destination, passage: _ }) => (session, destination),
-        Err(rejected) => return refuse(rejected.open, &rejected.refusal),
-    };
-    let mut open = Open::new(&core.proxy, Some(&session));
-    open.destination(&destination);
-    open.came_on(entrance.must_close());
-    exchange(core, &session, &destination, Asked { head, request }, open).await
+    match ended {
+        End::Connect(head) => Some(head),
+        End::Closed => None,
+    }
 }
 
 /// A refusal before the request half of the line; the connection closes after it.
@@ -364,19 +364,6 @@ fn refuse(open: Open, refusal: &Refusal) -> Response<Body> {
 fn closing(mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().insert(header::CONNECTION, http::HeaderValue::from_static("close"));
     response
-}
-
-fn http1_settings() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    // The guard has judged the head before hyper sees it; these are hyper's own bounds, a little wider. Without hyper's
-    // `half_close` it watches for clients that leave; the guard hides from it those that only closed their half.
-    builder
-        .auto_date_header(false)
-        .max_headers(128)
-        .max_buf_size(MAX_BUFFER)
-        .timer(TokioTimer::new())
-        .header_read_timeout(None);
-    builder
 }
 
 /// What every request within one tunnel has in common.
@@ -442,36 +429,33 @@ async fn serve_http1<S>(tunnel: Tunnel, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let tunnel = Arc::new(tunnel);
+    let proxy = &tunnel.core.proxy;
+    let stream = Unread::new(Paced(stream), tunnel.must_close.clone(), &proxy.limits);
     let door = Door::Tunnel(Identified::in_tunnel_of(&tunnel.session));
-    let guard = Guard::new(Paced(stream), tunnel.core.proxy.limits.clone(), door);
-    let (verdicts, serving): (Verdicts, _) = (guard.verdicts(), tunnel.clone());
-    let service = service_fn(move |request: Request<Incoming>| {
-        let tunnel = serving.clone();
-        let (verdict, flight) = verdicts.next();
-        Box::pin(async move { Ok(tunnel_request(&tunnel, verdict, request).await.map(|body| body.with(flight))) })
-            as Serving<Infallible>
-    });
-    let guard = Unread::new(guard, tunnel.must_close.clone(), &tunnel.core.proxy.limits);
-    let connection = std::pin::pin!(http1_settings().serve_connection(TokioIo::new(guard), service));
-    until_over(&tunnel, connection, http1::Connection::graceful_shutdown).await;
+    let link = Link::new(stream, proxy.limits.clone(), door);
+    let closing = async {
+        tokio::select! {
+            () = draining(proxy.clone()) => {}
+            () = tunnel.patience.exhausted() => {}
+        }
+    };
+    tokio::select! {
+        _ended = serve(&link, &tunnel, None, closing) => {}
+        () = tunnel.session.ended() => {}
+        () = tunnel.must_close.notified() => {}
+    }
 }
 
-async fn tunnel_request(
-    tunnel: &Tunnel,
-    verdict: Result<RequestHead, Refusal>,
-    request: Request<Incoming>,
-) -> Response<Body> {
-    match verdict {
-        Ok(head) => {
-            let response =
-                exchange(&tunnel.core, &tunnel.session, &tunnel.destination, Asked { head, request }, tunnel.open())
-                    .await;
-            // Whoever names another host on this connection is confused or lies; either way it ends.
-            let misdirected = response.status() == http::StatusCode::MISDIRECTED_REQUEST && response.body().is_own();
-            if tunnel.patience.is_exhausted_by(&response) || misdirected { closing(response) } else { response }
-        }
-        Err(refusal) => refuse(tunnel.open(), &refusal),
+impl Service for Tunnel {
+    async fn call(&self, asked: Result<Asked, Refusal>) -> Response<Body> {
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(refusal) => return refuse(self.open(), &refusal),
+        };
+        let response = exchange(&self.core, &self.session, &self.destination, asked, self.open()).await;
+        // A client that names another host on this connection is confused or lies; either way it ends.
+        let misdirected = response.status() == http::StatusCode::MISDIRECTED_REQUEST && response.body().is_own();
+        if self.patience.is_exhausted_by(&response) || misdirected { closing(response) } else { response }
     }
 }
 
@@ -482,7 +466,7 @@ where
 {
     let tunnel = Arc::new(tunnel);
     let serving = tunnel.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |request: Request<Http2Body>| {
         let tunnel = serving.clone();
         Box::pin(async move { http2_request(&tunnel, request).await }) as Serving<StreamError>
     });
@@ -519,11 +503,11 @@ fn http2_settings(limits: &Limits, streams: StreamExecutor<Spawner>) -> http2::B
     builder
 }
 
-async fn http2_request(tunnel: &Tunnel, request: Request<Incoming>) -> Result<Response<Body>, StreamError> {
+async fn http2_request(tunnel: &Tunnel, request: Request<Http2Body>) -> Result<Response<Body>, StreamError> {
     let for_head = request.method() == Method::HEAD;
     let response = match http2_head(&request, &tunnel.core) {
         Ok(head) => {
-            let asked = Asked { head, request };
+            let asked = Asked { head, request: request.map(Incoming::Http2) };
             exchange(&tunnel.core, &tunnel.session, &tunnel.destination, asked, tunnel.open()).await
         }
         Err(refusal) => {
@@ -544,7 +528,7 @@ async fn http2_request(tunnel: &Tunnel, request: Request<Incoming>) -> Result<Re
     Ok(if for_head { without_body(response) } else { response })
 }
 
-/// An answer to HEAD: over HTTP/1.1 hyper leaves our words out, over HTTP/2 it does not.
+/// An answer to HEAD over HTTP/2, where the library would send our words.
 fn without_body(mut response: Response<Body>) -> Response<Body> {
     if response.body().is_own() {
         let length = http_body::Body::size_hint(response.body()).exact().unwrap_or_default();
@@ -554,7 +538,7 @@ fn without_body(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// The head of an HTTP/2 request in the form that the strict reader gives (RFC 9113 section 8.3).
-fn http2_head(request: &Request<Incoming>, core: &Core) -> Result<RequestHead, Refusal> {
+fn http2_head(request: &Request<Http2Body>, core: &Core) -> Result<RequestHead, Refusal> {
     let malformed = |detail: &'static str| Refusal::of(Reason::Malformed, detail);
     if request.method() == Method::CONNECT {
         return Err(Refusal::of(Reason::ProtocolNotAllowed, "CONNECT within a tunnel is not served"));
@@ -568,7 +552,7 @@ fn http2_head(request: &Request<Incoming>, core: &Core) -> Result<RequestHead, R
     let host =
         hosts.next().map(|host| host.to_str().map_err(|_| malformed("the host field is no host"))).transpose()?;
     if hosts.next().is_some() {
-        return Err(malformed("the host field stands twice"));
+        return Err(malformed("duplicate Host header"));
     }
     let parse = |text: &str| Authority::parse(text, false).map_err(|_| malformed("the authority is no host"));
     let host = match (authority, host) {

@@ -73,16 +73,18 @@ async fn attempt(
     standing.lend(&core.proxy, armed.lent.clone());
     identify::keep_count(core, session, &armed.lent).await?;
     open.stripped(armed.stripped.iter().cloned());
-    open.trailers(armed.trailers.removed());
+    if let Some(trailers) = &armed.trailers {
+        open.trailers(trailers.removed());
+    }
     let out = Outward { core, session, destination, permit: &permit, standing: &standing };
     // Addresses that are known refuse the request without a trace outside, so without an opening record.
-    let way = forward::prepare(out, &armed, open)?;
+    let mut way = forward::prepare(out, &armed, open)?;
     open.permitted().await?; // durable before a name is looked up or a byte leaves
     let reply = tokio::select! {
         biased;
         cut = standing.cut() => Err(cut.refusal()),
         reply = async {
-            let way = forward::locate(out, way, open).await?;
+            forward::locate(out, &mut way, open).await?;
             forward::forward(out, armed, way, open).await
         } => reply,
     };

@@ -8,11 +8,10 @@
 //! record waits here for the end of the request (`when_upload_ends`); after `stop` no byte passes any more, so that the count is final.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::meter::{Meter, MinimumRate};
@@ -21,6 +20,8 @@ use crate::timer::Timer;
 /// The bounds in time of one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pace {
+    /// From the end of the request to the head of the response.
+    pub(crate) first_byte: Duration,
     /// Nothing moves in either direction.
     pub(crate) idle: Duration,
     /// A client leaves an answer unread; `None` where its connection watches over that.
@@ -62,6 +63,17 @@ struct Direction {
     meter: Meter,
 }
 
+/// What is known of a request whose body was taken over to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writing {
+    /// Its connection does not report: taken over is sent.
+    Unreported,
+    /// More of the body is to come.
+    Taking,
+    /// All of it was taken over, and a part waits to be written.
+    Taken,
+}
+
 type AtEnd = Box<dyn FnOnce(UploadEnd) + Send>;
 
 struct State {
@@ -71,17 +83,18 @@ struct State {
     /// Whether the length of the response is known, so that it has no reason to pause.
     sized: bool,
     end: Option<UploadEnd>,
+    /// Whether the request is being sent or was.
+    begun: bool,
+    /// Whether the end of the request has to be written by its connection, which reports that; how far that is.
+    writing: Writing,
     stopped: bool,
     waker: Option<Waker>,
     at_end: Option<AtEnd>,
-    /// What closes an upstream connection that serves this exchange alone.
-    connection: Option<Arc<Notify>>,
 }
 
 /// Both directions of one exchange.
 pub(crate) struct Flow {
     state: Mutex<State>,
-    upload_ended: Notify,
 }
 
 impl Flow {
@@ -94,12 +107,13 @@ impl Flow {
             down: direction(Phase::Before),
             sized: false,
             end: bodiless.then_some(UploadEnd::Whole),
+            begun: false,
+            writing: Writing::Unreported,
             stopped: false,
             waker: None,
             at_end: None,
-            connection: None,
         };
-        Self { state: Mutex::new(state), upload_ended: Notify::new() }
+        Self { state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -121,28 +135,36 @@ impl Flow {
         self.lock().end == Some(UploadEnd::Whole)
     }
 
-    /// Resolves when the request body has ended.
-    ///
-    /// # Cancellation
-    /// Leaves nothing behind.
-    pub(crate) async fn upload_ended(&self) {
-        loop {
-            let mut notified = std::pin::pin!(self.upload_ended.notified());
-            notified.as_mut().enable();
-            if self.upload_end().is_some() {
-                return;
-            }
-            notified.await;
+    /// The request is sent from now on: its upstream has to take it.
+    pub(crate) fn begin(&self, now: Instant) {
+        let mut state = self.lock();
+        (state.begun, state.writing) = (true, Writing::Unreported);
+        match state.up.phase {
+            Phase::Before => state.up.wait(Phase::Sink, now),
+            Phase::Ended => state.up.since = now,
+            Phase::Source | Phase::Sink => {}
         }
     }
 
-    /// The request is sent from now on: its upstream has to take it.
-    pub(crate) fn begin(&self, now: Instant, connection: Option<Arc<Notify>>) {
-        let mut state = self.lock();
-        state.connection = connection;
-        if state.up.phase == Phase::Before {
-            state.up.wait(Phase::Sink, now);
-        }
+    /// The connection reports when the request was written to its end ([`Flow::upload_written`], [`Flow::upload_failed`]).
+    pub(crate) fn report_writing(&self) {
+        self.lock().writing = Writing::Taking;
+    }
+
+    /// Whether all of the request body was taken over by its connection.
+    pub(crate) fn is_taken_whole(&self) -> bool {
+        let state = self.lock();
+        state.writing == Writing::Taken || state.end == Some(UploadEnd::Whole)
+    }
+
+    /// The request was written to its end.
+    pub(crate) fn upload_written(&self, now: Instant) {
+        self.finish(UploadEnd::Whole, now);
+    }
+
+    /// The connection gave the request up before its end.
+    pub(crate) fn upload_failed(&self, now: Instant) {
+        self.finish(UploadEnd::Stopped, now);
     }
 
     /// More of the request body is waited for.
@@ -176,18 +198,33 @@ impl Flow {
         state.stopped
     }
 
-    /// The request body has ended. The first end counts.
-    pub(crate) fn end_upload(&self, end: UploadEnd) {
+    /// The request body has ended. The first end counts; one that its connection has taken over whole ends when it was written.
+    pub(crate) fn end_upload(&self, end: UploadEnd, now: Instant) {
+        {
+            let mut state = self.lock();
+            match state.writing {
+                Writing::Taken => return,
+                Writing::Taking if end == UploadEnd::Whole && state.end.is_none() => {
+                    state.writing = Writing::Taken;
+                    state.up.wait(Phase::Sink, now);
+                    return;
+                }
+                Writing::Unreported | Writing::Taking => {}
+            }
+        }
+        self.finish(end, now);
+    }
+
+    fn finish(&self, end: UploadEnd, now: Instant) {
         let at_end = {
             let mut state = self.lock();
             if state.end.is_some() {
                 return;
             }
             state.end = Some(end);
-            state.up.phase = Phase::Ended;
+            (state.up.phase, state.up.since) = (Phase::Ended, now);
             state.at_end.take()
         };
-        self.upload_ended.notify_waiters();
         if let Some(at_end) = at_end {
             at_end(end);
         }
@@ -205,20 +242,17 @@ impl Flow {
         }
     }
 
-    /// Ends the request body where it is, and the upstream connection that it is sent on. No byte passes after it.
+    /// Ends the request body where it is. No byte passes after it.
     pub(crate) fn stop(&self) {
-        let (waker, connection) = {
+        let waker = {
             let mut state = self.lock();
             state.stopped = true;
-            (state.waker.take(), state.connection.take())
+            state.waker.take()
         };
-        if let Some(connection) = connection {
-            connection.notify_one();
-        }
         if let Some(waker) = waker {
             waker.wake();
         }
-        self.end_upload(UploadEnd::Stopped);
+        self.finish(UploadEnd::Stopped, Instant::now());
     }
 
     /// The head of the response came; with `sized` the length of its body is known.
@@ -256,7 +290,7 @@ impl Flow {
     /// The timer that has fired by now, if one has.
     pub(crate) fn fired(&self, now: Instant) -> Option<Timer> {
         let state = self.lock();
-        let State { pace, up, down, stopped, .. } = &*state;
+        let State { pace, up, down, begun, stopped, .. } = &*state;
         let is_over = |since: Instant, limit: Duration| now.saturating_duration_since(since) > limit;
         if *stopped {
             return None;
@@ -264,7 +298,8 @@ impl Flow {
         match (down.phase, up.phase) {
             (Phase::Before | Phase::Ended, Phase::Source) => is_over(up.since, pace.idle).then_some(Timer::ClientIdle),
             (Phase::Before | Phase::Ended, Phase::Sink) => is_over(up.since, pace.idle).then_some(Timer::Idle),
-            // Dialing and the first byte have timers of their own.
+            (Phase::Before, Phase::Ended) if *begun => is_over(up.since, pace.first_byte).then_some(Timer::FirstByte),
+            // Dialing has a timer of its own.
             (Phase::Before | Phase::Ended, Phase::Before | Phase::Ended) => None,
             // What moves up excuses a silent response.
             (Phase::Source, _) => is_over(down.since.max(up.since), pace.idle).then_some(Timer::Idle),

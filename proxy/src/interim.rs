@@ -1,7 +1,7 @@
 //! Informational (1xx) responses of upstreams: at most 32 for one request (RFC 9110 section 15.2 sets no bound, and a 103
 //! costs the upstream nothing).
 //!
-//! HTTP/1: the reader reports each one. HTTP/2: the library queues them without a bound, so the frames are counted before it sees
+//! HTTP/1: our reader counts them. HTTP/2: the library queues them without a bound, so the frames are counted before it sees
 //! them: a stream has at most so many HEADERS that do not end it, the head of the response among them. What exceeds the bound
 //! ends the connection at its next read, whatever it still has to say.
 
@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -26,24 +26,10 @@ pub(crate) struct Interim(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Of the request at hand; HTTP/1 has one at a time.
-    count: AtomicU32,
     exceeded: AtomicBool,
 }
 
 impl Interim {
-    /// A new request is sent.
-    pub(crate) fn reset(&self) {
-        self.0.count.store(0, Ordering::Relaxed);
-    }
-
-    /// One more came.
-    pub(crate) fn add(&self) {
-        if self.0.count.fetch_add(1, Ordering::Relaxed) >= MAX_INTERIM {
-            self.exceed();
-        }
-    }
-
     fn exceed(&self) {
         self.0.exceeded.store(true, Ordering::Relaxed);
     }
@@ -58,19 +44,12 @@ impl Interim {
 pub(crate) struct Bounded<S> {
     io: S,
     interim: Interim,
-    /// Counts frames; `None` where the connection speaks HTTP/1.
-    frames: Option<Frames>,
+    frames: Frames,
 }
 
 impl<S> Bounded<S> {
-    /// An HTTP/1 connection.
-    pub(crate) fn http1(io: S, interim: Interim) -> Self {
-        Self { io, interim, frames: None }
-    }
-
-    /// An HTTP/2 connection.
-    pub(crate) fn http2(io: S, interim: Interim) -> Self {
-        Self { io, interim, frames: Some(Frames::default()) }
+    pub(crate) fn new(io: S, interim: Interim) -> Self {
+        Self { io, interim, frames: Frames::default() }
     }
 }
 
@@ -153,7 +132,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         let before = out.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, out))?;
         let read = out.filled().get(before..).unwrap_or_default();
-        if this.frames.as_mut().is_some_and(|frames| frames.take(read)) {
+        if this.frames.take(read) {
             this.interim.exceed();
             return Poll::Ready(Err(exceeded()));
         }
@@ -231,12 +210,10 @@ mod tests {
     #[tokio::test]
     async fn the_connection_ends_at_its_next_read() {
         let interim = Interim::default();
-        let mut io = Bounded::http1(&b"abcdef"[..], interim.clone());
-        for _ in 0..MAX_INTERIM {
-            interim.add();
-        }
-        assert_eq!(io.read(&mut [0; 3]).await.unwrap(), 3);
-        interim.add();
+        let heads = frame(HEADERS, 4, 7, 0).repeat(usize::try_from(MAX_INTERIM).unwrap() + 2);
+        let mut io = Bounded::new(&heads[..], interim.clone());
+        assert_eq!(io.read(&mut [0; 9]).await.unwrap(), 9);
+        assert!(io.read(&mut [0; 1_000]).await.is_err());
         assert!(interim.is_exceeded());
         assert_eq!(io.read(&mut [0; 3]).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }

@@ -427,6 +427,10 @@ impl Guesses {
         } else if let Ok(length) = u8::try_from(value.len())
             && self.kept_values < MAX_GUESSES
         {
+            if self.kept.is_empty() {
+                // A page has dozens of such values: the first step is not the smallest one.
+                self.kept.reserve(512);
+            }
             self.kept_values += 1;
             self.kept.push(length);
             self.kept.extend_from_slice(value);

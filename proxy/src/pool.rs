@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use certs::VerifiedChain;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use model::{CredentialId, Destination, SessionId};
-use tokio::sync::Notify;
 
 use crate::body::Upload;
 use crate::dial::Speaks;
+use crate::http1::client::Client;
 use crate::interim::Interim;
 use crate::quota::UpstreamSlot;
 
@@ -48,8 +48,7 @@ pub(crate) struct Upstream {
 
 /// The sending half, by protocol.
 pub(crate) enum Sender {
-    /// With what closes it where its upstream does not take what it is sent.
-    Http1(http1::SendRequest<Upload>, Arc<Notify>),
+    Http1(Arc<Client>),
     Http2(http2::SendRequest<Upload>),
 }
 
@@ -162,7 +161,7 @@ impl Pool {
 impl Upstream {
     fn is_closed(&self) -> bool {
         match &self.sender {
-            Sender::Http1(sender, _) => sender.is_closed(),
+            Sender::Http1(client) => !client.is_idle(),
             Sender::Http2(sender) => sender.is_closed(),
         }
     }

@@ -13,7 +13,7 @@ use model::{Destination, Host, Reason, SessionId, Timestamp};
 use sessions::Session;
 
 use crate::config::Limits;
-use crate::head::{RequestHead, Target};
+use crate::http1::head::{RequestHead, Target};
 use crate::refusal::Refusal;
 use crate::{Proxy, reserved};
 

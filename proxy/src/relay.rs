@@ -8,16 +8,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 use model::field::is_forbidden_in_trailers;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use crate::allowance::ByteLimit;
 use crate::body::StreamError;
 use crate::flow::Flow;
+use crate::http1::wire::BodyError;
+use crate::incoming::Incoming;
 use crate::live::Cut;
 use crate::pool::{Key, Pool, Upstream};
 use crate::rewriter::{Rewriter, Unmaskable};
+use crate::share;
 use crate::steps::record::Open;
 use crate::steps::redact::Masked;
 
@@ -65,7 +67,7 @@ impl Relay {
         back: Option<Return>,
         limit: Option<ByteLimit>,
     ) -> Self {
-        flow.head_came(incoming.size_hint().exact().is_some(), Instant::now());
+        flow.head_came(incoming.size_hint().exact().is_some(), share::now());
         let open = Some(open);
         let mut relay =
             Self { incoming, masked, open, flow, back, pending: None, pause: None, bytes: 0, limit, ended: false };
@@ -99,8 +101,8 @@ impl Relay {
         }
         let polled = self.poll_upstream(cx);
         match &polled {
-            Poll::Pending => self.flow.download_waits(Instant::now()),
-            Poll::Ready(_) => self.flow.download_passed(Instant::now()),
+            Poll::Pending => self.flow.download_waits(share::now()),
+            Poll::Ready(_) => self.flow.download_passed(share::now()),
         }
         polled
     }
@@ -139,7 +141,7 @@ impl Relay {
                 Some(Err(error)) => return self.broken_off(error),
                 None => return self.end(),
             };
-            if let Err(timer) = self.flow.download_came(data.len(), Instant::now()) {
+            if let Err(timer) = self.flow.download_came(data.len(), share::now()) {
                 return Poll::Ready(Some(Err(self.cut(timer.into()))));
             }
             // What was decoded is given piece by piece, the end of it after the last.
@@ -171,7 +173,7 @@ impl Relay {
     }
 
     /// The upstream broke off: what is held back, then the error.
-    fn broken_off(&mut self, error: hyper::Error) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+    fn broken_off(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let rest = match self.masked.rewriter().map_or(Ok(Bytes::new()), Rewriter::flush) {
             Ok(rest) => rest,
             Err(error) => return self.unmaskable(error),

@@ -43,9 +43,19 @@ const JUDGE_INTERVAL: Duration = Duration::from_millis(1);
 /// An account is over when it used this much of the average, in percent; without a margin equals would take turns.
 const OVER_PERCENT: u64 = 110;
 
+/// Of so many reads and writes in one poll, one looks at the clock: each is of 16 KiB at most and takes a few microseconds.
+const UNCLOCKED: u8 = 4;
+
 thread_local! {
-    /// When the poll in progress on this thread must end.
-    static SLICE_END: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// When the poll in progress on this thread began.
+    static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// Reads and writes until one looks at the clock again.
+    static UNTIL_CLOCK: Cell<u8> = const { Cell::new(UNCLOCKED) };
+}
+
+/// The time, as far as timers of seconds need it: when the poll in progress began.
+pub(crate) fn now() -> tokio::time::Instant {
+    BEGAN.get().map_or_else(tokio::time::Instant::now, tokio::time::Instant::from_std)
 }
 
 /// What is used of one core, by session.
@@ -250,13 +260,18 @@ pub(crate) async fn release_deferred(shares: Arc<Shares>) {
 
 /// Ready as long as the poll in progress may go on; otherwise the task is woken to go on in its next turn.
 pub(crate) fn pace(cx: &Context<'_>) -> Poll<()> {
-    match SLICE_END.get() {
-        Some(end) if Instant::now() >= end => {
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        }
-        Some(_) | None => Poll::Ready(()),
+    let Some(began) = BEGAN.get() else { return Poll::Ready(()) };
+    let left = UNTIL_CLOCK.get();
+    if left > 0 {
+        UNTIL_CLOCK.set(left - 1);
+        return Poll::Ready(());
     }
+    if began.elapsed() < SLICE {
+        UNTIL_CLOCK.set(UNCLOCKED - 1);
+        return Poll::Ready(());
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }
 
 /// A task whose time is charged to a session.
@@ -296,9 +311,10 @@ impl<F: Future> Future for Fair<F> {
             return Poll::Pending;
         }
         let started = Instant::now();
-        SLICE_END.set(Some(started + SLICE));
+        BEGAN.set(Some(started));
+        UNTIL_CLOCK.set(UNCLOCKED);
         let polled = self.future.as_mut().poll(cx);
-        SLICE_END.set(None);
+        BEGAN.set(None);
         let ended = Instant::now();
         if self.shares.moved.swap(false, Ordering::Relaxed) {
             let account = lock(&self.shares.ledger).moved_to.take();

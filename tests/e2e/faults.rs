@@ -68,9 +68,9 @@ fn t292_what_a_client_does_to_its_body_is_not_the_upstreams_fault() {
         let record = refusal::expect(&world.egret, &wire.answer(), 400, "malformed");
         assert_eq!(["outcome", "fault"].map(|name| record.text(name)), ["refused", "downstream"], "{path}");
     }
-    drop(post("/hash?left", "Content-Length: 100\r\n\r\nabc"));
+    drop(post("/hash?left", "Content-Length: 100\r\n\r\nabcde"));
     let record = world.egret.record_where("the request that was left", |record| {
-        record.text("session") == session.id && record.has("request_bytes") && record.number("request_bytes") == 3
+        record.text("session") == session.id && record.has("request_bytes") && record.number("request_bytes") == 5
     });
     assert_eq!(["outcome", "fault"].map(|name| record.text(name)), ["client_abort", "downstream"], "{:?}", record.0);
 }

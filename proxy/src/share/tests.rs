@@ -150,13 +150,15 @@ fn a_poll_ends_with_its_slice_and_the_task_is_woken() {
     let waker = Waker::from(flag.clone());
     let cx = Context::from_waker(&waker);
     assert!(pace(&cx).is_ready(), "outside of a task nothing is paced");
-    SLICE_END.set(Some(Instant::now() + Duration::from_secs(3600)));
-    assert!(pace(&cx).is_ready());
+    BEGAN.set(Some(Instant::now() + Duration::from_secs(3600)));
+    assert!((0..100).all(|_| pace(&cx).is_ready()));
     assert!(!flag.0.load(Ordering::Relaxed));
-    SLICE_END.set(Some(Instant::now()));
-    assert!(pace(&cx).is_pending());
-    assert!(flag.0.load(Ordering::Relaxed));
-    SLICE_END.set(None);
+    BEGAN.set(Instant::now().checked_sub(SLICE));
+    UNTIL_CLOCK.set(UNCLOCKED);
+    let allowed = (0..100).take_while(|_| pace(&cx).is_ready()).count();
+    assert_eq!(allowed, usize::from(UNCLOCKED));
+    assert!(pace(&cx).is_pending() && flag.0.load(Ordering::Relaxed));
+    BEGAN.set(None);
 }
 
 #[tokio::test]

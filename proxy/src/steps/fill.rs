@@ -41,16 +41,25 @@ struct Found {
 ///
 /// # Cancellation
 /// What was read of the body is dropped.
-pub(crate) async fn fill(
+pub(crate) async fn fill(core: &Core, borrower: Borrower<'_>, armed: Armed, open: &mut Open) -> Result<Armed, Refusal> {
+    if armed.body.is_empty() {
+        return Ok(armed);
+    }
+    let slotted = borrower.in_bodies();
+    match Form::of(&armed.fields) {
+        // Boxed: few exchanges need it, and every one would be larger by it.
+        Some(form) if !slotted.is_empty() => Box::pin(fill_slots(core, borrower, armed, (form, slotted), open)).await,
+        Some(_) | None => Ok(armed),
+    }
+}
+
+async fn fill_slots(
     core: &Core,
     borrower: Borrower<'_>,
     mut armed: Armed,
+    (form, slotted): (Form, Vec<(&CredentialId, CredentialShape)>),
     open: &mut Open,
 ) -> Result<Armed, Refusal> {
-    let slotted = borrower.in_bodies();
-    let (Some(form), false, false) = (Form::of(&armed.fields), slotted.is_empty(), armed.body.is_empty()) else {
-        return Ok(armed);
-    };
     let limits = &core.proxy.config.limits;
     let share = core.proxy.slot_bodies.share(&borrower.session.id);
     let read = armed.body.read(limits.max_slot_body_bytes, limits.slot_body_timeout, share);

@@ -1,41 +1,36 @@
 //! Step 10: sends the request to the upstream and waits for the head of its response.
 
-use std::error::Error as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::uri::{PathAndQuery, Scheme as UriScheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use hyper::client::conn::http2;
 use hyper::rt::Executor as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use model::{Destination, Reason, Scheme};
 use policies::Permit;
 use sessions::Session;
-use tokio::sync::Notify;
-use tokio::time::Instant;
 use vault::Lease;
 
 use crate::Core;
 use crate::body::Upload;
-use crate::config::{CONNECTION_WINDOW, MAX_BUFFER, STREAM_WINDOW};
+use crate::config::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::dial::{self, Fresh, Located, Speaks, Stream, Target};
 use crate::flow::{Flow, Pace, UploadEnd};
 use crate::frames::{Frames, Peer};
+use crate::http1::client::{Client, Failure, Outgoing};
+use crate::incoming::Incoming;
 use crate::interim::{Bounded, Interim};
 use crate::live::Standing;
 use crate::mask::Patterns;
 use crate::own_fields;
-use crate::paced::Paced;
 use crate::pool::{Key, Sender, Upstream};
 use crate::quota::UpstreamSlot;
 use crate::refusal::{Refusal, broken_off};
 use crate::relay::Return;
-use crate::share::Spawner;
+use crate::share::{self, Spawner};
 use crate::steps::inject::Armed;
 use crate::steps::record::Open;
-use crate::timer::Timer;
 
 /// A response whose body is still to come, and the leases that are needed to redact it.
 pub(crate) struct Reply {
@@ -56,7 +51,7 @@ pub(crate) struct Upstreamed {
 #[derive(Clone, Copy)]
 pub(crate) struct Outward<'a> {
     pub(crate) core: &'a Core,
-    pub(crate) session: &'a Session,
+    pub(crate) session: &'a Arc<Session>,
     pub(crate) destination: &'a Destination,
     pub(crate) permit: &'a Permit,
     pub(crate) standing: &'a Arc<Standing>,
@@ -118,13 +113,12 @@ pub(crate) fn prepare(out: Outward<'_>, armed: &Armed, open: &mut Open) -> Resul
 ///
 /// # Cancellation
 /// The lookup is given up.
-pub(crate) async fn locate(out: Outward<'_>, way: Way, open: &mut Open) -> Result<Way, Refusal> {
-    let Way { key, kind } = way;
-    let kind = match kind {
-        Kind::Name => Kind::Addresses(noted(addresses(out).await?, open)),
-        Kind::Kept(_) | Kind::Addresses(_) => kind,
-    };
-    Ok(Way { key, kind })
+pub(crate) async fn locate(out: Outward<'_>, way: &mut Way, open: &mut Open) -> Result<(), Refusal> {
+    if matches!(way.kind, Kind::Name) {
+        // Boxed, as whatever only some exchanges need: every exchange would be as large as its largest part.
+        way.kind = Kind::Addresses(noted(Box::pin(addresses(out)).await?, open));
+    }
+    Ok(())
 }
 
 async fn addresses(out: Outward<'_>) -> Result<Located, Refusal> {
@@ -148,40 +142,40 @@ fn noted(located: Located, open: &mut Open) -> Located {
 /// The upstream connection is closed.
 pub(crate) async fn forward(out: Outward<'_>, armed: Armed, way: Way, open: &mut Open) -> Result<Reply, Refusal> {
     let Way { key, kind } = way;
-    let flow = Arc::new(Flow::new(pace(out, armed.version), armed.body.is_empty(), Instant::now()));
+    let flow = Arc::new(Flow::new(pace(out, armed.version), armed.body.is_empty(), share::now()));
     out.standing.sends(&flow);
     open.sends(&flow);
-    let (mut request, secrets) = assemble(out, armed, &flow)?;
+    let (mut request, secrets) = assemble(out, armed, &flow);
     let mut upstream = match kind {
         Kind::Kept(kept) => kept,
         Kind::Addresses(located) => Box::pin(establish(out, &located, &key)).await?,
-        Kind::Name => Box::pin(establish(out, &addresses(out).await?, &key)).await?,
+        Kind::Name => Box::pin(establish_again(out, &key)).await?,
     };
-    // An upstream may close a kept connection in the very moment in which it is used again. What is safe and has no body
-    // can then be sent once more (RFC 9110 section 9.2.2), anything else only if not a byte of it went out.
-    let mut spare = if upstream.reused { spare(&request) } else { None };
     loop {
-        let reused = upstream.reused;
         out.standing.relies_on(&out.core.proxy, upstream.chain.clone());
-        let again = match send(out, &mut upstream, request, &flow).await {
+        match send(out, &mut upstream, request, &flow).await {
             Ok(response) => {
                 upstream.tls.into_iter().for_each(|version| open.tls(version));
                 return reply(out.core, key, upstream, response, secrets, flow);
             }
-            Err(NoResponse::Request(unsent)) if reused => Some(*unsent),
-            Err(NoResponse::Closed) if reused => spare.take(),
-            Err(NoResponse::Request(_) | NoResponse::Closed) => None,
-            Err(NoResponse::Failed(refusal)) => return Err(clients_fault(&flow).unwrap_or(refusal)),
-        };
-        let closed = || Refusal::of(Reason::UpstreamProtocol, "the upstream closed before it answered");
-        request = again.ok_or_else(|| clients_fault(&flow).unwrap_or_else(closed))?;
-        upstream = Box::pin(establish(out, &addresses(out).await?, &key)).await?;
+            Err(NoResponse::Unanswered(Some(again))) if upstream.reused => request = *again,
+            Err(NoResponse::Unanswered(_)) => {
+                let closed = || Refusal::of(Reason::UpstreamProtocol, "the upstream closed before it answered");
+                return Err(cause(out, &flow).unwrap_or_else(closed));
+            }
+            Err(NoResponse::Failed(refusal)) => return Err(cause(out, &flow).unwrap_or(refusal)),
+        }
+        upstream = Box::pin(establish_again(out, &key)).await?;
         open.address(upstream.address.ip());
     }
 }
 
-/// What the client did, where the request ended because of its body: the library reports that as a failure of the connection.
-fn clients_fault(flow: &Flow) -> Option<Refusal> {
+/// Why the request ended early, where that was not the upstream's doing: what terminated the exchange, or what the client did to its
+/// body. The connection reports both as a request that was not sent to its end.
+fn cause(out: Outward<'_>, flow: &Flow) -> Option<Refusal> {
+    if let Some(cut) = out.standing.is_cut() {
+        return Some(cut.clone().refusal());
+    }
     match flow.upload_end()? {
         UploadEnd::Client => Some(broken_off()),
         UploadEnd::Malformed => Some(Refusal::of(Reason::Malformed, "the framing of the request body is not valid")),
@@ -194,6 +188,7 @@ fn pace(out: Outward<'_>, version: Version) -> Pace {
     let limits = &out.core.proxy.limits;
     let idle = out.permit.timeouts().idle;
     Pace {
+        first_byte: out.permit.timeouts().first_byte.unwrap_or(limits.first_byte_timeout),
         idle: idle.unwrap_or(limits.idle_timeout),
         // Over HTTP/1.1 the connection carries this answer alone and watches over it.
         unread: (version == Version::HTTP_2).then_some(limits.unread_timeout),
@@ -201,14 +196,10 @@ fn pace(out: Outward<'_>, version: Version) -> Pace {
     }
 }
 
-/// A second copy of a request that may be sent twice.
-fn spare(request: &Request<Upload>) -> Option<Request<Upload>> {
-    let safe = request.method() == Method::GET || request.method() == Method::HEAD;
-    let mut spare = Request::new(request.body().copy_of_empty().filter(|_| safe)?);
-    *spare.method_mut() = request.method().clone();
-    *spare.uri_mut() = request.uri().clone();
-    *spare.headers_mut() = request.headers().clone();
-    Some(spare)
+/// Whether a request may be sent twice: it is safe and has no body (RFC 9110 section 9.2.2).
+fn is_repeatable(request: &Outgoing) -> bool {
+    let is_safe = request.method == Method::GET || request.method == Method::HEAD;
+    is_safe && request.body.as_ref().is_none_or(http_body::Body::is_end_stream)
 }
 
 fn reply(
@@ -233,11 +224,11 @@ fn reply(
     check_framing(&parts.headers)?;
     own_fields::remove_forged(&mut parts.headers);
     remove_one_hop(&mut parts.headers);
-    // hyper keeps the upstream's reason phrase there; an upstream could echo a secret in it.
+    // Over HTTP/2 the library may keep something of the upstream's there.
     parts.extensions.clear();
     parts.version = Version::HTTP_11;
     let back = match upstream.sender {
-        Sender::Http1(..) => Some(Return { pool: core.pool.clone(), key, upstream }),
+        Sender::Http1(_) => Some(Return { pool: core.pool.clone(), key, upstream }),
         // The pool has its own clone.
         Sender::Http2(_) => None,
     };
@@ -257,35 +248,53 @@ fn check_framing(fields: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::of(Reason::UpstreamProtocol, "the upstream framed its response in a way that is not served"))
 }
 
+/// Fields of a response that concern only the connection it came on.
+static HOP_BY_HOP: [HeaderName; 6] = [
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("proxy-authentication-info"),
+];
+
+/// Removes what concerns the upstream's connection alone, and the fields that its Connection field lists (RFC 9110 section 7.6.1).
 fn remove_one_hop(fields: &mut HeaderMap) {
-    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::PROXY_AUTHENTICATE] {
-        fields.remove(name);
+    if fields.contains_key(header::CONNECTION) {
+        let listed = fields.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
+        let listed: Vec<HeaderName> =
+            listed.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect();
+        for name in listed {
+            fields.remove(name);
+        }
+        fields.remove(header::CONNECTION);
     }
-    for name in ["keep-alive", "proxy-connection", "proxy-authentication-info"] {
+    for name in &HOP_BY_HOP {
         fields.remove(name);
     }
 }
 
 /// The request as it goes out, in the form of HTTP/1.1; `send` gives it the form of the connection.
-fn assemble(out: Outward<'_>, armed: Armed, flow: &Arc<Flow>) -> Result<(Request<Upload>, Secrets), Refusal> {
-    let Armed { method, fields, target, body, leases, patterns, watch, trailers, version: _, stripped: _, lent: _ } =
+fn assemble(out: Outward<'_>, armed: Armed, flow: &Arc<Flow>) -> (Outgoing, Secrets) {
+    let Armed { method, mut fields, target, body, leases, patterns, watch, trailers, version: _, stripped: _, lent: _ } =
         armed;
-    let bad = |_| Refusal::of(Reason::BadTarget, "the request target cannot be sent on");
-    let mut request = Request::new(Upload::new(body, watch, trailers, out.standing, flow));
-    *request.method_mut() = method;
-    *request.uri_mut() = Uri::from(PathAndQuery::try_from(target.as_str()).map_err(bad)?);
-    *request.headers_mut() = fields;
-    let authority = HeaderValue::from_str(&out.destination.authority());
-    let authority = authority.map_err(|_| Refusal::of(Reason::Internal, "a canonical host is no field value"))?;
-    request.headers_mut().insert(header::HOST, authority);
-    // The client's expectation was met by us: hyper sends 100 when the body is first read.
-    request.headers_mut().remove(header::EXPECT);
-    Ok((request, (leases, patterns)))
+    // What was read already was asked for already.
+    if !body.is_untouched() {
+        fields.remove(header::EXPECT);
+    }
+    let body = Upload::new(body, watch, trailers, out.standing, flow);
+    fields.insert(header::HOST, host(out.destination));
+    (Outgoing { method, target, fields, body: Some(body) }, (leases, patterns))
 }
 
 /// A place among the upstream connections of the session.
 fn upstream_slot(out: Outward<'_>) -> Result<Arc<UpstreamSlot>, Refusal> {
     out.core.proxy.quotas.upstream(&out.session.id, out.destination).map(Arc::new)
+}
+
+/// Looks up and dials once more.
+async fn establish_again(out: Outward<'_>, key: &Key) -> Result<Upstream, Refusal> {
+    establish(out, &addresses(out).await?, key).await
 }
 
 /// Dials and speaks the protocol's beginning. Callers box it: it is large, and a kept connection needs none of it.
@@ -299,12 +308,12 @@ async fn establish(out: Outward<'_>, located: &Located, key: &Key) -> Result<Ups
     let tls = stream.tls_version();
     let interim = Interim::default();
     let sender = match stream {
-        Stream::Plain(tcp) => start_http1(tcp, &interim, &spawner).await?,
+        Stream::Plain(tcp) => Sender::Http1(Client::new(tcp)),
         Stream::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => {
             let frames = Frames::new(*tls, Peer::Server, core.proxy.limits.max_control_frames);
             start_http2(frames, &interim, &spawner).await?
         }
-        Stream::Tls(tls) => start_http1(*tls, &interim, &spawner).await?,
+        Stream::Tls(tls) => Sender::Http1(Client::new(*tls)),
     };
     let upstream = |sender, reused| {
         let (slot, interim, chain) = (slot.clone(), interim.clone(), chain.clone());
@@ -316,35 +325,11 @@ async fn establish(out: Outward<'_>, located: &Located, key: &Key) -> Result<Ups
     Ok(upstream(sender, false))
 }
 
-async fn start_http1<S>(stream: S, interim: &Interim, spawner: &Spawner) -> Result<Sender, Refusal>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    let stream = Bounded::http1(stream, interim.clone());
-    let handshake =
-        http1::Builder::new().max_headers(256).max_buf_size(MAX_BUFFER).handshake(TokioIo::new(Paced(stream))).await;
-    let (sender, connection) = handshake.map_err(|error| protocol(&error))?;
-    let closed = Arc::new(Notify::new());
-    let close = closed.clone();
-    spawner.execute(async move {
-        let connection = async {
-            tokio::select! {
-                ended = connection => ended,
-                () = closed.notified() => Ok(()),
-            }
-        };
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "an upstream connection ended");
-        }
-    });
-    Ok(Sender::Http1(sender, close))
-}
-
 async fn start_http2<S>(stream: S, interim: &Interim, spawner: &Spawner) -> Result<Sender, Refusal>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let stream = Bounded::http2(stream, interim.clone());
+    let stream = Bounded::new(stream, interim.clone());
     let mut builder = http2::Builder::new(spawner.clone());
     builder
         .timer(TokioTimer::new())
@@ -367,95 +352,103 @@ fn protocol(error: &hyper::Error) -> Refusal {
 
 /// Why there is no response.
 enum NoResponse {
-    /// The connection did not take the request; here it is.
-    Request(Box<Request<Upload>>),
-    /// The connection closed before an answer began.
-    Closed,
+    /// The connection closed before an answer began. The request, where it may be sent on another connection: an upstream may close a
+    /// kept connection in the very moment in which it is used again.
+    Unanswered(Option<Box<Outgoing>>),
     /// It may have been sent, or the answer is no answer.
     Failed(Refusal),
 }
 
 impl NoResponse {
-    fn from(error: TrySendError<Request<Upload>>) -> Self {
-        let mut error = error;
-        match error.take_message() {
-            Some(request) => Self::Request(Box::new(request)),
-            None if is_closed(error.error()) => Self::Closed,
-            None => Self::Failed(protocol(error.error())),
+    fn unsent(request: Outgoing) -> Self {
+        Self::Unanswered(Some(Box::new(request)))
+    }
+
+    fn of_http1(failure: &Failure, again: Option<Outgoing>) -> Self {
+        let broken = |detail| Refusal::of(Reason::UpstreamProtocol, detail);
+        match failure {
+            Failure::Closed => Self::Unanswered(again.map(Box::new)),
+            Failure::Request => Self::Failed(broken("the request was not sent to its end")),
+            Failure::Response(detail) => Self::Failed(broken(detail)),
+            Failure::Interim => Self::Failed(too_many_interim()),
         }
+    }
+
+    fn of_http2(error: &hyper::Error, again: Option<Outgoing>) -> Self {
+        let is_closed = error.is_incomplete_message() || error.is_canceled() || error.is_closed();
+        let io = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        if is_closed || io.is_some() { Self::Unanswered(again.map(Box::new)) } else { Self::Failed(protocol(error)) }
     }
 }
 
-/// Whether a connection ended, rather than said something wrong.
-fn is_closed(error: &hyper::Error) -> bool {
-    let io = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || io.is_some()
+fn too_many_interim() -> Refusal {
+    let detail = "the upstream sent more than 32 informational responses";
+    Refusal::of(Reason::UpstreamProtocol, detail).with_class("informational")
 }
 
 /// Sends one request on one connection.
 async fn send(
     out: Outward<'_>,
     upstream: &mut Upstream,
-    mut request: Request<Upload>,
-    flow: &Flow,
+    mut request: Outgoing,
+    flow: &Arc<Flow>,
 ) -> Result<Response<Incoming>, NoResponse> {
-    let timeout = out.permit.timeouts().first_byte.unwrap_or(out.core.proxy.limits.first_byte_timeout);
-    let interim = upstream.interim.clone();
-    let sent = match &mut upstream.sender {
-        Sender::Http1(sender, close) => {
-            if sender.ready().await.is_err() {
-                return Err(NoResponse::Request(Box::new(request)));
+    let repeatable = upstream.reused && is_repeatable(&request);
+    match &mut upstream.sender {
+        Sender::Http1(client) => {
+            if !client.is_idle() {
+                return Err(NoResponse::unsent(request));
             }
-            interim.reset();
-            let counted = interim.clone();
-            hyper::ext::on_informational(&mut request, move |_| counted.add());
-            flow.begin(Instant::now(), Some(close.clone()));
-            within(timeout, flow, sender.try_send_request(for_http1(request))).await
+            flow.begin(share::now());
+            join_cookies(&mut request.fields);
+            match client.send(&mut request, flow).await {
+                Ok((response, None)) => Ok(response),
+                Ok((response, Some(rest))) => {
+                    let (session, slot) = (out.session.clone(), upstream.slot.clone());
+                    out.core.shares.spawner(&out.session.id).execute(async move {
+                        // The connection counts for its session as long as it is used.
+                        let _slot = slot;
+                        tokio::select! {
+                            () = rest.run() => {}
+                            () = session.ended() => {}
+                        }
+                    });
+                    Ok(response)
+                }
+                Err(failure) => Err(NoResponse::of_http1(&failure, repeatable.then_some(request))),
+            }
         }
         Sender::Http2(sender) => {
             if sender.ready().await.is_err() {
-                return Err(NoResponse::Request(Box::new(request)));
+                return Err(NoResponse::unsent(request));
             }
-            flow.begin(Instant::now(), None);
+            flow.begin(share::now());
+            let again = repeatable.then(|| without_body(&request));
             let request = for_http2(out.destination, request).map_err(NoResponse::Failed)?;
-            within(timeout, flow, sender.try_send_request(request)).await
+            let sent = sender.try_send_request(request).await;
+            // The response itself may have come with them, in one piece.
+            if upstream.interim.is_exceeded() {
+                return Err(NoResponse::Failed(too_many_interim()));
+            }
+            match sent {
+                Ok(response) => Ok(response.map(Incoming::Http2)),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => Err(NoResponse::unsent(from_http2(out.destination, unsent))),
+                    None => Err(NoResponse::of_http2(error.error(), again)),
+                },
+            }
         }
-    };
-    // The response itself may have come with them, in one piece.
-    if interim.is_exceeded() {
-        let detail = "the upstream sent more than 32 informational responses";
-        return Err(NoResponse::Failed(Refusal::of(Reason::UpstreamProtocol, detail).with_class("informational")));
-    }
-    sent
-}
-
-/// Waits for the head of a response, so long from the end of the request. Until then the body's own timers watch.
-async fn within<F>(timeout: Duration, flow: &Flow, response: F) -> Result<Response<Incoming>, NoResponse>
-where
-    F: Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>>,
-{
-    let first_byte = async {
-        flow.upload_ended().await;
-        tokio::time::sleep(timeout).await;
-    };
-    tokio::select! {
-        biased;
-        response = response => response.map_err(NoResponse::from),
-        () = first_byte => Err(NoResponse::Failed(Timer::FirstByte.refusal())),
     }
 }
 
-/// The form of HTTP/1.1: cookies in one field (HTTP/2 lets a client cut them over several, RFC 9113 section 8.2.3), and a
-/// body of unknown length in chunks whatever the method is. The library would drop the body of a GET or HEAD.
-fn for_http1(mut request: Request<Upload>) -> Request<Upload> {
-    if !http_body::Body::is_end_stream(request.body()) && !request.headers().contains_key(header::CONTENT_LENGTH) {
-        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    join_cookies(request)
+/// A second copy of a request that has no body.
+fn without_body(request: &Outgoing) -> Outgoing {
+    let Outgoing { method, target, fields, body: _ } = request;
+    Outgoing { method: method.clone(), target: target.clone(), fields: fields.clone(), body: None }
 }
 
-fn join_cookies(mut request: Request<Upload>) -> Request<Upload> {
-    let fields = request.headers_mut();
+/// Cookies in one field: HTTP/2 lets a client split them over several (RFC 9113 section 8.2.3).
+fn join_cookies(fields: &mut HeaderMap) {
     if fields.get_all(header::COOKIE).iter().nth(1).is_some() {
         let all: Vec<&[u8]> = fields.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
         if let Ok(mut joined) = HeaderValue::from_bytes(&all.join(b"; ".as_slice())) {
@@ -463,16 +456,71 @@ fn join_cookies(mut request: Request<Upload>) -> Request<Upload> {
             fields.insert(header::COOKIE, joined);
         }
     }
-    *request.version_mut() = Version::HTTP_11;
-    request
 }
 
-/// In HTTP/2 the authority stands in the target, not in Host.
-fn for_http2(destination: &Destination, mut request: Request<Upload>) -> Result<Request<Upload>, Refusal> {
-    let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+/// In HTTP/2 the authority is in the target, not in Host.
+fn for_http2(destination: &Destination, outgoing: Outgoing) -> Result<Request<Upload>, Refusal> {
+    let bad = || Refusal::of(Reason::BadTarget, "the request target cannot be sent on");
+    let Outgoing { method, target, mut fields, body } = outgoing;
+    let path = PathAndQuery::try_from(target.as_str()).map_err(|_| bad())?;
     let uri = Uri::builder().scheme(UriScheme::HTTPS).authority(destination.authority()).path_and_query(path).build();
-    *request.uri_mut() = uri.map_err(|_| Refusal::of(Reason::BadTarget, "the request target cannot be sent on"))?;
-    request.headers_mut().remove(header::HOST);
+    fields.remove(header::HOST);
+    fields.remove(header::EXPECT);
+    let mut request = Request::new(body.unwrap_or_else(Upload::empty));
+    *request.method_mut() = method;
+    *request.uri_mut() = uri.map_err(|_| bad())?;
+    *request.headers_mut() = fields;
     *request.version_mut() = Version::HTTP_2;
     Ok(request)
+}
+
+/// What a connection of HTTP/2 did not take, for another connection.
+fn from_http2(destination: &Destination, unsent: Request<Upload>) -> Outgoing {
+    let (parts, body) = unsent.into_parts();
+    let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned().into();
+    let mut fields = parts.headers;
+    fields.insert(header::HOST, host(destination));
+    Outgoing { method: parts.method, target, fields, body: Some(body) }
+}
+
+/// The Host field. A canonical authority is always a value of a field.
+fn host(destination: &Destination) -> HeaderValue {
+    HeaderValue::from_str(&destination.authority()).unwrap_or(HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_concerns_the_upstreams_connection_alone_stays_behind() {
+        let mut fields = HeaderMap::new();
+        let sent = [
+            ("connection", "keep-alive, X-Hop"),
+            ("connection", "x-other, not a name"),
+            ("x-hop", "1"),
+            ("x-other", "2"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("x-kept", "3"),
+        ];
+        for (name, value) in sent {
+            fields.append(name, HeaderValue::from_static(value));
+        }
+        remove_one_hop(&mut fields);
+        let left: Vec<&str> = fields.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["x-kept"]);
+    }
+
+    #[test]
+    fn cookies_go_in_one_field() {
+        let mut fields = HeaderMap::new();
+        for value in ["a=1", "b=2; c=3"] {
+            fields.append(header::COOKIE, HeaderValue::from_static(value));
+        }
+        join_cookies(&mut fields);
+        let cookies: Vec<&HeaderValue> = fields.get_all(header::COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; b=2; c=3"]);
+        assert!(cookies.iter().all(|value| value.is_sensitive()));
+    }
 }

@@ -41,8 +41,8 @@ pub(crate) struct Armed {
     pub(crate) patterns: Patterns,
     /// What looks for placeholders in what of the body is still to come; `None` where nothing is.
     pub(crate) watch: Option<Watch>,
-    /// What passes of its trailers.
-    pub(crate) trailers: TrailerFilter,
+    /// What passes of its trailers; `None` where it has no body.
+    pub(crate) trailers: Option<TrailerFilter>,
 }
 
 /// A placeholder in the head, and the credential it stands for.
@@ -71,7 +71,8 @@ pub(crate) fn inject(
     let own = own_locations(borrower, &found, &added);
     let gets_credential = !found.is_empty() || !added.is_empty() || !borrower.in_bodies().is_empty();
     own.check_collisions(&routed.fields, &routed.named_by_connection)?;
-    let trailers = client_auth::trailer_filter(borrower, &own, gets_credential, &routed.fields, standing);
+    let trailers = (!routed.body.is_empty())
+        .then(|| client_auth::trailer_filter(borrower, &own, gets_credential, &routed.fields, standing));
     let mut armed = unarmed(routed, trailers);
     cleanse(borrower, &own, gets_credential, &mut armed, open)?;
     let mut placed = Vec::new();
@@ -141,7 +142,7 @@ fn cleanse(
 }
 
 /// The request as it came.
-fn unarmed(routed: Routed, trailers: TrailerFilter) -> Armed {
+fn unarmed(routed: Routed, trailers: Option<TrailerFilter>) -> Armed {
     Armed {
         target: Zeroizing::new(routed.path.target().to_owned()),
         method: routed.method,

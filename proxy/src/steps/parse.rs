@@ -2,7 +2,7 @@
 
 use model::{Destination, Reason, Scheme};
 
-use crate::head::{RequestHead, Target};
+use crate::http1::head::{RequestHead, Target};
 use crate::refusal::Refusal;
 
 /// The destination that the request line names. For CONNECT the scheme is not known yet and stands as https until the

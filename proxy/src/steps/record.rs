@@ -469,7 +469,7 @@ pub(crate) fn answer(refusal: &Refusal, record: &str) -> Response<Body> {
     response
 }
 
-/// The fields of a refusal, for answers made with and without hyper.
+/// The fields of a refusal.
 pub(crate) fn refusal_fields(refusal: &Refusal, record: &str) -> HeaderMap {
     let mut fields = HeaderMap::new();
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -8,11 +8,11 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body::SizeHint;
-use hyper::body::Incoming;
 use model::{Destination, Reason, TenantId};
 use vault::Vault;
 
 use crate::coding::{self, CodingError, Decoder};
+use crate::incoming::Incoming;
 use crate::known::Known;
 use crate::lending::unlent;
 use crate::mask::{Guessed, Masker};
@@ -35,7 +35,7 @@ pub(crate) struct Masked {
     known: Known,
     tenant: TenantId,
     /// `None` as long as the host is in no audience.
-    rewriter: Option<Rewriter>,
+    rewriter: Option<Box<Rewriter>>,
     /// Whether what is left of a body that was not masked from its beginning can be searched.
     can_begin_late: bool,
 }
@@ -46,10 +46,17 @@ const OF_CODED_BYTES: [&str; 7] =
 /// Prefixes of such fields.
 const OF_CODED_BYTES_PREFIXES: [&str; 2] = ["x-amz-checksum-", "x-goog-hash"];
 /// Fields of a request that ask for codings beside `Accept-Encoding`: deltas (RFC 3229) and dictionaries (RFC 9842, and SDCH).
-const ASKS_FOR_CODINGS: [&str; 4] = ["a-im", "available-dictionary", "dictionary-id", "avail-dictionary"];
+static ASKS_FOR_CODINGS: [HeaderName; 4] = [
+    HeaderName::from_static("a-im"),
+    HeaderName::from_static("available-dictionary"),
+    HeaderName::from_static("dictionary-id"),
+    HeaderName::from_static("avail-dictionary"),
+];
 /// Those that ask for messages in a coding. Without them a server may answer in the coding of the request.
-const ASKS_FOR_CODED_MESSAGES: [(&str, &[u8]); 2] =
-    [("grpc-accept-encoding", b"application/grpc"), ("connect-accept-encoding", b"application/connect+")];
+static ASKS_FOR_CODED_MESSAGES: [(HeaderName, &[u8]); 2] = [
+    (HeaderName::from_static("grpc-accept-encoding"), b"application/grpc"),
+    (HeaderName::from_static("connect-accept-encoding"), b"application/connect+"),
+];
 
 /// Asks for a response that can be masked: in no coding, and of a part as much on both sides as a secret is long. Gives that part.
 ///
@@ -83,19 +90,19 @@ fn ask_for_identity(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>
     if fields.insert(header::ACCEPT_ENCODING, identity()).is_some_and(|asked| asked != identity()) {
         stripped.push("accept-encoding".into());
     }
-    for name in ASKS_FOR_CODINGS {
+    for name in &ASKS_FOR_CODINGS {
         if fields.remove(name).is_some() {
-            stripped.push(name.into());
+            stripped.push(name.as_str().to_owned().into());
         }
     }
-    for (name, kind) in ASKS_FOR_CODED_MESSAGES {
+    for (name, kind) in &ASKS_FOR_CODED_MESSAGES {
         let named = fields.get(header::CONTENT_TYPE).and_then(|value| value.as_bytes().get(..kind.len()));
         let is_of_kind = named.is_some_and(|named| named.eq_ignore_ascii_case(kind));
         if !is_of_kind && !fields.contains_key(name) {
             continue;
         }
-        if fields.insert(HeaderName::from_static(name), identity()).is_some_and(|asked| asked != identity()) {
-            stripped.push(name.into());
+        if fields.insert(name, identity()).is_some_and(|asked| asked != identity()) {
+            stripped.push(name.as_str().to_owned().into());
         }
     }
 }
@@ -136,7 +143,7 @@ pub(crate) fn redact(
     if slice.is_some() && (decoder.is_some() || is_in_messages(response.headers())) {
         return Err(impossible("the upstream sent a part of a coded response"));
     }
-    masked.rewriter = Some(Rewriter::new(masker, decoder, slice, response.headers()).with_head(&found_in));
+    masked.rewriter = Some(Box::new(Rewriter::new(masker, decoder, slice, response.headers()).with_head(&found_in)));
     Ok(Redacted { response, masked, upstreamed })
 }
 
@@ -171,12 +178,12 @@ impl Masked {
 
     /// What rewrites the body, where anything does.
     pub(crate) fn rewriter(&mut self) -> Option<&mut Rewriter> {
-        self.rewriter.as_mut()
+        self.rewriter.as_deref_mut()
     }
 
     /// As [`Masked::rewriter`], to look at it.
     pub(crate) fn rewrites(&self) -> Option<&Rewriter> {
-        self.rewriter.as_ref()
+        self.rewriter.as_deref()
     }
 
     /// From here on masks what is in the vault now. Costs an atomic load where that did not change.
@@ -189,7 +196,7 @@ impl Masked {
             Some(rewriter) => return rewriter.renew(sets),
             None if sets.is_empty() => {}
             None if self.can_begin_late => {
-                self.rewriter = Some(Rewriter::from_here(Masker::new(sets, self.tenant.clone())));
+                self.rewriter = Some(Box::new(Rewriter::from_here(Masker::new(sets, self.tenant.clone()))));
             }
             None => return Err(Unmaskable::Late),
         }

@@ -4,12 +4,12 @@
 use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, Method, Request, header};
-use hyper::body::Incoming;
 use model::{Destination, Reason, RequestPath};
 
 use crate::body::Payload;
 use crate::client_auth;
-use crate::head::{RequestHead, Target};
+use crate::http1::head::{RequestHead, Target};
+use crate::incoming::Incoming;
 use crate::refusal::Refusal;
 
 /// A request as the client sent it, with the strict reader's verdict on its head.

@@ -1,12 +1,12 @@
-//! The strict reader of HTTP/1 request heads (RFC 9112).
-//!
-//! It sees the raw bytes before hyper does, because hyper drops or mends what matters most here:
-//! a second Host, a list of lengths, a bare line feed. What it accepts has exactly one reading;
-//! its result, not hyper's, is what the later steps use for target, authority and framing.
+//! The strict reader of HTTP/1 request heads (RFC 9112). A head that it accepts has exactly one meaning: a second Host, a list of
+//! lengths and a bare line feed are refused and not repaired.
 
-use http::Method;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Version, header};
 use model::{Authority, Destination, Reason, RequestPath, Scheme};
 
+use super::fields::{self, is_token, trimmed};
+pub(crate) use super::wire::Framing;
 use crate::config::Limits;
 use crate::refusal::Refusal;
 use crate::steps::identify::Identified;
@@ -47,13 +47,38 @@ impl Target {
     }
 }
 
-/// Where a request's body ends (RFC 9112 section 6).
+/// What was read of a head.
+#[derive(Debug)]
+pub(crate) struct ReadHead {
+    pub(crate) head: RequestHead,
+    pub(crate) fields: HeaderMap,
+    pub(crate) wishes: Wishes,
+}
+
+/// What a request asks of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
-    /// After so many bytes; zero where there is no body.
-    Length(u64),
-    /// After the last chunk.
-    Chunked,
+pub(crate) struct Wishes {
+    /// HTTP/1.0 or HTTP/1.1.
+    pub(crate) version: Version,
+    /// Whether it is a HEAD request, whose response has no body.
+    pub(crate) is_head: bool,
+    /// Whether the connection stays open after it (RFC 9112 section 9.3).
+    pub(crate) keep_alive: bool,
+    /// Whether its body comes only after a 100 response (RFC 9110 section 10.1.1).
+    pub(crate) expects_continue: bool,
+    /// Whether the response may have trailers (RFC 9110 section 6.5.1).
+    pub(crate) accepts_trailers: bool,
+}
+
+impl Wishes {
+    /// Of what could not be read as a request.
+    pub(crate) const LAST: Self = Self {
+        version: Version::HTTP_11,
+        is_head: false,
+        keep_alive: false,
+        expects_continue: false,
+        accepts_trailers: false,
+    };
 }
 
 /// How far the bytes at hand reach into a head.
@@ -117,16 +142,16 @@ const PROXY_AUTHORIZATION: &[u8] = b"proxy-authorization";
 ///
 /// # Errors
 /// The refusal that the client gets; the connection cannot be used after it.
-pub(crate) fn read(bytes: &[u8], limits: &Limits, _client: &Identified) -> Result<RequestHead, Refusal> {
+pub(crate) fn read(bytes: &Bytes, limits: &Limits, _client: &Identified) -> Result<ReadHead, Refusal> {
     parse(bytes, limits)
 }
 
-fn parse(bytes: &[u8], limits: &Limits) -> Result<RequestHead, Refusal> {
+fn parse(bytes: &Bytes, limits: &Limits) -> Result<ReadHead, Refusal> {
     let text = bytes.strip_suffix(b"\r\n\r\n").ok_or_else(|| malformed("the head has no end"))?;
     let mut lines = Lines { rest: Some(text) };
     let line = lines.next().transpose()?.ok_or_else(|| malformed("the request line is missing"))?;
     let (method, target, version) = request_line(line, limits)?;
-    let mut fields = Fields::default();
+    let mut fields = Fields::of(bytes);
     for (n, line) in lines.enumerate() {
         if n >= limits.max_fields {
             return Err(Refusal::of(Reason::HeadTooLarge, "the head has too many fields"));
@@ -137,7 +162,7 @@ fn parse(bytes: &[u8], limits: &Limits) -> Result<RequestHead, Refusal> {
     let framing = fields.framing(version)?;
     let uri = target;
     let target = read_target(&method, uri)?;
-    // hyper answers by itself what its own parser does not take, so nothing that it would not take may reach it.
+    // What is no URI cannot be sent over HTTP/2.
     if method != Method::CONNECT && (!uri.is_ascii() || http::Uri::try_from(uri).is_err()) {
         return Err(Refusal::of(Reason::BadTarget, "the request target is no URI"));
     }
@@ -149,10 +174,11 @@ fn parse(bytes: &[u8], limits: &Limits) -> Result<RequestHead, Refusal> {
     if matches!(target, Target::Authority(_)) && framing != Framing::Length(0) {
         return Err(Refusal::of(Reason::AmbiguousFraming, "a CONNECT request has no body"));
     }
-    if fields.expect {
+    if fields.other_expectation {
         return Err(Refusal::of(Reason::ExpectUnsupported, "the only expectation served is 100-continue"));
     }
-    Ok(RequestHead { method, target, host, framing })
+    let wishes = fields.wishes(version, method == Method::HEAD);
+    Ok(ReadHead { head: RequestHead { method, target, host, framing }, fields: fields.all, wishes })
 }
 
 fn malformed(detail: &'static str) -> Refusal {
@@ -186,12 +212,6 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Version {
-    Http10,
-    Http11,
-}
-
 fn request_line<'a>(line: &'a [u8], limits: &Limits) -> Result<(Method, &'a str, Version), Refusal> {
     let line = std::str::from_utf8(line)
         .map_err(|_| Refusal::of(Reason::BadTarget, "the target holds raw non-ASCII bytes"))?;
@@ -202,8 +222,8 @@ fn request_line<'a>(line: &'a [u8], limits: &Limits) -> Result<(Method, &'a str,
     };
     check_method(method)?;
     let version = match version {
-        "HTTP/1.1" => Version::Http11,
-        "HTTP/1.0" => Version::Http10,
+        "HTTP/1.1" => Version::HTTP_11,
+        "HTTP/1.0" => Version::HTTP_10,
         _ => return Err(malformed("the version is neither HTTP/1.1 nor HTTP/1.0")),
     };
     if target.is_empty() || target.contains('\t') {
@@ -229,11 +249,6 @@ pub(crate) fn check_method(method: &str) -> Result<(), Refusal> {
         return Err(malformed("the method is a known one in other letters"));
     }
     Ok(())
-}
-
-/// A `tchar` (RFC 9110 section 5.6.2).
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn read_target(method: &Method, target: &str) -> Result<Target, Refusal> {
@@ -278,17 +293,32 @@ fn read_target(method: &Method, target: &str) -> Result<Target, Refusal> {
     Ok(Target::Absolute(Destination::of(scheme, authority), path))
 }
 
-/// What the fields say about host and framing.
-#[derive(Default)]
-struct Fields {
-    host: Vec<Authority>,
-    lengths: Vec<u64>,
-    chunked: usize,
-    expect: bool,
+/// The fields, and what they say about host and framing.
+struct Fields<'a> {
+    section: &'a Bytes,
+    all: HeaderMap,
+    host: Option<Authority>,
+    length: Option<u64>,
+    chunked: bool,
+    expects_continue: bool,
+    other_expectation: bool,
     proxy_authorization: bool,
 }
 
-impl Fields {
+impl<'a> Fields<'a> {
+    fn of(section: &'a Bytes) -> Self {
+        Self {
+            section,
+            all: HeaderMap::with_capacity(16),
+            host: None,
+            length: None,
+            chunked: false,
+            expects_continue: false,
+            other_expectation: false,
+            proxy_authorization: false,
+        }
+    }
+
     fn take(&mut self, line: &[u8]) -> Result<(), Refusal> {
         if line.first().is_some_and(|b| matches!(b, b' ' | b'\t')) {
             return Err(malformed("a field is folded over two lines"));
@@ -299,41 +329,50 @@ impl Fields {
         if name.is_empty() || !name.iter().copied().all(is_token) {
             return Err(malformed("a field name is not a token"));
         }
-        // Only these few steer the connection; their first letters tell most others apart.
+        // Only these few steer the connection; their lengths tell most others apart.
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => self.take_host(value),
+            4 if name.eq_ignore_ascii_case(b"host") => self.take_host(value)?,
             6 if name.eq_ignore_ascii_case(b"expect") => {
-                self.expect |= !trimmed(value).eq_ignore_ascii_case(b"100-continue");
-                Ok(())
+                let continues = trimmed(value).eq_ignore_ascii_case(b"100-continue");
+                self.expects_continue |= continues;
+                self.other_expectation |= !continues;
             }
-            14 if name.eq_ignore_ascii_case(b"content-length") => self.take_length(value),
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.take_coding(value),
-            19 if name.eq_ignore_ascii_case(b"proxy-authorization") => {
-                if std::mem::replace(&mut self.proxy_authorization, true) {
-                    return Err(malformed("duplicate Proxy-Authorization header"));
-                }
-                Ok(())
-            }
-            _ => Ok(()),
+            14 if name.eq_ignore_ascii_case(b"content-length") => self.take_length(value)?,
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.take_coding(value)?,
+            19 if name.eq_ignore_ascii_case(b"proxy-authorization") => self.take_credentials()?,
+            _ => {}
         }
+        fields::add(&mut self.all, self.section, name, value).map_err(|_| malformed("a field is not valid"))
     }
 
     fn take_host(&mut self, value: &[u8]) -> Result<(), Refusal> {
         let bad = || Refusal::of(Reason::BadHost, "the Host field is not one host");
         let text = std::str::from_utf8(trimmed(value)).map_err(|_| bad())?;
-        if !self.host.is_empty() {
-            return Err(Refusal::of(Reason::BadHost, "the Host field stands twice"));
+        if self.host.is_some() {
+            return Err(Refusal::of(Reason::BadHost, "duplicate Host header"));
         }
-        self.host.push(Authority::parse(text, false).map_err(Refusal::bad_host)?);
+        self.host = Some(Authority::parse(text, false).map_err(Refusal::bad_host)?);
         Ok(())
+    }
+
+    fn take_credentials(&mut self) -> Result<(), Refusal> {
+        match std::mem::replace(&mut self.proxy_authorization, true) {
+            false => Ok(()),
+            true => Err(malformed("duplicate Proxy-Authorization header")),
+        }
     }
 
     fn take_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
         let digits = trimmed(value);
-        let plain = !digits.is_empty() && digits.len() <= 19 && digits.iter().all(u8::is_ascii_digit);
+        // A leading zero means octal to some.
+        let plain =
+            matches!(digits, [b'0'] | [b'1'..=b'9', ..]) && digits.len() <= 19 && digits.iter().all(u8::is_ascii_digit);
         let length = std::str::from_utf8(digits).ok().filter(|_| plain).and_then(|d| d.parse().ok());
-        self.lengths.push(length.ok_or_else(|| ambiguous("Content-Length is not one decimal number"))?);
-        Ok(())
+        let length = length.ok_or_else(|| ambiguous("Content-Length is not one decimal number"))?;
+        match self.length.replace(length) {
+            None => Ok(()),
+            Some(_) => Err(ambiguous("duplicate Content-Length header")),
+        }
     }
 
     fn take_coding(&mut self, value: &[u8]) -> Result<(), Refusal> {
@@ -342,36 +381,40 @@ impl Fields {
         if !coding.eq_ignore_ascii_case(b"chunked") {
             return Err(ambiguous("Transfer-Encoding is not exactly chunked"));
         }
-        self.chunked += 1;
-        Ok(())
+        match std::mem::replace(&mut self.chunked, true) {
+            false => Ok(()),
+            true => Err(ambiguous("duplicate Transfer-Encoding header")),
+        }
     }
 
     fn host(&mut self, version: Version) -> Result<Option<Authority>, Refusal> {
-        match self.host.pop() {
-            None if version == Version::Http11 => Err(Refusal::of(Reason::BadHost, "the Host field is missing")),
+        match self.host.take() {
+            None if version == Version::HTTP_11 => Err(Refusal::of(Reason::BadHost, "the Host field is missing")),
             host => Ok(host),
         }
     }
 
     fn framing(&self, version: Version) -> Result<Framing, Refusal> {
-        match (self.lengths.as_slice(), self.chunked) {
-            ([], 0) => Ok(Framing::Length(0)),
-            ([length], 0) => Ok(Framing::Length(*length)),
-            ([], 1) if version == Version::Http11 => Ok(Framing::Chunked),
-            ([], 1) => Err(ambiguous("HTTP/1.0 knows no Transfer-Encoding")),
-            ([_, _, ..], 0) => Err(ambiguous("Content-Length stands twice")),
-            ([], _) => Err(ambiguous("Transfer-Encoding stands twice")),
-            ([_, ..], _) => Err(ambiguous("Content-Length and Transfer-Encoding stand together")),
+        match (self.length, self.chunked) {
+            (None, false) => Ok(Framing::Length(0)),
+            (Some(length), false) => Ok(Framing::Length(length)),
+            (None, true) if version == Version::HTTP_11 => Ok(Framing::Chunked),
+            (None, true) => Err(ambiguous("Transfer-Encoding is not allowed in HTTP/1.0")),
+            (Some(_), true) => Err(ambiguous("both Content-Length and Transfer-Encoding")),
         }
     }
-}
 
-/// Without the optional white space around a field value (RFC 9110 section 5.5).
-fn trimmed(value: &[u8]) -> &[u8] {
-    let blank = |b: &u8| matches!(b, b' ' | b'\t');
-    let start = value.iter().position(|b| !blank(b)).unwrap_or(value.len());
-    let end = value.iter().rposition(|b| !blank(b)).map_or(start, |at| at + 1);
-    value.get(start..end).unwrap_or_default()
+    fn wishes(&self, version: Version, is_head: bool) -> Wishes {
+        let connection = |member: &[u8]| fields::lists(&self.all, &header::CONNECTION, member);
+        let keep_alive = if version == Version::HTTP_10 { connection(b"keep-alive") } else { true };
+        Wishes {
+            version,
+            is_head,
+            keep_alive: keep_alive && !connection(b"close"),
+            expects_continue: self.expects_continue && version == Version::HTTP_11,
+            accepts_trailers: fields::lists(&self.all, &header::TE, b"trailers"),
+        }
+    }
 }
 
 #[cfg(test)]

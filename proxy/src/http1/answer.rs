@@ -1,0 +1,163 @@
+//! Writes an answer to a client: its head, framed for the request that it answers, and its body as it comes (RFC 9112 section 6).
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
+use http_body::Body as _;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::encoder::Encoder;
+use super::fields;
+use super::head::Wishes;
+use super::link::Link;
+use crate::body::Body;
+use crate::config::MAX_BUFFER;
+
+/// How far an answer came.
+struct Progress {
+    /// `None` where nothing more of the body is written.
+    encoder: Option<Encoder>,
+    /// Why the body ends early, while the rest before it is written.
+    broken: Option<io::Error>,
+}
+
+/// How far the gathering of a body came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gathered {
+    /// The whole answer is written or waits to be written.
+    All,
+    /// As much as may wait.
+    Much,
+    /// More is to come.
+    Waits,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
+    /// Writes an answer; gives whether the connection can go on.
+    ///
+    /// # Errors
+    /// The client has left, or the body broke off: what was written must not look whole.
+    pub(super) async fn answer(&self, response: Response<Body>, wishes: Wishes, must_close: bool) -> io::Result<bool> {
+        let (mut parts, mut body) = response.into_parts();
+        let encoder = frame(&mut parts, &body, wishes);
+        let keeps = !must_close && wishes.keep_alive && encoder.is_none_or(Encoder::keeps_connection);
+        let keeps = self.begin_answer(&parts, wishes.version, keeps);
+        let mut progress = Progress { encoder, broken: None };
+        std::future::poll_fn(|cx| self.poll_answer(&mut progress, &mut body, cx)).await?;
+        Ok(keeps)
+    }
+
+    /// Writes the head; whether the connection is kept, where it `may` be.
+    fn begin_answer(&self, parts: &Parts, version: Version, may_keep: bool) -> bool {
+        let mut state = self.lock();
+        let keeps = may_keep && !state.must_close() && !fields::lists(&parts.headers, &header::CONNECTION, b"close");
+        state.begin_answer(|out| put_head(out, parts, version, !keeps));
+        keeps
+    }
+
+    fn poll_answer(&self, progress: &mut Progress, body: &mut Body, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let gathered = match &progress.broken {
+                None => self.gather(&mut progress.encoder, body, cx),
+                Some(_) => Ok(Gathered::All),
+            };
+            // What came before the body broke off is written: it was recorded as sent.
+            let gathered = gathered.unwrap_or_else(|error| {
+                progress.broken = Some(error);
+                Gathered::All
+            });
+            let written = self.lock().poll_written(cx)?;
+            match (written, gathered) {
+                (Poll::Ready(()), Gathered::All) => return Poll::Ready(progress.broken.take().map_or(Ok(()), Err)),
+                (Poll::Ready(()), Gathered::Much) => {}
+                (Poll::Ready(()), Gathered::Waits) | (Poll::Pending, _) => break,
+            }
+        }
+        match self.poll_left(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Adds what there is of the body to what waits to be written.
+    fn gather(&self, encoder: &mut Option<Encoder>, body: &mut Body, cx: &mut Context<'_>) -> io::Result<Gathered> {
+        loop {
+            if self.lock().waiting_bytes() >= MAX_BUFFER {
+                return Ok(Gathered::Much);
+            }
+            if body.is_end_stream() {
+                self.lock().put(|out| encoder.take().map_or(Ok(()), |encoder| encoder.end(out, None)))?;
+                return Ok(Gathered::All);
+            }
+            let frame = match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Pending => return Ok(Gathered::Waits),
+                Poll::Ready(Some(frame)) => frame.map_err(io::Error::other)?,
+                Poll::Ready(None) => continue,
+            };
+            match frame.into_data() {
+                Ok(data) => self.lock().put(|out| match encoder {
+                    Some(encoder) => encoder.put(out, data),
+                    None => Ok(()),
+                })?,
+                Err(frame) => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    self.lock()
+                        .put(|out| encoder.take().map_or(Ok(()), |encoder| encoder.end(out, Some(&trailers))))?;
+                }
+            }
+        }
+    }
+}
+
+/// Frames an answer to a request with these wishes, and completes its head; `None` where it has no body.
+fn frame(parts: &mut Parts, body: &Body, wishes: Wishes) -> Option<Encoder> {
+    let is_empty = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let fields = &mut parts.headers;
+    let known = body.size_hint().exact();
+    if parts.status == StatusCode::NO_CONTENT {
+        fields.remove(header::CONTENT_LENGTH);
+    }
+    if is_empty || wishes.is_head {
+        let own = known.filter(|_| wishes.is_head && body.is_own() && !fields.contains_key(header::CONTENT_LENGTH));
+        if let Some(length) = own {
+            fields.insert(header::CONTENT_LENGTH, length.into());
+        }
+        return None;
+    }
+    Some(match (announced(fields), known) {
+        (Some(length), _) => Encoder::Length(length),
+        (None, Some(length)) => {
+            fields.insert(header::CONTENT_LENGTH, length.into());
+            Encoder::Length(length)
+        }
+        (None, None) if wishes.version == Version::HTTP_11 => {
+            fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            Encoder::Chunked { trailers: wishes.accepts_trailers }
+        }
+        (None, None) => Encoder::UntilClose,
+    })
+}
+
+fn put_head(out: &mut BytesMut, parts: &Parts, version: Version, closes: bool) {
+    out.reserve(512);
+    out.extend_from_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    out.extend_from_slice(parts.status.as_str().as_bytes());
+    out.extend_from_slice(b" ");
+    out.extend_from_slice(parts.status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+    fields::put(out, &parts.headers);
+    if closes && !parts.headers.contains_key(header::CONNECTION) {
+        out.extend_from_slice(b"connection: close\r\n");
+    } else if !closes && version == Version::HTTP_10 {
+        out.extend_from_slice(b"connection: keep-alive\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn announced(fields: &HeaderMap) -> Option<u64> {
+    fields.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,274 @@
+//! The chunked transfer coding (RFC 9112 section 7.1): finds the data, the trailers and the end of a body.
+//!
+//! Sizes are hexadecimal digits and nothing else. Extensions are dropped; those that other readers take for something else (without a
+//! name, or with an open quote at the end of the line) are refused.
+
+use bytes::Bytes;
+use thiserror::Error;
+
+/// Bytes of chunk extensions that one body may have.
+const MAX_EXTENSION_BYTES: usize = 1 << 10;
+/// Bytes of trailers that one body may have: in HTTP/1.1 of their lines, in HTTP/2 of names and values.
+pub(crate) const MAX_TRAILER_BYTES: usize = 8 << 10;
+
+/// The decoder of one body.
+#[derive(Debug)]
+pub(crate) struct Chunks {
+    place: Place,
+    extension_bytes: usize,
+    /// The lines of the trailer section; of their bytes only those within lines count.
+    trailers: Vec<u8>,
+    trailer_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Size {
+        value: u64,
+        digits: u8,
+    },
+    /// Behind a semicolon.
+    ExtensionStart {
+        size: u64,
+    },
+    Extension {
+        size: u64,
+        quoted: bool,
+        escaped: bool,
+    },
+    SizeEnd {
+        size: u64,
+    },
+    Data {
+        left: u64,
+    },
+    DataCr,
+    DataLf,
+    LineStart,
+    Trailer,
+    TrailerLf,
+    LastLf,
+    Done,
+    /// A byte did not fit.
+    Broken(BadChunk),
+}
+
+/// Why the stream is not read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum BadChunk {
+    /// It breaks the grammar.
+    #[error("the chunked body is malformed")]
+    Malformed,
+    /// The trailers exceed their bound.
+    #[error("the trailers exceed {MAX_TRAILER_BYTES} bytes")]
+    TrailersTooLarge,
+}
+
+impl Chunks {
+    pub(crate) fn new() -> Self {
+        Self { place: Place::Size { value: 0, digits: 0 }, extension_bytes: 0, trailers: Vec::new(), trailer_bytes: 0 }
+    }
+
+    /// Whether the last chunk and its trailers have passed.
+    pub(crate) fn is_done(&self) -> bool {
+        self.place == Place::Done
+    }
+
+    /// The trailer section, without the empty line; taken once.
+    pub(crate) fn take_trailers(&mut self) -> Option<Bytes> {
+        (!self.trailers.is_empty()).then(|| Bytes::from(std::mem::take(&mut self.trailers)))
+    }
+
+    /// Takes the framing at the beginning of `bytes`, up to the next data or the end of the body; gives its length.
+    ///
+    /// # Errors
+    /// [`BadChunk`] at the first byte that does not fit, and from then on.
+    pub(crate) fn framing(&mut self, bytes: &[u8]) -> Result<usize, BadChunk> {
+        for (at, byte) in bytes.iter().enumerate() {
+            match self.place {
+                Place::Done | Place::Data { .. } => return Ok(at),
+                Place::Broken(bad) => return Err(bad),
+                Place::Size { .. }
+                | Place::ExtensionStart { .. }
+                | Place::Extension { .. }
+                | Place::SizeEnd { .. }
+                | Place::DataCr
+                | Place::DataLf
+                | Place::LineStart
+                | Place::Trailer
+                | Place::TrailerLf
+                | Place::LastLf => self.step(*byte).inspect_err(|bad| self.place = Place::Broken(*bad))?,
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    /// Takes data, of which so many bytes are there; gives how many of them belong to this chunk.
+    pub(crate) fn data(&mut self, available: usize) -> usize {
+        let Place::Data { left } = self.place else { return 0 };
+        let here = usize::try_from(left).unwrap_or(usize::MAX).min(available);
+        let left = left - here as u64;
+        self.place = if left == 0 { Place::DataCr } else { Place::Data { left } };
+        here
+    }
+
+    fn step(&mut self, byte: u8) -> Result<(), BadChunk> {
+        self.place = match (self.place, byte) {
+            (Place::Size { value, digits }, _) if byte.is_ascii_hexdigit() => {
+                if digits == 16 {
+                    return Err(BadChunk::Malformed);
+                }
+                let digit = (byte as char).to_digit(16).ok_or(BadChunk::Malformed)?;
+                Place::Size { value: value << 4 | u64::from(digit), digits: digits + 1 }
+            }
+            (Place::Size { value, digits: 1.. }, b';') => Place::ExtensionStart { size: value },
+            (Place::Size { value, digits: 1.. }, b'\r') => Place::SizeEnd { size: value },
+            (Place::ExtensionStart { .. }, b';' | b'"' | b'=') => return Err(BadChunk::Malformed),
+            (Place::ExtensionStart { .. } | Place::Extension { .. }, 0..=8 | 10..=12 | 14..=31 | 127) => {
+                return Err(BadChunk::Malformed);
+            }
+            (Place::Extension { size, quoted: false, .. }, b'\r') => Place::SizeEnd { size },
+            (Place::ExtensionStart { .. } | Place::Extension { .. }, b'\r') => return Err(BadChunk::Malformed),
+            (Place::ExtensionStart { size }, b' ' | b'\t') => self.extension(Place::ExtensionStart { size })?,
+            (Place::ExtensionStart { size }, _) => {
+                self.extension(Place::Extension { size, quoted: false, escaped: false })?
+            }
+            (Place::Extension { size, quoted: false, .. }, b';') => self.extension(Place::ExtensionStart { size })?,
+            (Place::Extension { size, quoted, escaped }, _) => {
+                let quote = byte == b'"' && !escaped;
+                let escaped = quoted && !escaped && byte == b'\\';
+                self.extension(Place::Extension { size, quoted: quoted ^ quote, escaped })?
+            }
+            (Place::SizeEnd { size: 0 }, b'\n') => Place::LineStart,
+            (Place::SizeEnd { size }, b'\n') => Place::Data { left: size },
+            (Place::DataCr, b'\r') => Place::DataLf,
+            (Place::DataLf, b'\n') => Place::Size { value: 0, digits: 0 },
+            (Place::LineStart, b'\r') => Place::LastLf,
+            (Place::LastLf, b'\n') => Place::Done,
+            (Place::Trailer, b'\r') => Place::TrailerLf,
+            (Place::TrailerLf, b'\n') => {
+                self.trailers.extend_from_slice(b"\r\n");
+                Place::LineStart
+            }
+            (Place::LineStart, b' ' | b'\t' | b':') => return Err(BadChunk::Malformed),
+            (Place::LineStart | Place::Trailer, 9 | 32..=126 | 128..) => {
+                self.trailer(byte)?;
+                Place::Trailer
+            }
+            _ => return Err(BadChunk::Malformed),
+        };
+        Ok(())
+    }
+
+    fn extension(&mut self, place: Place) -> Result<Place, BadChunk> {
+        self.extension_bytes += 1;
+        if self.extension_bytes > MAX_EXTENSION_BYTES { Err(BadChunk::Malformed) } else { Ok(place) }
+    }
+
+    fn trailer(&mut self, byte: u8) -> Result<(), BadChunk> {
+        self.trailers.push(byte);
+        self.trailer_bytes += 1;
+        if self.trailer_bytes > MAX_TRAILER_BYTES { Err(BadChunk::TrailersTooLarge) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes that belong to the body, its data, and whether it has ended.
+    fn decode(chunks: &mut Chunks, mut bytes: &[u8]) -> Result<(usize, Vec<u8>, bool), BadChunk> {
+        let (mut taken, mut data) = (0, Vec::new());
+        loop {
+            let framing = chunks.framing(bytes)?;
+            let (_, rest) = bytes.split_at(framing);
+            let (here, rest) = rest.split_at(chunks.data(rest.len()));
+            data.extend_from_slice(here);
+            (taken, bytes) = (taken + framing + here.len(), rest);
+            if here.is_empty() {
+                return Ok((taken, data, chunks.is_done()));
+            }
+        }
+    }
+
+    fn take(bytes: &[u8]) -> Result<(usize, bool), BadChunk> {
+        decode(&mut Chunks::new(), bytes).map(|(taken, _, done)| (taken, done))
+    }
+
+    #[test]
+    fn a_body_ends_where_it_ends() {
+        assert_eq!(take(b"5\r\nhello\r\n0\r\n\r\nGET /"), Ok((15, true)));
+        assert_eq!(take(b"5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n"), Ok((25, true)));
+        assert_eq!(take(b"5\r\nhel"), Ok((6, false)));
+    }
+
+    #[test]
+    fn it_is_the_same_however_it_is_cut() {
+        let body = b"A\r\n0123456789\r\n3;x=\"a;\\\"\r\"; y\r\nabc\r\n0\r\nT: v\r\nU: w\r\n\r\n";
+        let body = String::from_utf8_lossy(body).replace("\r\"", "\"").into_bytes();
+        for cut in 0..body.len() {
+            let mut chunks = Chunks::new();
+            let (front, back) = body.split_at(cut);
+            let (taken, mut data, done) = decode(&mut chunks, front).unwrap();
+            assert_eq!((taken, done), (cut, false));
+            let (taken, rest, done) = decode(&mut chunks, back).unwrap();
+            assert_eq!((taken, done), (back.len(), true));
+            data.extend_from_slice(&rest);
+            assert_eq!(data, b"0123456789abc");
+            assert_eq!(chunks.take_trailers().unwrap(), "T: v\r\nU: w\r\n");
+            assert_eq!(chunks.take_trailers(), None);
+        }
+    }
+
+    #[test]
+    fn what_is_broken_stays_broken() {
+        let mut chunks = Chunks::new();
+        assert_eq!((chunks.framing(b"5\r\nhello!"), chunks.data(6)), (Ok(3), 5));
+        assert_eq!(chunks.framing(b"!"), Err(BadChunk::Malformed));
+        assert_eq!((chunks.framing(b"\r\n0\r\n\r\n"), chunks.data(6)), (Err(BadChunk::Malformed), 0));
+    }
+
+    #[test]
+    fn t049_odd_chunk_sizes() {
+        for bad in [
+            b"0x5\r\n".as_slice(),
+            b"5 \r\n",
+            b" 5\r\n",
+            b"+5\r\n",
+            b"5_\r\n",
+            b"11111111111111111\r\n",
+            b"5\nhello",
+            b"\r\n",
+            b"5;\r\n",
+            b"5; \r\n",
+            b"5;;a\r\n",
+            b"5;a;\r\n",
+            b"5;=a\r\n",
+            b"5;\"a\"\r\n",
+            b"5;a=\"b\r\n",
+            b"5;a=\"b\\\"\r\n",
+            b"5;a=\"\r\n\"\r\n",
+            b"5;a\rb\r\n",
+            b"5;a\nb\r\n",
+            b"5\r\nhellox",
+            b"0\r\n x: y\r\n\r\n",
+            b"0\r\n\n",
+        ] {
+            assert_eq!(take(bad), Err(BadChunk::Malformed), "{:?}", String::from_utf8_lossy(bad));
+        }
+        let long = [b"5;".as_slice(), &[b'a'; 2000], b"\r\n"].concat();
+        assert_eq!(take(&long), Err(BadChunk::Malformed));
+    }
+
+    #[test]
+    fn t051_trailers_have_a_bound_of_their_own() {
+        let with = |bytes: usize| {
+            let line = format!("X: {}\r\n", "v".repeat(bytes - 3));
+            take(format!("1\r\na\r\n0\r\n{line}\r\n").as_bytes()).map(|(_, done)| done)
+        };
+        assert_eq!(with(MAX_TRAILER_BYTES), Ok(true));
+        assert_eq!(with(MAX_TRAILER_BYTES + 1), Err(BadChunk::TrailersTooLarge));
+        let many = "x: y\r\n".repeat(MAX_TRAILER_BYTES / 4 + 1);
+        assert_eq!(take(format!("0\r\n{many}\r\n").as_bytes()), Err(BadChunk::TrailersTooLarge));
+    }
+}

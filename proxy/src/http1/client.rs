@@ -1,0 +1,461 @@
+//! The upstream's side of HTTP/1: sends a request and reads its response, in the task of the exchange. The body of the request goes up
+//! while the response is waited for; where the response comes first, the rest of the body goes on in a task of its own.
+//!
+//! A connection serves one exchange at a time, and another one only after both messages were complete and no byte came that was not
+//! asked for.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http_body::{Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite};
+use zeroize::Zeroizing;
+
+use super::encoder::Encoder;
+use super::fields;
+use super::response::{self, MAX_RESPONSE_HEAD_BYTES, ResponseHead};
+use super::wire::{BodyError, Framing, Wire};
+use crate::body::{Upload, UploadError};
+use crate::config::MAX_BUFFER;
+use crate::flow::Flow;
+use crate::incoming::Incoming;
+use crate::interim::MAX_INTERIM;
+use crate::share::{self, pace};
+
+/// How long an upstream that was sent `Expect: 100-continue` is waited for before the body is sent (RFC 9110 section 10.1.1).
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// The body of a request as it is sent.
+pub(crate) trait Body: http_body::Body<Data = Bytes, Error = UploadError> + Unpin + Send {}
+
+impl<B: http_body::Body<Data = Bytes, Error = UploadError> + Unpin + Send> Body for B {}
+
+const CLOSED: &str = "the upstream closed within its response";
+
+/// A stream to an upstream. It is not paced: whether a kept connection is idle must be seen at once.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+struct State {
+    /// `None` once it was given up.
+    wire: Option<Wire<Box<dyn Stream>>>,
+    /// Bytes of the buffer in which no end of a head was found.
+    seen: usize,
+    /// Whether the upstream keeps it open and both messages so far were complete.
+    reusable: bool,
+    /// Whether the response was read to its end or given up.
+    response_over: bool,
+    /// Of the exchange at hand: the body of an earlier response may still be held somewhere.
+    serial: u64,
+    /// Who reads the response.
+    reader: Option<Waker>,
+    /// Who sends the rest of the request.
+    writer: Option<Waker>,
+}
+
+/// A connection to an upstream.
+pub(crate) struct Client(Mutex<State>);
+
+/// A request as it is sent.
+pub(crate) struct Outgoing<B = Upload> {
+    pub(crate) method: Method,
+    /// The path and query, as written.
+    pub(crate) target: Zeroizing<String>,
+    pub(crate) fields: HeaderMap,
+    /// `None` where there is none, and once it is being sent.
+    pub(crate) body: Option<B>,
+}
+
+/// Why there is no response.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The connection closed before an answer began.
+    Closed,
+    /// The request could not be sent to its end, through no fault of the upstream.
+    Request,
+    /// What came is not a response.
+    Response(&'static str),
+    /// More informational responses came than are allowed.
+    Interim,
+}
+
+impl Client {
+    /// A fresh connection.
+    pub(crate) fn new(io: impl Stream + 'static) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State {
+            wire: Some(Wire::new(Box::new(io), BytesMut::new())),
+            seen: 0,
+            reusable: true,
+            response_over: true,
+            serial: 0,
+            reader: None,
+            writer: None,
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether another request can be sent: the upstream neither closed the connection nor sent what was not asked for.
+    pub(crate) fn is_idle(&self) -> bool {
+        let mut state = self.lock();
+        let State { wire, reusable, response_over, .. } = &mut *state;
+        let is_clean = |wire: &&mut Wire<_>| wire.buffer.is_empty() && wire.out.is_flushed();
+        let Some(wire) = wire.as_mut().filter(is_clean).filter(|_| *reusable && *response_over) else { return false };
+        // Nobody waits for what this look finds: the next request looks again. It must not be put off, or what came would not be seen.
+        let look = tokio::task::unconstrained(std::future::poll_fn(|cx| wire.poll_fill(cx)));
+        pin!(look).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// Sends one request and waits for the head of its response. What is left of the request's body then is given back, to be sent on.
+    ///
+    /// # Errors
+    /// There is no response; the connection is of no use any more. A request without a body is as it was.
+    ///
+    /// # Cancellation
+    /// The connection is closed when its last holder drops it.
+    pub(crate) async fn send<B: Body>(
+        self: &Arc<Self>,
+        outgoing: &mut Outgoing<B>,
+        flow: &Arc<Flow>,
+    ) -> Result<(Response<Incoming>, Option<Sending<B>>), Failure> {
+        let to_head = outgoing.method == Method::HEAD;
+        let mut sending = self.begin(outgoing, flow);
+        let mut interim = 0;
+        let mut silence = sending.holds.then(|| Box::pin(tokio::time::sleep(CONTINUE_WAIT)));
+        let head = std::future::poll_fn(|cx| {
+            loop {
+                if silence.as_mut().is_some_and(|silence| silence.as_mut().poll(cx).is_ready()) {
+                    (silence, sending.holds) = (None, false);
+                }
+                if !sending.is_over() {
+                    match sending.poll(cx) {
+                        Poll::Ready(Err(Unsent::Upload)) => return Poll::Ready(Err(Failure::Request)),
+                        // The upstream may have answered before it closed.
+                        Poll::Ready(Err(Unsent::Connection)) => sending.give_up(),
+                        Poll::Ready(Ok(())) | Poll::Pending => {}
+                    }
+                }
+                let head = match ready!(self.lock().poll_head(to_head, cx)) {
+                    // An answer had begun: the request is not sent again.
+                    Err(Failure::Closed) if interim > 0 => return Poll::Ready(Err(Failure::Response(CLOSED))),
+                    head => head?,
+                };
+                if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+                    return Poll::Ready(Ok(head));
+                }
+                interim += 1;
+                if interim > MAX_INTERIM {
+                    return Poll::Ready(Err(Failure::Interim));
+                }
+                if head.status == StatusCode::CONTINUE {
+                    (silence, sending.holds) = (None, false);
+                }
+            }
+        });
+        let head = head.await?;
+        if sending.holds {
+            // The body was not asked for and is not sent.
+            sending.give_up();
+        }
+        let rest = (!sending.is_over()).then_some(sending);
+        Ok((self.response(head), rest))
+    }
+
+    /// Writes the head into the buffer of what is to be sent.
+    fn begin<B: Body>(self: &Arc<Self>, outgoing: &mut Outgoing<B>, flow: &Arc<Flow>) -> Sending<B> {
+        let upload = outgoing.body.take().filter(|body| !body.is_end_stream());
+        let encoder = framing(&mut outgoing.fields, upload.is_some());
+        let Outgoing { method, target, fields, .. } = outgoing;
+        let holds = upload.is_some() && fields.contains_key(header::EXPECT);
+        if upload.is_some() {
+            flow.report_writing();
+        }
+        let mut state = self.lock();
+        (state.response_over, state.seen) = (false, 0);
+        state.serial += 1;
+        if let Some(wire) = &mut state.wire {
+            let out = wire.out.last();
+            out.reserve(512);
+            out.extend_from_slice(method.as_str().as_bytes());
+            out.extend_from_slice(b" ");
+            out.extend_from_slice(target.as_bytes());
+            out.extend_from_slice(b" HTTP/1.1\r\n");
+            fields::put(out, fields);
+            out.extend_from_slice(b"\r\n");
+        }
+        Sending { client: self.clone(), upload, encoder, flow: flow.clone(), written: false, holds, detached: false }
+    }
+
+    fn response(self: &Arc<Self>, head: ResponseHead) -> Response<Incoming> {
+        let ResponseHead { status, fields, framing, keeps_connection } = head;
+        let mut state = self.lock();
+        state.reusable &= keeps_connection;
+        if let Some(wire) = &mut state.wire {
+            wire.begin_body(framing);
+        }
+        let body = if framing == Framing::Length(0) {
+            state.end_response();
+            Incoming::Empty
+        } else {
+            Incoming::Response(ResponseBody { client: self.clone(), serial: state.serial })
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = fields;
+        response
+    }
+}
+
+/// How the end of a request's body is shown. A body of unknown length goes in chunks, whatever the method is.
+fn framing(fields: &mut HeaderMap, has_body: bool) -> Option<Encoder> {
+    if !has_body {
+        fields.remove(header::EXPECT);
+        return None;
+    }
+    let length = fields.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if length.is_none() {
+        fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    Some(length.map_or(Encoder::Chunked { trailers: true }, Encoder::Length))
+}
+
+impl State {
+    fn poll_head(&mut self, to_head: bool, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Failure>> {
+        loop {
+            let Some(wire) = &mut self.wire else { return Poll::Ready(Err(Failure::Closed)) };
+            if let Some(length) = response::end_of_head(&wire.buffer, self.seen) {
+                self.seen = 0;
+                let head = wire.take(length);
+                return Poll::Ready(response::read(&head, to_head).map_err(|bad| Failure::Response(bad.0)));
+            }
+            self.seen = wire.buffer.len();
+            if wire.buffer.len() >= MAX_RESPONSE_HEAD_BYTES {
+                return Poll::Ready(Err(Failure::Response("the response head is too large")));
+            }
+            ready!(pace(cx));
+            match ready!(wire.poll_fill(cx)) {
+                Ok(0) | Err(_) if wire.buffer.is_empty() => return Poll::Ready(Err(Failure::Closed)),
+                Ok(0) | Err(_) => return Poll::Ready(Err(Failure::Response(CLOSED))),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// The response was read to its end, or nobody reads the rest.
+    fn end_response(&mut self) {
+        self.response_over = true;
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+
+    fn give_up(&mut self) {
+        (self.wire, self.reusable) = (None, false);
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+/// Why a request was not sent to its end.
+#[derive(Debug)]
+enum Unsent {
+    /// Its body broke off, was withheld or stopped.
+    Upload,
+    /// The connection broke.
+    Connection,
+}
+
+/// A request that is being sent.
+pub(crate) struct Sending<B = Upload> {
+    client: Arc<Client>,
+    /// `None` once all of it waits to be written.
+    upload: Option<B>,
+    encoder: Option<Encoder>,
+    flow: Arc<Flow>,
+    /// Whether all of it was written.
+    written: bool,
+    /// Whether the body waits for a 100 response.
+    holds: bool,
+    /// Whether it goes on beside the response.
+    detached: bool,
+}
+
+impl<B: Body> Sending<B> {
+    fn is_over(&self) -> bool {
+        self.written
+    }
+
+    /// The connection takes no more.
+    fn give_up(&mut self) {
+        (self.upload, self.written) = (None, true);
+        self.flow.upload_failed(share::now());
+        self.client.lock().reusable = false;
+    }
+
+    /// Sends what is left, beside the response.
+    ///
+    /// # Cancellation
+    /// The upload ends, and the connection is closed when its last holder drops it.
+    pub(crate) async fn run(mut self) {
+        self.detached = true;
+        if let Err(unsent) = std::future::poll_fn(|cx| self.poll(cx)).await {
+            tracing::debug!(?unsent, "a request was not sent to its end");
+            self.give_up();
+            // What the upstream had answered by then may still be read; after half a request nothing else can be.
+            if matches!(unsent, Unsent::Upload) {
+                self.client.lock().give_up();
+            }
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent>> {
+        loop {
+            let waits = self.gather(cx)?;
+            ready!(pace(cx));
+            let written = match &mut self.client.lock().wire {
+                Some(wire) => wire.poll_written(cx),
+                None => return Poll::Ready(Err(Unsent::Connection)),
+            };
+            match written {
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Unsent::Connection)),
+                Poll::Ready(Ok(())) if self.upload.is_none() => {
+                    self.written = true;
+                    self.flow.upload_written(share::now());
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Ok(())) if !waits => {}
+                Poll::Ready(Ok(())) | Poll::Pending => break,
+            }
+        }
+        // Where the upstream takes nothing, nobody else asks.
+        if self.flow.poll_stopped(cx) {
+            return Poll::Ready(Err(Unsent::Upload));
+        }
+        if self.detached { self.poll_unwanted(cx) } else { Poll::Pending }
+    }
+
+    /// Adds what there is of the body to what waits to be written; whether more of it is waited for.
+    fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, Unsent> {
+        while let Some(upload) = self.upload.as_mut().filter(|_| !self.holds) {
+            if self.client.lock().wire.as_ref().is_none_or(|wire| wire.out.waiting() >= MAX_BUFFER) {
+                return Ok(false);
+            }
+            let frame = match Pin::new(&mut *upload).poll_frame(cx) {
+                Poll::Pending => return Ok(true),
+                Poll::Ready(frame) => frame.transpose().map_err(|error: UploadError| {
+                    tracing::debug!(%error, "a request body ended early");
+                    Unsent::Upload
+                })?,
+            };
+            // The end goes out with the last piece.
+            let is_last = frame.is_some() && upload.is_end_stream() && self.flow.is_taken_whole();
+            self.put(frame).map_err(|()| Unsent::Upload)?;
+            if is_last && self.upload.is_some() {
+                self.put(None).map_err(|()| Unsent::Upload)?;
+            }
+        }
+        Ok(self.holds)
+    }
+
+    fn put(&mut self, frame: Option<Frame<Bytes>>) -> Result<(), ()> {
+        let mut state = self.client.lock();
+        let Some(wire) = &mut state.wire else { return Ok(()) };
+        let frame = match frame.map(Frame::into_data) {
+            Some(Ok(data)) => {
+                return self
+                    .encoder
+                    .as_mut()
+                    .map_or(Ok(()), |encoder| encoder.put(&mut wire.out, data))
+                    .map_err(|_| ());
+            }
+            Some(Err(frame)) => frame.into_trailers().ok(),
+            None => None,
+        };
+        let ended = self.encoder.take().map_or(Ok(()), |encoder| encoder.end(&mut wire.out, frame.as_ref()));
+        drop(state);
+        self.upload = None;
+        ended.map_err(|_| ())
+    }
+
+    /// The response is over and the upstream says more, or closes: it wants no more of the request.
+    fn poll_unwanted(&self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent>> {
+        let mut state = self.client.lock();
+        state.writer = Some(cx.waker().clone());
+        if !state.response_over {
+            return Poll::Pending;
+        }
+        match &mut state.wire {
+            Some(wire) => wire.poll_fill(cx).map(|_| Err(Unsent::Connection)),
+            None => Poll::Ready(Err(Unsent::Connection)),
+        }
+    }
+}
+
+impl<B> Drop for Sending<B> {
+    fn drop(&mut self) {
+        if !self.written {
+            self.flow.upload_failed(share::now());
+        }
+    }
+}
+
+/// The body of a response.
+pub(crate) struct ResponseBody {
+    client: Arc<Client>,
+    serial: u64,
+}
+
+impl ResponseBody {
+    pub(crate) fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut state = self.client.lock();
+        if state.response_over || state.serial != self.serial {
+            return Poll::Ready(None);
+        }
+        let Some(wire) = &mut state.wire else {
+            return Poll::Ready(Some(Err(BodyError::Broken(io::ErrorKind::NotConnected.into()))));
+        };
+        ready!(pace(cx));
+        let polled = wire.poll_body(cx);
+        if wire.has_ended() {
+            state.end_response();
+        } else if polled.is_pending() && !state.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
+            state.reader = Some(cx.waker().clone());
+        }
+        polled
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        let state = self.client.lock();
+        state.response_over || state.serial != self.serial
+    }
+
+    pub(crate) fn hint(&self) -> SizeHint {
+        let state = self.client.lock();
+        if state.response_over || state.serial != self.serial {
+            return SizeHint::with_exact(0);
+        }
+        state.wire.as_ref().map_or_else(SizeHint::default, Wire::hint)
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        let mut state = self.client.lock();
+        if !state.response_over && state.serial == self.serial {
+            state.reusable = false;
+            state.end_response();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! Fields of HTTP/1 (RFC 9112 section 5): lines to a map, and a map to lines.
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// A line that is not a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BadField;
+
+/// A `tchar` (RFC 9110 section 5.6.2).
+pub(crate) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Without the optional white space around a field value (RFC 9110 section 5.5).
+pub(crate) fn trimmed(value: &[u8]) -> &[u8] {
+    let blank = |b: &u8| matches!(b, b' ' | b'\t');
+    let start = value.iter().position(|b| !blank(b)).unwrap_or(value.len());
+    let end = value.iter().rposition(|b| !blank(b)).map_or(start, |at| at + 1);
+    value.get(start..end).unwrap_or_default()
+}
+
+/// Adds a field whose value is a part of `section`, which it shares.
+///
+/// # Errors
+/// The name is not a token, or the value holds a control character.
+pub(crate) fn add(fields: &mut HeaderMap, section: &Bytes, name: &[u8], value: &[u8]) -> Result<(), BadField> {
+    let name = HeaderName::from_bytes(name).map_err(|_| BadField)?;
+    let value = HeaderValue::from_maybe_shared(section.slice_ref(trimmed(value))).map_err(|_| BadField)?;
+    fields.try_append(name, value).map_err(|_| BadField)?;
+    Ok(())
+}
+
+/// Reads a trailer section (RFC 9112 section 7.1.2): lines that end in CRLF, without the empty one.
+///
+/// # Errors
+/// A line is not a field.
+pub(crate) fn read_trailers(section: &Bytes) -> Result<HeaderMap, BadField> {
+    let mut fields = HeaderMap::new();
+    let mut rest: &[u8] = section;
+    while !rest.is_empty() {
+        let end = memchr::memchr(b'\n', rest).ok_or(BadField)?;
+        let (line, tail) = rest.split_at(end);
+        rest = tail.get(1..).unwrap_or_default();
+        let line = line.strip_suffix(b"\r").ok_or(BadField)?;
+        let colon = memchr::memchr(b':', line).ok_or(BadField)?;
+        let (name, value) = line.split_at(colon);
+        add(&mut fields, section, name, value.get(1..).unwrap_or_default())?;
+    }
+    Ok(fields)
+}
+
+/// Writes fields as lines, in their order.
+pub(crate) fn put(out: &mut BytesMut, fields: &HeaderMap) {
+    for (name, value) in fields {
+        put_line(out, name.as_str(), value.as_bytes());
+    }
+}
+
+/// Writes one field.
+pub(crate) fn put_line(out: &mut BytesMut, name: &str, value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whether a comma list (RFC 9110 section 5.6.1) in any of the fields of this name has a member, in any case.
+pub(crate) fn lists(fields: &HeaderMap, name: &HeaderName, member: &[u8]) -> bool {
+    let mut members = fields.get_all(name).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
+    members.any(|one| {
+        let one = one.split(|b| *b == b';').next().unwrap_or_default();
+        one.trim_ascii().eq_ignore_ascii_case(member)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header;
+
+    use super::*;
+
+    fn read(section: &str) -> Result<Vec<(String, String)>, BadField> {
+        let fields = read_trailers(&Bytes::copy_from_slice(section.as_bytes()))?;
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        Ok(fields.iter().map(|(name, value)| (name.to_string(), text(value))).collect())
+    }
+
+    #[test]
+    fn a_trailer_section_is_lines_of_fields() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(read(""), Ok(vec![]));
+        let two = read("Grpc-Status: 0\r\nX-Sum:\t a b \t\r\n");
+        assert_eq!(two, Ok(vec![pair("grpc-status", "0"), pair("x-sum", "a b")]));
+        for bad in ["no colon\r\n", "a b: c\r\n", ": c\r\n", "a: b", "a: b\n", "a: b\0\r\n", "a : b\r\n"] {
+            assert_eq!(read(bad), Err(BadField), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_read_is_written_again() {
+        let section = Bytes::from_static(b"b: 2\r\na: \xe9 1\r\nb: 3\r\n");
+        let mut out = BytesMut::new();
+        put(&mut out, &read_trailers(&section).unwrap());
+        assert_eq!(out.as_ref(), b"b: 2\r\nb: 3\r\na: \xe9 1\r\n", "fields of one name come together");
+    }
+
+    #[test]
+    fn members_of_lists_are_found_in_any_case() {
+        let mut fields = HeaderMap::new();
+        fields.append(header::CONNECTION, HeaderValue::from_static("x, Close"));
+        fields.append(header::CONNECTION, HeaderValue::from_static("trailers;q=0.5"));
+        assert!(lists(&fields, &header::CONNECTION, b"close") && lists(&fields, &header::CONNECTION, b"trailers"));
+        assert!(!lists(&fields, &header::CONNECTION, b"clos") && !lists(&fields, &header::TE, b"close"));
+    }
+}

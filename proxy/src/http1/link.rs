@@ -1,0 +1,537 @@
+//! One client's connection over HTTP/1: its requests are read here, and the bodies of requests by the exchanges, through [`RequestBody`].
+//!
+//! A client that closes its half still gets its answer; one that left TLS without a closing alert, or reset the connection, has left.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::Request;
+use http_body::{Frame, SizeHint};
+use model::Reason;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep};
+
+use super::head::{self, Framing, Reach, ReadHead, RequestHead, Target};
+use super::outbox::Outbox;
+use super::wire::{BodyError, Wire};
+use crate::config::Limits;
+use crate::entrance::Entrance;
+use crate::incoming::Incoming;
+use crate::refusal::Refusal;
+use crate::share::{self, pace};
+use crate::steps::identify::Identified;
+use crate::steps::route::Asked;
+
+/// How long a connection that closes waits for its client to have read the answer.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Bytes that are read and dropped meanwhile. Closing while the client sends would reset the connection and take the answer away.
+const LINGER_BYTES: usize = 256 << 10;
+
+/// Bytes that are read of what a client sends ahead, while an answer is in progress.
+const MAX_AHEAD_BYTES: usize = 16 << 10;
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Who may send requests here, asked with each head before anything else of it is read.
+pub(crate) enum Door {
+    /// The inside of a tunnel: its session; CONNECT is refused.
+    Tunnel(Identified),
+    /// The listener: the client has to identify itself.
+    Listener(Arc<Entrance>),
+}
+
+impl Door {
+    /// # Errors
+    /// As [`Entrance::identify`], and `malformed` for a head in which the credentials cannot be found.
+    fn identify(&self, head: &[u8]) -> Result<Identified, Refusal> {
+        match self {
+            Self::Tunnel(client) => Ok(client.clone()),
+            Self::Listener(listener) => listener.identify(head::credentials(head)?),
+        }
+    }
+}
+
+/// What a client sent.
+pub(crate) enum Arrived {
+    /// A CONNECT request.
+    Connect(RequestHead),
+    /// Any other request; its body is still to be read.
+    Request(Box<ReadHead>),
+}
+
+/// Why no head could be read.
+#[derive(Debug)]
+pub(crate) enum HeadFault {
+    /// The connection broke.
+    Socket,
+    /// It is answered with this refusal; nothing more can be read from the connection.
+    Refused(Refusal),
+}
+
+/// What is shared with the body of the request.
+pub(super) struct State<S> {
+    /// `None` once it was taken out.
+    wire: Option<Wire<S>>,
+    /// Bytes of the buffer in which no end of a head was found.
+    seen: usize,
+    /// Whether an empty line before the request was passed over (RFC 9112 section 2.2).
+    skipped_line: bool,
+    deadline: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Whether the client waits for a 100 response before it sends the body.
+    continue_due: bool,
+    /// Whether an answer is being written.
+    answering: bool,
+    /// Whether nobody will read the rest of the body.
+    abandoned: bool,
+    /// Whether the client sends nothing any more.
+    half_closed: bool,
+    /// Whether the connection was given up before the body of the request had ended.
+    broken: bool,
+    /// Who waits for the end of the body.
+    waiting: Option<Waker>,
+    /// Who reads the body.
+    reader: Option<Waker>,
+    /// Of the request at hand: a body of an earlier one may still be held somewhere.
+    serial: u64,
+}
+
+/// One client's connection.
+pub(crate) struct Link<S> {
+    state: Mutex<State<S>>,
+    door: Door,
+    limits: Arc<Limits>,
+}
+
+impl<S> Link<S> {
+    /// A new connection, or the inside of a tunnel.
+    pub(crate) fn new(io: S, limits: Arc<Limits>, door: Door) -> Arc<Self> {
+        let state = State {
+            wire: Some(Wire::new(io, BytesMut::new())),
+            seen: 0,
+            skipped_line: false,
+            deadline: Instant::now() + limits.head_timeout,
+            timer: None,
+            continue_due: false,
+            answering: false,
+            abandoned: false,
+            half_closed: false,
+            broken: false,
+            waiting: None,
+            reader: None,
+            serial: 0,
+        };
+        Arc::new(Self { state: Mutex::new(state), door, limits })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State<S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the stream out, with what was read from it and not consumed; once.
+    pub(crate) fn take_parts(&self) -> Option<(S, Vec<u8>)> {
+        let wire = self.lock().wire.take()?;
+        Some((wire.io, wire.buffer.into()))
+    }
+
+    /// Whether a part of a head has arrived.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.lock().wire.as_ref().is_some_and(|wire| !wire.buffer.is_empty())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
+    /// Waits for the next head; `None` where the client closed the connection.
+    ///
+    /// # Errors
+    /// The connection broke, or the refusal to answer with.
+    ///
+    /// # Cancellation
+    /// Safe: what was read stays.
+    pub(crate) async fn next(&self) -> Result<Option<Arrived>, HeadFault> {
+        std::future::poll_fn(|cx| {
+            ready!(pace(cx));
+            self.lock().poll_head(self, cx)
+        })
+        .await
+    }
+
+    /// The request of a head, whose body is read from this connection.
+    pub(super) fn request(self: &Arc<Self>, read: ReadHead) -> Asked {
+        let ReadHead { head, fields, wishes } = read;
+        let body = match head.framing {
+            Framing::Length(0) => Incoming::Empty,
+            Framing::Length(_) | Framing::Chunked | Framing::UntilClose => {
+                let serial = self.lock().serial;
+                Incoming::Request(RequestBody { link: self.clone(), serial })
+            }
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = head.method.clone();
+        *request.version_mut() = wishes.version;
+        *request.headers_mut() = fields;
+        Asked { head, request }
+    }
+
+    /// The answer was written; the next request may come.
+    pub(super) fn end_answer(&self) {
+        self.lock().end_answer(&self.limits);
+    }
+
+    /// Ready when the client has left.
+    pub(super) fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.lock().poll_left(cx)
+    }
+
+    /// Waits until the body of the request was read or given up; whether it was read to its end.
+    pub(super) async fn body_over(&self) -> bool {
+        std::future::poll_fn(|cx| self.lock().poll_body_over(cx)).await
+    }
+
+    /// Reads and drops the rest of a body that nobody reads, where that is not much; whether that was all of it.
+    pub(super) async fn drain(&self) -> bool {
+        let draining = async {
+            let mut dropped = 0;
+            while dropped < LINGER_BYTES {
+                match std::future::poll_fn(|cx| self.lock().poll_drain(cx)).await {
+                    Some(Ok(frame)) => dropped += frame.data_ref().map_or(0, Bytes::len),
+                    Some(Err(_)) => return false,
+                    None => return true,
+                }
+            }
+            false
+        };
+        tokio::time::timeout(LINGER, draining).await.unwrap_or(false)
+    }
+
+    /// Closes the connection so that the client can still read the answer.
+    pub(super) async fn close(&self, may_send: bool) {
+        let closing = async {
+            std::future::poll_fn(|cx| self.lock().poll_shutdown(cx)).await?;
+            let mut dropped = 0;
+            while may_send && dropped < LINGER_BYTES {
+                match std::future::poll_fn(|cx| self.lock().poll_drop(cx)).await? {
+                    0 => break,
+                    count => dropped += count,
+                }
+            }
+            Ok::<(), io::Error>(())
+        };
+        if let Ok(Err(error)) = tokio::time::timeout(LINGER, closing).await {
+            tracing::debug!(%error, "a connection could not be closed");
+        }
+    }
+}
+
+/// Closes a connection when it is not served any more: what still reads a body from it finds its end.
+pub(super) struct Closing<'a, S> {
+    link: &'a Link<S>,
+    armed: bool,
+}
+
+impl<'a, S> Closing<'a, S> {
+    pub(super) fn new(link: &'a Link<S>) -> Self {
+        Self { link, armed: true }
+    }
+
+    /// The connection goes on without HTTP.
+    pub(super) fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl<S> Drop for Closing<'_, S> {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        let (wire, reader) = {
+            let mut state = self.link.lock();
+            state.broken = state.wire.as_ref().is_some_and(|wire| !wire.has_ended());
+            (state.wire.take(), state.reader.take())
+        };
+        drop(wire);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
+    /// Reads up to the end of a head, judges it and takes it; gives `None` at the end of the stream.
+    fn poll_head(&mut self, link: &Link<S>, cx: &mut Context<'_>) -> Poll<Result<Option<Arrived>, HeadFault>> {
+        let limits = &link.limits;
+        loop {
+            let Some(wire) = &mut self.wire else { return Poll::Ready(Err(HeadFault::Socket)) };
+            if !self.skipped_line && wire.buffer.starts_with(b"\r\n") {
+                drop(wire.take(2));
+                (self.skipped_line, self.seen) = (true, 0);
+            }
+            let may_skip = !self.skipped_line && wire.buffer.as_ref() == b"\r";
+            match head::reach(&wire.buffer, self.seen) {
+                Reach::End(length) => {
+                    return Poll::Ready(self.judge(link, length).map(Some).map_err(HeadFault::Refused));
+                }
+                Reach::Broken if !may_skip => {
+                    return refused(Reason::Malformed, "the head is not lines that end in CRLF");
+                }
+                Reach::Broken | Reach::Open => self.seen = wire.buffer.len(),
+            }
+            if wire.buffer.len() >= limits.max_head_bytes {
+                return refused(Reason::HeadTooLarge, "the request head is too large");
+            }
+            let was_empty = wire.buffer.is_empty();
+            if self.timed_out(cx) {
+                return match was_empty {
+                    true => Poll::Ready(Ok(None)),
+                    false => refused(Reason::TimeoutHead, "the request head did not arrive in time"),
+                };
+            }
+            let Some(wire) = &mut self.wire else { return Poll::Ready(Err(HeadFault::Socket)) };
+            let read = if self.half_closed { 0 } else { ready!(wire.poll_fill(cx)).map_err(|_| HeadFault::Socket)? };
+            if read == 0 {
+                return match was_empty {
+                    true => Poll::Ready(Ok(None)),
+                    false => refused(Reason::Malformed, "the connection ended within a request head"),
+                };
+            }
+            if was_empty {
+                self.deadline = share::now() + limits.head_timeout;
+            }
+        }
+    }
+
+    fn judge(&mut self, link: &Link<S>, length: usize) -> Result<Arrived, Refusal> {
+        let too_large = || Refusal::of(Reason::HeadTooLarge, "the request head is too large");
+        let wire = self.wire.as_mut().ok_or_else(too_large)?;
+        let bytes = wire.buffer.get(..length).filter(|bytes| bytes.len() <= link.limits.max_head_bytes);
+        let client = link.door.identify(bytes.ok_or_else(too_large)?)?;
+        let read = head::read(&wire.take(length), &link.limits, &client)?;
+        (self.seen, self.skipped_line) = (0, false);
+        if matches!(read.head.target, Target::Authority(_)) {
+            return match link.door {
+                Door::Tunnel(_) => {
+                    Err(Refusal::of(Reason::ProtocolNotAllowed, "CONNECT within a tunnel is not served"))
+                }
+                Door::Listener(_) => Ok(Arrived::Connect(read.head)),
+            };
+        }
+        wire.begin_body(read.head.framing);
+        self.abandoned = false;
+        self.serial += 1;
+        self.continue_due = read.wishes.expects_continue && !wire.has_ended();
+        Ok(Arrived::Request(Box::new(read)))
+    }
+
+    /// Whether the deadline has passed; otherwise the task is woken when it does.
+    fn timed_out(&mut self, cx: &mut Context<'_>) -> bool {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.deadline)));
+        // The timer may be earlier than the deadline, which moves with each request: it is set again when it fires.
+        if timer.deadline() > self.deadline {
+            timer.as_mut().reset(self.deadline);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= self.deadline {
+                return true;
+            }
+            timer.as_mut().reset(self.deadline);
+        }
+        false
+    }
+
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(wire) = &mut self.wire else { return Poll::Pending };
+        if !wire.has_ended() && !self.abandoned {
+            // The body is read by the exchange, which notices.
+            self.waiting = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        // Of what a client sends ahead, so much is read, or a byte of it would hide that the client leaves.
+        while !self.half_closed && wire.buffer.len() < MAX_AHEAD_BYTES {
+            match ready!(wire.poll_fill(cx)) {
+                Ok(0) => self.half_closed = true,
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Whether nobody will read the rest of the body, and it is more than can be dropped, or may not come.
+    pub(super) fn must_close(&self) -> bool {
+        let Some(wire) = self.wire.as_ref().filter(|wire| !wire.has_ended()) else { return false };
+        let is_large = wire.hint().lower() > LINGER_BYTES as u64;
+        self.continue_due || (self.abandoned && is_large)
+    }
+
+    /// An answer with this head begins.
+    pub(super) fn begin_answer(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        (self.answering, self.continue_due) = (true, false);
+        if let Some(wire) = &mut self.wire {
+            write(wire.out.last());
+        }
+    }
+
+    /// Bytes that wait to be written.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.wire.as_ref().map_or(0, |wire| wire.out.waiting())
+    }
+
+    /// Adds to what waits to be written.
+    pub(super) fn put<E>(&mut self, put: impl FnOnce(&mut Outbox) -> Result<(), E>) -> io::Result<()>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let wire = self.wire.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        put(&mut wire.out).map_err(io::Error::other)
+    }
+
+    /// Writes and flushes what waits.
+    pub(super) fn poll_written(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
+        let wire = self.wire.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        match wire.poll_written(cx) {
+            Poll::Ready(written) => written.map(Poll::Ready),
+            Poll::Pending => Ok(Poll::Pending),
+        }
+    }
+
+    fn end_answer(&mut self, limits: &Limits) {
+        self.answering = false;
+        let has_begun = self.wire.as_ref().is_some_and(|wire| !wire.buffer.is_empty());
+        self.deadline = share::now() + if has_begun { limits.head_timeout } else { limits.keep_alive };
+    }
+
+    fn poll_body_over(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let ended = self.wire.as_ref().is_none_or(Wire::has_ended);
+        if ended || self.abandoned {
+            return Poll::Ready(ended);
+        }
+        self.waiting = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.wire {
+            Some(wire) => Pin::new(&mut wire.io).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Reads and drops what the client still sends; gives the number of bytes.
+    fn poll_drop(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(pace(cx));
+        let Some(wire) = &mut self.wire else { return Poll::Ready(Ok(0)) };
+        wire.buffer = BytesMut::new();
+        let read = ready!(wire.poll_fill(cx));
+        wire.buffer = BytesMut::new();
+        Poll::Ready(read)
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        ready!(pace(cx));
+        self.wire.as_mut().map_or(Poll::Ready(None), |wire| wire.poll_body(cx))
+    }
+
+    fn poll_frame(&mut self, serial: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if serial != self.serial {
+            return Poll::Ready(None);
+        }
+        let Some(wire) = &mut self.wire else {
+            let gone = || Err(BodyError::Broken(io::ErrorKind::NotConnected.into()));
+            return Poll::Ready(self.broken.then(gone));
+        };
+        if std::mem::replace(&mut self.continue_due, false) && wire.buffer.is_empty() {
+            wire.out.last().extend_from_slice(CONTINUE);
+        }
+        if !self.answering
+            && !wire.out.is_flushed()
+            && let Poll::Ready(Err(error)) = wire.poll_written(cx)
+        {
+            return Poll::Ready(Some(Err(BodyError::Broken(error))));
+        }
+        let polled = wire.poll_body(cx);
+        if polled.is_pending() && !self.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
+            self.reader = Some(cx.waker().clone());
+        }
+        if (wire.has_ended() || matches!(polled, Poll::Ready(Some(Err(_)))))
+            && let Some(waiting) = self.waiting.take()
+        {
+            waiting.wake();
+        }
+        polled
+    }
+
+    fn abandon(&mut self, serial: u64) {
+        if serial != self.serial {
+            return;
+        }
+        self.abandoned = true;
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
+    }
+}
+
+fn refused<T>(reason: Reason, detail: &'static str) -> Poll<Result<T, HeadFault>> {
+    Poll::Ready(Err(HeadFault::Refused(Refusal::of(reason, detail))))
+}
+
+/// What a request body needs of its connection, whatever stream that is over. A body of an earlier request has ended.
+trait Receive: Send + Sync {
+    fn poll_frame(&self, serial: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+    fn hint(&self, serial: u64) -> Option<SizeHint>;
+    fn abandon(&self, serial: u64);
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Receive for Link<S> {
+    fn poll_frame(&self, serial: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.lock().poll_frame(serial, cx)
+    }
+
+    fn hint(&self, serial: u64) -> Option<SizeHint> {
+        let state = self.lock();
+        if serial != state.serial {
+            return None;
+        }
+        match &state.wire {
+            Some(wire) => (!wire.has_ended()).then(|| wire.hint()),
+            // What was cut off must not look whole.
+            None => state.broken.then(SizeHint::default),
+        }
+    }
+
+    fn abandon(&self, serial: u64) {
+        self.lock().abandon(serial);
+    }
+}
+
+/// The body of a request; dropped before its end, nobody reads the rest.
+pub(crate) struct RequestBody {
+    link: Arc<dyn Receive>,
+    serial: u64,
+}
+
+impl RequestBody {
+    pub(crate) fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.link.poll_frame(self.serial, cx)
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.link.hint(self.serial).is_none()
+    }
+
+    pub(crate) fn hint(&self) -> SizeHint {
+        self.link.hint(self.serial).unwrap_or(SizeHint::with_exact(0))
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        self.link.abandon(self.serial);
+    }
+}

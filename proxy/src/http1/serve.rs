@@ -1,0 +1,106 @@
+//! The client's side of HTTP/1: one task reads requests, has each of them answered, and writes the answers in their order. While the
+//! response to a request is waited for or written, its body is read by the exchange; both share the connection.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::Response;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::head::{RequestHead, Wishes};
+use super::link::{Arrived, Closing, HeadFault, Link};
+use crate::body::Body;
+use crate::refusal::Refusal;
+use crate::steps::route::Asked;
+
+/// How serving a connection ended.
+pub(crate) enum End {
+    /// It is closed.
+    Closed,
+    /// A CONNECT came on it; nothing else does.
+    Connect(RequestHead),
+}
+
+/// What answers requests.
+pub(crate) trait Service {
+    /// Answers one request, or what could not be read as one.
+    fn call(&self, asked: Result<Asked, Refusal>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// Serves the requests of a connection, `first` before others, until it closes or a CONNECT comes. When `closing` is ready, the
+/// request in progress is the last one.
+///
+/// # Cancellation
+/// Everything on the connection is terminated.
+pub(crate) async fn serve<S>(
+    link: &Arc<Link<S>>,
+    service: &impl Service,
+    first: Option<Arrived>,
+    closing: impl Future<Output = ()>,
+) -> End
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut first, mut closing, mut is_closing) = (first, pin!(closing), false);
+    let served = Closing::new(link);
+    loop {
+        let arrived = match first.take() {
+            Some(arrived) => Ok(Some(arrived)),
+            None => tokio::select! {
+                biased;
+                arrived = link.next() => arrived,
+                () = &mut closing => Ok(None),
+            },
+        };
+        let (asked, wishes) = match arrived {
+            Ok(Some(Arrived::Connect(head))) => {
+                served.disarm();
+                return End::Connect(head);
+            }
+            Ok(Some(Arrived::Request(read))) => {
+                let wishes = read.wishes;
+                (Ok(link.request(*read)), wishes)
+            }
+            Ok(None) => {
+                link.close(false).await;
+                return End::Closed;
+            }
+            Err(HeadFault::Refused(refusal)) => (Err(refusal), Wishes::LAST),
+            Err(HeadFault::Socket) => return End::Closed,
+        };
+        let was_refused = asked.is_err();
+        let response = {
+            // For the time of the exchange alone: it is large, and a connection that waits holds nothing.
+            let mut call = Box::pin(service.call(asked));
+            let mut answered = pin!(std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
+                Poll::Ready(response) => Poll::Ready(Some(response)),
+                Poll::Pending => link.poll_left(cx).map(|()| None),
+            }));
+            loop {
+                tokio::select! {
+                    biased;
+                    response = &mut answered => break response,
+                    () = &mut closing, if !is_closing => is_closing = true,
+                }
+            }
+        };
+        let Some(response) = response else { return End::Closed };
+        let keeps = match link.answer(response, wishes, is_closing).await {
+            Ok(keeps) => keeps,
+            Err(error) => {
+                tracing::debug!(%error, "an answer was not written to its end");
+                return End::Closed;
+            }
+        };
+        let is_whole = link.body_over().await || (keeps && link.drain().await);
+        if !keeps || !is_whole {
+            link.close(was_refused || !is_whole || link.has_begun()).await;
+            return End::Closed;
+        }
+        link.end_answer();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,338 @@
+//! The client's side, over streams in memory; the test is the client.
+
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, header};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use model::{Reason, Timestamp};
+use sessions::{NewSession, Registry, Session};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::Notify;
+
+use super::*;
+use crate::config::Limits;
+use crate::http1::link::Door;
+use crate::incoming::Incoming;
+use crate::steps::identify::Identified;
+
+/// Answers with what it was asked.
+#[derive(Default)]
+struct Echo {
+    /// Of the requests, as they came.
+    seen: Mutex<Vec<String>>,
+    /// The body of a request to `/hold`.
+    held: Mutex<Option<Incoming>>,
+    release: Notify,
+}
+
+impl Echo {
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+impl Service for Arc<Echo> {
+    async fn call(&self, asked: Result<Asked, Refusal>) -> Response<Body> {
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(refusal) => {
+                let mut response = Response::new(Body::own(refusal.reason().code()));
+                *response.status_mut() = refusal.row().status;
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                return response;
+            }
+        };
+        let path = asked.head.target.path().map_or_else(String::new, |path| path.target().to_owned());
+        self.seen.lock().unwrap().push(format!("{} {path}", asked.head.method));
+        let (parts, body) = asked.request.into_parts();
+        let text = match path.as_str() {
+            "/ignore" => String::new(),
+            "/hold" => {
+                *self.held.lock().unwrap() = Some(body);
+                String::new()
+            }
+            "/wait" => {
+                self.release.notified().await;
+                String::new()
+            }
+            _ => match body.collect().await {
+                Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+                Err(error) => error.to_string(),
+            },
+        };
+        let mut response = Response::new(Body::own(Bytes::from(text)));
+        if parts.method == Method::DELETE {
+            *response.status_mut() = http::StatusCode::NO_CONTENT;
+        }
+        response
+    }
+}
+
+struct Bench {
+    client: DuplexStream,
+    echo: Arc<Echo>,
+    serving: tokio::task::JoinHandle<End>,
+    closing: Arc<Notify>,
+    _folder: tempfile::TempDir,
+}
+
+fn session(folder: &tempfile::TempDir) -> Arc<Session> {
+    let registry = Registry::open(folder.path(), Timestamp::now()).unwrap();
+    registry.create(NewSession::default(), Timestamp::now()).unwrap().session
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (client, ours) = tokio::io::duplex(64 << 10);
+        let link = Link::new(ours, Arc::new(limits), Door::Tunnel(Identified::in_tunnel_of(&session(&folder))));
+        let (echo, closing) = (Arc::<Echo>::default(), Arc::<Notify>::default());
+        let (service, closed) = (echo.clone(), closing.clone());
+        let serving =
+            tokio::spawn(async move { serve(&link, &service, None, async { closed.notified().await }).await });
+        Self { client, echo, serving, closing, _folder: folder }
+    }
+
+    async fn send(&mut self, bytes: &str) {
+        self.client.write_all(bytes.as_bytes()).await.unwrap();
+    }
+
+    async fn reads(&mut self, want: &str) {
+        let mut read = vec![0; want.len()];
+        self.client.read_exact(&mut read).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&read), want);
+    }
+
+    /// All that comes until the connection ends.
+    async fn rest(&mut self) -> String {
+        let mut rest = Vec::new();
+        self.client.read_to_end(&mut rest).await.unwrap();
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+}
+
+fn answer(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test]
+async fn t052_pipelined_requests_are_answered_in_order() {
+    let mut bench = Bench::new();
+    let one = "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\none";
+    let two = "POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\ntw\r\n1\r\no\r\n0\r\nT: v\r\n\r\n";
+    let three = "HEAD /3 HTTP/1.1\r\nHost: a\r\n\r\n\r\nDELETE /4 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /5 HTTP/1.1\r\n";
+    bench.send(&format!("{one}{two}{three}")).await;
+    bench.reads(&answer("one")).await;
+    bench.reads(&answer("two")).await;
+    bench.reads("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    bench.reads("HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(bench.rest().await, "");
+    assert_eq!(bench.echo.seen(), ["POST /1", "POST /2", "HEAD /3", "DELETE /4"]);
+}
+
+#[tokio::test]
+async fn t053_nothing_is_read_after_a_request_that_closes() {
+    let mut bench = Bench::new();
+    bench.send("GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(bench.rest().await, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    assert_eq!(bench.echo.seen(), ["GET /1"]);
+}
+
+#[tokio::test]
+async fn heads_and_bodies_are_read_however_they_are_cut() {
+    let all = "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\none\r\nPOST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ntwo\r\n0\r\n\r\n";
+    for cut in 1..all.len() {
+        let mut bench = Bench::new();
+        let (front, back) = all.split_at(cut);
+        bench.send(front).await;
+        tokio::task::yield_now().await;
+        bench.send(back).await;
+        bench.reads(&answer("one")).await;
+        bench.reads(&answer("two")).await;
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_answered_and_ends_the_connection() {
+    for (bytes, reason) in [
+        ("GET / HTTP/1.1\r\n\r\nGET /next HTTP/1.1\r\nHost: a\r\n\r\n", Reason::BadHost),
+        ("GET / HTTP/1.1\nHost: a\n\n", Reason::Malformed),
+        ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Reason::Malformed),
+        ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", Reason::ProtocolNotAllowed),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Reason::AmbiguousFraming,
+        ),
+    ] {
+        let mut bench = Bench::new();
+        bench.send(bytes).await;
+        let rest = bench.rest().await;
+        assert!(
+            rest.ends_with(&format!(
+                "connection: close\r\ncontent-length: {}\r\n\r\n{}",
+                reason.code().len(),
+                reason.code()
+            )),
+            "{rest}"
+        );
+        assert!(bench.echo.seen().is_empty(), "after {bytes:?}");
+    }
+}
+
+#[tokio::test]
+async fn t049_a_broken_chunk_never_ends_a_body() {
+    let mut bench = Bench::new();
+    bench.send("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n").await;
+    let rest = bench.rest().await;
+    assert!(rest.ends_with("the framing of a body is not valid"), "{rest}");
+}
+
+#[tokio::test]
+async fn t055_the_client_is_told_to_continue_when_its_body_is_read() {
+    let mut bench = Bench::new();
+    let expect = "Host: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+    bench.send(&format!("POST /x HTTP/1.1\r\n{expect}")).await;
+    bench.reads("HTTP/1.1 100 Continue\r\n\r\n").await;
+    bench.send("abc").await;
+    bench.reads(&answer("abc")).await;
+    // Where it is not read, the client may send it or not: nothing can follow.
+    bench.send(&format!("POST /ignore HTTP/1.1\r\n{expect}")).await;
+    assert_eq!(bench.rest().await, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_reads_is_passed_over_where_it_is_short() {
+    let mut bench = Bench::new();
+    bench.send("POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n").await;
+    bench.reads(&answer("")).await;
+    bench.send("abcGET /next HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    bench.reads(&answer("")).await;
+    bench.send("POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n").await;
+    assert_eq!(bench.rest().await, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    assert_eq!(bench.echo.seen(), ["POST /ignore", "GET /next", "POST /ignore"]);
+}
+
+#[tokio::test]
+async fn the_body_of_an_earlier_request_reads_nothing_of_a_later_one() {
+    let mut bench = Bench::new();
+    bench.send("POST /hold HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n").await;
+    bench.reads(&answer("")).await;
+    bench.send("abcPOST /next HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nlate").await;
+    // The next request is read only after the body was.
+    let mut held = bench.echo.held.lock().unwrap().take().unwrap();
+    assert_eq!(held.frame().await.unwrap().unwrap().into_data().unwrap(), "abc");
+    bench.reads(&answer("late")).await;
+    assert!(held.frame().await.is_none());
+    drop(held);
+    bench.send("GET /last HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    bench.reads(&answer("")).await;
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_half_gets_its_answer() {
+    let mut bench = Bench::new();
+    bench.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    bench.client.shutdown().await.unwrap();
+    bench.echo.release.notify_one();
+    assert_eq!(bench.rest().await, answer(""));
+    assert!(matches!(bench.serving.await.unwrap(), End::Closed));
+}
+
+#[tokio::test]
+async fn the_request_in_progress_is_the_last_one_of_a_connection_that_closes() {
+    let mut bench = Bench::new();
+    bench.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\nGET /next HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    while bench.echo.seen().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    bench.closing.notify_one();
+    tokio::task::yield_now().await;
+    bench.echo.release.notify_one();
+    assert_eq!(bench.rest().await, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    assert_eq!(bench.echo.seen(), ["GET /wait"]);
+    // One that waits closes at once.
+    let mut bench = Bench::new();
+    bench.closing.notify_one();
+    assert_eq!(bench.rest().await, "");
+}
+
+#[tokio::test]
+async fn http_1_0_ends_with_its_answer_unless_it_asks() {
+    let mut bench = Bench::new();
+    bench.send("GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /2 HTTP/1.0\r\n\r\n").await;
+    bench.reads("HTTP/1.0 200 OK\r\ncontent-length: 0\r\nconnection: keep-alive\r\n\r\n").await;
+    assert_eq!(bench.rest().await, "HTTP/1.0 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn t130_a_head_has_its_time_and_so_has_silence() {
+    let limits = Limits::default();
+    let (head, keep_alive) = (limits.head_timeout, limits.keep_alive);
+    let mut bench = Bench::with(limits);
+    bench.send("GET / HTTP/1.1\r\nHo").await;
+    let begun = tokio::time::Instant::now();
+    let rest = bench.rest().await;
+    assert!(rest.starts_with("HTTP/1.1 408 ") && rest.ends_with("timeout_head"), "{rest}");
+    assert!(begun.elapsed() >= head);
+    let mut bench = Bench::new();
+    bench.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    bench.reads(&answer("")).await;
+    let begun = tokio::time::Instant::now();
+    assert_eq!(bench.rest().await, "");
+    assert!(begun.elapsed() >= keep_alive);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_dropped_ends_what_reads_from_it() {
+    let mut bench = Bench::new();
+    bench.send("POST /hold HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na").await;
+    bench.reads(&answer("")).await;
+    let mut held = bench.echo.held.lock().unwrap().take().unwrap();
+    assert_eq!(held.frame().await.unwrap().unwrap().into_data().unwrap(), "a");
+    let waiting = tokio::spawn(async move { held.frame().await.unwrap().is_err() });
+    tokio::task::yield_now().await;
+    bench.serving.abort();
+    assert!(waiting.await.unwrap());
+    assert_eq!(bench.rest().await, "");
+}
+
+#[tokio::test]
+async fn t050_a_body_whose_connection_is_gone_has_not_ended() {
+    let mut bench = Bench::new();
+    bench.send("POST /hold HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n").await;
+    bench.reads(&answer("")).await;
+    let mut held = bench.echo.held.lock().unwrap().take().unwrap();
+    assert_eq!(held.frame().await.unwrap().unwrap().into_data().unwrap(), "a");
+    bench.serving.abort();
+    assert!(bench.serving.await.is_err());
+    assert!(!held.is_end_stream() && held.size_hint().exact().is_none());
+    assert!(held.frame().await.unwrap().is_err());
+    // One that had ended has.
+    let mut bench = Bench::new();
+    bench.send("POST /hold HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na").await;
+    bench.reads(&answer("")).await;
+    let mut held = bench.echo.held.lock().unwrap().take().unwrap();
+    assert_eq!(held.frame().await.unwrap().unwrap().into_data().unwrap(), "a");
+    bench.serving.abort();
+    assert!(bench.serving.await.is_err());
+    assert!(held.is_end_stream() && held.frame().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn t130_the_rest_of_a_head_that_came_ahead_has_its_time() {
+    let limits = Limits::default();
+    let (head, keep_alive) = (limits.head_timeout, limits.keep_alive);
+    assert!(head < keep_alive);
+    let mut bench = Bench::with(limits);
+    bench.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGE").await;
+    bench.reads(&answer("")).await;
+    let begun = tokio::time::Instant::now();
+    assert!(bench.rest().await.starts_with("HTTP/1.1 408 "));
+    assert!(begun.elapsed() < keep_alive);
+}

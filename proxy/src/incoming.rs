@@ -1,0 +1,58 @@
+//! A body as it arrives, from a client or from an upstream, over HTTP/1 or HTTP/2.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::http1::client::ResponseBody;
+use crate::http1::link::RequestBody;
+use crate::http1::wire::BodyError;
+
+/// A body that arrives.
+pub(crate) enum Incoming {
+    /// There is none.
+    Empty,
+    /// Of a request over HTTP/1.
+    Request(RequestBody),
+    /// Of a response over HTTP/1.
+    Response(ResponseBody),
+    /// Over HTTP/2.
+    Http2(hyper::body::Incoming),
+}
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Request(body) => body.poll_frame(cx),
+            Self::Response(body) => body.poll_frame(cx),
+            Self::Http2(body) => {
+                Pin::new(body).poll_frame(cx).map_err(|error| BodyError::Broken(io::Error::other(error)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Request(body) => body.has_ended(),
+            Self::Response(body) => body.has_ended(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Request(body) => body.hint(),
+            Self::Response(body) => body.hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
