@@ -9,6 +9,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use zeroize::Zeroize as _;
 
 use super::chunks::{BadChunk, Chunks};
 use super::fields;
@@ -131,8 +132,11 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut read = ReadBuf::new(scratch);
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;
+            let length = read.filled().len();
             self.buffer.extend_from_slice(read.filled());
-            Poll::Ready(Ok(read.filled().len()))
+            // It lives as long as the thread, and an upstream may have shown a secret.
+            read.filled_mut().zeroize();
+            Poll::Ready(Ok(length))
         })
     }
 
