@@ -14,7 +14,8 @@ use crate::run::{cargo, command, root, say, stage, target};
 const CARGO_FUZZ: &str = "0.13.2";
 
 /// Each fuzz target, with the longest input that it is given, in bytes.
-const TARGETS: [(&str, &str); 4] = [("policy", "4096"), ("host", "300"), ("path", "512"), ("masking", "1024")];
+const TARGETS: [(&str, &str); 5] =
+    [("policy", "4096"), ("host", "300"), ("path", "512"), ("masking", "1024"), ("http1", "1024")];
 
 /// The properties, then the fuzz targets.
 pub(crate) fn long(cases: &str, seconds: &str) -> Result<()> {
@@ -92,11 +93,13 @@ fn seed(corpus: &Path) -> Result<()> {
         let name = file.strip_prefix(&policies)?.to_string_lossy().replace(['/', '\\'], "-");
         seeds.insert(("policy", name), fs::read(&file)?);
     }
-    for target in ["host", "path", "masking"] {
+    for target in ["host", "path", "masking", "http1"] {
         let file = root().join("fuzz").join("seeds").join(format!("{target}.txt"));
         let lines = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         for (n, line) in lines.lines().enumerate() {
-            seeds.insert((target, format!("seed-{n}")), line.into());
+            // A line of a file cannot hold the ends of lines of HTTP.
+            let line = if target == "http1" { line.replace("\\r", "\r").replace("\\n", "\n") } else { line.to_owned() };
+            seeds.insert((target, format!("seed-{n}")), line.into_bytes());
         }
     }
     ensure!(seeds.keys().any(|(target, _)| *target == "policy"), "there are no policies to begin with");
