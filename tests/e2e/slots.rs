@@ -428,28 +428,30 @@ fn t138_bodies_that_are_kept_take_no_more_than_their_part() {
     let slot = ["--kind", "body", "--body-json", "/a", "--env", "SECRET", "--audience", &target];
     world.egret.put("secret", &slot);
     let [greedy, other] = [(); 2].map(|()| world.egret.session(&["kept"], &["secret"]));
-    let begin = |session: &Session, path: &str, bytes: usize| {
+    let begin = |session: &Session, path: &str, length: usize, bytes: usize| {
         let (answer, wire) = client::connect(&world.egret, Some(session), &target);
         assert_eq!(answer.status, 200);
         let config = client::client_config(&world.egret, &["http/1.1"]);
         let mut wire = wire.start_tls(config, "h1.origin.test").unwrap();
-        let head =
-            format!("POST {path} HTTP/1.1\r\nHost: {target}\r\nContent-Type: {JSON}\r\nContent-Length: 200000\r\n\r\n");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {target}\r\nContent-Type: {JSON}\r\nContent-Length: {length}\r\n\r\n"
+        );
         wire.send(format!("{head}{}", "x".repeat(bytes)));
         wire
     };
-    // Each waits for the rest of its body; a session may have a quarter of a mebibyte.
-    let mut waiting = begin(&greedy, "/kept-1", 199_000);
-    let refused = egret_tests::wait::until("the first one is kept", || {
-        let answer = begin(&greedy, "/kept-2", 100_000).answer();
-        (answer.status == 429).then_some(answer)
+    // The first one waits for the rest of its body; a session may have a quarter of a mebibyte. Where the second one was read before
+    // it, both are begun again.
+    let (mut waiting, refused) = egret_tests::wait::until("the first one is kept", || {
+        let waiting = begin(&greedy, "/kept-1", 200_000, 199_000);
+        let answer = begin(&greedy, "/kept-2", 100_000, 100_000).answer();
+        (answer.status == 429).then_some((waiting, answer))
     });
     refusal::expect_denied(&world.egret, &refused, 429, "session_quota");
     // Another session is served all the same, and so is the first one when it goes on.
-    let mut wire = begin(&other, "/kept-3", 200_000);
+    let mut wire = begin(&other, "/kept-3", 200_000, 200_000);
     assert_eq!(wire.answer().status, 200);
     waiting.send("x".repeat(1_000));
     assert_eq!(waiting.answer().status, 200);
-    let mut wire = begin(&greedy, "/kept-4", 200_000);
+    let mut wire = begin(&greedy, "/kept-4", 200_000, 200_000);
     assert_eq!(wire.answer().status, 200, "what was kept is given back");
 }
