@@ -8,12 +8,9 @@ use std::io;
 use model::{CredentialId, SessionId};
 use serde::Deserialize;
 
+use super::uses::Opened;
 use super::{Index, IndexError, Position, SessionHistory, generation_of, lock};
 use crate::line::{Line, Lines, segments};
-use crate::record::Kind;
-
-/// How the field begins in a record that has it.
-const CREDENTIALS: &[u8] = b"\"credentials\":[";
 
 /// All records of a journal, as they were when this was made.
 pub struct Past<'a> {
@@ -30,21 +27,6 @@ struct Tail {
     sessions: HashMap<String, SessionHistory>,
     uses: HashMap<(String, String), u64>,
     generation: Option<u64>,
-}
-
-/// The fields of an opening record that are counted.
-#[derive(Deserialize)]
-struct Opened<'a> {
-    #[serde(borrow)]
-    session: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    credentials: Vec<Used<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Used<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -98,15 +80,11 @@ impl Tail {
             {
                 self.sessions.entry(session.into_owned()).or_default().take(line.kind, contents);
             }
-        } else if line.kind == Kind::ExchangeOpened.as_str()
-            && contents.windows(CREDENTIALS.len()).any(|part| part == CREDENTIALS)
-            && let Ok(Opened { session: Some(session), credentials }) = serde_json::from_slice(contents)
+        } else if let Some(opened) = Opened::of(line)
+            && let Some(session) = &opened.session
         {
-            for (number, used) in credentials.iter().enumerate() {
-                // One that went to several places of a request went with it once.
-                if credentials.iter().take(number).all(|other| other.name != used.name) {
-                    *self.uses.entry((session.to_string(), used.name.to_string())).or_default() += 1;
-                }
+            for name in opened.names() {
+                *self.uses.entry((session.to_string(), name.to_owned())).or_default() += 1;
             }
         }
     }
@@ -159,7 +137,7 @@ impl Past<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{CredentialUse, Record};
+    use crate::record::{CredentialUse, Kind, Record};
     use crate::testing::{block_on, open, trail};
 
     fn about(session: &str, kind: Kind) -> Record {

@@ -78,9 +78,11 @@ struct Seen {
 
 /// The fields of an opening record that are counted.
 #[derive(Deserialize)]
-struct Opened<'a> {
+pub(super) struct Opened<'a> {
     #[serde(borrow)]
-    tenant: Cow<'a, str>,
+    pub(super) tenant: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) session: Option<Cow<'a, str>>,
     #[serde(borrow)]
     credentials: Vec<Used<'a>>,
 }
@@ -91,24 +93,32 @@ struct Used<'a> {
     name: Cow<'a, str>,
 }
 
+impl<'a> Opened<'a> {
+    /// Of a record that opens an exchange with credentials. Most requests carry none: then the record has no such field, and is not
+    /// parsed.
+    pub(super) fn of(line: &Line<'a>) -> Option<Self> {
+        let (_, contents) = line.body.filter(|_| line.kind == Kind::ExchangeOpened.as_str())?;
+        match contents.windows(MARK.len()).any(|part| part == MARK) {
+            true => serde_json::from_slice(contents).ok(),
+            false => None,
+        }
+    }
+
+    /// The names of the credentials. One that was attached in several locations of a request is counted once.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let is_first = |number: usize, name: &str| self.credentials.iter().take(number).all(|other| other.name != name);
+        let numbered = self.credentials.iter().enumerate();
+        numbered.filter(move |(number, used)| is_first(*number, &used.name)).map(|(_, used)| &*used.name)
+    }
+}
+
 impl Tally {
     /// Counts the credentials of a record, if it is one that opens an exchange.
     pub(super) fn take(&mut self, line: &Line<'_>) {
-        if line.kind != Kind::ExchangeOpened.as_str() {
-            return;
-        }
-        // Most requests carry none: then the record has no such field, and is not read a second time.
-        let opened = line.body.filter(|(_, contents)| contents.windows(MARK.len()).any(|part| part == MARK));
-        let Some(opened) = opened.and_then(|(_, contents)| serde_json::from_slice::<Opened<'_>>(contents).ok()) else {
-            return;
-        };
-        let tenant = self.0.entry(opened.tenant.into_owned()).or_default();
-        for (number, used) in opened.credentials.iter().enumerate() {
-            // One that went to several places of a request went with it once.
-            if opened.credentials.iter().take(number).any(|other| other.name == used.name) {
-                continue;
-            }
-            match tenant.get_mut(&*used.name) {
+        let Some(opened) = Opened::of(line) else { return };
+        let tenant = self.0.entry(opened.tenant.to_string()).or_default();
+        for name in opened.names() {
+            match tenant.get_mut(name) {
                 Some(seen) => {
                     seen.count += 1;
                     if seen.last.as_str() < line.time {
@@ -116,7 +126,7 @@ impl Tally {
                     }
                 }
                 None => {
-                    tenant.insert(used.name.to_string(), Seen { count: 1, last: line.time.to_owned() });
+                    tenant.insert(name.to_owned(), Seen { count: 1, last: line.time.to_owned() });
                 }
             }
         }
