@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
+use http::{HeaderValue, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -116,26 +116,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
 /// Frames an answer to a request with these wishes, and completes its head; `None` where it has no body.
 fn frame(parts: &mut Parts, body: &Body, wishes: Wishes) -> Option<Encoder> {
     let is_empty = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let fields = &mut parts.headers;
+    let head = &mut parts.headers;
     let known = body.size_hint().exact();
     if parts.status == StatusCode::NO_CONTENT {
-        fields.remove(header::CONTENT_LENGTH);
+        head.remove(header::CONTENT_LENGTH);
     }
     if is_empty || wishes.is_head {
-        let own = known.filter(|_| wishes.is_head && body.is_own() && !fields.contains_key(header::CONTENT_LENGTH));
+        let own = known.filter(|_| wishes.is_head && body.is_own() && !head.contains_key(header::CONTENT_LENGTH));
         if let Some(length) = own {
-            fields.insert(header::CONTENT_LENGTH, length.into());
+            head.insert(header::CONTENT_LENGTH, length.into());
         }
         return None;
     }
-    Some(match (announced(fields), known) {
+    Some(match (fields::content_length(head), known) {
         (Some(length), _) => Encoder::Length(length),
         (None, Some(length)) => {
-            fields.insert(header::CONTENT_LENGTH, length.into());
+            head.insert(header::CONTENT_LENGTH, length.into());
             Encoder::Length(length)
         }
         (None, None) if wishes.version == Version::HTTP_11 => {
-            fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            head.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             Encoder::Chunked { trailers: wishes.accepts_trailers }
         }
         (None, None) => Encoder::UntilClose,
@@ -156,8 +156,4 @@ fn put_head(out: &mut BytesMut, parts: &Parts, version: Version, closes: bool) {
         out.extend_from_slice(b"connection: keep-alive\r\n");
     }
     out.extend_from_slice(b"\r\n");
-}
-
-fn announced(fields: &HeaderMap) -> Option<u64> {
-    fields.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -220,7 +220,7 @@ fn framing(fields: &mut HeaderMap, has_body: bool) -> Option<Encoder> {
         fields.remove(header::EXPECT);
         return None;
     }
-    let length = fields.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let length = fields::content_length(fields);
     if length.is_none() {
         fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }

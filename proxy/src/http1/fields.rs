@@ -1,7 +1,7 @@
 //! Fields of HTTP/1 (RFC 9112 section 5): lines to a map, and a map to lines.
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// A line that is not a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,10 +75,13 @@ pub(crate) fn lists(fields: &HeaderMap, name: &HeaderName, member: &[u8]) -> boo
     })
 }
 
+/// The length of a body, in the fields of a head that was read or is to be written.
+pub(crate) fn content_length(fields: &HeaderMap) -> Option<u64> {
+    fields.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
-    use http::header;
-
     use super::*;
 
     fn read(section: &str) -> Result<Vec<(String, String)>, BadField> {

@@ -8,6 +8,7 @@ use model::{Destination, Reason, RequestPath};
 
 use crate::body::Payload;
 use crate::client_auth;
+use crate::http1::fields;
 use crate::http1::head::{RequestHead, Target};
 use crate::incoming::Incoming;
 use crate::refusal::Refusal;
@@ -74,7 +75,7 @@ pub(crate) fn route(destination: &Destination, asked: Asked) -> Result<Routed, R
     let version = request.version();
     let (parts, body) = request.into_parts();
     let mut fields = parts.headers;
-    let websocket = fields.get_all(header::UPGRADE).iter().any(|v| contains_token(v.as_bytes(), b"websocket"));
+    let websocket = fields::lists(&fields, &header::UPGRADE, b"websocket");
     let named_by_connection = remove_named_by_connection(&mut fields)?;
     let mut stripped = Vec::new();
     client_auth::remove_steering(&mut fields, &mut stripped)?;
@@ -125,7 +126,7 @@ fn remove_one_hop(fields: &mut HeaderMap) {
     if !fields.keys().any(|name| *name == header::TE || hop(name)) {
         return;
     }
-    let trailers = fields.get_all(header::TE).iter().any(|v| contains_token(v.as_bytes(), b"trailers"));
+    let trailers = fields::lists(fields, &header::TE, b"trailers");
     let names: Vec<HeaderName> = fields.keys().filter(|name| hop(name)).cloned().collect();
     for name in names {
         fields.remove(name);
@@ -134,12 +135,4 @@ fn remove_one_hop(fields: &mut HeaderMap) {
     if trailers {
         fields.insert(header::TE, http::HeaderValue::from_static("trailers"));
     }
-}
-
-/// Whether a comma list holds a token, in any case, with or without parameters.
-fn contains_token(list: &[u8], token: &[u8]) -> bool {
-    list.split(|b| *b == b',').any(|item| {
-        let item = item.split(|b| *b == b';').next().unwrap_or_default();
-        item.trim_ascii().eq_ignore_ascii_case(token)
-    })
 }
