@@ -95,7 +95,7 @@ fn taken(link: &Listening) -> Option<(ClientStream, Vec<u8>)> {
 /// asked for nothing, and could not read an answer.
 async fn handshake(proxy: &Arc<Proxy>, stream: ClientStream, entrance: &Entrance) -> Option<ClientStream> {
     tokio::select! {
-        // One without TLS is ready at once: its place may have been given away before it was looked at, and it is told so.
+        // A connection without TLS is ready at once. It may have lost its place before its first poll, and must get the 503 for that.
         biased;
         stream = stream.after_handshake() => {
             stream.inspect_err(|error| tracing::debug!(%error, "a TLS handshake with the proxy failed")).ok()

@@ -266,7 +266,7 @@ pub(crate) fn pace(cx: &Context<'_>) -> Poll<()> {
         UNTIL_CLOCK.set(left - 1);
         return Poll::Ready(());
     }
-    if began.elapsed() < SLICE {
+    if Instant::now() < began + SLICE {
         UNTIL_CLOCK.set(UNCLOCKED - 1);
         return Poll::Ready(());
     }

@@ -4,10 +4,14 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::*;
 use crate::flow::{Pace, UploadEnd};
+
+/// The time before and behind the moment at which a timer fires.
+const TICK: Duration = Duration::from_millis(10);
 
 /// A request's body that the test feeds, and that reports its end as the real one does.
 struct Fed {
@@ -57,6 +61,13 @@ impl Bench {
         (Outgoing { method, target: "/a?b".to_owned().into(), fields: map, body: Some(body) }, sender)
     }
 
+    /// Sends a request.
+    fn send<B: Body + 'static>(&self, mut outgoing: Outgoing<B>) -> Sent<B> {
+        let client = self.client.clone();
+        let flow = if outgoing.body.is_some() { self.flow.clone() } else { flow(true) };
+        Sent(tokio::spawn(async move { client.send(&mut outgoing, &flow).await }))
+    }
+
     /// Waits until the upstream has read these bytes.
     async fn reads(&mut self, want: &str) {
         let mut read = vec![0; want.len()];
@@ -66,6 +77,26 @@ impl Bench {
 
     async fn writes(&mut self, bytes: &str) {
         self.upstream.write_all(bytes.as_bytes()).await.unwrap();
+    }
+}
+
+/// What comes of a request that was sent.
+struct Sent<B>(JoinHandle<Result<Answered<B>, Failure>>);
+
+/// A response, and what is left of its request.
+type Answered<B> = (Response<Incoming>, Option<Sending<B>>);
+
+impl<B: Send + 'static> Sent<B> {
+    async fn both(self) -> Answered<B> {
+        self.0.await.unwrap().unwrap()
+    }
+
+    async fn response(self) -> Response<Incoming> {
+        self.both().await.0
+    }
+
+    async fn failure(self) -> Failure {
+        self.0.await.unwrap().err().unwrap()
     }
 }
 
@@ -86,11 +117,10 @@ async fn text(response: Response<Incoming>) -> Result<String, BodyError> {
 #[tokio::test]
 async fn a_request_without_a_body_and_its_response() {
     let mut bench = Bench::new();
-    let (client, flow) = (bench.client.clone(), flow(true));
-    let sent = tokio::spawn(async move { client.send(&mut empty(Method::GET), &flow).await.unwrap() });
+    let sent = bench.send(empty(Method::GET));
     bench.reads("GET /a HTTP/1.1\r\n\r\n").await;
     bench.writes("HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 5\r\n\r\nhello").await;
-    let (response, rest) = sent.await.unwrap();
+    let (response, rest) = sent.both().await;
     assert!(rest.is_none());
     assert_eq!((response.status(), response.headers().get("x").unwrap().as_bytes()), (StatusCode::OK, &b"y"[..]));
     assert!(!bench.client.is_idle(), "its body is not read yet");
@@ -103,10 +133,9 @@ async fn a_request_without_a_body_and_its_response() {
 async fn t063_a_connection_with_bytes_that_nobody_asked_for_is_not_used_again() {
     for (extra, later) in [("HTTP/1.1 200 OK\r\n\r\n", ""), ("", "x")] {
         let mut bench = Bench::new();
-        let (client, flow) = (bench.client.clone(), flow(true));
-        let sent = tokio::spawn(async move { client.send(&mut empty(Method::GET), &flow).await.unwrap().0 });
+        let sent = bench.send(empty(Method::GET));
         bench.writes(&format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi{extra}")).await;
-        assert_eq!(text(sent.await.unwrap()).await.unwrap(), "hi");
+        assert_eq!(text(sent.response().await).await.unwrap(), "hi");
         bench.writes(later).await;
         assert!(!bench.client.is_idle(), "{extra:?} {later:?}");
     }
@@ -120,10 +149,9 @@ async fn t065_a_response_that_has_no_body_sends_none() {
         (Method::GET, "HTTP/1.1 304 Not Modified\r\n\r\n"),
     ] {
         let mut bench = Bench::new();
-        let (client, flow) = (bench.client.clone(), flow(true));
-        let sent = tokio::spawn(async move { client.send(&mut empty(method), &flow).await.unwrap().0 });
+        let sent = bench.send(empty(method));
         bench.writes(&format!("{head}hello")).await;
-        let response = sent.await.unwrap();
+        let response = sent.response().await;
         assert!(response.body().is_end_stream());
         assert_eq!(text(response).await.unwrap(), "");
         assert!(!bench.client.is_idle(), "after {head:?} with a body");
@@ -133,10 +161,9 @@ async fn t065_a_response_that_has_no_body_sends_none() {
 #[tokio::test]
 async fn a_connection_that_its_upstream_closes_is_not_used_again() {
     let mut bench = Bench::new();
-    let (client, flow) = (bench.client.clone(), flow(true));
-    let sent = tokio::spawn(async move { client.send(&mut empty(Method::GET), &flow).await.unwrap().0 });
+    let sent = bench.send(empty(Method::GET));
     bench.writes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
-    sent.await.unwrap();
+    sent.response().await;
     assert!(!bench.client.is_idle());
     let (ours, theirs) = tokio::io::duplex(10);
     let fresh = Client::new(ours);
@@ -148,44 +175,41 @@ async fn a_connection_that_its_upstream_closes_is_not_used_again() {
 #[tokio::test]
 async fn a_body_goes_up_in_its_framing() {
     let mut bench = Bench::new();
-    let (mut outgoing, pieces) = bench.request(Method::POST, &[("content-length", "5")]);
-    let (client, flow) = (bench.client.clone(), bench.flow.clone());
-    let sent = tokio::spawn(async move { client.send(&mut outgoing, &flow).await.unwrap().0 });
+    let (outgoing, pieces) = bench.request(Method::POST, &[("content-length", "5")]);
+    let sent = bench.send(outgoing);
     pieces.send(Frame::data(Bytes::from_static(b"he"))).unwrap();
     bench.reads("POST /a?b HTTP/1.1\r\ncontent-length: 5\r\n\r\nhe").await;
     pieces.send(Frame::data(Bytes::from_static(b"llo"))).unwrap();
     bench.reads("llo").await;
     drop(pieces);
     bench.writes("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n").await;
-    let body = sent.await.unwrap().into_body().collect().await.unwrap();
+    let body = sent.response().await.into_body().collect().await.unwrap();
     assert_eq!(body.trailers().unwrap().get("x-sum").unwrap(), "1");
     assert_eq!(body.to_bytes(), "ok");
     assert!(bench.client.is_idle() && bench.flow.is_sent_whole());
 
     // The same connection, a body of unknown length with trailers.
-    bench.flow = self::flow(false);
-    let (mut outgoing, pieces) = bench.request(Method::GET, &[]);
-    let (client, flow) = (bench.client.clone(), bench.flow.clone());
-    let sent = tokio::spawn(async move { client.send(&mut outgoing, &flow).await.unwrap().0 });
+    bench.flow = flow(false);
+    let (outgoing, pieces) = bench.request(Method::GET, &[]);
+    let sent = bench.send(outgoing);
     pieces.send(Frame::data(Bytes::from_static(b"hello worlds and more"))).unwrap();
     let mut trailers = HeaderMap::new();
     trailers.insert("x-sum", HeaderValue::from_static("2"));
     pieces.send(Frame::trailers(trailers)).unwrap();
     bench.reads("GET /a?b HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n15\r\nhello worlds and more\r\n0\r\nx-sum: 2\r\n\r\n").await;
     bench.writes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
-    sent.await.unwrap();
+    sent.response().await;
 }
 
 #[tokio::test]
 async fn an_early_response_arrives_while_the_body_goes_on() {
     let mut bench = Bench::new();
-    let (mut outgoing, pieces) = bench.request(Method::POST, &[("content-length", "9")]);
-    let (client, flow) = (bench.client.clone(), bench.flow.clone());
-    let sent = tokio::spawn(async move { client.send(&mut outgoing, &flow).await.unwrap() });
+    let (outgoing, pieces) = bench.request(Method::POST, &[("content-length", "9")]);
+    let sent = bench.send(outgoing);
     pieces.send(Frame::data(Bytes::from_static(b"one"))).unwrap();
     bench.reads("POST /a?b HTTP/1.1\r\ncontent-length: 9\r\n\r\none").await;
     bench.writes("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\near").await;
-    let (response, rest) = sent.await.unwrap();
+    let (response, rest) = sent.both().await;
     let running = tokio::spawn(rest.unwrap().run());
     let reading = tokio::spawn(text(response));
     pieces.send(Frame::data(Bytes::from_static(b"two"))).unwrap();
@@ -202,11 +226,10 @@ async fn an_early_response_arrives_while_the_body_goes_on() {
 #[tokio::test]
 async fn an_upstream_that_answered_and_closes_ends_the_upload() {
     let mut bench = Bench::new();
-    let (mut outgoing, pieces) = bench.request(Method::POST, &[("content-length", "9")]);
-    let (client, flow) = (bench.client.clone(), bench.flow.clone());
-    let sent = tokio::spawn(async move { client.send(&mut outgoing, &flow).await.unwrap() });
+    let (outgoing, pieces) = bench.request(Method::POST, &[("content-length", "9")]);
+    let sent = bench.send(outgoing);
     bench.writes("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n").await;
-    let (response, rest) = sent.await.unwrap();
+    let (response, rest) = sent.both().await;
     assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
     drop(bench.upstream);
     // No piece comes: the end of the connection alone ends it.
@@ -218,11 +241,10 @@ async fn an_upstream_that_answered_and_closes_ends_the_upload() {
 #[tokio::test]
 async fn a_stopped_upload_ends_the_connection() {
     let mut bench = Bench::new();
-    let (mut outgoing, pieces) = bench.request(Method::POST, &[("content-length", "9")]);
-    let (client, flow) = (bench.client.clone(), bench.flow.clone());
-    let sent = tokio::spawn(async move { client.send(&mut outgoing, &flow).await.unwrap() });
+    let (outgoing, pieces) = bench.request(Method::POST, &[("content-length", "9")]);
+    let sent = bench.send(outgoing);
     bench.writes("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n").await;
-    let (response, rest) = sent.await.unwrap();
+    let (response, rest) = sent.both().await;
     let (running, reading) = (tokio::spawn(rest.unwrap().run()), tokio::spawn(text(response)));
     bench.flow.stop();
     running.await.unwrap();
@@ -240,29 +262,29 @@ async fn t055_a_body_waits_for_100_or_a_second_of_silence() {
     let head = "POST /a?b HTTP/1.1\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n";
     for answers in [true, false] {
         let mut bench = Bench::new();
-        let (mut outgoing, pieces) = bench.request(Method::POST, &expect);
+        let (outgoing, pieces) = bench.request(Method::POST, &expect);
         pieces.send(Frame::data(Bytes::from_static(b"hi"))).unwrap();
         drop(pieces);
-        let (client, flow, begun) = (bench.client.clone(), bench.flow.clone(), Instant::now());
-        let sent = tokio::spawn(async move { client.send(&mut outgoing, &flow).await.unwrap().0 });
+        let sent = bench.send(outgoing);
         bench.reads(head).await;
+        // Nothing more comes until the upstream has answered or the time is over.
+        let waited = if answers { CONTINUE_WAIT / 2 } else { CONTINUE_WAIT - TICK };
+        assert!(tokio::time::timeout(waited, bench.upstream.read_u8()).await.is_err());
         if answers {
             bench.writes("HTTP/1.1 100 Continue\r\n\r\n").await;
         }
-        bench.reads("hi").await;
-        assert_eq!(begun.elapsed() >= CONTINUE_WAIT, !answers);
+        tokio::time::timeout(2 * TICK, bench.reads("hi")).await.unwrap();
         bench.writes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
-        assert_eq!(sent.await.unwrap().status(), StatusCode::OK);
+        assert_eq!(sent.response().await.status(), StatusCode::OK);
     }
     // A final response instead: the body is never sent.
     let mut bench = Bench::new();
-    let (mut outgoing, pieces) = bench.request(Method::POST, &expect);
+    let (outgoing, pieces) = bench.request(Method::POST, &expect);
     pieces.send(Frame::data(Bytes::from_static(b"hi"))).unwrap();
-    let (client, flow) = (bench.client.clone(), bench.flow.clone());
-    let sent = tokio::spawn(async move { client.send(&mut outgoing, &flow).await.unwrap() });
+    let sent = bench.send(outgoing);
     bench.reads(head).await;
     bench.writes("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n").await;
-    let (response, rest) = sent.await.unwrap();
+    let (response, rest) = sent.both().await;
     assert_eq!((response.status(), rest.is_some()), (StatusCode::UNAUTHORIZED, false));
     assert!(!bench.client.is_idle(), "the upstream may read what comes next as the body");
     drop((response, bench.client));
@@ -273,18 +295,14 @@ async fn t055_a_body_waits_for_100_or_a_second_of_silence() {
 async fn t064_informational_responses_are_passed_over_and_bounded() {
     for (count, fails) in [(MAX_INTERIM, false), (MAX_INTERIM + 1, true)] {
         let mut bench = Bench::new();
-        let (client, flow) = (bench.client.clone(), flow(true));
-        let sent =
-            tokio::spawn(
-                async move { client.send(&mut empty(Method::GET), &flow).await.map(|(response, _)| response) },
-            );
+        let sent = bench.send(empty(Method::GET));
         for _ in 0..count {
             bench.writes("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n").await;
         }
         bench.writes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
-        match sent.await.unwrap() {
-            Ok(response) => assert!(!fails && response.status() == StatusCode::OK),
-            Err(failure) => assert!(fails && matches!(failure, Failure::Interim), "{failure:?}"),
+        match fails {
+            true => assert!(matches!(sent.failure().await, Failure::Interim)),
+            false => assert_eq!(sent.response().await.status(), StatusCode::OK),
         }
     }
 }
@@ -299,11 +317,10 @@ async fn t062_what_is_no_response_is_a_failure() {
         ("", true),
     ] {
         let mut bench = Bench::new();
-        let (client, flow) = (bench.client.clone(), flow(true));
-        let sent = tokio::spawn(async move { client.send(&mut empty(Method::GET), &flow).await.err().unwrap() });
+        let sent = bench.send(empty(Method::GET));
         bench.writes(bytes).await;
         drop(bench.upstream);
-        match sent.await.unwrap() {
+        match sent.failure().await {
             Failure::Closed => assert!(closes, "{bytes:?}"),
             Failure::Response(_) => assert!(!closes, "{bytes:?}"),
             other @ (Failure::Request | Failure::Interim) => panic!("{other:?} after {bytes:?}"),
@@ -314,29 +331,24 @@ async fn t062_what_is_no_response_is_a_failure() {
 #[tokio::test]
 async fn a_head_has_a_bound() {
     let mut bench = Bench::new();
-    let (client, flow) = (bench.client.clone(), flow(true));
-    let sent = tokio::spawn(async move { client.send(&mut empty(Method::GET), &flow).await.err().unwrap() });
+    let sent = bench.send(empty(Method::GET));
     bench.writes("HTTP/1.1 200 OK\r\nX: ").await;
-    while bench.upstream.write_all(&[b'a'; 1_000]).await.is_ok() && !sent.is_finished() {
+    while bench.upstream.write_all(&[b'a'; 1_000]).await.is_ok() && !sent.0.is_finished() {
         tokio::task::yield_now().await;
     }
-    assert!(matches!(sent.await.unwrap(), Failure::Response("the response head is too large")));
+    assert!(matches!(sent.failure().await, Failure::Response("the response head is too large")));
 }
 
 #[tokio::test]
 async fn the_body_of_an_earlier_response_is_over() {
     let mut bench = Bench::new();
-    let send = |bench: &Bench| {
-        let (client, flow) = (bench.client.clone(), flow(true));
-        tokio::spawn(async move { client.send(&mut empty(Method::GET), &flow).await.unwrap().0.into_body() })
-    };
-    let first = send(&bench);
+    let first = bench.send(empty(Method::GET));
     bench.writes("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
-    let mut first = first.await.unwrap();
+    let mut first = first.response().await.into_body();
     assert_eq!(first.frame().await.unwrap().unwrap().into_data().unwrap(), "hi");
-    let second = send(&bench);
+    let second = bench.send(empty(Method::GET));
     bench.writes("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother").await;
-    let mut second = second.await.unwrap();
+    let mut second = second.response().await.into_body();
     assert!(first.frame().await.is_none() && first.is_end_stream(), "it is not the body of the second one");
     drop(first);
     assert_eq!(second.frame().await.unwrap().unwrap().into_data().unwrap(), "other");
@@ -373,15 +385,14 @@ impl http_body::Body for Frames {
 #[tokio::test]
 async fn t211_an_upload_that_the_upstream_does_not_take_is_stopped_and_has_not_ended() {
     let mut bench = Bench::new();
-    let (mut outgoing, pieces) = bench.request(Method::POST, &[]);
-    let (client, flow) = (bench.client.clone(), bench.flow.clone());
+    let (outgoing, pieces) = bench.request(Method::POST, &[]);
     bench.flow.begin(Instant::now());
-    let sent = tokio::spawn(async move { client.send(&mut outgoing, &flow).await.unwrap() });
+    let sent = bench.send(outgoing);
     // More than the stream takes, and the end of the body: nothing of it is left to be asked for.
     pieces.send(Frame::data(Bytes::from(vec![7; 40_000]))).unwrap();
     drop(pieces);
     bench.writes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
-    let (_, rest) = sent.await.unwrap();
+    let (_, rest) = sent.both().await;
     let running = tokio::spawn(rest.unwrap().run());
     tokio::task::yield_now().await;
     assert!(bench.flow.is_taken_whole() && bench.flow.upload_end().is_none(), "it waits to be written");
