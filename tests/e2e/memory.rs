@@ -143,7 +143,8 @@ fn t168_no_core_holds_a_secret_that_is_not_in_use() {
     world.egret.launch();
     secrets.assert_absent("after the start", &core(&world.egret, &folder));
 
-    // In use, over HTTP/1.1: the request was written, encrypted and wiped. What is no secret is found, so the search does find.
+    // During an exchange over HTTP/1.1 the request is already written, encrypted and wiped. The session id, which is not secret, must be
+    // in the core: this proves that the search works.
     let session = world.egret.session(&["memory"], &["token"]);
     let at_rest = world.egret.descriptors();
     let mut wire = download(&world, &session, "memory");
