@@ -115,6 +115,11 @@ static OTHER_CODINGS: [HeaderName; 3] = [
     HeaderName::from_static("connect-content-encoding"),
 ];
 
+/// Whether a field says how the content is to be read.
+pub(crate) fn describes_content(name: &HeaderName) -> bool {
+    name.as_str().starts_with("content-") || OTHER_CODINGS.contains(name)
+}
+
 /// Whether a body, or what is in it, is in a coding that `Content-Encoding` does not name.
 pub(crate) fn has_other(fields: &HeaderMap) -> bool {
     let is_coding = |name: &[u8]| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity");

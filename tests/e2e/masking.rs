@@ -441,6 +441,9 @@ fn t271_messages_and_deltas_come_in_no_coding() {
         "200 OK\r\nContent-Type: application/grpc\r\nGrpc-Encoding: gzip",
         "200 OK\r\nContent-Type: application/connect+json\r\nConnect-Content-Encoding: gzip",
         "226 IM Used\r\nIM: gzip",
+        // A field that says how the content is to be read is not one of the connection's.
+        "200 OK\r\nConnection: grpc-encoding, content-type\r\nContent-Type: application/grpc\r\nGrpc-Encoding: gzip",
+        "200 OK\r\nConnection: Content-Encoding\r\nContent-Encoding: br",
         "226 IM Used",
     ] {
         let answer = format!("HTTP/1.1 {head}\r\nContent-Length: 7\r\n\r\n\u{1}\0\0\0\u{2}xy");

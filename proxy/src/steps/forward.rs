@@ -14,6 +14,7 @@ use vault::Lease;
 
 use crate::Core;
 use crate::body::Upload;
+use crate::coding;
 use crate::config::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::dial::{self, Fresh, Located, Speaks, Stream, Target};
 use crate::flow::{Flow, Pace, UploadEnd};
@@ -258,13 +259,14 @@ static HOP_BY_HOP: [HeaderName; 6] = [
     HeaderName::from_static("proxy-authentication-info"),
 ];
 
-/// Removes what concerns the upstream's connection alone, and the fields that its Connection field lists (RFC 9110 section 7.6.1).
+/// Removes what concerns the upstream's connection alone, and the fields that its Connection field lists (RFC 9110 section 7.6.1). Fields
+/// that describe the content stay: without them a coded body would be searched for secrets as if it was plain.
 fn remove_one_hop(fields: &mut HeaderMap) {
     if fields.contains_key(header::CONNECTION) {
         let listed = fields.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
         let listed: Vec<HeaderName> =
             listed.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect();
-        for name in listed {
+        for name in listed.iter().filter(|name| !coding::describes_content(name)) {
             fields.remove(name);
         }
         fields.remove(header::CONNECTION);
@@ -503,13 +505,19 @@ mod tests {
             ("keep-alive", "timeout=5"),
             ("transfer-encoding", "chunked"),
             ("x-kept", "3"),
+            ("connection", "content-encoding, Content-Type, grpc-encoding, im"),
+            ("content-encoding", "gzip"),
+            ("content-type", "application/grpc"),
+            ("grpc-encoding", "gzip"),
+            ("im", "gzip"),
         ];
         for (name, value) in sent {
             fields.append(name, HeaderValue::from_static(value));
         }
         remove_one_hop(&mut fields);
-        let left: Vec<&str> = fields.keys().map(HeaderName::as_str).collect();
-        assert_eq!(left, ["x-kept"]);
+        let mut left: Vec<&str> = fields.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-encoding", "content-type", "grpc-encoding", "im", "x-kept"]);
     }
 
     #[test]
