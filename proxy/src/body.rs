@@ -590,8 +590,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The connection gave it up before its end.
-        self.flow.end_upload(UploadEnd::Stopped, share::now());
+        // The connection gave it up before its end, or found that it was empty: its end can come after it was taken for a body.
+        let end = if self.is_end_stream() { UploadEnd::Whole } else { UploadEnd::Stopped };
+        self.flow.end_upload(end, share::now());
     }
 }
 

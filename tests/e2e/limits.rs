@@ -142,6 +142,20 @@ fn t054_the_body_of_a_head_request_is_forwarded_and_no_other_request_begins_in_i
 }
 
 #[test]
+fn t054_an_empty_body_without_a_length_is_sent_whole() {
+    let world = world();
+    let session = world.egret.session(&["limits"], &[]);
+    let target = world.target("one.origin.test");
+    let mut h2 = H2::open(&world.egret, &session, &target);
+    for number in 0..20 {
+        let path = format!("/t054-empty-{number}");
+        assert_eq!(h2.send_unannounced(over_h2("POST", &target, &path, "")).unwrap().status, 200);
+        let record = world.egret.record_where("the exchange", |r| r.text("path") == path && r.has("outcome"));
+        assert_eq!((record.text("outcome").as_str(), record.has("detail")), ("ok", false), "{}", record.0);
+    }
+}
+
+#[test]
 fn t214_a_rule_without_bodies_refuses_them_before_the_upstream_is_dialed() {
     let world = world();
     let session = world.egret.session(&["limits"], &[]);
