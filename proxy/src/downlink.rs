@@ -11,6 +11,8 @@ use tokio::sync::Notify;
 pub(crate) struct Downlink {
     close: Notify,
     unread: AtomicBool,
+    /// Whether the answer on it is one of ours, which has no exchange that watches over it.
+    own_answer: AtomicBool,
     /// The connection that a stream is on.
     connection: Option<Arc<Self>>,
 }
@@ -19,6 +21,16 @@ impl Downlink {
     /// A stream of this connection.
     pub(crate) fn stream_of(connection: &Arc<Self>) -> Arc<Self> {
         Arc::new(Self { connection: Some(connection.clone()), ..Self::default() })
+    }
+
+    /// The answer on it is one of ours.
+    pub(crate) fn set_own_answer(&self) {
+        self.own_answer.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the answer on it is one of ours.
+    pub(crate) fn is_own_answer(&self) -> bool {
+        self.own_answer.load(Ordering::Relaxed)
     }
 
     /// Its client left an answer unread.

@@ -11,6 +11,7 @@ use vault::{CredentialShape, Lease, LeaseError, Vault};
 
 use crate::live::Lent;
 use crate::refusal::Refusal;
+use crate::share;
 use crate::steps::route::Routed;
 
 /// One request, as far as credentials are concerned.
@@ -50,14 +51,14 @@ impl<'a> Borrower<'a> {
         if !self.permit.credentials().contains(credential) {
             return Err(misplaced("the rule in force does not use the credential of a placeholder"));
         }
-        if !self.session.is_running(clock::now()) {
+        if !self.session.is_running(share::judging_time()) {
             return Err(misplaced("credentials are used only while the session is running"));
         }
         let shape = self.shape(credential)?;
         if !shape.covers(self.destination) {
             return Err(misplaced("the host is outside the audience of the credential"));
         }
-        match self.may_draw(credential, clock::now()) {
+        match self.may_draw(credential, share::judging_time()) {
             Ok(()) => Ok(shape),
             Err(Withheld::Method) => Err(misplaced("the session's grant of the credential leaves out this method")),
             Err(withheld) => Err(refused(withheld)),
@@ -70,7 +71,7 @@ impl<'a> Borrower<'a> {
     /// # Errors
     /// As [`Borrower::may_swap`], but for what only makes the request go without.
     pub(crate) fn added(&self) -> Result<Vec<&'a CredentialId>, Refusal> {
-        let now = clock::now();
+        let now = share::judging_time();
         if !self.session.is_running(now) {
             return Ok(Vec::new());
         }
@@ -103,7 +104,7 @@ impl<'a> Borrower<'a> {
     /// # Errors
     /// As [`Borrower::may_swap`].
     pub(crate) fn lend(&self, credential: &CredentialId) -> Result<(Lease, Lent), Refusal> {
-        let now = clock::now();
+        let now = share::judging_time();
         self.may_draw(credential, now).map_err(refused)?;
         let draw = self.session.draw(credential, self.methods.own.as_str(), now).map_err(refused)?;
         let lease = self.vault.lease(&self.session.tenant, credential, self.destination).map_err(unlent)?;

@@ -146,7 +146,7 @@ impl Masker {
     /// # Errors
     /// Where the response ends here; nothing of these bytes may pass.
     pub(crate) fn push(&mut self, chunk: Bytes) -> Result<Bytes, Guessed> {
-        self.guesses.count(&chunk);
+        self.guesses.take(&chunk);
         if self.held.is_empty() && self.context.is_empty() && self.holds_back_from(&chunk, 0) == chunk.len() {
             let hits = self.hits(&chunk, 0);
             if hits.is_empty() {
@@ -194,6 +194,11 @@ impl Masker {
         cover(&mut passed, &stars);
         self.released += passed.len() as u64;
         Ok(passed.into())
+    }
+
+    /// The upstream has no more for now, and perhaps for long: no bytes of it are kept that have passed.
+    pub(crate) fn pause(&mut self) {
+        self.guesses.count_first();
     }
 
     /// Counts a value that is whole, such as that of a header field; all of one message before the first of them is masked.
@@ -309,6 +314,9 @@ struct Guesses {
     kept_values: u32,
     /// Once there are too many to keep.
     hashed: Option<Hashed>,
+    /// The first bytes, not counted yet: most responses are one piece without a secret, and nothing has to be counted in them.
+    /// Empty before there are any, `None` once they are counted.
+    first: Option<Bytes>,
 }
 
 /// Hashes of different values.
@@ -328,6 +336,7 @@ impl Guesses {
             kept: Vec::new(),
             kept_values: 0,
             hashed: None,
+            first: Some(Bytes::new()),
         };
         guesses.renew(sets);
         guesses
@@ -335,8 +344,28 @@ impl Guesses {
 
     /// From here on counts what looks like one of these. What was counted before stays.
     fn renew(&mut self, sets: &Sets) {
+        self.count_first();
         self.shortest = sets.iter().map(Needles::shortest).min().unwrap_or_default().max(MIN_GUESSED);
         self.alphabet = sets.iter().map(Needles::alphabet).fold(Alphabet::default(), Alphabet::or);
+    }
+
+    /// Takes the next bytes of the body.
+    fn take(&mut self, bytes: &Bytes) {
+        if let Some(first) = &mut self.first
+            && first.is_empty()
+        {
+            first.clone_from(bytes);
+        } else {
+            self.count_first();
+            self.count(bytes);
+        }
+    }
+
+    /// Counts the first bytes, if they are not counted yet.
+    fn count_first(&mut self) {
+        if let Some(first) = self.first.take_if(|first| !first.is_empty()) {
+            self.count(&first);
+        }
     }
 
     /// Looks at the next bytes of the body.
@@ -385,6 +414,7 @@ impl Guesses {
     /// Looks at something whole.
     fn count_whole(&mut self, bytes: &[u8]) {
         if bytes.len() >= self.shortest {
+            self.count_first();
             self.end_run();
             self.count(bytes);
             self.end_run();
@@ -449,7 +479,8 @@ impl Guesses {
     }
 
     /// Whether a secret of this length and these classes of characters may show beside what was counted.
-    fn check(&self, length: usize, classes: u8) -> Result<(), Guessed> {
+    fn check(&mut self, length: usize, classes: u8) -> Result<(), Guessed> {
+        self.count_first();
         let Some(hashed) = &self.hashed else { return Ok(()) };
         if length >= MIN_GUESSED && hashed.like(classes) > MAX_GUESSES { Err(Guessed) } else { Ok(()) }
     }

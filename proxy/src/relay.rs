@@ -196,6 +196,9 @@ impl Relay {
 
     /// What is released because the upstream pauses.
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Result<Bytes, Unmaskable> {
+        if let Some(rewriter) = self.masked.rewriter() {
+            rewriter.pause();
+        }
         if !self.masked.rewrites().is_some_and(Rewriter::holds_back) {
             return Ok(Bytes::new());
         }

@@ -111,6 +111,11 @@ impl Rewriter {
         self.mask(decoded.into()).map(Some)
     }
 
+    /// The upstream has no more for now.
+    pub(crate) fn pause(&mut self) {
+        self.masker.pause();
+    }
+
     /// The upstream pauses or breaks off: what is held back.
     pub(crate) fn flush(&mut self) -> Result<Bytes, Unmaskable> {
         let passed = self.masker.flush()?;

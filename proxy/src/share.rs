@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use hyper::rt::Executor;
-use model::SessionId;
+use model::{SessionId, Timestamp};
 use tokio::sync::Notify;
 
 /// How long one poll may go on reading or writing.
@@ -49,6 +49,8 @@ const UNCLOCKED: u8 = 4;
 thread_local! {
     /// When the poll in progress on this thread began.
     static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// The time by which the poll in progress judges ends, once it was asked for.
+    static JUDGING_TIME: Cell<Option<Timestamp>> = const { Cell::new(None) };
     /// Reads and writes until one looks at the clock again.
     static UNTIL_CLOCK: Cell<u8> = const { Cell::new(UNCLOCKED) };
 }
@@ -56,6 +58,19 @@ thread_local! {
 /// The time, as far as timers of seconds need it: when the poll in progress began.
 pub(crate) fn now() -> tokio::time::Instant {
     BEGAN.get().map_or_else(tokio::time::Instant::now, tokio::time::Instant::from_std)
+}
+
+/// The time by which ends are judged, as [`clock::now`] gives it: read once in a poll, since a poll is short and an exchange asks
+/// some ten times.
+pub(crate) fn judging_time() -> Timestamp {
+    if BEGAN.get().is_none() {
+        return clock::now();
+    }
+    JUDGING_TIME.get().unwrap_or_else(|| {
+        let now = clock::now();
+        JUDGING_TIME.set(Some(now));
+        now
+    })
 }
 
 /// What is used of one core, by session.
@@ -315,6 +330,7 @@ impl<F: Future> Future for Fair<F> {
         UNTIL_CLOCK.set(UNCLOCKED);
         let polled = self.future.as_mut().poll(cx);
         BEGAN.set(None);
+        JUDGING_TIME.set(None);
         let ended = Instant::now();
         if self.shares.moved.swap(false, Ordering::Relaxed) {
             let account = lock(&self.shares.ledger).moved_to.take();

@@ -4,8 +4,10 @@
 //! is dropped where the client keeps it from seeing that it must end: the stream is reset, and the others on the
 //! connection go on.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::rt::Executor;
@@ -13,14 +15,7 @@ use hyper::rt::Executor;
 use crate::downlink::Downlink;
 
 tokio::task_local! {
-    static STREAM: Stream;
-}
-
-#[derive(Clone)]
-struct Stream {
-    downlink: Arc<Downlink>,
-    /// Told when the answer is one of ours, which has no exchange that watches over it.
-    own_answer: Arc<tokio::sync::Notify>,
+    static STREAM: Arc<Downlink>;
 }
 
 /// Runs the streams of one connection.
@@ -39,17 +34,20 @@ impl<E> StreamExecutor<E> {
 
     /// One stream to its end, or until it is ended.
     async fn run<F: Future>(self, future: F) {
-        let stream = Stream { downlink: Downlink::stream_of(&self.connection), own_answer: Arc::default() };
-        let Stream { downlink, own_answer } = stream.clone();
-        let unread = async {
-            own_answer.notified().await;
-            tokio::time::sleep(self.unread_timeout).await;
-        };
+        let stream = Downlink::stream_of(&self.connection);
+        let mut timer = None;
+        let unread = poll_fn(|cx| {
+            if !stream.is_own_answer() {
+                return Poll::Pending;
+            }
+            timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.unread_timeout))).as_mut().poll(cx)
+        });
+        // Served before its timer is looked at: an answer of ours that was just made starts it.
         tokio::select! {
             biased;
-            () = downlink.notified() => {}
+            () = stream.notified() => {}
+            _ = STREAM.scope(stream.clone(), future) => {}
             () = unread => {}
-            _ = STREAM.scope(stream, future) => {}
         }
     }
 }
@@ -70,13 +68,13 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The stream that is being served here, if one is.
 pub(crate) fn current() -> Option<Arc<Downlink>> {
-    STREAM.try_with(|stream| stream.downlink.clone()).ok()
+    STREAM.try_with(Arc::clone).ok()
 }
 
 /// The answer to this stream is one of ours: it has to be read within `unread_timeout`.
 pub(crate) fn answers_itself() {
     // Outside of a stream there is nothing to end.
-    let _outside = STREAM.try_with(|stream| stream.own_answer.notify_one());
+    let _outside = STREAM.try_with(|stream| stream.set_own_answer());
 }
 
 #[cfg(test)]

@@ -397,8 +397,8 @@ impl Vault {
 
     /// What an upstream was given a moment ago it may still echo.
     fn add_superseded(&self, versions: &[Arc<Entry>], lease: &mut Lease) -> Result<(), LeaseError> {
-        let now = clock::now();
-        for entry in versions.iter().filter(|entry| entry.item.superseded.is_some_and(|until| until > now)) {
+        let is_recent = |entry: &&Arc<Entry>| entry.item.superseded.is_some_and(|until| until > clock::now());
+        for entry in versions.iter().filter(is_recent) {
             if let Some(shape) = &entry.shape {
                 lease.also_redact(shape.clone(), self.open_value(entry).ok_or(LeaseError::Corrupt)?);
             }

@@ -239,6 +239,34 @@ fn t273_the_first_values_are_only_kept() {
 }
 
 #[test]
+fn t273_the_first_piece_is_counted_once_more_comes() {
+    let counted = |masker: &Masker| (masker.guesses.kept_values, masker.guesses.first.as_ref().map(Bytes::len));
+    let started = || {
+        let mut masker = masker(&[b"k7dm2qx9w4zt6yhb"]);
+        masker.push(Bytes::from_static(b"k7dm2qx9w4000001\n")).unwrap();
+        masker
+    };
+    let mut alone = started();
+    alone.flush().unwrap();
+    assert_eq!(counted(&alone), (0, Some(17)), "a response of one piece: nothing is counted");
+
+    let mut paused = started();
+    paused.pause();
+    assert_eq!(counted(&paused), (1, None), "nothing is kept while the upstream pauses");
+
+    let mut longer = started();
+    longer.push(Bytes::from_static(b"k7dm2qx9w4000002\n")).unwrap();
+    assert_eq!(counted(&longer), (2, None));
+
+    let mut trailers = started();
+    trailers.count_whole(b"k7dm2qx9w4000003");
+    assert_eq!(counted(&trailers), (2, None));
+
+    let mut hit = masker(&[b"k7dm2qx9w4zt6yhb"]);
+    assert!(hit.push(Bytes::from(guesses(300, 150, "\n"))).is_err(), "a hit in the first piece counts all of it");
+}
+
+#[test]
 fn t270_a_value_that_is_stored_later_is_masked_from_then_on() {
     let later = Needles::of_request(vec![b"later-value-0123".to_vec().into()]).unwrap().map(Arc::new);
     let first = Needles::of_request(vec![SECRET.to_vec().into()]).unwrap().map(Arc::new);

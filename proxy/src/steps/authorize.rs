@@ -7,6 +7,7 @@ use policies::{Permit, Question, Rules};
 
 use crate::live::Asked;
 use crate::refusal::Refusal;
+use crate::share;
 use crate::steps::record::Open;
 use crate::steps::route::Routed;
 
@@ -32,7 +33,7 @@ pub(crate) fn authorize(
         path: &routed.path,
         websocket: routed.websocket,
         tool,
-        now: clock::now(),
+        now: share::judging_time(),
     };
     if rules.has_observers() {
         open.observed(&rules.observed(&question));

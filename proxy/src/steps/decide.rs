@@ -8,7 +8,7 @@ use policies::{Knock, Own, Permit, Rules, Subject};
 use sessions::Session;
 
 use crate::refusal::Refusal;
-use crate::{Proxy, reserved};
+use crate::{Proxy, reserved, share};
 
 /// How the connection goes on.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ pub(crate) fn decide(proxy: &Proxy, session: &Session, destination: &Destination
     if own {
         return Err(Refusal::of(Reason::DeniedSelf, "the destination is a listener of Egret"));
     }
-    let knock = Knock { host: destination.host(), port: destination.port(), now: clock::now() };
+    let knock = Knock { host: destination.host(), port: destination.port(), now: share::judging_time() };
     // A CONNECT does not say what will follow, and counts as https.
     match rules(proxy, session)?.decide_over(destination.scheme(), &knock)? {
         policies::Passage::Intercept => Ok(Passage::Intercept),

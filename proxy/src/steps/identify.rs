@@ -7,7 +7,7 @@ use sessions::{Session, Why};
 
 use crate::live::Lent;
 use crate::refusal::Refusal;
-use crate::{Core, Proxy, basic};
+use crate::{Core, Proxy, basic, share};
 
 /// Whose request it is. Only [`identify`] and the tunnel of an identified request make one, and the reader of heads takes one: of a
 /// request that nobody answers for, nothing but its proxy credentials is read.
@@ -41,7 +41,7 @@ pub(crate) fn identify(proxy: &Proxy, credentials: Option<&[u8]>) -> Result<Iden
     let (id, token) = pair.split_at(colon);
     let id = std::str::from_utf8(id).unwrap_or_default();
     let token = token.get(1..).unwrap_or_default();
-    proxy.sessions.authenticate(id, token, clock::now()).map(Identified).map_err(|invalid| {
+    proxy.sessions.authenticate(id, token, share::judging_time()).map(Identified).map_err(|invalid| {
         let why = match invalid.why {
             Why::Unknown => "unknown",
             Why::WrongToken => "wrong_token",
@@ -58,7 +58,7 @@ pub(crate) fn identify(proxy: &Proxy, credentials: Option<&[u8]>) -> Result<Iden
 /// # Errors
 /// `session_invalid` where it has ended.
 pub(crate) fn still_live(session: &Session) -> Result<(), Refusal> {
-    match session.is_live(clock::now()) {
+    match session.is_live(share::judging_time()) {
         true => Ok(()),
         false => Err(Refusal::of(Reason::SessionInvalid, "the session has ended").with_note("ended")),
     }

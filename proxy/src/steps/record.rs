@@ -24,6 +24,7 @@ use crate::quota::RequestSlot;
 use crate::refusal::{BROKEN_OFF, Refusal};
 use crate::relay::Relay;
 use crate::rewriter::Unmaskable;
+use crate::share;
 use crate::steps::forward::Upstreamed;
 use crate::steps::limit::Admission;
 use crate::steps::redact::Redacted;
@@ -343,7 +344,7 @@ impl Open {
 
     /// Whether something from outside ended it.
     fn is_terminated(&self) -> bool {
-        let ended = self.session.as_ref().is_some_and(|session| !session.is_live(clock::now()));
+        let ended = self.session.as_ref().is_some_and(|session| !session.is_live(share::judging_time()));
         ended || self.standing.as_ref().is_some_and(|standing| standing.is_cut().is_some()) || self.proxy.is_stopped()
     }
 
@@ -351,7 +352,7 @@ impl Open {
         self.end_upload();
         let Some(mut trail) = self.trail.take() else { return };
         let cut = self.standing.as_ref().and_then(|standing| standing.is_cut().cloned());
-        if self.session.as_ref().is_some_and(|session| !session.is_live(clock::now())) {
+        if self.session.as_ref().is_some_and(|session| !session.is_live(share::judging_time())) {
             trail.close(Outcome::Aborted, Some(Fault::Policy), Some(Reason::SessionEnded));
         } else if let Some(cut) = cut.or_else(|| self.downlink.is_unread().then_some(Cut::Timer(Timer::Unread))) {
             let (outcome, fault, detail) = cut.ending();
