@@ -334,11 +334,6 @@ impl Watch {
 }
 
 impl Upload {
-    /// No body.
-    pub(crate) fn empty() -> Self {
-        Self(None)
-    }
-
     /// Streams what the client sends.
     pub(crate) fn new(
         payload: Payload,

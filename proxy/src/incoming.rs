@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::http1::client::ResponseBody;
 use crate::http1::link::RequestBody;
 use crate::http1::wire::BodyError;
+use crate::http2;
 
 /// A body that arrives.
 pub(crate) enum Incoming {
@@ -19,8 +20,10 @@ pub(crate) enum Incoming {
     Request(RequestBody),
     /// Of a response over HTTP/1.
     Response(ResponseBody),
-    /// Over HTTP/2.
+    /// Of a request over HTTP/2.
     Http2(hyper::body::Incoming),
+    /// Of a response over HTTP/2.
+    Stream(http2::client::ResponseBody),
 }
 
 impl Body for Incoming {
@@ -32,6 +35,7 @@ impl Body for Incoming {
             Self::Empty => Poll::Ready(None),
             Self::Request(body) => body.poll_frame(cx),
             Self::Response(body) => body.poll_frame(cx),
+            Self::Stream(body) => body.poll_frame(cx),
             Self::Http2(body) => {
                 Pin::new(body).poll_frame(cx).map_err(|error| BodyError::Broken(io::Error::other(error)))
             }
@@ -43,6 +47,7 @@ impl Body for Incoming {
             Self::Empty => true,
             Self::Request(body) => body.has_ended(),
             Self::Response(body) => body.has_ended(),
+            Self::Stream(body) => body.has_ended(),
             Self::Http2(body) => body.is_end_stream(),
         }
     }
@@ -52,6 +57,7 @@ impl Body for Incoming {
             Self::Empty => SizeHint::with_exact(0),
             Self::Request(body) => body.hint(),
             Self::Response(body) => body.hint(),
+            Self::Stream(body) => body.hint(),
             Self::Http2(body) => body.size_hint(),
         }
     }

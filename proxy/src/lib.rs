@@ -19,10 +19,13 @@ mod downlink;
 mod entrance;
 mod entry;
 mod exchange;
+#[cfg(test)]
+mod fed;
 mod flow;
 mod frames;
 mod hosts;
 mod http1;
+mod http2;
 mod incoming;
 mod interim;
 mod known;

@@ -10,14 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use certs::VerifiedChain;
-use hyper::client::conn::http2;
 use model::{CredentialId, Destination, SessionId};
 
-use crate::body::Upload;
 use crate::dial::Speaks;
-use crate::http1::client::Client;
-use crate::interim::Interim;
 use crate::quota::UpstreamSlot;
+use crate::{http1, http2};
 
 /// Whose connection to where.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,14 +39,12 @@ pub(crate) struct Upstream {
     pub(crate) reused: bool,
     /// Its place among the upstream connections of its session. One for HTTP/1.1 has none while it is idle.
     pub(crate) slot: Option<Arc<UpstreamSlot>>,
-    /// Its informational responses.
-    pub(crate) interim: Interim,
 }
 
 /// The sending half, by protocol.
 pub(crate) enum Sender {
-    Http1(Arc<Client>),
-    Http2(http2::SendRequest<Upload>),
+    Http1(Arc<http1::client::Client>),
+    Http2(http2::client::Client),
 }
 
 struct Idle {
@@ -113,15 +108,14 @@ impl Pool {
             }
             last.upstream.reused = true;
             let Upstream { address, tls, .. } = last.upstream;
-            let (slot, interim, chain) =
-                (last.upstream.slot.clone(), last.upstream.interim.clone(), last.upstream.chain.clone());
+            let (slot, chain) = (last.upstream.slot.clone(), last.upstream.chain.clone());
             if let Sender::Http2(sender) = &last.upstream.sender {
                 // An HTTP/2 connection serves many requests at once: a clone goes out, it stays.
-                let (sender, interim) = (Sender::Http2(sender.clone()), interim.clone());
+                let sender = Sender::Http2(sender.clone());
                 kept.push(Idle { upstream: last.upstream, since: Instant::now() });
                 *count += 1;
                 *of_session += 1;
-                return Some(Upstream { sender, address, tls, chain, reused: true, slot, interim });
+                return Some(Upstream { sender, address, tls, chain, reused: true, slot });
             }
             return Some(last.upstream);
         }

@@ -2,26 +2,24 @@
 
 use std::sync::Arc;
 
-use http::uri::{PathAndQuery, Scheme as UriScheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
-use hyper::client::conn::http2;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 use hyper::rt::Executor as _;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use model::{Destination, Reason, Scheme};
 use policies::Permit;
 use sessions::Session;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use vault::Lease;
 
 use crate::Core;
 use crate::body::Upload;
 use crate::coding;
-use crate::config::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::dial::{self, Fresh, Located, Speaks, Stream, Target};
 use crate::flow::{Flow, Pace, UploadEnd};
 use crate::frames::{Frames, Peer};
 use crate::http1::client::{Client, Failure, Outgoing};
+use crate::http2;
 use crate::incoming::Incoming;
-use crate::interim::{Bounded, Interim};
 use crate::live::Standing;
 use crate::mask::Patterns;
 use crate::own_fields;
@@ -29,7 +27,7 @@ use crate::pool::{Key, Sender, Upstream};
 use crate::quota::UpstreamSlot;
 use crate::refusal::{Refusal, broken_off};
 use crate::relay::Return;
-use crate::share::{self, Spawner};
+use crate::share;
 use crate::steps::inject::Armed;
 use crate::steps::record::Open;
 
@@ -303,23 +301,18 @@ async fn establish_again(out: Outward<'_>, key: &Key) -> Result<Upstream, Refusa
 async fn establish(out: Outward<'_>, located: &Located, key: &Key) -> Result<Upstream, Refusal> {
     let Outward { core, session, destination, permit, .. } = out;
     let slot = Some(upstream_slot(out)?);
-    let spawner = core.shares.spawner(&session.id);
     let limit = permit.timeouts().connect.unwrap_or(core.proxy.limits.connect_timeout);
     let fresh = dial::connect(&core.proxy, &core.dialer, session, destination, located, key.speaks, limit).await?;
     let Fresh { stream, address, chain } = fresh;
     let tls = stream.tls_version();
-    let interim = Interim::default();
     let sender = match stream {
         Stream::Plain(tcp) => Sender::Http1(Client::new(tcp)),
-        Stream::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => {
-            let frames = Frames::new(*tls, Peer::Server, core.proxy.limits.max_control_frames);
-            start_http2(frames, &interim, &spawner).await?
-        }
+        Stream::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => start_http2(tls, out).await?,
         Stream::Tls(tls) => Sender::Http1(Client::new(*tls)),
     };
     let upstream = |sender, reused| {
-        let (slot, interim, chain) = (slot.clone(), interim.clone(), chain.clone());
-        Upstream { sender, address, tls, chain, reused, slot, interim }
+        let (slot, chain) = (slot.clone(), chain.clone());
+        Upstream { sender, address, tls, chain, reused, slot }
     };
     if let Sender::Http2(shared) = &sender {
         core.pool.put(key.clone(), upstream(Sender::Http2(shared.clone()), true));
@@ -327,29 +320,22 @@ async fn establish(out: Outward<'_>, located: &Located, key: &Key) -> Result<Ups
     Ok(upstream(sender, false))
 }
 
-async fn start_http2<S>(stream: S, interim: &Interim, spawner: &Spawner) -> Result<Sender, Refusal>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    let stream = Bounded::new(stream, interim.clone());
-    let mut builder = http2::Builder::new(spawner.clone());
-    builder
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(64 << 10);
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| protocol(&error))?;
-    spawner.execute(async move {
+async fn start_http2(stream: Box<TlsStream<TcpStream>>, out: Outward<'_>) -> Result<Sender, Refusal> {
+    let frames = Frames::new(*stream, Peer::Server, out.core.proxy.limits.max_control_frames);
+    let (client, connection) = http2::client::Client::start(frames).await.map_err(|error| {
+        tracing::debug!(%error, "an upstream did not begin HTTP/2");
+        broken("the upstream closed the connection or broke the protocol")
+    })?;
+    out.core.shares.spawner(&out.session.id).execute(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an upstream connection ended");
         }
     });
-    Ok(Sender::Http2(sender))
+    Ok(Sender::Http2(client))
 }
 
-fn protocol(error: &hyper::Error) -> Refusal {
-    tracing::debug!(%error, "the upstream broke the protocol");
-    Refusal::of(Reason::UpstreamProtocol, "the upstream closed the connection or broke the protocol")
+fn broken(detail: &'static str) -> Refusal {
+    Refusal::of(Reason::UpstreamProtocol, detail)
 }
 
 /// Why there is no response.
@@ -367,21 +353,28 @@ impl NoResponse {
     }
 
     fn of_http1(failure: &Failure, again: Option<Outgoing>) -> Self {
-        let broken = |detail| Refusal::of(Reason::UpstreamProtocol, detail);
         match failure {
             Failure::Closed => Self::Unanswered(again.map(Box::new)),
-            Failure::Request => Self::Failed(broken("the request was not sent to its end")),
+            Failure::Request => Self::Failed(broken(UNSENT)),
             Failure::Response(detail) => Self::Failed(broken(detail)),
             Failure::Interim => Self::Failed(too_many_interim()),
         }
     }
 
-    fn of_http2(error: &hyper::Error, again: Option<Outgoing>) -> Self {
-        let is_closed = error.is_incomplete_message() || error.is_canceled() || error.is_closed();
-        let io = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
-        if is_closed || io.is_some() { Self::Unanswered(again.map(Box::new)) } else { Self::Failed(protocol(error)) }
+    fn of_http2(failure: &http2::client::Failure, again: Option<Outgoing>) -> Self {
+        match failure {
+            http2::client::Failure::Unanswered => Self::Unanswered(again.map(Box::new)),
+            http2::client::Failure::Target => {
+                Self::Failed(Refusal::of(Reason::BadTarget, "the request target cannot be sent on"))
+            }
+            http2::client::Failure::Request => Self::Failed(broken(UNSENT)),
+            http2::client::Failure::Response(detail) => Self::Failed(broken(detail)),
+            http2::client::Failure::Interim => Self::Failed(too_many_interim()),
+        }
     }
 }
+
+const UNSENT: &str = "the request was not sent to its end";
 
 fn too_many_interim() -> Refusal {
     let detail = "the upstream sent more than 32 informational responses";
@@ -406,41 +399,40 @@ async fn send(
             match client.send(&mut request, flow).await {
                 Ok((response, None)) => Ok(response),
                 Ok((response, Some(rest))) => {
-                    let (session, slot) = (out.session.clone(), upstream.slot.clone());
-                    out.core.shares.spawner(&out.session.id).execute(async move {
-                        // The connection counts for its session as long as it is used.
-                        let _slot = slot;
-                        tokio::select! {
-                            () = rest.run() => {}
-                            () = session.ended() => {}
-                        }
-                    });
+                    send_rest(out, upstream.slot.clone(), rest.run());
                     Ok(response)
                 }
                 Err(failure) => Err(NoResponse::of_http1(&failure, repeatable.then_some(request))),
             }
         }
-        Sender::Http2(sender) => {
-            if sender.ready().await.is_err() {
+        Sender::Http2(client) => {
+            if client.ready().await.is_err() {
                 return Err(NoResponse::unsent(request));
             }
             flow.begin(share::now());
             let again = repeatable.then(|| without_body(&request));
-            let request = for_http2(out.destination, request).map_err(NoResponse::Failed)?;
-            let sent = sender.try_send_request(request).await;
-            // The response itself may have come with them, in one piece.
-            if upstream.interim.is_exceeded() {
-                return Err(NoResponse::Failed(too_many_interim()));
-            }
-            match sent {
-                Ok(response) => Ok(response.map(Incoming::Http2)),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => Err(NoResponse::unsent(from_http2(out.destination, unsent))),
-                    None => Err(NoResponse::of_http2(error.error(), again)),
-                },
+            match client.send(out.destination, request, flow).await {
+                Ok((response, None)) => Ok(response),
+                Ok((response, Some(rest))) => {
+                    send_rest(out, upstream.slot.clone(), rest.run());
+                    Ok(response)
+                }
+                Err(failure) => Err(NoResponse::of_http2(&failure, again)),
             }
         }
     }
+}
+
+/// Sends the rest of a request beside its response. The connection counts for its session as long as it is used.
+fn send_rest(out: Outward<'_>, slot: Option<Arc<UpstreamSlot>>, rest: impl Future<Output = ()> + Send + 'static) {
+    let session = out.session.clone();
+    out.core.shares.spawner(&out.session.id).execute(async move {
+        let _slot = slot;
+        tokio::select! {
+            () = rest => {}
+            () = session.ended() => {}
+        }
+    });
 }
 
 /// A second copy of a request that has no body.
@@ -458,31 +450,6 @@ fn join_cookies(fields: &mut HeaderMap) {
             fields.insert(header::COOKIE, joined);
         }
     }
-}
-
-/// In HTTP/2 the authority is in the target, not in Host.
-fn for_http2(destination: &Destination, outgoing: Outgoing) -> Result<Request<Upload>, Refusal> {
-    let bad = || Refusal::of(Reason::BadTarget, "the request target cannot be sent on");
-    let Outgoing { method, target, mut fields, body } = outgoing;
-    let path = PathAndQuery::try_from(target.as_str()).map_err(|_| bad())?;
-    let uri = Uri::builder().scheme(UriScheme::HTTPS).authority(destination.authority()).path_and_query(path).build();
-    fields.remove(header::HOST);
-    fields.remove(header::EXPECT);
-    let mut request = Request::new(body.unwrap_or_else(Upload::empty));
-    *request.method_mut() = method;
-    *request.uri_mut() = uri.map_err(|_| bad())?;
-    *request.headers_mut() = fields;
-    *request.version_mut() = Version::HTTP_2;
-    Ok(request)
-}
-
-/// What a connection of HTTP/2 did not take, for another connection.
-fn from_http2(destination: &Destination, unsent: Request<Upload>) -> Outgoing {
-    let (parts, body) = unsent.into_parts();
-    let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned().into();
-    let mut fields = parts.headers;
-    fields.insert(header::HOST, host(destination));
-    Outgoing { method: parts.method, target, fields, body: Some(body) }
 }
 
 /// The Host field. A canonical authority is always a value of a field.

@@ -8,32 +8,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::*;
-use crate::flow::{Pace, UploadEnd};
+use crate::fed::{Fed, flow};
+use crate::flow::UploadEnd;
 
 /// The time before and behind the moment at which a timer fires.
 const TICK: Duration = Duration::from_millis(10);
-
-/// A request's body that the test feeds, and that reports its end as the real one does.
-struct Fed {
-    pieces: mpsc::UnboundedReceiver<Frame<Bytes>>,
-    flow: Arc<Flow>,
-}
-
-impl http_body::Body for Fed {
-    type Data = Bytes;
-    type Error = UploadError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        if self.flow.poll_stopped(cx) {
-            return Poll::Ready(Some(Err(UploadError::Withheld)));
-        }
-        let frame = ready!(self.pieces.poll_recv(cx));
-        if frame.is_none() {
-            self.flow.end_upload(UploadEnd::Whole, Instant::now());
-        }
-        Poll::Ready(frame.map(Ok))
-    }
-}
 
 struct Bench {
     client: Arc<Client>,
@@ -52,12 +31,11 @@ impl Bench {
         method: Method,
         fields: &[(&'static str, &'static str)],
     ) -> (Outgoing<Fed>, mpsc::UnboundedSender<Frame<Bytes>>) {
-        let (sender, pieces) = mpsc::unbounded_channel();
+        let (body, sender) = Fed::new(&self.flow);
         let mut map = HeaderMap::new();
         for (name, value) in fields {
             map.insert(*name, HeaderValue::from_static(value));
         }
-        let body = Fed { pieces, flow: self.flow.clone() };
         (Outgoing { method, target: "/a?b".to_owned().into(), fields: map, body: Some(body) }, sender)
     }
 
@@ -98,11 +76,6 @@ impl<B: Send + 'static> Sent<B> {
     async fn failure(self) -> Failure {
         self.0.await.unwrap().err().unwrap()
     }
-}
-
-fn flow(bodiless: bool) -> Arc<Flow> {
-    let pace = Pace { first_byte: Duration::from_secs(60), idle: Duration::from_secs(60), unread: None, rate: None };
-    Arc::new(Flow::new(pace, bodiless, Instant::now()))
 }
 
 fn empty(method: Method) -> Outgoing<Frames> {

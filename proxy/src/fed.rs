@@ -1,0 +1,49 @@
+//! What the tests of both clients send: bodies that the test feeds.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Frame;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::body::UploadError;
+use crate::flow::{Flow, Pace, UploadEnd};
+
+/// A request's body that the test feeds, and that reports its end as the real one does.
+pub(crate) struct Fed {
+    pieces: mpsc::UnboundedReceiver<Frame<Bytes>>,
+    flow: Arc<Flow>,
+}
+
+impl Fed {
+    pub(crate) fn new(flow: &Arc<Flow>) -> (Self, mpsc::UnboundedSender<Frame<Bytes>>) {
+        let (sender, pieces) = mpsc::unbounded_channel();
+        (Self { pieces, flow: flow.clone() }, sender)
+    }
+}
+
+impl http_body::Body for Fed {
+    type Data = Bytes;
+    type Error = UploadError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        if self.flow.poll_stopped(cx) {
+            return Poll::Ready(Some(Err(UploadError::Withheld)));
+        }
+        let frame = ready!(self.pieces.poll_recv(cx));
+        if frame.is_none() {
+            self.flow.end_upload(UploadEnd::Whole, Instant::now());
+        }
+        Poll::Ready(frame.map(Ok))
+    }
+}
+
+/// The flow of an exchange whose timers are a minute long.
+pub(crate) fn flow(bodiless: bool) -> Arc<Flow> {
+    let pace = Pace { first_byte: Duration::from_secs(60), idle: Duration::from_secs(60), unread: None, rate: None };
+    Arc::new(Flow::new(pace, bodiless, Instant::now()))
+}
