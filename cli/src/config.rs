@@ -71,6 +71,8 @@ pub(crate) struct Config {
     pub default_session: Option<DefaultSession>,
     /// Whether that session may have credentials. Every client that reaches the listener can use them.
     pub danger_default_credentials: bool,
+    /// Whether the tokens of all sessions are taken back at a start after a run that did not stop cleanly.
+    pub void_tokens_after_unclean_stop: bool,
     /// Policy files and folders.
     pub policies: Vec<PathBuf>,
     /// Where the vault's key comes from.
@@ -117,6 +119,7 @@ impl Default for Config {
             proxy_tls: None,
             default_session: None,
             danger_default_credentials: false,
+            void_tokens_after_unclean_stop: false,
             policies: Vec::new(),
             key: Key::Default,
             durability: Durability::Process,
@@ -156,6 +159,7 @@ fn compile(source: &Source<'_>, base: &Path, home: Option<&Path>) -> Result<Conf
     if let Some(tls) = &document.listen.proxy_tls {
         config.proxy_tls = Some(tls_listener(source, &tls.value, at)?);
     }
+    config.void_tokens_after_unclean_stop = document.sessions.void_tokens_after_unclean_stop;
     config.danger_default_credentials = document.sessions.danger_default_credentials;
     config.default_session = document.sessions.default.map(|default| DefaultSession {
         policies: default.policies.iter().map(|name| name.as_str().into()).collect(),

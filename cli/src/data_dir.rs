@@ -160,6 +160,11 @@ impl DataDir {
         serde_json::from_slice(&fs::read(self.ready_file()).ok()?).ok()
     }
 
+    /// Whether the last sidecar did not stop, but was stopped; under the lock only.
+    pub(crate) fn is_left_unclean(&self) -> bool {
+        self.ready_file().exists()
+    }
+
     /// Says that this process serves the folder now.
     ///
     /// # Errors

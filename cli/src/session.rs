@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::anyhow;
 use control::wire::{
-    GrantDocument, GrantView, LimitsDocument, List, Rollout, SessionCreated, SessionRequest, SessionView, ViewDocument,
+    GrantDocument, GrantView, LimitsDocument, List, Rollout, SessionCreated, SessionRequest, SessionToken, SessionView,
+    ViewDocument,
 };
 
 use crate::Context;
@@ -40,6 +41,14 @@ enum SessionCommand {
         /// How to print it.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
+    },
+    /// Give a session another token, and print the environment with it; the token before is void at once. Placeholders stay.
+    Env {
+        /// Its id.
+        id: String,
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t)]
+        format: Shown,
     },
     /// Take a credential away from a session; what it still receives with it is cut.
     Revoke {
@@ -177,6 +186,7 @@ impl Session {
             SessionCommand::Create(create) => create.execute(context),
             SessionCommand::List { format } => list(context, *format),
             SessionCommand::Show { id, format } => show(context, id, *format),
+            SessionCommand::Env { id, format } => renew(context, id, *format),
             SessionCommand::Revoke { id, credential } => revoke(context, id, credential),
             SessionCommand::End { id } => end(context, id),
         }
@@ -240,6 +250,21 @@ impl Create {
         }
         Ok(())
     }
+}
+
+/// Gives a session another token.
+fn renew(context: &Context, id: &str, format: Shown) -> Answer {
+    let renewed: SessionToken = converse(async {
+        let mut client = Client::find(context, Missing::Tell).await?;
+        client.post(&format!("/v1/sessions/{}/token", encode(id)), &serde_json::json!({})).await
+    })?;
+    match format {
+        Shown::Json => return output::json(&renewed),
+        Shown::Sh => output::print(&shell_lines(&renewed.env)),
+        Shown::Docker => output::print(&docker_lines(&renewed.env)),
+        Shown::Table => output::facts(&[("id", renewed.id), ("token", renewed.token), ("proxy", renewed.proxy_url)]),
+    }
+    Ok(())
 }
 
 /// `export` lines, each value quoted.

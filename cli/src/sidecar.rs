@@ -60,6 +60,7 @@ impl Sidecar {
         let ca = foundation.ca_facts();
         let Foundation { dir, config, vault, ca: signer, trust, journal, index, sessions, policies, notes: _, lock } =
             foundation;
+        let void_tokens = config.void_tokens_after_unclean_stop && dir.is_left_unclean();
         dir.withdraw();
         let leaves = Arc::new(Leaves::new(signer.clone(), LEAVES).or_unreachable()?);
         let trust = Arc::new(ArcSwap::from_pointee(trust));
@@ -84,6 +85,14 @@ impl Sidecar {
         let listener = bind(&dir).or_unreachable()?;
         // Before anything can be asked for, so that what this run leaves open stands behind it.
         journal.append(Record { detail: Some(env!("CARGO_PKG_VERSION").into()), ..Record::new(Kind::SidecarStarted) });
+        if void_tokens {
+            let count =
+                control::void_tokens(&sessions, &journal).context("tokens cannot be taken back").or_unreachable()?;
+            tracing::warn!(
+                sessions = count,
+                "the last run did not stop cleanly: `egret session env ID` gives each session another token"
+            );
+        }
         let running = match start_proxy(parts).await {
             Ok(running) => running,
             Err(failure) => {

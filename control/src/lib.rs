@@ -46,7 +46,7 @@ use crate::problem::Problem;
 pub use crate::guard::{Gate, Peer, Stream};
 pub use crate::loader::{LoadError, Loader};
 pub use crate::policy_files::{files_of, read_library, read_path, shown};
-pub use crate::session::session_record;
+pub use crate::session::{session_record, void_tokens};
 pub use crate::span::{parse_span, print_span};
 
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -118,6 +118,7 @@ fn router(control: Arc<Control>) -> Router {
         .route("/v1/sessions/{id}/explain", post(session_view::explain))
         .route("/v1/sessions/{id}/end", post(session::end))
         .route("/v1/sessions/{id}/state", put(session::set_state))
+        .route("/v1/sessions/{id}/token", post(session::renew_token))
         .route("/v1/sessions/{id}/credentials/{name}", delete(session::revoke))
         .route("/v1/sessions/{id}/tool_calls", post(tool_call::begin))
         .route("/v1/sessions/{id}/tool_calls/{call}/end", post(tool_call::end))

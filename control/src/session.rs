@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use audit::{CredentialUse, Kind, Record};
+use audit::{CredentialUse, Journal, Kind, Record};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -22,7 +22,8 @@ use crate::problem::{Json, Problem};
 use crate::session_documents::sources;
 use crate::span::{parse_span, print_span};
 use crate::wire::{
-    CaView, GrantDocument, GrantView, LimitsDocument, List, SessionCreated, SessionRequest, SessionView, ViewDocument,
+    CaView, GrantDocument, GrantView, LimitsDocument, List, SessionCreated, SessionRequest, SessionToken, SessionView,
+    ViewDocument,
 };
 use crate::{CaFacts, Control, blocking};
 
@@ -72,6 +73,48 @@ pub(crate) async fn create(State(control): Shared, Json(request): Json<SessionRe
     let mut response = (StatusCode::CREATED, document).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// `POST /v1/sessions/{id}/token`: another token; the one before is void at once.
+pub(crate) async fn renew_token(State(control): Shared, Path(id): Path<String>) -> Result<Response, Problem> {
+    control.recording()?;
+    let id = SessionId::new(id.as_str());
+    let renewed = blocking(move || {
+        let address = listening(&control)?;
+        let (session, token) = control.sessions.renew_token(&id, clock::now()).map_err(refused)?;
+        let record = Record { detail: Some("another token".into()), ..about(&session, Kind::SessionChanged) };
+        control.journal.append(record);
+        control.journal.flush();
+        Ok::<_, Problem>(SessionToken {
+            env: environment(address, session.id.as_str(), &token, &control.ca.files, []),
+            proxy_url: proxy_url(dialed(address), session.id.as_str(), &token),
+            id: session.id.to_string(),
+            token,
+        })
+    });
+    let mut response = axum::Json(renewed.await??).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// The address of the proxy that sessions are given.
+fn listening(control: &Control) -> Result<SocketAddr, Problem> {
+    let detail = "no sidecar is running whose proxy the session could use; start one with `egret serve`";
+    control.proxy.first().copied().ok_or_else(|| Problem::conflict(detail))
+}
+
+/// Takes back the tokens of all live sessions, with a record for each.
+///
+/// # Errors
+/// A session's file that cannot be written.
+pub fn void_tokens(sessions: &Registry, journal: &Journal) -> Result<usize, SessionError> {
+    let void = sessions.void_tokens(clock::now())?;
+    for session in &void {
+        let detail = Some("its token is void: the last run did not stop cleanly".into());
+        journal.append(Record { detail, ..about(session, Kind::SessionChanged) });
+    }
+    journal.flush();
+    Ok(void.len())
 }
 
 /// `POST /v1/sessions/{id}/end`, `DELETE /v1/sessions/{id}`
@@ -148,11 +191,7 @@ fn make(control: &Control, request: SessionRequest) -> Result<(Created, SocketAd
     // Whole milliseconds: finer times only make the answer harder to read.
     let now = clock::now();
     let now = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
-    let Some(address) = control.proxy.first().copied() else {
-        return Err(Problem::conflict(
-            "no sidecar is running whose proxy the session could use; start one with `egret serve`",
-        ));
-    };
+    let address = listening(control)?;
     let id = Registry::draw_id(now);
     let tenant = request.tenant.as_deref().map(TenantId::new).unwrap_or_default();
     let grants =

@@ -299,6 +299,19 @@ pub struct SessionCreated {
     pub ca: CaView,
 }
 
+/// Another token for a session, which is shown only once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct SessionToken {
+    /// The session's id.
+    pub id: String,
+    /// The proxy password.
+    pub token: String,
+    /// The proxy's URL with id and token.
+    pub proxy_url: String,
+    /// The environment block for clients, without placeholders: those that the session has stay valid.
+    pub env: BTreeMap<String, String>,
+}
+
 /// The CA and where clients find it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CaView {

@@ -41,6 +41,8 @@ pub enum Why {
     Unknown,
     /// The token is not the session's.
     WrongToken,
+    /// The token was taken back, and the session has no other one yet.
+    VoidToken,
     /// The session was ended.
     Ended,
     /// The session's time is over.

@@ -134,7 +134,7 @@ pub(crate) fn save(dir: &Path, session: &Session, budgets: &[(Scope, u64)]) -> i
 
 fn document(session: &Session, budgets: &[(Scope, u64)]) -> io::Result<Document> {
     // A session without an end or a token lives in memory only.
-    let (Some(expires), Some(token)) = (session.expires, session.token) else {
+    let (Some(expires), Some(token)) = (session.expires, session.token()) else {
         return Err(io::Error::other("the default session has no file"));
     };
     let grant = |grant: &Grant| GrantDocument {
@@ -236,7 +236,7 @@ fn session(document: Document) -> io::Result<Session> {
         budgets: Budgets::from_saved(budgets),
         created: document.created,
         expires: Some(document.expires),
-        token: Some(fingerprint(&document.token_sha256)?),
+        token: Some(Mutex::new(fingerprint(&document.token_sha256)?)),
         state: AtomicU8::new(state as u8),
         ended_at: document.ended.map(OnceLock::from).unwrap_or_default(),
         over: Notify::new(),

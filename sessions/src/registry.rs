@@ -184,8 +184,10 @@ impl Registry {
         let token = draw_token();
         let mut placeholders = Vec::with_capacity(new.grants.len());
         let grants = new.grants.iter().map(|request| offer(request, &mut placeholders)).collect();
-        let session =
-            Session { token: Some(Fingerprint::of(token.as_bytes())), ..assemble(new, grants, now, Some(expires)) };
+        let session = Session {
+            token: Some(Mutex::new(Fingerprint::of(token.as_bytes()))),
+            ..assemble(new, grants, now, Some(expires))
+        };
         file::save(&self.dir, &session, &[]).map_err(|source| self.failed("write", &session.id, source))?;
         let session = Arc::new(session);
         self.write().insert(session.clone());
@@ -231,11 +233,12 @@ impl Registry {
     pub fn authenticate(&self, id: &str, token: &[u8], now: Timestamp) -> Result<Arc<Session>, Invalid> {
         let print = Fingerprint::of(token);
         let session = self.read().sessions.get(id).cloned();
-        let held = session.as_ref().and_then(|session| session.token).unwrap_or(Fingerprint::of_nothing());
+        let held = session.as_ref().and_then(|session| session.token()).unwrap_or(Fingerprint::of_nothing());
         let right = bool::from(held.matches(&print));
         let Some(session) = session else { return Err(Invalid { why: Why::Unknown }) };
         if !right {
-            return Err(Invalid { why: Why::WrongToken });
+            let why = if session.token() == Some(Fingerprint::of_nothing()) { Why::VoidToken } else { Why::WrongToken };
+            return Err(Invalid { why });
         }
         if session.is_live(now) {
             return Ok(session);
@@ -274,6 +277,37 @@ impl Registry {
         self.save(&session)?;
         self.prune(now);
         Ok(Ending { session, first })
+    }
+
+    /// Takes back the tokens of all live sessions, on disk too, and gives the sessions: someone else may have learned the tokens. Each
+    /// session lives on and can be reached again with a token from [`Registry::renew_token`].
+    ///
+    /// # Errors
+    /// A file that cannot be written: the tokens are void for this process all the same.
+    pub fn void_tokens(&self, now: Timestamp) -> Result<Vec<Arc<Session>>, SessionError> {
+        let mut sessions = self.list();
+        sessions.retain(|session| session.token.is_some() && session.is_live(now));
+        sessions.iter().for_each(|session| session.replace_token(Fingerprint::of_nothing()));
+        sessions.iter().try_for_each(|session| self.save(session))?;
+        Ok(sessions)
+    }
+
+    /// Draws another token for a live session; the one before is void at once.
+    ///
+    /// # Errors
+    /// No such session, one that is over or has no token, or a file that cannot be written: then the session has no token.
+    pub fn renew_token(&self, id: &SessionId, now: Timestamp) -> Result<(Arc<Session>, String), SessionError> {
+        let session = self.get(id).ok_or_else(|| SessionError::NotFound(id.clone()))?;
+        if session.token.is_none() || !session.is_live(now) {
+            return Err(wrong("token", "cannot be renewed: the session is over, or is the one without credentials"));
+        }
+        let token = draw_token();
+        session.replace_token(Fingerprint::of(token.as_bytes()));
+        if let Err(error) = self.save(&session) {
+            session.replace_token(Fingerprint::of_nothing());
+            return Err(error);
+        }
+        Ok((session, token))
     }
 
     /// Says what a live session does now; `Terminated` is what [`Registry::end`] is for.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -86,7 +86,8 @@ pub struct Session {
     pub created: Timestamp,
     /// When it ends by itself; `None` only for the default session.
     pub expires: Option<Timestamp>,
-    pub(crate) token: Option<Fingerprint>,
+    /// `None` only for the default session.
+    pub(crate) token: Option<Mutex<Fingerprint>>,
     pub(crate) state: AtomicU8,
     pub(crate) ended_at: OnceLock<Timestamp>,
     pub(crate) over: Notify,
@@ -102,6 +103,18 @@ impl Session {
     /// What it does at the moment; a session whose time is over is terminated.
     pub fn state(&self, now: Timestamp) -> State {
         if self.is_expired(now) { State::Terminated } else { self.stored_state() }
+    }
+
+    /// What is kept of its token.
+    pub(crate) fn token(&self) -> Option<Fingerprint> {
+        self.token.as_ref().map(|token| *token.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Another token is its token from now on.
+    pub(crate) fn replace_token(&self, fresh: Fingerprint) {
+        if let Some(token) = &self.token {
+            *token.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
     }
 
     /// Whether its credentials may be injected: live and in the state `running`.

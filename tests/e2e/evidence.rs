@@ -404,6 +404,31 @@ fn t259_the_proxy_answers_on_a_unix_socket_too() {
 }
 
 #[test]
+fn t259_tokens_are_void_after_a_kill_where_that_is_configured() {
+    let world = World::new(&["api.origin.test"], &[POLICY], |setup| {
+        setup.config("sessions: {void_tokens_after_unclean_stop: true}\n")
+    });
+    let egret = &world.egret;
+    let target = world.target("api.origin.test");
+    let mut session = egret.session(&["evidence"], &[]);
+    egret.terminate();
+    egret.launch();
+    assert_eq!(client::get(egret, &session, &target, "/t259").status, 200, "a stop in order");
+    egret.kill();
+    egret.launch();
+    assert_eq!(client::connect(egret, Some(&session), &target).0.status, 407);
+    let refused = egret.record_where("the refusal", |record| record.text("code") == "session_invalid");
+    assert_eq!(refused.text("detail"), "void_token");
+    assert!(egret.log().contains("egret session env ID"), "{}", egret.log());
+
+    let shown = egret.ok(&["session", "env", &session.id, "--format", "json"], "");
+    let renewed: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    session.token = renewed["token"].as_str().unwrap().to_owned();
+    assert!(renewed["env"]["HTTPS_PROXY"].as_str().unwrap().contains(&session.token));
+    assert_eq!(client::get(egret, &session, &target, "/t259").status, 200);
+}
+
+#[test]
 fn t259_clients_verify_a_proxy_that_offers_tls() {
     let (ca, folder) = (TestCa::new("Proxy CA"), tempfile::tempdir().unwrap());
     let [ca_file, certificate, key] = ["ca.pem", "proxy.pem", "proxy.key"].map(|name| folder.path().join(name));

@@ -72,6 +72,7 @@ impl<'de> Deserialize<'de> for OneOrMany {
 pub(super) struct SessionsDocument {
     pub(super) default: Option<DefaultDocument>,
     pub(super) danger_default_credentials: bool,
+    pub(super) void_tokens_after_unclean_stop: bool,
 }
 
 #[derive(Default, Deserialize)]

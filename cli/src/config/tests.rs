@@ -16,7 +16,8 @@ fn every_key_of_the_documentation_is_read() {
     let config = read(
         "data_dir: ~/egret\n\
          listen: {proxy: 127.0.0.1:0, socks: null, transparent: null, control: null}\n\
-         sessions: {default: {policies: [library/pypi], credentials: [github]}, danger_default_credentials: true}\n\
+         sessions: {default: {policies: [library/pypi], credentials: [github]}, danger_default_credentials: true, \
+         void_tokens_after_unclean_stop: true}\n\
          policies: [policies, /srv/one.yaml]\n\
          vault: {key: {file: ./vault.key}}\n\
          audit: {durability: power, retention: 90d}\n\
@@ -28,6 +29,7 @@ fn every_key_of_the_documentation_is_read() {
     assert_eq!(config.proxy.port(), 0);
     assert_eq!(config.default_session.unwrap().policies, ["library/pypi".into()]);
     assert!(config.danger_default_credentials && !Config::default().danger_default_credentials);
+    assert!(config.void_tokens_after_unclean_stop && !Config::default().void_tokens_after_unclean_stop);
     assert_eq!(config.policies, [PathBuf::from("/etc/egret/policies"), PathBuf::from("/srv/one.yaml")]);
     assert_eq!(config.key, Key::File(PathBuf::from("/etc/egret/./vault.key")));
     assert!(matches!(config.durability, Durability::Power));

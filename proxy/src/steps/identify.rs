@@ -45,6 +45,7 @@ pub(crate) fn identify(proxy: &Proxy, credentials: Option<&[u8]>) -> Result<Iden
         let why = match invalid.why {
             Why::Unknown => "unknown",
             Why::WrongToken => "wrong_token",
+            Why::VoidToken => "void_token",
             Why::Ended => "ended",
             Why::Expired => "expired",
         };

@@ -97,6 +97,34 @@ fn t140_a_token_opens_only_its_own_session() {
 }
 
 #[test]
+fn t259_a_token_is_taken_back_and_renewed_on_disk_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::open(folder.path(), now()).unwrap();
+    let made = registry.create(NewSession::default(), now()).unwrap();
+    let over = registry.create(NewSession::default(), now()).unwrap();
+    registry.end(&over.session.id, now()).unwrap();
+    let default = registry.default_session(NewSession::default(), now()).unwrap();
+    let id = made.session.id.as_str();
+
+    let void: Vec<_> = registry.void_tokens(now()).unwrap().iter().map(|session| session.id.clone()).collect();
+    assert_eq!(void, [made.session.id.clone()], "neither what is over nor what has no token");
+    assert_eq!(why(&registry, id, &made.token, now()), Why::VoidToken);
+    let again = Registry::open(folder.path(), now()).unwrap();
+    assert_eq!(why(&again, id, &made.token, now()), Why::VoidToken);
+    assert_eq!(why(&again, id, "", now()), Why::VoidToken);
+
+    let (session, token) = again.renew_token(&made.session.id, now()).unwrap();
+    assert_eq!(session.id, made.session.id);
+    assert!(again.authenticate(id, token.as_bytes(), now()).is_ok());
+    assert_eq!(why(&again, id, &made.token, now()), Why::WrongToken);
+    let later = Registry::open(folder.path(), now()).unwrap();
+    assert!(later.authenticate(id, token.as_bytes(), now()).is_ok());
+    for id in [&over.session.id, &default.id, &SessionId::new("ses_none")] {
+        assert!(registry.renew_token(id, now()).is_err(), "{id}");
+    }
+}
+
+#[test]
 fn t142_tokens_and_placeholders_rest_as_digests_in_private_files() {
     let (dir, registry) = opened();
     let made = registry.create(granted(&["anthropic"]), now()).unwrap();
