@@ -1,5 +1,11 @@
 //! Bodies on their way through: counted, bounded in time, masked where a credential went out, never held.
 
+pub(crate) mod download;
+pub(crate) mod incoming;
+pub(crate) mod known;
+pub(crate) mod range;
+pub(crate) mod rewriter;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,19 +20,20 @@ use thiserror::Error;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::allowance::{Allowance, Limited};
-use crate::budget::{Share, Spent};
-use crate::client_auth::TrailerFilter;
+use crate::active::{Cut, Standing};
+use crate::body::download::Relay;
+use crate::body::incoming::Incoming;
+use crate::body::rewriter::Unmaskable;
 use crate::config::MAX_BUFFER;
+use crate::credentials::client_auth::TrailerFilter;
 use crate::flow::{Flow, UploadEnd};
 use crate::http1::chunks::MAX_TRAILER_BYTES;
 use crate::http1::wire::BodyError;
-use crate::incoming::Incoming;
-use crate::live::{Cut, Standing};
+use crate::limits::allowance::{Allowance, Limited};
+use crate::limits::budget::{Share, Spent};
 use crate::placeholder::{Scanner, TAIL_BYTES, Verdict, is_hidden_in};
-use crate::relay::Relay;
-use crate::rewriter::Unmaskable;
-use crate::share::{self, pace};
+use crate::share;
+use crate::share::pace;
 
 /// Why a stream towards the client ends early; hyper resets it then.
 #[derive(Debug, Error)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use model::{CredentialId, PolicyName};
 
-use crate::entry::Listen;
+use crate::entry::listener::Listen;
 
-use crate::meter::MinimumRate;
+use crate::limits::meter::MinimumRate;
 
 /// Bytes of a window for one HTTP/2 stream, and for a whole connection, on both sides.
 /// What one stream buffers is its window, and on the client's side [`MAX_BUFFER`]: together at most 256 KiB.

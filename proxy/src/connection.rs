@@ -17,32 +17,37 @@ use policies::Permit;
 use sessions::Session;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::body::incoming::Incoming;
 use crate::body::{Body, StreamError};
 use crate::config::{CONNECTION_WINDOW, Limits, MAX_BUFFER, STREAM_WINDOW};
 use crate::downlink::Downlink;
-use crate::entrance::{Entrance, overloaded};
-use crate::entry::ClientStream;
+use crate::entry::entrance::{Entrance, overloaded};
+use crate::entry::listener::ClientStream;
+use crate::entry::paced::Paced;
+use crate::entry::patience::Patience;
+use crate::entry::prefixed_stream::Rewound;
+use crate::entry::stall;
+use crate::entry::stall::Unread;
 use crate::exchange::exchange;
-use crate::frames::{Frames, Peer};
-use crate::http1::head::{self, Framing, RequestHead, Target};
+use crate::http1::head;
+use crate::http1::head::{Framing, RequestHead, Target};
 use crate::http1::link::{Arrived, Door, HeadFault, Link};
 use crate::http1::serve::{End, Service, serve};
-use crate::incoming::Incoming;
-use crate::paced::Paced;
-use crate::patience::Patience;
+use crate::http2::frames::{Frames, Peer};
+use crate::http2::streams;
+use crate::http2::streams::StreamExecutor;
+use crate::limits::quota;
 use crate::refusal::Refusal;
-use crate::rewound::Rewound;
 use crate::share::Spawner;
-use crate::stall::{self, Unread};
 use crate::steps::accept::{Downstream, TurnedAway};
 use crate::steps::decide::Passage;
 use crate::steps::identify::Identified;
 use crate::steps::intercept::{Inner, intercept};
-use crate::steps::record::{self, Open};
+use crate::steps::record;
+use crate::steps::record::Open;
 use crate::steps::route::Asked;
 use crate::steps::{decide, parse};
-use crate::streams::{self, StreamExecutor};
-use crate::{Core, Proxy, quota, tunnel};
+use crate::{Core, Proxy, passthrough};
 
 /// Serves one downstream connection to its end.
 ///
@@ -213,7 +218,7 @@ async fn unread(
     let mut open = Open::tunnel(&core.proxy, session);
     open.destination(destination);
     let reached = tokio::select! {
-        reached = tunnel::reach(core, session, destination, permit, &mut open) => reached,
+        reached = passthrough::reach(core, session, destination, permit, &mut open) => reached,
         () = session.ended() => Err(Refusal::of(Reason::SessionEnded, "the session has ended")),
     };
     match reached {
@@ -223,7 +228,7 @@ async fn unread(
         }
         Ok(ready) => {
             if establish(&mut stream).await.is_ok() {
-                tunnel::pass(core, session, destination, ready, stream, ahead, open).await;
+                passthrough::pass(core, session, destination, ready, stream, ahead, open).await;
             }
         }
     }

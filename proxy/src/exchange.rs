@@ -12,16 +12,17 @@ use sessions::Session;
 
 use crate::Core;
 use crate::body::Body;
-use crate::client_auth;
 use crate::contain::contain;
-use crate::lending::{Borrower, Methods};
+use crate::credentials::access::{Borrower, Methods};
+use crate::credentials::client_auth;
 use crate::refusal::Refusal;
-use crate::reserved;
+use crate::status;
 use crate::steps::forward::Outward;
-use crate::steps::record::{self, Open};
+use crate::steps::record;
+use crate::steps::record::Open;
 use crate::steps::redact::Redacted;
 use crate::steps::route::Asked;
-use crate::steps::{authorize, decide, fill, forward, identify, inject, limit, redact, route};
+use crate::steps::{authorize, decide, forward, identify, inject, inject_body, limit, redact, route};
 
 /// Serves one request to `destination` for `session`; `open` is its record, which knows the destination already.
 ///
@@ -35,8 +36,8 @@ pub(crate) async fn exchange(
     mut open: Open,
 ) -> Response<Body> {
     open.asked(&asked.head.method, asked.head.target.path(), protocol_of(&asked));
-    if reserved::is_reserved(destination) {
-        return reserved::serve(core, session, asked, open);
+    if status::is_reserved(destination) {
+        return status::serve(core, session, asked, open);
     }
     let outcome = contain(pin!(attempt(core, session, destination, asked, &mut open))).await;
     record::close(open, outcome)
@@ -62,13 +63,13 @@ async fn attempt(
     let permit = authorize::authorize(&rules, destination, &routed, tool.as_deref(), open)?;
     open.permit(&permit);
     let asked = authorize::asked(&routed, tool);
-    let standing = core.live.note(session, destination, asked, &permit, open.connection().clone());
+    let standing = core.active.note(session, destination, asked, &permit, open.connection().clone());
     open.stands(standing.clone());
     let under = |refusal: Refusal| refusal.under(permit.rule(), permit.policy());
     open.admitted(limit::limit(core, session, &permit, &mut routed).await?);
     let borrower = Borrower { vault: &core.proxy.vault, session, destination, permit: &permit, methods: &methods };
     let armed = inject::inject(borrower, routed, &standing, open).map_err(under)?;
-    let mut armed = fill::fill(core, borrower, armed, open).await.map_err(under)?;
+    let mut armed = inject_body::fill(core, borrower, armed, open).await.map_err(under)?;
     let part = redact::prepare(&core.proxy.vault, destination, &mut armed).map_err(under)?;
     standing.lend(&core.proxy, armed.lent.clone());
     identify::keep_count(core, session, &armed.lent).await?;

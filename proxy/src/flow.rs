@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::meter::{Meter, MinimumRate};
-use crate::timer::Timer;
+use crate::limits::meter::{Meter, MinimumRate};
+use crate::limits::timer::Timer;
 
 /// The bounds in time of one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

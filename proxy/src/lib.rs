@@ -3,61 +3,34 @@
 //! [`start`] binds the listeners and serves until [`Running::drain`]. One request goes down one straight line: `connection.rs`
 //! is the half that belongs to a connection, `exchange.rs` the half that belongs to a request, `steps/` holds one file per step.
 
-mod allowance;
+mod active;
 mod basic;
 mod body;
-mod bucket;
-mod budget;
-mod client_auth;
 mod coding;
 mod config;
 mod connection;
 mod contain;
-mod counters;
-mod dial;
+mod credentials;
 mod downlink;
-mod entrance;
 mod entry;
 mod exchange;
 #[cfg(test)]
 mod fed;
 mod flow;
-mod frames;
-mod hosts;
 mod http1;
 mod http2;
-mod incoming;
-mod interim;
-mod known;
-mod lending;
-mod live;
-mod lookups;
+mod limits;
 mod mask;
 mod messages;
-mod meter;
-mod own;
 mod own_fields;
-mod paced;
-mod patience;
+mod passthrough;
 mod placeholder;
-mod places;
-mod placing;
-mod pool;
-mod quota;
-mod range;
 mod refusal;
-mod relay;
-mod reserved;
-mod rewound;
-mod rewriter;
 mod server;
 mod share;
-mod slot;
-mod stall;
+mod status;
 mod steps;
-mod streams;
-mod timer;
-mod tunnel;
+mod upstream;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,7 +44,7 @@ use tokio::sync::{Semaphore, watch};
 use vault::Vault;
 
 pub use config::{Config, DefaultSession, Limits};
-pub use entry::Listen;
+pub use entry::listener::Listen;
 pub use server::{Drained, Running, StartError, start};
 
 /// Everything the data path works with; made complete before it starts.
@@ -103,20 +76,20 @@ pub(crate) struct Proxy {
     pub(crate) trust: Arc<ArcSwap<Trust>>,
     pub(crate) journal: Journal,
     pub(crate) default_session: Option<Arc<Session>>,
-    pub(crate) places: Arc<places::Places>,
+    pub(crate) places: Arc<entry::places::Places>,
     /// Connections that are told that they have no place, and linger until the answer has arrived.
     pub(crate) turned_away: Arc<Semaphore>,
-    pub(crate) own: own::Own,
+    pub(crate) own: upstream::self_address::Own,
     pub(crate) draining: watch::Receiver<bool>,
     pub(crate) stopped: Arc<AtomicBool>,
     /// Of requests, against limits.
-    pub(crate) counters: counters::Counters,
+    pub(crate) counters: limits::counters::Counters,
     /// Name lookups in flight.
-    pub(crate) lookups: lookups::Lookups,
+    pub(crate) lookups: upstream::lookups::Lookups,
     /// Of bodies that are kept for their slots.
-    pub(crate) slot_bodies: Arc<budget::Budget>,
+    pub(crate) slot_bodies: Arc<limits::budget::Budget>,
     /// What sessions may have at once, and in a minute.
-    pub(crate) quotas: Arc<quota::Quotas>,
+    pub(crate) quotas: Arc<limits::quota::Quotas>,
 }
 
 impl Proxy {
@@ -129,8 +102,8 @@ impl Proxy {
 /// What one core has for itself, so that nothing on the line is shared between cores but what changes rarely.
 pub(crate) struct Core {
     pub(crate) proxy: Arc<Proxy>,
-    pub(crate) pool: Arc<pool::Pool>,
-    pub(crate) dialer: dial::Dialer,
-    pub(crate) live: Arc<live::Live>,
+    pub(crate) pool: Arc<upstream::pool::Pool>,
+    pub(crate) dialer: upstream::dial::Dialer,
+    pub(crate) active: Arc<active::Live>,
     pub(crate) shares: Arc<share::Shares>,
 }

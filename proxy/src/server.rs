@@ -18,19 +18,19 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::budget::Budget;
+use crate::active::look_after;
 use crate::connection::{connection, turn_away};
-use crate::counters::Counters;
-use crate::dial::Dialer;
-use crate::entry::{Bound, ClientStream, Listen, Listener};
-use crate::live::look_after;
-use crate::lookups::Lookups;
-use crate::own::Own;
-use crate::places::Places;
-use crate::pool::Pool;
-use crate::quota::Quotas;
+use crate::entry::listener::{Bound, ClientStream, Listen, Listener};
+use crate::entry::places::Places;
+use crate::limits::budget::Budget;
+use crate::limits::counters::Counters;
+use crate::limits::quota::Quotas;
 use crate::share::{Shares, release_deferred};
 use crate::steps::accept;
+use crate::upstream::dial::Dialer;
+use crate::upstream::lookups::Lookups;
+use crate::upstream::pool::Pool;
+use crate::upstream::self_address::Own;
 use crate::{Config, Core, Limits, Parts, Proxy};
 
 /// Connections that may linger at a time after they were told that there is no place for them.
@@ -229,7 +229,7 @@ fn core(proxy: Arc<Proxy>) -> io::Result<Arc<Core>> {
     let idle_of_session = limits.max_session_upstreams / (2 * proxy.config.threads.max(1));
     let pool = Pool::new(limits.max_idle_upstreams, idle_of_session.max(1), limits.upstream_keep_alive);
     let dialer = Dialer::new(limits)?;
-    Ok(Arc::new(Core { proxy, pool, dialer, live: Arc::default(), shares: Shares::new() }))
+    Ok(Arc::new(Core { proxy, pool, dialer, active: Arc::default(), shares: Shares::new() }))
 }
 
 /// One core: accepts until the drain begins, then waits for what runs.
@@ -241,7 +241,7 @@ async fn serve(core: Arc<Core>, listeners: Vec<Bound>, mut deadlines: watch::Rec
     };
     let mut connections = JoinSet::new();
     tokio::spawn(release_deferred(core.shares.clone()));
-    let mut looking = std::pin::pin!(look_after(core.proxy.clone(), core.live.clone()));
+    let mut looking = std::pin::pin!(look_after(core.proxy.clone(), core.active.clone()));
     let mut sweep = tokio::time::interval(Duration::from_secs(1));
     let mut draining = core.proxy.draining.clone();
     loop {

@@ -28,7 +28,7 @@ pub(crate) mod limit;
 pub(crate) mod inject;
 
 /// 9, for bodies: credentials in the places that were declared for them.
-pub(crate) mod fill;
+pub(crate) mod inject_body;
 
 /// 10: to the upstream and back.
 pub(crate) mod forward;

@@ -20,12 +20,13 @@ use super::encoder::Encoder;
 use super::fields;
 use super::response::{self, MAX_RESPONSE_HEAD_BYTES, ResponseHead};
 use super::wire::{BodyError, Framing, Wire};
+use crate::body::incoming::Incoming;
 use crate::body::{Upload, UploadError};
 use crate::config::MAX_BUFFER;
 use crate::flow::Flow;
-use crate::incoming::Incoming;
-use crate::interim::MAX_INTERIM;
-use crate::share::{self, pace};
+use crate::http2::interim::MAX_INTERIM;
+use crate::share;
+use crate::share::pace;
 
 /// How long an upstream that was sent `Expect: 100-continue` is waited for before the body is sent (RFC 9110 section 10.1.1).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);

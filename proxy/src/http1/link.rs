@@ -18,11 +18,12 @@ use tokio::time::{Instant, Sleep};
 use super::head::{self, Framing, Reach, ReadHead, RequestHead, Target};
 use super::outbox::Outbox;
 use super::wire::{BodyError, Wire};
+use crate::body::incoming::Incoming;
 use crate::config::Limits;
-use crate::entrance::Entrance;
-use crate::incoming::Incoming;
+use crate::entry::entrance::Entrance;
 use crate::refusal::Refusal;
-use crate::share::{self, pace};
+use crate::share;
+use crate::share::pace;
 use crate::steps::identify::Identified;
 use crate::steps::route::Asked;
 

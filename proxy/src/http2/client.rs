@@ -20,14 +20,14 @@ use http_body::{Frame, SizeHint};
 use model::Destination;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::body::incoming::Incoming;
 use crate::body::{Upload, UploadError};
 use crate::config::{CONNECTION_WINDOW, MAX_BUFFER, STREAM_WINDOW};
 use crate::flow::Flow;
 use crate::http1::client::{Body, Outgoing};
 use crate::http1::fields;
 use crate::http1::wire::BodyError;
-use crate::incoming::Incoming;
-use crate::interim::{Bounded, Interim};
+use crate::http2::interim::{Bounded, Interim};
 use crate::share::pace;
 
 /// The bytes of a response's head, decoded.

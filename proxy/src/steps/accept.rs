@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use crate::Proxy;
-use crate::entry::ClientStream;
-use crate::places::{NoPlace, Place, source_of};
+use crate::entry::listener::ClientStream;
+use crate::entry::places::{NoPlace, Place, source_of};
 
 /// A connection from a client that has a place.
 pub(crate) struct Downstream {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::{Destination, Reason};
 use policies::{Permit, Question, Rules};
 
-use crate::live::Asked;
+use crate::active::Asked;
 use crate::refusal::Refusal;
 use crate::share;
 use crate::steps::record::Open;

@@ -8,7 +8,7 @@ use policies::{Knock, Own, Permit, Rules, Subject};
 use sessions::Session;
 
 use crate::refusal::Refusal;
-use crate::{Proxy, reserved, share};
+use crate::{Proxy, share, status};
 
 /// How the connection goes on.
 #[derive(Clone, Debug)]
@@ -55,10 +55,10 @@ fn subject(session: &Session) -> Subject<'_> {
 /// # Errors
 /// `denied_host`, `protocol_not_allowed`, `denied_port`, `denied_address`, `denied_self`, `policy_unavailable`.
 pub(crate) fn decide(proxy: &Proxy, session: &Session, destination: &Destination) -> Result<Passage, Refusal> {
-    if reserved::is_reserved(destination) {
+    if status::is_reserved(destination) {
         return Ok(Passage::Reserved);
     }
-    if reserved::is_below(destination) {
+    if status::is_below(destination) {
         return Err(Refusal::of(Reason::DeniedSelf, "there are no names below egret.internal"));
     }
     let own = match destination.host() {

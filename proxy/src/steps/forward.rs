@@ -12,24 +12,25 @@ use tokio_rustls::client::TlsStream;
 use vault::Lease;
 
 use crate::Core;
+use crate::active::Standing;
 use crate::body::Upload;
+use crate::body::download::Return;
+use crate::body::incoming::Incoming;
 use crate::coding;
-use crate::dial::{self, Fresh, Located, Speaks, Stream, Target};
 use crate::flow::{Flow, Pace, UploadEnd};
-use crate::frames::{Frames, Peer};
 use crate::http1::client::{Client, Failure, Outgoing};
 use crate::http2;
-use crate::incoming::Incoming;
-use crate::live::Standing;
+use crate::http2::frames::{Frames, Peer};
+use crate::limits::quota::UpstreamSlot;
 use crate::mask::Patterns;
 use crate::own_fields;
-use crate::pool::{Key, Sender, Upstream};
-use crate::quota::UpstreamSlot;
 use crate::refusal::{Refusal, broken_off};
-use crate::relay::Return;
 use crate::share;
 use crate::steps::inject::Armed;
 use crate::steps::record::Open;
+use crate::upstream::dial;
+use crate::upstream::dial::{Fresh, Located, Speaks, Stream, Target};
+use crate::upstream::pool::{Key, Sender, Upstream};
 
 /// A response whose body is still to come, and the leases that are needed to redact it.
 pub(crate) struct Reply {

@@ -10,9 +10,9 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::Proxy;
-use crate::entry::ClientStream;
+use crate::entry::listener::ClientStream;
+use crate::entry::prefixed_stream::Rewound;
 use crate::refusal::Refusal;
-use crate::rewound::Rewound;
 
 /// The stream within a tunnel, readable.
 pub(crate) enum Inner {

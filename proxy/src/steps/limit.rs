@@ -11,10 +11,10 @@ use policies::Permit;
 use sessions::{Scope, Session};
 use tokio::time::Instant;
 
-use crate::allowance::{Allowance, ByteLimit, Limited, body_too_large, exhausted};
 use crate::body::{Payload, ReadError};
-use crate::bucket::retry_after;
-use crate::counters::{Counter, Slot};
+use crate::limits::allowance::{Allowance, ByteLimit, Limited, body_too_large, exhausted};
+use crate::limits::bucket::retry_after;
+use crate::limits::counters::{Counter, Slot};
 use crate::refusal::{Refusal, broken_off, trailers_too_large};
 use crate::steps::route::Routed;
 use crate::{Core, Proxy};

@@ -15,20 +15,20 @@ use sessions::{Session, ToolCall};
 use vault::{NeedleOwner, Vault};
 
 use crate::Proxy;
+use crate::active::{Cut, Standing};
 use crate::body::Body;
-use crate::client_auth::Removed;
+use crate::body::download::Relay;
+use crate::body::rewriter::Unmaskable;
+use crate::credentials::client_auth::Removed;
 use crate::downlink::Downlink;
 use crate::flow::{Flow, UploadEnd};
-use crate::live::{Cut, Standing};
-use crate::quota::RequestSlot;
+use crate::limits::quota::RequestSlot;
+use crate::limits::timer::Timer;
 use crate::refusal::{BROKEN_OFF, Refusal};
-use crate::relay::Relay;
-use crate::rewriter::Unmaskable;
 use crate::share;
 use crate::steps::forward::Upstreamed;
 use crate::steps::limit::Admission;
 use crate::steps::redact::Redacted;
-use crate::timer::Timer;
 
 /// The open record of one exchange.
 pub(crate) struct Open {

@@ -11,15 +11,17 @@ use http_body::SizeHint;
 use model::{Destination, Reason, TenantId};
 use vault::Vault;
 
-use crate::coding::{self, CodingError, Decoder};
-use crate::incoming::Incoming;
-use crate::known::Known;
-use crate::lending::unlent;
+use crate::body::incoming::Incoming;
+use crate::body::known::Known;
+use crate::body::range;
+use crate::body::range::{Fit, Part, Slice};
+use crate::body::rewriter::{Rewriter, Unmaskable, mask_fields};
+use crate::coding;
+use crate::coding::{CodingError, Decoder};
+use crate::credentials::access::unlent;
 use crate::mask::{Guessed, Masker};
 use crate::messages::is_in_messages;
-use crate::range::{self, Fit, Part, Slice};
 use crate::refusal::Refusal;
-use crate::rewriter::{Rewriter, Unmaskable, mask_fields};
 use crate::steps::forward::{Reply, Upstreamed};
 use crate::steps::inject::Armed;
 

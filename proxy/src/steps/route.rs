@@ -7,10 +7,10 @@ use http::{HeaderMap, HeaderName, Method, Request, header};
 use model::{Destination, Reason, RequestPath};
 
 use crate::body::Payload;
-use crate::client_auth;
+use crate::body::incoming::Incoming;
+use crate::credentials::client_auth;
 use crate::http1::fields;
 use crate::http1::head::{RequestHead, Target};
-use crate::incoming::Incoming;
 use crate::refusal::Refusal;
 
 /// A request as the client sent it, with the strict reader's verdict on its head.

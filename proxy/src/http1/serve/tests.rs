@@ -13,9 +13,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::Notify;
 
 use super::*;
+use crate::body::incoming::Incoming;
 use crate::config::Limits;
 use crate::http1::link::Door;
-use crate::incoming::Incoming;
 use crate::steps::identify::Identified;
 
 /// The time before and behind the moment at which a timer fires.

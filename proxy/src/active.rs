@@ -18,12 +18,12 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use crate::Proxy;
-use crate::allowance::Limited;
 use crate::downlink::Downlink;
 use crate::flow::Flow;
+use crate::limits::allowance::Limited;
+use crate::limits::timer::Timer;
 use crate::refusal::Refusal;
 use crate::steps::decide;
-use crate::timer::Timer;
 
 /// How often a core looks at what is under way.
 pub(crate) const PERIOD: Duration = Duration::from_millis(250);

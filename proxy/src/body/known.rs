@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::{Host, Reason};
 use vault::{LeaseError, Needles, Vault};
 
-use crate::lending::unlent;
+use crate::credentials::access::unlent;
 use crate::mask::{Patterns, Sets};
 use crate::refusal::Refusal;
 

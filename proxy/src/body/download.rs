@@ -11,17 +11,17 @@ use http_body::{Body as _, Frame, SizeHint};
 use model::field::is_forbidden_in_trailers;
 use tokio::time::Sleep;
 
-use crate::allowance::ByteLimit;
+use crate::active::Cut;
 use crate::body::StreamError;
+use crate::body::incoming::Incoming;
+use crate::body::rewriter::{Rewriter, Unmaskable};
 use crate::flow::Flow;
 use crate::http1::wire::BodyError;
-use crate::incoming::Incoming;
-use crate::live::Cut;
-use crate::pool::{Key, Pool, Upstream};
-use crate::rewriter::{Rewriter, Unmaskable};
+use crate::limits::allowance::ByteLimit;
 use crate::share;
 use crate::steps::record::Open;
 use crate::steps::redact::Masked;
+use crate::upstream::pool::{Key, Pool, Upstream};
 
 /// How long the upstream may pause before what the masker holds back is released.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(50);

@@ -17,17 +17,19 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::Core;
-use crate::allowance::{Allowance, ByteLimit};
-use crate::dial::{self, Target};
-use crate::entry::ClientStream;
-use crate::live::{Asked, Cut, Standing};
-use crate::quota::UpstreamSlot;
+use crate::active::{Asked, Cut, Standing};
+use crate::entry::listener::ClientStream;
+use crate::entry::prefixed_stream::Rewound;
+use crate::limits::allowance::{Allowance, ByteLimit};
+use crate::limits::quota::UpstreamSlot;
+use crate::limits::timer::Timer;
 use crate::refusal::Refusal;
-use crate::rewound::Rewound;
 use crate::share::pace;
-use crate::steps::limit::{self, TunnelAdmission};
+use crate::steps::limit;
+use crate::steps::limit::TunnelAdmission;
 use crate::steps::record::Open;
-use crate::timer::Timer;
+use crate::upstream::dial;
+use crate::upstream::dial::Target;
 
 /// The longest ClientHello that is waited for, in bytes (RFC 8446 allows more; clients send less than a tenth).
 const MAX_HELLO_BYTES: usize = 64 << 10;
@@ -64,7 +66,7 @@ pub(crate) async fn reach(
     open.tls("pass-through");
     open.takes(core.proxy.quotas.request(&session.id)?);
     let slot = core.proxy.quotas.upstream(&session.id, destination)?;
-    let standing = core.live.note(session, destination, Asked::Tunnel, &permit, open.connection().clone());
+    let standing = core.active.note(session, destination, Asked::Tunnel, &permit, open.connection().clone());
     let TunnelAdmission { admission, allowance } = limit::limit_tunnel(core, session, &permit)?;
     open.admitted(admission);
     let target = Target::new(core, destination, &permit);

@@ -9,7 +9,7 @@ use policies::Permit;
 use sessions::{Session, Withheld};
 use vault::{CredentialShape, Lease, LeaseError, Vault};
 
-use crate::live::Lent;
+use crate::active::Lent;
 use crate::refusal::Refusal;
 use crate::share;
 use crate::steps::route::Routed;

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use certs::VerifiedChain;
 use model::{CredentialId, Destination, SessionId};
 
-use crate::dial::Speaks;
-use crate::quota::UpstreamSlot;
+use crate::limits::quota::UpstreamSlot;
+use crate::upstream::dial::Speaks;
 use crate::{http1, http2};
 
 /// Whose connection to where.

@@ -13,10 +13,10 @@ use vault::{Lease, Placement};
 use zeroize::Zeroizing;
 
 use crate::basic;
-use crate::client_auth::{folded, segments, without};
+use crate::credentials::body_slots::{form_decoded, percent_decoded};
+use crate::credentials::client_auth::{folded, segments, without};
 use crate::mask::Patterns;
 use crate::refusal::Refusal;
-use crate::slot::{form_decoded, percent_decoded};
 
 /// Where a placeholder stands in a head.
 pub(crate) enum Place {

@@ -11,12 +11,13 @@ use zeroize::Zeroizing;
 
 use crate::Core;
 use crate::body::ReadError;
-use crate::budget::Spent;
-use crate::lending::{Borrower, misplaced};
-use crate::placeholder::{self, Verdict};
-use crate::placing::internal;
+use crate::credentials::access::{Borrower, misplaced};
+use crate::credentials::attach::internal;
+use crate::credentials::body_slots::{Form, Unclear};
+use crate::limits::budget::Spent;
+use crate::placeholder;
+use crate::placeholder::Verdict;
 use crate::refusal::{Refusal, broken_off, trailers_too_large};
-use crate::slot::{Form, Unclear};
 use crate::steps::inject::{Armed, owner};
 use crate::steps::record::Open;
 

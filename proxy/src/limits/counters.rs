@@ -8,7 +8,7 @@ use model::{Rate, SessionId};
 use sessions::Scope;
 use tokio::time::Instant;
 
-use crate::bucket::TokenBucket;
+use crate::limits::bucket::TokenBucket;
 
 /// The counters of all sessions. There are no more than sessions have rules with limits, and they go with their session.
 #[derive(Debug, Default)]

@@ -7,10 +7,10 @@ use http_body::SizeHint;
 use thiserror::Error;
 use vault::NeedleOwner;
 
+use crate::body::range::Slice;
 use crate::coding::{CodingError, Decoder};
 use crate::mask::{Guessed, Masker, Sets};
 use crate::messages::{Messages, Part, begins_with, is_in_messages, is_text};
-use crate::range::Slice;
 
 /// How many fields are named in one record.
 const MAX_NAMED: usize = 32;
@@ -285,8 +285,8 @@ mod tests {
     use vault::Needles;
 
     use super::*;
+    use crate::body::range::{Asked, Fit, Part};
     use crate::coding::tests::{coded, fields};
-    use crate::range::{Asked, Fit, Part};
 
     const SECRET: &[u8] = b"sk-live-0123456789abcdef";
 

@@ -15,7 +15,7 @@ use sessions::Session;
 use crate::config::Limits;
 use crate::http1::head::{RequestHead, Target};
 use crate::refusal::Refusal;
-use crate::{Proxy, reserved};
+use crate::{Proxy, status};
 
 /// Bytes that one exchange may buffer: a send window, a receive window and the buffers of two connections.
 pub(crate) const EXCHANGE_BYTES: usize = 256 << 10;
@@ -33,7 +33,7 @@ pub(crate) fn enter(
     destination: &Destination,
     head: &RequestHead,
 ) -> Result<(), Refusal> {
-    if reserved::is_reserved(destination) {
+    if status::is_reserved(destination) {
         return Ok(());
     }
     let (host, now) = (destination.host(), Instant::now());

@@ -8,7 +8,7 @@ use model::field::{is_forbidden_in_trailers, is_read_as};
 use model::{FieldRole, Reason, field_role};
 use policies::AuthMode;
 
-use crate::live::Standing;
+use crate::active::Standing;
 
 /// How many names of removed trailers are recorded for one request.
 const MAX_NAMED: usize = 32;

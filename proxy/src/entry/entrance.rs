@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use crate::Proxy;
 use crate::downlink::Downlink;
-use crate::places::{NoPlace, Place};
+use crate::entry::places::{NoPlace, Place};
 use crate::refusal::Refusal;
-use crate::steps::identify::{self, Identified};
+use crate::steps::identify;
+use crate::steps::identify::Identified;
 use crate::steps::record::Open;
 
 /// The entrance of one connection of the listener. Dropping it frees the connection's place.

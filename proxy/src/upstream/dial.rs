@@ -21,11 +21,11 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::config::{Config, Limits};
-use crate::hosts::Hosts;
-use crate::lookups::Lookups;
-use crate::own::Own;
+use crate::limits::timer::Timer;
 use crate::refusal::Refusal;
-use crate::timer::Timer;
+use crate::upstream::hosts::Hosts;
+use crate::upstream::lookups::Lookups;
+use crate::upstream::self_address::Own;
 use crate::{Core, Proxy};
 
 /// What an upstream connection is to speak.

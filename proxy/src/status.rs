@@ -13,7 +13,8 @@ use crate::Core;
 use crate::body::Body;
 use crate::refusal::Refusal;
 use crate::steps::decide;
-use crate::steps::record::{self, Open};
+use crate::steps::record;
+use crate::steps::record::Open;
 use crate::steps::route::Asked;
 
 const NAME: &str = "egret.internal";

@@ -15,8 +15,8 @@ use tokio::time::{Instant, Sleep};
 
 use crate::config::Limits;
 use crate::downlink::Downlink;
-use crate::entry::ClientStream;
-use crate::meter::{Meter, MinimumRate};
+use crate::entry::listener::ClientStream;
+use crate::limits::meter::{Meter, MinimumRate};
 
 /// Bytes that the kernel takes beyond those in flight. With its default of megabytes, a client that reads slowly would look
 /// like one that does not read at all.

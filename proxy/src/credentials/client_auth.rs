@@ -14,8 +14,8 @@ use policies::{AuthMode, Permit};
 use vault::{CredentialShape, Slot};
 use zeroize::Zeroizing;
 
-use crate::lending::Borrower;
-use crate::placing::Place;
+use crate::credentials::access::Borrower;
+use crate::credentials::attach::Place;
 use crate::refusal::Refusal;
 
 mod cookies;
@@ -342,7 +342,7 @@ pub(crate) fn trailer_filter(
     own: &OwnLocations,
     gets_credential: bool,
     fields: &HeaderMap,
-    standing: &std::sync::Arc<crate::live::Standing>,
+    standing: &std::sync::Arc<crate::active::Standing>,
 ) -> TrailerFilter {
     let te = items(fields, &header::TE);
     let set = borrower.permit.set().map(|(name, _)| Box::from(name));

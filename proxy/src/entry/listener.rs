@@ -1,0 +1,283 @@
+//! How a client arrives: over TCP, over TLS on TCP, or through a unix socket that only its owner can open.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use certs::ListenerIdentity;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// Where clients are listened for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// An address; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// An address at which clients speak TLS to the proxy itself, then HTTP.
+    Tls(SocketAddr, ListenerIdentity),
+    /// The path of a unix socket, made with mode 0600.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Tls(address, _) => write!(f, "https://{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A bound socket; each core accepts on a duplicate of it.
+#[derive(Debug)]
+pub(crate) enum Bound {
+    Tcp(StdTcpListener),
+    Tls(StdTcpListener, ListenerIdentity),
+    Unix(StdUnixListener),
+}
+
+impl Bound {
+    /// Binds, ready for a runtime.
+    pub(crate) fn new(listen: &Listen) -> io::Result<Self> {
+        match listen {
+            Listen::Tcp(address) => bind_tcp(*address).map(Self::Tcp),
+            Listen::Tls(address, identity) => Ok(Self::Tls(bind_tcp(*address)?, identity.clone())),
+            Listen::Unix(path) => bind_unix(path).map(Self::Unix),
+        }
+    }
+
+    /// The address that was really taken; `None` for a unix socket.
+    pub(crate) fn address(&self) -> io::Result<Option<SocketAddr>> {
+        match self {
+            Self::Tcp(listener) | Self::Tls(listener, _) => listener.local_addr().map(Some),
+            Self::Unix(_) => Ok(None),
+        }
+    }
+
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
+            Self::Tls(listener, identity) => Ok(Self::Tls(listener.try_clone()?, identity.clone())),
+            Self::Unix(listener) => listener.try_clone().map(Self::Unix),
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<StdTcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart may take the address over from connections that are still closing.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A socket that a killed run left is taken over; one that somebody listens on is not, nor is anything else at the path.
+fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
+    if let Ok(found) = fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() || StdUnixStream::connect(path).is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        fs::remove_file(path)?;
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    // Before it listens, so that nobody else gets in between.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A listener of one core.
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Tls(TcpListener, ListenerIdentity),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    pub(crate) fn new(bound: Bound) -> io::Result<Self> {
+        match bound {
+            Bound::Tcp(listener) => TcpListener::from_std(listener).map(Self::Tcp),
+            Bound::Tls(listener, identity) => Ok(Self::Tls(TcpListener::from_std(listener)?, identity)),
+            Bound::Unix(listener) => UnixListener::from_std(listener).map(Self::Unix),
+        }
+    }
+
+    /// The next client, with its address; `None` for one of a unix socket.
+    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(ClientStream, Option<SocketAddr>)>> {
+        Poll::Ready(match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = ready!(listener.poll_accept(cx))?;
+                Ok((ClientStream::Tcp(stream), Some(address)))
+            }
+            Self::Tls(listener, identity) => {
+                let (stream, address) = ready!(listener.poll_accept(cx))?;
+                Ok((ClientStream::BeforeTls(stream, identity.clone()), Some(address)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = ready!(listener.poll_accept(cx))?;
+                Ok((ClientStream::Unix(stream), None))
+            }
+        })
+    }
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) enum ClientStream {
+    Tcp(TcpStream),
+    /// The handshake is still to come: no byte of HTTP can be read or written.
+    BeforeTls(TcpStream, ListenerIdentity),
+    Tls(Box<TlsStream<TcpStream>>),
+    Unix(UnixStream),
+}
+
+impl ClientStream {
+    /// Sends what is written at once; a unix socket always does.
+    pub(crate) fn set_nodelay(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) | Self::BeforeTls(stream, _) => stream.set_nodelay(true),
+            Self::Tls(stream) => stream.get_ref().0.set_nodelay(true),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
+    /// The socket below, where it is one of TCP.
+    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) | Self::BeforeTls(stream, _) => Some(stream),
+            Self::Tls(stream) => Some(stream.get_ref().0),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Does the handshake, where the listener offers TLS.
+    ///
+    /// # Errors
+    /// The client does not speak TLS, or does not trust the certificate.
+    ///
+    /// # Cancellation
+    /// The connection closes.
+    pub(crate) async fn after_handshake(self) -> io::Result<Self> {
+        match self {
+            Self::BeforeTls(stream, identity) => {
+                let accepted = TlsAcceptor::from(identity.config().clone()).accept(stream).await?;
+                Ok(Self::Tls(Box::new(accepted)))
+            }
+            Self::Tcp(_) | Self::Tls(_) | Self::Unix(_) => Ok(self),
+        }
+    }
+
+    /// Writes what the kernel takes at once.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            // What is not encrypted would be no answer.
+            Self::BeforeTls(..) | Self::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
+            Self::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+}
+
+fn before_handshake() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the TLS handshake is not done")
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::BeforeTls(..) => Poll::Ready(Err(before_handshake())),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::BeforeTls(..) => Poll::Ready(Err(before_handshake())),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Self::BeforeTls(..) => Poll::Ready(Err(before_handshake())),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::BeforeTls(..) => false,
+            Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Unix(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::BeforeTls(..) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::BeforeTls(..) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t259_a_unix_socket_is_its_owners_alone_and_only_a_dead_one_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("proxy.sock");
+        let listen = Listen::Unix(path.clone());
+        let first = Bound::new(&listen).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(first.address().unwrap(), None);
+        assert_eq!(Bound::new(&listen).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        drop(Bound::new(&listen).unwrap());
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "a file").unwrap();
+        assert_eq!(Bound::new(&listen).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(listen.to_string(), format!("unix:{}", path.display()));
+    }
+}
