@@ -9,21 +9,22 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use audit::{CredentialUse, Fault, Outcome};
+use audit::{Fault, Outcome};
 use certs::{Trust, VerifiedChain};
 use model::{Destination, PolicyName, RequestPath, RuleId, Timestamp};
 use policies::{Denied, Knock, Permit, Question, Rules};
-use sessions::{CallSerial, Session};
+use sessions::Session;
 use slab::Slab;
 use tokio::time::Instant;
 
 use crate::Proxy;
+use crate::credentials::access::Lent;
 use crate::downlink::Downlink;
 use crate::flow::Flow;
 use crate::limits::allowance::Limited;
 use crate::limits::timer::Timer;
 use crate::refusal::Refusal;
-use crate::steps::decide;
+use crate::rules;
 
 /// How often a core looks at what is under way.
 pub(crate) const PERIOD: Duration = Duration::from_millis(250);
@@ -104,19 +105,6 @@ impl From<Limited> for Cut {
     fn from(limited: Limited) -> Self {
         Self::Limit(limited)
     }
-}
-
-/// A credential that went on an exchange.
-#[derive(Clone)]
-pub(crate) struct Lent {
-    /// Its name, and the version that went.
-    pub(crate) used: CredentialUse,
-    /// When it has to come back.
-    pub(crate) until: Option<Timestamp>,
-    /// The tool call with whose end it has to come back.
-    pub(crate) call: Option<CallSerial>,
-    /// Whether a grant counts the use across restarts.
-    pub(crate) counts: bool,
 }
 
 /// The rule that gave the permit; without a rule, the policy that observes.
@@ -265,7 +253,7 @@ impl Standing {
 
     /// What the policies in force say of it now: until when it may go on.
     fn judge(&self, proxy: &Proxy, now: Timestamp) -> Result<Option<Timestamp>, Denied> {
-        let Ok(rules) = decide::rules(proxy, &self.session) else { return Err(unavailable()) };
+        let Ok(rules) = rules::in_force(proxy, &self.session) else { return Err(unavailable()) };
         let permit = self.permit(&rules, now)?;
         let GrantedBy { policy, rule } = &self.granted_by;
         // Another rule may allow the same, with other credentials, limits and headers: what began under this one ends with it.

@@ -16,13 +16,14 @@ use crate::contain::contain;
 use crate::credentials::access::{Borrower, Methods};
 use crate::credentials::client_auth;
 use crate::refusal::Refusal;
+use crate::rules;
 use crate::status;
 use crate::steps::forward::Outward;
 use crate::steps::record;
 use crate::steps::record::Open;
 use crate::steps::redact::Redacted;
 use crate::steps::route::Asked;
-use crate::steps::{authorize, decide, forward, identify, inject, inject_body, limit, redact, route};
+use crate::steps::{authorize, forward, identify, inject, inject_body, limit, redact, route};
 
 /// Serves one request to `destination` for `session`; `open` is its record, which knows the destination already.
 ///
@@ -52,14 +53,14 @@ async fn attempt(
 ) -> Result<Redacted, Refusal> {
     identify::still_live(session)?;
     open.takes(core.proxy.quotas.request(&session.id)?);
-    let rules = decide::rules(&core.proxy, session)?;
+    let rules = rules::in_force(&core.proxy, session)?;
     open.snapshot(rules.snapshot());
     let mut routed = route::route(destination, asked)?;
     let tool = session.tool();
     if let Some(call) = session.tool_call() {
         open.tool_call(&call);
     }
-    let methods = Methods::of(&routed);
+    let methods = Methods::of(&routed.method, &routed.path);
     let permit = authorize::authorize(&rules, destination, &routed, tool.as_deref(), open)?;
     open.permit(&permit);
     let asked = authorize::asked(&routed, tool);

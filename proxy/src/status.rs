@@ -12,7 +12,7 @@ use sessions::Session;
 use crate::Core;
 use crate::body::Body;
 use crate::refusal::Refusal;
-use crate::steps::decide;
+use crate::rules;
 use crate::steps::record;
 use crate::steps::record::Open;
 use crate::steps::route::Asked;
@@ -62,7 +62,7 @@ fn answer(core: &Core, session: &Session, asked: &Asked) -> Result<Vec<u8>, Refu
     if asked.head.method != Method::GET && asked.head.method != Method::HEAD {
         return Err(Refusal::of(Reason::DeniedMethod, "egret.internal serves only GET and HEAD"));
     }
-    let rules = decide::rules(&core.proxy, session)?;
+    let rules = rules::in_force(&core.proxy, session)?;
     let placeholders: Vec<_> =
         session.grants.iter().map(|grant| json!({"credential": grant.credential.as_str(), "env": grant.env})).collect();
     let document = json!({

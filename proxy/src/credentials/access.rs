@@ -4,15 +4,26 @@
 use std::sync::Arc;
 
 use audit::CredentialUse;
-use model::{CredentialId, Destination, Reason, Scheme, Timestamp};
+use model::{CredentialId, Destination, Reason, RequestPath, Scheme, Timestamp};
 use policies::Permit;
-use sessions::{Session, Withheld};
+use sessions::{CallSerial, Session, Withheld};
 use vault::{CredentialShape, Lease, LeaseError, Vault};
 
-use crate::active::Lent;
 use crate::refusal::Refusal;
 use crate::share;
-use crate::steps::route::Routed;
+
+/// A credential that went on an exchange.
+#[derive(Clone)]
+pub(crate) struct Lent {
+    /// Its name, and the version that went.
+    pub(crate) used: CredentialUse,
+    /// When it has to come back.
+    pub(crate) until: Option<Timestamp>,
+    /// The tool call with whose end it has to come back.
+    pub(crate) call: Option<CallSerial>,
+    /// Whether a grant counts the use across restarts.
+    pub(crate) counts: bool,
+}
 
 /// One request, as far as credentials are concerned.
 #[derive(Clone, Copy)]
@@ -31,9 +42,9 @@ pub(crate) struct Methods {
 }
 
 impl Methods {
-    pub(crate) fn of(routed: &Routed) -> Self {
-        let overrides = routed.path.query().map(model::method_overrides).unwrap_or_default();
-        Self { own: routed.method.clone(), overrides }
+    pub(crate) fn of(method: &http::Method, path: &RequestPath) -> Self {
+        let overrides = path.query().map(model::method_overrides).unwrap_or_default();
+        Self { own: method.clone(), overrides }
     }
 
     fn all(&self) -> impl Iterator<Item = &str> {

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::basic;
 use crate::credentials::body_slots::{form_decoded, percent_decoded};
-use crate::credentials::client_auth::{folded, segments, without};
+use crate::credentials::client_auth::query::{folded, segments, without};
 use crate::mask::Patterns;
 use crate::refusal::Refusal;
 

@@ -19,11 +19,11 @@ use crate::credentials::attach::Place;
 use crate::refusal::Refusal;
 
 mod cookies;
-mod query;
+pub(crate) mod query;
 mod trailers;
 
 pub(crate) use cookies::note as note_cookies;
-pub(crate) use query::{folded, segments, without};
+use query::{folded, without};
 pub(crate) use trailers::{Removed, TrailerFilter};
 
 /// The locations that credentials of Egret take on one request: the client's own values there are overwritten.

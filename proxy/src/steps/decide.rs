@@ -1,13 +1,13 @@
 //! Step 4: may this session reach this host and port at all. Comes before any name lookup and any certificate.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use model::{Destination, Host, Reason};
-use policies::{Knock, Own, Permit, Rules, Subject};
+use policies::{Knock, Permit};
 use sessions::Session;
 
 use crate::refusal::Refusal;
+use crate::rules;
 use crate::{Proxy, share, status};
 
 /// How the connection goes on.
@@ -19,35 +19,6 @@ pub(crate) enum Passage {
     Unread(Permit),
     /// Egret itself answers.
     Reserved,
-}
-
-/// The session's combination of the policies in force; one exchange uses it from start to end.
-///
-/// # Errors
-/// `policy_unavailable` where a policy of the session is not loaded or its policies contradict each other.
-pub(crate) fn rules(proxy: &Proxy, session: &Session) -> Result<Arc<Rules>, Refusal> {
-    proxy.policies.rules_for(&subject(session), own(session)).map_err(|error| {
-        model::log_limited!(warn, session = %session.id, %error, "the session's policies are not usable");
-        Refusal::of(
-            Reason::PolicyUnavailable,
-            "a policy of the session is not loaded, or its policies contradict each other",
-        )
-    })
-}
-
-/// The documents that the session brought.
-fn own(session: &Session) -> Option<Own<'_>> {
-    session.documents.as_ref().map(|documents| Own { session: &session.id, digest: &documents.digest })
-}
-
-/// What policies can select the session by.
-fn subject(session: &Session) -> Subject<'_> {
-    Subject {
-        tenant: &session.tenant,
-        agent: session.agent.as_deref(),
-        labels: &session.labels,
-        policies: &session.policies,
-    }
 }
 
 /// Decides on the destination of a CONNECT or of an absolute-form request.
@@ -71,7 +42,7 @@ pub(crate) fn decide(proxy: &Proxy, session: &Session, destination: &Destination
     }
     let knock = Knock { host: destination.host(), port: destination.port(), now: share::judging_time() };
     // A CONNECT does not say what will follow, and counts as https.
-    match rules(proxy, session)?.decide_over(destination.scheme(), &knock)? {
+    match rules::in_force(proxy, session)?.decide_over(destination.scheme(), &knock)? {
         policies::Passage::Intercept => Ok(Passage::Intercept),
         policies::Passage::Tunnel(permit) => Ok(Passage::Unread(permit)),
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::Reason;
 use sessions::{Session, Why};
 
-use crate::active::Lent;
+use crate::credentials::access::Lent;
 use crate::refusal::Refusal;
 use crate::{Core, Proxy, basic, share};
 

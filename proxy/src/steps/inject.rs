@@ -13,9 +13,10 @@ use sessions::{PLACEHOLDER_MARK, Session};
 use vault::{CredentialShape, Lease, Slot};
 use zeroize::Zeroizing;
 
-use crate::active::{Lent, Standing};
+use crate::active::Standing;
 use crate::basic;
 use crate::body::{Payload, Watch};
+use crate::credentials::access::Lent;
 use crate::credentials::access::{Borrower, misplaced};
 use crate::credentials::attach::{Place, Placed, add, names, swap};
 use crate::credentials::client_auth;
