@@ -17,8 +17,9 @@ use policies::Permit;
 use sessions::Session;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::body::answer::Body;
+use crate::body::download::StreamError;
 use crate::body::incoming::Incoming;
-use crate::body::{Body, StreamError};
 use crate::config::{CONNECTION_WINDOW, Limits, MAX_BUFFER, STREAM_WINDOW};
 use crate::downlink::Downlink;
 use crate::entry::entrance::{Entrance, overloaded};

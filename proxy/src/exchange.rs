@@ -11,7 +11,7 @@ use model::Destination;
 use sessions::Session;
 
 use crate::Core;
-use crate::body::Body;
+use crate::body::answer::Body;
 use crate::contain::contain;
 use crate::credentials::access::{Borrower, Methods};
 use crate::credentials::client_auth;

@@ -10,7 +10,7 @@ use http_body::Frame;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::body::UploadError;
+use crate::body::upload::UploadError;
 use crate::flow::{Flow, Pace, UploadEnd};
 
 /// A request's body that the test feeds, and that reports its end as the real one does.

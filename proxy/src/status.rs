@@ -10,7 +10,7 @@ use serde_json::json;
 use sessions::Session;
 
 use crate::Core;
-use crate::body::Body;
+use crate::body::answer::Body;
 use crate::refusal::Refusal;
 use crate::rules;
 use crate::steps::record;

@@ -12,7 +12,6 @@ use model::field::is_forbidden_in_trailers;
 use tokio::time::Sleep;
 
 use crate::active::Cut;
-use crate::body::StreamError;
 use crate::body::incoming::Incoming;
 use crate::body::rewriter::{Rewriter, Unmaskable};
 use crate::flow::Flow;
@@ -22,6 +21,28 @@ use crate::share;
 use crate::steps::record::Open;
 use crate::steps::redact::Masked;
 use crate::upstream::pool::{Key, Pool, Upstream};
+use model::Reason;
+use thiserror::Error;
+
+/// Why a stream towards the client ends early; hyper resets it then.
+#[derive(Debug, Error)]
+pub(crate) enum StreamError {
+    /// The upstream broke off within the body.
+    #[error("the upstream broke off")]
+    Upstream(#[source] BodyError),
+    /// It is longer than a limit allows.
+    #[error("the response exceeds a limit")]
+    TooLarge,
+    /// What allowed it is over, or a timer fired.
+    #[error("the exchange was terminated ({0})")]
+    Cut(Reason),
+    /// Secrets in what follows could not be masked.
+    #[error(transparent)]
+    Unmaskable(#[from] Unmaskable),
+    /// The request breaks HTTP/2; the stream is reset with this reason.
+    #[error("the stream is reset")]
+    Http2(#[source] h2::Error),
+}
 
 /// How long the upstream may pause before what the masker holds back is released.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(50);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use http::Response;
 use tokio::sync::Notify;
 
-use crate::body::Body;
+use crate::body::answer::Body;
 
 /// The refusals of one connection.
 #[derive(Debug)]

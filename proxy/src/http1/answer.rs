@@ -14,7 +14,7 @@ use super::encoder::Encoder;
 use super::fields;
 use super::head::Wishes;
 use super::link::Link;
-use crate::body::Body;
+use crate::body::answer::Body;
 use crate::config::MAX_BUFFER;
 
 /// How far an answer came.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::head::{RequestHead, Wishes};
 use super::link::{Arrived, Closing, HeadFault, Link};
-use crate::body::Body;
+use crate::body::answer::Body;
 use crate::refusal::Refusal;
 use crate::steps::route::Asked;
 

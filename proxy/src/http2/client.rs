@@ -21,7 +21,8 @@ use model::Destination;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::incoming::Incoming;
-use crate::body::{Upload, UploadError};
+use crate::body::upload::Upload;
+use crate::body::upload::UploadError;
 use crate::config::{CONNECTION_WINDOW, MAX_BUFFER, STREAM_WINDOW};
 use crate::flow::Flow;
 use crate::http1::client::{Body, Outgoing};

@@ -13,9 +13,9 @@ use vault::Lease;
 
 use crate::Core;
 use crate::active::Standing;
-use crate::body::Upload;
 use crate::body::download::Return;
 use crate::body::incoming::Incoming;
+use crate::body::upload::Upload;
 use crate::coding;
 use crate::flow::{Flow, Pace, UploadEnd};
 use crate::http1::client::{Client, Failure, Outgoing};

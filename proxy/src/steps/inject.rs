@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 
 use crate::active::Standing;
 use crate::basic;
-use crate::body::{Payload, Watch};
+use crate::body::buffered::Payload;
+use crate::body::upload::Watch;
 use crate::credentials::access::Lent;
 use crate::credentials::access::{Borrower, misplaced};
 use crate::credentials::attach::{Place, Placed, add, names, swap};

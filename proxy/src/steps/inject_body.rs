@@ -10,7 +10,7 @@ use vault::{BodySlot, CredentialShape, Lease};
 use zeroize::Zeroizing;
 
 use crate::Core;
-use crate::body::ReadError;
+use crate::body::buffered::ReadError;
 use crate::credentials::access::{Borrower, misplaced};
 use crate::credentials::attach::internal;
 use crate::credentials::body_slots::{Form, Unclear};

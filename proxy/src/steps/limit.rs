@@ -11,7 +11,8 @@ use policies::Permit;
 use sessions::{Scope, Session};
 use tokio::time::Instant;
 
-use crate::body::{Payload, ReadError};
+use crate::body::buffered::Payload;
+use crate::body::buffered::ReadError;
 use crate::limits::allowance::{Allowance, ByteLimit, Limited, body_too_large, exhausted};
 use crate::limits::bucket::retry_after;
 use crate::limits::counters::{Counter, Slot};

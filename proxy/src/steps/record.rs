@@ -16,7 +16,7 @@ use vault::{NeedleOwner, Vault};
 
 use crate::Proxy;
 use crate::active::{Cut, Standing};
-use crate::body::Body;
+use crate::body::answer::Body;
 use crate::body::download::Relay;
 use crate::body::rewriter::Unmaskable;
 use crate::credentials::client_auth::Removed;

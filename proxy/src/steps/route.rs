@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, Method, Request, header};
 use model::{Destination, Reason, RequestPath};
 
-use crate::body::Payload;
+use crate::body::buffered::Payload;
 use crate::body::incoming::Incoming;
 use crate::credentials::client_auth;
 use crate::http1::fields;

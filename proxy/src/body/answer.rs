@@ -1,0 +1,70 @@
+//! The body of an answer to a client: our own words, or what an upstream sends.
+
+use crate::body::download::Relay;
+use crate::body::download::StreamError;
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// A response body towards the client.
+pub(crate) struct Body {
+    kind: Kind,
+}
+
+enum Kind {
+    /// Our own words.
+    Own(Option<Bytes>),
+    /// The upstream's, passing through.
+    Relayed(Box<Relay>),
+}
+
+impl Body {
+    /// A body that is complete.
+    pub(crate) fn own(bytes: impl Into<Bytes>) -> Self {
+        let bytes = Some(bytes.into()).filter(|bytes: &Bytes| !bytes.is_empty());
+        Self { kind: Kind::Own(bytes) }
+    }
+
+    /// The upstream's body.
+    pub(crate) fn relayed(relay: Relay) -> Self {
+        Self { kind: Kind::Relayed(Box::new(relay)) }
+    }
+
+    /// Without a word of ours, as an answer to HEAD has to be.
+    pub(crate) fn for_head(self) -> Self {
+        if self.is_own() { Self { kind: Kind::Own(None) } } else { self }
+    }
+
+    /// Whether it is ours and not the upstream's.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.kind, Kind::Own(_))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        match &mut self.get_mut().kind {
+            Kind::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Relayed(relay) => relay.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Own(bytes) => bytes.is_none(),
+            Kind::Relayed(relay) => relay.has_ended(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Kind::Relayed(relay) if relay.has_ended() => SizeHint::with_exact(0),
+            Kind::Relayed(relay) => relay.hint(),
+        }
+    }
+}
