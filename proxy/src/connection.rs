@@ -32,13 +32,14 @@ use crate::entry::stall::Unread;
 use crate::exchange::exchange;
 use crate::http1::head;
 use crate::http1::head::{Framing, RequestHead, Target};
-use crate::http1::link::{Arrived, Door, HeadFault, Link};
+use crate::http1::link::{Arrived, Door, HeadFault, Link, Received};
 use crate::http1::serve::{End, Service, serve};
 use crate::http2::frames::{Frames, Peer};
 use crate::http2::streams;
 use crate::http2::streams::StreamExecutor;
 use crate::limits::quota;
 use crate::refusal::Refusal;
+use crate::request::Asked;
 use crate::share::Spawner;
 use crate::steps::accept::{Downstream, TurnedAway};
 use crate::steps::decide::Passage;
@@ -46,7 +47,6 @@ use crate::steps::identify::Identified;
 use crate::steps::intercept::{Inner, intercept};
 use crate::steps::record;
 use crate::steps::record::Open;
-use crate::steps::route::Asked;
 use crate::steps::{decide, parse};
 use crate::{Core, Proxy, passthrough};
 
@@ -321,8 +321,8 @@ struct Plain<'a> {
 }
 
 impl Service for Plain<'_> {
-    async fn call(&self, asked: Result<Asked, Refusal>) -> Response<Body> {
-        let response = self.answer(asked).await;
+    async fn call(&self, received: Result<Received, Refusal>) -> Response<Body> {
+        let response = self.answer(received.map(Asked::from)).await;
         if self.patience.is_exhausted_by(&response) { closing(response) } else { response }
     }
 }
@@ -453,9 +453,9 @@ where
 }
 
 impl Service for Tunnel {
-    async fn call(&self, asked: Result<Asked, Refusal>) -> Response<Body> {
-        let asked = match asked {
-            Ok(asked) => asked,
+    async fn call(&self, received: Result<Received, Refusal>) -> Response<Body> {
+        let asked = match received {
+            Ok(received) => received.into(),
             Err(refusal) => return refuse(self.open(), &refusal),
         };
         let response = exchange(&self.core, &self.session, &self.destination, asked, self.open()).await;

@@ -16,13 +16,13 @@ use crate::contain::contain;
 use crate::credentials::access::{Borrower, Methods};
 use crate::credentials::client_auth;
 use crate::refusal::Refusal;
+use crate::request::Asked;
 use crate::rules;
 use crate::status;
 use crate::steps::forward::Outward;
 use crate::steps::record;
 use crate::steps::record::Open;
 use crate::steps::redact::Redacted;
-use crate::steps::route::Asked;
 use crate::steps::{authorize, forward, identify, inject, inject_body, limit, redact, route};
 
 /// Serves one request to `destination` for `session`; `open` is its record, which knows the destination already.

@@ -26,6 +26,7 @@ mod own_fields;
 mod passthrough;
 mod placeholder;
 mod refusal;
+mod request;
 mod rules;
 mod server;
 mod share;

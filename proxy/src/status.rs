@@ -12,10 +12,10 @@ use sessions::Session;
 use crate::Core;
 use crate::body::answer::Body;
 use crate::refusal::Refusal;
+use crate::request::Asked;
 use crate::rules;
 use crate::steps::record;
 use crate::steps::record::Open;
-use crate::steps::route::Asked;
 
 const NAME: &str = "egret.internal";
 

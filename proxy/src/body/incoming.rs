@@ -26,6 +26,24 @@ pub(crate) enum Incoming {
     Stream(http2::client::ResponseBody),
 }
 
+impl From<Option<RequestBody>> for Incoming {
+    fn from(body: Option<RequestBody>) -> Self {
+        body.map_or(Self::Empty, Self::Request)
+    }
+}
+
+impl From<Option<ResponseBody>> for Incoming {
+    fn from(body: Option<ResponseBody>) -> Self {
+        body.map_or(Self::Empty, Self::Response)
+    }
+}
+
+impl From<Option<http2::client::ResponseBody>> for Incoming {
+    fn from(body: Option<http2::client::ResponseBody>) -> Self {
+        body.map_or(Self::Empty, Self::Stream)
+    }
+}
+
 impl Body for Incoming {
     type Data = Bytes;
     type Error = BodyError;

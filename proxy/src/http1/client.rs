@@ -4,6 +4,7 @@
 //! A connection serves one exchange at a time, and another one only after both messages were complete and no byte came that was not
 //! asked for.
 
+use std::error::Error;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,9 +21,6 @@ use super::encoder::Encoder;
 use super::fields;
 use super::response::{self, MAX_RESPONSE_HEAD_BYTES, ResponseHead};
 use super::wire::{BodyError, Framing, Wire};
-use crate::body::incoming::Incoming;
-use crate::body::upload::Upload;
-use crate::body::upload::UploadError;
 use crate::config::MAX_BUFFER;
 use crate::flow::Flow;
 use crate::http2::interim::MAX_INTERIM;
@@ -33,9 +31,9 @@ use crate::share::pace;
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// The body of a request as it is sent.
-pub(crate) trait Body: http_body::Body<Data = Bytes, Error = UploadError> + Unpin + Send {}
+pub(crate) trait Body: http_body::Body<Data = Bytes, Error: Error> + Unpin + Send {}
 
-impl<B: http_body::Body<Data = Bytes, Error = UploadError> + Unpin + Send> Body for B {}
+impl<B: http_body::Body<Data = Bytes, Error: Error> + Unpin + Send> Body for B {}
 
 const CLOSED: &str = "the upstream closed within its response";
 
@@ -65,7 +63,7 @@ struct State {
 pub(crate) struct Client(Mutex<State>);
 
 /// A request as it is sent.
-pub(crate) struct Outgoing<B = Upload> {
+pub(crate) struct Outgoing<B> {
     pub(crate) method: Method,
     /// The path and query, as written.
     pub(crate) target: Zeroizing<String>,
@@ -127,7 +125,7 @@ impl Client {
         self: &Arc<Self>,
         outgoing: &mut Outgoing<B>,
         flow: &Arc<Flow>,
-    ) -> Result<(Response<Incoming>, Option<Sending<B>>), Failure> {
+    ) -> Result<(Response<Option<ResponseBody>>, Option<Sending<B>>), Failure> {
         let to_head = outgoing.method == Method::HEAD;
         let mut sending = self.begin(outgoing, flow);
         let mut interim = 0;
@@ -196,7 +194,7 @@ impl Client {
         Sending { client: self.clone(), upload, encoder, flow: flow.clone(), written: false, holds, detached: false }
     }
 
-    fn response(self: &Arc<Self>, head: ResponseHead) -> Response<Incoming> {
+    fn response(self: &Arc<Self>, head: ResponseHead) -> Response<Option<ResponseBody>> {
         let ResponseHead { status, fields, framing, keeps_connection } = head;
         let mut state = self.lock();
         state.reusable &= keeps_connection;
@@ -205,9 +203,9 @@ impl Client {
         }
         let body = if framing == Framing::Length(0) {
             state.end_response();
-            Incoming::Empty
+            None
         } else {
-            Incoming::Response(ResponseBody { client: self.clone(), serial: state.serial })
+            Some(ResponseBody { client: self.clone(), serial: state.serial })
         };
         let mut response = Response::new(body);
         *response.status_mut() = status;
@@ -277,7 +275,7 @@ enum Unsent {
 }
 
 /// A request that is being sent.
-pub(crate) struct Sending<B = Upload> {
+pub(crate) struct Sending<B> {
     client: Arc<Client>,
     /// `None` once all of it waits to be written.
     upload: Option<B>,
@@ -353,7 +351,7 @@ impl<B: Body> Sending<B> {
             }
             let frame = match Pin::new(&mut *upload).poll_frame(cx) {
                 Poll::Pending => return Ok(true),
-                Poll::Ready(frame) => frame.transpose().map_err(|error: UploadError| {
+                Poll::Ready(frame) => frame.transpose().map_err(|error| {
                     tracing::debug!(%error, "a request body ended early");
                     Unsent::Upload
                 })?,

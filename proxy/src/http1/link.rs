@@ -18,14 +18,12 @@ use tokio::time::{Instant, Sleep};
 use super::head::{self, Framing, Reach, ReadHead, RequestHead, Target};
 use super::outbox::Outbox;
 use super::wire::{BodyError, Wire};
-use crate::body::incoming::Incoming;
 use crate::config::Limits;
 use crate::entry::entrance::Entrance;
 use crate::refusal::Refusal;
 use crate::share;
 use crate::share::pace;
 use crate::steps::identify::Identified;
-use crate::steps::route::Asked;
 
 /// How long a connection that closes waits for its client to have read the answer.
 const LINGER: Duration = Duration::from_secs(2);
@@ -63,6 +61,13 @@ pub(crate) enum Arrived {
     Connect(RequestHead),
     /// Any other request; its body is still to be read.
     Request(Box<ReadHead>),
+}
+
+/// A request whose head was read.
+pub(crate) struct Received {
+    pub(crate) head: RequestHead,
+    /// `None` for a body that has none.
+    pub(crate) request: Request<Option<RequestBody>>,
 }
 
 /// Why no head could be read.
@@ -163,20 +168,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
     }
 
     /// The request of a head, whose body is read from this connection.
-    pub(super) fn request(self: &Arc<Self>, read: ReadHead) -> Asked {
+    pub(super) fn request(self: &Arc<Self>, read: ReadHead) -> Received {
         let ReadHead { head, fields, wishes } = read;
         let body = match head.framing {
-            Framing::Length(0) => Incoming::Empty,
+            Framing::Length(0) => None,
             Framing::Length(_) | Framing::Chunked | Framing::UntilClose => {
                 let serial = self.lock().serial;
-                Incoming::Request(RequestBody { link: self.clone(), serial })
+                Some(RequestBody { link: self.clone(), serial })
             }
         };
         let mut request = Request::new(body);
         *request.method_mut() = head.method.clone();
         *request.version_mut() = wishes.version;
         *request.headers_mut() = fields;
-        Asked { head, request }
+        Received { head, request }
     }
 
     /// The answer was written; the next request may come.

@@ -9,10 +9,9 @@ use http::Response;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::head::{RequestHead, Wishes};
-use super::link::{Arrived, Closing, HeadFault, Link};
+use super::link::{Arrived, Closing, HeadFault, Link, Received};
 use crate::body::answer::Body;
 use crate::refusal::Refusal;
-use crate::steps::route::Asked;
 
 /// How serving a connection ended.
 pub(crate) enum End {
@@ -25,7 +24,7 @@ pub(crate) enum End {
 /// What answers requests.
 pub(crate) trait Service {
     /// Answers one request, or what could not be read as one.
-    fn call(&self, asked: Result<Asked, Refusal>) -> impl Future<Output = Response<Body>> + Send;
+    fn call(&self, asked: Result<Received, Refusal>) -> impl Future<Output = Response<Body>> + Send;
 }
 
 /// Serves the requests of a connection, `first` before others, until it closes or a CONNECT comes. When `closing` is ready, the

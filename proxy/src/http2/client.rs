@@ -20,9 +20,6 @@ use http_body::{Frame, SizeHint};
 use model::Destination;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::body::incoming::Incoming;
-use crate::body::upload::Upload;
-use crate::body::upload::UploadError;
 use crate::config::{CONNECTION_WINDOW, MAX_BUFFER, STREAM_WINDOW};
 use crate::flow::Flow;
 use crate::http1::client::{Body, Outgoing};
@@ -106,7 +103,7 @@ impl Client {
         destination: &Destination,
         outgoing: Outgoing<B>,
         flow: &Arc<Flow>,
-    ) -> Result<(Response<Incoming>, Option<Sending<B>>), Failure> {
+    ) -> Result<(Response<Option<ResponseBody>>, Option<Sending<B>>), Failure> {
         let (head, body) = head_of(destination, outgoing).ok_or(Failure::Target)?;
         let (mut response, stream) =
             self.requests.send_request(head, body.is_none()).map_err(|error| failure(&error))?;
@@ -130,7 +127,7 @@ impl Client {
         &self,
         response: &mut ResponseFuture,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Response<Incoming>, Failure>> {
+    ) -> Poll<Result<Response<Option<ResponseBody>>, Failure>> {
         let head = ready!(Pin::new(response).poll(cx));
         // The response itself may have come with them, in one piece.
         if self.interim.is_exceeded() {
@@ -155,16 +152,16 @@ fn failure(error: &h2::Error) -> Failure {
     }
 }
 
-fn response_of(response: Response<RecvStream>) -> Result<Response<Incoming>, Failure> {
+fn response_of(response: Response<RecvStream>) -> Result<Response<Option<ResponseBody>>, Failure> {
     let (parts, stream) = response.into_parts();
     if parts.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
         return Err(Failure::Response("the upstream framed its response in a way that is not served"));
     }
     let body = if stream.is_end_stream() {
-        Incoming::Empty
+        None
     } else {
         let left = fields::content_length(&parts.headers);
-        Incoming::Stream(ResponseBody { stream, left, data_is_over: false })
+        Some(ResponseBody { stream, left, data_is_over: false })
     };
     let mut response = Response::new(body);
     *response.status_mut() = parts.status;
@@ -211,7 +208,7 @@ enum Unsent {
 }
 
 /// The body of a request that is being sent.
-pub(crate) struct Sending<B = Upload> {
+pub(crate) struct Sending<B> {
     stream: SendStream<Bytes>,
     upload: B,
     flow: Arc<Flow>,
@@ -244,7 +241,7 @@ impl<B: Body> Sending<B> {
                 return if self.flow.poll_stopped(cx) { Poll::Ready(Err(Unsent::Upload)) } else { Poll::Pending };
             }
             let frame = ready!(Pin::new(&mut self.upload).poll_frame(cx));
-            let frame = frame.transpose().map_err(|error: UploadError| {
+            let frame = frame.transpose().map_err(|error| {
                 tracing::debug!(%error, "a request body ended early");
                 Unsent::Upload
             })?;

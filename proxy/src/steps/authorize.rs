@@ -7,9 +7,9 @@ use policies::{Permit, Question, Rules};
 
 use crate::active::Asked;
 use crate::refusal::Refusal;
+use crate::request::Routed;
 use crate::share;
 use crate::steps::record::Open;
-use crate::steps::route::Routed;
 
 /// What a request that was authorized is judged by again while it is under way.
 pub(crate) fn asked(routed: &Routed, tool: Option<Arc<str>>) -> Asked {

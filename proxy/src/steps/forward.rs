@@ -18,7 +18,8 @@ use crate::body::incoming::Incoming;
 use crate::body::upload::Upload;
 use crate::coding;
 use crate::flow::{Flow, Pace, UploadEnd};
-use crate::http1::client::{Client, Failure, Outgoing};
+use crate::http1;
+use crate::http1::client::{Client, Failure};
 use crate::http2;
 use crate::http2::frames::{Frames, Peer};
 use crate::limits::quota::UpstreamSlot;
@@ -56,6 +57,9 @@ pub(crate) struct Outward<'a> {
     pub(crate) permit: &'a Permit,
     pub(crate) standing: &'a Arc<Standing>,
 }
+
+/// A request as it is sent.
+type Outgoing = http1::client::Outgoing<Upload>;
 
 /// What went on the request, and the bytes to find in the response.
 type Secrets = (Vec<Lease>, Patterns);
@@ -398,10 +402,10 @@ async fn send(
             flow.begin(share::now());
             join_cookies(&mut request.fields);
             match client.send(&mut request, flow).await {
-                Ok((response, None)) => Ok(response),
+                Ok((response, None)) => Ok(response.map(Incoming::from)),
                 Ok((response, Some(rest))) => {
                     send_rest(out, upstream.slot.clone(), rest.run());
-                    Ok(response)
+                    Ok(response.map(Incoming::from))
                 }
                 Err(failure) => Err(NoResponse::of_http1(&failure, repeatable.then_some(request))),
             }
@@ -413,10 +417,10 @@ async fn send(
             flow.begin(share::now());
             let again = repeatable.then(|| without_body(&request));
             match client.send(out.destination, request, flow).await {
-                Ok((response, None)) => Ok(response),
+                Ok((response, None)) => Ok(response.map(Incoming::from)),
                 Ok((response, Some(rest))) => {
                     send_rest(out, upstream.slot.clone(), rest.run());
-                    Ok(response)
+                    Ok(response.map(Incoming::from))
                 }
                 Err(failure) => Err(NoResponse::of_http2(&failure, again)),
             }

@@ -26,8 +26,8 @@ use crate::mask::Patterns;
 use crate::placeholder;
 use crate::placeholder::Scanner;
 use crate::refusal::Refusal;
+use crate::request::Routed;
 use crate::steps::record::Open;
-use crate::steps::route::Routed;
 
 /// A request with its credentials, and the leases that lent them. No Clone, no Debug.
 pub(crate) struct Armed {

@@ -17,7 +17,7 @@ use crate::limits::allowance::{Allowance, ByteLimit, Limited, body_too_large, ex
 use crate::limits::bucket::retry_after;
 use crate::limits::counters::{Counter, Slot};
 use crate::refusal::{Refusal, broken_off, trailers_too_large};
-use crate::steps::route::Routed;
+use crate::request::Routed;
 use crate::{Core, Proxy};
 
 /// A slot in every budget that concerns an exchange; dropping it gives it back.

@@ -1,38 +1,15 @@
 //! Step 6: a request within its destination. Checks that it names the very destination of its connection, canonicalizes the
 //! path, and removes what belongs to one hop only (RFC 9110 section 7.6.1).
 
-use std::borrow::Cow;
-
-use http::{HeaderMap, HeaderName, Method, Request, header};
+use http::{HeaderMap, HeaderName, header};
 use model::{Destination, Reason, RequestPath};
 
 use crate::body::buffered::Payload;
-use crate::body::incoming::Incoming;
 use crate::credentials::client_auth;
 use crate::http1::fields;
-use crate::http1::head::{RequestHead, Target};
+use crate::http1::head::Target;
 use crate::refusal::Refusal;
-
-/// A request as the client sent it, with the strict reader's verdict on its head.
-pub(crate) struct Asked {
-    pub(crate) head: RequestHead,
-    pub(crate) request: Request<Incoming>,
-}
-
-/// A request that names its destination and nothing else.
-pub(crate) struct Routed {
-    pub(crate) method: Method,
-    pub(crate) path: RequestPath,
-    pub(crate) fields: HeaderMap,
-    pub(crate) body: Payload,
-    pub(crate) version: http::Version,
-    /// Whether the client asked for a WebSocket.
-    pub(crate) websocket: bool,
-    /// Fields that were removed and that a reader of the record should know of.
-    pub(crate) stripped: Vec<Cow<'static, str>>,
-    /// The fields that Connection listed, which are gone.
-    pub(crate) named_by_connection: Vec<HeaderName>,
-}
+use crate::request::{Asked, Routed};
 
 /// Fields that only the connection they came on is concerned with.
 const HOP_BY_HOP: [HeaderName; 7] = [

@@ -8,6 +8,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::*;
+use crate::body::incoming::Incoming;
+use crate::body::upload::UploadError;
 use crate::fed::{Fed, flow};
 use crate::flow::UploadEnd;
 
@@ -43,7 +45,10 @@ impl Bench {
     fn send<B: Body + 'static>(&self, mut outgoing: Outgoing<B>) -> Sent<B> {
         let client = self.client.clone();
         let flow = if outgoing.body.is_some() { self.flow.clone() } else { flow(true) };
-        Sent(tokio::spawn(async move { client.send(&mut outgoing, &flow).await }))
+        Sent(tokio::spawn(async move {
+            let (response, rest) = client.send(&mut outgoing, &flow).await?;
+            Ok((response.map(Incoming::from), rest))
+        }))
     }
 
     /// Waits until the upstream has read these bytes.

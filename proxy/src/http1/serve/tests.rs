@@ -16,6 +16,7 @@ use super::*;
 use crate::body::incoming::Incoming;
 use crate::config::Limits;
 use crate::http1::link::Door;
+use crate::request::Asked;
 use crate::steps::identify::Identified;
 
 /// The time before and behind the moment at which a timer fires.
@@ -38,9 +39,9 @@ impl Echo {
 }
 
 impl Service for Arc<Echo> {
-    async fn call(&self, asked: Result<Asked, Refusal>) -> Response<Body> {
-        let asked = match asked {
-            Ok(asked) => asked,
+    async fn call(&self, received: Result<Received, Refusal>) -> Response<Body> {
+        let asked = match received {
+            Ok(received) => Asked::from(received),
             Err(refusal) => {
                 let mut response = Response::new(Body::own(refusal.reason().code()));
                 *response.status_mut() = refusal.row().status;

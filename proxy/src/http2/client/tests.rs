@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::body::incoming::Incoming;
 use crate::fed::{Fed, flow};
 
 type Arrived = (Request<RecvStream>, SendResponse<Bytes>);
@@ -44,7 +45,10 @@ impl Bench {
         tokio::spawn(async move {
             client.ready().await.unwrap();
             let destination = Destination::new(model::Scheme::Https, model::Host::parse("api.test").unwrap(), 8443);
-            client.send(&destination, outgoing, &flow).await
+            client
+                .send(&destination, outgoing, &flow)
+                .await
+                .map(|(response, rest)| (response.map(Incoming::from), rest))
         })
     }
 

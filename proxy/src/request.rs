@@ -1,0 +1,38 @@
+//! A request on the line: as it was asked, and once it names its destination.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, Method, Request};
+use model::RequestPath;
+
+use crate::body::buffered::Payload;
+use crate::body::incoming::Incoming;
+use crate::http1::head::RequestHead;
+use crate::http1::link::Received;
+
+/// A request as the client sent it, with the strict reader's verdict on its head.
+pub(crate) struct Asked {
+    pub(crate) head: RequestHead,
+    pub(crate) request: Request<Incoming>,
+}
+
+impl From<Received> for Asked {
+    fn from(received: Received) -> Self {
+        Self { head: received.head, request: received.request.map(Incoming::from) }
+    }
+}
+
+/// A request that names its destination and nothing else.
+pub(crate) struct Routed {
+    pub(crate) method: Method,
+    pub(crate) path: RequestPath,
+    pub(crate) fields: HeaderMap,
+    pub(crate) body: Payload,
+    pub(crate) version: http::Version,
+    /// Whether the client asked for a WebSocket.
+    pub(crate) websocket: bool,
+    /// Fields that were removed and that a reader of the record should know of.
+    pub(crate) stripped: Vec<Cow<'static, str>>,
+    /// The fields that Connection listed, which are gone.
+    pub(crate) named_by_connection: Vec<HeaderName>,
+}
