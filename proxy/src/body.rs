@@ -5,6 +5,7 @@ pub(crate) mod buffered;
 pub(crate) mod download;
 pub(crate) mod incoming;
 pub(crate) mod known;
+pub(crate) mod masked;
 pub(crate) mod range;
 pub(crate) mod rewriter;
 pub(crate) mod trailers;

@@ -23,6 +23,7 @@ use crate::body::incoming::Incoming;
 use crate::config::{CONNECTION_WINDOW, Limits, MAX_BUFFER, STREAM_WINDOW};
 use crate::downlink::Downlink;
 use crate::entry::entrance::{Entrance, overloaded};
+use crate::entry::identity::Identified;
 use crate::entry::listener::ClientStream;
 use crate::entry::paced::Paced;
 use crate::entry::patience::Patience;
@@ -37,17 +38,15 @@ use crate::http1::serve::{End, Service, serve};
 use crate::http2::frames::{Frames, Peer};
 use crate::http2::streams;
 use crate::http2::streams::StreamExecutor;
-use crate::limits::quota;
 use crate::refusal::Refusal;
 use crate::request::Asked;
 use crate::share::Spawner;
 use crate::steps::accept::{Downstream, TurnedAway};
 use crate::steps::decide::Passage;
-use crate::steps::identify::Identified;
 use crate::steps::intercept::{Inner, intercept};
-use crate::steps::record;
-use crate::steps::record::Open;
+use crate::steps::respond;
 use crate::steps::{decide, parse};
+use crate::trail::Trail;
 use crate::{Core, Proxy, passthrough};
 
 /// Serves one downstream connection to its end.
@@ -137,7 +136,7 @@ async fn refuse_first(proxy: &Arc<Proxy>, link: &Listening, entrance: &Entrance,
 pub(crate) async fn turn_away(proxy: Arc<Proxy>, turned_away: TurnedAway) {
     let TurnedAway { stream, source } = turned_away;
     let refusal = overloaded();
-    let record = Open::stranger(&proxy, source).refuse(&refusal);
+    let record = Trail::stranger(&proxy, source).refuse(&refusal);
     match proxy.turned_away.try_acquire() {
         Ok(_lingering) => {
             let handshake = tokio::time::timeout(proxy.limits.identify_timeout, stream.after_handshake());
@@ -216,7 +215,7 @@ async fn unread(
     mut stream: ClientStream,
     ahead: Vec<u8>,
 ) {
-    let mut open = Open::tunnel(&core.proxy, session);
+    let mut open = Trail::tunnel(&core.proxy, session);
     open.destination(destination);
     let reached = tokio::select! {
         reached = passthrough::reach(core, session, destination, permit, &mut open) => reached,
@@ -244,7 +243,7 @@ struct Admitted {
 
 /// A request to the proxy itself that does not get in, with its open record.
 struct Rejected {
-    open: Open,
+    open: Trail,
     refusal: Refusal,
 }
 
@@ -257,7 +256,7 @@ fn admit(proxy: &Arc<Proxy>, entrance: &Entrance, head: &RequestHead) -> Result<
     let session = entrance.session().cloned().ok_or_else(unknown)?;
     let destination = parse::parse(head).map_err(|refusal| rejected(None, refusal))?;
     match decide::decide(proxy, &session, &destination) {
-        Ok(passage) => match quota::enter(proxy, &session, &destination, head) {
+        Ok(passage) => match decide::count_names(proxy, &session, &destination, head) {
             Ok(()) => Ok(Admitted { session, destination, passage }),
             Err(refusal) => Err(rejected(Some(&destination), refusal)),
         },
@@ -270,8 +269,8 @@ fn open_connect(
     session: Option<&Arc<Session>>,
     head: &RequestHead,
     destination: Option<&Destination>,
-) -> Open {
-    let mut open = Open::new(proxy, session);
+) -> Trail {
+    let mut open = Trail::new(proxy, session);
     if let Some(destination) = destination {
         open.destination(destination);
     }
@@ -299,7 +298,7 @@ async fn say(mut stream: ClientStream, refusal: &Refusal, record: &str) {
 fn answer_bytes(refusal: &Refusal, record: &str) -> Vec<u8> {
     let body = refusal.problem(record);
     let mut answer = format!("HTTP/1.1 {} {}\r\n", refusal.row().status.as_u16(), refusal.reason().code()).into_bytes();
-    for (name, value) in &record::refusal_fields(refusal, record) {
+    for (name, value) in &respond::refusal_fields(refusal, record) {
         answer.extend_from_slice(name.as_str().as_bytes());
         answer.extend_from_slice(b": ");
         answer.extend_from_slice(value.as_bytes());
@@ -339,7 +338,7 @@ impl Plain<'_> {
             Ok(Admitted { session, destination, passage: _ }) => (session, destination),
             Err(rejected) => return refuse(rejected.open, &rejected.refusal),
         };
-        let mut open = Open::new(&core.proxy, Some(&session));
+        let mut open = Trail::new(&core.proxy, Some(&session));
         open.destination(&destination);
         open.came_on(entrance.must_close());
         exchange(core, &session, &destination, asked, open).await
@@ -362,9 +361,9 @@ async fn plain(core: &Arc<Core>, link: &Arc<Listening>, first: Arrived, entrance
 }
 
 /// A refusal before the request half of the line; the connection closes after it.
-fn refuse(open: Open, refusal: &Refusal) -> Response<Body> {
+fn refuse(open: Trail, refusal: &Refusal) -> Response<Body> {
     let record = open.refuse(refusal);
-    closing(record::answer(refusal, &record))
+    closing(respond::answer(refusal, &record))
 }
 
 fn closing(mut response: Response<Body>) -> Response<Body> {
@@ -386,8 +385,8 @@ struct Tunnel {
 
 impl Tunnel {
     /// The record of a request in this tunnel.
-    fn open(&self) -> Open {
-        let mut open = Open::new(&self.core.proxy, Some(&self.session));
+    fn open(&self) -> Trail {
+        let mut open = Trail::new(&self.core.proxy, Some(&self.session));
         open.destination(&self.destination);
         // A stream of HTTP/2 ends alone.
         open.came_on(&streams::current().unwrap_or_else(|| self.must_close.clone()));
@@ -523,7 +522,7 @@ async fn http2_request(tunnel: &Tunnel, request: Request<Http2Body>) -> Result<R
             if refusal.reason() == Reason::Malformed {
                 return Err(StreamError::Http2(h2::Reason::PROTOCOL_ERROR.into()));
             }
-            record::answer(&refusal, &record)
+            respond::answer(&refusal, &record)
         }
     };
     if response.body().is_own() {

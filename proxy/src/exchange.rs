@@ -20,10 +20,10 @@ use crate::request::Asked;
 use crate::rules;
 use crate::status;
 use crate::steps::forward::Outward;
-use crate::steps::record;
-use crate::steps::record::Open;
 use crate::steps::redact::Redacted;
+use crate::steps::respond;
 use crate::steps::{authorize, forward, identify, inject, inject_body, limit, redact, route};
+use crate::trail::Trail;
 
 /// Serves one request to `destination` for `session`; `open` is its record, which knows the destination already.
 ///
@@ -34,14 +34,14 @@ pub(crate) async fn exchange(
     session: &Arc<Session>,
     destination: &Destination,
     asked: Asked,
-    mut open: Open,
+    mut open: Trail,
 ) -> Response<Body> {
     open.asked(&asked.head.method, asked.head.target.path(), protocol_of(&asked));
     if status::is_reserved(destination) {
-        return status::serve(core, session, asked, open);
+        return respond::respond_with_document(open, status::document(core, session, &asked));
     }
     let outcome = contain(pin!(attempt(core, session, destination, asked, &mut open))).await;
-    record::close(open, outcome)
+    respond::respond(open, outcome)
 }
 
 async fn attempt(
@@ -49,7 +49,7 @@ async fn attempt(
     session: &Arc<Session>,
     destination: &Destination,
     asked: Asked,
-    open: &mut Open,
+    open: &mut Trail,
 ) -> Result<Redacted, Refusal> {
     identify::still_live(session)?;
     open.takes(core.proxy.quotas.request(&session.id)?);

@@ -32,6 +32,7 @@ mod server;
 mod share;
 mod status;
 mod steps;
+mod trail;
 mod upstream;
 
 use std::sync::Arc;

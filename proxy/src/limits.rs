@@ -1,5 +1,6 @@
 //! What is counted and timed: requests, bytes, places in progress, and how fast bodies move.
 
+pub(crate) mod admission;
 pub(crate) mod allowance;
 pub(crate) mod bucket;
 pub(crate) mod budget;

@@ -27,7 +27,7 @@ use crate::refusal::Refusal;
 use crate::share::pace;
 use crate::steps::limit;
 use crate::steps::limit::TunnelAdmission;
-use crate::steps::record::Open;
+use crate::trail::Trail;
 use crate::upstream::dial;
 use crate::upstream::dial::Target;
 
@@ -59,7 +59,7 @@ pub(crate) async fn reach(
     session: &Arc<Session>,
     destination: &Destination,
     permit: Permit,
-    open: &mut Open,
+    open: &mut Trail,
 ) -> Result<Ready, Refusal> {
     open.snapshot(permit.snapshot());
     open.permit(&permit);
@@ -94,7 +94,7 @@ pub(crate) async fn pass(
     ready: Ready,
     client: ClientStream,
     ahead: Vec<u8>,
-    mut open: Open,
+    mut open: Trail,
 ) {
     let Ready { upstream, standing, permit, slot: _slot, allowance } = ready;
     let counts = Counts::default();

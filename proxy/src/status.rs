@@ -1,21 +1,15 @@
 //! `http://egret.internal/`: what an agent may ask Egret itself. It tells the session, what it may reach, and the names of its
 //! placeholders; never a value, never another session.
 
-use std::sync::Arc;
-
-use audit::{Decision, Outcome};
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::Method;
 use model::{Destination, Host, Reason};
 use serde_json::json;
 use sessions::Session;
 
 use crate::Core;
-use crate::body::answer::Body;
 use crate::refusal::Refusal;
 use crate::request::Asked;
 use crate::rules;
-use crate::steps::record;
-use crate::steps::record::Open;
 
 const NAME: &str = "egret.internal";
 
@@ -33,24 +27,11 @@ pub(crate) fn is_reserved(destination: &Destination) -> bool {
     matches!(destination.host(), Host::Name(name) if name.as_ref() == NAME)
 }
 
-/// Answers one request to the reserved name; nothing leaves the machine.
-pub(crate) fn serve(core: &Core, session: &Arc<Session>, asked: Asked, mut open: Open) -> Response<Body> {
-    match answer(core, session, &asked) {
-        Ok(body) => {
-            open.decision(Decision::Allow);
-            open.status(StatusCode::OK);
-            open.body(0, body.len() as u64);
-            open.close(Outcome::Ok, None, None);
-            let mut response = Response::new(Body::own(body));
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            response
-        }
-        Err(refusal) => record::close(open, Err(refusal)),
-    }
-}
-
-fn answer(core: &Core, session: &Session, asked: &Asked) -> Result<Vec<u8>, Refusal> {
+/// The answer to one request to the reserved name; nothing leaves the machine.
+///
+/// # Errors
+/// `denied_self` for the control API, `denied_path`, `denied_method`, `policy_unavailable`.
+pub(crate) fn document(core: &Core, session: &Session, asked: &Asked) -> Result<Vec<u8>, Refusal> {
     let path = asked.head.target.path().map_or("", |path| path.as_sent());
     let is_in = |own: &str| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if CONTROL.iter().any(|own| is_in(own)) {

@@ -36,5 +36,5 @@ pub(crate) mod forward;
 /// 11: secrets out of what comes back.
 pub(crate) mod redact;
 
-/// 12: what is kept, and the answer.
-pub(crate) mod record;
+/// 12: the answer.
+pub(crate) mod respond;

@@ -13,13 +13,13 @@ use tokio::time::Sleep;
 
 use crate::active::Cut;
 use crate::body::incoming::Incoming;
+use crate::body::masked::Masked;
 use crate::body::rewriter::{Rewriter, Unmaskable};
 use crate::flow::Flow;
 use crate::http1::wire::BodyError;
 use crate::limits::allowance::ByteLimit;
 use crate::share;
-use crate::steps::record::Open;
-use crate::steps::redact::Masked;
+use crate::trail::Trail;
 use crate::upstream::pool::{Key, Pool, Upstream};
 use model::Reason;
 use thiserror::Error;
@@ -64,7 +64,7 @@ impl Return {
 pub(crate) struct Relay {
     incoming: Incoming,
     masked: Masked,
-    open: Option<Open>,
+    open: Option<Trail>,
     flow: Arc<Flow>,
     back: Option<Return>,
     /// What follows when the rest of the data was sent.
@@ -83,7 +83,7 @@ impl Relay {
     pub(crate) fn new(
         incoming: Incoming,
         masked: Masked,
-        open: Open,
+        open: Trail,
         flow: Arc<Flow>,
         back: Option<Return>,
         limit: Option<ByteLimit>,
@@ -283,7 +283,7 @@ impl Relay {
     }
 
     /// Secrets of the record's tenant that were masked, and where; those of others are for their own records.
-    fn found(&self, open: &Open) -> (u64, Vec<String>) {
+    fn found(&self, open: &Trail) -> (u64, Vec<String>) {
         let Some(rewriter) = self.masked.rewrites() else { return (0, Vec::new()) };
         open.foreign_redactions(rewriter.foreign());
         (rewriter.found(), rewriter.locations())
@@ -312,7 +312,7 @@ impl Relay {
         }
     }
 
-    fn fail(&mut self, close: impl FnOnce(Open)) {
+    fn fail(&mut self, close: impl FnOnce(Trail)) {
         self.ended = true;
         self.back = None;
         if let Some(mut open) = self.open.take() {
@@ -334,7 +334,7 @@ fn remove_forbidden(trailers: &mut HeaderMap) {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.fail(Open::cut);
+        self.fail(Trail::cut);
     }
 }
 

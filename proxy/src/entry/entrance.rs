@@ -12,11 +12,11 @@ use tokio::time::Instant;
 
 use crate::Proxy;
 use crate::downlink::Downlink;
+use crate::entry::identity;
+use crate::entry::identity::Identified;
 use crate::entry::places::{NoPlace, Place};
 use crate::refusal::Refusal;
-use crate::steps::identify;
-use crate::steps::identify::Identified;
-use crate::steps::record::Open;
+use crate::trail::Trail;
 
 /// The entrance of one connection of the listener. Dropping it frees the connection's place.
 pub(crate) struct Entrance {
@@ -49,7 +49,7 @@ impl Entrance {
     /// `session_required`, `session_invalid` (also for another session than the connection's), `session_quota` where the session has its
     /// share of connections, `overloaded` where the place was given away.
     pub(crate) fn identify(&self, credentials: Option<&[u8]>) -> Result<Identified, Refusal> {
-        let client = identify::identify(&self.proxy, credentials)?;
+        let client = identity::identify(&self.proxy, credentials)?;
         let owner = self.session.get_or_init(|| client.session().clone());
         if owner.id != client.session().id {
             return Err(Refusal::of(Reason::SessionInvalid, "the connection belongs to another session"));
@@ -77,10 +77,10 @@ impl Entrance {
     }
 
     /// Opens a record for the session of the connection, or for the stranger.
-    pub(crate) fn open(&self) -> Open {
+    pub(crate) fn open(&self) -> Trail {
         match self.session() {
-            Some(session) => Open::new(&self.proxy, Some(session)),
-            None => Open::stranger(&self.proxy, self.source),
+            Some(session) => Trail::new(&self.proxy, Some(session)),
+            None => Trail::stranger(&self.proxy, self.source),
         }
     }
 

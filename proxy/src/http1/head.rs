@@ -8,8 +8,8 @@ use model::{Authority, Destination, Reason, RequestPath, Scheme};
 use super::fields::{self, is_token, trimmed};
 pub(crate) use super::wire::Framing;
 use crate::config::Limits;
+use crate::entry::identity::Identified;
 use crate::refusal::Refusal;
-use crate::steps::identify::Identified;
 
 /// A request head with one reading only.
 #[derive(Debug)]

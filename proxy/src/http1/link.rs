@@ -20,10 +20,10 @@ use super::outbox::Outbox;
 use super::wire::{BodyError, Wire};
 use crate::config::Limits;
 use crate::entry::entrance::Entrance;
+use crate::entry::identity::Identified;
 use crate::refusal::Refusal;
 use crate::share;
 use crate::share::pace;
-use crate::steps::identify::Identified;
 
 /// How long a connection that closes waits for its client to have read the answer.
 const LINGER: Duration = Duration::from_secs(2);

@@ -9,42 +9,16 @@ use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use model::{Destination, Host, Reason, SessionId, Timestamp};
-use sessions::Session;
+use model::{Destination, Host, Reason, SessionId};
 
 use crate::config::Limits;
-use crate::http1::head::{RequestHead, Target};
 use crate::refusal::Refusal;
-use crate::{Proxy, status};
 
 /// Bytes that one exchange may buffer: a send window, a receive window and the buffers of two connections.
 pub(crate) const EXCHANGE_BYTES: usize = 256 << 10;
 
 /// Names and leaves are counted over this time, which begins with the first.
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// Counts what a CONNECT or a request in absolute form may cause: a name lookup, and for a CONNECT a leaf.
-///
-/// # Errors
-/// `rate_limited`, `mint_limited`.
-pub(crate) fn enter(
-    proxy: &Proxy,
-    session: &Session,
-    destination: &Destination,
-    head: &RequestHead,
-) -> Result<(), Refusal> {
-    if status::is_reserved(destination) {
-        return Ok(());
-    }
-    let (host, now) = (destination.host(), Instant::now());
-    proxy.quotas.name(&session.id, host, now)?;
-    let is_connect = matches!(head.target, Target::Authority(_));
-    if is_connect && !proxy.leaves.has(host, Timestamp::now()) {
-        proxy.quotas.mint(&session.id, host, now)
-    } else {
-        Ok(())
-    }
-}
 
 /// What is in use now.
 pub(crate) struct Quotas {

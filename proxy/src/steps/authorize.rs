@@ -9,7 +9,7 @@ use crate::active::Asked;
 use crate::refusal::Refusal;
 use crate::request::Routed;
 use crate::share;
-use crate::steps::record::Open;
+use crate::trail::Trail;
 
 /// What a request that was authorized is judged by again while it is under way.
 pub(crate) fn asked(routed: &Routed, tool: Option<Arc<str>>) -> Asked {
@@ -25,7 +25,7 @@ pub(crate) fn authorize(
     destination: &Destination,
     routed: &Routed,
     tool: Option<&str>,
-    open: &mut Open,
+    open: &mut Trail,
 ) -> Result<Permit, Refusal> {
     let question = Question {
         destination,

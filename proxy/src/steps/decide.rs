@@ -1,11 +1,14 @@
 //! Step 4: may this session reach this host and port at all. Comes before any name lookup and any certificate.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
-use model::{Destination, Host, Reason};
+use model::{Destination, Host, Reason, Timestamp};
+
 use policies::{Knock, Permit};
 use sessions::Session;
 
+use crate::http1::head::{RequestHead, Target};
 use crate::refusal::Refusal;
 use crate::rules;
 use crate::{Proxy, share, status};
@@ -45,5 +48,28 @@ pub(crate) fn decide(proxy: &Proxy, session: &Session, destination: &Destination
     match rules::in_force(proxy, session)?.decide_over(destination.scheme(), &knock)? {
         policies::Passage::Intercept => Ok(Passage::Intercept),
         policies::Passage::Tunnel(permit) => Ok(Passage::Unread(permit)),
+    }
+}
+
+/// Counts what a CONNECT or a request in absolute form may cause: a name lookup, and for a CONNECT a leaf.
+///
+/// # Errors
+/// `rate_limited`, `mint_limited`.
+pub(crate) fn count_names(
+    proxy: &Proxy,
+    session: &Session,
+    destination: &Destination,
+    head: &RequestHead,
+) -> Result<(), Refusal> {
+    if status::is_reserved(destination) {
+        return Ok(());
+    }
+    let (host, now) = (destination.host(), Instant::now());
+    proxy.quotas.name(&session.id, host, now)?;
+    let is_connect = matches!(head.target, Target::Authority(_));
+    if is_connect && !proxy.leaves.has(host, Timestamp::now()) {
+        proxy.quotas.mint(&session.id, host, now)
+    } else {
+        Ok(())
     }
 }

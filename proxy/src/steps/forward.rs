@@ -28,7 +28,7 @@ use crate::own_fields;
 use crate::refusal::{Refusal, broken_off};
 use crate::share;
 use crate::steps::inject::Armed;
-use crate::steps::record::Open;
+use crate::trail::Trail;
 use crate::upstream::dial;
 use crate::upstream::dial::{Fresh, Located, Speaks, Stream, Target};
 use crate::upstream::pool::{Key, Sender, Upstream};
@@ -81,7 +81,7 @@ enum Kind {
 ///
 /// # Errors
 /// `denied_address`, `denied_self`, `session_quota`, `overloaded`.
-pub(crate) fn prepare(out: Outward<'_>, armed: &Armed, open: &mut Open) -> Result<Way, Refusal> {
+pub(crate) fn prepare(out: Outward<'_>, armed: &Armed, open: &mut Trail) -> Result<Way, Refusal> {
     let Outward { core, session, destination, permit, .. } = out;
     let speaks = match (destination.scheme(), armed.version) {
         (Scheme::Https, Version::HTTP_2) => Speaks::Http2OrHttp1,
@@ -117,7 +117,7 @@ pub(crate) fn prepare(out: Outward<'_>, armed: &Armed, open: &mut Open) -> Resul
 ///
 /// # Cancellation
 /// The lookup is given up.
-pub(crate) async fn locate(out: Outward<'_>, way: &mut Way, open: &mut Open) -> Result<(), Refusal> {
+pub(crate) async fn locate(out: Outward<'_>, way: &mut Way, open: &mut Trail) -> Result<(), Refusal> {
     if matches!(way.kind, Kind::Name) {
         // Boxed, as whatever only some exchanges need: every exchange would be as large as its largest part.
         way.kind = Kind::Addresses(noted(Box::pin(addresses(out)).await?, open));
@@ -130,7 +130,7 @@ async fn addresses(out: Outward<'_>) -> Result<Located, Refusal> {
     target.locate(&out.core.proxy.lookups, &out.session.id).await
 }
 
-fn noted(located: Located, open: &mut Open) -> Located {
+fn noted(located: Located, open: &mut Trail) -> Located {
     if let Some(first) = located.first() {
         open.address(first.ip());
     }
@@ -144,7 +144,7 @@ fn noted(located: Located, open: &mut Open) -> Located {
 ///
 /// # Cancellation
 /// The upstream connection is closed.
-pub(crate) async fn forward(out: Outward<'_>, armed: Armed, way: Way, open: &mut Open) -> Result<Reply, Refusal> {
+pub(crate) async fn forward(out: Outward<'_>, armed: Armed, way: Way, open: &mut Trail) -> Result<Reply, Refusal> {
     let Way { key, kind } = way;
     let flow = Arc::new(Flow::new(pace(out, armed.version), armed.body.is_empty(), share::now()));
     out.standing.sends(&flow);

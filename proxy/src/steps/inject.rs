@@ -27,7 +27,7 @@ use crate::placeholder;
 use crate::placeholder::Scanner;
 use crate::refusal::Refusal;
 use crate::request::Routed;
-use crate::steps::record::Open;
+use crate::trail::Trail;
 
 /// A request with its credentials, and the leases that lent them. No Clone, no Debug.
 pub(crate) struct Armed {
@@ -64,7 +64,7 @@ pub(crate) fn inject(
     borrower: Borrower<'_>,
     routed: Routed,
     standing: &Arc<Standing>,
-    open: &mut Open,
+    open: &mut Trail,
 ) -> Result<Armed, Refusal> {
     let found = find(borrower.session, &routed)?;
     for one in &found {
@@ -133,7 +133,7 @@ fn cleanse(
     own: &OwnLocations,
     gets_credential: bool,
     armed: &mut Armed,
-    open: &mut Open,
+    open: &mut Trail,
 ) -> Result<(), Refusal> {
     let Armed { fields, target, stripped, .. } = armed;
     client_auth::check_resources(borrower, gets_credential, fields)?;

@@ -19,7 +19,7 @@ use crate::placeholder;
 use crate::placeholder::Verdict;
 use crate::refusal::{Refusal, broken_off, trailers_too_large};
 use crate::steps::inject::{Armed, owner};
-use crate::steps::record::Open;
+use crate::trail::Trail;
 
 /// Digests of the body as it was; of the body that is sent they would be wrong.
 const DIGESTS: [&str; 4] = ["content-digest", "content-md5", "digest", "repr-digest"];
@@ -42,7 +42,12 @@ struct Found {
 ///
 /// # Cancellation
 /// What was read of the body is dropped.
-pub(crate) async fn fill(core: &Core, borrower: Borrower<'_>, armed: Armed, open: &mut Open) -> Result<Armed, Refusal> {
+pub(crate) async fn fill(
+    core: &Core,
+    borrower: Borrower<'_>,
+    armed: Armed,
+    open: &mut Trail,
+) -> Result<Armed, Refusal> {
     if armed.body.is_empty() {
         return Ok(armed);
     }
@@ -59,7 +64,7 @@ async fn fill_slots(
     borrower: Borrower<'_>,
     mut armed: Armed,
     (form, slotted): (Form, Vec<(&CredentialId, CredentialShape)>),
-    open: &mut Open,
+    open: &mut Trail,
 ) -> Result<Armed, Refusal> {
     let limits = &core.proxy.config.limits;
     let share = core.proxy.slot_bodies.share(&borrower.session.id);
@@ -164,7 +169,7 @@ fn swap(
     body: &[u8],
     found: Vec<Found>,
     armed: &mut Armed,
-    open: &mut Open,
+    open: &mut Trail,
 ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     for one in &found {
         if armed.leases.iter().all(|lease| *lease.id() != one.credential) {

@@ -13,21 +13,13 @@ use tokio::time::Instant;
 
 use crate::body::buffered::Payload;
 use crate::body::buffered::ReadError;
+use crate::limits::admission::Admission;
 use crate::limits::allowance::{Allowance, ByteLimit, Limited, body_too_large, exhausted};
 use crate::limits::bucket::retry_after;
-use crate::limits::counters::{Counter, Slot};
+use crate::limits::counters::Counter;
 use crate::refusal::{Refusal, broken_off, trailers_too_large};
 use crate::request::Routed;
 use crate::{Core, Proxy};
-
-/// A slot in every budget that concerns an exchange; dropping it gives it back.
-#[derive(Debug, Default)]
-pub(crate) struct Admission {
-    /// Among the exchanges that run at once.
-    _slots: Vec<Slot>,
-    /// The response's limit, and whose it is.
-    response_body: Option<ByteLimit>,
-}
 
 /// What a tunnel whose bytes are not read may take.
 pub(crate) struct TunnelAdmission {
@@ -40,13 +32,6 @@ pub(crate) struct TunnelAdmission {
 struct Bound {
     scope: Scope,
     limits: Limits,
-}
-
-impl Admission {
-    /// The most that the response's body may be.
-    pub(crate) fn response_body(&self) -> Option<&ByteLimit> {
-        self.response_body.as_ref()
-    }
 }
 
 /// Admits one request within its limits.
@@ -88,7 +73,7 @@ pub(crate) async fn limit(
 /// # Errors
 /// `response_too_large`.
 pub(crate) fn check_response(admission: &Admission, announced: Option<u64>) -> Result<(), Refusal> {
-    match (&admission.response_body, announced) {
+    match (admission.response_body(), announced) {
         (Some(limit), Some(length)) if length > limit.bytes => {
             let detail = format!("the response exceeds {} bytes", limit.bytes);
             Err(Limited::new(Reason::ResponseTooLarge, "response_body", &limit.scope, detail).refusal())
@@ -183,7 +168,7 @@ fn admit(proxy: &Proxy, session: &Session, bounds: &[Bound]) -> Result<Admission
         }
         taken.push(counter);
     }
-    Ok(Admission { _slots: slots, response_body: least(bounds, |limits| limits.response_body) })
+    Ok(Admission::new(slots, least(bounds, |limits| limits.response_body)))
 }
 
 fn too_many_at_once(bound: &Bound, max: u64) -> Limited {

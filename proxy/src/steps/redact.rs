@@ -13,9 +13,10 @@ use vault::Vault;
 
 use crate::body::incoming::Incoming;
 use crate::body::known::Known;
+use crate::body::masked::Masked;
 use crate::body::range;
 use crate::body::range::{Fit, Part, Slice};
-use crate::body::rewriter::{Rewriter, Unmaskable, mask_fields};
+use crate::body::rewriter::{Rewriter, mask_fields};
 use crate::coding;
 use crate::coding::{CodingError, Decoder};
 use crate::credentials::access::unlent;
@@ -30,16 +31,6 @@ pub(crate) struct Redacted {
     pub(crate) response: Response<Incoming>,
     pub(crate) masked: Masked,
     pub(crate) upstreamed: Upstreamed,
-}
-
-/// What masks a body, also for values that are stored while it streams.
-pub(crate) struct Masked {
-    known: Known,
-    tenant: TenantId,
-    /// `None` as long as the host is in no audience.
-    rewriter: Option<Box<Rewriter>>,
-    /// Whether what is left of a body that was not masked from its beginning can be searched.
-    can_begin_late: bool,
 }
 
 /// Fields of a response that describe the bytes as the upstream sent them.
@@ -165,44 +156,6 @@ impl Redacted {
     /// What the client can expect of the body.
     pub(crate) fn hint(&self) -> SizeHint {
         self.masked.hint(http_body::Body::size_hint(self.response.body()).exact())
-    }
-}
-
-impl Masked {
-    /// What the client can expect, when the upstream still has `left` to send.
-    pub(crate) fn hint(&self, left: Option<u64>) -> SizeHint {
-        match (&self.rewriter, left) {
-            (Some(rewriter), left) => rewriter.hint(left),
-            (None, Some(left)) => SizeHint::with_exact(left),
-            (None, None) => SizeHint::default(),
-        }
-    }
-
-    /// What rewrites the body, where anything does.
-    pub(crate) fn rewriter(&mut self) -> Option<&mut Rewriter> {
-        self.rewriter.as_deref_mut()
-    }
-
-    /// As [`Masked::rewriter`], to look at it.
-    pub(crate) fn rewrites(&self) -> Option<&Rewriter> {
-        self.rewriter.as_deref()
-    }
-
-    /// From here on masks what is in the vault now. Costs an atomic load where that did not change.
-    ///
-    /// # Errors
-    /// Where what follows cannot be searched for it.
-    pub(crate) fn follow(&mut self, vault: &Vault) -> Result<(), Unmaskable> {
-        let Some(sets) = self.known.follow(vault).map_err(|_| Unmaskable::Unopened)? else { return Ok(()) };
-        match &mut self.rewriter {
-            Some(rewriter) => return rewriter.renew(sets),
-            None if sets.is_empty() => {}
-            None if self.can_begin_late => {
-                self.rewriter = Some(Box::new(Rewriter::from_here(Masker::new(sets, self.tenant.clone()))));
-            }
-            None => return Err(Unmaskable::Late),
-        }
-        Ok(())
     }
 }
 

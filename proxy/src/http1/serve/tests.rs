@@ -15,9 +15,9 @@ use tokio::sync::Notify;
 use super::*;
 use crate::body::incoming::Incoming;
 use crate::config::Limits;
+use crate::entry::identity::Identified;
 use crate::http1::link::Door;
 use crate::request::Asked;
-use crate::steps::identify::Identified;
 
 /// The time before and behind the moment at which a timer fires.
 const TICK: Duration = Duration::from_millis(10);

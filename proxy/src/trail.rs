@@ -1,14 +1,14 @@
-//! Step 11, and the trail that runs beside all others: what is kept of an exchange, and the answer that the client sees.
+//! The open audit record of an exchange, which runs beside the steps.
 //!
-//! The trail takes facts in one direction; no step reads it back. However an exchange ends, its record is closed once.
+//! It takes facts in one direction; no step reads it back. However an exchange ends, its record is closed once.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use audit::{Attribution, CredentialUse, Decision, Facts, Fault, Kind, Outcome, Record, Trail};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use audit::{Attribution, CredentialUse, Decision, Facts, Fault, Kind, Outcome, Record};
+use http::StatusCode;
 use model::{Destination, Reason, RequestPath, SnapshotDigest};
 use policies::{Observed, Permit};
 use sessions::{Session, ToolCall};
@@ -16,23 +16,19 @@ use vault::{NeedleOwner, Vault};
 
 use crate::Proxy;
 use crate::active::{Cut, Standing};
-use crate::body::answer::Body;
-use crate::body::download::Relay;
 use crate::body::rewriter::Unmaskable;
 use crate::credentials::client_auth::Removed;
 use crate::downlink::Downlink;
 use crate::flow::{Flow, UploadEnd};
+use crate::limits::admission::Admission;
 use crate::limits::quota::RequestSlot;
 use crate::limits::timer::Timer;
 use crate::refusal::{BROKEN_OFF, Refusal};
 use crate::share;
-use crate::steps::forward::Upstreamed;
-use crate::steps::limit::Admission;
-use crate::steps::redact::Redacted;
 
 /// The open record of one exchange.
-pub(crate) struct Open {
-    trail: Option<Trail>,
+pub(crate) struct Trail {
+    record: Option<audit::Trail>,
     session: Option<Arc<Session>>,
     proxy: Arc<Proxy>,
     standing: Option<Arc<Standing>>,
@@ -48,29 +44,29 @@ pub(crate) struct Open {
     destination: Option<Destination>,
 }
 
-impl Open {
+impl Trail {
     /// Opens a record; nothing is written before the first byte is about to leave or the exchange ends.
     pub(crate) fn new(proxy: &Arc<Proxy>, session: Option<&Arc<Session>>) -> Self {
-        let trail = Some(Trail::begin(&proxy.journal, facts(proxy, session)));
-        Self::with(proxy, trail, session.cloned())
+        let record = Some(audit::Trail::begin(&proxy.journal, facts(proxy, session)));
+        Self::with(proxy, record, session.cloned())
     }
 
     /// Opens the record of a connection that is not identified.
     pub(crate) fn stranger(proxy: &Arc<Proxy>, source: IpAddr) -> Self {
         let facts = Facts { source: Some(source), ..Facts::default() };
-        let trail = Some(Trail::begin(&proxy.journal, facts));
-        Self::with(proxy, trail, None)
+        let record = Some(audit::Trail::begin(&proxy.journal, facts));
+        Self::with(proxy, record, None)
     }
 
     /// Opens the record of a tunnel whose bytes are not read.
     pub(crate) fn tunnel(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Self {
-        let trail = Some(Trail::begin_tunnel(&proxy.journal, facts(proxy, Some(session))));
-        Self::with(proxy, trail, Some(session.clone()))
+        let record = Some(audit::Trail::begin_tunnel(&proxy.journal, facts(proxy, Some(session))));
+        Self::with(proxy, record, Some(session.clone()))
     }
 
-    fn with(proxy: &Arc<Proxy>, trail: Option<Trail>, session: Option<Arc<Session>>) -> Self {
+    fn with(proxy: &Arc<Proxy>, record: Option<audit::Trail>, session: Option<Arc<Session>>) -> Self {
         Self {
-            trail,
+            record,
             session,
             proxy: proxy.clone(),
             standing: None,
@@ -128,37 +124,37 @@ impl Open {
         self.standing.as_ref().map_or(Poll::Pending, |standing| standing.poll_cut(cx))
     }
 
-    fn trail(&mut self) -> &mut Trail {
-        self.trail.as_mut().expect("whatever takes the trail ends the record and consumes it")
+    fn record(&mut self) -> &mut audit::Trail {
+        self.record.as_mut().expect("whatever takes the trail ends the record and consumes it")
     }
 
     /// Where it goes.
     pub(crate) fn destination(&mut self, destination: &Destination) {
-        self.trail().destination(destination);
+        self.record().destination(destination);
         self.destination = Some(destination.clone());
     }
 
     /// What is asked.
     pub(crate) fn asked(&mut self, method: &http::Method, path: Option<&RequestPath>, protocol: &'static str) {
         match static_method(method) {
-            Some(name) => self.trail().method(name),
-            None => self.trail().method(method.as_str().to_owned()),
+            Some(name) => self.record().method(name),
+            None => self.record().method(method.as_str().to_owned()),
         }
-        self.trail().protocol(protocol);
+        self.record().protocol(protocol);
         if let Some(path) = path {
-            self.trail().path(path);
+            self.record().path(path);
         }
     }
 
     /// What the client's handshake said of the server name.
     pub(crate) fn sni(&mut self, sni: &str) {
-        self.trail().sni(sni);
+        self.record().sni(sni);
     }
 
     /// Fields, parameters and trailers that were removed.
     pub(crate) fn stripped(&mut self, names: impl IntoIterator<Item = Cow<'static, str>>) {
         for name in names {
-            self.trail().stripped(name);
+            self.record().stripped(name);
         }
     }
 
@@ -169,29 +165,29 @@ impl Open {
 
     /// What the client itself had sent in a place that a credential took.
     pub(crate) fn replaced(&mut self, place: Cow<'static, str>) {
-        self.trail().replaced(place);
+        self.record().replaced(place);
     }
 
     /// The policies that judge it.
     pub(crate) fn snapshot(&mut self, snapshot: &SnapshotDigest) {
-        self.trail().snapshot(snapshot);
+        self.record().snapshot(snapshot);
     }
 
     /// What was decided, where no rule is concerned.
     pub(crate) fn decision(&mut self, decision: Decision) {
-        self.trail().decision(decision);
+        self.record().decision(decision);
     }
 
     /// The status of the answer.
     pub(crate) fn status(&mut self, status: StatusCode) {
-        self.trail().status(status.as_u16());
+        self.record().status(status.as_u16());
     }
 
     /// The rule that lets it pass.
     pub(crate) fn permit(&mut self, permit: &Permit) {
-        self.trail().rule(permit.rule(), permit.policy());
+        self.record().rule(permit.rule(), permit.policy());
         if let Some(denied) = permit.observed() {
-            self.trail().passes_though(denied.reason);
+            self.record().passes_though(denied.reason);
         }
     }
 
@@ -199,28 +195,28 @@ impl Open {
     pub(crate) fn observed(&mut self, verdicts: &[Observed]) {
         for Observed { policy, verdict, denied } in verdicts {
             let rule = denied.rule.as_ref().map_or_else(String::new, |rule| format!(" by {rule}"));
-            self.trail().observed(format!("{policy}: {} {}{rule}", verdict.as_str(), denied.reason));
+            self.record().observed(format!("{policy}: {} {}{rule}", verdict.as_str(), denied.reason));
         }
     }
 
     /// The tool call that it belongs to, by the runtime's marks.
     pub(crate) fn tool_call(&mut self, call: &ToolCall) {
-        self.trail().tool_call(call.id.clone(), call.tool.clone(), Attribution::Marker);
+        self.record().tool_call(call.id.clone(), call.tool.clone(), Attribution::Marker);
     }
 
     /// A credential that goes with it.
     pub(crate) fn credential(&mut self, used: CredentialUse, place: Cow<'static, str>) {
-        self.trail().credential(used, place);
+        self.record().credential(used, place);
     }
 
     /// The TLS version spoken with the upstream.
     pub(crate) fn tls(&mut self, version: &'static str) {
-        self.trail().tls(version);
+        self.record().tls(version);
     }
 
     /// The address that is dialed.
     pub(crate) fn address(&mut self, address: IpAddr) {
-        self.trail().address(address);
+        self.record().address(address);
     }
 
     /// Makes the opening record durable; no byte may leave before.
@@ -232,7 +228,7 @@ impl Open {
     /// The closing record is written all the same.
     pub(crate) async fn permitted(&mut self) -> Result<(), Refusal> {
         let limit = self.proxy.config.limits.audit_timeout;
-        let written = tokio::time::timeout(limit, self.trail().permitted()).await;
+        let written = tokio::time::timeout(limit, self.record().permitted()).await;
         match written {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => {
@@ -243,20 +239,20 @@ impl Open {
 
     /// A word that refines how it ended.
     pub(crate) fn detail(&mut self, detail: &'static str) {
-        self.trail().detail(detail);
+        self.record().detail(detail);
     }
 
     /// What passed in the bodies of a tunnel.
     pub(crate) fn body(&mut self, request_bytes: u64, response_bytes: u64) {
-        self.trail().request_bytes(request_bytes);
-        self.trail().response_bytes(response_bytes);
+        self.record().request_bytes(request_bytes);
+        self.record().response_bytes(response_bytes);
     }
 
     /// What passed of the response.
     pub(crate) fn response(&mut self, bytes: u64, redactions: u64, locations: Vec<String>) {
-        self.trail().response_bytes(bytes);
+        self.record().response_bytes(bytes);
         if redactions > 0 {
-            self.trail().redactions(redactions, locations.into_iter().map(Into::into));
+            self.record().redactions(redactions, locations.into_iter().map(Into::into));
         }
     }
 
@@ -266,7 +262,7 @@ impl Open {
         if !flow.is_sent_whole() {
             flow.stop();
         }
-        if let Some(trail) = &mut self.trail {
+        if let Some(trail) = &mut self.record {
             trail.request_bytes(flow.sent());
             let removed = self.trailers.as_ref().map(|trailers| trailers.take()).unwrap_or_default();
             removed.into_iter().for_each(|name| trail.stripped(name));
@@ -291,7 +287,7 @@ impl Open {
     /// Ends the record.
     pub(crate) fn close(mut self, outcome: Outcome, fault: Option<Fault>, reason: Option<Reason>) {
         self.end_upload();
-        if let Some(trail) = self.trail.take() {
+        if let Some(trail) = self.record.take() {
             trail.close(outcome, fault, reason);
         }
     }
@@ -305,7 +301,7 @@ impl Open {
             UploadEnd::Stopped if self.is_terminated() => self.cut(),
             UploadEnd::Stopped => {
                 // The upstream had its answer complete and wanted no more of the request.
-                self.trail().detail("request_unfinished");
+                self.record().detail("request_unfinished");
                 self.close(Outcome::Ok, None, None);
             }
         }
@@ -318,13 +314,13 @@ impl Open {
 
     /// Ends the record of a response that exceeds its limit.
     pub(crate) fn response_too_large(mut self) {
-        self.trail().detail("response_body");
+        self.record().detail("response_body");
         self.close(Outcome::Aborted, Some(Fault::Upstream), Some(Reason::ResponseTooLarge));
     }
 
     /// Ends the record of a response in which secrets could not be masked any more.
     pub(crate) fn unmaskable(mut self, why: &Unmaskable) {
-        self.trail().detail(why.to_string());
+        self.record().detail(why.to_string());
         self.close(Outcome::Refused, Some(Fault::Upstream), Some(Reason::RedactionImpossible));
     }
 
@@ -332,7 +328,7 @@ impl Open {
     pub(crate) fn terminated(mut self, cut: &Cut) {
         let (outcome, fault, detail) = cut.ending();
         if let Some(detail) = detail {
-            self.trail().detail(detail);
+            self.record().detail(detail);
         }
         self.close(outcome, Some(fault), Some(cut.reason()));
     }
@@ -350,7 +346,7 @@ impl Open {
 
     fn end_early(&mut self) {
         self.end_upload();
-        let Some(mut trail) = self.trail.take() else { return };
+        let Some(mut trail) = self.record.take() else { return };
         let cut = self.standing.as_ref().and_then(|standing| standing.is_cut().cloned());
         if self.session.as_ref().is_some_and(|session| !session.is_live(share::judging_time())) {
             trail.close(Outcome::Aborted, Some(Fault::Policy), Some(Reason::SessionEnded));
@@ -371,7 +367,7 @@ impl Open {
     pub(crate) fn refuse(mut self, refusal: &Refusal) -> String {
         let row = refusal.row();
         self.end_upload();
-        let mut trail = self.trail.take().expect("whatever takes the trail ends the record and consumes it");
+        let mut trail = self.record.take().expect("whatever takes the trail ends the record and consumes it");
         trail.status(row.status.as_u16());
         if let Some(policy) = refusal.policy() {
             trail.rule(refusal.rule(), policy);
@@ -392,7 +388,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for Trail {
     fn drop(&mut self) {
         self.end_early();
     }
@@ -435,54 +431,4 @@ fn static_method(method: &http::Method) -> Option<&'static str> {
     ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT"]
         .into_iter()
         .find(|name| method.as_str() == *name)
-}
-
-/// Turns the outcome of the line into the response that the client sees, and sees to it that the record closes with it.
-pub(crate) fn close(open: Open, outcome: Result<Redacted, Refusal>) -> Response<Body> {
-    match outcome {
-        Ok(redacted) => relay(open, redacted),
-        Err(refusal) => {
-            let record = open.refuse(&refusal);
-            answer(&refusal, &record)
-        }
-    }
-}
-
-fn relay(mut open: Open, redacted: Redacted) -> Response<Body> {
-    let Redacted { response, masked, upstreamed } = redacted;
-    let Upstreamed { flow, back } = upstreamed;
-    open.trail().status(response.status().as_u16());
-    let (mut parts, incoming) = response.into_parts();
-    // It would lead the client to another protocol and port, past the proxy.
-    if parts.headers.remove(header::ALT_SVC).is_some() {
-        open.trail().stripped("alt-svc");
-    }
-    let limit = open.admission().response_body().cloned();
-    let relay = Relay::new(incoming, masked, open, flow, back, limit);
-    Response::from_parts(parts, Body::relayed(relay))
-}
-
-/// The answer to a refused request (RFC 9457, RFC 9209).
-pub(crate) fn answer(refusal: &Refusal, record: &str) -> Response<Body> {
-    let mut response = Response::new(Body::own(refusal.problem(record)));
-    *response.status_mut() = refusal.row().status;
-    *response.headers_mut() = refusal_fields(refusal, record);
-    response
-}
-
-/// The fields of a refusal.
-pub(crate) fn refusal_fields(refusal: &Refusal, record: &str) -> HeaderMap {
-    let mut fields = HeaderMap::new();
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let text = |value: &str| HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("egret"));
-    fields.insert("proxy-status", text(&refusal.proxy_status()));
-    fields.insert("egret-record", text(record));
-    if let Some(seconds) = refusal.retry_after() {
-        fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if refusal.row().status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-        fields.insert(header::PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"egret\", charset=\"UTF-8\""));
-    }
-    fields
 }

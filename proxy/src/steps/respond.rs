@@ -1,0 +1,83 @@
+//! Step 17: the answer that the client sees; the record closes when its body ends.
+
+use std::borrow::Cow;
+
+use audit::{Decision, Outcome};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use crate::body::answer::Body;
+use crate::body::download::Relay;
+use crate::refusal::Refusal;
+use crate::steps::forward::Upstreamed;
+use crate::steps::redact::Redacted;
+use crate::trail::Trail;
+
+/// Turns the outcome of the line into the response that the client sees, and sees to it that the record closes with it.
+pub(crate) fn respond(trail: Trail, outcome: Result<Redacted, Refusal>) -> Response<Body> {
+    match outcome {
+        Ok(redacted) => relay(trail, redacted),
+        Err(refusal) => {
+            let record = trail.refuse(&refusal);
+            answer(&refusal, &record)
+        }
+    }
+}
+
+/// Answers with a document of Egret's own, in JSON.
+pub(crate) fn respond_with_document(mut trail: Trail, outcome: Result<Vec<u8>, Refusal>) -> Response<Body> {
+    match outcome {
+        Ok(body) => {
+            trail.decision(Decision::Allow);
+            trail.status(StatusCode::OK);
+            trail.body(0, body.len() as u64);
+            trail.close(Outcome::Ok, None, None);
+            let mut response = Response::new(Body::own(body));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+        Err(refusal) => {
+            let record = trail.refuse(&refusal);
+            answer(&refusal, &record)
+        }
+    }
+}
+
+fn relay(mut trail: Trail, redacted: Redacted) -> Response<Body> {
+    let Redacted { response, masked, upstreamed } = redacted;
+    let Upstreamed { flow, back } = upstreamed;
+    trail.status(response.status());
+    let (mut parts, incoming) = response.into_parts();
+    // It would lead the client to another protocol and port, past the proxy.
+    if parts.headers.remove(header::ALT_SVC).is_some() {
+        trail.stripped([Cow::Borrowed("alt-svc")]);
+    }
+    let limit = trail.admission().response_body().cloned();
+    let relay = Relay::new(incoming, masked, trail, flow, back, limit);
+    Response::from_parts(parts, Body::relayed(relay))
+}
+
+/// The answer to a refused request (RFC 9457, RFC 9209).
+pub(crate) fn answer(refusal: &Refusal, record: &str) -> Response<Body> {
+    let mut response = Response::new(Body::own(refusal.problem(record)));
+    *response.status_mut() = refusal.row().status;
+    *response.headers_mut() = refusal_fields(refusal, record);
+    response
+}
+
+/// The fields of a refusal.
+pub(crate) fn refusal_fields(refusal: &Refusal, record: &str) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let text = |value: &str| HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("egret"));
+    fields.insert("proxy-status", text(&refusal.proxy_status()));
+    fields.insert("egret-record", text(record));
+    if let Some(seconds) = refusal.retry_after() {
+        fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if refusal.row().status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        fields.insert(header::PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"egret\", charset=\"UTF-8\""));
+    }
+    fields
+}
