@@ -18,7 +18,7 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use crate::Proxy;
-use crate::credentials::access::Lent;
+use crate::credentials::access::IssuedCredential;
 use crate::downlink::Downlink;
 use crate::flow::Flow;
 use crate::limits::allowance::Limited;
@@ -57,7 +57,7 @@ pub(crate) enum Asked {
 
 /// Why an exchange is terminated.
 #[derive(Clone, Debug)]
-pub(crate) enum Cut {
+pub(crate) enum Termination {
     /// The policies, the vault or what was found in it refuse it now.
     Denied(Denied),
     /// It stood still, or moved too slowly.
@@ -66,7 +66,7 @@ pub(crate) enum Cut {
     Limit(Limited),
 }
 
-impl Cut {
+impl Termination {
     /// The code.
     pub(crate) fn reason(&self) -> model::Reason {
         match self {
@@ -95,13 +95,13 @@ impl Cut {
     }
 }
 
-impl From<Timer> for Cut {
+impl From<Timer> for Termination {
     fn from(timer: Timer) -> Self {
         Self::Timer(timer)
     }
 }
 
-impl From<Limited> for Cut {
+impl From<Limited> for Termination {
     fn from(limited: Limited) -> Self {
         Self::Limit(limited)
     }
@@ -114,20 +114,20 @@ struct GrantedBy {
 }
 
 /// One exchange or tunnel that is under way; it ends when the last holder drops it.
-pub(crate) struct Standing {
+pub(crate) struct ActiveExchange {
     /// Where it is listed, and under which key.
-    listed: (Arc<Live>, usize),
+    listed: (Arc<ActiveExchanges>, usize),
     session: Arc<Session>,
     destination: Destination,
     asked: Asked,
     granted_by: GrantedBy,
     /// The credentials that went on it.
-    lent: OnceLock<Vec<Lent>>,
+    lent: OnceLock<Vec<IssuedCredential>>,
     /// What the upstream that it is sent to was verified by.
     chain: Mutex<Option<Arc<VerifiedChain>>>,
     /// When the permit ends, by the policies that judged it last.
     until: Mutex<Option<Timestamp>>,
-    cut: OnceLock<Cut>,
+    cut: OnceLock<Termination>,
     waker: Mutex<Option<Waker>>,
     /// How its bodies move, once it is sent.
     flow: OnceLock<Arc<Flow>>,
@@ -135,14 +135,14 @@ pub(crate) struct Standing {
     downlink: Arc<Downlink>,
 }
 
-impl Standing {
+impl ActiveExchange {
     /// Why it is cut, if it is.
-    pub(crate) fn is_cut(&self) -> Option<&Cut> {
+    pub(crate) fn termination(&self) -> Option<&Termination> {
         self.cut.get()
     }
 
     /// Notes the credentials that go on it; where one was revoked in this very moment, it is cut.
-    pub(crate) fn lend(&self, proxy: &Proxy, lent: Vec<Lent>) {
+    pub(crate) fn lend(&self, proxy: &Proxy, lent: Vec<IssuedCredential>) {
         if !lent.is_empty() && self.lent.set(lent).is_ok() {
             self.end_if_revoked(proxy);
         }
@@ -150,7 +150,8 @@ impl Standing {
 
     /// A credential that was rotated may finish what began with it; one that was revoked may not.
     fn end_if_revoked(&self, proxy: &Proxy) {
-        let revoked = |one: &Lent| proxy.vault.is_revoked(&self.session.tenant, &one.used.name, one.used.version);
+        let revoked =
+            |one: &IssuedCredential| proxy.vault.is_revoked(&self.session.tenant, &one.used.name, one.used.version);
         if self.lent.get().is_some_and(|lent| lent.iter().any(revoked)) {
             self.end(denied(model::Reason::CredentialUnavailable));
         }
@@ -158,7 +159,7 @@ impl Standing {
 
     /// What was lent has to come back: its time is over, its tool call has ended, or the session lost it.
     fn end_if_owed(&self, now: Timestamp) {
-        let owed = |one: &Lent| {
+        let owed = |one: &IssuedCredential| {
             let over = one.until.is_some_and(|until| until <= now);
             over || !self.session.still_lends(&one.used.name, one.call)
         };
@@ -199,7 +200,7 @@ impl Standing {
     }
 
     /// Ready once it is cut; for one waiter at a time.
-    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Poll<Cut> {
+    pub(crate) fn poll_terminated(&self, cx: &Context<'_>) -> Poll<Termination> {
         let cut = || self.cut.get().map_or(Poll::Pending, |cut| Poll::Ready(cut.clone()));
         if cut().is_pending() {
             let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -216,16 +217,16 @@ impl Standing {
     ///
     /// # Cancellation
     /// Leaves nothing behind.
-    pub(crate) async fn cut(&self) -> Cut {
-        std::future::poll_fn(|cx| self.poll_cut(cx)).await
+    pub(crate) async fn cut(&self) -> Termination {
+        std::future::poll_fn(|cx| self.poll_terminated(cx)).await
     }
 
     fn end(&self, denied: Denied) {
-        self.terminate(Cut::Denied(denied));
+        self.terminate(Termination::Denied(denied));
     }
 
     /// Terminates it, in both directions. The first reason counts.
-    pub(crate) fn terminate(&self, cut: Cut) {
+    pub(crate) fn terminate(&self, cut: Termination) {
         if self.cut.set(cut).is_err() {
             return;
         }
@@ -303,19 +304,19 @@ fn denied(reason: model::Reason) -> Denied {
 
 /// What is under way on one core.
 #[derive(Default)]
-pub(crate) struct Live {
+pub(crate) struct ActiveExchanges {
     /// An exchange that ends is taken out at once: the memory that it leaves is what the next one gets.
-    all: Mutex<Slab<Weak<Standing>>>,
+    all: Mutex<Slab<Weak<ActiveExchange>>>,
 }
 
-impl Drop for Standing {
+impl Drop for ActiveExchange {
     fn drop(&mut self) {
         let (live, key) = &self.listed;
         drop(live.all().try_remove(*key));
     }
 }
 
-impl Live {
+impl ActiveExchanges {
     /// Notes an exchange or tunnel for as long as what is given back is held.
     pub(crate) fn note(
         self: &Arc<Self>,
@@ -324,11 +325,11 @@ impl Live {
         asked: Asked,
         permit: &Permit,
         downlink: Arc<Downlink>,
-    ) -> Arc<Standing> {
+    ) -> Arc<ActiveExchange> {
         let granted_by = GrantedBy { policy: permit.policy().clone(), rule: permit.rule().cloned() };
         let mut all = self.all();
         let entry = all.vacant_entry();
-        let standing = Arc::new(Standing {
+        let standing = Arc::new(ActiveExchange {
             listed: (self.clone(), entry.key()),
             session: session.clone(),
             destination: destination.clone(),
@@ -346,11 +347,11 @@ impl Live {
         standing
     }
 
-    fn standing(&self) -> Vec<Arc<Standing>> {
+    fn standing(&self) -> Vec<Arc<ActiveExchange>> {
         self.all().iter().filter_map(|(_, standing)| standing.upgrade()).collect()
     }
 
-    fn all(&self) -> MutexGuard<'_, Slab<Weak<Standing>>> {
+    fn all(&self) -> MutexGuard<'_, Slab<Weak<ActiveExchange>>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -359,7 +360,7 @@ impl Live {
 ///
 /// # Cancellation
 /// Nothing is cut any more.
-pub(crate) async fn look_after(proxy: Arc<Proxy>, live: Arc<Live>) {
+pub(crate) async fn reevaluate(proxy: Arc<Proxy>, live: Arc<ActiveExchanges>) {
     let mut tick = tokio::time::interval(PERIOD);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut seen = proxy.policies.snapshot();
@@ -378,7 +379,7 @@ pub(crate) async fn look_after(proxy: Arc<Proxy>, live: Arc<Live>) {
         let at_once = if trust_changed { AT_ONCE / 20 } else { AT_ONCE };
         let (now, instant) = (clock::now(), Instant::now());
         for (place, standing) in live.standing().into_iter().enumerate() {
-            if standing.is_cut().is_some() {
+            if standing.termination().is_some() {
                 // Its client does not read, so nobody polled what would have ended it.
                 standing.downlink.notify_one();
             } else {

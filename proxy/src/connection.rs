@@ -27,7 +27,7 @@ use crate::entry::identity::Identified;
 use crate::entry::listener::ClientStream;
 use crate::entry::paced::Paced;
 use crate::entry::patience::Patience;
-use crate::entry::prefixed_stream::Rewound;
+use crate::entry::prefixed_stream::PrefixedStream;
 use crate::entry::stall;
 use crate::entry::stall::Unread;
 use crate::exchange::exchange;
@@ -169,14 +169,14 @@ async fn tunnel(core: Arc<Core>, head: RequestHead, mut stream: ClientStream, ah
             return say(stream, &refusal, &record).await;
         }
     };
-    if let Passage::Unread(permit) = passage {
+    if let Passage::Passthrough(permit) = passage {
         return Box::pin(unread(&core, &session, &destination, permit, stream, ahead)).await;
     }
     if establish(&mut stream).await.is_err() {
         return;
     }
     let inner = tokio::select! {
-        inner = intercept(&core.proxy, Rewound::new(stream, ahead), &destination) => inner,
+        inner = intercept(&core.proxy, PrefixedStream::new(stream, ahead), &destination) => inner,
         () = session.ended() => Err(Refusal::of(Reason::SessionEnded, "the session has ended")),
     };
     match inner {

@@ -13,7 +13,7 @@ use sessions::Session;
 use crate::Core;
 use crate::body::answer::Body;
 use crate::contain::contain;
-use crate::credentials::access::{Borrower, Methods};
+use crate::credentials::access::{CredentialRequest, Methods};
 use crate::credentials::client_auth;
 use crate::refusal::Refusal;
 use crate::request::Asked;
@@ -64,27 +64,28 @@ async fn attempt(
     let permit = authorize::authorize(&rules, destination, &routed, tool.as_deref(), open)?;
     open.permit(&permit);
     let asked = authorize::asked(&routed, tool);
-    let standing = core.active.note(session, destination, asked, &permit, open.connection().clone());
-    open.stands(standing.clone());
+    let active = core.active.note(session, destination, asked, &permit, open.connection().clone());
+    open.stands(active.clone());
     let under = |refusal: Refusal| refusal.under(permit.rule(), permit.policy());
     open.admitted(limit::limit(core, session, &permit, &mut routed).await?);
-    let borrower = Borrower { vault: &core.proxy.vault, session, destination, permit: &permit, methods: &methods };
-    let armed = inject::inject(borrower, routed, &standing, open).map_err(under)?;
-    let mut armed = inject_body::fill(core, borrower, armed, open).await.map_err(under)?;
+    let wanted =
+        CredentialRequest { vault: &core.proxy.vault, session, destination, permit: &permit, methods: &methods };
+    let armed = inject::inject(wanted, routed, &active, open).map_err(under)?;
+    let mut armed = inject_body::fill(core, wanted, armed, open).await.map_err(under)?;
     let part = redact::prepare(&core.proxy.vault, destination, &mut armed).map_err(under)?;
-    standing.lend(&core.proxy, armed.lent.clone());
-    identify::keep_count(core, session, &armed.lent).await?;
+    active.lend(&core.proxy, armed.lent.clone());
+    identify::persist_use_count(core, session, &armed.lent).await?;
     open.stripped(armed.stripped.iter().cloned());
     if let Some(trailers) = &armed.trailers {
         open.trailers(trailers.removed());
     }
-    let out = Outward { core, session, destination, permit: &permit, standing: &standing };
+    let out = Outward { core, session, destination, permit: &permit, active: &active };
     // Addresses that are known refuse the request without a trace outside, so without an opening record.
     let mut way = forward::prepare(out, &armed, open)?;
     open.permitted().await?; // durable before a name is looked up or a byte leaves
     let reply = tokio::select! {
         biased;
-        cut = standing.cut() => Err(cut.refusal()),
+        cut = active.cut() => Err(cut.refusal()),
         reply = async {
             forward::locate(out, &mut way, open).await?;
             forward::forward(out, armed, way, open).await

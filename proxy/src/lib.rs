@@ -107,6 +107,6 @@ pub(crate) struct Core {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) pool: Arc<upstream::pool::Pool>,
     pub(crate) dialer: upstream::dial::Dialer,
-    pub(crate) active: Arc<active::Live>,
+    pub(crate) active: Arc<active::ActiveExchanges>,
     pub(crate) shares: Arc<share::Shares>,
 }

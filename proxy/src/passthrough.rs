@@ -17,9 +17,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::Core;
-use crate::active::{Asked, Cut, Standing};
+use crate::active::{ActiveExchange, Asked, Termination};
 use crate::entry::listener::ClientStream;
-use crate::entry::prefixed_stream::Rewound;
+use crate::entry::prefixed_stream::PrefixedStream;
 use crate::limits::allowance::{Allowance, ByteLimit};
 use crate::limits::quota::UpstreamSlot;
 use crate::limits::timer::Timer;
@@ -40,7 +40,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// A tunnel that was permitted and whose upstream was reached; the client was not answered yet.
 pub(crate) struct Ready {
     upstream: TcpStream,
-    standing: Arc<Standing>,
+    active: Arc<ActiveExchange>,
     permit: Permit,
     slot: UpstreamSlot,
     /// Of what the client sends.
@@ -66,7 +66,7 @@ pub(crate) async fn reach(
     open.tls("pass-through");
     open.takes(core.proxy.quotas.request(&session.id)?);
     let slot = core.proxy.quotas.upstream(&session.id, destination)?;
-    let standing = core.active.note(session, destination, Asked::Tunnel, &permit, open.connection().clone());
+    let active = core.active.note(session, destination, Asked::Tunnel, &permit, open.connection().clone());
     let TunnelAdmission { admission, allowance } = limit::limit_tunnel(core, session, &permit)?;
     open.admitted(admission);
     let target = Target::new(core, destination, &permit);
@@ -77,9 +77,9 @@ pub(crate) async fn reach(
     open.permitted().await?; // durable before a name is looked up or a byte leaves
     let located = target.locate(&core.proxy.lookups, &session.id).await?;
     let limit = permit.timeouts().connect.unwrap_or(core.proxy.limits.connect_timeout);
-    let (upstream, address) = dial::connect_unread(&located, limit).await?;
+    let (upstream, address) = dial::connect_passthrough(&located, limit).await?;
     open.address(address.ip());
-    Ok(Ready { upstream, standing, permit, slot, allowance })
+    Ok(Ready { upstream, active, permit, slot, allowance })
 }
 
 /// Passes bytes both ways until both ends are closed, one fails, nothing moves for too long, the session ends or the
@@ -96,7 +96,7 @@ pub(crate) async fn pass(
     ahead: Vec<u8>,
     mut open: Trail,
 ) {
-    let Ready { upstream, standing, permit, slot: _slot, allowance } = ready;
+    let Ready { upstream, active, permit, slot: _slot, allowance } = ready;
     let counts = Counts::default();
     let response_body = open.admission().response_body().cloned();
     let idle = permit.timeouts().idle.unwrap_or(core.proxy.limits.idle_timeout);
@@ -106,7 +106,7 @@ pub(crate) async fn pass(
         let ways = Ways { client, ahead, upstream, hello, unread, allowance, response_body };
         tokio::select! {
             biased;
-            cut = standing.cut() => Ending::Cut(cut),
+            cut = active.cut() => Ending::Termination(cut),
             () = session.ended() => Ending::SessionEnded,
             ending = ways.copy(destination, &counts, idle) => ending,
         }
@@ -121,7 +121,7 @@ pub(crate) async fn pass(
             open.detail(Timer::Idle.name());
             open.close(Outcome::Timeout, Some(Fault::Downstream), None);
         }
-        Ending::Cut(cut) => open.terminated(&cut),
+        Ending::Termination(cut) => open.terminated(&cut),
         Ending::SessionEnded => open.close(Outcome::Aborted, Some(Fault::Policy), Some(Reason::SessionEnded)),
         Ending::TooLarge => open.response_too_large(),
         Ending::OddHello => open.close(Outcome::Aborted, Some(Fault::Downstream), Some(Reason::Malformed)),
@@ -139,7 +139,7 @@ enum Ending {
     Client,
     Upstream,
     Idle,
-    Cut(Cut),
+    Termination(Termination),
     SessionEnded,
     /// The upstream sent more than a response may be.
     TooLarge,
@@ -176,7 +176,7 @@ impl Ways {
     async fn copy(self, destination: &Destination, counts: &Counts, idle: Duration) -> Ending {
         let (from_client, mut to_client) = tokio::io::split(self.client);
         let (mut from_upstream, mut to_upstream) = self.upstream.into_split();
-        let mut from_client = Rewound::new(from_client, self.ahead);
+        let mut from_client = PrefixedStream::new(from_client, self.ahead);
         let moved = Moved::new();
         let mut allowance = self.allowance;
         let mut received: u64 = 0;
@@ -187,7 +187,7 @@ impl Ways {
             while let Some(piece) = read(&mut from_client, &mut buffer, Ending::Client).await? {
                 if let Some(allowance) = &mut allowance {
                     let taken = std::future::poll_fn(|cx| allowance.poll_take(piece.len(), cx)).await;
-                    taken.map_err(|limited| Ending::Cut(limited.into()))?;
+                    taken.map_err(|limited| Ending::Termination(limited.into()))?;
                 }
                 to_upstream.write_all(piece).await.map_err(|_| Ending::Upstream)?;
                 counts.up.fetch_add(piece.len() as u64, Ordering::Relaxed);
@@ -203,7 +203,7 @@ impl Ways {
                     return Err(Ending::TooLarge);
                 }
                 let written = tokio::time::timeout(self.unread, to_client.write_all(piece)).await;
-                written.map_err(|_| Ending::Cut(Timer::Unread.into()))?.map_err(|_| Ending::Client)?;
+                written.map_err(|_| Ending::Termination(Timer::Unread.into()))?.map_err(|_| Ending::Client)?;
                 counts.down.fetch_add(piece.len() as u64, Ordering::Relaxed);
                 moved.now();
             }
@@ -233,7 +233,11 @@ async fn read<'b>(
 }
 
 /// Holds a client that begins TLS to the name that it connected to. Whoever begins otherwise, or names nobody, passes.
-async fn check_hello<S>(client: &mut Rewound<S>, destination: &Destination, limit: Duration) -> Result<(), Ending>
+async fn check_hello<S>(
+    client: &mut PrefixedStream<S>,
+    destination: &Destination,
+    limit: Duration,
+) -> Result<(), Ending>
 where
     S: AsyncRead + Unpin,
 {
@@ -276,11 +280,11 @@ impl Moved {
 }
 
 /// The server name of a ClientHello at the beginning of the stream, which stays unread; `None` where it names none.
-async fn server_name<S: AsyncRead + Unpin>(stream: &mut Rewound<S>) -> Result<Option<String>, Ending> {
+async fn server_name<S: AsyncRead + Unpin>(stream: &mut PrefixedStream<S>) -> Result<Option<String>, Ending> {
     let mut acceptor = Acceptor::default();
     let mut seen = 0;
     loop {
-        let bytes = stream.peek_beyond(seen).await.map_err(|_| Ending::Client)?;
+        let bytes = stream.peek_more(seen).await.map_err(|_| Ending::Client)?;
         let mut fresh = bytes.get(seen..).unwrap_or_default();
         if fresh.is_empty() || bytes.len() > MAX_HELLO_BYTES {
             return Err(Ending::OddHello);

@@ -54,7 +54,7 @@ pub(crate) struct Found {
 
 /// Looks through one body: as it is sent, and through its codings.
 pub(crate) struct Scanner {
-    sent: Judge,
+    sent: StreamScanner,
     /// Each way in which its codings can be read, as long as the body can be read so.
     readings: Vec<Reading>,
 }
@@ -66,10 +66,10 @@ struct Reading {
     /// Base64 around its messages.
     text: Option<Text>,
     /// What is left without these two, where there are any: what is sent as it is, is looked at anyway.
-    content: Option<Judge>,
+    content: Option<StreamScanner>,
     messages: Option<MessageDecoder>,
     /// The message that is being decoded.
-    message: Judge,
+    message: StreamScanner,
 }
 
 impl Scanner {
@@ -86,8 +86,8 @@ impl Scanner {
             let of_messages = of_messages.chain((!is_in_messages(fields)).then_some(None));
             readings.extend(of_messages.map(|messages| {
                 let (decoder, text) = (codings.decoder(), is_text(fields).then(Text::default));
-                let content = (decoder.is_some() || text.is_some()).then(Judge::default);
-                Reading { decoder, text, content, messages, message: Judge::default() }
+                let content = (decoder.is_some() || text.is_some()).then(StreamScanner::default);
+                Reading { decoder, text, content, messages, message: StreamScanner::default() }
             }));
         }
         readings.retain(|reading| reading.is_coded() || reading.messages.is_some());
@@ -96,7 +96,7 @@ impl Scanner {
 
     /// A scanner for a body as it is.
     pub(crate) fn plain() -> Self {
-        Self { sent: Judge::default(), readings: Vec::new() }
+        Self { sent: StreamScanner::default(), readings: Vec::new() }
     }
 
     /// Whether it looks through a coding.
@@ -154,7 +154,7 @@ impl Reading {
             }
         }
         self.decoder = Some(decoder);
-        let content = self.content.as_mut().map_or(Verdict::Clear, Judge::said);
+        let content = self.content.as_mut().map_or(Verdict::Clear, StreamScanner::said);
         if verdict == Verdict::Clear { Ok(heavier(content, self.message.said())) } else { Ok(verdict) }
     }
 
@@ -172,7 +172,7 @@ impl Reading {
                 Decoded::Data(data) => {
                     found = Some(message.look(&data)).filter(|said| matches!(said, Verdict::Found(_)))
                 }
-                Decoded::End => *message = Judge::default(),
+                Decoded::End => *message = StreamScanner::default(),
             }
             found.is_none()
         })?;
@@ -209,13 +209,13 @@ pub(crate) fn is_hidden_in(text: &[u8]) -> bool {
 
 /// Takes the body as it is read, and knows what the last of it turned out to be.
 #[derive(Default)]
-pub(crate) struct Judge {
+pub(crate) struct StreamScanner {
     /// The end of what came before.
     tail: Vec<u8>,
     verdict: Verdict,
 }
 
-impl Judge {
+impl StreamScanner {
     /// What these bytes make of what came before.
     fn look(&mut self, bytes: &[u8]) -> Verdict {
         // A judge fails only where it has found something.
@@ -233,7 +233,7 @@ impl Judge {
     }
 }
 
-impl Write for Judge {
+impl Write for StreamScanner {
     /// Judges bytes by what went before, and keeps of both what the next ones need.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.is_empty() {

@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::active::look_after;
+use crate::active::reevaluate;
 use crate::connection::{connection, turn_away};
 use crate::entry::listener::{Bound, ClientStream, Listen, Listener};
 use crate::entry::places::Places;
@@ -241,7 +241,7 @@ async fn serve(core: Arc<Core>, listeners: Vec<Bound>, mut deadlines: watch::Rec
     };
     let mut connections = JoinSet::new();
     tokio::spawn(release_deferred(core.shares.clone()));
-    let mut looking = std::pin::pin!(look_after(core.proxy.clone(), core.active.clone()));
+    let mut looking = std::pin::pin!(reevaluate(core.proxy.clone(), core.active.clone()));
     let mut sweep = tokio::time::interval(Duration::from_secs(1));
     let mut draining = core.proxy.draining.clone();
     loop {

@@ -15,7 +15,7 @@ use sessions::{Session, ToolCall};
 use vault::{NeedleOwner, Vault};
 
 use crate::Proxy;
-use crate::active::{Cut, Standing};
+use crate::active::{ActiveExchange, Termination};
 use crate::body::rewriter::Unmaskable;
 use crate::credentials::client_auth::Removed;
 use crate::downlink::Downlink;
@@ -31,7 +31,7 @@ pub(crate) struct Trail {
     record: Option<audit::Trail>,
     session: Option<Arc<Session>>,
     proxy: Arc<Proxy>,
-    standing: Option<Arc<Standing>>,
+    active: Option<Arc<ActiveExchange>>,
     downlink: Arc<Downlink>,
     /// How the bodies move, once the request is sent.
     flow: Option<Arc<Flow>>,
@@ -69,7 +69,7 @@ impl Trail {
             record,
             session,
             proxy: proxy.clone(),
-            standing: None,
+            active: None,
             downlink: Arc::default(),
             flow: None,
             trailers: None,
@@ -115,13 +115,13 @@ impl Trail {
     }
 
     /// What looks whether it may still go on.
-    pub(crate) fn stands(&mut self, standing: Arc<Standing>) {
-        self.standing = Some(standing);
+    pub(crate) fn stands(&mut self, active: Arc<ActiveExchange>) {
+        self.active = Some(active);
     }
 
     /// Why it was cut, if it was.
-    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Poll<Cut> {
-        self.standing.as_ref().map_or(Poll::Pending, |standing| standing.poll_cut(cx))
+    pub(crate) fn poll_terminated(&self, cx: &Context<'_>) -> Poll<Termination> {
+        self.active.as_ref().map_or(Poll::Pending, |active| active.poll_terminated(cx))
     }
 
     fn record(&mut self) -> &mut audit::Trail {
@@ -325,7 +325,7 @@ impl Trail {
     }
 
     /// Ends the record of what was terminated after its answer had begun.
-    pub(crate) fn terminated(mut self, cut: &Cut) {
+    pub(crate) fn terminated(mut self, cut: &Termination) {
         let (outcome, fault, detail) = cut.ending();
         if let Some(detail) = detail {
             self.record().detail(detail);
@@ -341,16 +341,17 @@ impl Trail {
     /// Whether something from outside ended it.
     fn is_terminated(&self) -> bool {
         let ended = self.session.as_ref().is_some_and(|session| !session.is_live(share::judging_time()));
-        ended || self.standing.as_ref().is_some_and(|standing| standing.is_cut().is_some()) || self.proxy.is_stopped()
+        ended || self.active.as_ref().is_some_and(|active| active.termination().is_some()) || self.proxy.is_stopped()
     }
 
     fn end_early(&mut self) {
         self.end_upload();
         let Some(mut trail) = self.record.take() else { return };
-        let cut = self.standing.as_ref().and_then(|standing| standing.is_cut().cloned());
+        let cut = self.active.as_ref().and_then(|active| active.termination().cloned());
         if self.session.as_ref().is_some_and(|session| !session.is_live(share::judging_time())) {
             trail.close(Outcome::Aborted, Some(Fault::Policy), Some(Reason::SessionEnded));
-        } else if let Some(cut) = cut.or_else(|| self.downlink.is_unread().then_some(Cut::Timer(Timer::Unread))) {
+        } else if let Some(cut) = cut.or_else(|| self.downlink.is_unread().then_some(Termination::Timer(Timer::Unread)))
+        {
             let (outcome, fault, detail) = cut.ending();
             if let Some(detail) = detail {
                 trail.detail(detail);

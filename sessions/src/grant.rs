@@ -53,7 +53,7 @@ pub struct Grant {
 
 /// One use of a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Draw {
+pub struct GrantUse {
     /// When what was lent has to come back, other than at the session's end.
     pub until: Option<Timestamp>,
     /// The tool call with which it has to come back.
@@ -72,9 +72,9 @@ pub enum Withheld {
     /// It is lent by the tool call, and which one the request belongs to is not known.
     NoToolCall,
     /// Its time is over.
-    Over,
+    Expired,
     /// It went on as many requests as it may.
-    Spent,
+    Exhausted,
 }
 
 impl Withheld {
@@ -84,8 +84,8 @@ impl Withheld {
             Self::NotGranted => "not_granted",
             Self::Method => "grant_method",
             Self::NoToolCall => "grant_tool_call",
-            Self::Over => "grant_over",
-            Self::Spent => "grant_spent",
+            Self::Expired => "grant_over",
+            Self::Exhausted => "grant_spent",
         }
     }
 }
@@ -135,7 +135,7 @@ impl Grant {
         match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
             Ok(_) => Ok(()),
             Err(_) if limit == u32::MAX => Ok(()),
-            Err(_) => Err(Withheld::Spent),
+            Err(_) => Err(Withheld::Exhausted),
         }
     }
 }

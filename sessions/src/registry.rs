@@ -233,11 +233,11 @@ impl Registry {
     pub fn authenticate(&self, id: &str, token: &[u8], now: Timestamp) -> Result<Arc<Session>, Invalid> {
         let print = Fingerprint::of(token);
         let session = self.read().sessions.get(id).cloned();
-        let held = session.as_ref().and_then(|session| session.token()).unwrap_or(Fingerprint::of_nothing());
+        let held = session.as_ref().and_then(|session| session.token()).unwrap_or(Fingerprint::DUMMY);
         let right = bool::from(held.matches(&print));
         let Some(session) = session else { return Err(Invalid { why: Why::Unknown }) };
         if !right {
-            let why = if session.token() == Some(Fingerprint::of_nothing()) { Why::VoidToken } else { Why::WrongToken };
+            let why = if session.token() == Some(Fingerprint::DUMMY) { Why::VoidToken } else { Why::WrongToken };
             return Err(Invalid { why });
         }
         if session.is_live(now) {
@@ -287,7 +287,7 @@ impl Registry {
     pub fn void_tokens(&self, now: Timestamp) -> Result<Vec<Arc<Session>>, SessionError> {
         let mut sessions = self.list();
         sessions.retain(|session| session.token.is_some() && session.is_live(now));
-        sessions.iter().for_each(|session| session.replace_token(Fingerprint::of_nothing()));
+        sessions.iter().for_each(|session| session.replace_token(Fingerprint::DUMMY));
         sessions.iter().try_for_each(|session| self.save(session))?;
         Ok(sessions)
     }
@@ -304,7 +304,7 @@ impl Registry {
         let token = draw_token();
         session.replace_token(Fingerprint::of(token.as_bytes()));
         if let Err(error) = self.save(&session) {
-            session.replace_token(Fingerprint::of_nothing());
+            session.replace_token(Fingerprint::DUMMY);
             return Err(error);
         }
         Ok((session, token))
@@ -344,7 +344,7 @@ impl Registry {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn keep_count(&self, session: &Session) -> Result<(), SessionError> {
+    pub fn persist_use_count(&self, session: &Session) -> Result<(), SessionError> {
         self.save(session)
     }
 

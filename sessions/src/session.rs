@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::budget::Budgets;
 use crate::cookies::HostCookies;
-use crate::grant::{Draw, Grant, Per, Withheld};
+use crate::grant::{Grant, GrantUse, Per, Withheld};
 use crate::token::{Fingerprint, PLACEHOLDER_MARK};
 use crate::tool_call::{CallSerial, ToolCall, ToolCalls};
 
@@ -182,26 +182,26 @@ impl Session {
     ///
     /// # Errors
     /// [`Withheld`] says what speaks against it.
-    pub fn may_draw(&self, credential: &CredentialId, method: &str, now: Timestamp) -> Result<(), Withheld> {
-        let (grant, draw) = self.look(credential, method, now)?;
-        let spent = match draw.call {
+    pub fn check_use(&self, credential: &CredentialId, method: &str, now: Timestamp) -> Result<(), Withheld> {
+        let (grant, grant_use) = self.look(credential, method, now)?;
+        let spent = match grant_use.call {
             Some(call) => self.calls.uses(call, credential),
             None => grant.used(),
         };
-        if grant.bounds.uses.is_some_and(|uses| spent >= uses) { Err(Withheld::Spent) } else { Ok(()) }
+        if grant.bounds.uses.is_some_and(|uses| spent >= uses) { Err(Withheld::Exhausted) } else { Ok(()) }
     }
 
     /// Takes one use of the grant for a request with this method.
     ///
     /// # Errors
     /// [`Withheld`] says what speaks against it; nothing is counted then.
-    pub fn draw(&self, credential: &CredentialId, method: &str, now: Timestamp) -> Result<Draw, Withheld> {
-        let (grant, draw) = self.look(credential, method, now)?;
-        if let Some(call) = draw.call {
+    pub fn record_use(&self, credential: &CredentialId, method: &str, now: Timestamp) -> Result<GrantUse, Withheld> {
+        let (grant, grant_use) = self.look(credential, method, now)?;
+        if let Some(call) = grant_use.call {
             self.calls.count(call, credential, grant.bounds.uses)?;
         }
         grant.count()?;
-        Ok(draw)
+        Ok(grant_use)
     }
 
     /// Whether what was lent may still be used: the grant stands, and the tool call that it was lent by is open.
@@ -209,7 +209,7 @@ impl Session {
         self.grants(credential) && call.is_none_or(|call| self.calls.is_open(call))
     }
 
-    fn look(&self, credential: &CredentialId, method: &str, now: Timestamp) -> Result<(&Grant, Draw), Withheld> {
+    fn look(&self, credential: &CredentialId, method: &str, now: Timestamp) -> Result<(&Grant, GrantUse), Withheld> {
         let grant = self.grant(credential).ok_or(Withheld::NotGranted)?;
         grant.fits(method)?;
         let (begun, call) = match grant.bounds.per {
@@ -221,10 +221,10 @@ impl Session {
         };
         let until = grant.until(begun);
         if until.is_some_and(|until| until <= now) {
-            return Err(Withheld::Over);
+            return Err(Withheld::Expired);
         }
         let counts = grant.bounds.uses.is_some() && call.is_none();
-        Ok((grant, Draw { until, call, counts }))
+        Ok((grant, GrantUse { until, call, counts }))
     }
 
     pub(crate) fn grant(&self, credential: &CredentialId) -> Option<&Grant> {
@@ -245,7 +245,7 @@ impl Session {
         let mut found = None;
         // Every grant is compared, whether or not one matched before.
         for grant in &self.grants {
-            let held = grant.placeholder.unwrap_or(Fingerprint::of_nothing());
+            let held = grant.placeholder.unwrap_or(Fingerprint::DUMMY);
             if bool::from(held.matches(&print)) {
                 found = Some(grant);
             }

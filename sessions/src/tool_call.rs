@@ -117,9 +117,9 @@ impl ToolCalls {
                 call.uses.len() - 1
             }
         };
-        let Some((_, uses)) = call.uses.get_mut(at) else { return Err(Withheld::Spent) };
+        let Some((_, uses)) = call.uses.get_mut(at) else { return Err(Withheld::Exhausted) };
         if limit.is_some_and(|limit| *uses >= limit) {
-            return Err(Withheld::Spent);
+            return Err(Withheld::Exhausted);
         }
         *uses = uses.saturating_add(1);
         Ok(())

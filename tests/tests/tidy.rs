@@ -203,7 +203,9 @@ fn only_the_command_line_knows_the_process() {
 #[test]
 fn only_dial_opens_upstream_connections() {
     let tree = Tree::read();
-    for (path, text) in tree.of("proxy").filter(|(path, _)| !is_test_file(path) && !path.ends_with("src/upstream/dial.rs")) {
+    for (path, text) in
+        tree.of("proxy").filter(|(path, _)| !is_test_file(path) && !path.ends_with("src/upstream/dial.rs"))
+    {
         for (number, line) in product(text) {
             for word in ["TcpStream::connect", "TcpSocket", "lookup_host", "to_socket_addrs", "hickory_resolver"] {
                 assert!(!line.contains(word), "{}:{number} holds {word}", path.display());

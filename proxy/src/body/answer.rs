@@ -1,6 +1,6 @@
 //! The body of an answer to a client: our own words, or what an upstream sends.
 
-use crate::body::download::Relay;
+use crate::body::download::ResponseBody;
 use crate::body::download::StreamError;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -16,7 +16,7 @@ enum Kind {
     /// Our own words.
     Own(Option<Bytes>),
     /// The upstream's, passing through.
-    Relayed(Box<Relay>),
+    Relayed(Box<ResponseBody>),
 }
 
 impl Body {
@@ -27,7 +27,7 @@ impl Body {
     }
 
     /// The upstream's body.
-    pub(crate) fn relayed(relay: Relay) -> Self {
+    pub(crate) fn relayed(relay: ResponseBody) -> Self {
         Self { kind: Kind::Relayed(Box::new(relay)) }
     }
 

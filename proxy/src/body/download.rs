@@ -11,7 +11,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use model::field::is_forbidden_in_trailers;
 use tokio::time::Sleep;
 
-use crate::active::Cut;
+use crate::active::Termination;
 use crate::body::incoming::Incoming;
 use crate::body::masked::Masked;
 use crate::body::rewriter::{Rewriter, Unmaskable};
@@ -35,7 +35,7 @@ pub(crate) enum StreamError {
     TooLarge,
     /// What allowed it is over, or a timer fired.
     #[error("the exchange was terminated ({0})")]
-    Cut(Reason),
+    Termination(Reason),
     /// Secrets in what follows could not be masked.
     #[error(transparent)]
     Unmaskable(#[from] Unmaskable),
@@ -48,25 +48,25 @@ pub(crate) enum StreamError {
 const FLUSH_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The way back of an upstream connection once the exchange is over.
-pub(crate) struct Return {
+pub(crate) struct PoolReturn {
     pub(crate) pool: Arc<Pool>,
     pub(crate) key: Key,
     pub(crate) upstream: Upstream,
 }
 
-impl Return {
+impl PoolReturn {
     fn put(self) {
         self.pool.put(self.key, self.upstream);
     }
 }
 
 /// A response body on its way down, with all that has to happen when it ends.
-pub(crate) struct Relay {
+pub(crate) struct ResponseBody {
     incoming: Incoming,
     masked: Masked,
     open: Option<Trail>,
     flow: Arc<Flow>,
-    back: Option<Return>,
+    back: Option<PoolReturn>,
     /// What follows when the rest of the data was sent.
     pending: Option<Result<Frame<Bytes>, StreamError>>,
     /// Runs while something is held back and the upstream pauses.
@@ -78,14 +78,14 @@ pub(crate) struct Relay {
     ended: bool,
 }
 
-impl Relay {
+impl ResponseBody {
     /// Relays `incoming`; a body that is empty already ends the exchange here.
     pub(crate) fn new(
         incoming: Incoming,
         masked: Masked,
         open: Trail,
         flow: Arc<Flow>,
-        back: Option<Return>,
+        back: Option<PoolReturn>,
         limit: Option<ByteLimit>,
     ) -> Self {
         flow.head_came(incoming.size_hint().exact().is_some(), share::now());
@@ -117,7 +117,7 @@ impl Relay {
         if self.ended {
             return Poll::Ready(None);
         }
-        if let Some(Poll::Ready(cut)) = self.open.as_ref().map(|open| open.poll_cut(cx)) {
+        if let Some(Poll::Ready(cut)) = self.open.as_ref().map(|open| open.poll_terminated(cx)) {
             return Poll::Ready(Some(Err(self.cut(cut))));
         }
         let polled = self.poll_upstream(cx);
@@ -289,10 +289,10 @@ impl Relay {
         (rewriter.found(), rewriter.locations())
     }
 
-    fn cut(&mut self, cut: Cut) -> StreamError {
+    fn cut(&mut self, cut: Termination) -> StreamError {
         let reason = cut.reason();
         self.fail(|open| open.terminated(&cut));
-        StreamError::Cut(reason)
+        StreamError::Termination(reason)
     }
 
     /// The whole response has passed: the record closes with the request, and the connection can serve another one.
@@ -332,7 +332,7 @@ fn remove_forbidden(trailers: &mut HeaderMap) {
     }
 }
 
-impl Drop for Relay {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
         self.fail(Trail::cut);
     }

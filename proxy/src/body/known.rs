@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::{Host, Reason};
 use vault::{LeaseError, Needles, Vault};
 
-use crate::credentials::access::unlent;
+use crate::credentials::access::unavailable;
 use crate::mask::{Patterns, Sets};
 use crate::refusal::Refusal;
 
@@ -27,7 +27,7 @@ impl Known {
     /// # Errors
     /// `credential_unavailable` where a value does not open.
     pub(crate) fn now(vault: &Vault, host: &Host, patterns: &Patterns) -> Result<Self, Refusal> {
-        let (generation, latest) = vault.needles_at(host).map_err(unlent)?;
+        let (generation, latest) = vault.needles_at(host).map_err(unavailable)?;
         let is_new = |pattern: &&zeroize::Zeroizing<Vec<u8>>| latest.as_ref().is_none_or(|set| !set.is_form(pattern));
         let made: Patterns = patterns.iter().filter(is_new).cloned().collect();
         let made =

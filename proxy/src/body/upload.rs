@@ -1,6 +1,6 @@
 //! A request body on its way to the upstream: counted, searched for placeholders, never held longer than they are.
 
-use crate::active::{Cut, Standing};
+use crate::active::{ActiveExchange, Termination};
 use crate::body::buffered::{Contents, Payload};
 use crate::body::incoming::Incoming;
 use crate::body::trailers::{holds_placeholder, size_of};
@@ -38,11 +38,11 @@ struct Running {
     /// Given back when the body is sent.
     _share: Option<Share>,
     flow: Arc<Flow>,
-    standing: Arc<Standing>,
+    active: Arc<ActiveExchange>,
     allowance: Option<Allowance>,
     /// What came and is still to be counted against the limits.
     uncounted: Option<Frame<Bytes>>,
-    watch: Option<Watch>,
+    watch: Option<BodyScanner>,
     /// What passes of the trailers; `None` where there are none.
     filter: Option<TrailerFilter>,
     /// What came and may be the beginning of a placeholder.
@@ -52,13 +52,13 @@ struct Running {
 }
 
 /// What looks for placeholders in a request body, and ends the exchange where one stands.
-pub(crate) struct Watch {
+pub(crate) struct BodyScanner {
     /// What knows placeholders.
     pub(crate) scanner: Scanner,
     /// Whose they may be.
     pub(crate) session: Arc<Session>,
     /// What is terminated.
-    pub(crate) standing: Arc<Standing>,
+    pub(crate) active: Arc<ActiveExchange>,
     /// Whether the session has placeholders: a body that cannot be searched then goes nowhere.
     pub(crate) must_search: bool,
 }
@@ -74,7 +74,7 @@ pub(crate) enum UploadError {
     Withheld,
 }
 
-impl Watch {
+impl BodyScanner {
     /// How many bytes must be held, the last of what came so far, these among them; `None` is all that was not sent yet.
     fn holds(&mut self, bytes: &[u8]) -> Result<Option<usize>, UploadError> {
         let reason = match self.scanner.push(bytes) {
@@ -92,11 +92,11 @@ impl Watch {
                 None => Reason::PlaceholderUnknown,
             },
         };
-        Err(self.withhold(reason))
+        Err(self.reject(reason))
     }
 
-    fn withhold(&self, reason: Reason) -> UploadError {
-        self.standing.end_for(reason);
+    fn reject(&self, reason: Reason) -> UploadError {
+        self.active.end_for(reason);
         UploadError::Withheld
     }
 }
@@ -105,9 +105,9 @@ impl Upload {
     /// Streams what the client sends.
     pub(crate) fn new(
         payload: Payload,
-        watch: Option<Watch>,
+        watch: Option<BodyScanner>,
         filter: Option<TrailerFilter>,
-        standing: &Arc<Standing>,
+        active: &Arc<ActiveExchange>,
         flow: &Arc<Flow>,
     ) -> Self {
         if payload.is_empty() {
@@ -121,7 +121,7 @@ impl Upload {
                 had_length,
                 _share: share,
                 flow: flow.clone(),
-                standing: standing.clone(),
+                active: active.clone(),
                 allowance,
                 uncounted: None,
                 watch,
@@ -134,8 +134,8 @@ impl Upload {
 }
 
 impl Running {
-    fn terminate(&self, cut: Cut) -> UploadError {
-        self.standing.terminate(cut);
+    fn terminate(&self, cut: Termination) -> UploadError {
+        self.active.terminate(cut);
         UploadError::Withheld
     }
 
@@ -151,7 +151,7 @@ impl Running {
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Ready(Some(Err(BodyError::TrailersTooLarge))) => {
-                    self.standing.end_for(Reason::HeadTooLarge);
+                    self.active.end_for(Reason::HeadTooLarge);
                     return Poll::Ready(Some(Err(UploadError::Withheld)));
                 }
                 Poll::Ready(Some(Err(error))) => {
@@ -189,12 +189,12 @@ impl Running {
         let data = match frame.into_data() {
             Ok(data) => data,
             Err(trailers) if size_of(&trailers) > MAX_TRAILER_BYTES as u64 => {
-                self.standing.end_for(Reason::HeadTooLarge);
+                self.active.end_for(Reason::HeadTooLarge);
                 return Err(UploadError::Withheld);
             }
             Err(trailers) if holds_placeholder(&trailers) => {
                 let watch = self.watch.as_ref();
-                return Err(watch.map_or(UploadError::Withheld, |watch| watch.withhold(Reason::PlaceholderMisplaced)));
+                return Err(watch.map_or(UploadError::Withheld, |watch| watch.reject(Reason::PlaceholderMisplaced)));
             }
             // Nothing can follow that would make a placeholder of what is held.
             Err(trailers) if self.held.is_empty() => return self.filtered(trailers).map(Some),
@@ -212,7 +212,7 @@ impl Running {
         let holds = match holds {
             Some(holds) => holds,
             // Through a coding nobody knows where it began. What goes on like this is no text of anybody's.
-            None if self.held.len() > MAX_BUFFER => return Err(watch.withhold(Reason::PlaceholderMisplaced)),
+            None if self.held.len() > MAX_BUFFER => return Err(watch.reject(Reason::PlaceholderMisplaced)),
             None => self.held.len(),
         };
         let passed = self.held.split_to(self.held.len().saturating_sub(holds)).freeze();

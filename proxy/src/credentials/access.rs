@@ -14,7 +14,7 @@ use crate::share;
 
 /// A credential that went on an exchange.
 #[derive(Clone)]
-pub(crate) struct Lent {
+pub(crate) struct IssuedCredential {
     /// Its name, and the version that went.
     pub(crate) used: CredentialUse,
     /// When it has to come back.
@@ -27,7 +27,7 @@ pub(crate) struct Lent {
 
 /// One request, as far as credentials are concerned.
 #[derive(Clone, Copy)]
-pub(crate) struct Borrower<'a> {
+pub(crate) struct CredentialRequest<'a> {
     pub(crate) vault: &'a Vault,
     pub(crate) session: &'a Arc<Session>,
     pub(crate) destination: &'a Destination,
@@ -52,12 +52,12 @@ impl Methods {
     }
 }
 
-impl<'a> Borrower<'a> {
+impl<'a> CredentialRequest<'a> {
     /// Whether a placeholder of this credential may be swapped on the request, wherever it stands. Opens nothing.
     ///
     /// # Errors
     /// `denied_plaintext`, `placeholder_misplaced`, `credential_unavailable`, `budget_exhausted`.
-    pub(crate) fn may_swap(&self, credential: &CredentialId) -> Result<CredentialShape, Refusal> {
+    pub(crate) fn check_substitution(&self, credential: &CredentialId) -> Result<CredentialShape, Refusal> {
         self.over_tls()?;
         if !self.permit.credentials().contains(credential) {
             return Err(misplaced("the rule in force does not use the credential of a placeholder"));
@@ -69,7 +69,7 @@ impl<'a> Borrower<'a> {
         if !shape.covers(self.destination) {
             return Err(misplaced("the host is outside the audience of the credential"));
         }
-        match self.may_draw(credential, share::judging_time()) {
+        match self.check_use(credential, share::judging_time()) {
             Ok(()) => Ok(shape),
             Err(Withheld::Method) => Err(misplaced("the session's grant of the credential leaves out this method")),
             Err(withheld) => Err(refused(withheld)),
@@ -80,7 +80,7 @@ impl<'a> Borrower<'a> {
     /// outside of them the request goes without.
     ///
     /// # Errors
-    /// As [`Borrower::may_swap`], but for what only makes the request go without.
+    /// As [`CredentialRequest::check_substitution`], but for what only makes the request go without.
     pub(crate) fn added(&self) -> Result<Vec<&'a CredentialId>, Refusal> {
         let now = share::judging_time();
         if !self.session.is_running(now) {
@@ -93,7 +93,7 @@ impl<'a> Borrower<'a> {
             if !shape.is_added() || !shape.covers(self.destination) {
                 continue;
             }
-            match self.may_draw(id, now) {
+            match self.check_use(id, now) {
                 Ok(()) => added.push(id),
                 Err(Withheld::Method) => {}
                 Err(withheld) => return Err(refused(withheld)),
@@ -113,25 +113,25 @@ impl<'a> Borrower<'a> {
     /// Lends it for this request, and counts that.
     ///
     /// # Errors
-    /// As [`Borrower::may_swap`].
-    pub(crate) fn lend(&self, credential: &CredentialId) -> Result<(Lease, Lent), Refusal> {
+    /// As [`CredentialRequest::check_substitution`].
+    pub(crate) fn lend(&self, credential: &CredentialId) -> Result<(Lease, IssuedCredential), Refusal> {
         let now = share::judging_time();
-        self.may_draw(credential, now).map_err(refused)?;
-        let draw = self.session.draw(credential, self.methods.own.as_str(), now).map_err(refused)?;
-        let lease = self.vault.lease(&self.session.tenant, credential, self.destination).map_err(unlent)?;
-        let ends = [draw.until, lease.shape().expires()];
-        let lent = Lent {
+        self.check_use(credential, now).map_err(refused)?;
+        let grant_use = self.session.record_use(credential, self.methods.own.as_str(), now).map_err(refused)?;
+        let lease = self.vault.lease(&self.session.tenant, credential, self.destination).map_err(unavailable)?;
+        let ends = [grant_use.until, lease.shape().expires()];
+        let lent = IssuedCredential {
             used: CredentialUse { name: lease.id().clone(), version: lease.version() },
             until: ends.into_iter().flatten().min(),
-            call: draw.call,
-            counts: draw.counts,
+            call: grant_use.call,
+            counts: grant_use.counts,
         };
         Ok((lease, lent))
     }
 
     /// Whether the grant covers every method that a server may run for this request.
-    fn may_draw(&self, credential: &CredentialId, now: Timestamp) -> Result<(), Withheld> {
-        self.methods.all().try_for_each(|method| self.session.may_draw(credential, method, now))
+    fn check_use(&self, credential: &CredentialId, now: Timestamp) -> Result<(), Withheld> {
+        self.methods.all().try_for_each(|method| self.session.check_use(credential, method, now))
     }
 
     /// Name and version, for a record.
@@ -143,12 +143,12 @@ impl<'a> Borrower<'a> {
     fn over_tls(&self) -> Result<(), Refusal> {
         match self.destination.scheme() {
             Scheme::Https => Ok(()),
-            Scheme::Http => Err(unlent(LeaseError::Plaintext)),
+            Scheme::Http => Err(unavailable(LeaseError::Plaintext)),
         }
     }
 
     fn shape(&self, credential: &CredentialId) -> Result<CredentialShape, Refusal> {
-        self.vault.slot(&self.session.tenant, credential).ok_or_else(|| unlent(LeaseError::Unknown))
+        self.vault.slot(&self.session.tenant, credential).ok_or_else(|| unavailable(LeaseError::Unknown))
     }
 }
 
@@ -167,17 +167,17 @@ fn refused(withheld: Withheld) -> Refusal {
             Reason::CredentialUnavailable,
             "the credential is lent by the tool call, and the request belongs to none that is known",
         ),
-        Withheld::Over => {
+        Withheld::Expired => {
             (Reason::CredentialUnavailable, "the time for which the session was granted the credential is over")
         }
-        Withheld::Spent => {
+        Withheld::Exhausted => {
             (Reason::BudgetExhausted, "the credential went on as many requests as the session was granted")
         }
     };
     Refusal::of(reason, detail).with_class(withheld.as_str())
 }
 
-pub(crate) fn unlent(error: LeaseError) -> Refusal {
+pub(crate) fn unavailable(error: LeaseError) -> Refusal {
     match error {
         LeaseError::Audience => misplaced("the host is outside the audience of the credential"),
         LeaseError::Plaintext => Refusal::of(Reason::DeniedPlaintext, "a credential never travels in cleartext"),
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn t087_a_stored_value_that_no_request_may_carry_is_a_fault_of_ours() {
-        let refusal = unlent(LeaseError::Invalid);
+        let refusal = unavailable(LeaseError::Invalid);
         let problem: serde_json::Value = serde_json::from_slice(&refusal.problem("rec_1")).unwrap();
         assert_eq!((&problem["status"], &problem["code"]), (&503.into(), &"vault_value_invalid".into()));
         assert_eq!(problem["retry"], "never");

@@ -19,13 +19,13 @@ use crate::mask::Patterns;
 use crate::refusal::Refusal;
 
 /// Where a placeholder stands in a head.
-pub(crate) enum Place {
+pub(crate) enum Location {
     /// These bytes of a field's value.
-    Plain(Spot),
+    Plain(ValueRange),
     /// These bytes of the decoded pair of a Basic credential in a field: its password.
-    Basic(Spot),
+    Basic(ValueRange),
     /// Likewise, its user.
-    User(Spot),
+    User(ValueRange),
     /// The whole value of this query parameter.
     Query(String),
     /// The whole value of this cookie.
@@ -34,7 +34,7 @@ pub(crate) enum Place {
     Target,
 }
 
-impl Place {
+impl Location {
     /// Whether two placeholders stand in one field, or in one parameter or cookie.
     pub(crate) fn is_beside(&self, other: &Self) -> bool {
         match (self, other) {
@@ -63,7 +63,8 @@ impl Place {
 
     /// In the pair of a Basic credential: all of the user, or all of the password; anywhere else in it has none.
     pub(crate) fn in_pair(field: &HeaderName, nth: usize, pair: &[u8], range: Range<usize>) -> Self {
-        let spot = |range| Spot { field: field.clone(), nth, range, before: Box::default(), after: Box::default() };
+        let spot =
+            |range| ValueRange { field: field.clone(), nth, range, before: Box::default(), after: Box::default() };
         let colon = memchr::memchr(b':', pair);
         match colon {
             Some(colon) if range == (colon + 1..pair.len()) => Self::Basic(spot(range)),
@@ -84,14 +85,14 @@ impl Place {
             None => {
                 let before = value.get(..range.start).unwrap_or_default().into();
                 let after = value.get(range.end..).unwrap_or_default().into();
-                Self::Plain(Spot { field: field.clone(), nth, range, before, after })
+                Self::Plain(ValueRange { field: field.clone(), nth, range, before, after })
             }
         }
     }
 }
 
 /// Bytes of the nth value of a field.
-pub(crate) struct Spot {
+pub(crate) struct ValueRange {
     pub(crate) field: HeaderName,
     pub(crate) nth: usize,
     pub(crate) range: Range<usize>,
@@ -104,16 +105,16 @@ pub(crate) struct Spot {
 pub(crate) fn swap(
     fields: &mut HeaderMap,
     target: &mut Zeroizing<String>,
-    place: &Place,
+    place: &Location,
     lease: &Lease,
     patterns: &mut Patterns,
 ) -> Result<Placed, Refusal> {
     match place {
-        Place::Plain(spot) => {
+        Location::Plain(spot) => {
             let others = replace_value(fields, spot, |value| splice(value, &spot.range, lease.swap_value()))?;
-            Ok(Placed { place: in_field(&spot.field), gave_way: others })
+            Ok(Placed { place: in_field(&spot.field), overwritten: others })
         }
-        Place::Basic(spot) | Place::User(spot) => {
+        Location::Basic(spot) | Location::User(spot) => {
             let others = replace_value(fields, spot, |value| {
                 let pair = basic::pair(value).ok_or_else(|| internal("a pair is gone"))?;
                 let pair = splice(&pair, &spot.range, lease.swap_value())?;
@@ -122,14 +123,14 @@ pub(crate) fn swap(
                 patterns.push(coded);
                 Ok(value)
             })?;
-            Ok(Placed { place: in_field(&spot.field), gave_way: others })
+            Ok(Placed { place: in_field(&spot.field), overwritten: others })
         }
-        Place::Query(_) | Place::Cookie(_) => {
+        Location::Query(_) | Location::Cookie(_) => {
             let placed = add(fields, target, lease, patterns)?;
             // One of them was the placeholder.
-            Ok(Placed { gave_way: placed.gave_way.saturating_sub(1), ..placed })
+            Ok(Placed { overwritten: placed.overwritten.saturating_sub(1), ..placed })
         }
-        Place::Target => Err(internal("a misplaced placeholder was let through")),
+        Location::Target => Err(internal("a misplaced placeholder was let through")),
     }
 }
 
@@ -138,13 +139,13 @@ pub(crate) struct Placed {
     /// How a record says it: `header authorization`.
     pub(crate) place: Cow<'static, str>,
     /// Fields, parameters or cookies of the same name, without the placeholder itself.
-    pub(crate) gave_way: usize,
+    pub(crate) overwritten: usize,
 }
 
 /// Replaces one value of a field; other values of the same field go, since only one can be the credential's. Gives how many.
 fn replace_value(
     fields: &mut HeaderMap,
-    spot: &Spot,
+    spot: &ValueRange,
     change: impl FnOnce(&[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal>,
 ) -> Result<usize, Refusal> {
     let all = fields.get_all(&spot.field);
@@ -178,21 +179,21 @@ pub(crate) fn add(
         Placement::Header { name, value } => {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
             let place = in_field(&name);
-            let gave_way = fields.get_all(&name).iter().count();
+            let overwritten = fields.get_all(&name).iter().count();
             // `insert` replaces every occurrence by this one.
             fields.insert(name, sensitive(value)?);
-            Ok(Placed { place, gave_way })
+            Ok(Placed { place, overwritten })
         }
         Placement::Query { name, value } => {
-            let (changed, gave_way) = with_parameter(target, &name, &value);
+            let (changed, overwritten) = with_parameter(target, &name, &value);
             *target = changed;
             // The form in which it is sent is the form in which it is echoed.
             patterns.push(Zeroizing::new(value.as_bytes().to_vec()));
-            Ok(Placed { place: "query".into(), gave_way })
+            Ok(Placed { place: "query".into(), overwritten })
         }
         Placement::Cookie { name, value } => {
-            let gave_way = set_cookie(fields, &name, &value)?;
-            Ok(Placed { place: format!("cookie {name}").into(), gave_way })
+            let overwritten = set_cookie(fields, &name, &value)?;
+            Ok(Placed { place: format!("cookie {name}").into(), overwritten })
         }
     }
 }
@@ -272,9 +273,13 @@ mod tests {
     fn a_placeholder_is_a_whole_parameter_or_misplaced() {
         let at = |target: &str| {
             let start = target.find("PH").unwrap();
-            match Place::in_target(target, &(start..start + 2)) {
-                Place::Query(name) => Some(name),
-                Place::Target | Place::Plain(_) | Place::Basic(_) | Place::User(_) | Place::Cookie(_) => None,
+            match Location::in_target(target, &(start..start + 2)) {
+                Location::Query(name) => Some(name),
+                Location::Target
+                | Location::Plain(_)
+                | Location::Basic(_)
+                | Location::User(_)
+                | Location::Cookie(_) => None,
             }
         };
         assert_eq!(at("/p?key=PH").as_deref(), Some("key"));
@@ -311,9 +316,11 @@ mod tests {
     fn a_cookie_is_known_by_its_name_and_set_once() {
         let at = |value: &str| {
             let start = value.find("PH").unwrap();
-            match Place::in_field(&header::COOKIE, 0, value.as_bytes(), start..start + 2) {
-                Place::Cookie(name) => Some(name),
-                Place::Target | Place::Plain(_) | Place::Basic(_) | Place::User(_) | Place::Query(_) => None,
+            match Location::in_field(&header::COOKIE, 0, value.as_bytes(), start..start + 2) {
+                Location::Cookie(name) => Some(name),
+                Location::Target | Location::Plain(_) | Location::Basic(_) | Location::User(_) | Location::Query(_) => {
+                    None
+                }
             }
         };
         for value in ["sid=PH", "a=b; sid=PH", "a=b;sid=PH ;c=d", "sid=PH; c=d"] {

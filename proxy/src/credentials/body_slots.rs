@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 /// The form of a body in which a slot can stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum BodyFormat {
     /// `application/json`, or anything `+json` (RFC 8259).
     Json,
     /// `application/x-www-form-urlencoded` (the URL standard).
@@ -22,9 +22,9 @@ pub(crate) enum Form {
 
 /// A body in which a slot could be read in several ways, or not at all.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Unclear;
+pub(crate) struct Ambiguous;
 
-impl Form {
+impl BodyFormat {
     /// The form that the head tells; `None` for any other, and for a body in a coding.
     pub(crate) fn of(fields: &HeaderMap) -> Option<Self> {
         let mut types = fields.get_all(header::CONTENT_TYPE).iter();
@@ -46,13 +46,13 @@ impl Form {
     /// Where the texts of a slot stand in a body of this form, as they are written there.
     ///
     /// # Errors
-    /// [`Unclear`] for what is no JSON, for an object that names a member twice on the way, and for a form that names the
+    /// [`Ambiguous`] for what is no JSON, for an object that names a member twice on the way, and for a form that names the
     /// field twice: servers differ in which of them they read.
-    pub(crate) fn places(self, body: &str, slot: &BodySlot) -> Result<Vec<Range<usize>>, Unclear> {
+    pub(crate) fn places(self, body: &str, slot: &BodySlot) -> Result<Vec<Range<usize>>, Ambiguous> {
         match (self, slot) {
             (Self::Json, BodySlot::Json(pointer)) => Ok(at_pointer(body, pointer)?.into_iter().collect()),
             (Self::Fields, BodySlot::Form(name)) => match fields_named(body, name) {
-                several if several.len() > 1 => Err(Unclear),
+                several if several.len() > 1 => Err(Ambiguous),
                 places => Ok(places),
             },
             (Self::Json, BodySlot::Form(_)) | (Self::Fields, BodySlot::Json(_)) => Ok(Vec::new()),
@@ -126,22 +126,22 @@ impl<'de: 'b, 'b> Deserialize<'de> for Members<'b> {
 }
 
 /// The place of the text, quotes and all, to which a pointer leads (RFC 6901); `None` where it leads to no text.
-fn at_pointer(body: &str, pointer: &str) -> Result<Option<Range<usize>>, Unclear> {
-    let mut value: &RawValue = serde_json::from_str(body).map_err(|_| Unclear)?;
+fn at_pointer(body: &str, pointer: &str) -> Result<Option<Range<usize>>, Ambiguous> {
+    let mut value: &RawValue = serde_json::from_str(body).map_err(|_| Ambiguous)?;
     for token in pointer.split('/').skip(1) {
         let token = token.replace("~1", "/").replace("~0", "~");
         let next = match value.get().as_bytes().first() {
             Some(b'{') => {
-                let Members(members) = serde_json::from_str(value.get()).map_err(|_| Unclear)?;
+                let Members(members) = serde_json::from_str(value.get()).map_err(|_| Ambiguous)?;
                 let mut named = members.into_iter().filter(|(name, _)| *name == token).map(|(_, value)| value);
                 let first = named.next();
                 if named.next().is_some() {
-                    return Err(Unclear);
+                    return Err(Ambiguous);
                 }
                 first
             }
             Some(b'[') => {
-                let items: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(|_| Unclear)?;
+                let items: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(|_| Ambiguous)?;
                 let plain = token == "0" || !token.starts_with(['0', '+']);
                 token.parse().ok().filter(|_| plain).and_then(|at: usize| items.get(at).copied())
             }
@@ -216,7 +216,7 @@ mod tests {
         BodySlot::Form(name.to_owned())
     }
 
-    fn texts<'b>(of: Form, body: &'b str, slot: &BodySlot) -> Result<Vec<&'b str>, Unclear> {
+    fn texts<'b>(of: BodyFormat, body: &'b str, slot: &BodySlot) -> Result<Vec<&'b str>, Ambiguous> {
         of.places(body, slot).map(|places| places.into_iter().map(|place| body.get(place).unwrap()).collect())
     }
 
@@ -226,11 +226,11 @@ mod tests {
             let mut fields = HeaderMap::new();
             fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
             coding.map(|coding| fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding)));
-            Form::of(&fields)
+            BodyFormat::of(&fields)
         };
-        assert_eq!(of("Application/JSON; charset=utf-8", Some("identity")), Some(Form::Json));
-        assert_eq!(of("application/vnd.x+json", None), Some(Form::Json));
-        assert_eq!(of("application/x-www-form-urlencoded", None), Some(Form::Fields));
+        assert_eq!(of("Application/JSON; charset=utf-8", Some("identity")), Some(BodyFormat::Json));
+        assert_eq!(of("application/vnd.x+json", None), Some(BodyFormat::Json));
+        assert_eq!(of("application/x-www-form-urlencoded", None), Some(BodyFormat::Fields));
         assert_eq!(of("application/json", Some("gzip")), None);
         for kind in ["multipart/form-data; boundary=x", "text/plain", "application/jsonp", "x+json", ""] {
             assert_eq!(of(kind, None), None, "{kind}");
@@ -238,7 +238,7 @@ mod tests {
         let mut fields = HeaderMap::new();
         fields.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         fields.append(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        assert_eq!(Form::of(&fields), None, "two types are none");
+        assert_eq!(BodyFormat::of(&fields), None, "two types are none");
     }
 
     #[test]
@@ -257,40 +257,40 @@ mod tests {
             ("/t/0", None),
             ("/none", None),
         ] {
-            assert_eq!(texts(Form::Json, body, &json(pointer)), Ok(want.into_iter().collect()), "{pointer}");
+            assert_eq!(texts(BodyFormat::Json, body, &json(pointer)), Ok(want.into_iter().collect()), "{pointer}");
         }
         for body in ["", "{", "{\"a\": \"x\"} {}", r#"{"a": "x", "a": "y"}"#, r#"{"a": "x", "\u0061": "y"}"#] {
-            assert_eq!(texts(Form::Json, body, &json("/a")), Err(Unclear), "{body}");
+            assert_eq!(texts(BodyFormat::Json, body, &json("/a")), Err(Ambiguous), "{body}");
         }
-        assert_eq!(texts(Form::Json, body, &form("a")), Ok(vec![]));
+        assert_eq!(texts(BodyFormat::Json, body, &form("a")), Ok(vec![]));
     }
 
     #[test]
     fn fields_are_found_by_their_name() {
         let body = "a=1&client%5Fsecret=x&b&=e&client_secretx=w";
-        assert_eq!(texts(Form::Fields, body, &form("client_secret")), Ok(vec!["x"]));
+        assert_eq!(texts(BodyFormat::Fields, body, &form("client_secret")), Ok(vec!["x"]));
         let twice = format!("{body}&client_secret=y%20z");
-        assert_eq!(texts(Form::Fields, &twice, &form("client_secret")), Err(Unclear));
-        assert_eq!(texts(Form::Fields, body, &form("b")), Ok(vec![]));
-        assert_eq!(texts(Form::Fields, "a+b=1", &form("a b")), Ok(vec!["1"]));
-        assert_eq!(texts(Form::Fields, body, &json("/a")), Ok(vec![]));
+        assert_eq!(texts(BodyFormat::Fields, &twice, &form("client_secret")), Err(Ambiguous));
+        assert_eq!(texts(BodyFormat::Fields, body, &form("b")), Ok(vec![]));
+        assert_eq!(texts(BodyFormat::Fields, "a+b=1", &form("a b")), Ok(vec!["1"]));
+        assert_eq!(texts(BodyFormat::Fields, body, &json("/a")), Ok(vec![]));
     }
 
     #[test]
     fn what_a_server_reads_is_the_value() {
-        let fill = |of: Form, text: &str, value: &str| {
+        let fill = |of: BodyFormat, text: &str, value: &str| {
             let at = text.find(PLACEHOLDER).unwrap();
             let filled = of.fill(text.as_bytes(), &(at..at + PLACEHOLDER.len()), value.as_bytes());
             filled.map(|filled| String::from_utf8(filled.to_vec()).unwrap())
         };
         let quoted = format!("\"Bearer {PLACEHOLDER}!\"");
-        assert_eq!(fill(Form::Json, &quoted, "a\"b\\c\u{e9}").unwrap(), "\"Bearer a\\\"b\\\\c\u{e9}!\"");
-        assert_eq!(fill(Form::Fields, PLACEHOLDER, "a&b=c d+\u{e9}").unwrap(), "a%26b%3Dc%20d%2B%C3%A9");
+        assert_eq!(fill(BodyFormat::Json, &quoted, "a\"b\\c\u{e9}").unwrap(), "\"Bearer a\\\"b\\\\c\u{e9}!\"");
+        assert_eq!(fill(BodyFormat::Fields, PLACEHOLDER, "a&b=c d+\u{e9}").unwrap(), "a%26b%3Dc%20d%2B%C3%A9");
         // The first letter of the mark belongs to an escape: nobody reads a placeholder there.
-        assert_eq!(fill(Form::Json, &format!("\"\\u000{PLACEHOLDER}\""), "v"), None);
-        assert_eq!(fill(Form::Fields, &format!("%0{PLACEHOLDER}"), "v"), None);
+        assert_eq!(fill(BodyFormat::Json, &format!("\"\\u000{PLACEHOLDER}\""), "v"), None);
+        assert_eq!(fill(BodyFormat::Fields, &format!("%0{PLACEHOLDER}"), "v"), None);
         let at = 1..1 + PLACEHOLDER.len();
-        assert!(Form::Json.fill(format!("\"{PLACEHOLDER}\"").as_bytes(), &at, b"\xff").is_none(), "no text");
+        assert!(BodyFormat::Json.fill(format!("\"{PLACEHOLDER}\"").as_bytes(), &at, b"\xff").is_none(), "no text");
     }
 
     proptest! {
@@ -298,15 +298,15 @@ mod tests {
         fn any_text_around_a_placeholder_stays(front in ".{0,40}", back in ".{0,40}", value in "[^\\x00-\\x1f]{1,40}") {
             let text = serde_json::to_string(&format!("{front}{PLACEHOLDER}{back}")).unwrap();
             let at = text.find(PLACEHOLDER).unwrap();
-            let filled = Form::Json.fill(text.as_bytes(), &(at..at + PLACEHOLDER.len()), value.as_bytes()).unwrap();
+            let filled = BodyFormat::Json.fill(text.as_bytes(), &(at..at + PLACEHOLDER.len()), value.as_bytes()).unwrap();
             let read: String = serde_json::from_slice(&filled).unwrap();
             prop_assert_eq!(read, format!("{front}{value}{back}"));
         }
 
         #[test]
         fn any_body_is_read_without_harm(body in ".{0,200}", pointer in "(/[a-z0-9~]{0,3}){1,3}") {
-            let _unclear = Form::Json.places(&body, &json(&pointer));
-            for place in Form::Fields.places(&body, &form("a")).unwrap_or_default() {
+            let _unclear = BodyFormat::Json.places(&body, &json(&pointer));
+            for place in BodyFormat::Fields.places(&body, &form("a")).unwrap_or_default() {
                 prop_assert!(body.get(place).is_some());
             }
         }

@@ -14,8 +14,8 @@ use policies::{AuthMode, Permit};
 use vault::{CredentialShape, Slot};
 use zeroize::Zeroizing;
 
-use crate::credentials::access::Borrower;
-use crate::credentials::attach::Place;
+use crate::credentials::access::CredentialRequest;
+use crate::credentials::attach::Location;
 use crate::refusal::Refusal;
 
 mod cookies;
@@ -37,18 +37,18 @@ pub(crate) struct OwnLocations {
 
 impl OwnLocations {
     /// Where a placeholder of the client is.
-    pub(crate) fn add_place(&mut self, place: &Place) {
+    pub(crate) fn add_place(&mut self, place: &Location) {
         match place {
-            Place::Plain(spot) | Place::Basic(spot) | Place::User(spot) => {
+            Location::Plain(spot) | Location::Basic(spot) | Location::User(spot) => {
                 self.fields.push(spot.field.clone());
             }
-            Place::Query(name) => {
+            Location::Query(name) => {
                 self.parameters.insert(folded(name));
             }
-            Place::Cookie(name) => {
+            Location::Cookie(name) => {
                 self.cookies.insert(name.clone());
             }
-            Place::Target => {}
+            Location::Target => {}
         }
     }
 
@@ -106,31 +106,31 @@ enum Item {
 }
 
 /// The mode that applies to one request.
-pub(crate) fn mode(borrower: Borrower<'_>, gets_credential: bool) -> AuthMode {
+pub(crate) fn mode(wanted: CredentialRequest<'_>, gets_credential: bool) -> AuthMode {
     let default = match gets_credential {
         true => AuthMode::Strip,
-        false if in_audience(borrower) => AuthMode::Refuse,
+        false if in_audience(wanted) => AuthMode::Refuse,
         false => AuthMode::Allow,
     };
-    borrower.permit.client_auth().mode(default)
+    wanted.permit.client_auth().mode(default)
 }
 
 /// Whether a credential that the session was ever granted names the host, on any port and scheme: another server of the host
 /// may have the same accounts. What was revoked or removed since still counts, so that taking a key away lets no other one in.
-fn in_audience(borrower: Borrower<'_>) -> bool {
-    let session = borrower.session;
+fn in_audience(wanted: CredentialRequest<'_>) -> bool {
+    let session = wanted.session;
     session.grants.iter().any(|grant| {
-        let shape = borrower.vault.slot(&session.tenant, &grant.credential);
-        grant.names(borrower.destination.host(), shape.as_ref().map(CredentialShape::audience))
+        let shape = wanted.vault.slot(&session.tenant, &grant.credential);
+        grant.names(wanted.destination.host(), shape.as_ref().map(CredentialShape::audience))
     })
 }
 
 /// Where the session's credentials for this host go: what a client sends there is authentication, whatever the name says.
-fn granted_locations(borrower: Borrower<'_>) -> OwnLocations {
+fn granted_locations(wanted: CredentialRequest<'_>) -> OwnLocations {
     let mut granted = OwnLocations::default();
-    for grant in &borrower.session.grants {
-        let shape = borrower.vault.slot(&borrower.session.tenant, &grant.credential);
-        if let Some(shape) = shape.filter(|shape| shape.audience().names(borrower.destination.host())) {
+    for grant in &wanted.session.grants {
+        let shape = wanted.vault.slot(&wanted.session.tenant, &grant.credential);
+        if let Some(shape) = shape.filter(|shape| shape.audience().names(wanted.destination.host())) {
             granted.add_slot(shape.kind().slot());
         }
     }
@@ -142,35 +142,35 @@ fn granted_locations(borrower: Borrower<'_>) -> OwnLocations {
 /// # Errors
 /// `foreign_credential`.
 pub(crate) fn enforce(
-    borrower: Borrower<'_>,
+    wanted: CredentialRequest<'_>,
     own: &OwnLocations,
     gets_credential: bool,
     fields: &mut HeaderMap,
     target: &mut Zeroizing<String>,
     stripped: &mut Vec<Cow<'static, str>>,
 ) -> Result<(), Refusal> {
-    let found = find(borrower, own, fields, target);
+    let found = find(wanted, own, fields, target);
     if found.is_empty() {
         return Ok(());
     }
-    match mode(borrower, gets_credential) {
+    match mode(wanted, gets_credential) {
         AuthMode::Allow => Ok(()),
         AuthMode::Refuse => Err(foreign(&found)),
         AuthMode::Strip if found.iter().any(|item| matches!(item, Item::Signed | Item::Path)) => Err(foreign(&found)),
         AuthMode::Strip => {
-            strip(borrower, own, &found, fields, target, stripped);
+            strip(wanted, own, &found, fields, target, stripped);
             Ok(())
         }
     }
 }
 
-fn find(borrower: Borrower<'_>, own: &OwnLocations, fields: &HeaderMap, target: &str) -> Vec<Item> {
-    let (auth, granted) = (borrower.permit.client_auth(), granted_locations(borrower));
+fn find(wanted: CredentialRequest<'_>, own: &OwnLocations, fields: &HeaderMap, target: &str) -> Vec<Item> {
+    let (auth, granted) = (wanted.permit.client_auth(), granted_locations(wanted));
     let mut found = Vec::new();
     for name in fields.keys().filter(|name| !own.fields.contains(name)) {
         let text = name.as_str();
         if *name == header::COOKIE {
-            if !auth.passes(text) && cookies::pairs(fields).any(|pair| !is_known_cookie(borrower, own, pair)) {
+            if !auth.passes(text) && cookies::pairs(fields).any(|pair| !is_known_cookie(wanted, own, pair)) {
                 found.push(Item::Cookies);
             }
         } else if *name == header::SEC_WEBSOCKET_PROTOCOL {
@@ -187,7 +187,7 @@ fn find(borrower: Borrower<'_>, own: &OwnLocations, fields: &HeaderMap, target: 
     }
     let is_own = |name: &str| own.parameters.contains(name) || auth.passes(name);
     let is_listed = |name: &str| auth.also(name) || granted.parameters.contains(name);
-    let in_target = query::credentials(borrower.destination, target, is_own, is_listed);
+    let in_target = query::credentials(wanted.destination, target, is_own, is_listed);
     found.extend(in_target.into_iter().map(|one| match one {
         query::Found::Parameter(range, name) => Item::Parameter(range, name),
         query::Found::Signed(_) => Item::Signed,
@@ -197,14 +197,14 @@ fn find(borrower: Borrower<'_>, own: &OwnLocations, fields: &HeaderMap, target: 
 }
 
 /// A cookie that the host set in this session, or whose place a credential of Egret takes.
-fn is_known_cookie(borrower: Borrower<'_>, own: &OwnLocations, pair: &[u8]) -> bool {
+fn is_known_cookie(wanted: CredentialRequest<'_>, own: &OwnLocations, pair: &[u8]) -> bool {
     let (name, value) = cookies::parts(pair);
     let taken = std::str::from_utf8(name).is_ok_and(|name| own.cookies.contains(name));
-    taken || borrower.session.host_cookies.knows(&cookies::key(borrower.destination), name, value)
+    taken || wanted.session.host_cookies.knows(&cookies::key(wanted.destination), name, value)
 }
 
 fn strip(
-    borrower: Borrower<'_>,
+    wanted: CredentialRequest<'_>,
     own: &OwnLocations,
     found: &[Item],
     fields: &mut HeaderMap,
@@ -219,7 +219,7 @@ fn strip(
                 stripped.push(name.as_str().to_owned().into());
             }
             Item::Cookies => {
-                cookies::retain(fields, |pair| is_known_cookie(borrower, own, pair));
+                cookies::retain(fields, |pair| is_known_cookie(wanted, own, pair));
                 stripped.push("cookie".into());
             }
             Item::Protocol => {
@@ -338,24 +338,24 @@ pub(crate) fn set_headers(
 
 /// What passes of the trailers of this request.
 pub(crate) fn trailer_filter(
-    borrower: Borrower<'_>,
+    wanted: CredentialRequest<'_>,
     own: &OwnLocations,
     gets_credential: bool,
     fields: &HeaderMap,
-    standing: &std::sync::Arc<crate::active::Standing>,
+    active: &std::sync::Arc<crate::active::ActiveExchange>,
 ) -> TrailerFilter {
     let te = items(fields, &header::TE);
-    let set = borrower.permit.set().map(|(name, _)| Box::from(name));
+    let set = wanted.permit.set().map(|(name, _)| Box::from(name));
     TrailerFilter {
-        mode: mode(borrower, gets_credential),
+        mode: mode(wanted, gets_credential),
         announced: te.into_iter().any(|token| token.eq_ignore_ascii_case(b"trailers")),
         listed: items(fields, &header::TRAILER)
             .into_iter()
             .filter_map(|name| Some(Box::from(HeaderName::from_bytes(name).ok()?.as_str())))
             .collect(),
         taken: own.fields.iter().map(|name| Box::from(name.as_str())).chain(set).collect(),
-        also: borrower.permit.client_auth().also_names().map(Box::from).collect(),
-        standing: standing.clone(),
+        also: wanted.permit.client_auth().also_names().map(Box::from).collect(),
+        active: active.clone(),
         removed: std::sync::Arc::default(),
     }
 }
@@ -389,7 +389,7 @@ pub(crate) fn remove_steering(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'st
 
 /// Removes fields that rename the method, where a rule in force for the host or a grant of the session judges methods.
 pub(crate) fn remove_method_overrides(
-    borrower: Borrower<'_>,
+    wanted: CredentialRequest<'_>,
     fields: &mut HeaderMap,
     stripped: &mut Vec<Cow<'static, str>>,
 ) {
@@ -398,10 +398,10 @@ pub(crate) fn remove_method_overrides(
     if found.is_empty() {
         return;
     }
-    let used = borrower.permit.credentials();
-    let mut grants = borrower.session.grants.iter();
+    let used = wanted.permit.credentials();
+    let mut grants = wanted.session.grants.iter();
     let by_grant = grants.any(|grant| !grant.bounds.methods.is_empty() && used.contains(&grant.credential));
-    if by_grant || borrower.permit.judges_method_at(borrower.destination.host()) {
+    if by_grant || wanted.permit.judges_method_at(wanted.destination.host()) {
         remove(found, fields, stripped);
     }
 }
@@ -412,17 +412,17 @@ pub(crate) fn remove_method_overrides(
 /// # Errors
 /// `denied_path`.
 pub(crate) fn check_resources(
-    borrower: Borrower<'_>,
+    wanted: CredentialRequest<'_>,
     gets_credential: bool,
     fields: &HeaderMap,
 ) -> Result<(), Refusal> {
-    let host = borrower.destination.host();
-    let auth = borrower.permit.client_auth();
+    let host = wanted.destination.host();
+    let auth = wanted.permit.client_auth();
     let is_resource =
         |name: &&HeaderName| field_role(name.as_str()) == FieldRole::Resource && !auth.passes(name.as_str());
     for name in fields.keys().filter(is_resource) {
-        let stays = || fields.get_all(name).iter().all(|value| is_here(borrower.destination, name, value));
-        if borrower.permit.judges_path_at(host) || (gets_credential && !stays()) {
+        let stays = || fields.get_all(name).iter().all(|value| is_here(wanted.destination, name, value));
+        if wanted.permit.judges_path_at(host) || (gets_credential && !stays()) {
             let detail = format!(
                 "the header {name} names a second resource, which no rule for paths judges; ask for a rule that has it in the \
                  `pass` of its `client_auth`"

@@ -8,12 +8,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// Reads first what was read ahead, then the stream; writes to the stream.
 #[derive(Debug)]
-pub(crate) struct Rewound<S> {
+pub(crate) struct PrefixedStream<S> {
     ahead: Vec<u8>,
     io: S,
 }
 
-impl<S: AsyncRead + Unpin> Rewound<S> {
+impl<S: AsyncRead + Unpin> PrefixedStream<S> {
     /// Puts bytes back before a stream.
     pub(crate) fn new(io: S, ahead: Vec<u8>) -> Self {
         Self { ahead, io }
@@ -35,7 +35,7 @@ impl<S: AsyncRead + Unpin> Rewound<S> {
     ///
     /// # Cancellation
     /// Safe: nothing is lost.
-    pub(crate) async fn peek_beyond(&mut self, seen: usize) -> io::Result<&[u8]> {
+    pub(crate) async fn peek_more(&mut self, seen: usize) -> io::Result<&[u8]> {
         if self.ahead.len() <= seen {
             self.ahead.reserve(4 << 10);
             self.io.read_buf(&mut self.ahead).await?;
@@ -58,7 +58,7 @@ impl<S: AsyncRead + Unpin> Rewound<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for PrefixedStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.ahead.is_empty() {
@@ -75,7 +75,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for PrefixedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }

@@ -19,7 +19,7 @@ pub(crate) enum Passage {
     /// Its requests are read and judged one by one.
     Intercept,
     /// Its bytes are not read; all of them go under this permit.
-    Unread(Permit),
+    Passthrough(Permit),
     /// Egret itself answers.
     Reserved,
 }
@@ -47,7 +47,7 @@ pub(crate) fn decide(proxy: &Proxy, session: &Session, destination: &Destination
     // A CONNECT does not say what will follow, and counts as https.
     match rules::in_force(proxy, session)?.decide_over(destination.scheme(), &knock)? {
         policies::Passage::Intercept => Ok(Passage::Intercept),
-        policies::Passage::Tunnel(permit) => Ok(Passage::Unread(permit)),
+        policies::Passage::Tunnel(permit) => Ok(Passage::Passthrough(permit)),
     }
 }
 

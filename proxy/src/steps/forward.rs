@@ -12,8 +12,8 @@ use tokio_rustls::client::TlsStream;
 use vault::Lease;
 
 use crate::Core;
-use crate::active::Standing;
-use crate::body::download::Return;
+use crate::active::ActiveExchange;
+use crate::body::download::PoolReturn;
 use crate::body::incoming::Incoming;
 use crate::body::upload::Upload;
 use crate::coding;
@@ -30,7 +30,7 @@ use crate::share;
 use crate::steps::inject::Armed;
 use crate::trail::Trail;
 use crate::upstream::dial;
-use crate::upstream::dial::{Fresh, Located, Speaks, Stream, Target};
+use crate::upstream::dial::{AllowedAddresses, Fresh, HttpVersions, Stream, Target};
 use crate::upstream::pool::{Key, Sender, Upstream};
 
 /// A response whose body is still to come, and the leases that are needed to redact it.
@@ -45,7 +45,7 @@ pub(crate) struct Reply {
 /// What stays of the upstream side until the response body ends.
 pub(crate) struct Upstreamed {
     pub(crate) flow: Arc<Flow>,
-    pub(crate) back: Option<Return>,
+    pub(crate) back: Option<PoolReturn>,
 }
 
 /// One exchange on its way to the upstream.
@@ -55,7 +55,7 @@ pub(crate) struct Outward<'a> {
     pub(crate) session: &'a Arc<Session>,
     pub(crate) destination: &'a Destination,
     pub(crate) permit: &'a Permit,
-    pub(crate) standing: &'a Arc<Standing>,
+    pub(crate) active: &'a Arc<ActiveExchange>,
 }
 
 /// A request as it is sent.
@@ -65,14 +65,14 @@ type Outgoing = http1::client::Outgoing<Upload>;
 type Secrets = (Vec<Lease>, Patterns);
 
 /// A way to the upstream that the rule may take.
-pub(crate) struct Way {
+pub(crate) struct UpstreamChoice {
     key: Key,
     kind: Kind,
 }
 
 enum Kind {
-    Kept(Upstream),
-    Addresses(Located),
+    Pooled(Upstream),
+    Addresses(AllowedAddresses),
     /// The name has to be looked up.
     Name,
 }
@@ -81,16 +81,16 @@ enum Kind {
 ///
 /// # Errors
 /// `denied_address`, `denied_self`, `session_quota`, `overloaded`.
-pub(crate) fn prepare(out: Outward<'_>, armed: &Armed, open: &mut Trail) -> Result<Way, Refusal> {
+pub(crate) fn prepare(out: Outward<'_>, armed: &Armed, open: &mut Trail) -> Result<UpstreamChoice, Refusal> {
     let Outward { core, session, destination, permit, .. } = out;
-    let speaks = match (destination.scheme(), armed.version) {
-        (Scheme::Https, Version::HTTP_2) => Speaks::Http2OrHttp1,
-        _ => Speaks::Http1,
+    let versions = match (destination.scheme(), armed.version) {
+        (Scheme::Https, Version::HTTP_2) => HttpVersions::Http2OrHttp1,
+        _ => HttpVersions::Http1,
     };
     let key = Key {
         session: session.id.clone(),
         destination: destination.clone(),
-        speaks,
+        versions,
         credentials: armed.leases.iter().map(|lease| (lease.id().clone(), lease.version())).collect(),
         // Before the dial: a connection that is verified with a later trust is only thrown away too early.
         trust: core.proxy.trust.load().serial(),
@@ -101,13 +101,13 @@ pub(crate) fn prepare(out: Outward<'_>, armed: &Armed, open: &mut Trail) -> Resu
             kept.slot = Some(upstream_slot(out)?);
         }
         open.address(kept.address.ip());
-        return Ok(Way { key, kind: Kind::Kept(kept) });
+        return Ok(UpstreamChoice { key, kind: Kind::Pooled(kept) });
     }
     let kind = match Target::new(core, destination, permit).known()? {
         Some(located) => Kind::Addresses(noted(located, open)),
         None => Kind::Name,
     };
-    Ok(Way { key, kind })
+    Ok(UpstreamChoice { key, kind })
 }
 
 /// Looks the name up where the way needs it; the opening record is durable by now.
@@ -117,7 +117,7 @@ pub(crate) fn prepare(out: Outward<'_>, armed: &Armed, open: &mut Trail) -> Resu
 ///
 /// # Cancellation
 /// The lookup is given up.
-pub(crate) async fn locate(out: Outward<'_>, way: &mut Way, open: &mut Trail) -> Result<(), Refusal> {
+pub(crate) async fn locate(out: Outward<'_>, way: &mut UpstreamChoice, open: &mut Trail) -> Result<(), Refusal> {
     if matches!(way.kind, Kind::Name) {
         // Boxed, as whatever only some exchanges need: every exchange would be as large as its largest part.
         way.kind = Kind::Addresses(noted(Box::pin(addresses(out)).await?, open));
@@ -125,12 +125,12 @@ pub(crate) async fn locate(out: Outward<'_>, way: &mut Way, open: &mut Trail) ->
     Ok(())
 }
 
-async fn addresses(out: Outward<'_>) -> Result<Located, Refusal> {
+async fn addresses(out: Outward<'_>) -> Result<AllowedAddresses, Refusal> {
     let target = Target::new(out.core, out.destination, out.permit);
     target.locate(&out.core.proxy.lookups, &out.session.id).await
 }
 
-fn noted(located: Located, open: &mut Trail) -> Located {
+fn noted(located: AllowedAddresses, open: &mut Trail) -> AllowedAddresses {
     if let Some(first) = located.first() {
         open.address(first.ip());
     }
@@ -144,19 +144,24 @@ fn noted(located: Located, open: &mut Trail) -> Located {
 ///
 /// # Cancellation
 /// The upstream connection is closed.
-pub(crate) async fn forward(out: Outward<'_>, armed: Armed, way: Way, open: &mut Trail) -> Result<Reply, Refusal> {
-    let Way { key, kind } = way;
+pub(crate) async fn forward(
+    out: Outward<'_>,
+    armed: Armed,
+    way: UpstreamChoice,
+    open: &mut Trail,
+) -> Result<Reply, Refusal> {
+    let UpstreamChoice { key, kind } = way;
     let flow = Arc::new(Flow::new(pace(out, armed.version), armed.body.is_empty(), share::now()));
-    out.standing.sends(&flow);
+    out.active.sends(&flow);
     open.sends(&flow);
     let (mut request, secrets) = assemble(out, armed, &flow);
     let mut upstream = match kind {
-        Kind::Kept(kept) => kept,
+        Kind::Pooled(kept) => kept,
         Kind::Addresses(located) => Box::pin(establish(out, &located, &key)).await?,
         Kind::Name => Box::pin(establish_again(out, &key)).await?,
     };
     loop {
-        out.standing.relies_on(&out.core.proxy, upstream.chain.clone());
+        out.active.relies_on(&out.core.proxy, upstream.chain.clone());
         match send(out, &mut upstream, request, &flow).await {
             Ok(response) => {
                 upstream.tls.into_iter().for_each(|version| open.tls(version));
@@ -177,7 +182,7 @@ pub(crate) async fn forward(out: Outward<'_>, armed: Armed, way: Way, open: &mut
 /// Why the request ended early, where that was not the upstream's doing: what terminated the exchange, or what the client did to its
 /// body. The connection reports both as a request that was not sent to its end.
 fn cause(out: Outward<'_>, flow: &Flow) -> Option<Refusal> {
-    if let Some(cut) = out.standing.is_cut() {
+    if let Some(cut) = out.active.termination() {
         return Some(cut.clone().refusal());
     }
     match flow.upload_end()? {
@@ -232,7 +237,7 @@ fn reply(
     parts.extensions.clear();
     parts.version = Version::HTTP_11;
     let back = match upstream.sender {
-        Sender::Http1(_) => Some(Return { pool: core.pool.clone(), key, upstream }),
+        Sender::Http1(_) => Some(PoolReturn { pool: core.pool.clone(), key, upstream }),
         // The pool has its own clone.
         Sender::Http2(_) => None,
     };
@@ -287,7 +292,7 @@ fn assemble(out: Outward<'_>, armed: Armed, flow: &Arc<Flow>) -> (Outgoing, Secr
     if !body.is_untouched() {
         fields.remove(header::EXPECT);
     }
-    let body = Upload::new(body, watch, trailers, out.standing, flow);
+    let body = Upload::new(body, watch, trailers, out.active, flow);
     fields.insert(header::HOST, host(out.destination));
     (Outgoing { method, target, fields, body: Some(body) }, (leases, patterns))
 }
@@ -303,11 +308,11 @@ async fn establish_again(out: Outward<'_>, key: &Key) -> Result<Upstream, Refusa
 }
 
 /// Dials and speaks the protocol's beginning. Callers box it: it is large, and a kept connection needs none of it.
-async fn establish(out: Outward<'_>, located: &Located, key: &Key) -> Result<Upstream, Refusal> {
+async fn establish(out: Outward<'_>, located: &AllowedAddresses, key: &Key) -> Result<Upstream, Refusal> {
     let Outward { core, session, destination, permit, .. } = out;
     let slot = Some(upstream_slot(out)?);
     let limit = permit.timeouts().connect.unwrap_or(core.proxy.limits.connect_timeout);
-    let fresh = dial::connect(&core.proxy, &core.dialer, session, destination, located, key.speaks, limit).await?;
+    let fresh = dial::connect(&core.proxy, &core.dialer, session, destination, located, key.versions, limit).await?;
     let Fresh { stream, address, chain } = fresh;
     let tls = stream.tls_version();
     let sender = match stream {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::Reason;
 use sessions::Session;
 
-use crate::credentials::access::Lent;
+use crate::credentials::access::IssuedCredential;
 use crate::refusal::Refusal;
 use crate::{Core, share};
 
@@ -27,12 +27,16 @@ pub(crate) fn still_live(session: &Session) -> Result<(), Refusal> {
 ///
 /// # Cancellation
 /// It is written all the same.
-pub(crate) async fn keep_count(core: &Core, session: &Arc<Session>, lent: &[Lent]) -> Result<(), Refusal> {
+pub(crate) async fn persist_use_count(
+    core: &Core,
+    session: &Arc<Session>,
+    lent: &[IssuedCredential],
+) -> Result<(), Refusal> {
     if !lent.iter().any(|one| one.counts) {
         return Ok(());
     }
     let (sessions, session) = (core.proxy.sessions.clone(), session.clone());
-    let kept = tokio::task::spawn_blocking(move || sessions.keep_count(&session)).await;
+    let kept = tokio::task::spawn_blocking(move || sessions.persist_use_count(&session)).await;
     match kept {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => {

@@ -13,13 +13,13 @@ use sessions::{PLACEHOLDER_MARK, Session};
 use vault::{CredentialShape, Lease, Slot};
 use zeroize::Zeroizing;
 
-use crate::active::Standing;
+use crate::active::ActiveExchange;
 use crate::basic;
 use crate::body::buffered::Payload;
-use crate::body::upload::Watch;
-use crate::credentials::access::Lent;
-use crate::credentials::access::{Borrower, misplaced};
-use crate::credentials::attach::{Place, Placed, add, names, swap};
+use crate::body::upload::BodyScanner;
+use crate::credentials::access::IssuedCredential;
+use crate::credentials::access::{CredentialRequest, misplaced};
+use crate::credentials::attach::{Location, Placed, add, names, swap};
 use crate::credentials::client_auth;
 use crate::credentials::client_auth::{OwnLocations, TrailerFilter};
 use crate::mask::Patterns;
@@ -40,18 +40,18 @@ pub(crate) struct Armed {
     pub(crate) stripped: Vec<Cow<'static, str>>,
     pub(crate) leases: Vec<Lease>,
     /// What was lent, until when and by which tool call.
-    pub(crate) lent: Vec<Lent>,
+    pub(crate) lent: Vec<IssuedCredential>,
     /// Every form of the credentials that went on the request, to be found in the response.
     pub(crate) patterns: Patterns,
     /// What looks for placeholders in what of the body is still to come; `None` where nothing is.
-    pub(crate) watch: Option<Watch>,
+    pub(crate) watch: Option<BodyScanner>,
     /// What passes of its trailers; `None` where it has no body.
     pub(crate) trailers: Option<TrailerFilter>,
 }
 
 /// A placeholder in the head, and the credential it stands for.
 struct Found {
-    place: Place,
+    place: Location,
     credential: CredentialId,
 }
 
@@ -61,66 +61,66 @@ struct Found {
 /// `placeholder_unknown`, `placeholder_misplaced`, `denied_plaintext`, `budget_exhausted` before any secret was opened;
 /// `credential_unavailable` before or after.
 pub(crate) fn inject(
-    borrower: Borrower<'_>,
+    wanted: CredentialRequest<'_>,
     routed: Routed,
-    standing: &Arc<Standing>,
+    active: &Arc<ActiveExchange>,
     open: &mut Trail,
 ) -> Result<Armed, Refusal> {
-    let found = find(borrower.session, &routed)?;
+    let found = find(wanted.session, &routed)?;
     for one in &found {
-        judge(borrower, one).map_err(|refusal| refusal.about(borrower.named(&one.credential)))?;
+        judge(wanted, one).map_err(|refusal| refusal.about(wanted.named(&one.credential)))?;
     }
-    let mut added = borrower.added()?;
+    let mut added = wanted.added()?;
     added.retain(|id| found.iter().all(|one| one.credential != **id));
-    let own = own_locations(borrower, &found, &added);
-    let gets_credential = !found.is_empty() || !added.is_empty() || !borrower.in_bodies().is_empty();
+    let own = own_locations(wanted, &found, &added);
+    let gets_credential = !found.is_empty() || !added.is_empty() || !wanted.in_bodies().is_empty();
     own.check_collisions(&routed.fields, &routed.named_by_connection)?;
     let trailers = (!routed.body.is_empty())
-        .then(|| client_auth::trailer_filter(borrower, &own, gets_credential, &routed.fields, standing));
+        .then(|| client_auth::trailer_filter(wanted, &own, gets_credential, &routed.fields, active));
     let mut armed = unarmed(routed, trailers);
-    cleanse(borrower, &own, gets_credential, &mut armed, open)?;
+    cleanse(wanted, &own, gets_credential, &mut armed, open)?;
     let mut placed = Vec::new();
     for one in &found {
-        let (lease, lent) = borrower.lend(&one.credential)?;
-        let Placed { place, gave_way } =
+        let (lease, lent) = wanted.lend(&one.credential)?;
+        let Placed { place, overwritten } =
             swap(&mut armed.fields, &mut armed.target, &one.place, &lease, &mut armed.patterns)?;
         placed.push(place.clone());
-        if gave_way > 0 {
+        if overwritten > 0 {
             open.replaced(place.clone());
         }
         open.credential(lent.used.clone(), place);
         armed.hold(lease, lent);
     }
     for credential in added {
-        let (lease, lent) = borrower.lend(credential)?;
-        let Placed { place, gave_way } = add(&mut armed.fields, &mut armed.target, &lease, &mut armed.patterns)?;
+        let (lease, lent) = wanted.lend(credential)?;
+        let Placed { place, overwritten } = add(&mut armed.fields, &mut armed.target, &lease, &mut armed.patterns)?;
         if placed.contains(&place) {
             let refusal =
                 Refusal::of(Reason::CredentialUnavailable, "two credentials of the rule go to the same place");
             return Err(refusal.with_class("same_place"));
         }
         placed.push(place.clone());
-        if gave_way > 0 {
+        if overwritten > 0 {
             open.replaced(place.clone());
         }
         open.credential(lent.used.clone(), place);
         armed.hold(lease, lent);
     }
     if !armed.body.is_empty() {
-        let must_search = !borrower.session.grants.is_empty();
+        let must_search = !wanted.session.grants.is_empty();
         let scanner = scanner(&armed.fields, must_search)?;
-        let session = borrower.session.clone();
-        armed.watch = Some(Watch { scanner, session, standing: standing.clone(), must_search });
+        let session = wanted.session.clone();
+        armed.watch = Some(BodyScanner { scanner, session, active: active.clone(), must_search });
     }
     Ok(armed)
 }
 
 /// The locations that credentials of Egret will take.
-fn own_locations(borrower: Borrower<'_>, found: &[Found], added: &[&CredentialId]) -> OwnLocations {
+fn own_locations(wanted: CredentialRequest<'_>, found: &[Found], added: &[&CredentialId]) -> OwnLocations {
     let mut own = OwnLocations::default();
     found.iter().for_each(|one| own.add_place(&one.place));
     for id in added {
-        if let Some(shape) = borrower.vault.slot(&borrower.session.tenant, id) {
+        if let Some(shape) = wanted.vault.slot(&wanted.session.tenant, id) {
             own.add_slot(shape.kind().slot());
         }
     }
@@ -129,18 +129,18 @@ fn own_locations(borrower: Borrower<'_>, found: &[Found], added: &[&CredentialId
 
 /// Takes off the head what is not the client's to send, and puts on what the policy sets.
 fn cleanse(
-    borrower: Borrower<'_>,
+    wanted: CredentialRequest<'_>,
     own: &OwnLocations,
     gets_credential: bool,
     armed: &mut Armed,
     open: &mut Trail,
 ) -> Result<(), Refusal> {
     let Armed { fields, target, stripped, .. } = armed;
-    client_auth::check_resources(borrower, gets_credential, fields)?;
-    client_auth::remove_method_overrides(borrower, fields, stripped);
-    client_auth::enforce(borrower, own, gets_credential, fields, target, stripped)?;
+    client_auth::check_resources(wanted, gets_credential, fields)?;
+    client_auth::remove_method_overrides(wanted, fields, stripped);
+    client_auth::enforce(wanted, own, gets_credential, fields, target, stripped)?;
     let mut replaced = Vec::new();
-    client_auth::set_headers(borrower.permit, own, fields, &mut replaced)?;
+    client_auth::set_headers(wanted.permit, own, fields, &mut replaced)?;
     replaced.into_iter().for_each(|name| open.replaced(name));
     Ok(())
 }
@@ -164,7 +164,7 @@ fn unarmed(routed: Routed, trailers: Option<TrailerFilter>) -> Armed {
 
 impl Armed {
     /// Keeps a lease that went on the request, with what it looks like there.
-    pub(crate) fn hold(&mut self, lease: Lease, lent: Lent) {
+    pub(crate) fn hold(&mut self, lease: Lease, lent: IssuedCredential) {
         self.patterns.extend(lease.patterns());
         self.leases.push(lease);
         self.lent.push(lent);
@@ -199,7 +199,7 @@ fn find(session: &Session, routed: &Routed) -> Result<Vec<Found>, Refusal> {
     let target = routed.path.target();
     for mark in sessions::find_marks(target.as_bytes()) {
         let (range, credential) = owner(session, target.as_bytes(), mark)?;
-        found.push(Found { place: Place::in_target(target, &range), credential });
+        found.push(Found { place: Location::in_target(target, &range), credential });
     }
     if placeholder::is_hidden_in(target.as_bytes()) {
         return Err(hidden());
@@ -221,14 +221,14 @@ fn find_in_value(
 ) -> Result<(), Refusal> {
     for mark in sessions::find_marks(value) {
         let (range, credential) = owner(session, value, mark)?;
-        found.push(Found { place: Place::in_field(field, nth, value, range), credential });
+        found.push(Found { place: Location::in_field(field, nth, value, range), credential });
     }
     if *field == header::AUTHORIZATION
         && let Some(pair) = basic::pair(value)
     {
         for mark in sessions::find_marks(&pair) {
             let (range, credential) = owner(session, &pair, mark)?;
-            found.push(Found { place: Place::in_pair(field, nth, &pair, range), credential });
+            found.push(Found { place: Location::in_pair(field, nth, &pair, range), credential });
         }
         return if placeholder::is_hidden_in(&pair) { Err(hidden()) } else { Ok(()) };
     }
@@ -256,8 +256,8 @@ pub(crate) fn owner(
 }
 
 /// Whether a placeholder may be swapped here, judged without opening anything.
-fn judge(borrower: Borrower<'_>, found: &Found) -> Result<(), Refusal> {
-    let shape = borrower.may_swap(&found.credential)?;
+fn judge(wanted: CredentialRequest<'_>, found: &Found) -> Result<(), Refusal> {
+    let shape = wanted.check_substitution(&found.credential)?;
     if fits(&shape, &found.place) {
         return Ok(());
     }
@@ -265,18 +265,18 @@ fn judge(borrower: Borrower<'_>, found: &Found) -> Result<(), Refusal> {
 }
 
 /// Whether the credential goes there.
-fn fits(shape: &CredentialShape, place: &Place) -> bool {
+fn fits(shape: &CredentialShape, place: &Location) -> bool {
     let kind = shape.kind();
     match (kind.slot(), place) {
-        (Some(_), Place::Basic(_)) => kind.goes_in_pair(),
+        (Some(_), Location::Basic(_)) => kind.goes_in_pair(),
         // Some clients send a token as the user, with an empty password.
-        (Some(_), Place::User(_)) => kind.goes_in_pair() && kind.stands_alone(),
-        (Some(Slot::Header(name)), Place::Plain(spot)) => {
+        (Some(_), Location::User(_)) => kind.goes_in_pair() && kind.stands_alone(),
+        (Some(Slot::Header(name)), Location::Plain(spot)) => {
             let around = kind.frames(&spot.before, &spot.after);
             kind.stands_alone() && around && spot.field.as_str().eq_ignore_ascii_case(name)
         }
-        (Some(Slot::Query(name)), Place::Query(parameter)) => names(parameter, name),
-        (Some(Slot::Cookie(name)), Place::Cookie(cookie)) => name == cookie,
+        (Some(Slot::Query(name)), Location::Query(parameter)) => names(parameter, name),
+        (Some(Slot::Cookie(name)), Location::Cookie(cookie)) => name == cookie,
         (Some(_) | None, _) => false,
     }
 }

@@ -11,9 +11,9 @@ use zeroize::Zeroizing;
 
 use crate::Core;
 use crate::body::buffered::ReadError;
-use crate::credentials::access::{Borrower, misplaced};
+use crate::credentials::access::{CredentialRequest, misplaced};
 use crate::credentials::attach::internal;
-use crate::credentials::body_slots::{Form, Unclear};
+use crate::credentials::body_slots::{Ambiguous, BodyFormat};
 use crate::limits::budget::Spent;
 use crate::placeholder;
 use crate::placeholder::Verdict;
@@ -44,30 +44,30 @@ struct Found {
 /// What was read of the body is dropped.
 pub(crate) async fn fill(
     core: &Core,
-    borrower: Borrower<'_>,
+    wanted: CredentialRequest<'_>,
     armed: Armed,
     open: &mut Trail,
 ) -> Result<Armed, Refusal> {
     if armed.body.is_empty() {
         return Ok(armed);
     }
-    let slotted = borrower.in_bodies();
-    match Form::of(&armed.fields) {
+    let slotted = wanted.in_bodies();
+    match BodyFormat::of(&armed.fields) {
         // Boxed: few exchanges need it, and every one would be larger by it.
-        Some(form) if !slotted.is_empty() => Box::pin(fill_slots(core, borrower, armed, (form, slotted), open)).await,
+        Some(form) if !slotted.is_empty() => Box::pin(fill_slots(core, wanted, armed, (form, slotted), open)).await,
         Some(_) | None => Ok(armed),
     }
 }
 
 async fn fill_slots(
     core: &Core,
-    borrower: Borrower<'_>,
+    wanted: CredentialRequest<'_>,
     mut armed: Armed,
-    (form, slotted): (Form, Vec<(&CredentialId, CredentialShape)>),
+    (form, slotted): (BodyFormat, Vec<(&CredentialId, CredentialShape)>),
     open: &mut Trail,
 ) -> Result<Armed, Refusal> {
     let limits = &core.proxy.config.limits;
-    let share = core.proxy.slot_bodies.share(&borrower.session.id);
+    let share = core.proxy.slot_bodies.share(&wanted.session.id);
     let read = armed.body.read(limits.max_slot_body_bytes, limits.slot_body_timeout, share);
     let whole = read.await.map_err(unread)?;
     let Verdict::Found(first) = placeholder::look(armed.body.bytes()) else { return Ok(armed) };
@@ -78,13 +78,13 @@ async fn fill_slots(
     }
     let body = armed.body.bytes().to_vec();
     let Some(found) =
-        std::str::from_utf8(&body).ok().map(|body| find(borrower, form, body, &slotted, &armed.leases)).transpose()?
+        std::str::from_utf8(&body).ok().map(|body| find(wanted, form, body, &slotted, &armed.leases)).transpose()?
     else {
-        owner(borrower.session, &first.bytes, first.at..first.bytes.len())?;
+        owner(wanted.session, &first.bytes, first.at..first.bytes.len())?;
         return Err(misplaced("the request body holds a placeholder and is no text"));
     };
-    refuse_elsewhere(borrower, &body, &found)?;
-    let filled = swap(borrower, form, &body, found, &mut armed, open)?;
+    refuse_elsewhere(wanted, &body, &found)?;
+    let filled = swap(wanted, form, &body, found, &mut armed, open)?;
     let length = HeaderValue::from(filled.len());
     armed.body.replace(filled);
     frame(&mut armed.fields, &mut armed.stripped, length);
@@ -95,8 +95,8 @@ async fn fill_slots(
 
 /// Every placeholder in a slot, each judged: whose it is, whether the slot is its credential's, and how many there are.
 fn find(
-    borrower: Borrower<'_>,
-    form: Form,
+    wanted: CredentialRequest<'_>,
+    form: BodyFormat,
     body: &str,
     slotted: &[(&CredentialId, CredentialShape)],
     leases: &[Lease],
@@ -105,10 +105,10 @@ fn find(
     for (credential, shape) in slotted {
         let mut count = 0;
         for slot in shape.body().iter() {
-            for text in form.places(body, slot).map_err(|Unclear| unclear())? {
+            for text in form.places(body, slot).map_err(|Ambiguous| unclear())? {
                 let literal = body.get(text.clone()).unwrap_or_default().as_bytes();
                 for mark in sessions::find_marks(literal) {
-                    let (placeholder, of) = owner(borrower.session, literal, mark)?;
+                    let (placeholder, of) = owner(wanted.session, literal, mark)?;
                     let known = found.iter().any(|one| one.text == text && one.placeholder == placeholder);
                     // A slot may be declared for several credentials, and twice for one.
                     if of != **credential || known {
@@ -119,12 +119,12 @@ fn find(
                     let after = literal.get(placeholder.end..whole.end).unwrap_or_default();
                     if !shape.kind().frames(before, after) {
                         let detail = "a placeholder in a slot of the request body is not its whole value";
-                        return Err(misplaced(detail).about(borrower.named(&of)));
+                        return Err(misplaced(detail).about(wanted.named(&of)));
                     }
                     count += 1;
                     if count > usize::from(shape.body().swaps()) {
                         let often = "the request body holds a placeholder more often than it is swapped there";
-                        return Err(misplaced(often).about(borrower.named(credential)));
+                        return Err(misplaced(often).about(wanted.named(credential)));
                     }
                     found.push(Found { text: text.clone(), placeholder, credential: of, place: told(slot) });
                 }
@@ -132,7 +132,7 @@ fn find(
         }
         // What went on the head of this request was lent for all of it.
         if count > 0 && leases.iter().all(|lease| lease.id() != *credential) {
-            borrower.may_swap(credential).map_err(|refusal| refusal.about(borrower.named(credential)))?;
+            wanted.check_substitution(credential).map_err(|refusal| refusal.about(wanted.named(credential)))?;
         }
     }
     found.sort_by_key(|one| (one.text.start, one.placeholder.start));
@@ -143,7 +143,7 @@ fn find(
 }
 
 /// What stands anywhere but in the slots, in whatever encoding, ends the request.
-fn refuse_elsewhere(borrower: Borrower<'_>, body: &[u8], found: &[Found]) -> Result<(), Refusal> {
+fn refuse_elsewhere(wanted: CredentialRequest<'_>, body: &[u8], found: &[Found]) -> Result<(), Refusal> {
     let mut rest = body.to_vec();
     for one in found {
         let start = one.text.start + one.placeholder.start;
@@ -153,7 +153,7 @@ fn refuse_elsewhere(borrower: Borrower<'_>, body: &[u8], found: &[Found]) -> Res
     }
     match placeholder::look(&rest) {
         Verdict::Found(other) => {
-            owner(borrower.session, &other.bytes, other.at..other.bytes.len())?;
+            owner(wanted.session, &other.bytes, other.at..other.bytes.len())?;
             Err(misplaced(
                 "the request body holds a placeholder outside the slots that were declared for its credential",
             ))
@@ -164,8 +164,8 @@ fn refuse_elsewhere(borrower: Borrower<'_>, body: &[u8], found: &[Found]) -> Res
 
 /// The body with the values in it.
 fn swap(
-    borrower: Borrower<'_>,
-    form: Form,
+    wanted: CredentialRequest<'_>,
+    form: BodyFormat,
     body: &[u8],
     found: Vec<Found>,
     armed: &mut Armed,
@@ -173,7 +173,7 @@ fn swap(
 ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     for one in &found {
         if armed.leases.iter().all(|lease| *lease.id() != one.credential) {
-            let (lease, lent) = borrower.lend(&one.credential)?;
+            let (lease, lent) = wanted.lend(&one.credential)?;
             armed.hold(lease, lent);
         }
     }

@@ -11,15 +11,15 @@ use tokio_rustls::server::TlsStream;
 
 use crate::Proxy;
 use crate::entry::listener::ClientStream;
-use crate::entry::prefixed_stream::Rewound;
+use crate::entry::prefixed_stream::PrefixedStream;
 use crate::refusal::Refusal;
 
 /// The stream within a tunnel, readable.
 pub(crate) enum Inner {
     /// Cleartext HTTP/1.1; the destination's scheme is http.
-    Plain(Rewound<ClientStream>),
+    Plain(PrefixedStream<ClientStream>),
     /// TLS, ended here, with HTTP/1.1 or HTTP/2 chosen.
-    Tls(Box<TlsStream<Rewound<ClientStream>>>),
+    Tls(Box<TlsStream<PrefixedStream<ClientStream>>>),
 }
 
 /// The fatal alert `unrecognized_name` (RFC 8446 section 6.2), as a record that precedes any key.
@@ -35,7 +35,7 @@ const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 112];
 /// The connection is closed.
 pub(crate) async fn intercept(
     proxy: &Proxy,
-    mut stream: Rewound<ClientStream>,
+    mut stream: PrefixedStream<ClientStream>,
     destination: &Destination,
 ) -> Result<Option<Inner>, Refusal> {
     let limit = proxy.config.limits.handshake_timeout;
@@ -58,7 +58,7 @@ pub(crate) async fn intercept(
 }
 
 /// Whether the first bytes begin a request line; the preface of cleartext HTTP/2 does not pass.
-async fn looks_like_http(stream: &mut Rewound<ClientStream>, limit: std::time::Duration) -> bool {
+async fn looks_like_http(stream: &mut PrefixedStream<ClientStream>, limit: std::time::Duration) -> bool {
     let peek = tokio::time::timeout(limit, stream.peek_line(24)).await;
     let Ok(Ok(bytes)) = peek else { return false };
     let word = bytes.split(|byte| *byte == b' ').next().unwrap_or_default();
@@ -68,9 +68,9 @@ async fn looks_like_http(stream: &mut Rewound<ClientStream>, limit: std::time::D
 
 async fn end_tls(
     proxy: &Proxy,
-    stream: Rewound<ClientStream>,
+    stream: PrefixedStream<ClientStream>,
     destination: &Destination,
-) -> Result<TlsStream<Rewound<ClientStream>>, Refusal> {
+) -> Result<TlsStream<PrefixedStream<ClientStream>>, Refusal> {
     let start = match LazyConfigAcceptor::new(Acceptor::default(), stream).await {
         Ok(start) => start,
         Err(error) => return Err(handshake_failed(&error)),

@@ -19,7 +19,7 @@ use crate::body::range::{Fit, Part, Slice};
 use crate::body::rewriter::{Rewriter, mask_fields};
 use crate::coding;
 use crate::coding::{CodingError, Decoder};
-use crate::credentials::access::unlent;
+use crate::credentials::access::unavailable;
 use crate::mask::{Guessed, Masker};
 use crate::messages::is_in_messages;
 use crate::refusal::Refusal;
@@ -57,7 +57,7 @@ static ASKS_FOR_CODED_MESSAGES: [(HeaderName, &[u8]); 2] = [
 /// `redaction_impossible` for a range that cannot be served, `credential_unavailable` where a value does not open. Nothing was
 /// sent then.
 pub(crate) fn prepare(vault: &Vault, destination: &Destination, armed: &mut Armed) -> Result<Option<Part>, Refusal> {
-    let needles = vault.needles(destination.host()).map_err(unlent)?;
+    let needles = vault.needles(destination.host()).map_err(unavailable)?;
     if needles.is_none() && armed.patterns.is_empty() {
         return Ok(None);
     }

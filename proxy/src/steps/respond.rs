@@ -6,7 +6,7 @@ use audit::{Decision, Outcome};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::body::answer::Body;
-use crate::body::download::Relay;
+use crate::body::download::ResponseBody;
 use crate::refusal::Refusal;
 use crate::steps::forward::Upstreamed;
 use crate::steps::redact::Redacted;
@@ -53,7 +53,7 @@ fn relay(mut trail: Trail, redacted: Redacted) -> Response<Body> {
         trail.stripped([Cow::Borrowed("alt-svc")]);
     }
     let limit = trail.admission().response_body().cloned();
-    let relay = Relay::new(incoming, masked, trail, flow, back, limit);
+    let relay = ResponseBody::new(incoming, masked, trail, flow, back, limit);
     Response::from_parts(parts, Body::relayed(relay))
 }
 

@@ -30,14 +30,14 @@ use crate::{Core, Proxy};
 
 /// What an upstream connection is to speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Speaks {
+pub(crate) enum HttpVersions {
     /// HTTP/1.1, because the client does.
     Http1,
     /// HTTP/2 where the upstream has it, else HTTP/1.1.
     Http2OrHttp1,
 }
 
-impl Speaks {
+impl HttpVersions {
     fn alpn(self) -> &'static [&'static [u8]] {
         match self {
             Self::Http1 => &[b"http/1.1"],
@@ -48,9 +48,9 @@ impl Speaks {
 
 /// Addresses of a destination, each of which the rule may dial. Only `Target` makes one.
 #[derive(Debug)]
-pub(crate) struct Located(Vec<SocketAddr>);
+pub(crate) struct AllowedAddresses(Vec<SocketAddr>);
 
-impl Located {
+impl AllowedAddresses {
     /// The address that is dialed first.
     pub(crate) fn first(&self) -> Option<SocketAddr> {
         self.0.first().copied()
@@ -89,7 +89,7 @@ pub(crate) struct Dialer {
     resolver: TokioResolver,
     hosts: Mutex<Hosts>,
     /// One for each session, so that tickets are never shared between sessions.
-    tls: Mutex<HashMap<(SessionId, Speaks), TlsSettings>>,
+    tls: Mutex<HashMap<(SessionId, HttpVersions), TlsSettings>>,
 }
 
 #[derive(Clone)]
@@ -132,14 +132,14 @@ impl Dialer {
         self.tls.lock().unwrap_or_else(PoisonError::into_inner).retain(|(session, _), _| live(session));
     }
 
-    fn tls_settings(&self, proxy: &Proxy, session: &Session, speaks: Speaks) -> TlsSettings {
+    fn tls_settings(&self, proxy: &Proxy, session: &Session, versions: HttpVersions) -> TlsSettings {
         let trust = proxy.trust.load_full();
         let mut all = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (session.id.clone(), speaks);
+        let key = (session.id.clone(), versions);
         match all.get(&key) {
             Some(known) if Arc::ptr_eq(&known.trust, &trust) => known.clone(),
             _ => {
-                let config = Arc::new(trust.client_config(speaks.alpn()));
+                let config = Arc::new(trust.client_config(versions.alpn()));
                 let settings = TlsSettings { trust, config };
                 all.insert(key, settings.clone());
                 settings
@@ -224,7 +224,7 @@ impl<'a> Target<'a> {
     ///
     /// # Errors
     /// `denied_address`, `denied_self`.
-    pub(crate) fn known(self) -> Result<Option<Located>, Refusal> {
+    pub(crate) fn known(self) -> Result<Option<AllowedAddresses>, Refusal> {
         self.dialer.known(self.config, self.destination).map(|addresses| self.check(addresses)).transpose()
     }
 
@@ -236,7 +236,7 @@ impl<'a> Target<'a> {
     ///
     /// # Cancellation
     /// The lookup is given up.
-    pub(crate) async fn locate(self, lookups: &Lookups, session: &SessionId) -> Result<Located, Refusal> {
+    pub(crate) async fn locate(self, lookups: &Lookups, session: &SessionId) -> Result<AllowedAddresses, Refusal> {
         if let Some(located) = self.known()? {
             return Ok(located);
         }
@@ -253,14 +253,14 @@ impl<'a> Target<'a> {
     }
 
     /// One address that may not be dialed refuses the whole answer.
-    fn check(self, addresses: Vec<IpAddr>) -> Result<Located, Refusal> {
+    fn check(self, addresses: Vec<IpAddr>) -> Result<AllowedAddresses, Refusal> {
         let mut located = Vec::with_capacity(addresses.len());
         for address in addresses {
             let address = SocketAddr::new(address, self.destination.port());
             check_address(self.own, self.permit, address)?;
             located.push(address);
         }
-        Ok(Located(located))
+        Ok(AllowedAddresses(located))
     }
 }
 
@@ -276,8 +276,8 @@ pub(crate) async fn connect(
     dialer: &Dialer,
     session: &Session,
     destination: &Destination,
-    located: &Located,
-    speaks: Speaks,
+    located: &AllowedAddresses,
+    versions: HttpVersions,
     limit: Duration,
 ) -> Result<Fresh, Refusal> {
     let attempt = async {
@@ -286,7 +286,7 @@ pub(crate) async fn connect(
         let stream = match destination.scheme() {
             Scheme::Http => Stream::Plain(tcp),
             Scheme::Https => {
-                let TlsSettings { config, trust } = dialer.tls_settings(proxy, session, speaks);
+                let TlsSettings { config, trust } = dialer.tls_settings(proxy, session, versions);
                 let name = server_name(destination.host())?;
                 let tls = handshake(config, name.clone(), tcp).await?;
                 let certificates = tls.get_ref().1.peer_certificates().unwrap_or_default();
@@ -307,11 +307,14 @@ pub(crate) async fn connect(
 ///
 /// # Cancellation
 /// The socket is closed.
-pub(crate) async fn connect_unread(located: &Located, limit: Duration) -> Result<(TcpStream, SocketAddr), Refusal> {
+pub(crate) async fn connect_passthrough(
+    located: &AllowedAddresses,
+    limit: Duration,
+) -> Result<(TcpStream, SocketAddr), Refusal> {
     tokio::time::timeout(limit, dial(located)).await.unwrap_or_else(|_| Err(Timer::Connect.refusal()))
 }
 
-async fn dial(located: &Located) -> Result<(TcpStream, SocketAddr), Refusal> {
+async fn dial(located: &AllowedAddresses) -> Result<(TcpStream, SocketAddr), Refusal> {
     for address in &located.0 {
         #[expect(clippy::disallowed_methods, reason = "the one place that opens upstream sockets")]
         let dialed = TcpStream::connect(*address).await;

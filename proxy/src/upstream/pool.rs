@@ -13,7 +13,7 @@ use certs::VerifiedChain;
 use model::{CredentialId, Destination, SessionId};
 
 use crate::limits::quota::UpstreamSlot;
-use crate::upstream::dial::Speaks;
+use crate::upstream::dial::HttpVersions;
 use crate::{http1, http2};
 
 /// Whose connection to where.
@@ -21,7 +21,7 @@ use crate::{http1, http2};
 pub(crate) struct Key {
     pub(crate) session: SessionId,
     pub(crate) destination: Destination,
-    pub(crate) speaks: Speaks,
+    pub(crate) versions: HttpVersions,
     pub(crate) credentials: Vec<(CredentialId, u32)>,
     pub(crate) trust: u64,
 }

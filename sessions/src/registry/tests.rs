@@ -349,17 +349,17 @@ fn a_grant_is_drawn_upon_as_often_as_it_says_and_not_once_more() {
     let bounds = Bounds { uses: Some(3), methods: vec!["GET".into()], ..Bounds::default() };
     let made = registry.create(bounded(bounds), now()).unwrap().session;
     let key: CredentialId = "key".into();
-    assert_eq!(made.draw(&key, "POST", now()), Err(Withheld::Method));
-    assert_eq!(made.draw(&"other".into(), "GET", now()), Err(Withheld::NotGranted));
+    assert_eq!(made.record_use(&key, "POST", now()), Err(Withheld::Method));
+    assert_eq!(made.record_use(&"other".into(), "GET", now()), Err(Withheld::NotGranted));
     let draws: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| made.draw(&key, "GET", now()).is_ok())).collect();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| made.record_use(&key, "GET", now()).is_ok())).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(draws.into_iter().filter(|drawn| *drawn).count(), 3);
-    assert_eq!(made.may_draw(&key, "GET", now()), Err(Withheld::Spent));
-    registry.keep_count(&made).unwrap();
+    assert_eq!(made.check_use(&key, "GET", now()), Err(Withheld::Exhausted));
+    registry.persist_use_count(&made).unwrap();
     let again = Registry::open(&dir.path().join("sessions"), now()).unwrap().get(&made.id).unwrap();
-    assert_eq!(again.draw(&key, "GET", now()), Err(Withheld::Spent), "a restart gives none back");
+    assert_eq!(again.record_use(&key, "GET", now()), Err(Withheld::Exhausted), "a restart gives none back");
 }
 
 #[test]
@@ -367,11 +367,11 @@ fn a_grant_ends_with_its_time() {
     let (_dir, registry) = opened();
     let time = SignedDuration::from_mins(5);
     let made = registry.create(bounded(Bounds { time: Some(time), ..Bounds::default() }), now()).unwrap().session;
-    let drawn = made.draw(&"key".into(), "GET", now()).unwrap();
+    let drawn = made.record_use(&"key".into(), "GET", now()).unwrap();
     assert_eq!((drawn.until, drawn.call, drawn.counts), (Some(made.created + time), None, false));
     let just_before = made.created + time - SignedDuration::from_micros(1);
-    assert!(made.may_draw(&"key".into(), "GET", just_before).is_ok());
-    assert_eq!(made.draw(&"key".into(), "GET", made.created + time), Err(Withheld::Over));
+    assert!(made.check_use(&"key".into(), "GET", just_before).is_ok());
+    assert_eq!(made.record_use(&"key".into(), "GET", made.created + time), Err(Withheld::Expired));
 }
 
 #[test]
@@ -380,23 +380,26 @@ fn a_grant_by_the_tool_call_is_lent_within_one() {
     let bounds = Bounds { uses: Some(1), per: Per::ToolCall, ..Bounds::default() };
     let made = registry.create(bounded(bounds), now()).unwrap().session;
     let key: CredentialId = "key".into();
-    let draw = || made.draw(&key, "GET", now());
-    assert_eq!(draw(), Err(Withheld::NoToolCall));
+    let record_use = || made.record_use(&key, "GET", now());
+    assert_eq!(record_use(), Err(Withheld::NoToolCall));
     assert!(made.begin_tool_call(call("one")));
-    let one = draw().unwrap().call;
+    let one = record_use().unwrap().call;
     assert!(one.is_some());
-    assert_eq!((draw(), made.may_draw(&key, "GET", now())), (Err(Withheld::Spent), Err(Withheld::Spent)));
+    assert_eq!(
+        (record_use(), made.check_use(&key, "GET", now())),
+        (Err(Withheld::Exhausted), Err(Withheld::Exhausted))
+    );
     assert!(made.begin_tool_call(call("two")));
-    assert_eq!(draw(), Err(Withheld::NoToolCall), "which of the two it is, nobody knows");
+    assert_eq!(record_use(), Err(Withheld::NoToolCall), "which of the two it is, nobody knows");
     assert!(made.still_lends(&key, one));
     made.end_tool_call("one").unwrap();
     assert!(!made.still_lends(&key, one));
-    let two = draw().unwrap().call;
+    let two = record_use().unwrap().call;
     assert!(two.is_some() && two != one);
     // One that begins again under its id is another, with uses of its own.
     made.end_tool_call("two").unwrap();
     assert!(made.begin_tool_call(call("one")));
-    assert!(!made.still_lends(&key, one) && draw().is_ok());
+    assert!(!made.still_lends(&key, one) && record_use().is_ok());
 }
 
 #[test]
@@ -408,9 +411,9 @@ fn a_grant_that_was_taken_back_stays_away() {
     assert!(registry.revoke_grant(&made.id, &"none".into()).is_err());
     let again = Registry::open(&dir.path().join("sessions"), now()).unwrap().get(&made.id).unwrap();
     for session in [&made, &again] {
-        assert_eq!(session.draw(&"key".into(), "GET", now()), Err(Withheld::NotGranted));
+        assert_eq!(session.record_use(&"key".into(), "GET", now()), Err(Withheld::NotGranted));
         assert!(!session.still_lends(&"key".into(), None) && session.still_lends(&"other".into(), None));
-        assert!(session.draw(&"other".into(), "GET", now()).is_ok());
+        assert!(session.record_use(&"other".into(), "GET", now()).is_ok());
     }
 }
 

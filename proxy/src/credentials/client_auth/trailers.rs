@@ -8,7 +8,7 @@ use model::field::{is_forbidden_in_trailers, is_read_as};
 use model::{FieldRole, Reason, field_role};
 use policies::AuthMode;
 
-use crate::active::Standing;
+use crate::active::ActiveExchange;
 
 /// How many names of removed trailers are recorded for one request.
 const MAX_NAMED: usize = 32;
@@ -24,7 +24,7 @@ pub(crate) struct TrailerFilter {
     pub(super) taken: Vec<Box<str>>,
     /// Names that a rule counts as authentication.
     pub(super) also: Vec<Box<str>>,
-    pub(super) standing: Arc<Standing>,
+    pub(super) active: Arc<ActiveExchange>,
     pub(super) removed: Arc<Removed>,
 }
 
@@ -60,7 +60,7 @@ impl TrailerFilter {
         let names: Vec<HeaderName> = trailers.keys().filter(|name| !self.passes(name.as_str())).cloned().collect();
         for name in names {
             if self.mode == AuthMode::Refuse && self.is_authentication(name.as_str()) {
-                self.standing.end_for(Reason::ForeignCredential);
+                self.active.end_for(Reason::ForeignCredential);
                 return Err(Reason::ForeignCredential);
             }
             trailers.remove(&name);

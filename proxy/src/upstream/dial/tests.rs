@@ -205,7 +205,7 @@ async fn t139_lookups_in_flight_are_bounded() {
 type Answer = Result<(), (Reason, Option<&'static str>)>;
 
 /// Runs lookups at once, on this task.
-async fn all_of<F: Future<Output = Result<Located, Refusal>>>(futures: Vec<F>) -> Vec<Answer> {
+async fn all_of<F: Future<Output = Result<AllowedAddresses, Refusal>>>(futures: Vec<F>) -> Vec<Answer> {
     let mut running: Vec<_> = futures.into_iter().map(Box::pin).collect();
     let mut answers = Vec::new();
     std::future::poll_fn(|cx| {
