@@ -217,7 +217,7 @@ impl ActiveExchange {
     ///
     /// # Cancellation
     /// Leaves nothing behind.
-    pub(crate) async fn cut(&self) -> Termination {
+    pub(crate) async fn terminated(&self) -> Termination {
         std::future::poll_fn(|cx| self.poll_terminated(cx)).await
     }
 
@@ -317,19 +317,18 @@ impl Drop for ActiveExchange {
 }
 
 impl ActiveExchanges {
-    /// Notes an exchange or tunnel for as long as what is given back is held.
-    pub(crate) fn note(
+    /// Adds an exchange or tunnel, with its permit and what it came on, for as long as what is given back is held.
+    pub(crate) fn add(
         self: &Arc<Self>,
         session: &Arc<Session>,
         destination: &Destination,
         asked: Asked,
-        permit: &Permit,
-        downlink: Arc<Downlink>,
+        (permit, downlink): (&Permit, &Arc<Downlink>),
     ) -> Arc<ActiveExchange> {
         let granted_by = GrantedBy { policy: permit.policy().clone(), rule: permit.rule().cloned() };
         let mut all = self.all();
         let entry = all.vacant_entry();
-        let standing = Arc::new(ActiveExchange {
+        let active = Arc::new(ActiveExchange {
             listed: (self.clone(), entry.key()),
             session: session.clone(),
             destination: destination.clone(),
@@ -341,14 +340,14 @@ impl ActiveExchanges {
             cut: OnceLock::new(),
             waker: Mutex::new(None),
             flow: OnceLock::new(),
-            downlink,
+            downlink: downlink.clone(),
         });
-        entry.insert(Arc::downgrade(&standing));
-        standing
+        entry.insert(Arc::downgrade(&active));
+        active
     }
 
-    fn standing(&self) -> Vec<Arc<ActiveExchange>> {
-        self.all().iter().filter_map(|(_, standing)| standing.upgrade()).collect()
+    fn active(&self) -> Vec<Arc<ActiveExchange>> {
+        self.all().iter().filter_map(|(_, active)| active.upgrade()).collect()
     }
 
     fn all(&self) -> MutexGuard<'_, Slab<Weak<ActiveExchange>>> {
@@ -378,21 +377,21 @@ pub(crate) async fn reevaluate(proxy: Arc<Proxy>, live: Arc<ActiveExchanges>) {
         // A chain of certificates takes longer than anything else here.
         let at_once = if trust_changed { AT_ONCE / 20 } else { AT_ONCE };
         let (now, instant) = (clock::now(), Instant::now());
-        for (place, standing) in live.standing().into_iter().enumerate() {
-            if standing.termination().is_some() {
+        for (place, active) in live.active().into_iter().enumerate() {
+            if active.termination().is_some() {
                 // Its client does not read, so nobody polled what would have ended it.
-                standing.downlink.notify_one();
+                active.downlink.notify_one();
             } else {
                 if credentials_changed {
-                    standing.end_if_revoked(&proxy);
+                    active.end_if_revoked(&proxy);
                 }
                 if trust_changed {
-                    standing.end_if_distrusted(&trust);
+                    active.end_if_distrusted(&trust);
                 }
-                standing.end_if_owed(now);
-                standing.end_if_timed_out(instant);
-                if changed || standing.is_over(now) {
-                    standing.review(&proxy, now);
+                active.end_if_owed(now);
+                active.end_if_timed_out(instant);
+                if changed || active.is_over(now) {
+                    active.review(&proxy, now);
                 }
             }
             if place % at_once == at_once - 1 {

@@ -21,6 +21,7 @@ use crate::body::answer::Body;
 use crate::body::download::StreamError;
 use crate::body::incoming::Incoming;
 use crate::config::{CONNECTION_WINDOW, Limits, MAX_BUFFER, STREAM_WINDOW};
+use crate::context::Exchange;
 use crate::downlink::Downlink;
 use crate::entry::entrance::{Entrance, overloaded};
 use crate::entry::identity::Identified;
@@ -170,7 +171,9 @@ async fn tunnel(core: Arc<Core>, head: RequestHead, mut stream: ClientStream, ah
         }
     };
     if let Passage::Passthrough(permit) = passage {
-        return Box::pin(unread(&core, &session, &destination, permit, stream, ahead)).await;
+        let downlink = entrance.must_close();
+        let exchange = Exchange { core: &core, session: &session, destination: &destination, downlink };
+        return Box::pin(pass_through(exchange, permit, stream, ahead)).await;
     }
     if establish(&mut stream).await.is_err() {
         return;
@@ -180,7 +183,7 @@ async fn tunnel(core: Arc<Core>, head: RequestHead, mut stream: ClientStream, ah
         () = session.ended() => Err(Refusal::of(Reason::SessionEnded, "the session has ended")),
     };
     match inner {
-        Err(refusal) => drop(open_connect(&core.proxy, Some(&session), &head, Some(&destination)).refuse(&refusal)),
+        Err(refusal) => drop(open_connect(entrance, &head, Some(&destination)).refuse(&refusal)),
         Ok(None) => {}
         Ok(Some(Inner::Plain(stream))) => {
             let destination = Destination::new(Scheme::Http, destination.host().clone(), destination.port());
@@ -207,19 +210,11 @@ async fn establish(stream: &mut ClientStream) -> std::io::Result<()> {
 }
 
 /// A tunnel whose bytes are not read: reaches its upstream first, so that a failure is an answer to the CONNECT.
-async fn unread(
-    core: &Core,
-    session: &Arc<Session>,
-    destination: &Destination,
-    permit: Permit,
-    mut stream: ClientStream,
-    ahead: Vec<u8>,
-) {
-    let mut open = Trail::tunnel(&core.proxy, session);
-    open.destination(destination);
+async fn pass_through(exchange: Exchange<'_>, permit: Permit, mut stream: ClientStream, prefix: Vec<u8>) {
+    let mut open = Trail::tunnel(exchange);
     let reached = tokio::select! {
-        reached = passthrough::reach(core, session, destination, permit, &mut open) => reached,
-        () = session.ended() => Err(Refusal::of(Reason::SessionEnded, "the session has ended")),
+        reached = passthrough::reach(exchange, permit, &mut open) => reached,
+        () = exchange.session.ended() => Err(Refusal::of(Reason::SessionEnded, "the session has ended")),
     };
     match reached {
         Err(refusal) => {
@@ -228,7 +223,7 @@ async fn unread(
         }
         Ok(ready) => {
             if establish(&mut stream).await.is_ok() {
-                passthrough::pass(core, session, destination, ready, stream, ahead, open).await;
+                passthrough::pass(exchange, ready, (stream, prefix), open).await;
             }
         }
     }
@@ -250,7 +245,7 @@ struct Rejected {
 /// Steps 3 and 4 for a request to the proxy itself; the strict reader has asked for step 2.
 fn admit(proxy: &Arc<Proxy>, entrance: &Entrance, head: &RequestHead) -> Result<Admitted, Box<Rejected>> {
     let rejected = |destination: Option<&Destination>, refusal| {
-        Box::new(Rejected { open: open_connect(proxy, entrance.session(), head, destination), refusal })
+        Box::new(Rejected { open: open_connect(entrance, head, destination), refusal })
     };
     let unknown = || rejected(None, Refusal::of(Reason::Internal, "a request was read before its session was known"));
     let session = entrance.session().cloned().ok_or_else(unknown)?;
@@ -264,13 +259,8 @@ fn admit(proxy: &Arc<Proxy>, entrance: &Entrance, head: &RequestHead) -> Result<
     }
 }
 
-fn open_connect(
-    proxy: &Arc<Proxy>,
-    session: Option<&Arc<Session>>,
-    head: &RequestHead,
-    destination: Option<&Destination>,
-) -> Trail {
-    let mut open = Trail::new(proxy, session);
+fn open_connect(entrance: &Entrance, head: &RequestHead, destination: Option<&Destination>) -> Trail {
+    let mut open = entrance.open();
     if let Some(destination) = destination {
         open.destination(destination);
     }
@@ -338,10 +328,10 @@ impl Plain<'_> {
             Ok(Admitted { session, destination, passage: _ }) => (session, destination),
             Err(rejected) => return refuse(rejected.open, &rejected.refusal),
         };
-        let mut open = Trail::new(&core.proxy, Some(&session));
+        let mut open = entrance.open();
         open.destination(&destination);
-        open.came_on(entrance.must_close());
-        exchange(core, &session, &destination, asked, open).await
+        let downlink = entrance.must_close();
+        exchange(Exchange { core, session: &session, destination: &destination, downlink }, asked, open).await
     }
 }
 
@@ -384,16 +374,26 @@ struct Tunnel {
 }
 
 impl Tunnel {
+    /// What a request in this tunnel came on: a stream of HTTP/2 ends alone.
+    fn downlink(&self) -> Arc<Downlink> {
+        streams::current().unwrap_or_else(|| self.must_close.clone())
+    }
+
     /// The record of a request in this tunnel.
-    fn open(&self) -> Trail {
-        let mut open = Trail::new(&self.core.proxy, Some(&self.session));
+    fn open(&self, downlink: &Arc<Downlink>) -> Trail {
+        let mut open = Trail::new(&self.core.proxy, Some(&self.session), downlink);
         open.destination(&self.destination);
-        // A stream of HTTP/2 ends alone.
-        open.came_on(&streams::current().unwrap_or_else(|| self.must_close.clone()));
         if self.without_sni {
             open.sni("absent");
         }
         open
+    }
+
+    /// Serves one request.
+    async fn exchange(&self, asked: Asked) -> Response<Body> {
+        let Self { core, session, destination, .. } = self;
+        let downlink = self.downlink();
+        exchange(Exchange { core, session, destination, downlink: &downlink }, asked, self.open(&downlink)).await
     }
 }
 
@@ -415,7 +415,7 @@ where
             tracing::debug!(%error, "a connection ended");
             if breaks_http2(&error) {
                 let refusal = Refusal::of(Reason::Malformed, "the client breaks the protocol of HTTP/2");
-                drop(tunnel.open().refuse(&refusal.with_class("http2")));
+                drop(tunnel.open(&tunnel.downlink()).refuse(&refusal.with_class("http2")));
             }
         },
         () = tunnel.session.ended() => {}
@@ -455,9 +455,9 @@ impl Service for Tunnel {
     async fn call(&self, received: Result<Received, Refusal>) -> Response<Body> {
         let asked = match received {
             Ok(received) => received.into(),
-            Err(refusal) => return refuse(self.open(), &refusal),
+            Err(refusal) => return refuse(self.open(&self.downlink()), &refusal),
         };
-        let response = exchange(&self.core, &self.session, &self.destination, asked, self.open()).await;
+        let response = self.exchange(asked).await;
         // A client that names another host on this connection is confused or lies; either way it ends.
         let misdirected = response.status() == http::StatusCode::MISDIRECTED_REQUEST && response.body().is_own();
         if self.patience.is_exhausted_by(&response) || misdirected { closing(response) } else { response }
@@ -489,7 +489,7 @@ where
     until_over(&tunnel, connection, http2::Connection::graceful_shutdown).await;
     if exceeded.load(Ordering::Relaxed) {
         let refusal = Refusal::of(Reason::RateLimited, "the client sent too many control frames");
-        drop(tunnel.open().refuse(&refusal.with_class("control_frames")));
+        drop(tunnel.open(&tunnel.downlink()).refuse(&refusal.with_class("control_frames")));
     }
 }
 
@@ -513,10 +513,10 @@ async fn http2_request(tunnel: &Tunnel, request: Request<Http2Body>) -> Result<R
     let response = match http2_head(&request, &tunnel.core) {
         Ok(head) => {
             let asked = Asked { head, request: request.map(Incoming::Http2) };
-            exchange(&tunnel.core, &tunnel.session, &tunnel.destination, asked, tunnel.open()).await
+            tunnel.exchange(asked).await
         }
         Err(refusal) => {
-            let mut open = tunnel.open();
+            let mut open = tunnel.open(&tunnel.downlink());
             open.asked(request.method(), None, "h2");
             let record = open.refuse(&refusal);
             if refusal.reason() == Reason::Malformed {

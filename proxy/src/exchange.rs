@@ -4,97 +4,78 @@
 //! step before it made, so none can be left out; `?` is the only way out, and the outer function owns the record.
 
 use std::pin::pin;
-use std::sync::Arc;
 
 use http::Response;
-use model::Destination;
-use sessions::Session;
 
-use crate::Core;
 use crate::body::answer::Body;
 use crate::contain::contain;
+use crate::context::{Exchange, Permitted};
 use crate::credentials::access::{CredentialRequest, Methods};
 use crate::credentials::client_auth;
 use crate::refusal::Refusal;
 use crate::request::Asked;
 use crate::rules;
 use crate::status;
-use crate::steps::forward::Outward;
 use crate::steps::redact::Redacted;
 use crate::steps::respond;
-use crate::steps::{authorize, forward, identify, inject, inject_body, limit, redact, route};
+use crate::steps::{authorize, forward, identify, inject, inject_body, limit, locate, redact, route};
 use crate::trail::Trail;
 
-/// Serves one request to `destination` for `session`; `open` is its record, which knows the destination already.
+/// Serves one request; `trail` is its record, which has the destination already.
 ///
 /// # Cancellation
 /// The upstream request is given up, and the record closed with the reason.
-pub(crate) async fn exchange(
-    core: &Core,
-    session: &Arc<Session>,
-    destination: &Destination,
-    asked: Asked,
-    mut open: Trail,
-) -> Response<Body> {
-    open.asked(&asked.head.method, asked.head.target.path(), protocol_of(&asked));
-    if status::is_reserved(destination) {
-        return respond::respond_with_document(open, status::document(core, session, &asked));
+pub(crate) async fn exchange(exchange: Exchange<'_>, asked: Asked, mut trail: Trail) -> Response<Body> {
+    trail.asked(&asked.head.method, asked.head.target.path(), protocol_of(&asked));
+    if status::is_reserved(exchange.destination) {
+        return respond::respond_with_document(trail, status::document(exchange, &asked));
     }
-    let outcome = contain(pin!(attempt(core, session, destination, asked, &mut open))).await;
-    respond::respond(open, outcome)
+    let outcome = contain(pin!(attempt(exchange, asked, &mut trail))).await;
+    respond::respond(trail, outcome)
 }
 
-async fn attempt(
-    core: &Core,
-    session: &Arc<Session>,
-    destination: &Destination,
-    asked: Asked,
-    open: &mut Trail,
-) -> Result<Redacted, Refusal> {
+async fn attempt(exchange: Exchange<'_>, asked: Asked, trail: &mut Trail) -> Result<Redacted, Refusal> {
+    let Exchange { core, session, destination, downlink } = exchange;
     identify::still_live(session)?;
-    open.takes(core.proxy.quotas.request(&session.id)?);
+    trail.takes(core.proxy.quotas.request(&session.id)?);
     let rules = rules::in_force(&core.proxy, session)?;
-    open.snapshot(rules.snapshot());
-    let mut routed = route::route(destination, asked)?;
-    let tool = session.tool();
+    trail.snapshot(rules.snapshot());
+    let mut routed = route::route(exchange, asked)?;
     if let Some(call) = session.tool_call() {
-        open.tool_call(&call);
+        trail.tool_call(&call);
     }
-    let methods = Methods::of(&routed.method, &routed.path);
-    let permit = authorize::authorize(&rules, destination, &routed, tool.as_deref(), open)?;
-    open.permit(&permit);
-    let asked = authorize::asked(&routed, tool);
-    let active = core.active.note(session, destination, asked, &permit, open.connection().clone());
-    open.stands(active.clone());
+    let permit = authorize::authorize(exchange, &rules, &routed, trail)?;
+    trail.permit(&permit);
+    let active = core.active.add(session, destination, authorize::asked(&routed), (&permit, downlink));
+    trail.stands(active.clone());
+    let permitted = Permitted { exchange, permit: &permit, active: &active };
     let under = |refusal: Refusal| refusal.under(permit.rule(), permit.policy());
-    open.admitted(limit::limit(core, session, &permit, &mut routed).await?);
+    trail.admitted(limit::limit(exchange, &permit, &mut routed).await?);
+    let methods = Methods::of(&routed.method, &routed.path);
     let wanted =
         CredentialRequest { vault: &core.proxy.vault, session, destination, permit: &permit, methods: &methods };
-    let armed = inject::inject(wanted, routed, &active, open).map_err(under)?;
-    let mut armed = inject_body::fill(core, wanted, armed, open).await.map_err(under)?;
-    let part = redact::prepare(&core.proxy.vault, destination, &mut armed).map_err(under)?;
+    let armed = inject::inject(wanted, routed, &active, trail).map_err(under)?;
+    let mut armed = inject_body::inject_body(core, wanted, armed, trail).await.map_err(under)?;
+    let part = redact::prepare(exchange, &mut armed).map_err(under)?;
     active.lend(&core.proxy, armed.lent.clone());
     identify::persist_use_count(core, session, &armed.lent).await?;
-    open.stripped(armed.stripped.iter().cloned());
+    trail.stripped(armed.stripped.iter().cloned());
     if let Some(trailers) = &armed.trailers {
-        open.trailers(trailers.removed());
+        trail.trailers(trailers.removed());
     }
-    let out = Outward { core, session, destination, permit: &permit, active: &active };
     // Addresses that are known refuse the request without a trace outside, so without an opening record.
-    let mut way = forward::prepare(out, &armed, open)?;
-    open.permitted().await?; // durable before a name is looked up or a byte leaves
+    let mut choice = locate::prepare(permitted, &armed, trail)?;
+    trail.permitted().await?; // durable before a name is looked up or a byte leaves
     let reply = tokio::select! {
         biased;
-        cut = active.cut() => Err(cut.refusal()),
+        terminated = active.terminated() => Err(terminated.refusal()),
         reply = async {
-            forward::locate(out, &mut way, open).await?;
-            forward::forward(out, armed, way, open).await
+            locate::locate(permitted, &mut choice, trail).await?;
+            forward::forward(permitted, armed, choice, trail).await
         } => reply,
     };
-    let reply = reply.map_err(under)?;
-    let whose = (destination, &session.tenant);
-    let redacted = redact::redact(reply, part, &core.proxy.vault, whose).map_err(under)?;
-    limit::check_response(open.admission(), redacted.hint().exact())?;
+    let redacted = redact::redact(exchange, reply.map_err(under)?, part).map_err(under)?;
+    limit::check_response(trail.admission(), redacted.hint().exact())?;
     client_auth::note_cookies(session, destination, redacted.response.headers());
     Ok(redacted)
 }

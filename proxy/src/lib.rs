@@ -10,6 +10,7 @@ mod coding;
 mod config;
 mod connection;
 mod contain;
+mod context;
 mod credentials;
 mod downlink;
 mod entry;

@@ -11,13 +11,12 @@ use audit::{Fault, Outcome};
 use model::{Destination, Host, Reason};
 use policies::Permit;
 use rustls::server::Acceptor;
-use sessions::Session;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::Core;
 use crate::active::{ActiveExchange, Asked, Termination};
+use crate::context::Exchange;
 use crate::entry::listener::ClientStream;
 use crate::entry::prefixed_stream::PrefixedStream;
 use crate::limits::allowance::{Allowance, ByteLimit};
@@ -54,19 +53,14 @@ pub(crate) struct Ready {
 ///
 /// # Cancellation
 /// The record is closed, the socket too.
-pub(crate) async fn reach(
-    core: &Core,
-    session: &Arc<Session>,
-    destination: &Destination,
-    permit: Permit,
-    open: &mut Trail,
-) -> Result<Ready, Refusal> {
+pub(crate) async fn reach(exchange: Exchange<'_>, permit: Permit, open: &mut Trail) -> Result<Ready, Refusal> {
+    let Exchange { core, session, destination, downlink } = exchange;
     open.snapshot(permit.snapshot());
     open.permit(&permit);
     open.tls("pass-through");
     open.takes(core.proxy.quotas.request(&session.id)?);
     let slot = core.proxy.quotas.upstream(&session.id, destination)?;
-    let active = core.active.note(session, destination, Asked::Tunnel, &permit, open.connection().clone());
+    let active = core.active.add(session, destination, Asked::Tunnel, (&permit, downlink));
     let TunnelAdmission { admission, allowance } = limit::limit_tunnel(core, session, &permit)?;
     open.admitted(admission);
     let target = Target::new(core, destination, &permit);
@@ -75,7 +69,7 @@ pub(crate) async fn reach(
         open.address(first.ip());
     }
     open.permitted().await?; // durable before a name is looked up or a byte leaves
-    let located = target.locate(&core.proxy.lookups, &session.id).await?;
+    let located = target.resolve_allowed(&core.proxy.lookups, &session.id).await?;
     let limit = permit.timeouts().connect.unwrap_or(core.proxy.limits.connect_timeout);
     let (upstream, address) = dial::connect_passthrough(&located, limit).await?;
     open.address(address.ip());
@@ -88,14 +82,12 @@ pub(crate) async fn reach(
 /// # Cancellation
 /// Both ends are closed, and the record says so.
 pub(crate) async fn pass(
-    core: &Core,
-    session: &Session,
-    destination: &Destination,
+    exchange: Exchange<'_>,
     ready: Ready,
-    client: ClientStream,
-    ahead: Vec<u8>,
+    (client, prefix): (ClientStream, Vec<u8>),
     mut open: Trail,
 ) {
+    let Exchange { core, session, destination, .. } = exchange;
     let Ready { upstream, active, permit, slot: _slot, allowance } = ready;
     let counts = Counts::default();
     let response_body = open.admission().response_body().cloned();
@@ -103,10 +95,10 @@ pub(crate) async fn pass(
     let ending = {
         let limits = &core.proxy.limits;
         let (hello, unread) = (limits.handshake_timeout, limits.unread_timeout);
-        let ways = Ways { client, ahead, upstream, hello, unread, allowance, response_body };
+        let ways = Ways { client, ahead: prefix, upstream, hello, unread, allowance, response_body };
         tokio::select! {
             biased;
-            cut = active.cut() => Ending::Termination(cut),
+            cut = active.terminated() => Ending::Termination(cut),
             () = session.ended() => Ending::SessionEnded,
             ending = ways.copy(destination, &counts, idle) => ending,
         }

@@ -1,6 +1,7 @@
 //! A request on the line: as it was asked, and once it names its destination.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, Method, Request};
 use model::RequestPath;
@@ -31,6 +32,8 @@ pub(crate) struct Routed {
     pub(crate) version: http::Version,
     /// Whether the client asked for a WebSocket.
     pub(crate) websocket: bool,
+    /// The tool whose call it belongs to.
+    pub(crate) tool: Option<Arc<str>>,
     /// Fields that were removed and that a reader of the record should know of.
     pub(crate) stripped: Vec<Cow<'static, str>>,
     /// The fields that Connection listed, which are gone.

@@ -4,9 +4,8 @@
 use http::Method;
 use model::{Destination, Host, Reason};
 use serde_json::json;
-use sessions::Session;
 
-use crate::Core;
+use crate::context::Exchange;
 use crate::refusal::Refusal;
 use crate::request::Asked;
 use crate::rules;
@@ -31,7 +30,8 @@ pub(crate) fn is_reserved(destination: &Destination) -> bool {
 ///
 /// # Errors
 /// `denied_self` for the control API, `denied_path`, `denied_method`, `policy_unavailable`.
-pub(crate) fn document(core: &Core, session: &Session, asked: &Asked) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn document(exchange: Exchange<'_>, asked: &Asked) -> Result<Vec<u8>, Refusal> {
+    let Exchange { core, session, .. } = exchange;
     let path = asked.head.target.path().map_or("", |path| path.as_sent());
     let is_in = |own: &str| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if CONTROL.iter().any(|own| is_in(own)) {

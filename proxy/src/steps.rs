@@ -30,7 +30,10 @@ pub(crate) mod inject;
 /// 9, for bodies: credentials in the places that were declared for them.
 pub(crate) mod inject_body;
 
-/// 10: to the upstream and back.
+/// 12: how the upstream is reached.
+pub(crate) mod locate;
+
+/// 14: to the upstream and back.
 pub(crate) mod forward;
 
 /// 11: secrets out of what comes back.

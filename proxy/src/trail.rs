@@ -17,6 +17,7 @@ use vault::{NeedleOwner, Vault};
 use crate::Proxy;
 use crate::active::{ActiveExchange, Termination};
 use crate::body::rewriter::Unmaskable;
+use crate::context::Exchange;
 use crate::credentials::client_auth::Removed;
 use crate::downlink::Downlink;
 use crate::flow::{Flow, UploadEnd};
@@ -32,7 +33,8 @@ pub(crate) struct Trail {
     session: Option<Arc<Session>>,
     proxy: Arc<Proxy>,
     active: Option<Arc<ActiveExchange>>,
-    downlink: Arc<Downlink>,
+    /// What it came on; `None` for a client that is not identified.
+    downlink: Option<Arc<Downlink>>,
     /// How the bodies move, once the request is sent.
     flow: Option<Arc<Flow>>,
     /// The trailers that were removed.
@@ -45,48 +47,45 @@ pub(crate) struct Trail {
 }
 
 impl Trail {
-    /// Opens a record; nothing is written before the first byte is about to leave or the exchange ends.
-    pub(crate) fn new(proxy: &Arc<Proxy>, session: Option<&Arc<Session>>) -> Self {
-        let record = Some(audit::Trail::begin(&proxy.journal, facts(proxy, session)));
-        Self::with(proxy, record, session.cloned())
+    /// Opens a record of what came on `downlink`; nothing is written before the first byte is about to leave or the exchange ends.
+    pub(crate) fn new(proxy: &Arc<Proxy>, session: Option<&Arc<Session>>, downlink: &Arc<Downlink>) -> Self {
+        let record = audit::Trail::begin(&proxy.journal, facts(proxy, session));
+        Self::with(proxy, record, session, Some(downlink))
     }
 
     /// Opens the record of a connection that is not identified.
     pub(crate) fn stranger(proxy: &Arc<Proxy>, source: IpAddr) -> Self {
         let facts = Facts { source: Some(source), ..Facts::default() };
-        let record = Some(audit::Trail::begin(&proxy.journal, facts));
-        Self::with(proxy, record, None)
+        Self::with(proxy, audit::Trail::begin(&proxy.journal, facts), None, None)
     }
 
     /// Opens the record of a tunnel whose bytes are not read.
-    pub(crate) fn tunnel(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Self {
-        let record = Some(audit::Trail::begin_tunnel(&proxy.journal, facts(proxy, Some(session))));
-        Self::with(proxy, record, Some(session.clone()))
+    pub(crate) fn tunnel(exchange: Exchange<'_>) -> Self {
+        let Exchange { core, session, destination, downlink } = exchange;
+        let record = audit::Trail::begin_tunnel(&core.proxy.journal, facts(&core.proxy, Some(session)));
+        let mut trail = Self::with(&core.proxy, record, Some(session), Some(downlink));
+        trail.destination(destination);
+        trail
     }
 
-    fn with(proxy: &Arc<Proxy>, record: Option<audit::Trail>, session: Option<Arc<Session>>) -> Self {
+    fn with(
+        proxy: &Arc<Proxy>,
+        record: audit::Trail,
+        session: Option<&Arc<Session>>,
+        downlink: Option<&Arc<Downlink>>,
+    ) -> Self {
         Self {
-            record,
-            session,
+            record: Some(record),
+            session: session.cloned(),
             proxy: proxy.clone(),
             active: None,
-            downlink: Arc::default(),
+            downlink: downlink.cloned(),
             flow: None,
             trailers: None,
             admission: Admission::default(),
             slot: None,
             destination: None,
         }
-    }
-
-    /// The connection or stream that it came on: told when it must close.
-    pub(crate) fn came_on(&mut self, downlink: &Arc<Downlink>) {
-        self.downlink = downlink.clone();
-    }
-
-    /// What to tell when the connection or stream must close.
-    pub(crate) fn connection(&self) -> &Arc<Downlink> {
-        &self.downlink
     }
 
     /// What it was admitted with; given back when the record closes, so when both directions have ended.
@@ -344,14 +343,17 @@ impl Trail {
         ended || self.active.as_ref().is_some_and(|active| active.termination().is_some()) || self.proxy.is_stopped()
     }
 
+    fn is_unread(&self) -> bool {
+        self.downlink.as_ref().is_some_and(|downlink| downlink.is_unread())
+    }
+
     fn end_early(&mut self) {
         self.end_upload();
         let Some(mut trail) = self.record.take() else { return };
         let cut = self.active.as_ref().and_then(|active| active.termination().cloned());
         if self.session.as_ref().is_some_and(|session| !session.is_live(share::judging_time())) {
             trail.close(Outcome::Aborted, Some(Fault::Policy), Some(Reason::SessionEnded));
-        } else if let Some(cut) = cut.or_else(|| self.downlink.is_unread().then_some(Termination::Timer(Timer::Unread)))
-        {
+        } else if let Some(cut) = cut.or_else(|| self.is_unread().then_some(Termination::Timer(Timer::Unread))) {
             let (outcome, fault, detail) = cut.ending();
             if let Some(detail) = detail {
                 trail.detail(detail);

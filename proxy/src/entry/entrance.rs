@@ -79,7 +79,7 @@ impl Entrance {
     /// Opens a record for the session of the connection, or for the stranger.
     pub(crate) fn open(&self) -> Trail {
         match self.session() {
-            Some(session) => Trail::new(&self.proxy, Some(session)),
+            Some(session) => Trail::new(&self.proxy, Some(session), &self.must_close),
             None => Trail::stranger(&self.proxy, self.source),
         }
     }

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use model::{Destination, Reason};
+use model::Reason;
 use policies::{Permit, Question, Rules};
 
 use crate::active::Asked;
+use crate::context::Exchange;
 use crate::refusal::Refusal;
 use crate::request::Routed;
 use crate::share;
 use crate::trail::Trail;
 
 /// What a request that was authorized is judged by again while it is under way.
-pub(crate) fn asked(routed: &Routed, tool: Option<Arc<str>>) -> Asked {
+pub(crate) fn asked(routed: &Routed) -> Asked {
+    let tool = routed.tool.clone();
     Asked::Request { method: routed.method.clone(), path: routed.path.clone(), websocket: routed.websocket, tool }
 }
 
@@ -21,18 +23,17 @@ pub(crate) fn asked(routed: &Routed, tool: Option<Arc<str>>) -> Asked {
 /// # Errors
 /// The policies' reason, or `denied_upgrade` for a WebSocket, which is not relayed yet even where a rule allows it.
 pub(crate) fn authorize(
+    exchange: Exchange<'_>,
     rules: &Arc<Rules>,
-    destination: &Destination,
     routed: &Routed,
-    tool: Option<&str>,
     open: &mut Trail,
 ) -> Result<Permit, Refusal> {
     let question = Question {
-        destination,
+        destination: exchange.destination,
         method: routed.method.as_str(),
         path: &routed.path,
         websocket: routed.websocket,
-        tool,
+        tool: routed.tool.as_deref(),
         now: share::judging_time(),
     };
     if rules.has_observers() {

@@ -1,36 +1,31 @@
-//! Step 10: sends the request to the upstream and waits for the head of its response.
+//! Step 14: sends the request to the upstream and waits for the head of its response.
 
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 use hyper::rt::Executor as _;
-use model::{Destination, Reason, Scheme};
-use policies::Permit;
-use sessions::Session;
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
+use model::{Destination, Reason};
 use vault::Lease;
 
 use crate::Core;
-use crate::active::ActiveExchange;
 use crate::body::download::PoolReturn;
 use crate::body::incoming::Incoming;
 use crate::body::upload::Upload;
 use crate::coding;
+use crate::context::Permitted;
 use crate::flow::{Flow, Pace, UploadEnd};
 use crate::http1;
-use crate::http1::client::{Client, Failure};
+use crate::http1::client::Failure;
 use crate::http2;
-use crate::http2::frames::{Frames, Peer};
 use crate::limits::quota::UpstreamSlot;
 use crate::mask::Patterns;
 use crate::own_fields;
 use crate::refusal::{Refusal, broken_off};
 use crate::share;
 use crate::steps::inject::Armed;
+use crate::steps::locate::{self, UpstreamChoice, UpstreamKind};
 use crate::trail::Trail;
-use crate::upstream::dial;
-use crate::upstream::dial::{AllowedAddresses, Fresh, HttpVersions, Stream, Target};
+use crate::upstream::establish::establish;
 use crate::upstream::pool::{Key, Sender, Upstream};
 
 /// A response whose body is still to come, and the leases that are needed to redact it.
@@ -48,94 +43,11 @@ pub(crate) struct Upstreamed {
     pub(crate) back: Option<PoolReturn>,
 }
 
-/// One exchange on its way to the upstream.
-#[derive(Clone, Copy)]
-pub(crate) struct Outward<'a> {
-    pub(crate) core: &'a Core,
-    pub(crate) session: &'a Arc<Session>,
-    pub(crate) destination: &'a Destination,
-    pub(crate) permit: &'a Permit,
-    pub(crate) active: &'a Arc<ActiveExchange>,
-}
-
 /// A request as it is sent.
 type Outgoing = http1::client::Outgoing<Upload>;
 
 /// What went on the request, and the bytes to find in the response.
 type Secrets = (Vec<Lease>, Patterns);
-
-/// A way to the upstream that the rule may take.
-pub(crate) struct UpstreamChoice {
-    key: Key,
-    kind: Kind,
-}
-
-enum Kind {
-    Pooled(Upstream),
-    Addresses(AllowedAddresses),
-    /// The name has to be looked up.
-    Name,
-}
-
-/// Finds a way without anything leaving for it: a kept connection whose address passes the rule, or addresses that are known.
-///
-/// # Errors
-/// `denied_address`, `denied_self`, `session_quota`, `overloaded`.
-pub(crate) fn prepare(out: Outward<'_>, armed: &Armed, open: &mut Trail) -> Result<UpstreamChoice, Refusal> {
-    let Outward { core, session, destination, permit, .. } = out;
-    let versions = match (destination.scheme(), armed.version) {
-        (Scheme::Https, Version::HTTP_2) => HttpVersions::Http2OrHttp1,
-        _ => HttpVersions::Http1,
-    };
-    let key = Key {
-        session: session.id.clone(),
-        destination: destination.clone(),
-        versions,
-        credentials: armed.leases.iter().map(|lease| (lease.id().clone(), lease.version())).collect(),
-        // Before the dial: a connection that is verified with a later trust is only thrown away too early.
-        trust: core.proxy.trust.load().serial(),
-    };
-    let passes = |address| dial::check_address(&core.proxy.own, permit, address).is_ok();
-    if let Some(mut kept) = core.pool.take(&key, passes) {
-        if kept.slot.is_none() {
-            kept.slot = Some(upstream_slot(out)?);
-        }
-        open.address(kept.address.ip());
-        return Ok(UpstreamChoice { key, kind: Kind::Pooled(kept) });
-    }
-    let kind = match Target::new(core, destination, permit).known()? {
-        Some(located) => Kind::Addresses(noted(located, open)),
-        None => Kind::Name,
-    };
-    Ok(UpstreamChoice { key, kind })
-}
-
-/// Looks the name up where the way needs it; the opening record is durable by now.
-///
-/// # Errors
-/// `upstream_dns`, `denied_address`, `denied_self`.
-///
-/// # Cancellation
-/// The lookup is given up.
-pub(crate) async fn locate(out: Outward<'_>, way: &mut UpstreamChoice, open: &mut Trail) -> Result<(), Refusal> {
-    if matches!(way.kind, Kind::Name) {
-        // Boxed, as whatever only some exchanges need: every exchange would be as large as its largest part.
-        way.kind = Kind::Addresses(noted(Box::pin(addresses(out)).await?, open));
-    }
-    Ok(())
-}
-
-async fn addresses(out: Outward<'_>) -> Result<AllowedAddresses, Refusal> {
-    let target = Target::new(out.core, out.destination, out.permit);
-    target.locate(&out.core.proxy.lookups, &out.session.id).await
-}
-
-fn noted(located: AllowedAddresses, open: &mut Trail) -> AllowedAddresses {
-    if let Some(first) = located.first() {
-        open.address(first.ip());
-    }
-    located
-}
 
 /// Sends the request; a kept connection that turns out to be closed before it took the request is replaced once.
 ///
@@ -145,44 +57,46 @@ fn noted(located: AllowedAddresses, open: &mut Trail) -> AllowedAddresses {
 /// # Cancellation
 /// The upstream connection is closed.
 pub(crate) async fn forward(
-    out: Outward<'_>,
+    permitted: Permitted<'_>,
     armed: Armed,
-    way: UpstreamChoice,
+    choice: UpstreamChoice,
     open: &mut Trail,
 ) -> Result<Reply, Refusal> {
-    let UpstreamChoice { key, kind } = way;
-    let flow = Arc::new(Flow::new(pace(out, armed.version), armed.body.is_empty(), share::now()));
-    out.active.sends(&flow);
+    let UpstreamChoice { key, kind } = choice;
+    let flow = Arc::new(Flow::new(pace(permitted, armed.version), armed.body.is_empty(), share::now()));
+    permitted.active.sends(&flow);
     open.sends(&flow);
-    let (mut request, secrets) = assemble(out, armed, &flow);
+    let (mut request, secrets) = assemble(permitted, armed, &flow);
     let mut upstream = match kind {
-        Kind::Pooled(kept) => kept,
-        Kind::Addresses(located) => Box::pin(establish(out, &located, &key)).await?,
-        Kind::Name => Box::pin(establish_again(out, &key)).await?,
+        UpstreamKind::Pooled(kept) => kept,
+        UpstreamKind::Addresses(located) => {
+            Box::pin(establish(permitted.exchange, permitted.permit, (&located, &key))).await?
+        }
+        UpstreamKind::Name => Box::pin(establish_again(permitted, &key)).await?,
     };
     loop {
-        out.active.relies_on(&out.core.proxy, upstream.chain.clone());
-        match send(out, &mut upstream, request, &flow).await {
+        permitted.active.relies_on(&permitted.exchange.core.proxy, upstream.chain.clone());
+        match send(permitted, &mut upstream, request, &flow).await {
             Ok(response) => {
                 upstream.tls.into_iter().for_each(|version| open.tls(version));
-                return reply(out.core, key, upstream, response, secrets, flow);
+                return reply(permitted.exchange.core, key, upstream, response, secrets, flow);
             }
             Err(NoResponse::Unanswered(Some(again))) if upstream.reused => request = *again,
             Err(NoResponse::Unanswered(_)) => {
                 let closed = || Refusal::of(Reason::UpstreamProtocol, "the upstream closed before it answered");
-                return Err(cause(out, &flow).unwrap_or_else(closed));
+                return Err(cause(permitted, &flow).unwrap_or_else(closed));
             }
-            Err(NoResponse::Failed(refusal)) => return Err(cause(out, &flow).unwrap_or(refusal)),
+            Err(NoResponse::Failed(refusal)) => return Err(cause(permitted, &flow).unwrap_or(refusal)),
         }
-        upstream = Box::pin(establish_again(out, &key)).await?;
+        upstream = Box::pin(establish_again(permitted, &key)).await?;
         open.address(upstream.address.ip());
     }
 }
 
 /// Why the request ended early, where that was not the upstream's doing: what terminated the exchange, or what the client did to its
 /// body. The connection reports both as a request that was not sent to its end.
-fn cause(out: Outward<'_>, flow: &Flow) -> Option<Refusal> {
-    if let Some(cut) = out.active.termination() {
+fn cause(permitted: Permitted<'_>, flow: &Flow) -> Option<Refusal> {
+    if let Some(cut) = permitted.active.termination() {
         return Some(cut.clone().refusal());
     }
     match flow.upload_end()? {
@@ -193,11 +107,11 @@ fn cause(out: Outward<'_>, flow: &Flow) -> Option<Refusal> {
 }
 
 /// The timers of the bodies: those of the rule, else the defaults. A rule that sets `idle` allows any pace within it.
-fn pace(out: Outward<'_>, version: Version) -> Pace {
-    let limits = &out.core.proxy.limits;
-    let idle = out.permit.timeouts().idle;
+fn pace(permitted: Permitted<'_>, version: Version) -> Pace {
+    let limits = &permitted.exchange.core.proxy.limits;
+    let idle = permitted.permit.timeouts().idle;
     Pace {
-        first_byte: out.permit.timeouts().first_byte.unwrap_or(limits.first_byte_timeout),
+        first_byte: permitted.permit.timeouts().first_byte.unwrap_or(limits.first_byte_timeout),
         idle: idle.unwrap_or(limits.idle_timeout),
         // Over HTTP/1.1 the connection carries this answer alone and watches over it.
         unread: (version == Version::HTTP_2).then_some(limits.unread_timeout),
@@ -285,63 +199,22 @@ fn remove_one_hop(fields: &mut HeaderMap) {
 }
 
 /// The request as it goes out, in the form of HTTP/1.1; `send` gives it the form of the connection.
-fn assemble(out: Outward<'_>, armed: Armed, flow: &Arc<Flow>) -> (Outgoing, Secrets) {
+fn assemble(permitted: Permitted<'_>, armed: Armed, flow: &Arc<Flow>) -> (Outgoing, Secrets) {
     let Armed { method, mut fields, target, body, leases, patterns, watch, trailers, version: _, stripped: _, lent: _ } =
         armed;
     // What was read already was asked for already.
     if !body.is_untouched() {
         fields.remove(header::EXPECT);
     }
-    let body = Upload::new(body, watch, trailers, out.active, flow);
-    fields.insert(header::HOST, host(out.destination));
+    let body = Upload::new(body, watch, trailers, permitted.active, flow);
+    fields.insert(header::HOST, host(permitted.exchange.destination));
     (Outgoing { method, target, fields, body: Some(body) }, (leases, patterns))
 }
 
-/// A place among the upstream connections of the session.
-fn upstream_slot(out: Outward<'_>) -> Result<Arc<UpstreamSlot>, Refusal> {
-    out.core.proxy.quotas.upstream(&out.session.id, out.destination).map(Arc::new)
-}
-
 /// Looks up and dials once more.
-async fn establish_again(out: Outward<'_>, key: &Key) -> Result<Upstream, Refusal> {
-    establish(out, &addresses(out).await?, key).await
-}
-
-/// Dials and speaks the protocol's beginning. Callers box it: it is large, and a kept connection needs none of it.
-async fn establish(out: Outward<'_>, located: &AllowedAddresses, key: &Key) -> Result<Upstream, Refusal> {
-    let Outward { core, session, destination, permit, .. } = out;
-    let slot = Some(upstream_slot(out)?);
-    let limit = permit.timeouts().connect.unwrap_or(core.proxy.limits.connect_timeout);
-    let fresh = dial::connect(&core.proxy, &core.dialer, session, destination, located, key.versions, limit).await?;
-    let Fresh { stream, address, chain } = fresh;
-    let tls = stream.tls_version();
-    let sender = match stream {
-        Stream::Plain(tcp) => Sender::Http1(Client::new(tcp)),
-        Stream::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => start_http2(tls, out).await?,
-        Stream::Tls(tls) => Sender::Http1(Client::new(*tls)),
-    };
-    let upstream = |sender, reused| {
-        let (slot, chain) = (slot.clone(), chain.clone());
-        Upstream { sender, address, tls, chain, reused, slot }
-    };
-    if let Sender::Http2(shared) = &sender {
-        core.pool.put(key.clone(), upstream(Sender::Http2(shared.clone()), true));
-    }
-    Ok(upstream(sender, false))
-}
-
-async fn start_http2(stream: Box<TlsStream<TcpStream>>, out: Outward<'_>) -> Result<Sender, Refusal> {
-    let frames = Frames::new(*stream, Peer::Server, out.core.proxy.limits.max_control_frames);
-    let (client, connection) = http2::client::Client::start(frames).await.map_err(|error| {
-        tracing::debug!(%error, "an upstream did not begin HTTP/2");
-        broken("the upstream closed the connection or broke the protocol")
-    })?;
-    out.core.shares.spawner(&out.session.id).execute(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "an upstream connection ended");
-        }
-    });
-    Ok(Sender::Http2(client))
+async fn establish_again(permitted: Permitted<'_>, key: &Key) -> Result<Upstream, Refusal> {
+    let located = locate::addresses(permitted).await?;
+    establish(permitted.exchange, permitted.permit, (&located, key)).await
 }
 
 fn broken(detail: &'static str) -> Refusal {
@@ -393,7 +266,7 @@ fn too_many_interim() -> Refusal {
 
 /// Sends one request on one connection.
 async fn send(
-    out: Outward<'_>,
+    permitted: Permitted<'_>,
     upstream: &mut Upstream,
     mut request: Outgoing,
     flow: &Arc<Flow>,
@@ -409,7 +282,7 @@ async fn send(
             match client.send(&mut request, flow).await {
                 Ok((response, None)) => Ok(response.map(Incoming::from)),
                 Ok((response, Some(rest))) => {
-                    send_rest(out, upstream.slot.clone(), rest.run());
+                    send_rest(permitted, upstream.slot.clone(), rest.run());
                     Ok(response.map(Incoming::from))
                 }
                 Err(failure) => Err(NoResponse::of_http1(&failure, repeatable.then_some(request))),
@@ -421,10 +294,10 @@ async fn send(
             }
             flow.begin(share::now());
             let again = repeatable.then(|| without_body(&request));
-            match client.send(out.destination, request, flow).await {
+            match client.send(permitted.exchange.destination, request, flow).await {
                 Ok((response, None)) => Ok(response.map(Incoming::from)),
                 Ok((response, Some(rest))) => {
-                    send_rest(out, upstream.slot.clone(), rest.run());
+                    send_rest(permitted, upstream.slot.clone(), rest.run());
                     Ok(response.map(Incoming::from))
                 }
                 Err(failure) => Err(NoResponse::of_http2(&failure, again)),
@@ -434,9 +307,13 @@ async fn send(
 }
 
 /// Sends the rest of a request beside its response. The connection counts for its session as long as it is used.
-fn send_rest(out: Outward<'_>, slot: Option<Arc<UpstreamSlot>>, rest: impl Future<Output = ()> + Send + 'static) {
-    let session = out.session.clone();
-    out.core.shares.spawner(&out.session.id).execute(async move {
+fn send_rest(
+    permitted: Permitted<'_>,
+    slot: Option<Arc<UpstreamSlot>>,
+    rest: impl Future<Output = ()> + Send + 'static,
+) {
+    let session = permitted.exchange.session.clone();
+    permitted.exchange.core.shares.spawner(&permitted.exchange.session.id).execute(async move {
         let _slot = slot;
         tokio::select! {
             () = rest => {}

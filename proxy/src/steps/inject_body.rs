@@ -42,7 +42,7 @@ struct Found {
 ///
 /// # Cancellation
 /// What was read of the body is dropped.
-pub(crate) async fn fill(
+pub(crate) async fn inject_body(
     core: &Core,
     wanted: CredentialRequest<'_>,
     armed: Armed,

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::body::buffered::Payload;
 use crate::body::buffered::ReadError;
+use crate::context::Exchange;
 use crate::limits::admission::Admission;
 use crate::limits::allowance::{Allowance, ByteLimit, Limited, body_too_large, exhausted};
 use crate::limits::bucket::retry_after;
@@ -41,12 +42,8 @@ struct Bound {
 ///
 /// # Cancellation
 /// What was counted of requests and bytes stays counted.
-pub(crate) async fn limit(
-    core: &Core,
-    session: &Arc<Session>,
-    permit: &Permit,
-    routed: &mut Routed,
-) -> Result<Admission, Refusal> {
+pub(crate) async fn limit(exchange: Exchange<'_>, permit: &Permit, routed: &mut Routed) -> Result<Admission, Refusal> {
+    let Exchange { core, session, .. } = exchange;
     let bounds = bounds(session, permit);
     if bounds.is_empty() {
         return Ok(Admission::default());

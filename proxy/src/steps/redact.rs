@@ -8,8 +8,7 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body::SizeHint;
-use model::{Destination, Reason, TenantId};
-use vault::Vault;
+use model::Reason;
 
 use crate::body::incoming::Incoming;
 use crate::body::known::Known;
@@ -19,6 +18,7 @@ use crate::body::range::{Fit, Part, Slice};
 use crate::body::rewriter::{Rewriter, mask_fields};
 use crate::coding;
 use crate::coding::{CodingError, Decoder};
+use crate::context::Exchange;
 use crate::credentials::access::unavailable;
 use crate::mask::{Guessed, Masker};
 use crate::messages::is_in_messages;
@@ -56,8 +56,8 @@ static ASKS_FOR_CODED_MESSAGES: [(HeaderName, &[u8]); 2] = [
 /// # Errors
 /// `redaction_impossible` for a range that cannot be served, `credential_unavailable` where a value does not open. Nothing was
 /// sent then.
-pub(crate) fn prepare(vault: &Vault, destination: &Destination, armed: &mut Armed) -> Result<Option<Part>, Refusal> {
-    let needles = vault.needles(destination.host()).map_err(unavailable)?;
+pub(crate) fn prepare(exchange: Exchange<'_>, armed: &mut Armed) -> Result<Option<Part>, Refusal> {
+    let needles = exchange.core.proxy.vault.needles(exchange.destination.host()).map_err(unavailable)?;
     if needles.is_none() && armed.patterns.is_empty() {
         return Ok(None);
     }
@@ -104,12 +104,8 @@ fn ask_for_identity(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>
 ///
 /// # Errors
 /// `redaction_impossible` where secrets could be in the body and cannot be found there, or where the head holds one among guesses.
-pub(crate) fn redact(
-    reply: Reply,
-    part: Option<Part>,
-    vault: &Vault,
-    (destination, tenant): (&Destination, &TenantId),
-) -> Result<Redacted, Refusal> {
+pub(crate) fn redact(exchange: Exchange<'_>, reply: Reply, part: Option<Part>) -> Result<Redacted, Refusal> {
+    let (vault, destination, tenant) = (&exchange.core.proxy.vault, exchange.destination, &exchange.session.tenant);
     let Reply { mut response, leases, patterns, upstreamed } = reply;
     // What was put while the upstream thought about it counts too.
     let known = Known::now(vault, destination.host(), &patterns)?;

@@ -2,9 +2,10 @@
 //! path, and removes what belongs to one hop only (RFC 9110 section 7.6.1).
 
 use http::{HeaderMap, HeaderName, header};
-use model::{Destination, Reason, RequestPath};
+use model::{Reason, RequestPath};
 
 use crate::body::buffered::Payload;
+use crate::context::Exchange;
 use crate::credentials::client_auth;
 use crate::http1::fields;
 use crate::http1::head::Target;
@@ -22,12 +23,13 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     HeaderName::from_static("http2-settings"),
 ];
 
-/// Routes one request of a connection to `destination`.
+/// Routes one request of a connection to its destination.
 ///
 /// # Errors
 /// `authority_mismatch` where it names another place, `protocol_not_allowed` for CONNECT, `malformed` where its Connection
 /// field names what must arrive.
-pub(crate) fn route(destination: &Destination, asked: Asked) -> Result<Routed, Refusal> {
+pub(crate) fn route(exchange: Exchange<'_>, asked: Asked) -> Result<Routed, Refusal> {
+    let destination = exchange.destination;
     let Asked { head, request } = asked;
     if head.host.as_ref().is_some_and(|host| !destination.is(host)) {
         return Err(Refusal::of(
@@ -64,6 +66,7 @@ pub(crate) fn route(destination: &Destination, asked: Asked) -> Result<Routed, R
         body: Payload::from(body),
         version,
         websocket,
+        tool: exchange.session.tool(),
         stripped,
         named_by_connection,
     })

@@ -236,7 +236,11 @@ impl<'a> Target<'a> {
     ///
     /// # Cancellation
     /// The lookup is given up.
-    pub(crate) async fn locate(self, lookups: &Lookups, session: &SessionId) -> Result<AllowedAddresses, Refusal> {
+    pub(crate) async fn resolve_allowed(
+        self,
+        lookups: &Lookups,
+        session: &SessionId,
+    ) -> Result<AllowedAddresses, Refusal> {
         if let Some(located) = self.known()? {
             return Ok(located);
         }

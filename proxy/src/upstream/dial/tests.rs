@@ -101,7 +101,7 @@ async fn locate_all(server: &NameServer, dialer: &Dialer, name: &str, permit: &P
     let (config, destination) = (Config::default(), destination(name));
     let target = Target { config: &config, own: &own, dialer, destination: &destination, permit };
     assert!(target.known().unwrap().is_none());
-    let located = target.locate(&Lookups::new(1), &"s".into()).await;
+    let located = target.resolve_allowed(&Lookups::new(1), &"s".into()).await;
     assert!(server.queries() > 0);
     located.map(|l| l.0.iter().map(SocketAddr::ip).collect()).map_err(|refusal| refusal.reason())
 }
@@ -174,7 +174,7 @@ async fn t139_lookups_in_flight_are_bounded() {
     let session = SessionId::new("s");
     let begin = |destination| {
         let target = Target { config: &config, own: &own, dialer: &dialer, destination, permit: &permit };
-        target.locate(&lookups, &session)
+        target.resolve_allowed(&lookups, &session)
     };
     let mut running: Vec<_> = names.iter().map(|destination| Box::pin(begin(destination))).collect();
     let socket = tokio::net::UdpSocket::from_std(socket).unwrap();
@@ -196,7 +196,7 @@ async fn t139_lookups_in_flight_are_bounded() {
     config.limits.resolve_timeout = Duration::from_millis(300);
     let all = names.iter().map(|destination| {
         let target = Target { config: &config, own: &own, dialer: &dialer, destination, permit: &permit };
-        target.locate(&lookups, &session)
+        target.resolve_allowed(&lookups, &session)
     });
     let answers = all_of(all.collect()).await;
     assert!(answers.iter().all(|answer| answer.as_ref().err() == Some(&(Reason::UpstreamDns, Some("timeout")))));
