@@ -250,7 +250,7 @@ pub(crate) fn refused(error: VaultError) -> Problem {
         | VaultError::Missing
         | VaultError::Store(_)
         | VaultError::Key(_)
-        | VaultError::KeyWorn
+        | VaultError::KeyExhausted
         | VaultError::Parameters
         | VaultError::Unseal
         | VaultError::Corrupt

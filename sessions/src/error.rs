@@ -56,3 +56,31 @@ pub struct Invalid {
     /// For the record only.
     pub why: Why,
 }
+
+/// Why a credential is not lent to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// It was never granted, or the grant was taken back.
+    NotGranted,
+    /// Requests with this method do not get it.
+    Method,
+    /// It is lent by the tool call, and which one the request belongs to is not known.
+    NoToolCall,
+    /// Its time is over.
+    Expired,
+    /// It went on as many requests as it may.
+    Exhausted,
+}
+
+impl Withheld {
+    /// The reason as one word, for clients and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotGranted => "not_granted",
+            Self::Method => "grant_method",
+            Self::NoToolCall => "grant_tool_call",
+            Self::Expired => "grant_over",
+            Self::Exhausted => "grant_spent",
+        }
+    }
+}

@@ -261,7 +261,7 @@ fn grant(document: GrantDocument) -> io::Result<Grant> {
             methods: document.methods,
             per: if document.per_tool_call { Per::ToolCall } else { Per::Session },
         },
-        audience: crate::registry::remembered(audience),
+        audience: crate::grant::remembered(audience),
         prefix: document.prefix,
         placeholder,
         used: AtomicU32::new(document.used),

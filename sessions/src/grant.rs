@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use jiff::SignedDuration;
 use model::{Audience, CredentialId, Host, Timestamp};
 
+use crate::error::Withheld;
 use crate::token::Fingerprint;
 use crate::tool_call::CallSerial;
 
@@ -62,34 +63,6 @@ pub struct GrantUse {
     pub counts: bool,
 }
 
-/// Why a credential is not lent to a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Withheld {
-    /// It was never granted, or the grant was taken back.
-    NotGranted,
-    /// Requests with this method do not get it.
-    Method,
-    /// It is lent by the tool call, and which one the request belongs to is not known.
-    NoToolCall,
-    /// Its time is over.
-    Expired,
-    /// It went on as many requests as it may.
-    Exhausted,
-}
-
-impl Withheld {
-    /// The reason as one word, for clients and records.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotGranted => "not_granted",
-            Self::Method => "grant_method",
-            Self::NoToolCall => "grant_tool_call",
-            Self::Expired => "grant_over",
-            Self::Exhausted => "grant_spent",
-        }
-    }
-}
-
 impl Grant {
     /// How many requests it went on so far.
     pub fn used(&self) -> u32 {
@@ -138,4 +111,9 @@ impl Grant {
             Err(_) => Err(Withheld::Exhausted),
         }
     }
+}
+
+/// What is known from the beginning; the rest is learned when it is seen first.
+pub(crate) fn remembered(audience: Option<Audience>) -> OnceLock<Audience> {
+    audience.map(OnceLock::from).unwrap_or_default()
 }

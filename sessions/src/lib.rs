@@ -14,8 +14,8 @@ mod token;
 mod tool_call;
 
 pub use budget::{Budgets, Scope, Spend};
-pub use error::{Invalid, SessionError, Why};
-pub use grant::{Bounds, Grant, GrantUse, Per, Withheld};
+pub use error::{Invalid, SessionError, Why, Withheld};
+pub use grant::{Bounds, Grant, GrantUse, Per};
 pub use registry::{Created, Ending, GrantRequest, NewSession, Offered, PlaceholderOwner, Registry};
 pub use session::{OwnDocuments, Session, State};
 pub use token::{PLACEHOLDER_LETTERS, PLACEHOLDER_MARK, find_marks};

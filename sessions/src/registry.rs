@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use crate::budget::Budgets;
 use crate::error::{Invalid, SessionError, Why};
 use crate::file;
-use crate::grant::{Bounds, Grant};
+use crate::grant::{Bounds, Grant, remembered};
 use crate::session::{OwnDocuments, Session, State};
 use crate::token::{Fingerprint, PLACEHOLDER_MARK, draw_placeholder, draw_token};
 
@@ -461,11 +461,6 @@ fn offer(request: &GrantRequest, placeholders: &mut Vec<Offered>) -> Grant {
         used: AtomicU32::new(0),
         revoked: AtomicBool::new(false),
     }
-}
-
-/// What is known from the beginning; the rest is learned when it is seen first.
-pub(crate) fn remembered(audience: Option<Audience>) -> OnceLock<Audience> {
-    audience.map(OnceLock::from).unwrap_or_default()
 }
 
 fn assemble(new: NewSession, grants: Vec<Grant>, now: Timestamp, expires: Option<Timestamp>) -> Session {

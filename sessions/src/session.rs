@@ -14,7 +14,8 @@ use tokio::sync::Notify;
 
 use crate::budget::Budgets;
 use crate::cookies::HostCookies;
-use crate::grant::{Grant, GrantUse, Per, Withheld};
+use crate::error::Withheld;
+use crate::grant::{Grant, GrantUse, Per};
 use crate::token::{Fingerprint, PLACEHOLDER_MARK};
 use crate::tool_call::{CallSerial, ToolCall, ToolCalls};
 

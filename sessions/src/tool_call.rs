@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{CredentialId, Timestamp};
 
-use crate::grant::Withheld;
+use crate::error::Withheld;
 
 /// How many tool calls of one session can be open at once.
 pub const MAX_OPEN_CALLS: usize = 64;

@@ -6,12 +6,11 @@
 
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
-use rand::TryRng;
-use rand::rngs::SysRng;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::key::{KEY_BYTES, Key};
+use crate::random::{RngUnavailable, random};
 use crate::secret::Secret;
 
 pub(crate) const SALT_BYTES: usize = 32;
@@ -35,15 +34,11 @@ pub(crate) struct Envelope {
 
 /// The envelope does not open: changed, for another context, or under another key.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Unopened;
-
-/// The system gave no random bytes.
-#[derive(Debug)]
-pub(crate) struct NoRandom;
+pub(crate) struct OpenError;
 
 impl Envelope {
     /// Seals a value for the context that `aad` describes.
-    pub(crate) fn seal(key: &Key, aad: &[u8], value: &[u8]) -> Result<Self, NoRandom> {
+    pub(crate) fn seal(key: &Key, aad: &[u8], value: &[u8]) -> Result<Self, RngUnavailable> {
         let salt = random()?;
         let nonce = random()?;
         let data = DataKey::derived(key, &salt);
@@ -57,16 +52,16 @@ impl Envelope {
     }
 
     /// Opens the value where key, context and every bit are those of the sealing.
-    pub(crate) fn open(&self, key: &Key, aad: &[u8]) -> Result<Secret, Unopened> {
+    pub(crate) fn open(&self, key: &Key, aad: &[u8]) -> Result<Secret, OpenError> {
         let data = DataKey::derived(key, &self.salt);
         if !bool::from(data.commitment().ct_eq(&self.commitment)) {
-            return Err(Unopened);
+            return Err(OpenError);
         }
-        Secret::made_in_place(self.ciphertext.len(), |plaintext| {
-            let buffer = InOutBuf::new(&self.ciphertext, plaintext).map_err(|_| Unopened)?;
+        Secret::init_in_place(self.ciphertext.len(), |plaintext| {
+            let buffer = InOutBuf::new(&self.ciphertext, plaintext).map_err(|_| OpenError)?;
             data.cipher()
                 .decrypt_inout_detached(&self.nonce.into(), aad, buffer, &self.tag.into())
-                .map_err(|_| Unopened)
+                .map_err(|_| OpenError)
         })
     }
 }
@@ -87,18 +82,6 @@ impl DataKey {
     fn commitment(&self) -> &[u8; COMMITMENT_BYTES] {
         self.0.last_chunk().expect("a data key has both parts")
     }
-}
-
-/// Bytes from the system's generator: a fork or a clone of the machine does not repeat them.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], NoRandom> {
-    let mut bytes = [0u8; N];
-    fill_random(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// The same, in place.
-pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<(), NoRandom> {
-    SysRng.try_fill_bytes(bytes).map_err(|_| NoRandom)
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use thiserror::Error;
 
-use crate::advice::Weakness;
 use crate::credential::{CredentialError, ValueError};
-use crate::envelope::NoRandom;
 use crate::format::FormatError;
 use crate::kek::KeyError;
+use crate::random::RngUnavailable;
 use crate::store::StoreError;
+use crate::weakness::Weakness;
 
 /// The longest of Egret's own values.
 pub(crate) const MAX_INTERNAL_BYTES: usize = 64 * 1024;
@@ -47,7 +47,7 @@ pub enum VaultError {
     OtherLock,
     /// A key has sealed as much as one key may.
     #[error("a key has sealed as much as one key may; replace the vault's lock with `egret vault rekey`")]
-    KeyWorn,
+    KeyExhausted,
     /// The system gave no random bytes.
     #[error("random bytes are unavailable")]
     Random,
@@ -85,7 +85,7 @@ impl VaultError {
             Self::Parameters => "vault_params",
             Self::Unseal => "unseal_failed",
             Self::OtherLock => "vault_other_lock",
-            Self::KeyWorn => "vault_key_worn",
+            Self::KeyExhausted => "vault_key_worn",
             Self::Random => "internal",
             Self::Value(_) | Self::Weak(_) => "vault_value_invalid",
             Self::Credential(_) => "credential_invalid",
@@ -107,8 +107,8 @@ impl From<FormatError> for VaultError {
     }
 }
 
-impl From<NoRandom> for VaultError {
-    fn from(NoRandom: NoRandom) -> Self {
+impl From<RngUnavailable> for VaultError {
+    fn from(RngUnavailable: RngUnavailable) -> Self {
         Self::Random
     }
 }

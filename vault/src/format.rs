@@ -22,7 +22,7 @@ use model::{CredentialId, TenantId, Timestamp};
 use sha2::Sha256;
 
 use crate::envelope::Envelope;
-use crate::kek::{Argon2id, Kek, Recipe, SALT_BYTES};
+use crate::kek::{Argon2id, Kek, KeyDerivation, SALT_BYTES};
 
 const MAGIC: &[u8; 8] = b"EGRVAULT";
 pub(crate) const VERSION: u16 = 2;
@@ -50,7 +50,7 @@ pub(crate) enum FormatError {
 /// What a vault says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    pub(crate) recipe: Recipe,
+    pub(crate) recipe: KeyDerivation,
     pub(crate) salt: [u8; SALT_BYTES],
     /// How many times it was written; a smaller number than one seen before means an old copy.
     pub(crate) generation: u64,
@@ -329,12 +329,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn recipe(&mut self) -> Result<Recipe, FormatError> {
+    fn recipe(&mut self) -> Result<KeyDerivation, FormatError> {
         let sources = self.byte()?;
         let argon2id = Argon2id { memory_kib: self.u32()?, passes: self.u32()?, lanes: self.u32()? };
         let length = u16::from_be_bytes(self.array()?);
         let hint = self.take(usize::from(length))?;
-        let recipe = Recipe {
+        let recipe = KeyDerivation {
             passphrase: (sources & 1 != 0).then_some(argon2id),
             key_file: sources & 2 != 0,
             external: (sources & 4 != 0).then(|| hint.into()),

@@ -15,7 +15,7 @@ type Copy = Zeroizing<Vec<u8>>;
 #[expect(clippy::disallowed_methods, reason = "the value is looked for in responses, to be masked")]
 pub(crate) fn of(kind: &Kind, value: &Secret) -> Vec<Secret> {
     let mut forms: Vec<Copy> = kind.patterns(value);
-    for plain in [value.expose_secret(), kind.swap_value(value)] {
+    for plain in [value.expose_secret(), kind.substitution_bytes(value)] {
         if plain.len() >= SHORT_VALUE_BYTES {
             forms.extend(encodings(plain));
         }

@@ -24,7 +24,7 @@ const KEK_LABEL: &[u8] = b"egret vault 2 kek";
 
 /// How a vault's KEK is made from its sources; stands in the header. At least one part is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recipe {
+pub struct KeyDerivation {
     /// A passphrase, stretched so.
     pub passphrase: Option<Argon2id>,
     /// A key file.
@@ -59,7 +59,7 @@ impl Argon2id {
     }
 }
 
-impl Recipe {
+impl KeyDerivation {
     /// A key file alone.
     pub const KEY_FILE: Self = Self { passphrase: None, key_file: true, external: None };
     /// A passphrase alone, stretched as we do it.
@@ -93,7 +93,7 @@ impl Recipe {
 }
 
 /// `passphrase`, `key file`, `passphrase and key file`, ..
-impl fmt::Display for Recipe {
+impl fmt::Display for KeyDerivation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = ["passphrase", "key file", "external source"];
         let used: Vec<&str> = self.parts().iter().zip(names).filter_map(|(part, name)| part.then_some(name)).collect();
@@ -151,13 +151,13 @@ pub trait KeySource: Send + Sync {
     ///
     /// # Errors
     /// [`KeyError`] where the source cannot lock a vault.
-    fn recipe(&self) -> Result<Recipe, KeyError>;
+    fn recipe(&self) -> Result<KeyDerivation, KeyError>;
 
     /// The KEK of a vault with this recipe and salt. Says nothing of whether it is the right one.
     ///
     /// # Errors
     /// [`KeyError`] where the source cannot be read or is of another kind than the vault's.
-    fn kek(&self, recipe: &Recipe, salt: &[u8; SALT_BYTES]) -> Result<Kek, KeyError>;
+    fn kek(&self, recipe: &KeyDerivation, salt: &[u8; SALT_BYTES]) -> Result<Kek, KeyError>;
 }
 
 /// A file of 32 random bytes that nobody else may read (mode 0600).
@@ -183,12 +183,12 @@ impl KeyFile {
 }
 
 impl KeySource for KeyFile {
-    fn recipe(&self) -> Result<Recipe, KeyError> {
-        Ok(Recipe::KEY_FILE)
+    fn recipe(&self) -> Result<KeyDerivation, KeyError> {
+        Ok(KeyDerivation::KEY_FILE)
     }
 
-    fn kek(&self, recipe: &Recipe, salt: &[u8; SALT_BYTES]) -> Result<Kek, KeyError> {
-        recipe.needs(&Recipe::KEY_FILE)?;
+    fn kek(&self, recipe: &KeyDerivation, salt: &[u8; SALT_BYTES]) -> Result<Kek, KeyError> {
+        recipe.needs(&KeyDerivation::KEY_FILE)?;
         Ok(Parts { key_file: Some(self.read()?), ..Parts::default() }.kek(recipe, salt))
     }
 }
@@ -219,7 +219,7 @@ impl Passphrase {
         let mut memory = Vec::new();
         memory.try_reserve_exact(argon.params().block_count()).map_err(|_| KeyError::Memory)?;
         memory.resize(argon.params().block_count(), Block::new());
-        let key = Key::made(|key| {
+        let key = Key::generate_with(|key| {
             argon.hash_password_into_with_memory(self.text.expose_secret(), salt, &mut *key, &mut memory)
         });
         memory.zeroize();
@@ -228,15 +228,15 @@ impl Passphrase {
 }
 
 impl KeySource for Passphrase {
-    fn recipe(&self) -> Result<Recipe, KeyError> {
+    fn recipe(&self) -> Result<KeyDerivation, KeyError> {
         if !self.argon2id.is_acceptable() {
             return Err(KeyError::Parameters);
         }
-        Ok(Recipe { passphrase: Some(self.argon2id), ..Recipe::PASSPHRASE })
+        Ok(KeyDerivation { passphrase: Some(self.argon2id), ..KeyDerivation::PASSPHRASE })
     }
 
-    fn kek(&self, recipe: &Recipe, salt: &[u8; SALT_BYTES]) -> Result<Kek, KeyError> {
-        recipe.needs(&Recipe::PASSPHRASE)?;
+    fn kek(&self, recipe: &KeyDerivation, salt: &[u8; SALT_BYTES]) -> Result<Kek, KeyError> {
+        recipe.needs(&KeyDerivation::PASSPHRASE)?;
         let argon2id = recipe.passphrase.as_ref().ok_or(KeyError::Parameters)?;
         Ok(Parts { passphrase: Some(self.stretched(argon2id, salt)?), ..Parts::default() }.kek(recipe, salt))
     }
@@ -252,12 +252,12 @@ pub struct PassphraseAndKeyFile {
 }
 
 impl KeySource for PassphraseAndKeyFile {
-    fn recipe(&self) -> Result<Recipe, KeyError> {
-        Ok(Recipe { key_file: true, ..self.passphrase.recipe()? })
+    fn recipe(&self) -> Result<KeyDerivation, KeyError> {
+        Ok(KeyDerivation { key_file: true, ..self.passphrase.recipe()? })
     }
 
-    fn kek(&self, recipe: &Recipe, salt: &[u8; SALT_BYTES]) -> Result<Kek, KeyError> {
-        recipe.needs(&Recipe { key_file: true, ..Recipe::PASSPHRASE })?;
+    fn kek(&self, recipe: &KeyDerivation, salt: &[u8; SALT_BYTES]) -> Result<Kek, KeyError> {
+        recipe.needs(&KeyDerivation { key_file: true, ..KeyDerivation::PASSPHRASE })?;
         let argon2id = recipe.passphrase.as_ref().ok_or(KeyError::Parameters)?;
         let key_file = Some(self.key_file.read()?);
         let passphrase = Some(self.passphrase.stretched(argon2id, salt)?);
@@ -276,13 +276,13 @@ pub(crate) struct Parts {
 impl Parts {
     /// Mixes them (HKDF, RFC 5869): whoever lacks one has nothing. Each has 32 bytes and the recipe says which are
     /// there, so no two sets of parts make the same input.
-    pub(crate) fn kek(&self, recipe: &Recipe, salt: &[u8; SALT_BYTES]) -> Kek {
+    pub(crate) fn kek(&self, recipe: &KeyDerivation, salt: &[u8; SALT_BYTES]) -> Kek {
         let mut all = Zeroizing::new(Vec::with_capacity(3 * KEY_BYTES));
         for part in [&self.passphrase, &self.key_file, &self.external].into_iter().flatten() {
             all.extend_from_slice(part.bytes());
         }
         let hkdf = Hkdf::<Sha256>::new(Some(salt), &all);
-        let made = Key::made(|key| hkdf.expand_multi_info(&[KEK_LABEL, &[recipe.bits()]], key));
+        let made = Key::generate_with(|key| hkdf.expand_multi_info(&[KEK_LABEL, &[recipe.bits()]], key));
         Kek(made.expect("32 bytes are far below the limit of HKDF"))
     }
 }

@@ -7,7 +7,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::arena::Slot;
-use crate::envelope::{NoRandom, fill_random};
+use crate::random::{RngUnavailable, fill_random};
 use crate::secret::Secret;
 
 /// Bytes of a key file, of the KEK, of tenant keys and of data keys.
@@ -18,7 +18,7 @@ pub(crate) struct Key(Slot);
 
 impl Key {
     /// Fills a key in its final place.
-    pub(crate) fn made<E>(fill: impl FnOnce(&mut [u8; KEY_BYTES]) -> Result<(), E>) -> Result<Self, E> {
+    pub(crate) fn generate_with<E>(fill: impl FnOnce(&mut [u8; KEY_BYTES]) -> Result<(), E>) -> Result<Self, E> {
         let mut key = Self(Slot::new(KEY_BYTES));
         let bytes: &mut [u8] = &mut key.0;
         fill(bytes.try_into().expect("a key has its length"))?;
@@ -26,8 +26,8 @@ impl Key {
     }
 
     /// A fresh key from the system's generator.
-    pub(crate) fn random() -> Result<Self, NoRandom> {
-        Self::made(|key| fill_random(key))
+    pub(crate) fn random() -> Result<Self, RngUnavailable> {
+        Self::generate_with(|key| fill_random(key))
     }
 
     /// The key that was sealed; `None` where it is of another length.

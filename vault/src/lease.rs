@@ -72,8 +72,8 @@ impl Lease {
     }
 
     /// The value that takes a placeholder's place, unencoded: the password of a basic pair, else the whole value.
-    pub fn swap_value(&self) -> &[u8] {
-        self.shape.kind().swap_value(&self.value)
+    pub fn substitution_bytes(&self) -> &[u8] {
+        self.shape.kind().substitution_bytes(&self.value)
     }
 
     /// Every plain pattern to take out of responses: the value, what a basic pair is made of and becomes, and the same

@@ -14,8 +14,8 @@ use model::{CredentialId, TenantId, Timestamp};
 use zeroize::Zeroizing;
 
 use crate::arena::Slot;
-use crate::envelope::random;
 use crate::error::VaultError;
+use crate::random::random;
 use crate::secret::Secret;
 
 /// The longest window, and the longest stride.

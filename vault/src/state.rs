@@ -8,15 +8,18 @@ use zeroize::Zeroizing;
 
 use crate::credential::{BodySlots, CredentialShape, DEFAULT_GRACE, Kind};
 use crate::document;
-use crate::envelope::{Envelope, NoRandom, Unopened};
+use crate::envelope::{Envelope, OpenError};
 use crate::error::VaultError;
 use crate::format::{Content, Header, Item, KeyLabel, Label, WrappedKey};
 use crate::forms;
-use crate::kek::{Kek, Recipe, SALT_BYTES};
+use crate::kek::{Kek, KeyDerivation, SALT_BYTES};
 use crate::key::Key;
 use crate::needles::{NeedleOwner, Opened};
+use crate::random::RngUnavailable;
 use crate::secret::Secret;
-use crate::vault::Version;
+
+/// The number of a credential's value, 1 for the first.
+pub type Version = u32;
 
 /// The tenant of Egret's own values; no tenant can be named so.
 pub(crate) const INTERNAL: &str = "egret:internal";
@@ -34,16 +37,16 @@ const MAX_REMOVED: usize = 16_384;
 const FINGERPRINT_LABEL: &[u8] = b"egret vault 2 fingerprint";
 
 /// What the vault is locked with; rekeying replaces it.
-pub(crate) struct LockedWith {
+pub(crate) struct VaultLock {
     pub(crate) kek: Kek,
-    pub(crate) recipe: Recipe,
+    pub(crate) recipe: KeyDerivation,
     pub(crate) salt: [u8; SALT_BYTES],
 }
 
 /// One generation of the vault.
 #[derive(Clone)]
 pub(crate) struct State {
-    pub(crate) lock: Arc<LockedWith>,
+    pub(crate) lock: Arc<VaultLock>,
     pub(crate) generation: u64,
     /// How many keys the KEK has wrapped.
     pub(crate) wrappings: u64,
@@ -135,7 +138,7 @@ pub struct VersionSummary {
 }
 
 impl TenantKey {
-    fn made(label: KeyLabel, kek: &Kek) -> Result<Self, NoRandom> {
+    fn generate_with(label: KeyLabel, kek: &Kek) -> Result<Self, RngUnavailable> {
         let key = Key::random()?;
         let wrapped = Envelope::seal(&kek.0, &label.aad(), key.bytes())?;
         Ok(Self { label, key, wrapped })
@@ -147,7 +150,7 @@ impl TenantKey {
     }
 
     /// The same key under another KEK, in the given generation.
-    fn wrapped_anew(&self, kek: &Kek, generation: u64) -> Result<Self, VaultError> {
+    fn rewrap(&self, kek: &Kek, generation: u64) -> Result<Self, VaultError> {
         let label = KeyLabel { generation, ..self.label.clone() };
         let wrapped = Envelope::seal(&kek.0, &label.aad(), self.key.bytes())?;
         Ok(Self { label, key: self.key.copy(), wrapped })
@@ -170,7 +173,7 @@ impl TenantKey {
 }
 
 impl State {
-    pub(crate) fn new(lock: LockedWith) -> Self {
+    pub(crate) fn new(lock: VaultLock) -> Self {
         Self {
             lock: Arc::new(lock),
             generation: 0,
@@ -183,7 +186,7 @@ impl State {
     }
 
     /// What a file holds; `None` where one of its envelopes does not open.
-    pub(crate) fn opened(lock: LockedWith, header: &Header, content: Content<WrappedKey, Item>) -> Option<Self> {
+    pub(crate) fn opened(lock: VaultLock, header: &Header, content: Content<WrappedKey, Item>) -> Option<Self> {
         let mut state = Self { generation: header.generation, wrappings: header.wrappings, ..Self::new(lock) };
         for WrappedKey { label, sealings, key } in content.keys {
             let name = label.tenant.clone();
@@ -269,7 +272,7 @@ impl State {
         let mut all = held.into_iter().flat_map(|held| held.credentials.values().flatten().chain(&held.removed));
         let taken = all.any(is_taken).then(|| self.last_version(tenant, id).saturating_add(1));
         let version = taken.unwrap_or(entry.item.label.version);
-        let sealed = match entry.sealed_anew(&key, self.generation, version) {
+        let sealed = match entry.reseal(&key, self.generation, version) {
             Err(VaultError::Corrupt) => return Ok(()),
             sealed => sealed?,
         };
@@ -474,19 +477,19 @@ impl State {
     /// Gives the tenant a new key and seals everything of the tenant anew under it; gives the key's number.
     pub(crate) fn rotate(&mut self, tenant: &TenantId, now: Timestamp) -> Result<u32, VaultError> {
         let held = self.tenants.get(tenant).ok_or(VaultError::Unknown)?.clone();
-        let id = held.key.label.id.checked_add(1).ok_or(VaultError::KeyWorn)?;
+        let id = held.key.label.id.checked_add(1).ok_or(VaultError::KeyExhausted)?;
         let key = self.fresh_key(tenant, id, now)?;
         let mut fresh = Tenant { key, sealings: 0, credentials: BTreeMap::new(), removed: Vec::new() };
         for (id, versions) in &held.credentials {
             let mut sealed = Vec::with_capacity(versions.len());
             for entry in versions {
-                sealed.push(Arc::new(entry.sealed_anew(&fresh.key, self.generation, entry.item.label.version)?));
+                sealed.push(Arc::new(entry.reseal(&fresh.key, self.generation, entry.item.label.version)?));
                 fresh.sealings += 2;
             }
             fresh.credentials.insert(id.clone(), sealed);
         }
         for entry in &held.removed {
-            let sealed = entry.sealed_anew(&fresh.key, self.generation, entry.item.label.version)?;
+            let sealed = entry.reseal(&fresh.key, self.generation, entry.item.label.version)?;
             fresh.removed.push(Arc::new(sealed));
             fresh.sealings += 2;
         }
@@ -495,9 +498,9 @@ impl State {
     }
 
     /// Locks the vault with something else: wraps every tenant's key anew, and touches no secret.
-    pub(crate) fn rekey(&mut self, lock: LockedWith) -> Result<(), VaultError> {
+    pub(crate) fn rekey(&mut self, lock: VaultLock) -> Result<(), VaultError> {
         for tenant in self.tenants.values_mut() {
-            let key = tenant.key.wrapped_anew(&lock.kek, self.generation)?;
+            let key = tenant.key.rewrap(&lock.kek, self.generation)?;
             Arc::make_mut(tenant).hold(Arc::new(key));
         }
         self.wrappings = self.tenants.len() as u64;
@@ -507,11 +510,11 @@ impl State {
 
     fn fresh_key(&mut self, tenant: &TenantId, id: u32, now: Timestamp) -> Result<Arc<TenantKey>, VaultError> {
         if self.wrappings >= REFUSE_AT {
-            return Err(VaultError::KeyWorn);
+            return Err(VaultError::KeyExhausted);
         }
         self.wrappings += 1;
         let label = KeyLabel { tenant: tenant.clone(), id, created: now, generation: self.generation };
-        Ok(Arc::new(TenantKey::made(label, &self.lock.kek)?))
+        Ok(Arc::new(TenantKey::generate_with(label, &self.lock.kek)?))
     }
 
     #[cfg(test)]
@@ -581,7 +584,7 @@ impl Entry {
         shape: Option<CredentialShape>,
         value: &Secret,
         key: &Arc<TenantKey>,
-    ) -> Result<Self, NoRandom> {
+    ) -> Result<Self, RngUnavailable> {
         let aad = label.value_aad(description);
         let value = Envelope::seal(&key.key, &aad, value.expose_secret())?;
         let description = Envelope::seal(&key.key, &label.description_aad(), description)?;
@@ -626,12 +629,12 @@ impl Entry {
     }
 
     /// Opens the value.
-    pub(crate) fn value(&self) -> Result<Secret, Unopened> {
+    pub(crate) fn value(&self) -> Result<Secret, OpenError> {
         self.item.value.open(&self.key.key, &self.aad)
     }
 
     #[expect(clippy::disallowed_methods, reason = "description and value are sealed anew")]
-    fn sealed_anew(&self, key: &Arc<TenantKey>, generation: u64, version: Version) -> Result<Self, VaultError> {
+    fn reseal(&self, key: &Arc<TenantKey>, generation: u64, version: Version) -> Result<Self, VaultError> {
         let old = &self.item.label;
         let opened = self.item.description.open(&self.key.key, &old.description_aad());
         let description = opened.map_err(|_| VaultError::Corrupt)?;

@@ -10,20 +10,17 @@ use model::{CredentialId, Destination, Host, Scheme, TenantId, Timestamp};
 
 use crate::credential::{CredentialError, CredentialShape, MAX_VERSIONS, NewCredential, check_name};
 use crate::document;
-use crate::envelope::random;
 use crate::error::{MAX_INTERNAL_BYTES, VaultError};
 use crate::format;
-use crate::kek::{KeySource, Recipe};
+use crate::kek::{KeyDerivation, KeySource};
 use crate::lease::{Lease, LeaseError};
 use crate::needle_cache::NeedleCache;
 use crate::needles::Needles;
+use crate::random::random;
 use crate::search;
 use crate::secret::Secret;
-use crate::state::{CredentialSummary, Draft, Entry, INTERNAL, LockedWith, State, summary};
+use crate::state::{CredentialSummary, Draft, Entry, INTERNAL, State, VaultLock, Version, summary};
 use crate::store::{FileStore, Store, StoreError};
-
-/// The number of a credential's value, 1 for the first.
-pub type Version = u32;
 
 /// An open vault.
 pub struct Vault {
@@ -55,7 +52,7 @@ pub struct VaultStatus {
     /// How many credentials it holds, of all tenants.
     pub credentials: usize,
     /// What it is locked with.
-    pub lock: Recipe,
+    pub lock: KeyDerivation,
 }
 
 impl Vault {
@@ -222,7 +219,7 @@ impl Vault {
                 return Err(VaultError::OtherLock);
             }
             let content = format::read(backup, &header, &lock.kek)?;
-            let lock = LockedWith { kek: lock.kek.copy(), recipe: lock.recipe.clone(), salt: lock.salt };
+            let lock = VaultLock { kek: lock.kek.copy(), recipe: lock.recipe.clone(), salt: lock.salt };
             let restored = State::opened(lock, &header, content).ok_or(VaultError::Corrupt)?;
             *state = restored.after(state, whole_micros(clock::now()))?;
             Ok(state.generation)
@@ -493,16 +490,16 @@ fn put_one(state: &mut State, new: NewCredential, value: &Secret, now: Timestamp
 }
 
 /// What a source locks a vault with from now on, under a fresh salt.
-fn lock(source: &dyn KeySource) -> Result<LockedWith, VaultError> {
+fn lock(source: &dyn KeySource) -> Result<VaultLock, VaultError> {
     let (recipe, salt) = (source.recipe()?, random()?);
-    Ok(LockedWith { kek: source.kek(&recipe, &salt)?, recipe, salt })
+    Ok(VaultLock { kek: source.kek(&recipe, &salt)?, recipe, salt })
 }
 
 fn open_bytes(bytes: &[u8], source: &dyn KeySource) -> Result<State, VaultError> {
     let header = format::read_header(bytes)?;
     let kek = source.kek(&header.recipe, &header.salt)?;
     let content = format::read(bytes, &header, &kek)?;
-    let lock = LockedWith { kek, recipe: header.recipe.clone(), salt: header.salt };
+    let lock = VaultLock { kek, recipe: header.recipe.clone(), salt: header.salt };
     State::opened(lock, &header, content).ok_or(VaultError::Corrupt)
 }
 

@@ -41,7 +41,7 @@ fn nothing_of_a_secret_stays_in_memory() {
     let destination = Destination::of(Scheme::Https, Authority::parse("api.example.com", false).unwrap());
     for _ in 0..10 {
         let lease = vault.lease(&TenantId::default(), &"name".into(), &destination).unwrap();
-        black_box((lease.placement(), lease.patterns(), lease.swap_value().len()));
+        black_box((lease.placement(), lease.patterns(), lease.substitution_bytes().len()));
         black_box(vault.open_internal("ca.key").unwrap());
     }
     assert_eq!(copies(), 0);

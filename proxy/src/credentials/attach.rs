@@ -111,13 +111,13 @@ pub(crate) fn swap(
 ) -> Result<Placed, Refusal> {
     match place {
         Location::Plain(spot) => {
-            let others = replace_value(fields, spot, |value| splice(value, &spot.range, lease.swap_value()))?;
+            let others = replace_value(fields, spot, |value| splice(value, &spot.range, lease.substitution_bytes()))?;
             Ok(Placed { place: in_field(&spot.field), overwritten: others })
         }
         Location::Basic(spot) | Location::User(spot) => {
             let others = replace_value(fields, spot, |value| {
                 let pair = basic::pair(value).ok_or_else(|| internal("a pair is gone"))?;
-                let pair = splice(&pair, &spot.range, lease.swap_value())?;
+                let pair = splice(&pair, &spot.range, lease.substitution_bytes())?;
                 let coded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_slice()).into_bytes());
                 let value = Zeroizing::new([b"Basic ".as_slice(), &coded].concat());
                 patterns.push(coded);

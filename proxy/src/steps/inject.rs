@@ -268,12 +268,12 @@ fn judge(wanted: CredentialRequest<'_>, found: &Found) -> Result<(), Refusal> {
 fn fits(shape: &CredentialShape, place: &Location) -> bool {
     let kind = shape.kind();
     match (kind.slot(), place) {
-        (Some(_), Location::Basic(_)) => kind.goes_in_pair(),
+        (Some(_), Location::Basic(_)) => kind.usable_in_basic(),
         // Some clients send a token as the user, with an empty password.
-        (Some(_), Location::User(_)) => kind.goes_in_pair() && kind.stands_alone(),
+        (Some(_), Location::User(_)) => kind.usable_in_basic() && kind.usable_as_full_value(),
         (Some(Slot::Header(name)), Location::Plain(spot)) => {
             let around = kind.frames(&spot.before, &spot.after);
-            kind.stands_alone() && around && spot.field.as_str().eq_ignore_ascii_case(name)
+            kind.usable_as_full_value() && around && spot.field.as_str().eq_ignore_ascii_case(name)
         }
         (Some(Slot::Query(name)), Location::Query(parameter)) => names(parameter, name),
         (Some(Slot::Cookie(name)), Location::Cookie(cookie)) => name == cookie,

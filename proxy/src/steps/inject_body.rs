@@ -184,7 +184,7 @@ fn swap(
         let mut held = leases.iter().zip(&*lent);
         let held = held.find(|(lease, _)| *lease.id() == one.credential);
         let (lease, lent) = held.ok_or_else(|| internal("a lease is gone"))?;
-        let value = lease.swap_value();
+        let value = lease.substitution_bytes();
         let text = body.get(one.text.clone()).ok_or_else(|| internal("a slot moved"))?;
         let filled = form.fill(text, &one.placeholder, value).ok_or_else(unclear)?;
         // The form in which it is sent is the form in which it is echoed.

@@ -1,7 +1,8 @@
 //! Sessions from their making to their end.
 
 use super::*;
-use crate::grant::{Per, Withheld};
+use crate::error::Withheld;
+use crate::grant::Per;
 use crate::tool_call::ToolCall;
 
 use std::os::unix::fs::PermissionsExt as _;

@@ -4,12 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::kind::{Options, Slot, Way};
+use super::credential_kind::{CredentialKind, Options, Slot};
 use super::{SHORT_VALUE_BYTES, ValueError, copy};
 
 pub(super) struct Basic;
 
-impl Way for Basic {
+impl CredentialKind for Basic {
     fn name(&self) -> &'static str {
         "basic"
     }
@@ -19,11 +19,11 @@ impl Way for Basic {
     }
 
     /// A password is half of it.
-    fn stands_alone(&self) -> bool {
+    fn usable_as_full_value(&self) -> bool {
         false
     }
 
-    fn goes_in_pair(&self) -> bool {
+    fn usable_in_basic(&self) -> bool {
         true
     }
 
@@ -41,7 +41,7 @@ impl Way for Basic {
         copy(&[b"Basic ", &encoded(value)])
     }
 
-    fn swap_value<'v>(&self, value: &'v [u8]) -> &'v [u8] {
+    fn substitution_bytes<'v>(&self, value: &'v [u8]) -> &'v [u8] {
         password(value)
     }
 

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::kind::{KindOption, Options, Slot, Way};
+use super::credential_kind::{CredentialKind, KindOption, Options, Slot};
 use super::{CredentialError, ValueError, copy, template};
 
 /// Schemes whose whole credential is the token; GitHub's tools write `token`.
@@ -10,7 +10,7 @@ const SCHEMES: [&[u8]; 2] = [b"Bearer ", b"token "];
 
 pub(super) struct Bearer;
 
-impl Way for Bearer {
+impl CredentialKind for Bearer {
     fn name(&self) -> &'static str {
         "bearer"
     }
@@ -28,7 +28,7 @@ impl Way for Bearer {
     }
 
     /// Some clients send a token as the password of a pair.
-    fn goes_in_pair(&self) -> bool {
+    fn usable_in_basic(&self) -> bool {
         true
     }
 

@@ -1,11 +1,11 @@
 //! What goes only into the bodies of requests, where a slot was declared for it.
 
 use super::ValueError;
-use super::kind::{Options, Slot, Way};
+use super::credential_kind::{CredentialKind, Options, Slot};
 
 pub(super) struct Body;
 
-impl Way for Body {
+impl CredentialKind for Body {
     fn name(&self) -> &'static str {
         "body"
     }

@@ -1,12 +1,12 @@
 //! One cookie among those that the client sends (RFC 6265 section 4.1.1).
 
+use super::credential_kind::{CredentialKind, KindOption, Options, Slot};
 use super::header::is_token;
-use super::kind::{KindOption, Options, Slot, Way};
 use super::{CredentialError, MAX_NAME_BYTES, ValueError};
 
 pub(super) struct Cookie;
 
-impl Way for Cookie {
+impl CredentialKind for Cookie {
     fn name(&self) -> &'static str {
         "cookie"
     }

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::kind::{KindOption, Options, Slot, Way};
+use super::credential_kind::{CredentialKind, KindOption, Options, Slot};
 use super::{CredentialError, MAX_NAME_BYTES, MAX_PREFIX_BYTES, ValueError, copy, template};
 
 /// Fields that decide where a message goes, how it is read or where it ends, or that belong to one connection: never a credential's place.
@@ -27,7 +27,7 @@ const RESERVED: [&str; 16] = [
 
 pub(super) struct Header;
 
-impl Way for Header {
+impl CredentialKind for Header {
     fn name(&self) -> &'static str {
         "header"
     }

@@ -4,6 +4,7 @@ mod basic;
 mod bearer;
 mod body;
 mod cookie;
+mod credential_kind;
 mod header;
 mod kind;
 mod query;
@@ -20,7 +21,8 @@ use zeroize::Zeroizing;
 
 use model::audience::{Audience, AudienceError};
 
-pub use kind::{Kind, KindOption, Slot};
+pub use credential_kind::{KindOption, Slot};
+pub use kind::Kind;
 pub use query::percent_encode;
 pub use slots::{BodySlot, BodySlots, MAX_BODY_SLOTS, MAX_BODY_SWAPS};
 

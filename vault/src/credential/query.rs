@@ -2,12 +2,12 @@
 
 use zeroize::Zeroizing;
 
-use super::kind::{KindOption, Options, Slot, Way};
+use super::credential_kind::{CredentialKind, KindOption, Options, Slot};
 use super::{CredentialError, MAX_NAME_BYTES, ValueError};
 
 pub(super) struct Query;
 
-impl Way for Query {
+impl CredentialKind for Query {
     fn name(&self) -> &'static str {
         "query"
     }

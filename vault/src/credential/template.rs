@@ -4,7 +4,7 @@
 
 use zeroize::Zeroizing;
 
-use super::kind::{KindOption, Options};
+use super::credential_kind::{KindOption, Options};
 use super::{CredentialError, MAX_TEMPLATE_BYTES, copy};
 
 /// What stands for the secret in a template.

@@ -97,8 +97,8 @@ fn each_kind_goes_to_its_place() {
 
 #[test]
 fn a_placeholder_in_a_basic_pair_stands_for_the_password() {
-    assert_eq!(kind("basic").swap_value(&secret("user:pass:word")), b"pass:word");
-    assert_eq!(Kind::bearer().swap_value(&secret("a:b")), b"a:b");
+    assert_eq!(kind("basic").substitution_bytes(&secret("user:pass:word")), b"pass:word");
+    assert_eq!(Kind::bearer().substitution_bytes(&secret("a:b")), b"a:b");
 }
 
 #[test]

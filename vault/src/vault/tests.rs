@@ -71,11 +71,11 @@ impl Store for Memory {
 struct Key(u8);
 
 impl KeySource for Key {
-    fn recipe(&self) -> Result<Recipe, KeyError> {
-        Ok(Recipe::KEY_FILE)
+    fn recipe(&self) -> Result<KeyDerivation, KeyError> {
+        Ok(KeyDerivation::KEY_FILE)
     }
 
-    fn kek(&self, _: &Recipe, _: &[u8; 32]) -> Result<Kek, KeyError> {
+    fn kek(&self, _: &KeyDerivation, _: &[u8; 32]) -> Result<Kek, KeyError> {
         Ok(Kek::for_tests([self.0; 32]))
     }
 }
@@ -118,7 +118,7 @@ fn open(bytes: &[u8]) -> Result<Vault, VaultError> {
 }
 
 fn lent(vault: &Vault, tenant: &str, id: &str) -> Vec<u8> {
-    vault.lease(&tenant.into(), &id.into(), &to(Scheme::Https, "api.github.com")).unwrap().swap_value().to_vec()
+    vault.lease(&tenant.into(), &id.into(), &to(Scheme::Https, "api.github.com")).unwrap().substitution_bytes().to_vec()
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn what_is_put_is_there_after_opening_again() {
         assert_eq!(lent(vault, "acme", "registry"), b"password");
         assert_eq!(vault.open_internal("ca.key").unwrap().unwrap().expose_secret(), CANARY);
         assert!(vault.open_internal("other").unwrap().is_none());
-        assert_eq!(vault.status(), VaultStatus { generation: 4, credentials: 2, lock: Recipe::KEY_FILE });
+        assert_eq!(vault.status(), VaultStatus { generation: 4, credentials: 2, lock: KeyDerivation::KEY_FILE });
     }
 }
 
@@ -174,7 +174,7 @@ fn a_lease_keeps_the_version_it_began_with() {
     let (_store, vault) = filled();
     let lease = vault.lease(&TenantId::default(), &"github".into(), &to(Scheme::Https, "api.github.com")).unwrap();
     vault.put(github(), Secret::new(b"second-value".to_vec()), now()).unwrap();
-    assert_eq!((lease.version(), lease.swap_value()), (1, CANARY));
+    assert_eq!((lease.version(), lease.substitution_bytes()), (1, CANARY));
     assert_eq!(format!("{lease:?}"), "Lease(github version 1)");
 }
 
@@ -275,7 +275,7 @@ fn t155_a_wrong_passphrase_opens_nothing() {
     let passphrase = |text: &str| Passphrase::new(Secret::new(text.as_bytes().to_vec()));
     let vault = Vault::create(&path, &passphrase("correct horse")).unwrap();
     vault.put(github(), canary(), now()).unwrap();
-    assert_eq!(vault.status().lock, Recipe::PASSPHRASE);
+    assert_eq!(vault.status().lock, KeyDerivation::PASSPHRASE);
     assert!(matches!(Vault::open(&path, &passphrase("correct horsf")), Err(VaultError::Unseal)));
     let file = KeyFile(folder.path().join("vault.key"));
     assert!(matches!(Vault::open(&path, &file), Err(VaultError::Key(KeyError::OtherSource { .. }))));
@@ -315,10 +315,10 @@ fn t158_truncated_at_every_length_or_extended_is_detected() {
 fn t160_parameters_out_of_bounds_are_refused_before_the_key_is_asked_for() {
     struct Never;
     impl KeySource for Never {
-        fn recipe(&self) -> Result<Recipe, KeyError> {
-            Ok(Recipe::PASSPHRASE)
+        fn recipe(&self) -> Result<KeyDerivation, KeyError> {
+            Ok(KeyDerivation::PASSPHRASE)
         }
-        fn kek(&self, _: &Recipe, _: &[u8; 32]) -> Result<Kek, KeyError> {
+        fn kek(&self, _: &KeyDerivation, _: &[u8; 32]) -> Result<Kek, KeyError> {
             panic!("asked for the key")
         }
     }
@@ -445,7 +445,7 @@ fn t106_the_version_before_is_redacted_for_its_grace_time() {
     vault.put(grace(3600), value("third-value"), now).unwrap();
     for vault in [&vault, &open(&store.bytes()).unwrap()] {
         let lease = vault.lease(&TenantId::default(), &"github".into(), &to(Scheme::Https, "api.github.com")).unwrap();
-        assert_eq!(lease.swap_value(), b"third-value");
+        assert_eq!(lease.substitution_bytes(), b"third-value");
         let patterns: Vec<_> = lease.patterns().iter().map(|pattern| pattern.to_vec()).collect();
         assert_eq!(patterns, [&b"third-value"[..], b"first-value", b"second-value"]);
     }

@@ -58,7 +58,7 @@ pub(crate) fn value_of(version: u32) -> Vec<u8> {
 pub(crate) fn version(vault: &Vault) -> u32 {
     let destination = Destination::of(Scheme::Https, Authority::parse("api.example.com", false).unwrap());
     let lease = vault.lease(&TenantId::default(), &"name".into(), &destination).unwrap();
-    assert_eq!(lease.swap_value(), value_of(lease.version()));
+    assert_eq!(lease.substitution_bytes(), value_of(lease.version()));
     lease.version()
 }
 

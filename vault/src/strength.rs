@@ -8,35 +8,7 @@ use model::Timestamp;
 use crate::credential::{CredentialError, Kind, NewCredential, SHORT_VALUE_BYTES};
 use crate::error::VaultError;
 use crate::secret::Secret;
-
-/// Why a value is weak: it is put only where the caller allows that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weakness {
-    /// So short that it stands in ordinary text too.
-    Short,
-    /// One of those that people guess first.
-    Common,
-    /// So few possibilities that they can be tried.
-    Guessable,
-}
-
-/// Values with fewer bits than this, by [`bits`], are guessable.
-const MIN_BITS: f64 = 40.0;
-
-impl Weakness {
-    /// What it means, as the rest of a sentence about the credential; never what the value is.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Short => {
-                "the value is shorter than 8 bytes: it may stand in ordinary text too, where masking it spoils responses"
-            }
-            Self::Common => "the value is one of those that people guess first: replace it at whoever takes it",
-            Self::Guessable => {
-                "the value has so few possibilities that they can be tried: whoever can make an upstream repeat guesses finds it"
-            }
-        }
-    }
-}
+use crate::weakness::{MIN_BITS, Weakness};
 
 /// Values that stand in examples and in lists of guesses, in lower case.
 const COMMON: &[&str] = &[
@@ -157,7 +129,7 @@ impl NewCredential {
 impl Kind {
     /// What is risky about a value of this kind; of a pair, about its password.
     pub fn weaknesses(&self, value: &Secret) -> Vec<Weakness> {
-        let value = self.swap_value(value);
+        let value = self.substitution_bytes(value);
         let same = value.split_first().is_some_and(|(first, rest)| rest.iter().all(|byte| byte == first));
         let common = same || COMMON.iter().any(|common| value.eq_ignore_ascii_case(common.as_bytes()));
         let short = value.len() < SHORT_VALUE_BYTES;

@@ -1,0 +1,30 @@
+//! What is weak about a value.
+
+/// Why a value is weak: it is put only where the caller allows that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weakness {
+    /// So short that it stands in ordinary text too.
+    Short,
+    /// One of those that people guess first.
+    Common,
+    /// So few possibilities that they can be tried.
+    Guessable,
+}
+
+/// Values with fewer bits than this, by [`bits`], are guessable.
+pub(crate) const MIN_BITS: f64 = 40.0;
+
+impl Weakness {
+    /// What it means, as the rest of a sentence about the credential; never what the value is.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Short => {
+                "the value is shorter than 8 bytes: it may stand in ordinary text too, where masking it spoils responses"
+            }
+            Self::Common => "the value is one of those that people guess first: replace it at whoever takes it",
+            Self::Guessable => {
+                "the value has so few possibilities that they can be tried: whoever can make an upstream repeat guesses finds it"
+            }
+        }
+    }
+}
