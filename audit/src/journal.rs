@@ -6,7 +6,7 @@
 //! No thread is woken for a record, and no lock is held across an await.
 
 mod disk;
-mod encode;
+pub(crate) mod encode;
 mod found;
 mod keeper;
 mod queue;
@@ -28,7 +28,6 @@ use thiserror::Error;
 use crate::record::{Kind, Record};
 use crate::refusals::RefusalBudget;
 use crate::verify::KnownHead;
-pub(crate) use encode::draw;
 use encode::encode;
 pub use found::{Found, HeadFile};
 use queue::Place;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use model::{RecordId, SessionId, Timestamp};
 
 use crate::aggregate::{Admission, Aggregate, Budget, Class, Tally};
-use crate::journal::draw;
+use crate::journal::encode::draw;
 use crate::record::{Decision, Kind, Outcome, Record};
 
 /// Sessions with a count of their own in an interval: as many as can be live.

@@ -9,7 +9,8 @@ use model::{
     Timestamp,
 };
 
-use crate::journal::{Journal, Unavailable, draw};
+use crate::journal::encode::draw;
+use crate::journal::{Journal, Unavailable};
 use crate::record::{Attribution, CredentialUse, Decision, Fault, Kind, Outcome, Record, Text};
 
 /// Who is asking: the same for every exchange of a session, cheap to clone.

@@ -3,21 +3,17 @@
 
 #![no_main]
 
-// The file itself, since the data path shows nothing of it.
-#[allow(dead_code, reason = "only the body of a response is masked here")]
-#[path = "../../proxy/src/mask.rs"]
-mod mask;
-
 use std::sync::{Arc, LazyLock, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use mask::{Guessed, Masker, Sets};
 use memchr::memmem;
 use model::{Authority, TenantId, Timestamp};
-use vault::{KeyFile, Kind, Needles, NewCredential, Secret, Store, StoreError, Vault};
+use redaction::Needles;
+use redaction::stream::{Guessed, Masker, Sets};
+use vault::{KeyFile, Kind, NewCredential, Secret, Store, StoreError, Vault};
 
 /// Made up: a token, a password, and a text that is escaped in every encoding.
 const SECRETS: [(&str, &str); 3] =
@@ -53,7 +49,8 @@ static NEEDLES: LazyLock<Arc<Needles>> = LazyLock::new(|| {
         vault.put(new, Secret::new(value.into()), Timestamp::UNIX_EPOCH).expect("it is put");
     }
     let host = Authority::parse("a.example", true).expect("a host").host;
-    vault.needles(&host).expect("they open").expect("there are some")
+    let found = vault.values_at(&host).expect("they open");
+    Arc::new(Needles::new(found.values, found.valid_until).expect("random bytes").expect("there are some"))
 });
 
 /// The secrets as an upstream may write them.

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod log_limit;
 pub mod parameter;
 pub mod path;
+pub mod placeholder;
 pub mod reason;
 
 pub use address::{AddressClass, METADATA};

@@ -1,11 +1,15 @@
-//! What the tests of both clients send: bodies that the test feeds.
+//! What tests send: bodies that the test feeds, and coded ones.
 
+use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+use http::{HeaderMap, HeaderValue, header};
 use http_body::Frame;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -46,4 +50,22 @@ impl http_body::Body for Fed {
 pub(crate) fn flow(bodiless: bool) -> Arc<Flow> {
     let pace = Pace { first_byte: Duration::from_secs(60), idle: Duration::from_secs(60), unread: None, rate: None };
     Arc::new(Flow::new(pace, bodiless, Instant::now()))
+}
+
+/// These bytes in one coding after the other: `gzip`, `zlib`, or deflate without a frame.
+pub(crate) fn coded(codings: &[&str], bytes: &[u8]) -> Vec<u8> {
+    codings.iter().fold(bytes.to_vec(), |bytes, coding| {
+        let (level, mut out) = (Compression::default(), Vec::new());
+        match *coding {
+            "gzip" => GzEncoder::new(&mut out, level).write_all(&bytes).unwrap(),
+            "zlib" => ZlibEncoder::new(&mut out, level).write_all(&bytes).unwrap(),
+            _ => DeflateEncoder::new(&mut out, level).write_all(&bytes).unwrap(),
+        }
+        out
+    })
+}
+
+/// The field that names these codings.
+pub(crate) fn content_encoding(codings: &str) -> HeaderMap {
+    HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_str(codings).unwrap())])
 }

@@ -6,7 +6,6 @@
 mod active;
 mod basic;
 mod body;
-mod coding;
 mod config;
 mod connection;
 mod contain;
@@ -21,11 +20,8 @@ mod flow;
 mod http1;
 mod http2;
 mod limits;
-mod mask;
-mod messages;
 mod own_fields;
 mod passthrough;
-mod placeholder;
 mod refusal;
 mod request;
 mod rules;
@@ -92,6 +88,8 @@ pub(crate) struct Proxy {
     pub(crate) lookups: upstream::lookups::Lookups,
     /// Of bodies that are kept for their slots.
     pub(crate) slot_bodies: Arc<limits::budget::Budget>,
+    /// What must not come back from each host.
+    pub(crate) needles: body::known::HostNeedles,
     /// What sessions may have at once, and in a minute.
     pub(crate) quotas: Arc<limits::quota::Quotas>,
 }

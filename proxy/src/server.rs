@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::active::reevaluate;
+use crate::body::known::HostNeedles;
 use crate::connection::{connection, turn_away};
 use crate::entry::listener::{Bound, ClientStream, Listen, Listener};
 use crate::entry::places::Places;
@@ -174,6 +175,7 @@ fn proxy(
         counters: Counters::default(),
         lookups: Lookups::new(limits.max_lookups),
         slot_bodies: Budget::new(limits.max_slot_bodies_bytes),
+        needles: HostNeedles::new(parts.vault.clone()),
         quotas: Quotas::new(limits.clone()),
         places: Places::new(limits.clone()),
         turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),

@@ -12,10 +12,11 @@ use http::StatusCode;
 use model::{Destination, Reason, RequestPath, SnapshotDigest};
 use policies::{Observed, Permit};
 use sessions::{Session, ToolCall};
-use vault::{NeedleOwner, Vault};
+use vault::NeedleOwner;
 
 use crate::Proxy;
 use crate::active::{ActiveExchange, Termination};
+use crate::body::known::HostNeedles;
 use crate::body::rewriter::Unmaskable;
 use crate::context::Exchange;
 use crate::credentials::client_auth::Removed;
@@ -98,9 +99,9 @@ impl Trail {
         &self.admission
     }
 
-    /// The vault whose values must not pass.
-    pub(crate) fn vault(&self) -> &Vault {
-        &self.proxy.vault
+    /// The values that must not pass.
+    pub(crate) fn needles(&self) -> &HostNeedles {
+        &self.proxy.needles
     }
 
     /// The request is sent: its bytes are counted there, and none passes after the record is closed.

@@ -16,7 +16,7 @@ mod tool_call;
 pub use budget::{Budgets, Scope, Spend};
 pub use error::{Invalid, SessionError, Why, Withheld};
 pub use grant::{Bounds, Grant, GrantUse, Per};
+pub use model::placeholder::{PLACEHOLDER_LETTERS, PLACEHOLDER_MARK, find_marks};
 pub use registry::{Created, Ending, GrantRequest, NewSession, Offered, PlaceholderOwner, Registry};
 pub use session::{OwnDocuments, Session, State};
-pub use token::{PLACEHOLDER_LETTERS, PLACEHOLDER_MARK, find_marks};
 pub use tool_call::{CallSerial, MAX_OPEN_CALLS, ToolCall};

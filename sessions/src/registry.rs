@@ -18,7 +18,8 @@ use crate::error::{Invalid, SessionError, Why};
 use crate::file;
 use crate::grant::{Bounds, Grant, remembered};
 use crate::session::{OwnDocuments, Session, State};
-use crate::token::{Fingerprint, PLACEHOLDER_MARK, draw_placeholder, draw_token};
+use crate::token::{Fingerprint, draw_placeholder, draw_token};
+use model::placeholder::PLACEHOLDER_MARK;
 
 const MAX_LIVE_SESSIONS: usize = 10_000;
 const MAX_ENDED_SESSIONS: usize = 1_000;

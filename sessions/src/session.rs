@@ -16,8 +16,9 @@ use crate::budget::Budgets;
 use crate::cookies::HostCookies;
 use crate::error::Withheld;
 use crate::grant::{Grant, GrantUse, Per};
-use crate::token::{Fingerprint, PLACEHOLDER_MARK};
+use crate::token::Fingerprint;
 use crate::tool_call::{CallSerial, ToolCall, ToolCalls};
+use model::placeholder::PLACEHOLDER_MARK;
 
 /// What a session does at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,20 +1,13 @@
 //! Tokens and placeholders: how they are drawn, how they look, how they rest.
 
 use std::fmt::Write as _;
-use std::ops::Range;
-use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
+use model::placeholder::{PLACEHOLDER_LETTERS, PLACEHOLDER_MARK};
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
-/// What every placeholder holds; the credential's own prefix may stand before it.
-pub const PLACEHOLDER_MARK: &str = "egret_ph_";
-
 const TOKEN_MARK: &str = "egt_";
 const TOKEN_LETTERS: usize = 43; // 62^43 > 2^256
-/// How many letters and digits follow the mark: 62^32 > 2^190.
-pub const PLACEHOLDER_LETTERS: usize = 32;
 const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// The SHA-256 of a token or placeholder: what is kept of it.
@@ -76,23 +69,10 @@ fn draw(count: usize) -> String {
     text
 }
 
-/// Where placeholders stand in `bytes`, without their prefixes: the mark and the 32 bytes after it.
-///
-/// One of the 32 may be no letter or digit, so that a damaged placeholder is still seen as one and
-/// refused instead of sent on. Linear in `bytes`.
-pub fn find_marks(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
-    // Made once: it is asked for every value of every head.
-    static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PLACEHOLDER_MARK));
-    MARK.find_iter(bytes).filter_map(|start| {
-        let range = start..start + PLACEHOLDER_MARK.len() + PLACEHOLDER_LETTERS;
-        let letters = bytes.get(start + PLACEHOLDER_MARK.len()..range.end)?;
-        let plain = letters.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
-        (plain + 1 >= PLACEHOLDER_LETTERS).then_some(range)
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use model::placeholder::find_marks;
+
     use super::*;
 
     #[test]
@@ -121,21 +101,5 @@ mod tests {
         assert!(Fingerprint::from_hex(&print.to_hex()) == Some(print));
         assert!(Fingerprint::from_hex("zz").is_none());
         assert!(Fingerprint::from_hex(&"zz".repeat(32)).is_none());
-    }
-
-    #[test]
-    fn marks_are_found_wherever_they_stand() {
-        let mark = format!("egret_ph_{}", "a".repeat(32));
-        let text = format!("Bearer sk-{mark}, {mark}{mark} egret_ph_short egret_ph_{}", "b".repeat(31));
-        let found: Vec<_> = find_marks(text.as_bytes()).collect();
-        assert_eq!(found, [10..51, 53..94, 94..135]);
-    }
-
-    #[test]
-    fn a_damaged_mark_is_still_one() {
-        let text = format!("egret_ph_{}!{}", "a".repeat(10), "a".repeat(21));
-        assert_eq!(find_marks(text.as_bytes()).count(), 1);
-        let text = format!("egret_ph_{}!!{}", "a".repeat(10), "a".repeat(20));
-        assert_eq!(find_marks(text.as_bytes()).count(), 0);
     }
 }

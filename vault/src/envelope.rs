@@ -10,8 +10,8 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::key::{KEY_BYTES, Key};
-use crate::random::{RngUnavailable, random};
-use crate::secret::Secret;
+use secret::Secret;
+use secret::{RngUnavailable, random};
 
 pub(crate) const SALT_BYTES: usize = 32;
 pub(crate) const COMMITMENT_BYTES: usize = 32;

@@ -5,9 +5,9 @@ use thiserror::Error;
 use crate::credential::{CredentialError, ValueError};
 use crate::format::FormatError;
 use crate::kek::KeyError;
-use crate::random::RngUnavailable;
 use crate::store::StoreError;
 use crate::weakness::Weakness;
+use secret::RngUnavailable;
 
 /// The longest of Egret's own values.
 pub(crate) const MAX_INTERNAL_BYTES: usize = 64 * 1024;

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
 use crate::credential::{Kind, SHORT_VALUE_BYTES, percent_encode};
-use crate::secret::Secret;
+use secret::Secret;
 
 /// A copy that is wiped when it is dropped.
 type Copy = Zeroizing<Vec<u8>>;

@@ -13,8 +13,8 @@ use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::key::{KEY_BYTES, Key};
-use crate::secret::Secret;
 use crate::store::{StoreError, open_private};
+use secret::Secret;
 
 /// Bytes of a vault's salt.
 pub const SALT_BYTES: usize = 32;

@@ -6,9 +6,9 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::arena::Slot;
-use crate::random::{RngUnavailable, fill_random};
-use crate::secret::Secret;
+use secret::Secret;
+use secret::Slot;
+use secret::{RngUnavailable, fill_random};
 
 /// Bytes of a key file, of the KEK, of tenant keys and of data keys.
 pub(crate) const KEY_BYTES: usize = 32;

@@ -7,7 +7,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::credential::{CredentialShape, Placement};
-use crate::secret::Secret;
+use secret::Secret;
 
 /// Why a credential is not lent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

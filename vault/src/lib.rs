@@ -4,7 +4,6 @@
 //! is ours, `envelope` opens one secret under `kek`'s key, `audience` says where it may go, and `lease`
 //! lends it. Knows no HTTP: it says what to put on a request, and others put it there.
 
-mod arena;
 pub mod credential;
 mod document;
 mod envelope;
@@ -14,18 +13,13 @@ mod forms;
 pub mod kek;
 mod key;
 pub mod lease;
-mod needle_cache;
-pub mod needles;
-mod random;
 pub mod search;
-mod secret;
 mod state;
 pub mod store;
 pub mod strength;
 pub mod vault;
 mod weakness;
 
-pub use arena::{Memory, memory, probe};
 pub use credential::{
     BodySlot, BodySlots, CredentialError, CredentialShape, DEFAULT_GRACE, Kind, KindOption, NewCredential, Placement,
     Slot, ValueError, percent_encode,
@@ -34,11 +28,10 @@ pub use error::VaultError;
 pub use kek::{Argon2id, KeyDerivation, KeyError, KeyFile, KeySource, Passphrase, PassphraseAndKeyFile};
 pub use lease::{Lease, LeaseError};
 pub use model::Audience;
-pub use needles::{Alphabet, Hit, NeedleOwner, Needles, classes_of, is_token_character};
-pub use secret::Secret;
+pub use secret::{Memory, NeedleOwner, Secret, memory, probe};
 pub use state::Version;
 pub use state::{CredentialSummary, VersionSummary};
 pub use store::{Store, StoreError};
 pub use strength::passphrase_weakness;
-pub use vault::{Vault, VaultStatus};
+pub use vault::{HostValues, Vault, VaultStatus};
 pub use weakness::Weakness;

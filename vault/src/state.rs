@@ -14,9 +14,9 @@ use crate::format::{Content, Header, Item, KeyLabel, Label, WrappedKey};
 use crate::forms;
 use crate::kek::{Kek, KeyDerivation, SALT_BYTES};
 use crate::key::Key;
-use crate::needles::{NeedleOwner, Opened};
-use crate::random::RngUnavailable;
-use crate::secret::Secret;
+use secret::RngUnavailable;
+use secret::Secret;
+use secret::{NeedleOwner, SecretForms};
 
 /// The number of a credential's value, 1 for the first.
 pub type Version = u32;
@@ -88,7 +88,7 @@ pub(crate) struct Entry {
     /// `None` for Egret's own values.
     pub(crate) shape: Option<CredentialShape>,
     /// What is looked for in responses, from the first that came.
-    opened: OnceLock<Arc<Opened>>,
+    opened: OnceLock<Arc<SecretForms>>,
 }
 
 /// What is known of a credential besides its value.
@@ -617,7 +617,7 @@ impl Entry {
     }
 
     /// The forms of its value, which stay open from the first time on; `open` opens the value. `None` where that fails.
-    pub(crate) fn needles(&self, open: impl FnOnce(&Self) -> Option<Secret>) -> Option<Arc<Opened>> {
+    pub(crate) fn forms(&self, open: impl FnOnce(&Self) -> Option<Secret>) -> Option<Arc<SecretForms>> {
         if let Some(opened) = self.opened.get() {
             return Some(opened.clone());
         }
@@ -625,7 +625,7 @@ impl Entry {
         let label = &self.item.label;
         let owner = NeedleOwner { tenant: label.tenant.clone(), credential: label.id.clone(), version: label.version };
         let forms = forms::of(shape.kind(), &open(self)?);
-        Some(self.opened.get_or_init(|| Arc::new(Opened { owner, forms })).clone())
+        Some(self.opened.get_or_init(|| Arc::new(SecretForms { owner, forms })).clone())
     }
 
     /// Opens the value.

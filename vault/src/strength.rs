@@ -7,8 +7,8 @@ use model::Timestamp;
 
 use crate::credential::{CredentialError, Kind, NewCredential, SHORT_VALUE_BYTES};
 use crate::error::VaultError;
-use crate::secret::Secret;
 use crate::weakness::{MIN_BITS, Weakness};
+use secret::Secret;
 
 /// Values that stand in examples and in lists of guesses, in lower case.
 const COMMON: &[&str] = &[

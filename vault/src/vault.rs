@@ -14,13 +14,11 @@ use crate::error::{MAX_INTERNAL_BYTES, VaultError};
 use crate::format;
 use crate::kek::{KeyDerivation, KeySource};
 use crate::lease::{Lease, LeaseError};
-use crate::needle_cache::NeedleCache;
-use crate::needles::Needles;
-use crate::random::random;
 use crate::search;
-use crate::secret::Secret;
 use crate::state::{CredentialSummary, Draft, Entry, INTERNAL, State, VaultLock, Version, summary};
 use crate::store::{FileStore, Store, StoreError};
+use secret::random;
+use secret::{Secret, SecretForms};
 
 /// An open vault.
 pub struct Vault {
@@ -31,7 +29,6 @@ pub struct Vault {
     /// Held while a change is written, never while a value is read.
     writing: Mutex<()>,
     reads: AtomicU64,
-    needles: NeedleCache,
     /// Keys that were replaced by themselves, until somebody records it.
     replaced: Mutex<Vec<(TenantId, u32)>>,
     /// A value of Egret's own that every change seals along.
@@ -53,6 +50,16 @@ pub struct VaultStatus {
     pub credentials: usize,
     /// What it is locked with.
     pub lock: KeyDerivation,
+}
+
+/// The values of one host, of one generation of the vault.
+pub struct HostValues {
+    /// The generation, for [`Vault::is_at`].
+    pub generation: u64,
+    /// Each value in its forms.
+    pub values: Vec<Arc<SecretForms>>,
+    /// When the grace time of an older version is over, so that there are fewer.
+    pub valid_until: Option<Timestamp>,
 }
 
 impl Vault {
@@ -321,34 +328,17 @@ impl Vault {
         holding
     }
 
-    /// What must not come back from a host: the values of every tenant whose audience names it, those of versions within
-    /// their grace time included. `None` where there is none. Built once for each host and change of the vault, and kept in
-    /// the arena; each value is opened once.
+    /// The values that must not come back from a host: those of every credential whose audience names it, older versions within
+    /// their grace time included. Each value is opened once, and stays in the arena.
     ///
     /// # Errors
     /// [`LeaseError::Corrupt`] where a value does not open: then nobody can tell whether it comes back.
-    pub fn needles(&self, host: &Host) -> Result<Option<Arc<Needles>>, LeaseError> {
-        self.needles_at(host).map(|(_, needles)| needles)
-    }
-
-    /// As [`Vault::needles`], with the generation of which they are, for [`Vault::is_at`].
-    ///
-    /// # Errors
-    /// As [`Vault::needles`].
-    pub fn needles_at(&self, host: &Host) -> Result<(u64, Option<Arc<Needles>>), LeaseError> {
+    pub fn values_at(&self, host: &Host) -> Result<HostValues, LeaseError> {
         let state = self.state.load();
-        if let Some(known) = self.needles.get(state.generation, host) {
-            return Ok((state.generation, known));
-        }
-        let now = clock::now();
-        let entries = state.known_to(host, now);
+        let entries = state.known_to(host, clock::now());
         let valid_until = entries.iter().filter_map(|entry| entry.item.superseded).min();
-        let opened: Option<Vec<_>> =
-            entries.iter().map(|entry| entry.needles(|entry| self.open_value(entry))).collect();
-        let made = Needles::new(opened.ok_or(LeaseError::Corrupt)?, valid_until).map_err(|_| LeaseError::Corrupt)?;
-        let made = made.map(Arc::new);
-        self.needles.put(state.generation, host, made.clone());
-        Ok((state.generation, made))
+        let values: Option<Vec<_>> = entries.iter().map(|entry| entry.forms(|entry| self.open_value(entry))).collect();
+        Ok(HostValues { generation: state.generation, values: values.ok_or(LeaseError::Corrupt)?, valid_until })
     }
 
     /// Seals a value of Egret's own, such as the key of the CA, in the place of one of the same name.
@@ -386,7 +376,6 @@ impl Vault {
             state: ArcSwap::from_pointee(state),
             writing: Mutex::default(),
             reads: AtomicU64::default(),
-            needles: NeedleCache::default(),
             replaced: Mutex::default(),
             along: OnceLock::new(),
         }

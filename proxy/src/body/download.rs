@@ -190,7 +190,7 @@ impl ResponseBody {
     /// Masks what follows for what was stored meanwhile, too.
     fn follow_vault(&mut self) -> Result<(), Unmaskable> {
         let Some(open) = &self.open else { return Ok(()) };
-        self.masked.follow(open.vault())
+        self.masked.follow(open.needles())
     }
 
     /// The upstream broke off: what is held back, then the error.

@@ -4,11 +4,41 @@
 use std::sync::Arc;
 
 use model::{Host, Reason};
-use vault::{LeaseError, Needles, Vault};
+use redaction::{NeedleCache, Needles};
+use vault::{HostValues, LeaseError, Vault};
 
 use crate::credentials::access::unavailable;
-use crate::mask::{Patterns, Sets};
 use crate::refusal::Refusal;
+use crate::share;
+use redaction::stream::{Patterns, Sets};
+
+/// What must not come back from each host, by the vault. Built once for each host and change of the vault.
+pub(crate) struct HostNeedles {
+    vault: Arc<Vault>,
+    cache: NeedleCache,
+}
+
+impl HostNeedles {
+    /// Of this vault.
+    pub(crate) fn new(vault: Arc<Vault>) -> Self {
+        Self { vault, cache: NeedleCache::default() }
+    }
+
+    /// What must not come back from a host, with the generation of the vault that it is of.
+    ///
+    /// # Errors
+    /// [`LeaseError::Corrupt`] where a value does not open.
+    pub(crate) fn at(&self, host: &Host) -> Result<(u64, Option<Arc<Needles>>), LeaseError> {
+        let generation = self.vault.generation();
+        if let Some(known) = self.cache.get(generation, host, share::judging_time) {
+            return Ok((generation, known));
+        }
+        let HostValues { generation, values, valid_until } = self.vault.values_at(host)?;
+        let made = Needles::new(values, valid_until).map_err(|_| LeaseError::Corrupt)?.map(Arc::new);
+        self.cache.put(generation, host, made.clone());
+        Ok((generation, made))
+    }
+}
 
 /// What must not come back from a host: every value whose audience names it, and what was made of one for this request.
 pub(crate) struct Known {
@@ -26,8 +56,8 @@ impl Known {
     ///
     /// # Errors
     /// `credential_unavailable` where a value does not open.
-    pub(crate) fn now(vault: &Vault, host: &Host, patterns: &Patterns) -> Result<Self, Refusal> {
-        let (generation, latest) = vault.needles_at(host).map_err(unavailable)?;
+    pub(crate) fn now(needles: &HostNeedles, host: &Host, patterns: &Patterns) -> Result<Self, Refusal> {
+        let (generation, latest) = needles.at(host).map_err(unavailable)?;
         let is_new = |pattern: &&zeroize::Zeroizing<Vec<u8>>| latest.as_ref().is_none_or(|set| !set.is_form(pattern));
         let made: Patterns = patterns.iter().filter(is_new).cloned().collect();
         let made =
@@ -45,11 +75,11 @@ impl Known {
     ///
     /// # Errors
     /// [`LeaseError::Corrupt`] where a value does not open.
-    pub(crate) fn follow(&mut self, vault: &Vault) -> Result<Option<Sets>, LeaseError> {
-        if vault.is_at(self.generation) {
+    pub(crate) fn follow(&mut self, needles: &HostNeedles) -> Result<Option<Sets>, LeaseError> {
+        if needles.vault.is_at(self.generation) {
             return Ok(None);
         }
-        let (generation, latest) = vault.needles_at(&self.host)?;
+        let (generation, latest) = needles.at(&self.host)?;
         self.generation = generation;
         let has_all = |of: &Option<Arc<Needles>>| match (&latest, of) {
             (_, None) => true,
@@ -83,18 +113,18 @@ mod tests {
 
     use super::*;
 
-    fn vault_of(folder: &std::path::Path) -> Vault {
+    fn needles_of(folder: &std::path::Path) -> HostNeedles {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).unwrap();
         let key = vault::KeyFile(folder.join("key"));
         key.create().unwrap();
-        Vault::create(&folder.join("vault"), &key).unwrap()
+        HostNeedles::new(Arc::new(Vault::create(&folder.join("vault"), &key).unwrap()))
     }
 
-    fn put(vault: &Vault, name: &str, host: &str, value: &str, grace: u64) {
+    fn put(needles: &HostNeedles, name: &str, host: &str, value: &str, grace: u64) {
         let new = NewCredential::new(name.into(), Kind::bearer(), vec![host.to_owned()]);
         let new = NewCredential { grace: std::time::Duration::from_secs(grace), ..new };
-        vault.put(new, Secret::new(value.as_bytes().to_vec()), Timestamp::now()).unwrap();
+        needles.vault.put(new, Secret::new(value.as_bytes().to_vec()), Timestamp::now()).unwrap();
     }
 
     fn finds(sets: &Sets, text: &str) -> Vec<String> {
@@ -110,25 +140,25 @@ mod tests {
     #[test]
     fn t270_what_is_known_follows_the_vault() {
         let folder = tempfile::tempdir().unwrap();
-        let vault = vault_of(folder.path());
+        let needles = needles_of(folder.path());
         let host = Host::parse("api.example.com").unwrap();
         let text = "value-one-111111 value-two-222222 value-three-333333 made-for-request";
-        let mut known = Known::now(&vault, &host, &Vec::new()).unwrap();
+        let mut known = Known::now(&needles, &host, &Vec::new()).unwrap();
         assert!(known.sets().is_empty());
-        assert!(known.follow(&vault).unwrap().is_none(), "nothing changed");
-        put(&vault, "other", "other.example.com", "value-of-another", 600);
-        assert!(known.follow(&vault).unwrap().is_none(), "nothing changed for this host");
-        put(&vault, "one", "api.example.com", "value-one-111111", 600);
-        assert_eq!(finds(&known.follow(&vault).unwrap().unwrap(), text), ["value-one-111111"]);
-        assert!(known.follow(&vault).unwrap().is_none());
+        assert!(known.follow(&needles).unwrap().is_none(), "nothing changed");
+        put(&needles, "other", "other.example.com", "value-of-another", 600);
+        assert!(known.follow(&needles).unwrap().is_none(), "nothing changed for this host");
+        put(&needles, "one", "api.example.com", "value-one-111111", 600);
+        assert_eq!(finds(&known.follow(&needles).unwrap().unwrap(), text), ["value-one-111111"]);
+        assert!(known.follow(&needles).unwrap().is_none());
         // What it began with stays, though its grace time is over at once; what came between goes with the vault.
         let patterns = vec![b"made-for-request".to_vec().into()];
-        let mut known = Known::now(&vault, &host, &patterns).unwrap();
-        put(&vault, "one", "api.example.com", "value-two-222222", 0);
-        let sets = known.follow(&vault).unwrap().unwrap();
+        let mut known = Known::now(&needles, &host, &patterns).unwrap();
+        put(&needles, "one", "api.example.com", "value-two-222222", 0);
+        let sets = known.follow(&needles).unwrap().unwrap();
         assert_eq!(finds(&sets, text), ["made-for-request", "value-one-111111", "value-two-222222"]);
-        put(&vault, "one", "api.example.com", "value-three-333333", 0);
-        let sets = known.follow(&vault).unwrap().unwrap();
+        put(&needles, "one", "api.example.com", "value-three-333333", 0);
+        let sets = known.follow(&needles).unwrap().unwrap();
         assert_eq!(finds(&sets, text), ["made-for-request", "value-one-111111", "value-three-333333"]);
         assert_eq!(finds(&known.sets(), text), finds(&sets, text));
     }

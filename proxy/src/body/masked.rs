@@ -2,11 +2,10 @@
 
 use http_body::SizeHint;
 use model::TenantId;
-use vault::Vault;
 
-use crate::body::known::Known;
+use crate::body::known::{HostNeedles, Known};
 use crate::body::rewriter::{Rewriter, Unmaskable};
-use crate::mask::Masker;
+use redaction::stream::Masker;
 
 /// What masks a body, also for values that are stored while it streams.
 pub(crate) struct Masked {
@@ -42,8 +41,8 @@ impl Masked {
     ///
     /// # Errors
     /// Where what follows cannot be searched for it.
-    pub(crate) fn follow(&mut self, vault: &Vault) -> Result<(), Unmaskable> {
-        let Some(sets) = self.known.follow(vault).map_err(|_| Unmaskable::Unopened)? else { return Ok(()) };
+    pub(crate) fn follow(&mut self, needles: &HostNeedles) -> Result<(), Unmaskable> {
+        let Some(sets) = self.known.follow(needles).map_err(|_| Unmaskable::Unopened)? else { return Ok(()) };
         match &mut self.rewriter {
             Some(rewriter) => return rewriter.renew(sets),
             None if sets.is_empty() => {}

@@ -8,9 +8,9 @@ use thiserror::Error;
 use vault::NeedleOwner;
 
 use crate::body::range::Slice;
-use crate::coding::{CodingError, Decoder};
-use crate::mask::{Guessed, Masker, Sets};
-use crate::messages::{Messages, Part, begins_with, is_in_messages, is_text};
+use redaction::codec::{CodingError, Decoder};
+use redaction::messages::{Messages, Part, begins_with, is_in_messages, is_text};
+use redaction::stream::{Guessed, Masker, Sets};
 
 /// How many fields are named in one record.
 const MAX_NAMED: usize = 32;
@@ -107,7 +107,7 @@ impl Rewriter {
     /// More of what was pushed last; `None` where that was all. What is given can be empty.
     pub(crate) fn next(&mut self) -> Result<Option<Bytes>, Unmaskable> {
         let Some(decoder) = &mut self.decoder else { return Ok(None) };
-        let Some(decoded) = decoder.next()? else { return Ok(None) };
+        let Some(decoded) = decoder.next_piece()? else { return Ok(None) };
         self.mask(decoded.into()).map(Some)
     }
 
@@ -282,11 +282,11 @@ mod tests {
     use std::sync::Arc;
 
     use model::TenantId;
-    use vault::Needles;
+    use redaction::Needles;
 
     use super::*;
     use crate::body::range::{Asked, Fit, Part};
-    use crate::coding::tests::{coded, fields};
+    use crate::fed::{coded, content_encoding as fields};
 
     const SECRET: &[u8] = b"sk-live-0123456789abcdef";
 
@@ -413,7 +413,7 @@ mod tests {
                 assert_eq!(refused, Err(Unmaskable::Coding(CodingError::Unsupported)), "{kind} cut at {cut}");
             }
             // Within a content coding, too.
-            let decoder = Decoder::of(&crate::coding::tests::fields("gzip")).unwrap();
+            let decoder = Decoder::of(&crate::fed::content_encoding("gzip")).unwrap();
             let mut rewriter = Rewriter::new(masker(), decoder, None, &fields);
             let refused = rewrite(&mut rewriter, &[&coded(&["gzip"], &all)]);
             assert_eq!(refused, Err(Unmaskable::Coding(CodingError::Unsupported)), "{kind}");

@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue};
 use http_body::Frame;
 use sessions::PLACEHOLDER_MARK;
 
-use crate::placeholder::is_hidden_in;
+use redaction::placeholder::is_hidden_in;
 
 /// The bytes of a trailer section.
 pub(crate) fn size_of(trailers: &Frame<Bytes>) -> u64 {

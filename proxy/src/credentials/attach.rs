@@ -15,8 +15,8 @@ use zeroize::Zeroizing;
 use crate::basic;
 use crate::credentials::body_slots::{form_decoded, percent_decoded};
 use crate::credentials::client_auth::query::{folded, segments, without};
-use crate::mask::Patterns;
 use crate::refusal::Refusal;
+use redaction::stream::Patterns;
 
 /// Where a placeholder stands in a head.
 pub(crate) enum Location {

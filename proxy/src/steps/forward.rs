@@ -11,14 +11,12 @@ use crate::Core;
 use crate::body::download::PoolReturn;
 use crate::body::incoming::Incoming;
 use crate::body::upload::Upload;
-use crate::coding;
 use crate::context::Permitted;
 use crate::flow::{Flow, Pace, UploadEnd};
 use crate::http1;
 use crate::http1::client::Failure;
 use crate::http2;
 use crate::limits::quota::UpstreamSlot;
-use crate::mask::Patterns;
 use crate::own_fields;
 use crate::refusal::{Refusal, broken_off};
 use crate::share;
@@ -27,6 +25,8 @@ use crate::steps::locate::{self, UpstreamChoice, UpstreamKind};
 use crate::trail::Trail;
 use crate::upstream::establish::establish;
 use crate::upstream::pool::{Key, Sender, Upstream};
+use redaction::codec;
+use redaction::stream::Patterns;
 
 /// A response whose body is still to come, and the leases that are needed to redact it.
 pub(crate) struct Reply {
@@ -188,7 +188,7 @@ fn remove_one_hop(fields: &mut HeaderMap) {
         let listed = fields.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
         let listed: Vec<HeaderName> =
             listed.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect();
-        for name in listed.iter().filter(|name| !coding::describes_content(name)) {
+        for name in listed.iter().filter(|name| !codec::describes_content(name)) {
             fields.remove(name);
         }
         fields.remove(header::CONNECTION);

@@ -22,12 +22,12 @@ use crate::credentials::access::{CredentialRequest, misplaced};
 use crate::credentials::attach::{Location, Placed, add, names, swap};
 use crate::credentials::client_auth;
 use crate::credentials::client_auth::{OwnLocations, TrailerFilter};
-use crate::mask::Patterns;
-use crate::placeholder;
-use crate::placeholder::Scanner;
 use crate::refusal::Refusal;
 use crate::request::Routed;
 use crate::trail::Trail;
+use redaction::placeholder;
+use redaction::placeholder::Scanner;
+use redaction::stream::Patterns;
 
 /// A request with its credentials, and the leases that lent them. No Clone, no Debug.
 pub(crate) struct Armed {

@@ -15,11 +15,11 @@ use crate::credentials::access::{CredentialRequest, misplaced};
 use crate::credentials::attach::internal;
 use crate::credentials::body_slots::{Ambiguous, BodyFormat};
 use crate::limits::budget::Spent;
-use crate::placeholder;
-use crate::placeholder::Verdict;
 use crate::refusal::{Refusal, broken_off, trailers_too_large};
 use crate::steps::inject::{Armed, owner};
 use crate::trail::Trail;
+use redaction::placeholder;
+use redaction::placeholder::Verdict;
 
 /// Digests of the body as it was; of the body that is sent they would be wrong.
 const DIGESTS: [&str; 4] = ["content-digest", "content-md5", "digest", "repr-digest"];

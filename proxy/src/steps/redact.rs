@@ -16,15 +16,15 @@ use crate::body::masked::Masked;
 use crate::body::range;
 use crate::body::range::{Fit, Part, Slice};
 use crate::body::rewriter::{Rewriter, mask_fields};
-use crate::coding;
-use crate::coding::{CodingError, Decoder};
 use crate::context::Exchange;
 use crate::credentials::access::unavailable;
-use crate::mask::{Guessed, Masker};
-use crate::messages::is_in_messages;
 use crate::refusal::Refusal;
 use crate::steps::forward::{Reply, Upstreamed};
 use crate::steps::inject::Armed;
+use redaction::codec;
+use redaction::codec::{CodingError, Decoder};
+use redaction::messages::is_in_messages;
+use redaction::stream::{Guessed, Masker};
 
 /// A response that may be shown to the client.
 pub(crate) struct Redacted {
@@ -57,7 +57,7 @@ static ASKS_FOR_CODED_MESSAGES: [(HeaderName, &[u8]); 2] = [
 /// `redaction_impossible` for a range that cannot be served, `credential_unavailable` where a value does not open. Nothing was
 /// sent then.
 pub(crate) fn prepare(exchange: Exchange<'_>, armed: &mut Armed) -> Result<Option<Part>, Refusal> {
-    let needles = exchange.core.proxy.vault.needles(exchange.destination.host()).map_err(unavailable)?;
+    let (_, needles) = exchange.core.proxy.needles.at(exchange.destination.host()).map_err(unavailable)?;
     if needles.is_none() && armed.patterns.is_empty() {
         return Ok(None);
     }
@@ -105,10 +105,10 @@ fn ask_for_identity(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>
 /// # Errors
 /// `redaction_impossible` where secrets could be in the body and cannot be found there, or where the head holds one among guesses.
 pub(crate) fn redact(exchange: Exchange<'_>, reply: Reply, part: Option<Part>) -> Result<Redacted, Refusal> {
-    let (vault, destination, tenant) = (&exchange.core.proxy.vault, exchange.destination, &exchange.session.tenant);
+    let (proxy, destination, tenant) = (&exchange.core.proxy, exchange.destination, &exchange.session.tenant);
     let Reply { mut response, leases, patterns, upstreamed } = reply;
     // What was put while the upstream thought about it counts too.
-    let known = Known::now(vault, destination.host(), &patterns)?;
+    let known = Known::now(&proxy.needles, destination.host(), &patterns)?;
     drop(leases);
     let sets = known.sets();
     let mut masked =
@@ -138,7 +138,7 @@ pub(crate) fn redact(exchange: Exchange<'_>, reply: Reply, part: Option<Part>) -
 
 /// Whether the body is coded other than `Content-Encoding` says: a delta (RFC 3229), or compressed messages.
 fn has_other_coding(response: &Response<Incoming>) -> bool {
-    response.status() == StatusCode::IM_USED || coding::has_other(response.headers())
+    response.status() == StatusCode::IM_USED || codec::has_other(response.headers())
 }
 
 /// Whether a secret that is stored later can be found in what is then left of the body.

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::credential_kind::{CredentialKind, KindOption, Options, Slot};
 use super::query::percent_encode;
 use super::{CredentialError, MAX_VALUE_BYTES, Placement, ValueError, basic, bearer, body, cookie, header, query};
-use crate::secret::Secret;
+use secret::Secret;
 
 /// Every kind.
 static KINDS: [&dyn CredentialKind; 6] =

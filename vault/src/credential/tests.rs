@@ -1,7 +1,7 @@
 //! Each kind of credential and what it refuses.
 
 use super::*;
-use crate::secret::Secret;
+use secret::Secret;
 
 fn secret(text: impl AsRef<[u8]>) -> Secret {
     Secret::new(text.as_ref().to_vec())

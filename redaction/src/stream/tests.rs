@@ -127,7 +127,7 @@ fn t218_what_is_held_when_a_response_breaks_off_is_searched() {
 
 #[test]
 fn t102_the_secret_of_another_tenant_is_masked_and_not_counted() {
-    let (folder, now) = (tempfile::tempdir().unwrap(), jiff::Timestamp::now());
+    let (folder, now) = (tempfile::tempdir().unwrap(), model::Timestamp::now());
     let vault = vault_of(folder.path());
     for (tenant, value) in [("default", "value-of-default-1"), ("acme", "value-of-acme-2222")] {
         let kind = vault::Kind::bearer();
@@ -135,7 +135,8 @@ fn t102_the_secret_of_another_tenant_is_masked_and_not_counted() {
         let new = vault::NewCredential { tenant: tenant.into(), ..new };
         vault.put(new, vault::Secret::new(value.as_bytes().to_vec()), now).unwrap();
     }
-    let needles = vault.needles(&model::Host::parse("api.github.com").unwrap()).unwrap().unwrap();
+    let found = vault.values_at(&model::Host::parse("api.github.com").unwrap()).unwrap();
+    let needles = Arc::new(Needles::new(found.values, found.valid_until).unwrap().unwrap());
     let mut masker = Masker::new(Sets::new(Some(needles), None, None), "acme".into());
     let out = masker.push(Bytes::from("value-of-acme-2222 value-of-default-1 value-of-default-1\n")).unwrap();
     assert_eq!(out.as_ref(), b"****************** ****************** ******************\n");
@@ -325,7 +326,7 @@ proptest! {
             values.extend((0..count).map(|n| if n + 1 == count { &run[n * 8..] } else { &run[n * 8..n * 8 + 8] }));
         }
         let mut of_class = [0; 8];
-        values.iter().for_each(|value| of_class[usize::from(vault::classes_of(value))] += 1);
+        values.iter().for_each(|value| of_class[usize::from(classes_of(value))] += 1);
         prop_assert_eq!(counted(&pieces).unwrap_or_default(), of_class);
     }
 

@@ -5,16 +5,22 @@ use rand::rngs::SysRng;
 
 /// The system gave no random bytes.
 #[derive(Debug)]
-pub(crate) struct RngUnavailable;
+pub struct RngUnavailable;
 
 /// Bytes from the system's generator: a fork or a clone of the machine does not repeat them.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], RngUnavailable> {
+///
+/// # Errors
+/// [`RngUnavailable`] where the system gives none.
+pub fn random<const N: usize>() -> Result<[u8; N], RngUnavailable> {
     let mut bytes = [0u8; N];
     fill_random(&mut bytes)?;
     Ok(bytes)
 }
 
 /// The same, in place.
-pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<(), RngUnavailable> {
+///
+/// # Errors
+/// [`RngUnavailable`] where the system gives none.
+pub fn fill_random(bytes: &mut [u8]) -> Result<(), RngUnavailable> {
     SysRng.try_fill_bytes(bytes).map_err(|_| RngUnavailable)
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use model::Host;
+use model::{Host, Timestamp};
 
 use crate::needles::Needles;
 
@@ -15,7 +15,7 @@ const MAX_TABLE_BYTES: usize = 16 << 20;
 
 /// Starts empty.
 #[derive(Default)]
-pub(crate) struct NeedleCache(ArcSwap<Known>);
+pub struct NeedleCache(ArcSwap<Known>);
 
 #[derive(Clone, Default)]
 struct Known {
@@ -27,17 +27,17 @@ struct Known {
 
 impl NeedleCache {
     /// What is known of a host in this generation.
-    pub(crate) fn get(&self, generation: u64, host: &Host) -> Option<Option<Arc<Needles>>> {
+    pub fn get(&self, generation: u64, host: &Host, now: impl FnOnce() -> Timestamp) -> Option<Option<Arc<Needles>>> {
         let known = self.0.load();
         if known.generation != generation {
             return None;
         }
         let found = known.hosts.get(host)?.clone();
-        found.as_ref().is_none_or(|needles| needles.is_valid(clock::now)).then_some(found)
+        found.as_ref().is_none_or(|needles| needles.is_valid(now)).then_some(found)
     }
 
     /// Remembers it. Of two that write at once one is lost, and found again when it is asked for.
-    pub(crate) fn put(&self, generation: u64, host: &Host, needles: Option<Arc<Needles>>) {
+    pub fn put(&self, generation: u64, host: &Host, needles: Option<Arc<Needles>>) {
         let before = self.0.load();
         if before.generation > generation {
             return;

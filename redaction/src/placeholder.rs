@@ -12,19 +12,19 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use http::HeaderMap;
 use memchr::memmem::{self, Finder};
-use sessions::{PLACEHOLDER_LETTERS, PLACEHOLDER_MARK};
+use model::placeholder::{PLACEHOLDER_LETTERS, PLACEHOLDER_MARK};
 
-use crate::coding::{CONTENT_ENCODING, CodingError, Codings, Decoder};
+use crate::codec::{CONTENT_ENCODING, CodingError, Codings, Decoder};
 use crate::messages::{Decoded, MessageDecoder, Text, is_in_messages, is_text};
 
 /// As much of what went before as a placeholder can take: each of its 41 signs as `\u0065`.
-pub(crate) const TAIL_BYTES: usize = 6 * (PLACEHOLDER_MARK.len() + PLACEHOLDER_LETTERS);
+pub const TAIL_BYTES: usize = 6 * (PLACEHOLDER_MARK.len() + PLACEHOLDER_LETTERS);
 
 static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PLACEHOLDER_MARK));
 
 /// What bytes turned out to be.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// No placeholder.
     #[default]
     Clear,
@@ -46,14 +46,15 @@ impl Verdict {
 
 /// A placeholder with what stood before it, without any encoding.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    pub(crate) bytes: Vec<u8>,
+pub struct Found {
+    /// The bytes in which it is.
+    pub bytes: Vec<u8>,
     /// Where the mark begins.
-    pub(crate) at: usize,
+    pub at: usize,
 }
 
 /// Looks through one body: as it is sent, and through its codings.
-pub(crate) struct Scanner {
+pub struct Scanner {
     sent: StreamScanner,
     /// Each way in which its codings can be read, as long as the body can be read so.
     readings: Vec<Reading>,
@@ -78,7 +79,7 @@ impl Scanner {
     ///
     /// # Errors
     /// One that is not undone here.
-    pub(crate) fn new(fields: &HeaderMap) -> Result<Self, CodingError> {
+    pub fn new(fields: &HeaderMap) -> Result<Self, CodingError> {
         let mut readings = Vec::new();
         for codings in Codings::readings(fields, &[CONTENT_ENCODING])? {
             let of_messages = MessageDecoder::readings(fields)?.into_iter().map(Some);
@@ -95,22 +96,25 @@ impl Scanner {
     }
 
     /// A scanner for a body as it is.
-    pub(crate) fn plain() -> Self {
+    pub fn plain() -> Self {
         Self { sent: StreamScanner::default(), readings: Vec::new() }
     }
 
     /// Whether it looks through a coding.
-    pub(crate) fn is_coded(&self) -> bool {
+    pub fn is_coded(&self) -> bool {
         self.readings.iter().any(Reading::is_coded)
     }
 
     /// Looks no further through the coding.
-    pub(crate) fn without_coding(&mut self) {
+    pub fn without_coding(&mut self) {
         self.readings.clear();
     }
 
     /// Looks at the next bytes of the body, as they are sent.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Verdict, CodingError> {
+    ///
+    /// # Errors
+    /// The data is not in its coding, or expands too far.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Verdict, CodingError> {
         let sent = self.sent.look(bytes);
         if matches!(sent, Verdict::Found(_)) || self.readings.is_empty() {
             return Ok(sent);
@@ -147,7 +151,7 @@ impl Reading {
         let Some(mut decoder) = self.decoder.take() else { return self.push_decoded(bytes) };
         decoder.feed(bytes);
         let mut verdict = Verdict::Clear;
-        while let Some(decoded) = decoder.next()? {
+        while let Some(decoded) = decoder.next_piece()? {
             verdict = self.push_decoded(&decoded)?;
             if matches!(verdict, Verdict::Found(_)) {
                 break;
@@ -186,12 +190,12 @@ fn heavier(one: Verdict, other: Verdict) -> Verdict {
 }
 
 /// Looks through all of a body that is in no coding.
-pub(crate) fn look(body: &[u8]) -> Verdict {
+pub fn look(body: &[u8]) -> Verdict {
     judge(body)
 }
 
 /// Whether a text of a head holds a placeholder in an encoding. One that stands there as it is, is for others to judge.
-pub(crate) fn is_hidden_in(text: &[u8]) -> bool {
+pub fn is_hidden_in(text: &[u8]) -> bool {
     let length = PLACEHOLDER_MARK.len() + PLACEHOLDER_LETTERS;
     if text.len() <= length {
         return false;
@@ -199,7 +203,7 @@ pub(crate) fn is_hidden_in(text: &[u8]) -> bool {
     let escaped = || {
         // Without those that stand there as they are, which an escape before them could make unreadable.
         let mut rest = text.to_vec();
-        for mark in sessions::find_marks(text) {
+        for mark in model::placeholder::find_marks(text) {
             rest.get_mut(mark).into_iter().for_each(|mark| mark.fill(b' '));
         }
         matches!(in_plain(&without_escapes(&rest)), Verdict::Found(_))
@@ -209,7 +213,7 @@ pub(crate) fn is_hidden_in(text: &[u8]) -> bool {
 
 /// Takes the body as it is read, and knows what the last of it turned out to be.
 #[derive(Default)]
-pub(crate) struct StreamScanner {
+pub struct StreamScanner {
     /// The end of what came before.
     tail: Vec<u8>,
     verdict: Verdict,
@@ -399,7 +403,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::coding::tests::{coded, fields};
+    use crate::codec::tests::{coded, fields};
     use crate::messages::tests::{head, message};
 
     const PLACEHOLDER: &str = "egret_ph_0123456789abcdefghijABCDEFGHIJ01";

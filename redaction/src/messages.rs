@@ -4,7 +4,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::coding::{CodingError, Codings, Decoder};
+use crate::codec::{CodingError, Codings, Decoder};
 
 /// The flag of a message that is compressed.
 const COMPRESSED: u8 = 1;
@@ -13,24 +13,24 @@ const COMPRESSED: u8 = 1;
 const FIELDS: [&str; 2] = ["grpc-encoding", "connect-content-encoding"];
 
 /// Whether a body consists of messages that can be compressed one by one.
-pub(crate) fn is_in_messages(fields: &HeaderMap) -> bool {
+pub fn is_in_messages(fields: &HeaderMap) -> bool {
     begins_with(fields, b"application/grpc") || begins_with(fields, b"application/connect+")
 }
 
 /// Whether such a body is in base64 as a whole.
-pub(crate) fn is_text(fields: &HeaderMap) -> bool {
+pub fn is_text(fields: &HeaderMap) -> bool {
     begins_with(fields, b"application/grpc-web-text")
 }
 
 /// Whether the type of the content begins so. Where there are several types, servers differ in which they read.
-pub(crate) fn begins_with(fields: &HeaderMap, kind: &[u8]) -> bool {
+pub fn begins_with(fields: &HeaderMap, kind: &[u8]) -> bool {
     let mut types = fields.get_all(header::CONTENT_TYPE).iter().map(HeaderValue::as_bytes);
     types.any(|named| named.trim_ascii().get(..kind.len()).is_some_and(|named| named.eq_ignore_ascii_case(kind)))
 }
 
 /// Follows the messages of a body.
 #[derive(Debug, Default)]
-pub(crate) struct Messages {
+pub struct Messages {
     prefix: [u8; 5],
     have: usize,
     left: u64,
@@ -38,9 +38,12 @@ pub(crate) struct Messages {
 
 /// The next of what a body consists of.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Part<'b> {
+pub enum Part<'b> {
     /// A message begins; whether it is compressed.
-    Begin { compressed: bool },
+    Begin {
+        /// Whether its flag says that it is in the coding of messages.
+        compressed: bool,
+    },
     /// Bytes of a message.
     Data(&'b [u8]),
     /// A message has ended.
@@ -49,7 +52,7 @@ pub(crate) enum Part<'b> {
 
 impl Messages {
     /// Takes the next part off `bytes`; `None` where more has to come first.
-    pub(crate) fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Option<Part<'b>> {
+    pub fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Option<Part<'b>> {
         if self.left > 0 {
             let count = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
             let (data, rest) = bytes.split_at_checked(count).filter(|(data, _)| !data.is_empty())?;
@@ -80,13 +83,13 @@ impl Messages {
     }
 
     /// Whether the body is at the end of a message.
-    pub(crate) fn is_between(&self) -> bool {
+    pub fn is_between(&self) -> bool {
         self.left == 0 && (self.have == 0 || self.have == self.prefix.len())
     }
 }
 
 /// Undoes the coding of each message that is compressed.
-pub(crate) struct MessageDecoder {
+pub struct MessageDecoder {
     messages: Messages,
     /// `None` where the head names no coding.
     decoder: Option<Decoder>,
@@ -97,7 +100,7 @@ pub(crate) struct MessageDecoder {
 }
 
 /// What came of a message.
-pub(crate) enum Decoded {
+pub enum Decoded {
     /// Bytes of a compressed message.
     Data(Vec<u8>),
     /// The compressed message has ended.
@@ -110,7 +113,7 @@ impl MessageDecoder {
     ///
     /// # Errors
     /// The head names a coding that is not undone here.
-    pub(crate) fn readings(fields: &HeaderMap) -> Result<Vec<Self>, CodingError> {
+    pub fn readings(fields: &HeaderMap) -> Result<Vec<Self>, CodingError> {
         if !is_in_messages(fields) {
             return Ok(Vec::new());
         }
@@ -124,7 +127,7 @@ impl MessageDecoder {
     }
 
     /// Whether the head names a coding.
-    pub(crate) fn has_coding(&self) -> bool {
+    pub fn has_coding(&self) -> bool {
         self.decoder.is_some()
     }
 
@@ -132,7 +135,7 @@ impl MessageDecoder {
     ///
     /// # Errors
     /// A message that is compressed without a coding, or that is not in it.
-    pub(crate) fn push(&mut self, mut bytes: &[u8], mut take: impl FnMut(Decoded) -> bool) -> Result<(), CodingError> {
+    pub fn push(&mut self, mut bytes: &[u8], mut take: impl FnMut(Decoded) -> bool) -> Result<(), CodingError> {
         while let Some(part) = self.messages.next(&mut bytes) {
             match part {
                 Part::Begin { compressed } => {
@@ -148,7 +151,7 @@ impl MessageDecoder {
                         self.begun = true;
                     }
                     decoder.feed(data);
-                    while let Some(decoded) = decoder.next()? {
+                    while let Some(decoded) = decoder.next_piece()? {
                         if !take(Decoded::Data(decoded)) {
                             return Ok(());
                         }
@@ -167,7 +170,7 @@ impl MessageDecoder {
 
 /// Undoes base64 (RFC 4648, both alphabets) that comes in pieces, each of which can be padded on its own.
 #[derive(Debug, Default)]
-pub(crate) struct Text {
+pub struct Text {
     bits: u32,
     count: u32,
 }
@@ -175,7 +178,7 @@ pub(crate) struct Text {
 impl Text {
     /// # Errors
     /// A character that is not base64.
-    pub(crate) fn push(&mut self, text: &[u8]) -> Result<Vec<u8>, CodingError> {
+    pub fn push(&mut self, text: &[u8]) -> Result<Vec<u8>, CodingError> {
         let mut out = Vec::with_capacity(text.len() * 3 / 4 + 1);
         for byte in text {
             let value = match byte {
@@ -210,7 +213,7 @@ pub(crate) mod tests {
     use base64::prelude::BASE64_STANDARD;
 
     use super::*;
-    use crate::coding::tests::coded;
+    use crate::codec::tests::coded;
 
     /// One message.
     pub(crate) fn message(flags: u8, bytes: &[u8]) -> Vec<u8> {

@@ -24,50 +24,55 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::TenantId;
+use secret::NeedleOwner;
 use thiserror::Error;
-use vault::{Alphabet, Hit, NeedleOwner, Needles, is_token_character};
+
+use crate::needles::{Alphabet, Hit, Needles, classes_of, is_token_character};
 
 /// The byte forms of secrets that were made for one request.
-pub(crate) type Patterns = Vec<zeroize::Zeroizing<Vec<u8>>>;
+pub type Patterns = Vec<zeroize::Zeroizing<Vec<u8>>>;
 
 /// What a found secret is replaced with, byte by byte.
 const STAR: u8 = b'*';
 /// How many values that look like a secret a response may show beside it.
-pub(crate) const MAX_GUESSES: u32 = 100;
+pub const MAX_GUESSES: u32 = 100;
 /// Secrets below this length are weak: no bound on guesses would help, and it would end ordinary responses.
 const MIN_GUESSED: usize = 8;
 
 /// A response holds a secret among many values that look like it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the response holds a secret among many values that look like it")]
-pub(crate) struct Guessed;
+pub struct Guessed;
 
 /// What is looked for in one response: the values of its host, those that it had when the response began, and the forms that were
 /// made for its request.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sets([Option<Arc<Needles>>; 3]);
+pub struct Sets([Option<Arc<Needles>>; 3]);
 
 impl Sets {
-    pub(crate) fn new(latest: Option<Arc<Needles>>, first: Option<Arc<Needles>>, made: Option<Arc<Needles>>) -> Self {
+    /// The latest, those of the beginning, and those that were made for the request.
+    pub fn new(latest: Option<Arc<Needles>>, first: Option<Arc<Needles>>, made: Option<Arc<Needles>>) -> Self {
         Self([latest, first, made])
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Needles> {
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Needles> {
         self.0.iter().flatten().map(Arc::as_ref)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether nothing is looked for.
+    pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
 
     /// The longest form.
-    pub(crate) fn longest(&self) -> usize {
+    pub fn longest(&self) -> usize {
         self.iter().map(Needles::longest).max().unwrap_or_default()
     }
 }
 
 /// Masks one response.
-pub(crate) struct Masker {
+pub struct Masker {
     sets: Sets,
     /// Whose record counts what is found.
     tenant: TenantId,
@@ -93,7 +98,7 @@ pub(crate) struct Masker {
 
 impl Masker {
     /// Masks what is in these sets; `tenant` is whose record counts it.
-    pub(crate) fn new(sets: Sets, tenant: TenantId) -> Self {
+    pub fn new(sets: Sets, tenant: TenantId) -> Self {
         let (longest, guesses) = (sets.longest(), Guesses::new(&sets));
         let any_sign = sets.iter().any(Needles::any_sign);
         Self {
@@ -116,7 +121,7 @@ impl Masker {
     ///
     /// # Errors
     /// Where the response ends here; nothing that is held may pass.
-    pub(crate) fn renew(&mut self, sets: Sets) -> Result<(), Guessed> {
+    pub fn renew(&mut self, sets: Sets) -> Result<(), Guessed> {
         self.longest = sets.longest();
         self.any_sign = sets.iter().any(Needles::any_sign);
         self.guesses.renew(&sets);
@@ -127,17 +132,17 @@ impl Masker {
     }
 
     /// How many secrets of the record's tenant were found so far.
-    pub(crate) fn found(&self) -> u64 {
+    pub fn found(&self) -> u64 {
         self.found
     }
 
     /// What was found of other tenants' secrets, with how often. For the records of these tenants alone.
-    pub(crate) fn foreign(&self) -> &[(NeedleOwner, u64)] {
+    pub fn foreign(&self) -> &[(NeedleOwner, u64)] {
         &self.foreign
     }
 
     /// How many bytes are held back.
-    pub(crate) fn held(&self) -> u64 {
+    pub fn held(&self) -> u64 {
         self.held.len() as u64
     }
 
@@ -145,7 +150,7 @@ impl Masker {
     ///
     /// # Errors
     /// Where the response ends here; nothing of these bytes may pass.
-    pub(crate) fn push(&mut self, chunk: Bytes) -> Result<Bytes, Guessed> {
+    pub fn push(&mut self, chunk: Bytes) -> Result<Bytes, Guessed> {
         self.guesses.take(&chunk);
         if self.held.is_empty() && self.context.is_empty() && self.holds_back_from(&chunk, 0) == chunk.len() {
             let hits = self.hits(&chunk, 0);
@@ -178,7 +183,7 @@ impl Masker {
     ///
     /// # Errors
     /// Where the response ends here: half of a secret is among too many guesses. Nothing that is held may pass.
-    pub(crate) fn flush(&mut self) -> Result<Bytes, Guessed> {
+    pub fn flush(&mut self) -> Result<Bytes, Guessed> {
         let before = self.context.len();
         let mut window = std::mem::take(&mut self.context);
         window.append(&mut self.held);
@@ -197,12 +202,12 @@ impl Masker {
     }
 
     /// The upstream has no more for now, and perhaps for long: no bytes of it are kept that have passed.
-    pub(crate) fn pause(&mut self) {
+    pub fn pause(&mut self) {
         self.guesses.count_first();
     }
 
     /// Counts a value that is whole, such as that of a header field; all of one message before the first of them is masked.
-    pub(crate) fn count_whole(&mut self, value: &[u8]) {
+    pub fn count_whole(&mut self, value: &[u8]) {
         self.guesses.count_whole(value);
     }
 
@@ -210,7 +215,7 @@ impl Masker {
     ///
     /// # Errors
     /// Where nothing of its message may pass.
-    pub(crate) fn mask_whole(&mut self, value: &[u8]) -> Result<Option<Vec<u8>>, Guessed> {
+    pub fn mask_whole(&mut self, value: &[u8]) -> Result<Option<Vec<u8>>, Guessed> {
         let hits = self.hits(value, 0);
         if hits.is_empty() {
             return Ok(None);
@@ -229,7 +234,7 @@ impl Masker {
     }
 
     /// Whether a name, which is in lower case, holds a secret in lower case.
-    pub(crate) fn is_in_name(&self, name: &str) -> bool {
+    pub fn is_in_name(&self, name: &str) -> bool {
         self.sets.iter().any(|set| set.is_in_lower_case(name.as_bytes()))
     }
 
@@ -488,7 +493,7 @@ impl Guesses {
 
 impl Hashed {
     fn add(&mut self, value: &[u8]) {
-        let class = vault::classes_of(value);
+        let class = classes_of(value);
         let Some(count) = self.of_class.get_mut(usize::from(class & 7)) else { return };
         if *count <= MAX_GUESSES && self.values.insert((class, self.hasher.hash_one(value))) {
             *count += 1;
@@ -516,5 +521,5 @@ fn cover(bytes: &mut [u8], stars: &[bool]) {
 }
 
 #[cfg(test)]
-#[path = "mask/tests.rs"]
+#[path = "stream/tests.rs"]
 mod tests;

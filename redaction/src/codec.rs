@@ -20,7 +20,7 @@ const FREE_BYTES: u64 = 1 << 20;
 
 /// Why a body cannot be searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub(crate) enum CodingError {
+pub enum CodingError {
     /// A coding that is not undone here, or too many of them.
     #[error("it is in a coding that Egret does not read")]
     Unsupported,
@@ -43,7 +43,7 @@ enum Coding {
 }
 
 /// Undoes the codings of one body.
-pub(crate) struct Decoder {
+pub struct Decoder {
     /// In the order in which they are undone.
     layers: Vec<Layer>,
     taken: u64,
@@ -80,11 +80,14 @@ fn codings(fields: &HeaderMap, names: &[&str]) -> Result<Vec<Coding>, CodingErro
 }
 
 /// One way in which the codings of a message can be read.
-pub(crate) struct Codings(Vec<Coding>);
+pub struct Codings(Vec<Coding>);
 
 impl Codings {
     /// Every way in which the codings that these fields list can be read; one without codings where they list none.
-    pub(crate) fn readings(fields: &HeaderMap, names: &[&str]) -> Result<Vec<Self>, CodingError> {
+    ///
+    /// # Errors
+    /// A coding that is not read here, or too many of them.
+    pub fn readings(fields: &HeaderMap, names: &[&str]) -> Result<Vec<Self>, CodingError> {
         let mut readings: Vec<Vec<Coding>> = vec![Vec::new()];
         for coding in codings(fields, names)? {
             let read_as: &[Coding] = match coding {
@@ -100,13 +103,13 @@ impl Codings {
     }
 
     /// What undoes them; `None` where there are none.
-    pub(crate) fn decoder(&self) -> Option<Decoder> {
+    pub fn decoder(&self) -> Option<Decoder> {
         (!self.0.is_empty()).then(|| Decoder::new(&self.0))
     }
 }
 
 /// The field that names the codings of a body.
-pub(crate) const CONTENT_ENCODING: &str = "content-encoding";
+pub const CONTENT_ENCODING: &str = "content-encoding";
 
 /// Fields that name the coding of a body beside `Content-Encoding`: of a delta (RFC 3229), and of the messages in it.
 static OTHER_CODINGS: [HeaderName; 3] = [
@@ -116,12 +119,12 @@ static OTHER_CODINGS: [HeaderName; 3] = [
 ];
 
 /// Whether a field says how the content is to be read.
-pub(crate) fn describes_content(name: &HeaderName) -> bool {
+pub fn describes_content(name: &HeaderName) -> bool {
     name.as_str().starts_with("content-") || OTHER_CODINGS.contains(name)
 }
 
 /// Whether a body, or what is in it, is in a coding that `Content-Encoding` does not name.
-pub(crate) fn has_other(fields: &HeaderMap) -> bool {
+pub fn has_other(fields: &HeaderMap) -> bool {
     let is_coding = |name: &[u8]| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity");
     let named = OTHER_CODINGS.iter().flat_map(|name| fields.get_all(name));
     named.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).any(|name| is_coding(name.trim_ascii()))
@@ -129,7 +132,10 @@ pub(crate) fn has_other(fields: &HeaderMap) -> bool {
 
 impl Decoder {
     /// What undoes the codings of a body; `None` where it has none.
-    pub(crate) fn of(fields: &HeaderMap) -> Result<Option<Self>, CodingError> {
+    ///
+    /// # Errors
+    /// A coding that is not read here.
+    pub fn of(fields: &HeaderMap) -> Result<Option<Self>, CodingError> {
         // Nearly no response has one, and a field of the standard is found without a look at its name.
         if !fields.contains_key(header::CONTENT_ENCODING) {
             return Ok(None);
@@ -144,14 +150,14 @@ impl Decoder {
     }
 
     /// Undoes another message in the same codings; its growth is that of all of them.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         for layer in &mut self.layers {
             *layer = Layer { undo: Undo::of(layer.coding), input: Vec::new(), coding: layer.coding };
         }
     }
 
     /// Takes the next bytes of the body, when all before them were undone.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+    pub fn feed(&mut self, bytes: &[u8]) {
         self.taken += bytes.len() as u64;
         if let Some(outer) = self.layers.first_mut() {
             outer.input.extend_from_slice(bytes);
@@ -159,7 +165,10 @@ impl Decoder {
     }
 
     /// The next piece of what comes out; `None` where more has to come in first.
-    pub(crate) fn next(&mut self) -> Result<Option<Vec<u8>>, CodingError> {
+    ///
+    /// # Errors
+    /// The data is not in its coding, or expands too far.
+    pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>, CodingError> {
         loop {
             // The innermost that can go on, so that little waits in between.
             let Some(at) = self.layers.iter().rposition(Layer::can_step) else { return Ok(None) };
@@ -181,7 +190,10 @@ impl Decoder {
     }
 
     /// The body has ended: whether its codings have, too.
-    pub(crate) fn finish(&mut self) -> Result<(), CodingError> {
+    ///
+    /// # Errors
+    /// The data ended within its coding.
+    pub fn finish(&mut self) -> Result<(), CodingError> {
         if self.taken == 0 {
             return Ok(());
         }
@@ -332,7 +344,7 @@ pub(crate) mod tests {
         let mut out = Vec::new();
         for piece in pieces {
             decoder.feed(piece);
-            while let Some(more) = decoder.next()? {
+            while let Some(more) = decoder.next_piece()? {
                 assert!(more.len() <= 256 << 10, "a piece of {} bytes", more.len());
                 out.extend(more);
             }

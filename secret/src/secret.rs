@@ -58,7 +58,10 @@ impl Secret {
     }
 
     /// Fills a secret in its final place; nothing is kept where `fill` fails.
-    pub(crate) fn init_in_place<E>(length: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+    ///
+    /// # Errors
+    /// What `fill` gives.
+    pub fn init_in_place<E>(length: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
         let mut bytes = Slot::new(length);
         fill(&mut bytes)?;
         Ok(Self(bytes))

@@ -13,10 +13,7 @@ use std::sync::Arc;
 use model::{CredentialId, TenantId, Timestamp};
 use zeroize::Zeroizing;
 
-use crate::arena::Slot;
-use crate::error::VaultError;
-use crate::random::random;
-use crate::secret::Secret;
+use secret::{NeedleOwner, RngUnavailable, Secret, SecretForms, Slot, random};
 
 /// The longest window, and the longest stride.
 const WINDOW: usize = 8;
@@ -24,24 +21,6 @@ const WINDOW: usize = 8;
 const MAP_BITS: (u32, u32) = (12, 20);
 /// Bits of the map for each window that is entered.
 const BITS_PER_WINDOW: usize = 64;
-
-/// Whose value it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NeedleOwner {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// The credential.
-    pub credential: CredentialId,
-    /// Its version.
-    pub version: u32,
-}
-
-/// The forms of one version of a credential, opened once.
-#[derive(Debug)]
-pub(crate) struct Opened {
-    pub(crate) owner: NeedleOwner,
-    pub(crate) forms: Vec<Secret>,
-}
 
 /// A set of bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,7 +58,7 @@ pub struct Hit<'n> {
 
 /// The values to find, all of one host. `Debug` shows how many there are.
 pub struct Needles {
-    opened: Vec<Arc<Opened>>,
+    opened: Vec<Arc<SecretForms>>,
     /// Each form, by its place in `opened` and within that.
     forms: Vec<(u32, u32)>,
     window: usize,
@@ -100,17 +79,20 @@ impl Needles {
     /// Needles of these forms, which were made for one request.
     ///
     /// # Errors
-    /// [`VaultError::Random`].
-    pub fn of_request(forms: Vec<Zeroizing<Vec<u8>>>) -> Result<Option<Self>, VaultError> {
+    /// [`RngUnavailable`].
+    pub fn of_request(forms: Vec<Zeroizing<Vec<u8>>>) -> Result<Option<Self>, RngUnavailable> {
         let forms: Vec<Secret> =
             forms.iter().filter(|form| !form.is_empty()).map(|form| Secret::new(form.to_vec())).collect();
         let nobody = NeedleOwner { tenant: TenantId::from(""), credential: CredentialId::new(""), version: 0 };
-        Self::new(vec![Arc::new(Opened { owner: nobody, forms })], None)
+        Self::new(vec![Arc::new(SecretForms { owner: nobody, forms })], None)
     }
 
     /// `None` where there is nothing to find.
-    pub(crate) fn new(opened: Vec<Arc<Opened>>, valid_until: Option<Timestamp>) -> Result<Option<Self>, VaultError> {
-        let count = |one: &Arc<Opened>| u32::try_from(one.forms.len()).unwrap_or(u32::MAX);
+    ///
+    /// # Errors
+    /// [`RngUnavailable`].
+    pub fn new(opened: Vec<Arc<SecretForms>>, valid_until: Option<Timestamp>) -> Result<Option<Self>, RngUnavailable> {
+        let count = |one: &Arc<SecretForms>| u32::try_from(one.forms.len()).unwrap_or(u32::MAX);
         let mut forms = Vec::new();
         for (number, one) in (0u32..).zip(&opened) {
             forms.extend((0..count(one)).map(|form| (number, form)));
@@ -181,17 +163,17 @@ impl Needles {
 
     /// Whether these hold every value of the other, where both are of one vault.
     pub fn covers(&self, other: &Self) -> bool {
-        let mine: HashSet<*const Opened> = self.opened.iter().map(Arc::as_ptr).collect();
+        let mine: HashSet<*const SecretForms> = self.opened.iter().map(Arc::as_ptr).collect();
         other.opened.iter().all(|one| mine.contains(&Arc::as_ptr(one)))
     }
 
     /// Whether it is still what the vault would give: a version's grace time may be over.
-    pub(crate) fn is_valid(&self, now: impl FnOnce() -> Timestamp) -> bool {
+    pub fn is_valid(&self, now: impl FnOnce() -> Timestamp) -> bool {
         self.valid_until.is_none_or(|until| until > now())
     }
 
     /// The bytes of the search's own tables.
-    pub(crate) fn table_bytes(&self) -> usize {
+    pub fn table_bytes(&self) -> usize {
         self.map.len() + self.table.len()
     }
 

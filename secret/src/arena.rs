@@ -72,7 +72,7 @@ struct Arena {
 }
 
 /// A piece of the pages: zeroed when it is taken, wiped when it is dropped.
-pub(crate) struct Slot {
+pub struct Slot {
     start: NonNull<u8>,
     length: usize,
 }
@@ -84,7 +84,7 @@ unsafe impl Sync for Slot {}
 
 impl Slot {
     /// A piece of this many bytes, all zero.
-    pub(crate) fn new(length: usize) -> Self {
+    pub fn new(length: usize) -> Self {
         let size = size_of_piece(length);
         let address = ARENA.lock().unwrap_or_else(PoisonError::into_inner).take(size);
         let start = NonNull::new(std::ptr::with_exposed_provenance_mut(address)).expect("no page lies at address 0");
@@ -92,7 +92,7 @@ impl Slot {
     }
 
     /// A piece that holds these bytes.
-    pub(crate) fn of(bytes: &[u8]) -> Self {
+    pub fn of(bytes: &[u8]) -> Self {
         let mut slot = Self::new(bytes.len());
         slot.copy_from_slice(bytes);
         slot

@@ -1,0 +1,12 @@
+//! Plaintext: the one type that holds it, and the pages in which it is kept. Below everything that handles secrets, so that a value is
+//! borrowed and never copied.
+
+mod arena;
+mod forms;
+mod random;
+mod secret;
+
+pub use arena::{Memory, Slot, memory, probe};
+pub use forms::{NeedleOwner, SecretForms};
+pub use random::{RngUnavailable, fill_random, random};
+pub use secret::Secret;
