@@ -244,7 +244,7 @@ impl From<policies::Denied> for Refusal {
             (Reason::HeadTooLarge, _) => TRAILERS_TOO_LARGE,
             (Reason::UpstreamTls, _) => "the CA that vouched for the upstream is not trusted any more",
             (Reason::CodingUnsupported, _) => {
-                "the request body, or a message in it, is not in a coding in which placeholders can be found; send it in gzip, deflate \
+                "the request body, or a message in it, is not in a coding in which placeholders can be found; send it in gzip, deflate, br, zstd \
                  or none"
             }
             (Reason::CredentialUnavailable, _) => "the credential was revoked",

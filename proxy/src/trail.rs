@@ -23,6 +23,7 @@ use crate::credentials::client_auth::Removed;
 use crate::downlink::Downlink;
 use crate::flow::{Flow, UploadEnd};
 use crate::limits::admission::Admission;
+use crate::limits::budget::Windows;
 use crate::limits::quota::RequestSlot;
 use crate::limits::timer::Timer;
 use crate::refusal::{BROKEN_OFF, Refusal};
@@ -97,6 +98,11 @@ impl Trail {
     /// The most that the response's body may be, and whose limit that is.
     pub(crate) fn admission(&self) -> &Admission {
         &self.admission
+    }
+
+    /// For the windows in which the response is decoded.
+    pub(crate) fn windows(&self) -> Option<Windows> {
+        self.session.as_ref().map(|session| self.proxy.slot_bodies.windows(&session.id))
     }
 
     /// The values that must not pass.

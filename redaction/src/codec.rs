@@ -1,6 +1,13 @@
-//! Undoes the content codings that Egret can search (RFC 9110 section 8.4.1): gzip, and deflate both as zlib (RFC 1950) and raw
-//! (RFC 1951), since servers send and accept both. Never holds more than a piece of what comes out, and gives up on a stream that
-//! grows out of proportion.
+//! Undoes the content codings that Egret can search (RFC 9110 section 8.4.1): gzip, deflate both as zlib (RFC 1950) and raw
+//! (RFC 1951), since servers send and accept both, brotli (RFC 7932), and zstd (RFC 8878). `aws-chunked` is no compression but a
+//! framing of its own, in which SDKs of S3 send signed pieces; it is undone like a coding.
+//!
+//! Never holds more than a piece of what comes out and the window of the coding (at most 8 MiB, RFC 9659), and gives up on a
+//! stream that grows out of proportion.
+
+mod aws_chunked;
+mod brotli;
+mod zstd;
 
 use std::io::{self, Write};
 
@@ -8,6 +15,10 @@ use flate2::write::MultiGzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use thiserror::Error;
+
+use self::aws_chunked::AwsChunks;
+use self::brotli::Brotli;
+use self::zstd::Zstd;
 
 /// The most codings on top of each other.
 const MAX_LAYERS: usize = 2;
@@ -40,6 +51,9 @@ enum Coding {
     Raw,
     /// Zlib where it begins like that, otherwise raw.
     Deflate,
+    Brotli,
+    Zstd,
+    AwsChunked,
 }
 
 /// Undoes the codings of one body.
@@ -60,6 +74,9 @@ struct Layer {
 enum Undo {
     Gzip(Box<MultiGzDecoder<Vec<u8>>>),
     Inflate(Inflate),
+    Brotli(Box<Brotli>),
+    Zstd(Box<Zstd>),
+    AwsChunked(Box<AwsChunks>),
     /// Deflate of which the first two bytes are still to come.
     Undecided,
 }
@@ -73,10 +90,15 @@ fn codings(fields: &HeaderMap, names: &[&str]) -> Result<Vec<Coding>, CodingErro
             b"" | b"identity" => {}
             b"gzip" | b"x-gzip" => codings.push(Coding::Gzip),
             b"deflate" => codings.push(Coding::Deflate),
+            b"br" => codings.push(Coding::Brotli),
+            b"zstd" => codings.push(Coding::Zstd),
+            b"aws-chunked" => codings.push(Coding::AwsChunked),
             _ => return Err(CodingError::Unsupported),
         }
     }
-    if codings.len() > MAX_LAYERS { Err(CodingError::Unsupported) } else { Ok(codings) }
+    let compressions = codings.iter().filter(|coding| **coding != Coding::AwsChunked).count();
+    let is_framed_once = codings.len() <= compressions + 1;
+    if compressions <= MAX_LAYERS && is_framed_once { Ok(codings) } else { Err(CodingError::Unsupported) }
 }
 
 /// One way in which the codings of a message can be read.
@@ -92,7 +114,9 @@ impl Codings {
         for coding in codings(fields, names)? {
             let read_as: &[Coding] = match coding {
                 Coding::Deflate => &[Coding::Zlib, Coding::Raw],
-                Coding::Gzip | Coding::Zlib | Coding::Raw => &[coding],
+                Coding::Gzip | Coding::Zlib | Coding::Raw | Coding::Brotli | Coding::Zstd | Coding::AwsChunked => {
+                    &[coding]
+                }
             };
             readings = read_as
                 .iter()
@@ -140,7 +164,9 @@ impl Decoder {
         if !fields.contains_key(header::CONTENT_ENCODING) {
             return Ok(None);
         }
-        let codings = codings(fields, &[CONTENT_ENCODING])?;
+        let mut codings = codings(fields, &[CONTENT_ENCODING])?;
+        // The framing was of the upload: stores that repeat its name with the object send the object plain.
+        codings.retain(|coding| *coding != Coding::AwsChunked);
         Ok((!codings.is_empty()).then(|| Self::new(&codings)))
     }
 
@@ -154,6 +180,11 @@ impl Decoder {
         for layer in &mut self.layers {
             *layer = Layer { undo: Undo::of(layer.coding), input: Vec::new(), coding: layer.coding };
         }
+    }
+
+    /// The bytes of memory that its windows take, as far as they are known.
+    pub fn window_bytes(&self) -> usize {
+        self.layers.iter().map(|layer| layer.undo.window_bytes()).sum()
     }
 
     /// Takes the next bytes of the body, when all before them were undone.
@@ -204,7 +235,7 @@ impl Decoder {
 impl Layer {
     /// Whether there is enough to go on with.
     fn can_step(&self) -> bool {
-        self.input.len() >= if matches!(self.undo, Undo::Undecided) { 2 } else { 1 }
+        self.undo.has_more() || self.input.len() >= if matches!(self.undo, Undo::Undecided) { 2 } else { 1 }
     }
 
     /// Undoes a bounded part of the input.
@@ -213,7 +244,7 @@ impl Layer {
             self.undo = Undo::of(if begins_zlib(*first, *second) { Coding::Zlib } else { Coding::Raw });
         }
         let taken = self.undo.write(&self.input).map_err(|_| CodingError::Broken)?;
-        if taken == 0 {
+        if taken == 0 && !self.input.is_empty() && !self.undo.has_output() {
             // Bytes behind the end of the coded data.
             return Err(CodingError::Broken);
         }
@@ -237,6 +268,9 @@ impl Undo {
             Coding::Zlib => Self::Inflate(Inflate::new(true)),
             Coding::Raw => Self::Inflate(Inflate::new(false)),
             Coding::Deflate => Self::Undecided,
+            Coding::Brotli => Self::Brotli(Box::new(Brotli::new())),
+            Coding::Zstd => Self::Zstd(Box::new(Zstd::new())),
+            Coding::AwsChunked => Self::AwsChunked(Box::default()),
         }
     }
 
@@ -244,6 +278,9 @@ impl Undo {
         match self {
             Self::Gzip(decoder) => decoder.write(bytes),
             Self::Inflate(inflate) => inflate.write(bytes),
+            Self::Brotli(brotli) => brotli.write(bytes),
+            Self::Zstd(zstd) => zstd.write(bytes),
+            Self::AwsChunked(chunks) => chunks.write(bytes),
             Self::Undecided => Ok(0),
         }
     }
@@ -252,7 +289,7 @@ impl Undo {
         match self {
             Self::Gzip(decoder) => decoder.flush(),
             Self::Inflate(inflate) => inflate.flush(),
-            Self::Undecided => Ok(()),
+            Self::Brotli(_) | Self::Zstd(_) | Self::AwsChunked(_) | Self::Undecided => Ok(()),
         }
     }
 
@@ -260,6 +297,9 @@ impl Undo {
         match self {
             Self::Gzip(decoder) => std::mem::take(decoder.get_mut()),
             Self::Inflate(inflate) => std::mem::take(&mut inflate.out),
+            Self::Brotli(brotli) => std::mem::take(&mut brotli.out),
+            Self::Zstd(zstd) => std::mem::take(&mut zstd.out),
+            Self::AwsChunked(chunks) => std::mem::take(&mut chunks.out),
             Self::Undecided => Vec::new(),
         }
     }
@@ -268,7 +308,39 @@ impl Undo {
         match self {
             Self::Gzip(decoder) => decoder.try_finish(),
             Self::Inflate(inflate) if inflate.has_ended => Ok(()),
-            Self::Inflate(_) | Self::Undecided => Err(io::ErrorKind::UnexpectedEof.into()),
+            Self::Brotli(brotli) if brotli.has_ended => Ok(()),
+            Self::Zstd(zstd) if zstd.is_between_frames => Ok(()),
+            Self::AwsChunked(chunks) if chunks.has_ended() => Ok(()),
+            Self::Inflate(_) | Self::Brotli(_) | Self::Zstd(_) | Self::AwsChunked(_) | Self::Undecided => {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            }
+        }
+    }
+
+    /// Whether more comes out without more coming in.
+    fn has_more(&self) -> bool {
+        match self {
+            Self::Brotli(brotli) => brotli.has_more,
+            Self::Zstd(zstd) => zstd.has_more,
+            Self::Gzip(_) | Self::Inflate(_) | Self::AwsChunked(_) | Self::Undecided => false,
+        }
+    }
+
+    /// Whether something came out of the last step, which may have taken nothing in.
+    fn has_output(&self) -> bool {
+        match self {
+            Self::Brotli(brotli) => !brotli.out.is_empty(),
+            Self::Zstd(zstd) => !zstd.out.is_empty(),
+            Self::Gzip(_) | Self::Inflate(_) | Self::AwsChunked(_) | Self::Undecided => false,
+        }
+    }
+
+    fn window_bytes(&self) -> usize {
+        match self {
+            Self::Brotli(brotli) => brotli.window_bytes(),
+            Self::Zstd(zstd) => zstd.context.sizeof(),
+            // At most 32 KiB.
+            Self::Gzip(_) | Self::Inflate(_) | Self::AwsChunked(_) | Self::Undecided => 0,
         }
     }
 }
@@ -315,115 +387,8 @@ impl Inflate {
     }
 }
 
+/// The largest window that is undone, as a power of two: 8 MiB (RFC 9659 section 3).
+const MAX_WINDOW_BITS: u32 = 23;
+
 #[cfg(test)]
-pub(crate) mod tests {
-    use flate2::Compression;
-    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
-    use http::header;
-
-    use super::*;
-
-    /// These bytes in one coding after the other.
-    pub(crate) fn coded(codings: &[&str], bytes: &[u8]) -> Vec<u8> {
-        codings.iter().fold(bytes.to_vec(), |bytes, coding| {
-            let (level, mut out) = (Compression::default(), Vec::new());
-            match *coding {
-                "gzip" => GzEncoder::new(&mut out, level).write_all(&bytes).unwrap(),
-                "zlib" => ZlibEncoder::new(&mut out, level).write_all(&bytes).unwrap(),
-                _ => DeflateEncoder::new(&mut out, level).write_all(&bytes).unwrap(),
-            }
-            out
-        })
-    }
-
-    pub(crate) fn fields(codings: &str) -> HeaderMap {
-        HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_str(codings).unwrap())])
-    }
-
-    fn decode(decoder: &mut Decoder, pieces: &[&[u8]]) -> Result<Vec<u8>, CodingError> {
-        let mut out = Vec::new();
-        for piece in pieces {
-            decoder.feed(piece);
-            while let Some(more) = decoder.next_piece()? {
-                assert!(more.len() <= 256 << 10, "a piece of {} bytes", more.len());
-                out.extend(more);
-            }
-        }
-        decoder.finish()?;
-        Ok(out)
-    }
-
-    #[test]
-    fn t093_codings_are_undone_however_they_are_cut() {
-        let text = b"the same bytes, and the same bytes again; the same".as_slice();
-        for (names, codings) in [
-            ("gzip", &["gzip"][..]),
-            ("X-GZIP, identity", &["gzip"]),
-            ("deflate", &["zlib"]),
-            ("deflate", &["raw"]),
-            ("gzip, gzip", &["gzip", "gzip"]),
-            ("deflate, gzip", &["raw", "gzip"]),
-            ("gzip, deflate", &["gzip", "zlib"]),
-        ] {
-            let packed = coded(codings, text);
-            for cut in 0..=packed.len() {
-                let mut decoder = Decoder::of(&fields(names)).unwrap().unwrap();
-                let (front, back) = packed.split_at(cut);
-                assert_eq!(decode(&mut decoder, &[front, back]).as_deref(), Ok(text), "{names} cut at {cut}");
-            }
-            let single: Vec<&[u8]> = packed.chunks(1).collect();
-            assert_eq!(decode(&mut Decoder::of(&fields(names)).unwrap().unwrap(), &single).unwrap(), text, "{names}");
-            let short = &packed[..packed.len() - 1];
-            let broken = decode(&mut Decoder::of(&fields(names)).unwrap().unwrap(), &[short]);
-            assert_eq!(broken, Err(CodingError::Broken), "{names}, cut short");
-        }
-        let members = [coded(&["gzip"], b"one, "), coded(&["gzip"], b"two")].concat();
-        assert_eq!(decode(&mut Decoder::of(&fields("gzip")).unwrap().unwrap(), &[&members]).unwrap(), b"one, two");
-    }
-
-    #[test]
-    fn t095_other_codings_are_not_read() {
-        for names in ["br", "zstd", "compress", "dcb", "gzip, br", "gzip, gzip, gzip", "gzip;q=1"] {
-            assert_eq!(Decoder::of(&fields(names)).err(), Some(CodingError::Unsupported), "{names}");
-            let readings = Codings::readings(&fields(names), &[CONTENT_ENCODING]);
-            assert_eq!(readings.err(), Some(CodingError::Unsupported), "{names}");
-        }
-        for names in ["", "identity", ", ,"] {
-            assert!(Decoder::of(&fields(names)).unwrap().is_none(), "{names}");
-        }
-        for (names, bytes) in [("gzip", &b"not gzip at all"[..]), ("deflate", b"\xff\xff\xff"), ("deflate", b"x")] {
-            let mut decoder = Decoder::of(&fields(names)).unwrap().unwrap();
-            assert_eq!(decode(&mut decoder, &[bytes]), Err(CodingError::Broken), "{names}");
-        }
-        let behind = [coded(&["gzip"], b"one").as_slice(), b"more"].concat();
-        let mut decoder = Decoder::of(&fields("gzip")).unwrap().unwrap();
-        assert_eq!(decode(&mut decoder, &[&behind]), Err(CodingError::Broken));
-    }
-
-    #[test]
-    fn t271_other_fields_that_name_a_coding_are_seen() {
-        let of = |name: &'static str, value: &'static str| {
-            has_other(&HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))]))
-        };
-        for name in OTHER_CODINGS.iter().map(HeaderName::as_str) {
-            assert!(of(name, "gzip") && of(name, "identity, x") && of(name, "GZIP"), "{name}");
-            assert!(!of(name, "identity") && !of(name, "") && !of(name, "Identity, identity"), "{name}");
-        }
-        assert!(!of("content-encoding", "gzip"));
-    }
-
-    #[test]
-    fn t133_bombs_are_given_up() {
-        let zeros = vec![0; 64 << 20];
-        for (names, codings) in
-            [("gzip", &["gzip"][..]), ("deflate", &["raw"]), ("deflate", &["zlib"]), ("gzip, gzip", &["gzip", "gzip"])]
-        {
-            let mut decoder = Decoder::of(&fields(names)).unwrap().unwrap();
-            assert_eq!(decode(&mut decoder, &[&coded(codings, &zeros)]), Err(CodingError::Expands), "{names}");
-            assert!(decoder.given <= (16 << 20), "{names}: {} bytes", decoder.given);
-        }
-        let honest = coded(&["gzip"], &zeros[..FREE_BYTES as usize]);
-        let mut decoder = Decoder::of(&fields("gzip")).unwrap().unwrap();
-        assert_eq!(decode(&mut decoder, &[&honest]).unwrap().len(), FREE_BYTES as usize);
-    }
-}
+pub(crate) mod tests;

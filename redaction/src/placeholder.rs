@@ -105,6 +105,13 @@ impl Scanner {
         self.readings.iter().any(Reading::is_coded)
     }
 
+    /// The bytes of memory that the windows of its codings take, as far as they are known.
+    pub fn window_bytes(&self) -> usize {
+        let of_messages = |reading: &Reading| reading.messages.as_ref().map_or(0, MessageDecoder::window_bytes);
+        let of_body = |reading: &Reading| reading.decoder.as_ref().map_or(0, Decoder::window_bytes);
+        self.readings.iter().map(|reading| of_body(reading) + of_messages(reading)).sum()
+    }
+
     /// Looks no further through the coding.
     pub fn without_coding(&mut self) {
         self.readings.clear();
@@ -480,7 +487,7 @@ mod tests {
         assert!(!scan("x-GZIP, identity", &[&gzip(b"nothing here")]).unwrap().0);
         let large = gzip(&vec![b'a'; 1 << 20]);
         assert_eq!(scan("gzip", &[&large]).unwrap(), (false, large.len()));
-        for coding in ["br", "zstd", "gzip, gzip, gzip", "compress", "aws-chunked"] {
+        for coding in ["gzip, gzip, gzip", "compress", "dcz"] {
             assert_eq!(scan(coding, &[]), Err(CodingError::Unsupported), "{coding}");
         }
         assert_eq!(scan("gzip", &[b"no gzip at all"]), Err(CodingError::Broken));
@@ -546,9 +553,9 @@ mod tests {
             assert_eq!(scan(kind, "gzip", &message(0, text.as_bytes())), Ok(true), "{kind}: not compressed");
             assert_eq!(scan(kind, "", &message(1, b"x")), Err(CodingError::Unsupported), "{kind}: in no coding");
             assert_eq!(scan(kind, "gzip", &message(1, b"no gzip")), Err(CodingError::Broken), "{kind}");
-            assert_eq!(scan(kind, "zstd", b""), Err(CodingError::Unsupported), "{kind}");
+            assert_eq!(scan(kind, "snappy", b""), Err(CodingError::Unsupported), "{kind}");
         }
-        assert_eq!(scan("text/plain", "zstd", b"no messages"), Ok(false));
+        assert_eq!(scan("text/plain", "snappy", b"no messages"), Ok(false));
         // The message in a coding, and all of the body in another one.
         let packed = message(1, &coded(&["gzip"], text.as_bytes()));
         let mut fields = head("application/grpc", "gzip");

@@ -221,8 +221,6 @@ impl Egret {
         let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
         *starts += 1;
         let log = self.log_path(*starts);
-        // A file of a killed run would look like readiness.
-        let _absent = std::fs::remove_file(self.ready_path());
         let mut child = self
             .command(&["serve"])
             .arg("--config")
@@ -239,7 +237,8 @@ impl Egret {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("egret serve ended with {status}:\n{}", std::fs::read_to_string(&log).unwrap_or_default());
             }
-            proxy_address(&self.ready_path())
+            // A file of a killed run is not readiness.
+            proxy_address(&self.ready_path(), child.id())
         });
         *self.lock() = Some(Running { child, proxy });
     }
@@ -488,8 +487,11 @@ fn status_field(pid: u32, name: &str) -> u64 {
 }
 
 /// The proxy's address out of `egret.json`: a string, or the first of a list.
-fn proxy_address(path: &Path) -> Option<SocketAddr> {
+fn proxy_address(path: &Path, pid: u32) -> Option<SocketAddr> {
     let document: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    if document.get("pid").and_then(Value::as_u64) != Some(pid.into()) {
+        return None;
+    }
     let proxy = document.get("proxy").or_else(|| document.pointer("/addresses/proxy"))?;
     let text = proxy.as_str().or_else(|| proxy.get(0).and_then(Value::as_str))?;
     text.parse().ok()

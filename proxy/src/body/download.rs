@@ -18,6 +18,7 @@ use crate::body::rewriter::{Rewriter, Unmaskable};
 use crate::flow::Flow;
 use crate::http1::wire::BodyError;
 use crate::limits::allowance::ByteLimit;
+use crate::limits::budget::Windows;
 use crate::share;
 use crate::trail::Trail;
 use crate::upstream::pool::{Key, Pool, Upstream};
@@ -64,6 +65,8 @@ impl PoolReturn {
 pub(crate) struct ResponseBody {
     incoming: Incoming,
     masked: Masked,
+    /// What the windows of its codings take.
+    windows: Option<Windows>,
     open: Option<Trail>,
     flow: Arc<Flow>,
     back: Option<PoolReturn>,
@@ -89,9 +92,21 @@ impl ResponseBody {
         limit: Option<ByteLimit>,
     ) -> Self {
         flow.head_came(incoming.size_hint().exact().is_some(), share::now());
+        let windows = open.windows();
         let open = Some(open);
-        let mut relay =
-            Self { incoming, masked, open, flow, back, pending: None, pause: None, bytes: 0, limit, ended: false };
+        let mut relay = Self {
+            incoming,
+            masked,
+            windows,
+            open,
+            flow,
+            back,
+            pending: None,
+            pause: None,
+            bytes: 0,
+            limit,
+            ended: false,
+        };
         if relay.incoming.is_end_stream() {
             relay.finish();
         }
@@ -171,7 +186,7 @@ impl ResponseBody {
                 None => Ok(data),
                 Some(rewriter) => rewriter.take(data, last),
             };
-            let data = match data {
+            let data = match data.and_then(|data| self.hold_windows().map(|()| data)) {
                 Ok(data) => data,
                 Err(error) => return self.unmaskable(error),
             };
@@ -185,6 +200,12 @@ impl ResponseBody {
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
         }
+    }
+
+    /// Counts the memory of the windows in which the body is decoded.
+    fn hold_windows(&mut self) -> Result<(), Unmaskable> {
+        let bytes = self.masked.rewrites().map_or(0, Rewriter::window_bytes);
+        self.windows.as_mut().map_or(Ok(()), |windows| windows.hold(bytes)).map_err(|_| Unmaskable::Memory)
     }
 
     /// Masks what follows for what was stored meanwhile, too.

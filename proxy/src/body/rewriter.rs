@@ -30,6 +30,9 @@ pub(crate) enum Unmaskable {
     /// The vault.
     #[error("a secret of this host does not open")]
     Unopened,
+    /// The window of its coding.
+    #[error("there is no memory left to decode the response")]
+    Memory,
 }
 
 /// Rewrites one response.
@@ -130,6 +133,11 @@ impl Rewriter {
         let rest = self.flush()?;
         self.complete.push(rest);
         Ok(self.complete.drain(..).reduce(joined).unwrap_or_default())
+    }
+
+    /// The bytes of memory that the window of the coding takes, as far as that is known.
+    pub(crate) fn window_bytes(&self) -> usize {
+        self.decoder.as_ref().map_or(0, Decoder::window_bytes)
     }
 
     /// Whether what comes is in a coding.

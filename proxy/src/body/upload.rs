@@ -10,7 +10,7 @@ use crate::flow::{Flow, UploadEnd};
 use crate::http1::chunks::MAX_TRAILER_BYTES;
 use crate::http1::wire::BodyError;
 use crate::limits::allowance::Allowance;
-use crate::limits::budget::Share;
+use crate::limits::budget::{Share, Spent, Windows};
 use crate::share;
 use crate::share::pace;
 use bytes::{Bytes, BytesMut};
@@ -43,6 +43,8 @@ struct Running {
     /// What came and is still to be counted against the limits.
     uncounted: Option<Frame<Bytes>>,
     watch: Option<BodyScanner>,
+    /// What the windows of its codings take.
+    windows: Windows,
     /// What passes of the trailers; `None` where there are none.
     filter: Option<TrailerFilter>,
     /// What came and may be the beginning of a placeholder.
@@ -76,7 +78,7 @@ pub(crate) enum UploadError {
 
 impl BodyScanner {
     /// How many bytes must be held, the last of what came so far, these among them; `None` is all that was not sent yet.
-    fn holds(&mut self, bytes: &[u8]) -> Result<Option<usize>, UploadError> {
+    fn bytes_to_hold(&mut self, bytes: &[u8]) -> Result<Option<usize>, UploadError> {
         let reason = match self.scanner.push(bytes) {
             Ok(Verdict::Clear) => return Ok(Some(0)),
             // What may still become a placeholder began within its own length.
@@ -101,6 +103,14 @@ impl BodyScanner {
     }
 }
 
+/// The code of a body for whose window there is no memory left.
+fn reason_of(spent: Spent) -> Reason {
+    match spent {
+        Spent::Session => Reason::SessionQuota,
+        Spent::Whole => Reason::Overloaded,
+    }
+}
+
 impl Upload {
     /// Streams what the client sends.
     pub(crate) fn new(
@@ -108,7 +118,7 @@ impl Upload {
         watch: Option<BodyScanner>,
         filter: Option<TrailerFilter>,
         active: &Arc<ActiveExchange>,
-        flow: &Arc<Flow>,
+        (flow, windows): (&Arc<Flow>, Windows),
     ) -> Self {
         if payload.is_empty() {
             return Self(None);
@@ -125,6 +135,7 @@ impl Upload {
                 allowance,
                 uncounted: None,
                 watch,
+                windows,
                 filter,
                 held: BytesMut::new(),
                 trailers,
@@ -204,7 +215,8 @@ impl Running {
             }
         };
         let Some(watch) = &mut self.watch else { return Ok(Some(Frame::data(data))) };
-        let holds = watch.holds(&data)?;
+        let holds = watch.bytes_to_hold(&data)?;
+        self.windows.hold(watch.scanner.window_bytes()).map_err(|spent| watch.reject(reason_of(spent)))?;
         if holds == Some(0) && self.held.is_empty() {
             return Ok(Some(Frame::data(data)));
         }

@@ -1,4 +1,5 @@
-//! How much memory the request bodies take that are kept for their slots: all together, and those of one session.
+//! How much memory bodies take that are kept for their slots, and the windows of bodies that are decoded: all together, and those of
+//! one session.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +24,23 @@ pub(crate) struct Share {
     bytes: usize,
 }
 
+/// What the windows of one body's codings take.
+#[derive(Debug)]
+pub(crate) struct Windows {
+    share: Share,
+}
+
+impl Windows {
+    /// Takes what is missing up to these bytes.
+    ///
+    /// # Errors
+    /// There is no memory left for it.
+    pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Spent> {
+        // Most bodies have no window, and nothing is locked for them.
+        if bytes <= self.share.bytes { Ok(()) } else { self.share.take(bytes - self.share.bytes) }
+    }
+}
+
 /// Why a body takes no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spent {
@@ -41,6 +59,11 @@ impl Budget {
     /// A share of nothing yet.
     pub(crate) fn share(self: &Arc<Self>, session: &SessionId) -> Share {
         Share { budget: self.clone(), session: session.clone(), bytes: 0 }
+    }
+
+    /// For the windows of one body's codings, which take nothing yet.
+    pub(crate) fn windows(self: &Arc<Self>, session: &SessionId) -> Windows {
+        Windows { share: self.share(session) }
     }
 }
 
@@ -96,6 +119,10 @@ mod tests {
         assert_eq!(share("e").take(20), Ok(()));
         assert_eq!(share("e").take(21), Err(Spent::Whole));
         drop((more, others));
+        let mut windows = budget.windows(&SessionId::new("a"));
+        assert_eq!((windows.hold(20), windows.hold(15), windows.hold(26)), (Ok(()), Ok(()), Err(Spent::Session)));
+        assert_eq!(share("a").take(6), Err(Spent::Session));
+        drop(windows);
         assert_eq!(share("a").take(25), Ok(()));
         assert!(budget.kept.lock().unwrap().is_empty());
     }

@@ -11,7 +11,7 @@ use crate::Core;
 use crate::body::download::PoolReturn;
 use crate::body::incoming::Incoming;
 use crate::body::upload::Upload;
-use crate::context::Permitted;
+use crate::context::{Exchange, Permitted};
 use crate::flow::{Flow, Pace, UploadEnd};
 use crate::http1;
 use crate::http1::client::Failure;
@@ -206,7 +206,9 @@ fn assemble(permitted: Permitted<'_>, armed: Armed, flow: &Arc<Flow>) -> (Outgoi
     if !body.is_untouched() {
         fields.remove(header::EXPECT);
     }
-    let body = Upload::new(body, watch, trailers, permitted.active, flow);
+    let Exchange { core, session, .. } = permitted.exchange;
+    let windows = core.proxy.slot_bodies.windows(&session.id);
+    let body = Upload::new(body, watch, trailers, permitted.active, (flow, windows));
     fields.insert(header::HOST, host(permitted.exchange.destination));
     (Outgoing { method, target, fields, body: Some(body) }, (leases, patterns))
 }

@@ -178,7 +178,7 @@ fn scanner(fields: &HeaderMap, must_search: bool) -> Result<Scanner, Refusal> {
         Ok(scanner) => Ok(scanner),
         Err(_) if must_search => Err(Refusal::of(
             Reason::CodingUnsupported,
-            "the request body is in a coding in which placeholders cannot be found; send it in gzip, deflate or none",
+            "the request body is in a coding in which placeholders cannot be found; send it in gzip, deflate, br, zstd or none",
         )),
         Err(_) => Ok(Scanner::plain()),
     }
