@@ -128,6 +128,9 @@ struct Put {
     /// How the credential is attached to a request; a basic value is user:password.
     #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(vault::Kind::names()))]
     kind: String,
+    /// A further location in which its placeholder is substituted, for clients that differ: bearer, header:NAME, query:NAME or cookie:NAME.
+    #[arg(long, value_name = "LOCATION", value_parser = location)]
+    also: Vec<String>,
     /// A host that may receive it: api.example.com, *.example.com or **.example.com, with :PORT if not 443.
     #[arg(long, required = true, value_name = "HOST")]
     audience: Vec<String>,
@@ -169,6 +172,10 @@ struct Put {
     /// Accept a weak value: short, common, or easily guessed. Masking cannot hide such a value from guesses.
     #[arg(long)]
     allow_weak: bool,
+}
+
+fn location(text: &str) -> Result<String, String> {
+    vault::Kind::location(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn variable(name: &str) -> Result<String, String> {
@@ -251,6 +258,7 @@ fn show(context: &Context, name: &str, listing: &Listing) -> Answer {
         ("name", one.name),
         ("tenant", one.tenant),
         ("kind", one.kind),
+        ("also in", one.also.join(", ")),
         ("audience", one.audience.join(", ")),
         ("body", one.body.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
         ("env", one.env.unwrap_or_default()),
@@ -322,6 +330,7 @@ impl Put {
         let slots = (!slots.is_empty()).then(|| serde_json::to_string(&slots).unwrap_or_default());
         let mut parameters = vec![
             ("kind", Some(self.kind.clone())),
+            ("also", (!self.also.is_empty()).then(|| self.also.join(","))),
             ("audience", Some(self.audience.join(","))),
             ("body", slots),
             ("body_swaps", self.body_swaps.map(|swaps| swaps.to_string())),

@@ -159,6 +159,7 @@ pub(crate) fn read(name: &str, request: CredentialRequest) -> Result<NewCredenti
         tenant: request.tenant.as_deref().map(TenantId::new).unwrap_or_default(),
         id: CredentialId::new(name),
         kind: kind(&request)?,
+        also: also(&request)?,
         audience,
         body: slots(&request)?,
         env: request.env,
@@ -189,6 +190,11 @@ fn kind(request: &CredentialRequest) -> Result<Kind, Problem> {
     Kind::new(&request.kind, options).map_err(|error| Problem::invalid(error.to_string()))
 }
 
+fn also(request: &CredentialRequest) -> Result<Vec<Kind>, Problem> {
+    let texts = request.also.iter().flat_map(|texts| texts.split(',')).map(str::trim).filter(|text| !text.is_empty());
+    texts.map(Kind::location).collect::<Result<_, _>>().map_err(|error| Problem::invalid(error.to_string()))
+}
+
 fn slots(request: &CredentialRequest) -> Result<BodySlots, Problem> {
     let slot = |slot: &BodySlotDocument| match slot {
         BodySlotDocument::Json(pointer) => BodySlot::Json(pointer.clone()),
@@ -207,6 +213,7 @@ fn view(tenant: &TenantId, summary: CredentialSummary) -> CredentialView {
         name: summary.id.to_string(),
         tenant: tenant.to_string(),
         kind: summary.kind.to_string(),
+        also: summary.also.iter().map(ToString::to_string).collect(),
         audience: summary.audience,
         body_swaps: (!summary.body.is_empty()).then(|| summary.body.swaps()),
         body: summary.body.iter().map(slot).collect(),

@@ -340,6 +340,9 @@ pub struct CaDocument {
 pub struct CredentialRequest {
     /// `bearer`, `basic`, `header`, `query`, `cookie` or `body`.
     pub kind: String,
+    /// Further locations in which its placeholder is substituted: `bearer`, `header:NAME`, `query:NAME`, `cookie:NAME`; separated by commas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub also: Option<String>,
     /// Hosts, separated by commas.
     pub audience: String,
     /// Where in bodies its placeholder is swapped; in a query as JSON: `[{"json": "/auth/secret"}, {"form": "secret"}]`.
@@ -426,6 +429,9 @@ pub struct CredentialView {
     pub tenant: String,
     /// Its kind, with the place it goes to.
     pub kind: String,
+    /// Further locations in which its placeholder is substituted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
     /// The hosts it may go to.
     pub audience: Vec<String>,
     /// Where in bodies its placeholder is swapped.

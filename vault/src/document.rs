@@ -12,6 +12,8 @@ use model::Audience;
 #[serde(deny_unknown_fields)]
 struct Document {
     kind: KindDocument,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    also: Vec<KindDocument>,
     audience: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     body: Vec<SlotDocument>,
@@ -83,6 +85,7 @@ pub(crate) fn write(shape: &Shape) -> Vec<u8> {
     };
     let document = Document {
         kind: KindDocument::of(&shape.kind),
+        also: shape.also.iter().map(KindDocument::of).collect(),
         audience: shape.audience.patterns(),
         body: shape.body.iter().map(slot).collect(),
         body_swaps: shape.body.swaps(),
@@ -104,6 +107,7 @@ pub(crate) fn read(bytes: &[u8], version: u32, expires: Option<Timestamp>) -> Op
     };
     Some(Shape {
         kind: document.kind.kind()?,
+        also: document.also.into_iter().map(KindDocument::kind).collect::<Option<_>>()?,
         audience: Audience::parse(&document.audience).ok()?,
         body: BodySlots::new(document.body.into_iter().map(slot).collect(), document.body_swaps).ok()?,
         env: document.env,

@@ -13,12 +13,18 @@ type Copy = Zeroizing<Vec<u8>>;
 
 /// Every form of one value. A value below 8 bytes is looked for only as it is: its encodings occur in ordinary text.
 #[expect(clippy::disallowed_methods, reason = "the value is looked for in responses, to be masked")]
-pub(crate) fn of(kind: &Kind, value: &Secret) -> Vec<Secret> {
-    let mut forms: Vec<Copy> = kind.patterns(value);
-    for plain in [value.expose_secret(), kind.substitution_bytes(value)] {
-        if plain.len() >= SHORT_VALUE_BYTES {
-            forms.extend(encodings(plain));
+pub(crate) fn of<'k>(kinds: impl IntoIterator<Item = &'k Kind>, value: &Secret) -> Vec<Secret> {
+    let mut forms: Vec<Copy> = Vec::new();
+    let mut plains = vec![value.expose_secret()];
+    for kind in kinds {
+        forms.extend(kind.patterns(value));
+        let plain = kind.substitution_bytes(value);
+        if !plains.contains(&plain) {
+            plains.push(plain);
         }
+    }
+    for plain in plains.into_iter().filter(|plain| plain.len() >= SHORT_VALUE_BYTES) {
+        forms.extend(encodings(plain));
     }
     let mut kept: Vec<Secret> = Vec::with_capacity(forms.len());
     for form in forms {
@@ -76,7 +82,7 @@ mod tests {
     use super::*;
 
     fn forms(kind: &str, value: &str) -> Vec<Vec<u8>> {
-        let all = of(&Kind::new(kind, []).unwrap(), &Secret::new(value.as_bytes().to_vec()));
+        let all = of([&Kind::new(kind, []).unwrap()], &Secret::new(value.as_bytes().to_vec()));
         all.iter().map(|form| form.expose_secret().to_vec()).collect()
     }
 
@@ -91,7 +97,7 @@ mod tests {
         assert!(all.iter().all(|form| form.len() >= SHORT_VALUE_BYTES), "{all:?}");
         let secret = Secret::new(value.as_bytes().to_vec());
         let kind = Kind::new("query", [("name", "key".to_owned())]).unwrap();
-        let all: Vec<Vec<u8>> = of(&kind, &secret).iter().map(|form| form.expose_secret().to_vec()).collect();
+        let all: Vec<Vec<u8>> = of([&kind], &secret).iter().map(|form| form.expose_secret().to_vec()).collect();
         for (text, what) in [
             (value.to_owned(), "as it is"),
             ("k%2Fy%2B9_x%22Zq%207abc".to_owned(), "percent"),

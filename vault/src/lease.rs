@@ -79,8 +79,10 @@ impl Lease {
     /// Every plain pattern to take out of responses: the value, what a basic pair is made of and becomes, and the same
     /// of the versions before it that are still within their grace time.
     pub fn patterns(&self) -> Vec<Zeroizing<Vec<u8>>> {
-        let mut patterns = self.shape.kind().patterns(&self.value);
-        patterns.extend(self.superseded.iter().flat_map(|(shape, value)| shape.kind().patterns(value)));
+        let mut patterns = self.shape.kinds().flat_map(|kind| kind.patterns(&self.value)).collect::<Vec<_>>();
+        patterns.extend(
+            self.superseded.iter().flat_map(|(shape, value)| shape.kinds().flat_map(|kind| kind.patterns(value))),
+        );
         patterns
     }
 }

@@ -100,6 +100,8 @@ pub struct CredentialSummary {
     pub id: CredentialId,
     /// How it goes onto a request.
     pub kind: Kind,
+    /// Further kinds of locations in which its placeholder is substituted.
+    pub also: Vec<Kind>,
     /// The hosts it may go to.
     pub audience: Vec<String>,
     /// Where in bodies its placeholder is swapped.
@@ -624,7 +626,7 @@ impl Entry {
         let shape = self.shape.as_ref()?;
         let label = &self.item.label;
         let owner = NeedleOwner { tenant: label.tenant.clone(), credential: label.id.clone(), version: label.version };
-        let forms = forms::of(shape.kind(), &open(self)?);
+        let forms = forms::of(shape.kinds(), &open(self)?);
         Some(self.opened.get_or_init(|| Arc::new(SecretForms { owner, forms })).clone())
     }
 
@@ -672,6 +674,7 @@ pub(crate) fn summary(versions: &[Arc<Entry>]) -> Option<CredentialSummary> {
         tenant: label.tenant.clone(),
         id: label.id.clone(),
         kind: shape.kind().clone(),
+        also: shape.kinds().skip(1).cloned().collect(),
         audience: shape.audience().patterns(),
         body: shape.body().clone(),
         env: shape.env().map(str::to_owned),

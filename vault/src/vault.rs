@@ -304,7 +304,7 @@ impl Vault {
         }
         let value = self.open_value(entry).ok_or(LeaseError::Corrupt)?;
         // An older Egret may have taken what this one refuses: never cut short, never sent.
-        shape.kind().check_value(&value).map_err(|_| LeaseError::Invalid)?;
+        shape.kinds().try_for_each(|kind| kind.check_value(&value)).map_err(|_| LeaseError::Invalid)?;
         let mut lease = Lease::new(entry.item.label.id.clone(), shape.clone(), value);
         if versions.len() > 1 {
             self.add_superseded(versions, &mut lease)?;
@@ -319,8 +319,11 @@ impl Vault {
         let mut holding = vec![false; texts.len()];
         for entry in state.credentials(tenant).flatten() {
             let Some((shape, value)) = entry.shape.as_ref().zip(self.open_value(entry)) else { continue };
-            let needles: Vec<_> =
-                shape.kind().patterns(&value).iter().map(|pattern| search::Needles::of(pattern)).collect();
+            let needles: Vec<_> = shape
+                .kinds()
+                .flat_map(|kind| kind.patterns(&value))
+                .map(|pattern| search::Needles::of(&pattern))
+                .collect();
             for (held, text) in holding.iter_mut().zip(texts) {
                 *held = *held || needles.iter().any(|needles| needles.are_in(text.as_ref()));
             }

@@ -131,7 +131,7 @@ fn granted_locations(wanted: CredentialRequest<'_>) -> OwnLocations {
     for grant in &wanted.session.grants {
         let shape = wanted.vault.slot(&wanted.session.tenant, &grant.credential);
         if let Some(shape) = shape.filter(|shape| shape.audience().names(wanted.destination.host())) {
-            granted.add_slot(shape.kind().slot());
+            shape.kinds().for_each(|kind| granted.add_slot(kind.slot()));
         }
     }
     granted

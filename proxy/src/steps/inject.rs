@@ -10,7 +10,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, header};
 use model::{CredentialId, Reason};
 use sessions::{PLACEHOLDER_MARK, Session};
-use vault::{CredentialShape, Lease, Slot};
+use vault::{CredentialShape, Kind, Lease, Slot};
 use zeroize::Zeroizing;
 
 use crate::active::ActiveExchange;
@@ -266,7 +266,10 @@ fn judge(wanted: CredentialRequest<'_>, found: &Found) -> Result<(), Refusal> {
 
 /// Whether the credential goes there.
 fn fits(shape: &CredentialShape, place: &Location) -> bool {
-    let kind = shape.kind();
+    shape.kinds().any(|kind| kind_fits(kind, place))
+}
+
+fn kind_fits(kind: &Kind, place: &Location) -> bool {
     match (kind.slot(), place) {
         (Some(_), Location::Basic(_)) => kind.usable_in_basic(),
         // Some clients send a token as the user, with an empty password.

@@ -42,6 +42,20 @@ impl Kind {
         Ok(Self { kind, options })
     }
 
+    /// A location as text: `bearer`, `header:NAME`, `query:NAME` or `cookie:NAME`.
+    ///
+    /// # Errors
+    /// [`CredentialError`] for another text.
+    pub fn location(text: &str) -> Result<Self, CredentialError> {
+        let (name, option) = text.split_once(':').map_or((text, None), |(name, option)| (name, Some(option)));
+        let required = Self::options_of(name).iter().find(|option| option.required);
+        match (required, option) {
+            (Some(required), Some(option)) => Self::new(name, [(required.name, option.to_owned())]),
+            (None, None) => Self::new(name, []),
+            (Some(_), None) | (None, Some(_)) => Err(CredentialError::Also),
+        }
+    }
+
     /// The names of all kinds.
     pub fn names() -> impl Iterator<Item = &'static str> {
         KINDS.into_iter().map(|kind| kind.name())

@@ -40,6 +40,8 @@ pub const MAX_TEMPLATE_BYTES: usize = 128;
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10 * 60);
 /// The longest that a version may stay after the next one was put.
 pub const MAX_GRACE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The most locations beside its own in which a credential's placeholder is substituted.
+pub const MAX_FURTHER_LOCATIONS: usize = 4;
 /// The most versions of one credential at a time.
 pub const MAX_VERSIONS: usize = 16;
 /// The longest description.
@@ -155,6 +157,11 @@ pub enum CredentialError {
     /// How often a value goes into one body.
     #[error("a value goes into one body 1 to {MAX_BODY_SWAPS} times")]
     BodySwaps,
+    /// Further locations.
+    #[error(
+        "a further location is `bearer`, `header:NAME`, `query:NAME` or `cookie:NAME`, each once and not the credential's own; at most {MAX_FURTHER_LOCATIONS}"
+    )]
+    Also,
     /// A credential that goes nowhere.
     #[error("the kind body needs a slot in a body: a JSON pointer or a form field")]
     NoSlot,
@@ -184,6 +191,9 @@ pub struct NewCredential {
     pub id: CredentialId,
     /// How it goes onto a request.
     pub kind: Kind,
+    /// Further kinds of locations in which its placeholder is substituted, for clients of one service that differ. A rule's `use` adds the
+    /// credential in the location of `kind` alone.
+    pub also: Vec<Kind>,
     /// The hosts it may go to: `api.github.com`, `*.example.com`, `**.example.com:8443`.
     pub audience: Vec<String>,
     /// Where in bodies its placeholder is swapped. A credential with such places goes only where its placeholder
@@ -212,6 +222,7 @@ impl NewCredential {
             tenant: TenantId::default(),
             id,
             kind,
+            also: Vec::new(),
             audience,
             body: BodySlots::default(),
             env: None,
@@ -236,8 +247,10 @@ impl NewCredential {
             () if !fits(&self.owner, is_description) => Err(CredentialError::Description),
             () if self.grace > MAX_GRACE => Err(CredentialError::Grace),
             () if self.kind.slot().is_none() && self.body.is_empty() => Err(CredentialError::NoSlot),
+            () if !fits_beside(&self.kind, &self.also) => Err(CredentialError::Also),
             () => Ok(Shape {
                 kind: self.kind.clone(),
+                also: self.also.clone(),
                 audience: Audience::parse(&self.audience)?,
                 body: self.body.clone(),
                 env: self.env.clone(),
@@ -259,6 +272,7 @@ pub struct CredentialShape(Arc<Shape>);
 #[derive(Debug)]
 pub(crate) struct Shape {
     pub(crate) kind: Kind,
+    pub(crate) also: Vec<Kind>,
     pub(crate) audience: Audience,
     pub(crate) body: BodySlots,
     pub(crate) env: Option<String>,
@@ -278,6 +292,11 @@ impl CredentialShape {
     /// How it goes onto a request.
     pub fn kind(&self) -> &Kind {
         &self.0.kind
+    }
+
+    /// Every kind of location in which its placeholder is substituted: its own first.
+    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        std::iter::once(&self.0.kind).chain(&self.0.also)
     }
 
     /// Where it may go.
@@ -363,6 +382,13 @@ fn copy(parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
 pub(crate) fn check_name(name: &str) -> Result<(), CredentialError> {
     let begins = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     if begins && name.len() <= MAX_NAME_BYTES && is_plain(name) { Ok(()) } else { Err(CredentialError::Name) }
+}
+
+/// Whether the same value can be sent in these further locations: none of them twice, and no pair or body.
+fn fits_beside(kind: &Kind, also: &[Kind]) -> bool {
+    let is_plain = |kind: &Kind| kind.usable_as_full_value() && kind.slot().is_some();
+    let distinct = also.iter().enumerate().all(|(n, one)| one.slot() != kind.slot() && !also[..n].contains(one));
+    also.len() <= MAX_FURTHER_LOCATIONS && (also.is_empty() || is_plain(kind)) && also.iter().all(is_plain) && distinct
 }
 
 fn is_plain(text: &str) -> bool {

@@ -230,3 +230,22 @@ fn a_placeholder_is_framed_by_what_the_credential_names_alone() {
     let shape = new(quoted.clone()).shape(1, String::new()).unwrap();
     assert_eq!(crate::document::read(&crate::document::write(&shape), 1, None).unwrap().kind, quoted);
 }
+
+#[test]
+fn a_credential_may_have_further_locations() {
+    let also = |texts: &[&str]| texts.iter().map(|text| Kind::location(text)).collect::<Result<Vec<_>, _>>();
+    let shape = |kind: Kind, texts: &[&str]| {
+        let new = NewCredential::new("key".into(), kind, vec!["api.example.com".to_owned()]);
+        NewCredential { also: also(texts)?, ..new }.shape(1, String::new())
+    };
+    let both = shape(header("x-api-key", None), &["bearer", "query:key"]).unwrap();
+    let slots: Vec<_> = CredentialShape::new(both).kinds().map(|kind| kind.to_string()).collect();
+    assert_eq!(slots, ["header x-api-key", "bearer", "query key"]);
+    for bad in ["header", "bearer:x", "basic", "body", "nothing", "header:", "cookie:a b"] {
+        assert!(shape(kind("bearer"), &[bad]).is_err(), "{bad}");
+    }
+    for twice in [&["bearer"][..], &["query:a", "query:a"], &["query:a", "query:b", "query:c", "query:d", "query:e"]] {
+        assert_eq!(shape(kind("bearer"), twice).err(), Some(CredentialError::Also), "{twice:?}");
+    }
+    assert_eq!(shape(kind("basic"), &["bearer"]).err(), Some(CredentialError::Also), "a pair is another value");
+}
