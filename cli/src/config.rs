@@ -87,6 +87,8 @@ pub(crate) struct Config {
     pub resolve: HashMap<String, IpAddr>,
     /// Bounds of the data path.
     pub limits: Limits,
+    /// Whether every request is refused; the option of `serve` alone, never the file.
+    pub deny_all: bool,
 }
 
 /// Where the vault's key comes from.
@@ -127,6 +129,7 @@ impl Default for Config {
             ca_files: Vec::new(),
             resolve: HashMap::new(),
             limits: Limits::default(),
+            deny_all: false,
         }
     }
 }

@@ -42,6 +42,9 @@ pub(crate) struct Serve {
     /// Trust the wall clock even if the records contain a later time. What is left of each session stays what it was.
     #[arg(long)]
     accept_clock: bool,
+    /// Refuse every request (denied_all) until a start without this option. Sessions, credentials and records are kept.
+    #[arg(long)]
+    deny_all: bool,
 }
 
 impl Serve {
@@ -57,7 +60,8 @@ impl Serve {
     /// 2 where something configured is unusable, 3 where a store is; nothing listens then.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
         logging::start("info", self.json)?;
-        let config = crate::client::with_listener(context.config()?, self.listen);
+        let mut config = crate::client::with_listener(context.config()?, self.listen);
+        config.deny_all = self.deny_all;
         let dir = context.data_dir(&config)?;
         dir.prepare().or_unreachable()?;
         let lock = claim(&dir)?;
@@ -154,6 +158,9 @@ fn claim(dir: &DataDir) -> Answer<Lock> {
 }
 
 fn warn_of(foundation: &Foundation) {
+    if foundation.config.deny_all {
+        tracing::warn!("every request is refused (denied_all) until a start without --deny-all");
+    }
     if foundation.config.retention.is_some() {
         tracing::warn!("audit.retention is not applied yet: records are kept until someone removes them");
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::anyhow;
 use control::wire::{
-    GrantDocument, GrantView, LimitsDocument, List, Rollout, SessionCreated, SessionRequest, SessionToken, SessionView,
-    ViewDocument,
+    EndRequest, GrantDocument, GrantView, LimitsDocument, List, Rollout, SessionCreated, SessionRequest, SessionToken,
+    SessionView, ViewDocument,
 };
 
 use crate::Context;
@@ -57,10 +57,17 @@ enum SessionCommand {
         /// The credential.
         credential: String,
     },
-    /// End a session; what it still receives is cut.
+    /// End a session, or all of them; requests in progress are terminated.
+    #[command(group = clap::ArgGroup::new("which").required(true).args(["id", "all"]))]
     End {
         /// Its id.
-        id: String,
+        id: Option<String>,
+        /// End every live session: the switch for incidents.
+        #[arg(long)]
+        all: bool,
+        /// With --all: end only the sessions to which this credential was granted.
+        #[arg(long, value_name = "NAME", requires = "all", conflicts_with = "id")]
+        credential: Option<String>,
     },
 }
 
@@ -188,7 +195,8 @@ impl Session {
             SessionCommand::Show { id, format } => show(context, id, *format),
             SessionCommand::Env { id, format } => renew(context, id, *format),
             SessionCommand::Revoke { id, credential } => revoke(context, id, credential),
-            SessionCommand::End { id } => end(context, id),
+            SessionCommand::End { id: Some(id), .. } => end(context, id),
+            SessionCommand::End { id: None, credential, .. } => end_all(context, credential.clone()),
         }
     }
 }
@@ -361,6 +369,24 @@ fn end(context: &Context, id: &str) -> Answer {
     let one: SessionView =
         converse(async { Client::find(context, Missing::Tell).await?.post(&path, &serde_json::json!({})).await })?;
     output::say(&format!("the session {} is over", one.id));
+    Ok(())
+}
+
+/// Ends every live session, or those with the credential; prints their ids.
+fn end_all(context: &Context, credential: Option<String>) -> Answer {
+    let request = EndRequest { credential };
+    let ended: List<SessionView> =
+        converse(async { Client::find(context, Missing::Tell).await?.post("/v1/sessions/end", &request).await })?;
+    for one in &ended.items {
+        output::print(&format!("{}\n", one.id));
+    }
+    let number = ended.items.len();
+    let only = request.credential.map(|name| format!(" with the credential {}", output::visible(&name)));
+    output::say(&format!(
+        "ended {number} {}{}",
+        if number == 1 { "session" } else { "sessions" },
+        only.unwrap_or_default()
+    ));
     Ok(())
 }
 

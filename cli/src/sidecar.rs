@@ -73,6 +73,7 @@ impl Sidecar {
                 default_session: config.default_session,
                 limits,
                 own_names: own_names(),
+                deny_all: config.deny_all,
                 ..proxy::Config::default()
             },
             sessions: sessions.clone(),
@@ -84,7 +85,9 @@ impl Sidecar {
         };
         let listener = bind(&dir).or_unreachable()?;
         // Before anything can be asked for, so that what this run leaves open stands behind it.
-        journal.append(Record { detail: Some(env!("CARGO_PKG_VERSION").into()), ..Record::new(Kind::SidecarStarted) });
+        let code = config.deny_all.then_some(model::Reason::DeniedAll);
+        let detail = Some(env!("CARGO_PKG_VERSION").into());
+        journal.append(Record { code, detail, ..Record::new(Kind::SidecarStarted) });
         if void_tokens {
             let count =
                 control::void_tokens(&sessions, &journal).context("tokens cannot be taken back").or_unreachable()?;

@@ -113,6 +113,7 @@ fn router(control: Arc<Control>) -> Router {
         .route("/v1/status", get(state::status))
         .route("/v1/ca", get(state::ca))
         .route("/v1/sessions", get(session::list).post(session::create))
+        .route("/v1/sessions/end", post(session::end_all))
         .route("/v1/sessions/{id}", get(session::show).delete(session::end))
         .route("/v1/sessions/{id}/documents", get(session_view::documents))
         .route("/v1/sessions/{id}/explain", post(session_view::explain))

@@ -22,8 +22,8 @@ use crate::problem::{Json, Problem};
 use crate::session_documents::sources;
 use crate::span::{parse_span, print_span};
 use crate::wire::{
-    CaView, GrantDocument, GrantView, LimitsDocument, List, SessionCreated, SessionRequest, SessionToken, SessionView,
-    ViewDocument,
+    CaView, EndRequest, GrantDocument, GrantView, LimitsDocument, List, SessionCreated, SessionRequest, SessionToken,
+    SessionView, ViewDocument,
 };
 use crate::{CaFacts, Control, blocking};
 
@@ -122,6 +122,27 @@ pub(crate) async fn end(State(control): Shared, Path(id): Path<String>) -> Resul
     let id = SessionId::new(id.as_str());
     let session = blocking(move || finish(&control, &id)).await??;
     Ok(axum::Json(view(&session, clock::now())))
+}
+
+/// `POST /v1/sessions/end`: ends every live session, or those with one credential; answers with the sessions that it ended.
+pub(crate) async fn end_all(
+    State(control): Shared,
+    Json(request): Json<EndRequest>,
+) -> Result<axum::Json<List<SessionView>>, Problem> {
+    let credential = request.credential.map(|name| CredentialId::new(name.as_str()));
+    let ended = blocking(move || {
+        let now = clock::now();
+        let chosen = |session: &Arc<Session>| {
+            session.is_live(now)
+                && credential.as_ref().is_none_or(|name| session.grants.iter().any(|grant| grant.credential == *name))
+        };
+        let live: Vec<_> = control.sessions.list().into_iter().filter(chosen).collect();
+        // One that cannot be written down is over for this process all the same, and must not spare the others.
+        let ended: Vec<_> = live.iter().map(|session| finish(&control, &session.id)).collect();
+        ended.into_iter().collect::<Result<Vec<_>, _>>()
+    });
+    let now = clock::now();
+    Ok(axum::Json(List { items: ended.await??.iter().map(|session| view(session, now)).collect() }))
 }
 
 /// The body of `PUT /v1/sessions/{id}/state`.

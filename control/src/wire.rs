@@ -541,6 +541,15 @@ pub struct Health {
     pub vault_open: bool,
 }
 
+/// The body of `POST /v1/sessions/end`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndRequest {
+    /// Ends only the sessions to which this credential was granted, even if the grant was revoked later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+}
+
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {

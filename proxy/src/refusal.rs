@@ -292,6 +292,7 @@ fn row(reason: Reason) -> Row {
         Reason::DeniedSelf => {
             (403, "Egret does not serve requests to itself", "destination_ip_prohibited", Never, Policy)
         }
+        Reason::DeniedAll => (403, "All requests are refused", "http_request_denied", Later, Policy),
         Reason::DeniedPlaintext => (403, "Credentials are not sent in cleartext", "http_request_denied", Never, Policy),
         Reason::ProtocolNotAllowed => (403, "The protocol is not allowed", "http_request_denied", Never, Policy),
         Reason::PlaceholderMisplaced => {

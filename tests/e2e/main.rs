@@ -30,6 +30,7 @@ mod secrets;
 mod sessions;
 mod slots;
 mod strangers;
+mod switches;
 mod timers;
 mod tls;
 mod uses;

@@ -218,6 +218,11 @@ impl Egret {
 
     /// Starts it (again) and waits until it says that it is ready.
     pub fn launch(&self) {
+        self.launch_with(&[]);
+    }
+
+    /// As [`Egret::launch`], with further options of `serve`.
+    pub fn launch_with(&self, options: &[&str]) {
         let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
         *starts += 1;
         let log = self.log_path(*starts);
@@ -225,6 +230,7 @@ impl Egret {
         let _absent = std::fs::remove_file(self.ready_path());
         let mut child = self
             .command(&["serve"])
+            .args(options)
             .arg("--config")
             .arg(&self.config)
             .env("RUST_LOG", self.log)

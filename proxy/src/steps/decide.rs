@@ -24,8 +24,9 @@ pub(crate) enum Passage {
 /// The session's combination of the policies in force; one exchange uses it from start to end.
 ///
 /// # Errors
-/// `policy_unavailable` where a policy of the session is not loaded or its policies contradict each other.
+/// `denied_all`; `policy_unavailable` where a policy of the session is not loaded or its policies contradict each other.
 pub(crate) fn rules(proxy: &Proxy, session: &Session) -> Result<Arc<Rules>, Refusal> {
+    check_switch(proxy)?;
     proxy.policies.rules_for(&subject(session), own(session)).map_err(|error| {
         model::log_limited!(warn, session = %session.id, %error, "the session's policies are not usable");
         Refusal::of(
@@ -33,6 +34,15 @@ pub(crate) fn rules(proxy: &Proxy, session: &Session) -> Result<Arc<Rules>, Refu
             "a policy of the session is not loaded, or its policies contradict each other",
         )
     })
+}
+
+/// Whether the operator lets anything pass. Every request needs rules, and every CONNECT a decision: nothing gets around it.
+fn check_switch(proxy: &Proxy) -> Result<(), Refusal> {
+    if proxy.config.deny_all {
+        let detail = "the operator has stopped all requests (`egret serve --deny-all`); sessions are kept";
+        return Err(Refusal::of(Reason::DeniedAll, detail));
+    }
+    Ok(())
 }
 
 /// The documents that the session brought.
@@ -53,8 +63,9 @@ fn subject(session: &Session) -> Subject<'_> {
 /// Decides on the destination of a CONNECT or of an absolute-form request.
 ///
 /// # Errors
-/// `denied_host`, `protocol_not_allowed`, `denied_port`, `denied_address`, `denied_self`, `policy_unavailable`.
+/// `denied_all`, `denied_host`, `protocol_not_allowed`, `denied_port`, `denied_address`, `denied_self`, `policy_unavailable`.
 pub(crate) fn decide(proxy: &Proxy, session: &Session, destination: &Destination) -> Result<Passage, Refusal> {
+    check_switch(proxy)?;
     if reserved::is_reserved(destination) {
         return Ok(Passage::Reserved);
     }
