@@ -97,6 +97,7 @@ impl Client {
             index: foundation.index.clone(),
             ca: foundation.ca_facts(),
             proxy,
+            start: control::Start::default(),
             data_dir: foundation.dir.path().to_owned(),
             version: env!("CARGO_PKG_VERSION"),
             started: clock::now(),

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use proxy::Listen;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -20,6 +19,7 @@ use crate::foundation::{EarlierClock, Foundation, Policies, Rollback};
 use crate::logging;
 use crate::output::{print, say};
 use crate::sidecar::Sidecar;
+use crate::warnings::warnings;
 
 /// How long open exchanges may go on after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -67,7 +67,9 @@ impl Serve {
         let lock = claim(&dir)?;
         let (rollback, earlier_clock) = (self.rollback(), self.earlier_clock());
         let foundation = Foundation::open(config, dir, lock, Policies::Needed, rollback, earlier_clock)?;
-        warn_of(&foundation);
+        for warning in warnings(&foundation) {
+            tracing::warn!("{warning}");
+        }
         let runtime = control_runtime()?;
         let done = runtime.block_on(self.serve(context, foundation));
         // A second signal leaves the drain behind in its thread.
@@ -154,33 +156,6 @@ fn claim(dir: &DataDir) -> Answer<Lock> {
             return Err(Failure::unreachable(anyhow!("{}", busy(dir))));
         }
         std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn warn_of(foundation: &Foundation) {
-    if foundation.config.deny_all {
-        tracing::warn!("every request is refused (denied_all) until a start without --deny-all");
-    }
-    if foundation.config.retention.is_some() {
-        tracing::warn!("audit.retention is not applied yet: records are kept until someone removes them");
-    }
-    if foundation.trust.system_roots() == 0 {
-        tracing::warn!(
-            "the system has no trusted roots; only upstreams of upstream.ca_files can be verified (install ca-certificates)"
-        );
-    }
-    if foundation.config.danger_default_credentials {
-        tracing::warn!(
-            "sessions.danger_default_credentials: whoever reaches the proxy uses the credentials of sessions.default"
-        );
-    }
-    let Config { proxy, further, .. } = &foundation.config;
-    for listen in std::iter::once(&Listen::Tcp(*proxy)).chain(further) {
-        if let Listen::Tcp(address) = listen
-            && !address.ip().is_loopback()
-        {
-            tracing::warn!(%address, "the proxy listens beyond this machine; its session tokens travel in cleartext");
-        }
     }
 }
 

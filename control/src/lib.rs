@@ -67,14 +67,27 @@ pub struct Control {
     pub index: Arc<Index>,
     /// The CA that clients trust.
     pub ca: CaFacts,
-    /// Where the proxy listens; the first is the one that new sessions are told.
+    /// Where the proxy listens over TCP; the first is the one that new sessions get.
     pub proxy: Vec<SocketAddr>,
+    /// How the sidecar was started.
+    pub start: Start,
     /// The data folder.
     pub data_dir: PathBuf,
     /// The version of Egret.
     pub version: &'static str,
     /// When the process started.
     pub started: Timestamp,
+}
+
+/// How the sidecar was started, for `/v1/status`.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// Every listener, as text.
+    pub listeners: Vec<String>,
+    /// Whether it refuses every request.
+    pub deny_all: bool,
+    /// What is unsafe or without effect in its configuration or environment, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// The public side of the CA.

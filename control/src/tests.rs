@@ -67,6 +67,7 @@ impl Api {
             journal,
             ca: CaFacts { pem: "pem".into(), fingerprint: "00".into(), files },
             proxy: vec![SocketAddr::from(([127, 0, 0, 1], 3128))],
+            start: Start::default(),
             data_dir: dir.path().to_owned(),
             version: "1",
             started: Timestamp::now(),

@@ -559,16 +559,34 @@ pub struct Status {
     pub pid: u32,
     /// When it started.
     pub started: Timestamp,
-    /// Where the proxy listens.
+    /// Where the proxy listens over TCP.
     pub proxy: Vec<String>,
+    /// Every listener: an address, `https://address` where clients speak TLS to it, or `unix:path`.
+    #[serde(default)]
+    pub listeners: Vec<String>,
+    /// Whether every request is refused (`serve --deny-all`).
+    #[serde(default)]
+    pub deny_all: bool,
     /// The data folder.
     pub data_dir: String,
     /// Live sessions.
     pub sessions: usize,
+    /// Live sessions by state.
+    #[serde(default)]
+    pub session_states: BTreeMap<String, usize>,
     /// Credentials of all tenants.
     pub credentials: usize,
+    /// The vault.
+    #[serde(default)]
+    pub vault: Option<VaultView>,
     /// The digest of the policies in force.
     pub snapshot: String,
+    /// The policies in force.
+    #[serde(default)]
+    pub policies: Vec<String>,
+    /// What someone should look at, a sentence each; nothing of it keeps requests from passing.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// The newest record's number.
     pub last_record: u64,
     /// As `/healthz` says.
