@@ -53,6 +53,9 @@ pub(crate) struct Run {
     /// How long the session lives at most, such as 1h [default: 24h].
     #[arg(long, value_name = "TIME")]
     ttl: Option<String>,
+    /// Where the sandbox sees the folder trust/, if not at its own path; the environment names files there.
+    #[arg(long, value_name = "DIR")]
+    ca_path: Option<String>,
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -124,6 +127,7 @@ impl Run {
             documents: documents(files.into_iter())?,
             credentials: self.credentials.clone(),
             ttl: self.ttl.clone(),
+            ca_path: self.ca_path.clone(),
             agent: self
                 .command
                 .first()

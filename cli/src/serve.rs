@@ -116,7 +116,7 @@ impl Serve {
             notes.iter().for_each(|note| tracing::info!("{note}"));
             print(&format!(
                 "{}\n",
-                serde_json::json!({"event": "ready", "pid": ready.pid, "version": ready.version, "proxy": ready.proxy, "control": ready.control, "ca": sidecar.control.ca.files.ca, "bundle": sidecar.control.ca.files.bundle})
+                serde_json::json!({"event": "ready", "pid": ready.pid, "version": ready.version, "proxy": ready.proxy, "control": ready.control, "ca": sidecar.control.ca.files.ca(), "bundle": sidecar.control.ca.files.bundle()})
             ));
             return;
         }
@@ -133,7 +133,7 @@ next
             ready.version,
             ready.proxy.join(", "),
             sidecar.control.data_dir.display(),
-            sidecar.control.ca.files.bundle.display(),
+            sidecar.control.ca.files.bundle().display(),
         ));
     }
 }

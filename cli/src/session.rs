@@ -9,7 +9,7 @@ use control::wire::{
 };
 
 use crate::Context;
-use crate::client::{Client, Missing, converse, encode};
+use crate::client::{Client, Missing, converse, encode, path_with};
 use crate::exit::{Answer, Failure};
 use crate::output::{self, Format, shell_quoted};
 use crate::run::{documents, is_file};
@@ -46,6 +46,9 @@ enum SessionCommand {
     Env {
         /// Its id.
         id: String,
+        /// Where the sandbox sees the folder trust/, if not at its own path; the environment names files there.
+        #[arg(long, value_name = "DIR")]
+        ca_path: Option<String>,
         /// How to print it.
         #[arg(long, value_enum, default_value_t)]
         format: Shown,
@@ -100,6 +103,9 @@ struct Create {
     /// A label.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
+    /// Where the sandbox sees the folder trust/, if not at its own path; the environment names files there.
+    #[arg(long, value_name = "DIR")]
+    ca_path: Option<String>,
     /// How to print it.
     #[arg(long, value_enum, default_value_t)]
     format: Shown,
@@ -193,7 +199,7 @@ impl Session {
             SessionCommand::Create(create) => create.execute(context),
             SessionCommand::List { format } => list(context, *format),
             SessionCommand::Show { id, format } => show(context, id, *format),
-            SessionCommand::Env { id, format } => renew(context, id, *format),
+            SessionCommand::Env { id, ca_path, format } => renew(context, id, ca_path.clone(), *format),
             SessionCommand::Revoke { id, credential } => revoke(context, id, credential),
             SessionCommand::End { id: Some(id), .. } => end(context, id),
             SessionCommand::End { id: None, credential, .. } => end_all(context, credential.clone()),
@@ -221,6 +227,7 @@ impl Create {
             credentials: self.credentials.clone(),
             limits: merge_limits(&self.limits)?,
             ttl: self.ttl.clone(),
+            ca_path: self.ca_path.clone(),
         };
         let (created, sidecar) = converse(async {
             let mut client = Client::find(context, Missing::Tell).await?;
@@ -261,10 +268,11 @@ impl Create {
 }
 
 /// Gives a session another token.
-fn renew(context: &Context, id: &str, format: Shown) -> Answer {
+fn renew(context: &Context, id: &str, ca_path: Option<String>, format: Shown) -> Answer {
+    let path = path_with(&format!("/v1/sessions/{}/token", encode(id)), &[("ca_path", ca_path)]);
     let renewed: SessionToken = converse(async {
         let mut client = Client::find(context, Missing::Tell).await?;
-        client.post(&format!("/v1/sessions/{}/token", encode(id)), &serde_json::json!({})).await
+        client.post(&path, &serde_json::json!({})).await
     })?;
     match format {
         Shown::Json => return output::json(&renewed),

@@ -23,6 +23,7 @@ mod uses;
 mod vault_file;
 
 pub mod env;
+pub mod trust;
 pub mod wire;
 
 use std::io;
@@ -40,8 +41,8 @@ use model::{Reason, Timestamp};
 use sessions::Registry;
 use vault::Vault;
 
-use crate::env::TrustFiles;
 use crate::problem::Problem;
+use crate::trust::TrustFiles;
 
 pub use crate::guard::{Gate, Peer, Stream};
 pub use crate::loader::{LoadError, Loader};

@@ -80,7 +80,7 @@ fn warnings(control: &Control, live: &[Arc<Session>], now: Timestamp) -> Vec<Str
 
 /// `GET /v1/ca`
 pub(crate) async fn ca(State(control): State<Arc<Control>>) -> axum::Json<CaDocument> {
-    axum::Json(CaDocument { files: ca_view(&control.ca), pem: control.ca.pem.clone() })
+    axum::Json(CaDocument { files: ca_view(&control.ca, &control.ca.files), pem: control.ca.pem.clone() })
 }
 
 /// Policy files that were not taken are told but make nothing sick: the ones before stay in force,

@@ -38,6 +38,9 @@ pub struct SessionRequest {
     /// Such as `1h`; 24 hours where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
+    /// Where the sandbox sees the folder `trust/`, if not at its own path; the environment names files there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_path: Option<String>,
 }
 
 /// Limits for a whole session, written as in policies: `600/m`, `8`, `10MiB`.

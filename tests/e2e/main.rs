@@ -33,6 +33,7 @@ mod strangers;
 mod switches;
 mod timers;
 mod tls;
+mod trust;
 mod uses;
 mod vault;
 mod world;
