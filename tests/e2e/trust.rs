@@ -1,9 +1,9 @@
 //! Clients that find the bundle through a settings file beside it, at its own path and where a sandbox mounts it elsewhere.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 
-use egret_tests::egret::Session;
+use egret_tests::egret::{Session, binary};
 use egret_tests::tools::{self, program};
 
 use crate::world::World;
@@ -53,5 +53,26 @@ fn clients_with_a_settings_file_trust_the_bundle() {
         run("php", "php", &["-r", PHP, "{url}"]);
         // As another user apt could not enter the folder of this test.
         run("apt", "sh", &["-c", "/usr/lib/apt/apt-helper -o APT::Sandbox::User=root download-file {url} apt"]);
+    }
+}
+
+#[test]
+fn other_users_reach_trust_below_folders_that_were_missing() {
+    let place = tempfile::tempdir().unwrap();
+    let mode = |path: &str| std::fs::metadata(place.path().join(path)).unwrap().permissions().mode() & 0o777;
+    for (number, umask) in ["022", "077", "000"].into_iter().enumerate() {
+        for (name, command) in [("init", "vault init"), ("run", "run -- true")] {
+            let front = format!("{name}-{number}");
+            let dir = place.path().join(&front).join("path/state");
+            let script = format!("umask {umask}; exec {} --data-dir {} {command}", binary().display(), dir.display());
+            tools::succeed(Command::new("sh").args(["-c", &script]));
+            let path = |end: &str| mode(&format!("{front}/{end}"));
+            assert_eq!(
+                (path(""), path("path"), path("path/state"), path("path/state/trust")),
+                (0o755, 0o755, 0o711, 0o755)
+            );
+            assert_eq!((path("path/state/journal"), path("path/state/sessions")), (0o700, 0o700));
+            assert_eq!((path("path/state/vault.egret"), path("path/state/trust/bundle.pem")), (0o600, 0o644));
+        }
     }
 }
