@@ -378,7 +378,7 @@ pub(crate) fn passphrase_file(path: &Path) -> anyhow::Result<Secret> {
     let shown = path.display();
     let file = std::fs::File::open(path).with_context(|| format!("cannot read the passphrase file {shown}"))?;
     let secret = Secret::from_reader(file.take(MAX_PASSPHRASE_BYTES as u64), MAX_PASSPHRASE_BYTES);
-    Ok(secret.with_context(|| format!("cannot read the passphrase file {shown}"))?.without_line_end())
+    Ok(secret.with_context(|| format!("cannot read the passphrase file {shown}"))?.without_mark().without_line_end())
 }
 
 fn passphrase_env(name: &str) -> anyhow::Result<Secret> {

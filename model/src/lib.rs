@@ -13,6 +13,7 @@ pub mod log_limit;
 pub mod parameter;
 pub mod path;
 pub mod reason;
+pub mod text_file;
 
 pub use address::{AddressClass, METADATA};
 pub use audience::Audience;

@@ -31,6 +31,7 @@ mod sessions;
 mod slots;
 mod strangers;
 mod switches;
+mod text_files;
 mod timers;
 mod tls;
 mod trust;
