@@ -6,6 +6,7 @@ mod child;
 mod client;
 mod config;
 mod data_dir;
+mod demo;
 mod environment;
 mod evidence;
 mod exit;
@@ -80,6 +81,8 @@ enum Command {
     Audit(audit_command::Audit),
     /// Show the CA that clients must trust.
     Ca(ca::Ca),
+    /// Show the product on a loopback origin of its own, and clean up.
+    Demo(demo::Demo),
     /// Print what the code of a refusal, a record or a policy's problem means.
     Explain(explain::Explain),
     /// Print the manual page (roff): egret man | man -l -
@@ -147,6 +150,7 @@ fn dispatch(command: Command, context: &Context) -> Answer {
     match command {
         Command::Serve(serve) => serve.execute(context),
         Command::Status(status) => with_logs(|| status.execute(context)),
+        Command::Demo(demo) => demo.execute(context),
         Command::Run(run) => run.execute(context),
         Command::Vault(vault) => with_logs(|| vault.execute(context)),
         Command::Policy(policy) => with_logs(|| policy.execute(context)),

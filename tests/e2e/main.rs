@@ -5,6 +5,7 @@ mod authority;
 mod clients;
 mod clocks;
 mod contention;
+mod demo;
 mod evidence;
 mod faults;
 mod framing;
