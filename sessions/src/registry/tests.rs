@@ -107,7 +107,7 @@ fn t259_a_token_is_taken_back_and_renewed_on_disk_too() {
     let id = made.session.id.as_str();
 
     let void: Vec<_> = registry.void_tokens(now()).unwrap().iter().map(|session| session.id.clone()).collect();
-    assert_eq!(void, [made.session.id.clone()], "neither what is over nor what has no token");
+    assert_eq!(void, std::slice::from_ref(&made.session.id), "neither what is over nor what has no token");
     assert_eq!(why(&registry, id, &made.token, now()), Why::VoidToken);
     let again = Registry::open(folder.path(), now()).unwrap();
     assert_eq!(why(&again, id, &made.token, now()), Why::VoidToken);
