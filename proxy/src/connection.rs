@@ -30,7 +30,7 @@ use crate::http1::serve::{End, Service, serve};
 use crate::incoming::Incoming;
 use crate::paced::Paced;
 use crate::patience::Patience;
-use crate::refusal::Refusal;
+use crate::refusal::{Form, Refusal};
 use crate::rewound::Rewound;
 use crate::share::Spawner;
 use crate::stall::{self, Unread};
@@ -358,7 +358,7 @@ async fn plain(core: &Arc<Core>, link: &Arc<Listening>, first: Arrived, entrance
 /// A refusal before the request half of the line; the connection closes after it.
 fn refuse(open: Open, refusal: &Refusal) -> Response<Body> {
     let record = open.refuse(refusal);
-    closing(record::answer(refusal, &record))
+    closing(record::answer(refusal, &record, Form::Problem))
 }
 
 fn closing(mut response: Response<Body>) -> Response<Body> {
@@ -517,7 +517,7 @@ async fn http2_request(tunnel: &Tunnel, request: Request<Http2Body>) -> Result<R
             if refusal.reason() == Reason::Malformed {
                 return Err(StreamError::Http2(h2::Reason::PROTOCOL_ERROR.into()));
             }
-            record::answer(&refusal, &record)
+            record::answer(&refusal, &record, Form::Problem)
         }
     };
     if response.body().is_own() {

@@ -15,7 +15,7 @@ use crate::body::Body;
 use crate::client_auth;
 use crate::contain::contain;
 use crate::lending::{Borrower, Methods};
-use crate::refusal::Refusal;
+use crate::refusal::{Form, Refusal};
 use crate::reserved;
 use crate::steps::forward::Outward;
 use crate::steps::record::{self, Open};
@@ -38,8 +38,9 @@ pub(crate) async fn exchange(
     if reserved::is_reserved(destination) {
         return reserved::serve(core, session, asked, open);
     }
+    let form = Form::for_client(asked.request.headers());
     let outcome = contain(pin!(attempt(core, session, destination, asked, &mut open))).await;
-    record::close(open, outcome)
+    record::close(open, outcome, form)
 }
 
 async fn attempt(

@@ -11,7 +11,7 @@ use sessions::Session;
 
 use crate::Core;
 use crate::body::Body;
-use crate::refusal::Refusal;
+use crate::refusal::{Form, Refusal};
 use crate::steps::decide;
 use crate::steps::record::{self, Open};
 use crate::steps::route::Asked;
@@ -45,7 +45,7 @@ pub(crate) fn serve(core: &Core, session: &Arc<Session>, asked: Asked, mut open:
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response
         }
-        Err(refusal) => record::close(open, Err(refusal)),
+        Err(refusal) => record::close(open, Err(refusal), Form::Problem),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::downlink::Downlink;
 use crate::flow::{Flow, UploadEnd};
 use crate::live::{Cut, Standing};
 use crate::quota::RequestSlot;
-use crate::refusal::{BROKEN_OFF, Refusal};
+use crate::refusal::{BROKEN_OFF, Form, Refusal};
 use crate::relay::Relay;
 use crate::rewriter::Unmaskable;
 use crate::share;
@@ -438,12 +438,12 @@ fn static_method(method: &http::Method) -> Option<&'static str> {
 }
 
 /// Turns the outcome of the line into the response that the client sees, and sees to it that the record closes with it.
-pub(crate) fn close(open: Open, outcome: Result<Redacted, Refusal>) -> Response<Body> {
+pub(crate) fn close(open: Open, outcome: Result<Redacted, Refusal>, form: Form) -> Response<Body> {
     match outcome {
         Ok(redacted) => relay(open, redacted),
         Err(refusal) => {
             let record = open.refuse(&refusal);
-            answer(&refusal, &record)
+            answer(&refusal, &record, form)
         }
     }
 }
@@ -463,10 +463,11 @@ fn relay(mut open: Open, redacted: Redacted) -> Response<Body> {
 }
 
 /// The answer to a refused request (RFC 9457, RFC 9209).
-pub(crate) fn answer(refusal: &Refusal, record: &str) -> Response<Body> {
-    let mut response = Response::new(Body::own(refusal.problem(record)));
+pub(crate) fn answer(refusal: &Refusal, record: &str, form: Form) -> Response<Body> {
+    let mut response = Response::new(Body::own(refusal.body(record, form)));
     *response.status_mut() = refusal.row().status;
     *response.headers_mut() = refusal_fields(refusal, record);
+    response.headers_mut().insert(header::CONTENT_TYPE, form.content_type());
     response
 }
 
