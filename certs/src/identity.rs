@@ -3,19 +3,29 @@
 use std::fmt;
 use std::sync::Arc;
 
+use model::text_file::without_mark;
 use rustls::ServerConfig;
+use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 
+use crate::pem_file::{self, Fault};
 use crate::provider::provider;
 
 /// Why a certificate and its key cannot be used.
 #[derive(Debug, Error)]
 pub enum IdentityError {
-    /// There is no certificate in the file, or text that is not PEM.
+    /// There is no certificate in the file.
     #[error("no certificate in PEM form")]
     NoCertificate,
+    /// A certificate of the file is not read.
+    #[error("line {line} of the certificate: {why}")]
+    Certificate {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        why: &'static str,
+    },
     /// There is no private key in the file, or text that is not PEM.
     #[error("no private key in PEM form")]
     NoKey,
@@ -34,9 +44,13 @@ impl ListenerIdentity {
     /// # Errors
     /// [`IdentityError`].
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
-        let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>();
-        let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(IdentityError::NoCertificate)?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| IdentityError::NoKey)?;
+        let chain =
+            pem_file::certificates(chain).map_err(|Fault { line, why }| IdentityError::Certificate { line, why })?;
+        if chain.is_empty() {
+            return Err(IdentityError::NoCertificate);
+        }
+        let chain = chain.into_iter().map(|found| found.certificate).collect();
+        let key = PrivateKeyDer::from_pem_slice(without_mark(key)).map_err(|_| IdentityError::NoKey)?;
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))

@@ -9,6 +9,7 @@ pub mod class;
 pub mod identity;
 pub mod keystore;
 pub mod leaf;
+mod pem_file;
 pub mod provider;
 pub mod trust;
 mod upstream;
@@ -60,10 +61,12 @@ pub enum CertError {
         source: std::io::Error,
     },
     /// A file of trust anchors holds no certificate, or something that is none.
-    #[error("ca file {} {why}", path.display())]
+    #[error("ca file {}:{line}: {why}", path.display())]
     Anchor {
         /// The file as configured.
         path: PathBuf,
+        /// The line, from 1.
+        line: usize,
         /// What is wrong with it.
         why: &'static str,
     },

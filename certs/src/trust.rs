@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier as _;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::CertError;
 use crate::ca::{Ca, pem};
+use crate::pem_file::{self, Fault, Found};
 use crate::provider::provider;
 use crate::upstream::UpstreamVerifier;
 
@@ -55,10 +55,10 @@ impl Trust {
         let mut roots = RootCertStore::empty();
         let (system_roots, _) = roots.add_parsable_certificates(system.iter().cloned());
         for path in ca_files {
-            for certificate in read(path)? {
-                let unusable =
-                    || CertError::Anchor { path: path.clone(), why: "holds a certificate that is not usable" };
-                roots.add(certificate).map_err(|_| unusable())?;
+            for Found { line, certificate } in read(path)? {
+                let why = "the certificate cannot be used as a trust anchor";
+                let unusable = |_| CertError::Anchor { path: path.clone(), line, why };
+                roots.add(certificate).map_err(unusable)?;
             }
         }
         let bundle = system.iter().filter(|root| *root != own.cert_der()).chain([own.cert_der()]).map(pem).collect();
@@ -120,14 +120,12 @@ impl fmt::Debug for Trust {
 }
 
 /// The certificates of a PEM file, at least one.
-fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertError> {
+fn read(path: &Path) -> Result<Vec<Found>, CertError> {
     let bytes = std::fs::read(path).map_err(|source| CertError::File { path: path.to_owned(), source })?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    match certificates {
-        Ok(certificates) if certificates.is_empty() => {
-            Err(CertError::Anchor { path: path.to_owned(), why: "holds no certificate in PEM" })
-        }
-        Ok(certificates) => Ok(certificates),
-        Err(_) => Err(CertError::Anchor { path: path.to_owned(), why: "is damaged PEM" }),
+    let anchor = |Fault { line, why }| CertError::Anchor { path: path.to_owned(), line, why };
+    let certificates = pem_file::certificates(&bytes).map_err(anchor)?;
+    if certificates.is_empty() {
+        return Err(anchor(Fault { line: 1, why: "there is no certificate in PEM form" }));
     }
+    Ok(certificates)
 }

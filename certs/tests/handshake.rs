@@ -380,14 +380,14 @@ fn ca_files_that_are_no_use_are_named() {
         error
     };
     assert!(refused("missing.pem", None).contains("cannot be read"));
-    assert!(refused("empty.pem", Some("")).contains("holds no certificate"));
-    assert!(refused("text.pem", Some("hello")).contains("holds no certificate"));
+    assert!(refused("empty.pem", Some("")).contains(":1: there is no certificate in PEM form"));
+    assert!(refused("text.pem", Some("hello")).contains(":1: there is no certificate in PEM form"));
     let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
-    assert!(refused("key.pem", Some(key)).contains("holds no certificate"));
+    assert!(refused("key.pem", Some(key)).contains(":1: there is no certificate in PEM form"));
     let half = own.cert_pem().split_once("-----END").unwrap().0;
-    assert!(refused("half.pem", Some(half)).contains("damaged"));
+    assert!(refused("half.pem", Some(half)).contains(":1: a block has no END line"));
     let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    assert!(refused("junk.pem", Some(junk)).contains("not usable"));
+    assert!(refused("junk.pem", Some(junk)).contains(":1: the certificate cannot be used"));
 }
 
 #[test]

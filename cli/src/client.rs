@@ -12,6 +12,7 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use model::text_file::remove_mark;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -97,6 +98,7 @@ impl Client {
             index: foundation.index.clone(),
             ca: foundation.ca_facts(),
             proxy,
+            start: control::Start::default(),
             data_dir: foundation.dir.path().to_owned(),
             version: env!("CARGO_PKG_VERSION"),
             started: clock::now(),
@@ -234,7 +236,10 @@ pub(crate) fn converse<T>(work: impl Future<Output = Answer<T>>) -> Answer<T> {
 
 /// Reads a file whose text travels with a request.
 pub(crate) fn read_text(path: &Path) -> Answer<String> {
-    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display())).or_usage()
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    let mut text = text.or_usage()?;
+    remove_mark(&mut text);
+    Ok(text)
 }
 
 /// The configuration as the process that would serve it sees it.

@@ -15,6 +15,7 @@ use audit::Durability;
 use certs::ListenerIdentity;
 use jiff::SignedDuration;
 use model::Host;
+use model::text_file::remove_mark;
 use proxy::{DefaultSession, Limits, Listen};
 use serde_saphyr::Spanned;
 use zeroize::Zeroizing;
@@ -87,6 +88,8 @@ pub(crate) struct Config {
     pub resolve: HashMap<String, IpAddr>,
     /// Bounds of the data path.
     pub limits: Limits,
+    /// Whether every request is refused; the option of `serve` alone, never the file.
+    pub deny_all: bool,
 }
 
 /// Where the vault's key comes from.
@@ -127,6 +130,7 @@ impl Default for Config {
             ca_files: Vec::new(),
             resolve: HashMap::new(),
             limits: Limits::default(),
+            deny_all: false,
         }
     }
 }
@@ -137,8 +141,9 @@ impl Default for Config {
 /// A file that cannot be read, or the first thing that is wrong in it.
 pub(crate) fn load(path: &Path, home: Option<&Path>) -> anyhow::Result<Config> {
     use anyhow::Context as _;
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
+    let text = std::fs::read_to_string(path);
+    let mut text = text.with_context(|| format!("cannot read the configuration {}", path.display()))?;
+    remove_mark(&mut text);
     let base = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let base = base.canonicalize().with_context(|| format!("cannot find the folder {}", base.display()))?;
     let source = Source { file: path.display().to_string(), text: &text };

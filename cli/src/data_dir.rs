@@ -117,11 +117,7 @@ impl DataDir {
     pub(crate) fn prepare(&self) -> anyhow::Result<()> {
         for (path, mode) in [(self.0.clone(), 0o711), (self.trust(), 0o755)] {
             let shown = path.display();
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(&path)
-                .with_context(|| format!("cannot make {shown}"))?;
+            make_with_parents(&path)?;
             let found = fs::metadata(&path).with_context(|| format!("cannot read {shown}"))?;
             let own = rustix::process::geteuid().as_raw();
             if found.uid() != own {
@@ -208,6 +204,22 @@ impl DataDir {
     }
 }
 
+/// Makes a folder and its missing parents with mode 0755, whatever the umask: other users reach `trust/` through all of them.
+fn make_with_parents(path: &Path) -> anyhow::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+    for folder in missing.into_iter().rev() {
+        let shown = folder.display();
+        match DirBuilder::new().mode(0o700).create(folder) {
+            Ok(()) => fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+                .with_context(|| format!("cannot set the mode of {shown}"))?,
+            // Another process makes the same ones.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot make {shown}")),
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file whole: beside it, flushed, then renamed over it. Its mode does not depend on the umask.
 pub(crate) fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -255,6 +267,7 @@ mod tests {
         let dir = DataDir(place.path().join("a/b"));
         dir.prepare().unwrap();
         assert_eq!((mode(dir.path()), mode(&dir.trust())), (0o711, 0o755));
+        assert_eq!(mode(&place.path().join("a")), 0o755);
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
         dir.prepare().unwrap();
         assert_eq!(mode(dir.path()), 0o711);

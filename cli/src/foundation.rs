@@ -13,7 +13,8 @@ use anyhow::{Context as _, anyhow, bail};
 use audit::{Index, Journal, Kind, Past, Record};
 use certs::{Ca, Trust};
 use control::change::{key_replaced, write_failed};
-use control::env::{TRUSTSTORE_PASSWORD, TrustFiles};
+use control::env::TRUSTSTORE_PASSWORD;
+use control::trust::TrustFiles;
 use control::{CaFacts, LoadError, Loader, print_span};
 use jiff::SignedDuration;
 use model::{Reason, TenantId, Timestamp};
@@ -171,12 +172,7 @@ impl Foundation {
 
     /// The public side of the CA, for the control API.
     pub(crate) fn ca_facts(&self) -> CaFacts {
-        let trust = self.dir.trust();
-        let files = TrustFiles {
-            ca: trust.join("ca.pem"),
-            bundle: trust.join("bundle.pem"),
-            truststore: trust.join("truststore.jks"),
-        };
+        let files = TrustFiles::in_dir(&self.dir.trust());
         CaFacts { pem: self.ca.cert_pem().to_owned(), fingerprint: self.ca.fingerprint(), files }
     }
 }
@@ -382,7 +378,7 @@ pub(crate) fn passphrase_file(path: &Path) -> anyhow::Result<Secret> {
     let shown = path.display();
     let file = std::fs::File::open(path).with_context(|| format!("cannot read the passphrase file {shown}"))?;
     let secret = Secret::from_reader(file.take(MAX_PASSPHRASE_BYTES as u64), MAX_PASSPHRASE_BYTES);
-    Ok(secret.with_context(|| format!("cannot read the passphrase file {shown}"))?.without_line_end())
+    Ok(secret.with_context(|| format!("cannot read the passphrase file {shown}"))?.without_mark().without_line_end())
 }
 
 fn passphrase_env(name: &str) -> anyhow::Result<Secret> {
@@ -459,7 +455,9 @@ fn write_trust(dir: &DataDir, ca: &Ca, trust: &Trust) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::StorageFull && path.exists() => Ok(()),
         written => written,
     };
-    written.with_context(|| format!("cannot write {}", path.display()))
+    written.with_context(|| format!("cannot write {}", path.display()))?;
+    let settings = TrustFiles::in_dir(&dir.trust()).write_settings(&dir.trust());
+    settings.with_context(|| format!("cannot write the settings of clients in {}", dir.trust().display()))
 }
 
 fn load_policies(config: &Config, dir: &DataDir, need: Policies) -> Answer<Loader> {

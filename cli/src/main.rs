@@ -6,6 +6,7 @@ mod child;
 mod client;
 mod config;
 mod data_dir;
+mod demo;
 mod environment;
 mod evidence;
 mod exit;
@@ -13,6 +14,7 @@ mod explain;
 mod foundation;
 mod harden;
 mod logging;
+mod man;
 mod memory;
 mod output;
 mod policy;
@@ -20,10 +22,12 @@ mod run;
 mod serve;
 mod session;
 mod sidecar;
+mod status;
 mod timekeeper;
 mod tries;
 mod variables;
 mod vault_command;
+mod warnings;
 mod wipe;
 
 use std::path::PathBuf;
@@ -63,6 +67,8 @@ struct Common {
 enum Command {
     /// Run the sidecar.
     Serve(serve::Serve),
+    /// Show what runs, what is in force and what is wrong.
+    Status(status::Status),
     /// Run one command in a session of its own.
     Run(run::Run),
     /// Store and manage credentials.
@@ -75,8 +81,12 @@ enum Command {
     Audit(audit_command::Audit),
     /// Show the CA that clients must trust.
     Ca(ca::Ca),
+    /// Show the product on a loopback origin of its own, and clean up.
+    Demo(demo::Demo),
     /// Print what the code of a refusal, a record or a policy's problem means.
     Explain(explain::Explain),
+    /// Print the manual page (roff): egret man | man -l -
+    Man,
     /// Print the completions of a shell.
     Completions {
         /// The shell.
@@ -139,6 +149,8 @@ fn begin(common: Common) -> Answer<Context> {
 fn dispatch(command: Command, context: &Context) -> Answer {
     match command {
         Command::Serve(serve) => serve.execute(context),
+        Command::Status(status) => with_logs(|| status.execute(context)),
+        Command::Demo(demo) => demo.execute(context),
         Command::Run(run) => run.execute(context),
         Command::Vault(vault) => with_logs(|| vault.execute(context)),
         Command::Policy(policy) => with_logs(|| policy.execute(context)),
@@ -146,6 +158,7 @@ fn dispatch(command: Command, context: &Context) -> Answer {
         Command::Audit(audit) => with_logs(|| audit.execute(context)),
         Command::Ca(ca) => with_logs(|| ca.execute(context)),
         Command::Explain(explain) => with_logs(|| explain.execute()),
+        Command::Man => man::print(Arguments::command()),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "egret", &mut text);

@@ -53,6 +53,9 @@ pub(crate) struct Run {
     /// How long the session lives at most, such as 1h [default: 24h].
     #[arg(long, value_name = "TIME")]
     ttl: Option<String>,
+    /// Where the sandbox sees the folder trust/, if not at its own path; the environment names files there.
+    #[arg(long, value_name = "DIR")]
+    ca_path: Option<String>,
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -124,6 +127,7 @@ impl Run {
             documents: documents(files.into_iter())?,
             credentials: self.credentials.clone(),
             ttl: self.ttl.clone(),
+            ca_path: self.ca_path.clone(),
             agent: self
                 .command
                 .first()
@@ -179,7 +183,7 @@ async fn join_or_become(context: &Context, mut config: Config) -> Answer<(Client
             config.proxy = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             config.further.clear();
             config.proxy_tls = None;
-            return become_sidecar(config, dir, lock).await;
+            return become_sidecar(config, dir, lock, |note| say(&format!("egret: {note}"))).await;
         }
         if Instant::now() >= deadline {
             return Err(Failure::unreachable(anyhow!("{}", busy(&dir))));
@@ -188,14 +192,19 @@ async fn join_or_become(context: &Context, mut config: Config) -> Answer<(Client
     }
 }
 
-async fn become_sidecar(
+/// Starts a sidecar in this process; `tell` gets what was made or is worth knowing.
+///
+/// # Errors
+/// As [`Foundation::open`] and [`Sidecar::start`].
+pub(crate) async fn become_sidecar(
     config: Config,
     dir: DataDir,
     lock: crate::data_dir::Lock,
+    tell: impl Fn(&str),
 ) -> Answer<(Client, Option<Sidecar>)> {
     let (policies, rollback) = (Policies::Needed, Rollback::Refuse);
     let foundation = Foundation::open(config, dir.clone(), lock, policies, rollback, EarlierClock::Distrust)?;
-    foundation.notes.iter().for_each(|note| say(&format!("egret: {note}")));
+    foundation.notes.iter().for_each(|note| tell(note));
     let sidecar = Sidecar::start(foundation).await?;
     let client = Client::to_sidecar(&dir).await?;
     let client = client.ok_or_else(|| Failure::unreachable(anyhow!("the control socket does not answer")))?;

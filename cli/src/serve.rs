@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use proxy::Listen;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -20,6 +19,7 @@ use crate::foundation::{EarlierClock, Foundation, Policies, Rollback};
 use crate::logging;
 use crate::output::{print, say};
 use crate::sidecar::Sidecar;
+use crate::warnings::warnings;
 
 /// How long open exchanges may go on after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -42,6 +42,9 @@ pub(crate) struct Serve {
     /// Trust the wall clock even if the records contain a later time. What is left of each session stays what it was.
     #[arg(long)]
     accept_clock: bool,
+    /// Refuse every request (denied_all) until a start without this option. Sessions, credentials and records are kept.
+    #[arg(long)]
+    deny_all: bool,
 }
 
 impl Serve {
@@ -57,13 +60,16 @@ impl Serve {
     /// 2 where something configured is unusable, 3 where a store is; nothing listens then.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
         logging::start("info", self.json)?;
-        let config = crate::client::with_listener(context.config()?, self.listen);
+        let mut config = crate::client::with_listener(context.config()?, self.listen);
+        config.deny_all = self.deny_all;
         let dir = context.data_dir(&config)?;
         dir.prepare().or_unreachable()?;
         let lock = claim(&dir)?;
         let (rollback, earlier_clock) = (self.rollback(), self.earlier_clock());
         let foundation = Foundation::open(config, dir, lock, Policies::Needed, rollback, earlier_clock)?;
-        warn_of(&foundation);
+        for warning in warnings(&foundation) {
+            tracing::warn!("{warning}");
+        }
         let runtime = control_runtime()?;
         let done = runtime.block_on(self.serve(context, foundation));
         // A second signal leaves the drain behind in its thread.
@@ -110,7 +116,7 @@ impl Serve {
             notes.iter().for_each(|note| tracing::info!("{note}"));
             print(&format!(
                 "{}\n",
-                serde_json::json!({"event": "ready", "pid": ready.pid, "version": ready.version, "proxy": ready.proxy, "control": ready.control, "ca": sidecar.control.ca.files.ca, "bundle": sidecar.control.ca.files.bundle})
+                serde_json::json!({"event": "ready", "pid": ready.pid, "version": ready.version, "proxy": ready.proxy, "control": ready.control, "ca": sidecar.control.ca.files.ca(), "bundle": sidecar.control.ca.files.bundle()})
             ));
             return;
         }
@@ -127,7 +133,7 @@ next
             ready.version,
             ready.proxy.join(", "),
             sidecar.control.data_dir.display(),
-            sidecar.control.ca.files.bundle.display(),
+            sidecar.control.ca.files.bundle().display(),
         ));
     }
 }
@@ -150,30 +156,6 @@ fn claim(dir: &DataDir) -> Answer<Lock> {
             return Err(Failure::unreachable(anyhow!("{}", busy(dir))));
         }
         std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn warn_of(foundation: &Foundation) {
-    if foundation.config.retention.is_some() {
-        tracing::warn!("audit.retention is not applied yet: records are kept until someone removes them");
-    }
-    if foundation.trust.system_roots() == 0 {
-        tracing::warn!(
-            "the system has no trusted roots; only upstreams of upstream.ca_files can be verified (install ca-certificates)"
-        );
-    }
-    if foundation.config.danger_default_credentials {
-        tracing::warn!(
-            "sessions.danger_default_credentials: whoever reaches the proxy uses the credentials of sessions.default"
-        );
-    }
-    let Config { proxy, further, .. } = &foundation.config;
-    for listen in std::iter::once(&Listen::Tcp(*proxy)).chain(further) {
-        if let Listen::Tcp(address) = listen
-            && !address.ip().is_loopback()
-        {
-            tracing::warn!(%address, "the proxy listens beyond this machine; its session tokens travel in cleartext");
-        }
     }
 }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use anyhow::anyhow;
 use control::wire::{
-    GrantDocument, GrantView, LimitsDocument, List, Rollout, SessionCreated, SessionRequest, SessionToken, SessionView,
-    ViewDocument,
+    EndRequest, GrantDocument, GrantView, LimitsDocument, List, Rollout, SessionCreated, SessionRequest, SessionToken,
+    SessionView, ViewDocument,
 };
 
 use crate::Context;
-use crate::client::{Client, Missing, converse, encode};
+use crate::client::{Client, Missing, converse, encode, path_with};
 use crate::exit::{Answer, Failure};
 use crate::output::{self, Format, shell_quoted};
 use crate::run::{documents, is_file};
@@ -46,6 +46,9 @@ enum SessionCommand {
     Env {
         /// Its id.
         id: String,
+        /// Where the sandbox sees the folder trust/, if not at its own path; the environment names files there.
+        #[arg(long, value_name = "DIR")]
+        ca_path: Option<String>,
         /// How to print it.
         #[arg(long, value_enum, default_value_t)]
         format: Shown,
@@ -57,10 +60,17 @@ enum SessionCommand {
         /// The credential.
         credential: String,
     },
-    /// End a session; what it still receives is cut.
+    /// End a session, or all of them; requests in progress are terminated.
+    #[command(group = clap::ArgGroup::new("which").required(true).args(["id", "all"]))]
     End {
         /// Its id.
-        id: String,
+        id: Option<String>,
+        /// End every live session: the switch for incidents.
+        #[arg(long)]
+        all: bool,
+        /// With --all: end only the sessions to which this credential was granted.
+        #[arg(long, value_name = "NAME", requires = "all", conflicts_with = "id")]
+        credential: Option<String>,
     },
 }
 
@@ -93,6 +103,9 @@ struct Create {
     /// A label.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
+    /// Where the sandbox sees the folder trust/, if not at its own path; the environment names files there.
+    #[arg(long, value_name = "DIR")]
+    ca_path: Option<String>,
     /// How to print it.
     #[arg(long, value_enum, default_value_t)]
     format: Shown,
@@ -186,9 +199,10 @@ impl Session {
             SessionCommand::Create(create) => create.execute(context),
             SessionCommand::List { format } => list(context, *format),
             SessionCommand::Show { id, format } => show(context, id, *format),
-            SessionCommand::Env { id, format } => renew(context, id, *format),
+            SessionCommand::Env { id, ca_path, format } => renew(context, id, ca_path.clone(), *format),
             SessionCommand::Revoke { id, credential } => revoke(context, id, credential),
-            SessionCommand::End { id } => end(context, id),
+            SessionCommand::End { id: Some(id), .. } => end(context, id),
+            SessionCommand::End { id: None, credential, .. } => end_all(context, credential.clone()),
         }
     }
 }
@@ -213,6 +227,7 @@ impl Create {
             credentials: self.credentials.clone(),
             limits: merge_limits(&self.limits)?,
             ttl: self.ttl.clone(),
+            ca_path: self.ca_path.clone(),
         };
         let (created, sidecar) = converse(async {
             let mut client = Client::find(context, Missing::Tell).await?;
@@ -253,10 +268,11 @@ impl Create {
 }
 
 /// Gives a session another token.
-fn renew(context: &Context, id: &str, format: Shown) -> Answer {
+fn renew(context: &Context, id: &str, ca_path: Option<String>, format: Shown) -> Answer {
+    let path = path_with(&format!("/v1/sessions/{}/token", encode(id)), &[("ca_path", ca_path)]);
     let renewed: SessionToken = converse(async {
         let mut client = Client::find(context, Missing::Tell).await?;
-        client.post(&format!("/v1/sessions/{}/token", encode(id)), &serde_json::json!({})).await
+        client.post(&path, &serde_json::json!({})).await
     })?;
     match format {
         Shown::Json => return output::json(&renewed),
@@ -361,6 +377,24 @@ fn end(context: &Context, id: &str) -> Answer {
     let one: SessionView =
         converse(async { Client::find(context, Missing::Tell).await?.post(&path, &serde_json::json!({})).await })?;
     output::say(&format!("the session {} is over", one.id));
+    Ok(())
+}
+
+/// Ends every live session, or those with the credential; prints their ids.
+fn end_all(context: &Context, credential: Option<String>) -> Answer {
+    let request = EndRequest { credential };
+    let ended: List<SessionView> =
+        converse(async { Client::find(context, Missing::Tell).await?.post("/v1/sessions/end", &request).await })?;
+    for one in &ended.items {
+        output::print(&format!("{}\n", one.id));
+    }
+    let number = ended.items.len();
+    let only = request.credential.map(|name| format!(" with the credential {}", output::visible(&name)));
+    output::say(&format!(
+        "ended {number} {}{}",
+        if number == 1 { "session" } else { "sessions" },
+        only.unwrap_or_default()
+    ));
     Ok(())
 }
 

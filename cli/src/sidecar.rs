@@ -26,6 +26,7 @@ use crate::exit::{Answer, Failure, OrFail as _};
 use crate::foundation::Foundation;
 use crate::memory;
 use crate::timekeeper;
+use crate::warnings::warnings;
 
 /// Leaf certificates kept ready.
 const LEAVES: u64 = 1_000;
@@ -57,6 +58,7 @@ impl Sidecar {
     /// 2 for an address that cannot be used, 3 for everything else.
     pub(crate) async fn start(foundation: Foundation) -> Answer<Self> {
         let started = clock::now();
+        let warnings = warnings(&foundation);
         let ca = foundation.ca_facts();
         let Foundation { dir, config, vault, ca: signer, trust, journal, index, sessions, policies, notes: _, lock } =
             foundation;
@@ -66,13 +68,15 @@ impl Sidecar {
         let trust = Arc::new(ArcSwap::from_pointee(trust));
         let limits = fitted(config.limits, descriptors());
         let with_tls = config.proxy_tls.as_ref().map(TlsListener::open).transpose().map_err(Failure::usage)?;
+        let listen: Vec<_> = std::iter::once(Listen::Tcp(config.proxy)).chain(config.further).chain(with_tls).collect();
         let parts = Parts {
             config: proxy::Config {
-                listen: std::iter::once(Listen::Tcp(config.proxy)).chain(config.further).chain(with_tls).collect(),
+                listen: listen.clone(),
                 resolve: config.resolve,
                 default_session: config.default_session,
                 limits,
                 own_names: own_names(),
+                deny_all: config.deny_all,
                 ..proxy::Config::default()
             },
             sessions: sessions.clone(),
@@ -84,7 +88,9 @@ impl Sidecar {
         };
         let listener = bind(&dir).or_unreachable()?;
         // Before anything can be asked for, so that what this run leaves open stands behind it.
-        journal.append(Record { detail: Some(env!("CARGO_PKG_VERSION").into()), ..Record::new(Kind::SidecarStarted) });
+        let code = config.deny_all.then_some(model::Reason::DeniedAll);
+        let detail = Some(env!("CARGO_PKG_VERSION").into());
+        journal.append(Record { code, detail, ..Record::new(Kind::SidecarStarted) });
         if void_tokens {
             let count =
                 control::void_tokens(&sessions, &journal).context("tokens cannot be taken back").or_unreachable()?;
@@ -109,6 +115,11 @@ impl Sidecar {
             index,
             ca,
             proxy: running.addresses().to_vec(),
+            start: control::Start {
+                listeners: shown(&listen, running.addresses()),
+                deny_all: config.deny_all,
+                warnings,
+            },
             data_dir: dir.path().to_owned(),
             version: env!("CARGO_PKG_VERSION"),
             started,
@@ -193,6 +204,18 @@ impl Sidecar {
         }
         control.journal.close();
     }
+}
+
+/// The listeners as text, with the addresses that were bound in place of those with port 0.
+fn shown(listen: &[Listen], bound: &[SocketAddr]) -> Vec<String> {
+    let mut bound = bound.iter();
+    let mut address = |asked: &SocketAddr| *bound.next().unwrap_or(asked);
+    let shown = |listen: &Listen| match listen {
+        Listen::Tcp(asked) => address(asked).to_string(),
+        Listen::Tls(asked, _) => format!("https://{}", address(asked)),
+        Listen::Unix(_) => listen.to_string(),
+    };
+    listen.iter().map(shown).collect()
 }
 
 /// Lowers the limits of connections to the process's descriptors, and logs it where that changes one.

@@ -2,11 +2,12 @@
 //!
 //! One block for every client that takes its proxy and its trust from the environment. Variables
 //! that *replace* the client's roots name the bundle (system roots and our CA); those that *add*
-//! to them name the CA alone.
+//! to them name the CA alone. Clients without such a variable read a small settings file (`trust.rs`).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+
+use crate::trust::TrustFiles;
 
 /// The password of the Java trust store; it holds public certificates only.
 pub const TRUSTSTORE_PASSWORD: &str = "changeit";
@@ -18,7 +19,8 @@ const NO_PROXY: &str = "localhost,127.0.0.1,::1";
 const BYPASSES: &[&str] = &["NO_PROXY", "no_proxy", "no_grpc_proxy"];
 
 /// Variables that the block sets besides the lists.
-const OTHERS: &[&str] = &["NODE_USE_ENV_PROXY", "JAVA_TOOL_OPTIONS"];
+const OTHERS: &[&str] =
+    &["NODE_USE_ENV_PROXY", "JAVA_TOOL_OPTIONS", "WGETRC", "APT_CONFIG", "HGRCPATH", "PHP_INI_SCAN_DIR"];
 
 /// Variables that decide what a command is or where it finds things: never a place for a credential.
 const RESERVED: &[&str] = &["PATH", "HOME", "USER", "SHELL", "IFS", "TMPDIR", "BASH_ENV", "ENV"];
@@ -65,17 +67,6 @@ const REPLACES_ROOTS: &[&str] = &[
 /// Variables that name a file of roots to use besides the client's own.
 const ADDS_ROOTS: &[&str] = &["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
 
-/// The files that clients read to trust the proxy.
-#[derive(Clone, Debug)]
-pub struct TrustFiles {
-    /// Our CA alone, PEM.
-    pub ca: PathBuf,
-    /// The system's roots and our CA, PEM.
-    pub bundle: PathBuf,
-    /// The same as a Java trust store.
-    pub truststore: PathBuf,
-}
-
 /// The address that clients on this machine dial to reach a listener; a listener on all addresses
 /// is reached by loopback.
 pub fn dialed(listener: SocketAddr) -> SocketAddr {
@@ -101,8 +92,8 @@ pub fn environment<'a>(
     placeholders: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> BTreeMap<String, String> {
     let url = proxy_url(proxy, session, token);
-    let bundle = trust.bundle.display().to_string();
-    let ca = trust.ca.display().to_string();
+    let bundle = trust.bundle().display().to_string();
+    let ca = trust.ca().display().to_string();
     let all = |names: &'static [&'static str], value: &str| {
         let value = value.to_owned();
         names.iter().map(move |name| ((*name).to_owned(), value.clone()))
@@ -112,6 +103,7 @@ pub fn environment<'a>(
     env.extend(all(BYPASSES, NO_PROXY));
     env.extend(all(REPLACES_ROOTS, &bundle));
     env.extend(all(ADDS_ROOTS, &ca));
+    env.extend(trust.variables().into_iter().map(|(name, value)| (name.to_owned(), value)));
     env.extend(all(&["NODE_USE_ENV_PROXY"], "1"));
     env.extend(all(&["JAVA_TOOL_OPTIONS"], &java_options(dialed(proxy), trust)));
     env.extend(all(&["EGRET_SESSION"], session));
@@ -148,7 +140,7 @@ pub fn check_variable(name: &str) -> Result<(), String> {
 fn java_options(proxy: SocketAddr, trust: &TrustFiles) -> String {
     let host = proxy.ip();
     let port = proxy.port();
-    let store = trust.truststore.display().to_string();
+    let store = trust.truststore().display().to_string();
     // The launcher splits at spaces and honors double quotes.
     let store = if store.contains(' ') { format!("\"{store}\"") } else { store };
     [
@@ -163,11 +155,12 @@ fn java_options(proxy: SocketAddr, trust: &TrustFiles) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn files() -> TrustFiles {
-        let at = |name: &str| PathBuf::from("/data/trust").join(name);
-        TrustFiles { ca: at("ca.pem"), bundle: at("bundle.pem"), truststore: at("truststore.jks") }
+        TrustFiles::in_dir(Path::new("/data/trust"))
     }
 
     fn block() -> BTreeMap<String, String> {
@@ -194,6 +187,10 @@ mod tests {
             ("NODE_EXTRA_CA_CERTS", "/data/trust/ca.pem"),
             ("DENO_CERT", "/data/trust/ca.pem"),
             ("NODE_USE_ENV_PROXY", "1"),
+            ("WGETRC", "/data/trust/wgetrc"),
+            ("APT_CONFIG", "/data/trust/apt.conf"),
+            ("HGRCPATH", "/data/trust/hgrc"),
+            ("PHP_INI_SCAN_DIR", ":/data/trust/php"),
             ("EGRET_SESSION", "ses_a"),
             ("GITHUB_TOKEN", "egret_ph_x"),
         ] {

@@ -14,6 +14,7 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use http::StatusCode;
 use model::Timestamp;
+use model::text_file::without_mark;
 use serde::de::{self, Deserialize, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use vault::{NewCredential, Secret, ValueError, VaultError, Weakness};
@@ -197,8 +198,9 @@ pub fn read_document(text: &[u8]) -> (Vec<Item>, Vec<Fault>) {
 type Entry<'a> = (Option<String>, &'a RawValue);
 
 fn entries(text: &[u8]) -> Result<(&str, Vec<Entry<'_>>), Fault> {
-    let text = std::str::from_utf8(text).map_err(|error| {
-        let before = std::str::from_utf8(text.get(..error.valid_up_to()).unwrap_or_default()).unwrap_or_default();
+    let text = std::str::from_utf8(without_mark(text)).map_err(|error| {
+        let before =
+            std::str::from_utf8(without_mark(text).get(..error.valid_up_to()).unwrap_or_default()).unwrap_or_default();
         Fault { place: Some(place_in(before, before.len())), name: None, what: "not UTF-8".to_owned() }
     })?;
     let at = |error: &serde_json::Error| Place { line: number(error.line()), column: number(error.column()) };

@@ -23,6 +23,7 @@ mod uses;
 mod vault_file;
 
 pub mod env;
+pub mod trust;
 pub mod wire;
 
 use std::io;
@@ -40,8 +41,8 @@ use model::{Reason, Timestamp};
 use sessions::Registry;
 use vault::Vault;
 
-use crate::env::TrustFiles;
 use crate::problem::Problem;
+use crate::trust::TrustFiles;
 
 pub use crate::guard::{Gate, Peer, Stream};
 pub use crate::loader::{LoadError, Loader};
@@ -67,14 +68,27 @@ pub struct Control {
     pub index: Arc<Index>,
     /// The CA that clients trust.
     pub ca: CaFacts,
-    /// Where the proxy listens; the first is the one that new sessions are told.
+    /// Where the proxy listens over TCP; the first is the one that new sessions get.
     pub proxy: Vec<SocketAddr>,
+    /// How the sidecar was started.
+    pub start: Start,
     /// The data folder.
     pub data_dir: PathBuf,
     /// The version of Egret.
     pub version: &'static str,
     /// When the process started.
     pub started: Timestamp,
+}
+
+/// How the sidecar was started, for `/v1/status`.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// Every listener, as text.
+    pub listeners: Vec<String>,
+    /// Whether it refuses every request.
+    pub deny_all: bool,
+    /// What is unsafe or without effect in its configuration or environment, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// The public side of the CA.
@@ -113,6 +127,7 @@ fn router(control: Arc<Control>) -> Router {
         .route("/v1/status", get(state::status))
         .route("/v1/ca", get(state::ca))
         .route("/v1/sessions", get(session::list).post(session::create))
+        .route("/v1/sessions/end", post(session::end_all))
         .route("/v1/sessions/{id}", get(session::show).delete(session::end))
         .route("/v1/sessions/{id}/documents", get(session_view::documents))
         .route("/v1/sessions/{id}/explain", post(session_view::explain))

@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use model::text_file::remove_mark;
 use policies::PolicySource;
 
 use crate::loader::LoadError;
@@ -100,6 +101,7 @@ fn read_text(path: &Path, file: fs::File) -> io::Result<PolicySource> {
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::other(format!("the file is larger than {MAX_FILE_BYTES} bytes")));
     }
+    remove_mark(&mut text);
     Ok(PolicySource { name: shown(path), text })
 }
 

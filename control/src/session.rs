@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use audit::{CredentialUse, Journal, Kind, Record};
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use jiff::SignedDuration;
@@ -21,9 +21,10 @@ use crate::loader::LoadError;
 use crate::problem::{Json, Problem};
 use crate::session_documents::sources;
 use crate::span::{parse_span, print_span};
+use crate::trust::{MoveError, TrustFiles};
 use crate::wire::{
-    CaView, GrantDocument, GrantView, LimitsDocument, List, SessionCreated, SessionRequest, SessionToken, SessionView,
-    ViewDocument,
+    CaView, EndRequest, GrantDocument, GrantView, LimitsDocument, List, SessionCreated, SessionRequest, SessionToken,
+    SessionView, ViewDocument,
 };
 use crate::{CaFacts, Control, blocking};
 
@@ -55,11 +56,12 @@ pub(crate) async fn create(State(control): Shared, Json(request): Json<SessionRe
     control.recording()?;
     let maker = control.clone();
     let made = blocking(move || {
+        let files = trust_files(&maker.ca, request.ca_path.as_deref())?;
         let made = make(&maker, request);
         maker.journal.flush();
-        made
+        made.map(|(created, address)| (created, address, files))
     });
-    let (created, address) = made.await??;
+    let (created, address, files) = made.await??;
     let session = created.session.clone();
     // The session is announced before it can be used, or it is not made at all.
     let snapshot = control.policies.rules_of(&session).ok().map(|rules| rules.snapshot().clone());
@@ -69,24 +71,36 @@ pub(crate) async fn create(State(control): Shared, Json(request): Json<SessionRe
         return Err(Problem::audit_unavailable());
     }
     watch(&control, session);
-    let document = axum::Json(present(&control.ca, created, address));
+    let document = axum::Json(present(&control.ca, &files, created, address));
     let mut response = (StatusCode::CREATED, document).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
+/// The query of `POST /v1/sessions/{id}/token`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Placed {
+    ca_path: Option<String>,
+}
+
 /// `POST /v1/sessions/{id}/token`: another token; the one before is void at once.
-pub(crate) async fn renew_token(State(control): Shared, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn renew_token(
+    State(control): Shared,
+    Path(id): Path<String>,
+    Query(Placed { ca_path }): Query<Placed>,
+) -> Result<Response, Problem> {
     control.recording()?;
     let id = SessionId::new(id.as_str());
     let renewed = blocking(move || {
         let address = listening(&control)?;
+        let files = trust_files(&control.ca, ca_path.as_deref())?;
         let (session, token) = control.sessions.renew_token(&id, clock::now()).map_err(refused)?;
         let record = Record { detail: Some("another token".into()), ..about(&session, Kind::SessionChanged) };
         control.journal.append(record);
         control.journal.flush();
         Ok::<_, Problem>(SessionToken {
-            env: environment(address, session.id.as_str(), &token, &control.ca.files, []),
+            env: environment(address, session.id.as_str(), &token, &files, []),
             proxy_url: proxy_url(dialed(address), session.id.as_str(), &token),
             id: session.id.to_string(),
             token,
@@ -95,6 +109,15 @@ pub(crate) async fn renew_token(State(control): Shared, Path(id): Path<String>) 
     let mut response = axum::Json(renewed.await??).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// The files of `trust/` as the sandbox sees them.
+fn trust_files(ca: &CaFacts, ca_path: Option<&str>) -> Result<TrustFiles, Problem> {
+    let Some(path) = ca_path else { return Ok(ca.files.clone()) };
+    ca.files.moved(path).map_err(|error| match error {
+        MoveError::Path(why) => Problem::invalid(format!("ca_path: {why}")),
+        MoveError::Write(error) => Problem::internal(&error),
+    })
 }
 
 /// The address of the proxy that sessions are given.
@@ -122,6 +145,27 @@ pub(crate) async fn end(State(control): Shared, Path(id): Path<String>) -> Resul
     let id = SessionId::new(id.as_str());
     let session = blocking(move || finish(&control, &id)).await??;
     Ok(axum::Json(view(&session, clock::now())))
+}
+
+/// `POST /v1/sessions/end`: ends every live session, or those with one credential; answers with the sessions that it ended.
+pub(crate) async fn end_all(
+    State(control): Shared,
+    Json(request): Json<EndRequest>,
+) -> Result<axum::Json<List<SessionView>>, Problem> {
+    let credential = request.credential.map(|name| CredentialId::new(name.as_str()));
+    let ended = blocking(move || {
+        let now = clock::now();
+        let chosen = |session: &Arc<Session>| {
+            session.is_live(now)
+                && credential.as_ref().is_none_or(|name| session.grants.iter().any(|grant| grant.credential == *name))
+        };
+        let live: Vec<_> = control.sessions.list().into_iter().filter(chosen).collect();
+        // One that cannot be written down is over for this process all the same, and must not spare the others.
+        let ended: Vec<_> = live.iter().map(|session| finish(&control, &session.id)).collect();
+        ended.into_iter().collect::<Result<Vec<_>, _>>()
+    });
+    let now = clock::now();
+    Ok(axum::Json(List { items: ended.await??.iter().map(|session| view(session, now)).collect() }))
 }
 
 /// The body of `PUT /v1/sessions/{id}/state`.
@@ -440,27 +484,27 @@ fn distinct_variables(grants: &[GrantRequest]) -> Result<(), Problem> {
     Ok(())
 }
 
-fn present(ca: &CaFacts, created: Created, proxy: SocketAddr) -> SessionCreated {
+fn present(ca: &CaFacts, files: &TrustFiles, created: Created, proxy: SocketAddr) -> SessionCreated {
     let session = view(&created.session, clock::now());
     let offered = created.placeholders.iter();
     let variables = offered.clone().filter_map(|one| Some((one.env.as_deref()?, one.placeholder.as_str())));
     SessionCreated {
-        env: environment(proxy, &session.id, &created.token, &ca.files, variables),
+        env: environment(proxy, &session.id, &created.token, files, variables),
         proxy_url: proxy_url(dialed(proxy), &session.id, &created.token),
         placeholders: offered.map(|one| (one.credential.to_string(), one.placeholder.clone())).collect(),
-        ca: ca_view(ca),
+        ca: ca_view(ca, files),
         token: created.token,
         session,
     }
 }
 
 /// The CA as documents show it.
-pub(crate) fn ca_view(ca: &CaFacts) -> CaView {
+pub(crate) fn ca_view(ca: &CaFacts, files: &TrustFiles) -> CaView {
     CaView {
         fingerprint: ca.fingerprint.clone(),
-        certificate: ca.files.ca.display().to_string(),
-        bundle: ca.files.bundle.display().to_string(),
-        truststore: ca.files.truststore.display().to_string(),
+        certificate: files.ca().display().to_string(),
+        bundle: files.bundle().display().to_string(),
+        truststore: files.truststore().display().to_string(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::SessionId;
+use model::text_file::without_mark;
 use policies::{InForce, PolicySource};
 use serde::{Deserialize, Serialize};
 use sessions::Session;
@@ -76,7 +77,7 @@ impl Store {
         if text.len() as u64 > MAX_FILE_BYTES {
             return Err(io::Error::other("the file is larger than documents of a session can be"));
         }
-        let kept: Kept = serde_json::from_slice(&text)?;
+        let kept: Kept = serde_json::from_slice(without_mark(&text))?;
         match kept.version {
             VERSION => Ok(kept.documents),
             other => Err(io::Error::other(format!("the file has version {other}, not {VERSION}"))),

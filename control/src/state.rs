@@ -1,13 +1,21 @@
 //! Calls about the sidecar itself.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::State;
 use http::StatusCode;
+use jiff::SignedDuration;
+use model::{PolicyName, TenantId, Timestamp};
+use sessions::Session;
 
 use crate::Control;
+use crate::credential::vault_view;
 use crate::session::ca_view;
 use crate::wire::{CaDocument, Health, Status};
+
+/// A credential that expires within this time is worth a warning.
+const SOON: SignedDuration = SignedDuration::from_hours(72);
 
 /// `GET /healthz`: 200 where requests can pass, 503 where not; the document says more.
 pub(crate) async fn health(State(control): State<Arc<Control>>) -> (StatusCode, axum::Json<Health>) {
@@ -19,23 +27,60 @@ pub(crate) async fn health(State(control): State<Arc<Control>>) -> (StatusCode, 
 /// `GET /v1/status`
 pub(crate) async fn status(State(control): State<Arc<Control>>) -> axum::Json<Status> {
     let now = clock::now();
+    let live: Vec<_> = control.sessions.list().into_iter().filter(|session| session.is_live(now)).collect();
+    let policies = control.policies.snapshot();
     axum::Json(Status {
         version: control.version.to_owned(),
         pid: std::process::id(),
         started: control.started,
         proxy: control.proxy.iter().map(ToString::to_string).collect(),
+        listeners: control.start.listeners.clone(),
+        deny_all: control.start.deny_all,
         data_dir: control.data_dir.display().to_string(),
-        sessions: control.sessions.list().iter().filter(|session| session.is_live(now)).count(),
+        sessions: live.len(),
+        session_states: states(&live, now),
         credentials: control.vault.status().credentials,
-        snapshot: control.policies.snapshot().digest().to_string(),
+        vault: Some(vault_view(&control.vault)),
+        snapshot: policies.digest().to_string(),
+        policies: policies.names().map(PolicyName::to_string).collect(),
+        warnings: warnings(&control, &live, now),
         last_record: control.journal.last_seq(),
         health: judge(&control),
     })
 }
 
+fn states(live: &[Arc<Session>], now: Timestamp) -> BTreeMap<String, usize> {
+    let mut states = BTreeMap::new();
+    for session in live {
+        *states.entry(session.state(now).as_str().to_owned()).or_default() += 1;
+    }
+    states
+}
+
+/// What was wrong at the start, and what is wrong with sessions and credentials now.
+fn warnings(control: &Control, live: &[Arc<Session>], now: Timestamp) -> Vec<String> {
+    let mut warnings = control.start.warnings.clone();
+    for session in live {
+        if let Err(error) = control.policies.rules_of(session) {
+            warnings.push(format!("requests of {} are refused (policy_unavailable): {error}", session.id));
+        }
+    }
+    let soon = now.saturating_add(SOON).unwrap_or(now);
+    let tenants: BTreeSet<_> = live.iter().map(|session| session.tenant.clone()).chain([TenantId::default()]).collect();
+    for tenant in tenants {
+        for held in control.vault.list(&tenant) {
+            let Some(end) = held.expires.filter(|end| *end <= soon) else { continue };
+            let whose = if tenant == TenantId::default() { String::new() } else { format!(" of the tenant {tenant}") };
+            let when = if end <= now { "has expired" } else { "expires soon" };
+            warnings.push(format!("the credential {}{whose} {when} ({end}); put a new value", held.id));
+        }
+    }
+    warnings
+}
+
 /// `GET /v1/ca`
 pub(crate) async fn ca(State(control): State<Arc<Control>>) -> axum::Json<CaDocument> {
-    axum::Json(CaDocument { files: ca_view(&control.ca), pem: control.ca.pem.clone() })
+    axum::Json(CaDocument { files: ca_view(&control.ca, &control.ca.files), pem: control.ca.pem.clone() })
 }
 
 /// Policy files that were not taken are told but make nothing sick: the ones before stay in force,

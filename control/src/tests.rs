@@ -57,8 +57,7 @@ impl Api {
         key.create().unwrap();
         let (journal, _) = Journal::open(&at("journal"), Durability::Process).unwrap();
         let loader = Loader::open(vec![at("policies")], &at("session-policies")).unwrap();
-        let file = |name: &str| at(name);
-        let files = TrustFiles { ca: file("ca.pem"), bundle: file("bundle.pem"), truststore: file("truststore.jks") };
+        let files = TrustFiles::in_dir(dir.path());
         let control = Control {
             sessions: Arc::new(Registry::open(&at("sessions"), Timestamp::now()).unwrap()),
             vault: Arc::new(vault(&at("vault.egret"), &key)),
@@ -67,6 +66,7 @@ impl Api {
             journal,
             ca: CaFacts { pem: "pem".into(), fingerprint: "00".into(), files },
             proxy: vec![SocketAddr::from(([127, 0, 0, 1], 3128))],
+            start: Start::default(),
             data_dir: dir.path().to_owned(),
             version: "1",
             started: Timestamp::now(),

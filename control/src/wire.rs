@@ -38,6 +38,9 @@ pub struct SessionRequest {
     /// Such as `1h`; 24 hours where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
+    /// Where the sandbox sees the folder `trust/`, if not at its own path; the environment names files there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_path: Option<String>,
 }
 
 /// Limits for a whole session, written as in policies: `600/m`, `8`, `10MiB`.
@@ -547,6 +550,15 @@ pub struct Health {
     pub vault_open: bool,
 }
 
+/// The body of `POST /v1/sessions/end`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndRequest {
+    /// Ends only the sessions to which this credential was granted, even if the grant was revoked later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+}
+
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
@@ -556,16 +568,34 @@ pub struct Status {
     pub pid: u32,
     /// When it started.
     pub started: Timestamp,
-    /// Where the proxy listens.
+    /// Where the proxy listens over TCP.
     pub proxy: Vec<String>,
+    /// Every listener: an address, `https://address` where clients speak TLS to it, or `unix:path`.
+    #[serde(default)]
+    pub listeners: Vec<String>,
+    /// Whether every request is refused (`serve --deny-all`).
+    #[serde(default)]
+    pub deny_all: bool,
     /// The data folder.
     pub data_dir: String,
     /// Live sessions.
     pub sessions: usize,
+    /// Live sessions by state.
+    #[serde(default)]
+    pub session_states: BTreeMap<String, usize>,
     /// Credentials of all tenants.
     pub credentials: usize,
+    /// The vault.
+    #[serde(default)]
+    pub vault: Option<VaultView>,
     /// The digest of the policies in force.
     pub snapshot: String,
+    /// The policies in force.
+    #[serde(default)]
+    pub policies: Vec<String>,
+    /// What someone should look at, a sentence each; nothing of it keeps requests from passing.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// The newest record's number.
     pub last_record: u64,
     /// As `/healthz` says.

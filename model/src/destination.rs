@@ -60,6 +60,9 @@ pub enum HostError {
     /// A character that no host name holds.
     #[error("the host holds a character that no host name holds")]
     Character,
+    /// A label that begins or ends with a hyphen (RFC 952, RFC 5890 section 2.3.1): no certificate can name it, so no TLS reaches it.
+    #[error("a label of the host begins or ends with a hyphen")]
+    Hyphen,
     /// A name that does not survive UTS 46 processing unchanged.
     #[error("the host is not a valid internationalized name")]
     Idna,
@@ -131,6 +134,9 @@ fn ascii_name(text: &str) -> Result<String, HostError> {
     }
     if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
         return Err(HostError::Character);
+    }
+    if name.split('.').any(|label| label.starts_with('-') || label.ends_with('-')) {
+        return Err(HostError::Hyphen);
     }
     Ok(name.to_ascii_lowercase())
 }
@@ -315,6 +321,10 @@ mod tests {
         assert_eq!(host(&"a".repeat(64)), Err(HostError::Length));
         assert_eq!(host(&["abcdefg."; 32].concat()), Err(HostError::Length));
         assert_eq!(host("a_b.example").as_deref(), Ok("a_b.example"));
+        assert_eq!(host("r3---sn.a-1.example").as_deref(), Ok("r3---sn.a-1.example"));
+        for text in ["-a.example", "a-.example", "a.-example", "a.example-", "-", "a.b-.", "-.a"] {
+            assert_eq!(host(text), Err(HostError::Hyphen), "{text}");
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub enum Reason {
     DeniedAddress,
     /// The destination is Egret itself.
     DeniedSelf,
+    /// The sidecar was started with `--deny-all`.
+    DeniedAll,
     /// A credential would travel in cleartext.
     DeniedPlaintext,
     /// No rule allows this protocol here.
@@ -150,6 +152,7 @@ impl Reason {
         Self::DeniedTool,
         Self::DeniedAddress,
         Self::DeniedSelf,
+        Self::DeniedAll,
         Self::DeniedPlaintext,
         Self::ProtocolNotAllowed,
         Self::PlaceholderMisplaced,
@@ -219,6 +222,7 @@ impl Reason {
             Self::DeniedTool => "denied_tool",
             Self::DeniedAddress => "denied_address",
             Self::DeniedSelf => "denied_self",
+            Self::DeniedAll => "denied_all",
             Self::DeniedPlaintext => "denied_plaintext",
             Self::ProtocolNotAllowed => "protocol_not_allowed",
             Self::PlaceholderMisplaced => "placeholder_misplaced",

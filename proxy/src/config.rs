@@ -32,6 +32,8 @@ pub struct Config {
     /// Names under which this machine is known besides its addresses; a request for one of them on a listener's port is
     /// a request for Egret itself.
     pub own_names: Vec<String>,
+    /// Refuses every request of every session, whatever the policies allow: a switch for incidents.
+    pub deny_all: bool,
     /// Bounds of time and space.
     pub limits: Limits,
 }
@@ -53,6 +55,7 @@ impl Default for Config {
             resolve: HashMap::new(),
             default_session: None,
             own_names: vec!["localhost".to_owned()],
+            deny_all: false,
             limits: Limits::default(),
         }
     }

@@ -39,7 +39,7 @@ use crate::http1::serve::{End, Service, serve};
 use crate::http2::frames::{Frames, Peer};
 use crate::http2::streams;
 use crate::http2::streams::StreamExecutor;
-use crate::refusal::Refusal;
+use crate::refusal::{Form, Refusal};
 use crate::request::Asked;
 use crate::share::Spawner;
 use crate::steps::accept::{Downstream, TurnedAway};
@@ -353,7 +353,7 @@ async fn plain(core: &Arc<Core>, link: &Arc<Listening>, first: Arrived, entrance
 /// A refusal before the request half of the line; the connection closes after it.
 fn refuse(open: Trail, refusal: &Refusal) -> Response<Body> {
     let record = open.refuse(refusal);
-    closing(respond::answer(refusal, &record))
+    closing(respond::answer(refusal, &record, Form::Problem))
 }
 
 fn closing(mut response: Response<Body>) -> Response<Body> {
@@ -522,7 +522,7 @@ async fn http2_request(tunnel: &Tunnel, request: Request<Http2Body>) -> Result<R
             if refusal.reason() == Reason::Malformed {
                 return Err(StreamError::Http2(h2::Reason::PROTOCOL_ERROR.into()));
             }
-            respond::answer(&refusal, &record)
+            respond::answer(&refusal, &record, Form::Problem)
         }
     };
     if response.body().is_own() {

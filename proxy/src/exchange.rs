@@ -12,7 +12,7 @@ use crate::contain::contain;
 use crate::context::{Exchange, Permitted};
 use crate::credentials::access::{CredentialRequest, Methods};
 use crate::credentials::client_auth;
-use crate::refusal::Refusal;
+use crate::refusal::{Form, Refusal};
 use crate::request::Asked;
 use crate::rules;
 use crate::status;
@@ -30,8 +30,9 @@ pub(crate) async fn exchange(exchange: Exchange<'_>, asked: Asked, mut trail: Tr
     if status::is_reserved(exchange.destination) {
         return respond::respond_with_document(trail, status::document(exchange, &asked));
     }
+    let form = Form::for_client(asked.request.headers());
     let outcome = contain(pin!(attempt(exchange, asked, &mut trail))).await;
-    respond::respond(trail, outcome)
+    respond::respond(trail, outcome, form)
 }
 
 async fn attempt(exchange: Exchange<'_>, asked: Asked, trail: &mut Trail) -> Result<Redacted, Refusal> {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use audit::{CredentialUse, Fault};
-use http::StatusCode;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use model::{HostError, PolicyName, Reason, RuleId};
 use serde_json::json;
 
@@ -50,6 +50,31 @@ const TRAILERS_TOO_LARGE: &str = "the trailers of the request exceed 8192 bytes"
 /// The refusal of trailers that exceed their bound, where no answer has begun.
 pub(crate) fn trailers_too_large() -> Refusal {
     Refusal::of(Reason::HeadTooLarge, TRAILERS_TOO_LARGE)
+}
+
+/// How the body of a refusal is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A problem document (RFC 9457).
+    Problem,
+    /// Lines of text: git shows its user no other body of an error, with `remote: ` in front of each line.
+    Text,
+}
+
+impl Form {
+    /// What a client with these fields can show.
+    pub(crate) fn for_client(fields: &HeaderMap) -> Self {
+        let is_git = fields.get(header::USER_AGENT).is_some_and(|name| name.as_bytes().starts_with(b"git/"));
+        if is_git { Self::Text } else { Self::Problem }
+    }
+
+    /// The value of Content-Type.
+    pub(crate) fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Problem => "application/problem+json",
+            Self::Text => "text/plain; charset=utf-8",
+        })
+    }
 }
 
 /// What a client should do about it.
@@ -210,6 +235,30 @@ impl Refusal {
         format!("egret; error={}; details=\"{details}\"", self.row().error)
     }
 
+    /// The body with the record's id.
+    pub(crate) fn body(&self, record: &str, form: Form) -> Vec<u8> {
+        match form {
+            Form::Problem => self.problem(record),
+            Form::Text => self.text(record).into_bytes(),
+        }
+    }
+
+    /// The problem document as lines.
+    fn text(&self, record: &str) -> String {
+        let (row, code) = (self.row(), self.0.reason.code());
+        let class = self.0.class.map_or_else(String::new, |class| format!(", {class}"));
+        let mut text = format!("egret: {} ({code}{class})\n", row.title);
+        if let Some(words) = &self.0.words {
+            text.push_str(&format!("{words}\n"));
+        }
+        text.push_str(&format!("detail: {}\n", self.0.detail));
+        if let Some(rule) = &self.0.rule {
+            text.push_str(&format!("rule: {rule}\n"));
+        }
+        text.push_str(&format!("record: {record}\nretry: {}\n", row.retry.as_str()));
+        text
+    }
+
     /// The problem document (RFC 9457) with the record's id.
     pub(crate) fn problem(&self, record: &str) -> Vec<u8> {
         let row = self.row();
@@ -292,6 +341,7 @@ fn row(reason: Reason) -> Row {
         Reason::DeniedSelf => {
             (403, "Egret does not serve requests to itself", "destination_ip_prohibited", Never, Policy)
         }
+        Reason::DeniedAll => (403, "All requests are refused", "http_request_denied", Later, Policy),
         Reason::DeniedPlaintext => (403, "Credentials are not sent in cleartext", "http_request_denied", Never, Policy),
         Reason::ProtocolNotAllowed => (403, "The protocol is not allowed", "http_request_denied", Never, Policy),
         Reason::PlaceholderMisplaced => {
@@ -403,6 +453,26 @@ mod tests {
         for reason in [Reason::BudgetExhausted, Reason::DeniedHost, Reason::UpstreamTimeout] {
             assert_eq!(Refusal::of(reason, "").retry_after(), None, "{reason}");
         }
+    }
+
+    #[test]
+    fn git_gets_the_same_in_lines() {
+        let fields =
+            |agent: &'static str| HeaderMap::from_iter([(header::USER_AGENT, HeaderValue::from_static(agent))]);
+        assert_eq!(Form::for_client(&fields("git/2.47.3")), Form::Text);
+        for other in ["curl/8.0 git/2", "gitea", "GIT/2"] {
+            assert_eq!(Form::for_client(&fields(other)), Form::Problem, "{other}");
+        }
+        assert_eq!(Form::for_client(&HeaderMap::new()), Form::Problem);
+        let mut refusal = Refusal::of(Reason::DeniedMethod, "a rule of the session's policies refuses this");
+        refusal.0.words = Some("Ask a maintainer.".into());
+        let refusal = refusal.under(Some(&"no-push".into()), &"p".into());
+        assert_eq!(
+            String::from_utf8(refusal.body("rec_1", Form::Text)).unwrap(),
+            "egret: The method is not allowed (denied_method)\nAsk a maintainer.\ndetail: a rule of the session's policies refuses this\n\
+             rule: no-push\nrecord: rec_1\nretry: never\n"
+        );
+        assert_eq!(refusal.body("rec_1", Form::Problem), refusal.problem("rec_1"));
     }
 
     #[test]

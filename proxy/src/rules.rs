@@ -12,8 +12,9 @@ use crate::refusal::Refusal;
 /// The session's combination of the policies in force; one exchange uses it from start to end.
 ///
 /// # Errors
-/// `policy_unavailable` where a policy of the session is not loaded or its policies contradict each other.
+/// `denied_all`; `policy_unavailable` where a policy of the session is not loaded or its policies contradict each other.
 pub(crate) fn in_force(proxy: &Proxy, session: &Session) -> Result<Arc<Rules>, Refusal> {
+    check_switch(proxy)?;
     proxy.policies.rules_for(&subject(session), own(session)).map_err(|error| {
         model::log_limited!(warn, session = %session.id, %error, "the session's policies are not usable");
         Refusal::of(
@@ -21,6 +22,18 @@ pub(crate) fn in_force(proxy: &Proxy, session: &Session) -> Result<Arc<Rules>, R
             "a policy of the session is not loaded, or its policies contradict each other",
         )
     })
+}
+
+/// Whether the operator lets anything pass. Every request needs rules, and every CONNECT a decision: nothing gets around it.
+///
+/// # Errors
+/// `denied_all`.
+pub(crate) fn check_switch(proxy: &Proxy) -> Result<(), Refusal> {
+    if proxy.config.deny_all {
+        let detail = "the operator has stopped all requests (`egret serve --deny-all`); sessions are kept";
+        return Err(Refusal::of(Reason::DeniedAll, detail));
+    }
+    Ok(())
 }
 
 /// The documents that the session brought.

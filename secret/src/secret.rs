@@ -42,6 +42,13 @@ impl Secret {
         }
     }
 
+    /// The same without a byte order mark, as a text editor adds it in front.
+    #[must_use]
+    pub fn without_mark(self) -> Self {
+        let rest = model::text_file::without_mark(&self.0);
+        if rest.len() == self.0.len() { self } else { Self::copy_of(rest) }
+    }
+
     /// How many bytes it has.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -102,6 +109,14 @@ mod tests {
         let error = Secret::from_reader(&b"123456789"[..], 8).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
         assert!(!error.to_string().contains("123456789"));
+    }
+
+    #[test]
+    fn one_byte_order_mark_is_cut() {
+        for (text, want) in [("\u{feff}a\r\n", "a"), ("a\u{feff}", "a\u{feff}"), ("\u{feff}", ""), ("", "")] {
+            let cut = Secret::new(text.as_bytes().to_vec()).without_mark().without_line_end();
+            assert_eq!(cut.expose_secret(), want.as_bytes(), "{text:?}");
+        }
     }
 
     #[test]

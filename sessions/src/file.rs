@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
 use std::sync::{Mutex, OnceLock};
 
 use jiff::SignedDuration;
+use model::text_file::without_mark;
 use model::{Audience, CredentialId, Limits, PolicyName, Rate, RuleId, SessionId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -209,7 +210,7 @@ pub(crate) fn load(path: &Path) -> io::Result<Session> {
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(broken("is larger than a session can be"));
     }
-    let document: Document = serde_json::from_slice(&text)?;
+    let document: Document = serde_json::from_slice(without_mark(&text))?;
     if document.version != VERSION {
         return Err(broken("was written by another version of Egret"));
     }

@@ -257,3 +257,26 @@ fn the_command_line_checks_policies() {
     assert!(said.contains("broken.yaml:4"), "{said}");
     assert_eq!(world.egret.run(&["nonsense"], "").status.code(), Some(2));
 }
+
+#[test]
+fn git_shows_why_it_was_refused() {
+    let policy = "policy: git\nrules:\n  - id: read\n    allow: {host: git.origin.test, port: PORT, LOCAL}\n  - id: private\n    \
+                  deny: {host: git.origin.test, port: PORT, path: /private/**}\n    reason: Ask the owners for access.\n";
+    let world = World::new(&["git.origin.test"], &[policy], |setup| setup);
+    let session = world.egret.session(&["git"], &[]);
+    let url = format!("https://{}/private/x.git", world.target("git.origin.test"));
+    let folder = tempfile::tempdir().unwrap();
+    let mut git = std::process::Command::new(egret_tests::tools::program("git"));
+    git.args(["ls-remote", &url]).current_dir(folder.path()).env_clear().envs(&session.env).env("HOME", folder.path());
+    git.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("GIT_TERMINAL_PROMPT", "0");
+    let output = egret_tests::tools::output(&mut git);
+    let shown = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    for line in [
+        "remote: egret: The path is not allowed (denied_path)",
+        "remote: Ask the owners for access.",
+        "remote: rule: private",
+    ] {
+        assert!(shown.lines().any(|shown| shown.trim_end() == line), "{line} in {shown}");
+    }
+}

@@ -218,11 +218,17 @@ impl Egret {
 
     /// Starts it (again) and waits until it says that it is ready.
     pub fn launch(&self) {
+        self.launch_with(&[]);
+    }
+
+    /// As [`Egret::launch`], with further options of `serve`.
+    pub fn launch_with(&self, options: &[&str]) {
         let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
         *starts += 1;
         let log = self.log_path(*starts);
         let mut child = self
             .command(&["serve"])
+            .args(options)
             .arg("--config")
             .arg(&self.config)
             .env("RUST_LOG", self.log)

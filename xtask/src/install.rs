@@ -8,12 +8,15 @@ use anyhow::{Result, ensure};
 
 use crate::run::{command, root, say};
 
-/// Programs, each with the Debian package that has it.
+/// Programs, each with the Debian packages that have it and what the tests need of it.
 const PROGRAMS: &[(&str, &str)] = &[
     ("curl", "curl"),
     ("git", "git"),
     ("openssl", "openssl"),
     ("tar", "tar"),
+    ("wget", "wget"),
+    ("hg", "mercurial"),
+    ("php", "php-cli php-curl"),
     ("gcore", "gdb"),
     ("gh", "gh"),
     ("setpriv", "util-linux"),
@@ -41,8 +44,11 @@ pub(crate) fn everything() -> Result<()> {
 }
 
 fn packages() -> Result<()> {
-    let mut missing: Vec<&str> =
-        PROGRAMS.iter().filter(|(program, _)| !is_on_path(program)).map(|(_, package)| *package).collect();
+    let mut missing: Vec<&str> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| !is_on_path(program))
+        .flat_map(|(_, packages)| packages.split(' '))
+        .collect();
     // Debian ships Python without what makes virtual environments.
     if missing.contains(&"python3") || !succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"])) {
         missing.push("python3-venv");

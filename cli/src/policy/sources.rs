@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use control::{files_of, read_library, read_path, shown};
 use model::PolicyName;
+use model::text_file::remove_mark;
 use policies::{PolicySet, PolicySource, Problem, render};
 
 use crate::Context;
@@ -199,6 +200,7 @@ pub(super) fn read_input(path: &Path) -> Answer<String> {
     }
     let mut text = String::new();
     std::io::stdin().lock().read_to_string(&mut text).context("cannot read standard input").or_usage()?;
+    remove_mark(&mut text);
     Ok(text)
 }
 

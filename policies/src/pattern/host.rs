@@ -196,6 +196,10 @@ mod tests {
             "[::0]",
             "*.0.0.1",
             "xn--a.com",
+            "a-.example",
+            "-a.example",
+            "*.a-.example",
+            "**.-a.example",
         ] {
             assert!(HostPattern::parse(text).is_err(), "{text}");
         }

@@ -12,13 +12,14 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 /// Where we are stricter than the URL standard, and why.
-const STRICTER: [(&str, &str); 7] = [
+const STRICTER: [(&str, &str); 8] = [
     ("empty", "nothing but dots, or nothing at all, names no host"),
     ("length", "an empty or overlong label, or an overlong name, resolves nowhere (RFC 1035 section 2.3.4)"),
     (
         "sign",
         "a host name holds letters, digits, `-` and `_`; other ASCII signs are how one host is dressed as another",
     ),
+    ("hyphen", "a label that begins or ends with a hyphen is in no certificate, so TLS cannot reach it"),
     ("escape", "a host is not percent-decoded: what is decoded later was not judged"),
     ("mapped", "an international name that UTS 46 maps to something else does not survive the round trip"),
     ("strict", "an international name must pass the strict rules: hyphens and lengths too"),
@@ -44,6 +45,8 @@ fn stricter(text: &str, theirs: &url::Host<String>) -> Option<&'static str> {
         Some("sign")
     } else if !ascii.is_empty() && (bare.len() > 253 || bare.split('.').any(|l| l.is_empty() || l.len() > 63)) {
         Some("length")
+    } else if bare.split('.').any(|label| label.starts_with('-') || label.ends_with('-')) && text.is_ascii() {
+        Some("hyphen")
     } else if idna::domain_to_ascii_strict(text).is_err() && !text.is_ascii() {
         Some("strict")
     } else if bare.split('.').any(|label| label.starts_with("xn--")) && text.is_ascii() {

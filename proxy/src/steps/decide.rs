@@ -27,8 +27,9 @@ pub(crate) enum Passage {
 /// Decides on the destination of a CONNECT or of an absolute-form request.
 ///
 /// # Errors
-/// `denied_host`, `protocol_not_allowed`, `denied_port`, `denied_address`, `denied_self`, `policy_unavailable`.
+/// `denied_all`, `denied_host`, `protocol_not_allowed`, `denied_port`, `denied_address`, `denied_self`, `policy_unavailable`.
 pub(crate) fn decide(proxy: &Proxy, session: &Session, destination: &Destination) -> Result<Passage, Refusal> {
+    rules::check_switch(proxy)?;
     if status::is_reserved(destination) {
         return Ok(Passage::Reserved);
     }

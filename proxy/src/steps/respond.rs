@@ -7,18 +7,18 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::body::answer::Body;
 use crate::body::download::ResponseBody;
-use crate::refusal::Refusal;
+use crate::refusal::{Form, Refusal};
 use crate::steps::forward::Upstreamed;
 use crate::steps::redact::Redacted;
 use crate::trail::Trail;
 
 /// Turns the outcome of the line into the response that the client sees, and sees to it that the record closes with it.
-pub(crate) fn respond(trail: Trail, outcome: Result<Redacted, Refusal>) -> Response<Body> {
+pub(crate) fn respond(trail: Trail, outcome: Result<Redacted, Refusal>, form: Form) -> Response<Body> {
     match outcome {
         Ok(redacted) => relay(trail, redacted),
         Err(refusal) => {
             let record = trail.refuse(&refusal);
-            answer(&refusal, &record)
+            answer(&refusal, &record, form)
         }
     }
 }
@@ -38,7 +38,7 @@ pub(crate) fn respond_with_document(mut trail: Trail, outcome: Result<Vec<u8>, R
         }
         Err(refusal) => {
             let record = trail.refuse(&refusal);
-            answer(&refusal, &record)
+            answer(&refusal, &record, Form::Problem)
         }
     }
 }
@@ -58,10 +58,11 @@ fn relay(mut trail: Trail, redacted: Redacted) -> Response<Body> {
 }
 
 /// The answer to a refused request (RFC 9457, RFC 9209).
-pub(crate) fn answer(refusal: &Refusal, record: &str) -> Response<Body> {
-    let mut response = Response::new(Body::own(refusal.problem(record)));
+pub(crate) fn answer(refusal: &Refusal, record: &str, form: Form) -> Response<Body> {
+    let mut response = Response::new(Body::own(refusal.body(record, form)));
     *response.status_mut() = refusal.row().status;
     *response.headers_mut() = refusal_fields(refusal, record);
+    response.headers_mut().insert(header::CONTENT_TYPE, form.content_type());
     response
 }
 

@@ -4,13 +4,17 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use certs::{TlsClass, Trust, VerifiedChain};
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, ResolveHosts};
+use hickory_resolver::config::ResolveHosts;
+use hickory_resolver::lookup_ip::LookupIp;
+use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::RecordType;
 use model::{AddressClass, Destination, Host, Reason, Scheme, SessionId};
 use policies::Permit;
 use rustls::pki_types::ServerName;
@@ -111,7 +115,6 @@ impl Dialer {
             Err(_) => TokioResolver::builder_with_config(hickory_resolver::config::ResolverConfig::default(), provider),
         };
         let options = builder.options_mut();
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         options.timeout = limits.resolve_timeout / 2;
         options.attempts = 2;
         // Canonical names are complete: a search domain would ask for a name that nobody judged.
@@ -161,22 +164,81 @@ impl Dialer {
         hosts.addresses(name).map(<[IpAddr]>::to_vec)
     }
 
-    /// Asks name servers.
+    /// Asks name servers for both families at once. Some servers answer for one and never for the other, so the first answer that has
+    /// addresses waits only [`FAMILY_DELAY`] for the second family.
     async fn look_up(&self, destination: &Destination) -> Result<Vec<IpAddr>, Refusal> {
-        let answer = self.resolver.lookup_ip(format!("{}.", destination.host())).await;
-        match answer {
-            Err(error) if error.is_no_records_found() || error.is_nx_domain() => Err(unresolved("no_address")),
-            Err(_) => Err(unresolved("failure")),
-            Ok(answer) => {
-                let addresses: Vec<IpAddr> = answer.iter().collect();
-                if addresses.is_empty() { Err(unresolved("no_address")) } else { Ok(addresses) }
+        let name = format!("{}.", destination.host());
+        let (mut v4, mut v6) = (pin!(self.family(&name, RecordType::A)), pin!(self.family(&name, RecordType::AAAA)));
+        let (v4, v6) = tokio::select! {
+            first = &mut v4 => {
+                let second = second(&first, v6).await;
+                (first, second)
             }
+            first = &mut v6 => (second(&first, v4).await, first),
+        };
+        both(v4, v6).map_err(unresolved)
+    }
+
+    /// The addresses of one family.
+    async fn family(&self, name: &str, kind: RecordType) -> Result<Vec<IpAddr>, Unresolved> {
+        match self.resolver.lookup(name, kind).await {
+            Err(error) if error.is_nx_domain() => Err(Unresolved::NoName),
+            Err(error) if error.is_no_records_found() => Err(Unresolved::NoAddress),
+            Err(NetError::Timeout) => Err(Unresolved::Timeout),
+            Err(_) => Err(Unresolved::Failure),
+            Ok(answer) => Ok(LookupIp::from(answer).iter().collect()),
         }
     }
 }
 
-fn unresolved(class: &'static str) -> Refusal {
-    Refusal::of(Reason::UpstreamDns, "the name has no address").with_class(class)
+/// What the second family gets once the first has answered with addresses. RFC 8305 waits 50 ms for AAAA after A; here either family can
+/// be the late one, and a machine without IPv6 needs its A records, so it is the 250 ms that a connection attempt gets there (section 8).
+const FAMILY_DELAY: Duration = Duration::from_millis(250);
+
+/// Why a family has no addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unresolved {
+    /// The name does not exist, for neither family.
+    NoName,
+    /// The name exists without addresses of the family.
+    NoAddress,
+    /// The name servers failed.
+    Failure,
+    /// The name servers did not answer in time.
+    Timeout,
+}
+
+type Family = Result<Vec<IpAddr>, Unresolved>;
+
+/// The answer of the second family, which is not waited for longer than the first one needs.
+async fn second(first: &Family, second: impl Future<Output = Family>) -> Family {
+    match first {
+        Ok(addresses) if !addresses.is_empty() => {
+            tokio::time::timeout(FAMILY_DELAY, second).await.unwrap_or(Err(Unresolved::Timeout))
+        }
+        Err(Unresolved::NoName) => Err(Unresolved::NoName),
+        Ok(_) | Err(Unresolved::NoAddress | Unresolved::Failure | Unresolved::Timeout) => second.await,
+    }
+}
+
+/// The addresses of both families; without any, what may have hidden some comes before that there are none.
+fn both(v4: Family, v6: Family) -> Family {
+    let why = [&v4, &v6].map(|family| family.as_ref().err().copied());
+    let addresses: Vec<IpAddr> = [v4, v6].into_iter().flatten().flatten().collect();
+    if !addresses.is_empty() {
+        return Ok(addresses);
+    }
+    let order = [Unresolved::NoName, Unresolved::Timeout, Unresolved::Failure];
+    Err(order.into_iter().find(|one| why.contains(&Some(*one))).unwrap_or(Unresolved::NoAddress))
+}
+
+fn unresolved(why: Unresolved) -> Refusal {
+    let (class, detail) = match why {
+        Unresolved::NoName | Unresolved::NoAddress => ("no_address", "the name has no address"),
+        Unresolved::Failure => ("failure", "the name servers failed to look the name up"),
+        Unresolved::Timeout => ("timeout", "the name servers did not answer in time"),
+    };
+    Refusal::of(Reason::UpstreamDns, detail).with_class(class)
 }
 
 /// Whether the rule may dial an address, and the address is not our own listener.
@@ -244,7 +306,7 @@ impl<'a> Target<'a> {
         if let Some(located) = self.known()? {
             return Ok(located);
         }
-        let late = || unresolved("timeout");
+        let late = || unresolved(Unresolved::Timeout);
         let deadline = Instant::now() + self.config.limits.resolve_timeout;
         let slot = tokio::time::timeout_at(deadline, lookups.enter(session)).await.map_err(|_| late())?;
         // A place that comes free as the time ends would send a query for nobody.

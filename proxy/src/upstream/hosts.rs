@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use model::Host;
+use model::text_file::without_mark;
 
 const PATH: &str = "/etc/hosts";
 
@@ -32,7 +33,8 @@ impl Hosts {
         let modified = std::fs::metadata(path).and_then(|facts| facts.modified()).ok();
         if modified != self.modified {
             self.modified = modified;
-            self.names = std::fs::read_to_string(path).map(|text| parse(&text)).unwrap_or_default();
+            let bytes = std::fs::read(path).unwrap_or_default();
+            self.names = parse(&String::from_utf8_lossy(without_mark(&bytes)));
         }
     }
 }
@@ -65,6 +67,12 @@ mod tests {
         assert_eq!(names["localhost"], ["127.0.0.1".parse::<IpAddr>().unwrap(), "::1".parse().unwrap()]);
         assert_eq!(names["a.example"], names["b.example"]);
         assert_eq!(names.len(), 3);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "\u{feff}10.0.0.2 first.example\r\n10.0.0.3 last.example").unwrap();
+        let mut hosts = Hosts::default();
+        hosts.refresh_from(file.path());
+        assert_eq!(hosts.addresses("first.example"), Some(&[IpAddr::from([10, 0, 0, 2])][..]));
+        assert_eq!(hosts.addresses("last.example"), Some(&[IpAddr::from([10, 0, 0, 3])][..]));
         let mut hosts = Hosts::default();
         hosts.refresh_from(Path::new("/does/not/exist"));
         assert_eq!(hosts.addresses("localhost"), None);

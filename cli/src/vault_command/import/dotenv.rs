@@ -2,6 +2,7 @@
 //! place. What could be read in two ways is refused: a credential that is sealed wrong is found much later.
 
 use control::import::{Fault, Place, Value};
+use model::text_file::without_mark;
 
 /// One variable.
 pub(super) struct Variable {
@@ -16,8 +17,7 @@ pub(super) struct Variable {
 /// # Errors
 /// The first line that is not in the form.
 pub(super) fn read(text: &[u8]) -> Result<Vec<Variable>, Fault> {
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    let mut reader = Reader { rest: text, place: Place { line: 1, column: 1 } };
+    let mut reader = Reader { rest: without_mark(text), place: Place { line: 1, column: 1 } };
     let mut variables = Vec::new();
     while !reader.rest.is_empty() {
         reader.blanks();

@@ -19,6 +19,11 @@ struct NameServer {
 
 impl NameServer {
     fn start(answers: &[(&str, &[&[[u8; 4]]])]) -> Self {
+        Self::start_without(None, answers)
+    }
+
+    /// As [`NameServer::start`], and queries of the type `silent` get no answer.
+    fn start_without(silent: Option<u8>, answers: &[(&str, &[&[[u8; 4]]])]) -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = socket.local_addr().unwrap().port();
         let queries = Arc::new(AtomicUsize::new(0));
@@ -31,6 +36,9 @@ impl NameServer {
             let mut query = [0; 512];
             while let Ok((length, peer)) = socket.recv_from(&mut query) {
                 counter.fetch_add(1, Ordering::SeqCst);
+                if silent.is_some_and(|kind| kind_of(&query[..length]) == kind) {
+                    continue;
+                }
                 socket.send_to(&answer(&query[..length], &mut lists), peer).unwrap();
             }
         });
@@ -42,16 +50,28 @@ impl NameServer {
     }
 
     fn dialer(&self) -> Dialer {
+        self.dialer_with(Duration::from_secs(2))
+    }
+
+    fn dialer_with(&self, timeout: Duration) -> Dialer {
         let mut connection = ConnectionConfig::udp();
         connection.port = self.port;
         let server = NameServerConfig::new(Ipv4Addr::LOCALHOST.into(), true, vec![connection]);
         let config = ResolverConfig::from_parts(None, vec![], vec![server]);
         let mut options = ResolverOpts::default();
-        options.timeout = Duration::from_secs(2);
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        options.timeout = timeout;
         let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
         Dialer::with(builder.build().unwrap())
     }
+}
+
+/// The type of a query: 1 is A, 28 is AAAA.
+fn kind_of(query: &[u8]) -> u8 {
+    let mut at = 12;
+    while query[at] != 0 {
+        at += 1 + usize::from(query[at]);
+    }
+    query[at + 2]
 }
 
 /// The answer to a query, with a time to live of zero: the question again, and one A record for each address.
@@ -152,6 +172,63 @@ async fn fixed_answers_and_the_hosts_file_come_before_dns() {
     assert_eq!(dialer.known(&config, &destination("missing.example.com")), None);
     let missing = dialer.look_up(&destination("missing.example.com")).await;
     assert_eq!(missing.map_err(|refusal| refusal.reason()), Err(Reason::UpstreamDns));
+}
+
+const A: u8 = 1;
+const AAAA: u8 = 28;
+
+#[tokio::test]
+async fn one_family_suffices_where_the_other_is_never_answered() {
+    let server = NameServer::start_without(Some(AAAA), &[("half.example.com", &[&[[1, 1, 1, 1]]])]);
+    let dialer = server.dialer();
+    let found = dialer.look_up(&destination("half.example.com")).await.unwrap();
+    assert_eq!(found, [IpAddr::from([1, 1, 1, 1])]);
+}
+
+#[tokio::test]
+async fn a_family_without_addresses_says_nothing_about_the_one_that_is_not_answered() {
+    // A has no address and AAAA is silent, or the reverse: there may be addresses that nobody saw.
+    for silent in [A, AAAA] {
+        let server = NameServer::start_without(Some(silent), &[("none.example.com", &[&[]])]);
+        let dialer = server.dialer_with(Duration::from_millis(100));
+        let refusal = dialer.look_up(&destination("none.example.com")).await.unwrap_err();
+        assert_eq!((refusal.reason(), refusal.class()), (Reason::UpstreamDns, Some("timeout")), "{silent}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_family_is_waited_for_as_long_as_it_is_needed() {
+    let address = || Ok(vec![IpAddr::from([1, 1, 1, 1])]);
+    let started = Instant::now();
+    assert_eq!(second(&address(), std::future::pending()).await, Err(Unresolved::Timeout));
+    assert_eq!(started.elapsed(), FAMILY_DELAY);
+    let slow = |answer: Family| async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        answer
+    };
+    for first in [Ok(vec![]), Err(Unresolved::NoAddress), Err(Unresolved::Failure), Err(Unresolved::Timeout)] {
+        assert_eq!(second(&first, slow(address())).await, address(), "{first:?}");
+    }
+    assert_eq!(second(&Err(Unresolved::NoName), std::future::pending()).await, Err(Unresolved::NoName));
+}
+
+#[test]
+fn what_may_hide_an_address_comes_before_that_there_is_none() {
+    use Unresolved::{Failure, NoAddress, NoName, Timeout};
+    let (v4, v6) = (IpAddr::from([1, 1, 1, 1]), IpAddr::from([0x2600, 0, 0, 0, 0, 0, 0, 1]));
+    assert_eq!(both(Ok(vec![v4]), Ok(vec![v6])), Ok(vec![v4, v6]));
+    assert_eq!(both(Err(Timeout), Ok(vec![v6])), Ok(vec![v6]));
+    for (a, b, why) in [
+        (NoAddress, NoAddress, NoAddress),
+        (NoAddress, Timeout, Timeout),
+        (Failure, Timeout, Timeout),
+        (NoAddress, Failure, Failure),
+        (NoName, Timeout, NoName),
+    ] {
+        assert_eq!(both(Err(a), Err(b)), Err(why));
+        assert_eq!(both(Err(b), Err(a)), Err(why));
+    }
+    assert_eq!(both(Ok(vec![]), Err(NoAddress)), Err(NoAddress));
 }
 
 /// A name server that takes every query and answers none.

@@ -1,0 +1,195 @@
+//! `egret demo`: the product on loopback, with an origin and a sandbox of its own; it leaves no files.
+
+mod client;
+mod origin;
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use control::wire::{CredentialView, List, SessionCreated, SessionRequest};
+use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::client::{Answered, Sandbox};
+use self::origin::Origin;
+use crate::Context;
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::exit::{Answer, OrFail as _};
+use crate::logging;
+use crate::output::{self, print};
+use crate::run::become_sidecar;
+use crate::serve::control_runtime;
+use crate::sidecar::Sidecar;
+
+/// A name that no one has (RFC 6761): only the fixed answer of the demo leads to it.
+const HOST: &str = "api.demo.test";
+const VARIABLE: &str = "DEMO_TOKEN";
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Show the product on loopback: a policy, a placeholder in the sandbox, the credential at the origin, the records. Needs no network,
+/// no configuration and no data folder, and removes what it makes.
+#[derive(clap::Args)]
+pub(crate) struct Demo {}
+
+impl Demo {
+    /// # Errors
+    /// 3 where a folder, a socket or a store of the demo cannot be made.
+    pub(crate) fn execute(&self, context: &Context) -> Answer {
+        logging::start("error", false)?;
+        let folder = Folder::make(&std::env::temp_dir()).or_unreachable()?;
+        let runtime = control_runtime()?;
+        let done = runtime.block_on(async {
+            tokio::select! {
+                done = show(context, &folder.0) => done,
+                _interrupted = tokio::signal::ctrl_c() => Ok(()),
+                _ended = terminated() => Ok(()),
+            }
+        });
+        runtime.shutdown_timeout(DRAIN);
+        done
+    }
+}
+
+/// Resolves on SIGTERM, so that the folder is removed then too.
+async fn terminated() {
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => drop(terminate.recv().await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// A folder that is removed with everything in it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make(parent: &Path) -> anyhow::Result<Self> {
+        let name = format!("egret-demo-{}-{}", std::process::id(), clock::now().as_nanosecond());
+        let path = parent.join(name);
+        DirBuilder::new().mode(0o700).create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            output::say(&format!("egret: warning: {} cannot be removed: {error}", self.0.display()));
+        }
+    }
+}
+
+/// A tour in seven steps, and the end of everything that it started.
+async fn show(context: &Context, folder: &Path) -> Answer {
+    let origin = Origin::start(HOST).await.or_unreachable()?;
+    let policy = policy(origin.port());
+    let (policy_file, ca_file) = (folder.join("demo.yaml"), folder.join("origin-ca.pem"));
+    for (path, text) in [(&policy_file, policy.as_str()), (&ca_file, origin.ca_pem())] {
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display())).or_unreachable()?;
+    }
+    let dir = DataDir::resolve(Some(&folder.join("data")), None, &context.places).or_unreachable()?;
+    dir.prepare().or_unreachable()?;
+    let lock = dir.try_lock().or_unreachable()?.context("the new data folder is locked").or_unreachable()?;
+    let mut config = Config { policies: vec![policy_file], ca_files: vec![ca_file], ..Config::default() };
+    config.proxy.set_port(0);
+    config.resolve.insert(HOST.to_owned(), [127, 0, 0, 1].into());
+    let (client, sidecar) = become_sidecar(config, dir, lock, |_note| {}).await?;
+    let shown = tour(client, &origin, &policy).await;
+    if let Some(sidecar) = sidecar {
+        Sidecar::stop(sidecar, DRAIN).await;
+    }
+    shown
+}
+
+async fn tour(mut control: crate::client::Client, origin: &Origin, policy: &str) -> Answer {
+    let port = origin.port();
+    print(&format!(
+        "1. The policy: what sandboxes may reach, and which credential is attached there.\n\n{}\n",
+        indented(policy)
+    ));
+    let secret = origin::made_up_secret().or_unreachable()?;
+    let path = format!(
+        "/v1/vaults/default/credentials/demo?kind=bearer&audience={}&env={VARIABLE}",
+        crate::client::encode(&format!("{HOST}:{port}"))
+    );
+    let _put: CredentialView = control.put(&path, Bytes::from(secret.clone())).await?;
+    print(&format!("2. The vault holds a credential, made up for this demo:\n\n   {secret}\n\n"));
+    let request = SessionRequest {
+        policies: vec!["demo".to_owned()],
+        credentials: vec![control::wire::GrantDocument::of("demo")],
+        ..SessionRequest::default()
+    };
+    let session: SessionCreated = control.post("/v1/sessions", &request).await?;
+    let placeholder = session.env.get(VARIABLE).cloned().unwrap_or_default();
+    print(&format!(
+        "3. The sandbox holds a placeholder, the proxy's address and Egret's CA:\n\n   {VARIABLE}={placeholder}\n\n"
+    ));
+    let sandbox = Sandbox::new(&session).or_unreachable()?;
+    let url = format!("https://{HOST}:{port}/hello");
+    print(&format!(
+        "4. The sandbox sends a request with its placeholder:\n\n   curl -H \"Authorization: Bearer ${VARIABLE}\" {url}\n\n"
+    ));
+    let answered = sandbox.get(HOST, port, "/hello", &placeholder).await.or_unreachable()?;
+    let seen = origin.seen().unwrap_or_default();
+    print(&format!(
+        "5. The origin received the credential; the sandbox received an answer in which it is masked:\n\n   origin:  Authorization: {seen}\n   sandbox: {}\n\n",
+        line(&answered)
+    ));
+    let refused = sandbox.connect("example.com", 443).await.or_unreachable()?;
+    print(&format!(
+        "6. A host that no rule allows is refused, before its name is looked up:\n\n   CONNECT example.com:443\n   {}\n\n",
+        line(&refused)
+    ));
+    let query = crate::client::path_with("/v1/records", &[("session", Some(session.session.id.clone()))]);
+    let records: List<Value> = control.get(&query).await?;
+    print("7. The records, written before a byte left (`egret audit query`):\n\n");
+    let rows = records.items.iter().map(|record| {
+        let text = |name: &str| record.get(name).map(plain).unwrap_or_default();
+        [
+            text("kind"),
+            text("decision"),
+            text("code"),
+            text("method"),
+            text("host"),
+            text("path"),
+            text("status"),
+            credentials(record),
+        ]
+    });
+    output::table(["kind", "decision", "code", "method", "host", "path", "status", "credential"], rows);
+    print("\nThe demo ends and removes its files. Next: egret serve\n");
+    Ok(())
+}
+
+fn policy(port: u16) -> String {
+    format!(
+        "policy: demo\nrules:\n  - id: hello\n    allow: {{host: {HOST}, port: {port}, methods: [GET], path: /hello}}\n    use: [demo]\n    addresses: [127.0.0.1/32]\n"
+    )
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("   {line}\n")).collect()
+}
+
+/// Status and body, on one line.
+fn line(Answered { status, body }: &Answered) -> String {
+    format!("{status}  {}", output::visible(body.trim_end()))
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The credentials that were attached, with their versions.
+fn credentials(record: &Value) -> String {
+    let used = record.get("credentials").and_then(Value::as_array).into_iter().flatten();
+    let shown = used.map(|one| {
+        let part = |name: &str| one.get(name).map(plain).unwrap_or_default();
+        format!("{} v{}", part("name"), part("version"))
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
