@@ -537,8 +537,20 @@ pub struct Health {
     pub journal_writable: bool,
     /// Why the policy files as they are now were not taken, if so; the older ones stay in force.
     pub policies_rejected: Option<String>,
+    /// Live sessions whose requests are refused as `policy_unavailable`, and why; the first 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sessions_unusable: Vec<UnusableSession>,
     /// Whether the vault is open.
     pub vault_open: bool,
+}
+
+/// A live session whose policies cannot be used.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UnusableSession {
+    /// `session ses_..`, or `sessions.default` in backquotes.
+    pub session: String,
+    /// The cause, with the rules or the policy that it is about.
+    pub cause: String,
 }
 
 /// `GET /v1/status`.

@@ -386,7 +386,7 @@ impl Open {
             trail.credential(credential.clone(), "refused");
         }
         if let Some(detail) = refusal.detail() {
-            trail.detail(detail);
+            trail.detail(detail.to_owned());
         }
         trail.close(outcome_of(refusal), Some(row.fault), Some(refusal.reason())).to_string()
     }
