@@ -303,6 +303,9 @@ fn row(reason: Reason) -> Row {
         Reason::ForeignCredential => {
             (403, "The request carries authentication of its own", "http_request_denied", Never, Policy)
         }
+        Reason::CredentialConflict => {
+            (403, "The policy gives one location two values", "proxy_configuration_error", Never, Policy)
+        }
         Reason::SecretInRequest => (403, "The request carries a secret", "http_request_denied", Never, Policy),
         Reason::ApprovalRequired => (403, "Approval is required", "http_request_denied", AfterApproval, Policy),
         Reason::ApprovalDenied => (403, "The approval was denied", "http_request_denied", Never, Policy),

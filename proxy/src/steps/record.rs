@@ -242,7 +242,7 @@ impl Open {
     }
 
     /// A word that refines how it ended.
-    pub(crate) fn detail(&mut self, detail: &'static str) {
+    pub(crate) fn detail(&mut self, detail: impl Into<Cow<'static, str>>) {
         self.trail().detail(detail);
     }
 
