@@ -66,6 +66,7 @@ impl Sidecar {
         let trust = Arc::new(ArcSwap::from_pointee(trust));
         let limits = fitted(config.limits, descriptors());
         let with_tls = config.proxy_tls.as_ref().map(TlsListener::open).transpose().map_err(Failure::usage)?;
+        let resolve = config.resolve.clone().into_iter().collect();
         let parts = Parts {
             config: proxy::Config {
                 listen: std::iter::once(Listen::Tcp(config.proxy)).chain(config.further).chain(with_tls).collect(),
@@ -107,6 +108,7 @@ impl Sidecar {
             policies,
             journal: journal.clone(),
             index,
+            resolve,
             ca,
             proxy: running.addresses().to_vec(),
             data_dir: dir.path().to_owned(),

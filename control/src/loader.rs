@@ -4,7 +4,7 @@
 //! one was refused is logged, recorded and shown by `/healthz`. So it is with files that are acceptable alone and would
 //! leave a live session without rules, because what it names contradicts itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,8 @@ pub struct Loader {
     rejected: Mutex<Option<String>>,
     /// The live sessions whose policies cannot be used, with the cause that was reported.
     reported: Mutex<BTreeMap<SessionId, String>>,
+    /// The warnings that were logged.
+    warned: Mutex<BTreeSet<String>>,
 }
 
 /// That the snapshot is not replaced meanwhile.
@@ -143,6 +145,7 @@ impl Loader {
             reading: Mutex::default(),
             rejected: Mutex::new(rejected),
             reported: Mutex::default(),
+            warned: Mutex::default(),
         })
     }
 
@@ -278,6 +281,13 @@ impl Loader {
         for session in live {
             self.report(session, self.rules_of(session).err().map(|error| error.to_string()), Some(journal));
         }
+    }
+
+    /// Logs warnings that were not among those of the last time.
+    pub(crate) fn log_misfits(&self, warnings: BTreeSet<String>) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        warnings.difference(&warned).for_each(|warning| tracing::warn!("{warning}"));
+        *warned = warnings;
     }
 
     /// Reports one session once for each cause.

@@ -297,6 +297,10 @@ pub struct SessionCreated {
     pub placeholders: BTreeMap<String, String>,
     /// Where the CA lies.
     pub ca: CaView,
+    /// What probably does not work as it was meant: rules that do not fit the vault or `upstream.resolve`, and credentials that
+    /// no rule uses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Another token for a session, which is shown only once.
@@ -426,6 +430,9 @@ pub struct CredentialView {
     pub tenant: String,
     /// Its kind, with the place it goes to.
     pub kind: String,
+    /// Where a rule attaches it by itself, such as `header authorization`; `null` where only a placeholder in a body brings it.
+    #[serde(default)]
+    pub location: Option<String>,
     /// The hosts it may go to.
     pub audience: Vec<String>,
     /// Where in bodies its placeholder is swapped.
@@ -526,6 +533,10 @@ pub struct PoliciesView {
     pub policies: Vec<String>,
     /// Why the files as they are now were not taken, if so.
     pub rejected: Option<String>,
+    /// Rules that do not fit the vault or `upstream.resolve`: they are in force, and requests go out without a credential or are
+    /// refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// `GET /healthz`.

@@ -18,6 +18,7 @@ mod lifecycle;
 mod limits;
 mod masking;
 mod memory;
+mod misfits;
 mod names;
 mod namespaces;
 mod paths;

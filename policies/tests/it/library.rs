@@ -1,6 +1,6 @@
 //! The library: every file stands alone, tells what it is for, and has checks that reach every rule.
 
-use egret_policies::{Audiences, PolicySource, Verdict, compile, coverage, library, lint};
+use egret_policies::{PolicySource, Surroundings, Verdict, compile, coverage, library, lint};
 use model::Timestamp;
 
 #[test]
@@ -14,7 +14,7 @@ fn every_file_passes_its_checks_and_they_reach_every_rule() {
             assert!(result.passed(), "{}", result.problem.as_ref().unwrap());
         }
         assert!(results.len() >= 4, "{}", file.name);
-        let found = lint(&set, std::slice::from_ref(&file), Timestamp::UNIX_EPOCH, &Audiences::new());
+        let found = lint(&set, std::slice::from_ref(&file), Timestamp::UNIX_EPOCH, &Surroundings::default());
         assert_eq!(found, [], "{}", file.name);
         for verdict in [Verdict::Allow, Verdict::Deny] {
             assert!(results.iter().any(|result| result.actual.verdict == verdict), "{}", file.name);
