@@ -8,8 +8,11 @@ mod checks;
 mod cover;
 mod ends;
 mod never;
+mod paths;
+mod secrets;
 mod shadow;
 mod shared;
+mod unsigned;
 
 use std::sync::Arc;
 
@@ -36,6 +39,9 @@ pub fn lint(set: &PolicySet, sources: &[PolicySource], now: Timestamp, around: &
             misfits::of_rule(rule, around).into_iter().for_each(|one| desk.rule(one.code, rule, one.message, one.help));
         }
         shared::report(policy, &mut desk);
+        paths::report(policy, &mut desk);
+        unsigned::report(policy, &mut desk);
+        secrets::report(&mut desk);
         checks::report(policy, &mut desk);
         problems.extend(desk.reporter.into_problems());
     }

@@ -121,6 +121,12 @@ pub(crate) mod code {
     pub(crate) const SAME_LOCATION: &str = "EG0055";
     /// A fixed address that a rule may not dial.
     pub(crate) const RESOLVED_OUTSIDE: &str = "EG0056";
+    /// A credential for a service that takes only signed requests.
+    pub(crate) const UNSIGNED: &str = "EG0057";
+    /// A path in another language of patterns, or one that matches more than it seems to.
+    pub(crate) const ODD_PATH: &str = "EG0058";
+    /// A secret in a policy.
+    pub(crate) const SECRET: &str = "EG0059";
 }
 
 /// How bad it is.

@@ -77,4 +77,52 @@ rules:
   - {id: wiki, allow: {host: wiki.fixed.example}, addresses: [10.1.2.3]}
 "],
     },
+    Story {
+        code: "EG0057",
+        severity: Severity::Warning,
+        title: "A credential where requests must be signed",
+        meaning: "A rule uses a credential at a host of AWS, which takes only requests that are signed (AWS SigV4). No kind of credential signs requests yet.",
+        why: "The service refuses every request by the rule.",
+        broken: &[r"policy: shop
+rules:
+  - id: reports
+    allow: {host: acme.s3.eu-central-1.amazonaws.com, methods: [GET]}
+    use: [aws]
+"],
+        mended: &[r"policy: shop
+rules:
+  - id: reports
+    allow: {host: acme.s3.eu-central-1.amazonaws.com, methods: [GET]}
+"],
+    },
+    Story {
+        code: "EG0058",
+        severity: Severity::Warning,
+        title: "A path that means something else",
+        meaning: "A path looks like a regular expression, or has a star glued to a name before `/**`.",
+        why: "Only `*` and `**` are special, so `.*` is a dot and any text. And `/acme*/**` covers everything below `/acme-evil` too.",
+        broken: &[r#"policy: shop
+rules:
+  - {id: read, allow: {host: a.example.com, path: "/repos/acme/.*"}}
+"#],
+        mended: &[r"policy: shop
+rules:
+  - {id: read, allow: {host: a.example.com, path: /repos/acme/**}}
+"],
+    },
+    Story {
+        code: "EG0059",
+        severity: Severity::Warning,
+        title: "A secret in a policy",
+        meaning: "A line contains what looks like a token of a well-known service, or a private key. The report does not show it.",
+        why: "Policies are read by many people and quoted in logs. A secret belongs into the vault.",
+        broken: &[r"policy: shop
+rules:
+  - {id: read, allow: {host: a.example.com, path: /ghp_0123456789abcdefghij0123/**}}
+"],
+        mended: &[r"policy: shop
+rules:
+  - {id: read, allow: {host: a.example.com}, use: [token]}
+"],
+    },
 ];

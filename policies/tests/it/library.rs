@@ -1,5 +1,7 @@
 //! The library: every file stands alone, tells what it is for, and has checks that reach every rule.
 
+use std::collections::BTreeSet;
+
 use egret_policies::{PolicySource, Surroundings, Verdict, compile, coverage, library, lint};
 use model::Timestamp;
 
@@ -21,6 +23,18 @@ fn every_file_passes_its_checks_and_they_reach_every_rule() {
         }
         for rule in coverage(&set, &results) {
             assert!(rule.checks > 0, "no check of {} reaches {}", file.name, rule.rule);
+        }
+    }
+}
+
+#[test]
+fn a_ready_policy_names_the_command_that_puts_its_credential() {
+    for file in library() {
+        let set = compile(&[PolicySource::from(file)]).unwrap();
+        let credentials: BTreeSet<_> = set.credentials(|_| true).map(ToString::to_string).collect();
+        let description = set.names().find_map(|name| set.description(name)).unwrap();
+        for credential in credentials {
+            assert!(description.contains(&format!("egret vault put {credential} --kind ")), "{description}");
         }
     }
 }
