@@ -274,7 +274,9 @@ impl<'b, 'a> Builder<'b, 'a> {
                 }
                 return Kind::Broken;
             }
-            Some(Open { key: Some(Node { kind: Kind::Broken, .. }), .. }) if matches!(value, "" | "~") => return Kind::Broken,
+            Some(Open { key: Some(Node { kind: Kind::Broken, .. }), .. }) if matches!(value, "" | "~") => {
+                return Kind::Broken;
+            }
             Some(_) | None => {}
         }
         match value {
