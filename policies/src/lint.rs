@@ -49,6 +49,8 @@ pub fn lint(set: &PolicySet, sources: &[PolicySource], now: Timestamp, around: &
     problems
 }
 
+pub(crate) use secrets::holds_token;
+
 /// Where findings about one file are written down.
 struct Desk<'a> {
     reporter: Reporter<'a>,

@@ -44,6 +44,11 @@ pub(super) fn report(desk: &mut Desk<'_>) {
     }
 }
 
+/// Whether a text holds the token of a well-known service.
+pub(crate) fn holds_token(text: &str) -> bool {
+    find(text).is_some()
+}
+
 /// The first secret of a line: where it begins, and how long it is, in characters.
 fn find(line: &str) -> Option<(usize, usize)> {
     if line.contains("-----BEGIN") && line.contains(PRIVATE_KEY) {
