@@ -96,6 +96,7 @@ impl Client {
             policies: foundation.policies.clone(),
             journal: foundation.journal.clone(),
             index: foundation.index.clone(),
+            resolve: foundation.config.resolve.clone().into_iter().collect(),
             ca: foundation.ca_facts(),
             proxy,
             start: control::Start::default(),

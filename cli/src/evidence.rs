@@ -190,10 +190,9 @@ fn settle_grants(
             let detail = Some(format!("{id} had been taken away, and the session's file was put back").into());
             journal.append(Record { detail, ..session_record(session, Kind::SessionChanged) });
         }
-        if grant.bounds.uses.is_some() {
-            let used = past.uses_in_session(&session.id, id)?;
-            sessions.raise_count(session, id, u32::try_from(used).unwrap_or(u32::MAX))?;
-        }
+        // Also without a bound: the count is shown, and must agree with that of the vault.
+        let used = past.uses_in_session(&session.id, id)?;
+        sessions.raise_count(session, id, u32::try_from(used).unwrap_or(u32::MAX))?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod explain;
 mod layout;
 mod learn;
 mod sources;
+mod surroundings;
 
 use crate::Context;
 use crate::exit::Answer;

@@ -90,6 +90,7 @@ impl Run {
         say(
             "egret: without isolation, a command of your own user could read the vault's key file and use the control socket; run what you do not trust in a sandbox or as another user",
         );
+        created.warnings.iter().for_each(|warning| say(&format!("egret: warning: {warning}")));
         if self.policies.is_empty() {
             say(&format!("egret: {NO_POLICY}"));
         }

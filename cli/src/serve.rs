@@ -185,8 +185,7 @@ fn read_again(context: &Context) -> anyhow::Result<Option<Config>> {
 
 async fn reload_policies(sidecar: &Sidecar) {
     let control = sidecar.control.clone();
-    let loaded =
-        tokio::task::spawn_blocking(move || control.policies.reload(&control.sessions, &control.journal).is_ok()).await;
+    let loaded = tokio::task::spawn_blocking(move || control.reload_policies().is_ok()).await;
     // What is wrong with the files has been logged and recorded by the reload itself.
     tracing::debug!(taken = loaded.unwrap_or(false), "looked at the policy files");
 }

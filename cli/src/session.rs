@@ -235,6 +235,7 @@ impl Create {
             Ok((created, client.is_sidecar()))
         })?;
         self.print(&created)?;
+        created.warnings.iter().for_each(|warning| output::say(&format!("warning: {warning}")));
         if !sidecar {
             output::say("no sidecar is running; the session can be used once `egret serve` does");
         }

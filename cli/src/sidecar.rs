@@ -69,6 +69,7 @@ impl Sidecar {
         let limits = fitted(config.limits, descriptors());
         let with_tls = config.proxy_tls.as_ref().map(TlsListener::open).transpose().map_err(Failure::usage)?;
         let listen: Vec<_> = std::iter::once(Listen::Tcp(config.proxy)).chain(config.further).chain(with_tls).collect();
+        let resolve = config.resolve.clone().into_iter().collect();
         let parts = Parts {
             config: proxy::Config {
                 listen: listen.clone(),
@@ -113,6 +114,7 @@ impl Sidecar {
             policies,
             journal: journal.clone(),
             index,
+            resolve,
             ca,
             proxy: running.addresses().to_vec(),
             start: control::Start {

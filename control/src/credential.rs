@@ -19,6 +19,7 @@ use vault::{
 use crate::env::check_variable;
 use crate::problem::{Problem, Query};
 use crate::span::parse_span;
+use crate::surroundings::location;
 use crate::wire::{BodySlotDocument, CredentialRequest, CredentialView, List, VaultView, VersionView};
 use crate::{Control, blocking, uses};
 
@@ -205,6 +206,7 @@ fn slots(request: &CredentialRequest) -> Result<BodySlots, Problem> {
 }
 
 fn view(tenant: &TenantId, summary: CredentialSummary) -> CredentialView {
+    let location = summary.body.is_empty().then(|| location(&summary.kind)).flatten();
     let slot = |slot: &BodySlot| match slot {
         BodySlot::Json(pointer) => BodySlotDocument::Json(pointer.clone()),
         BodySlot::Form(field) => BodySlotDocument::Form(field.clone()),
@@ -214,6 +216,7 @@ fn view(tenant: &TenantId, summary: CredentialSummary) -> CredentialView {
         tenant: tenant.to_string(),
         kind: summary.kind.to_string(),
         also: summary.also.iter().map(ToString::to_string).collect(),
+        location,
         audience: summary.audience,
         body_swaps: (!summary.body.is_empty()).then(|| summary.body.swaps()),
         body: summary.body.iter().map(slot).collect(),

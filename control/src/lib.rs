@@ -18,6 +18,7 @@ mod session_documents;
 mod session_view;
 mod span;
 mod state;
+mod surroundings;
 mod tool_call;
 mod uses;
 mod vault_file;
@@ -26,8 +27,9 @@ pub mod env;
 pub mod trust;
 pub mod wire;
 
+use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -66,6 +68,8 @@ pub struct Control {
     pub journal: Journal,
     /// What answers queries for records.
     pub index: Arc<Index>,
+    /// Fixed addresses of names (`upstream.resolve`).
+    pub resolve: BTreeMap<String, IpAddr>,
     /// The CA that clients trust.
     pub ca: CaFacts,
     /// Where the proxy listens over TCP; the first is the one that new sessions get.

@@ -4,13 +4,14 @@
 //! one was refused is logged, recorded and shown by `/healthz`. So it is with files that are acceptable alone and would
 //! leave a live session without rules, because what it names contradicts itself.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use audit::{Journal, Kind, Record};
-use model::Reason;
+use model::{Reason, SessionId};
 use policies::{CombineError, InForce, PolicySet, PolicySource, PublishError};
 use sessions::{Registry, Session};
 
@@ -30,6 +31,10 @@ pub struct Loader {
     /// Why the configured files as they were last seen are not in force. Held while the snapshot is replaced and while a
     /// session is admitted, so that a session is judged by the snapshot that it begins with.
     rejected: Mutex<Option<String>>,
+    /// The live sessions whose policies cannot be used, with the cause that was reported.
+    reported: Mutex<BTreeMap<SessionId, String>>,
+    /// The warnings that were logged.
+    warned: Mutex<BTreeSet<String>>,
 }
 
 /// That the snapshot is not replaced meanwhile.
@@ -139,12 +144,14 @@ impl Loader {
             documents: Store::open(session_dir).map_err(failed)?,
             reading: Mutex::default(),
             rejected: Mutex::new(rejected),
+            reported: Mutex::default(),
+            warned: Mutex::default(),
         })
     }
 
-    /// Brings back the documents of live sessions, and removes those of others. A session whose documents are lost, changed
-    /// or broken, or contradict the files by now, is refused as `policy_unavailable`; that is recorded in `journal`, where
-    /// there is one, and nothing else is affected.
+    /// Brings back the documents of live sessions, and removes those of others. A session whose documents are missing, changed
+    /// or broken, or conflict with the files, is refused as `policy_unavailable`; that is recorded in `journal`, where there
+    /// is one, and nothing else is affected.
     pub fn restore(&self, sessions: &Registry, journal: Option<&Journal>) {
         let now = clock::now();
         let live: Vec<_> =
@@ -153,9 +160,7 @@ impl Loader {
         for session in live {
             let restored = self.documents.restore(&self.in_force, &session);
             let restored = restored.and_then(|()| self.rules_of(&session).map(drop).map_err(|error| error.to_string()));
-            if let Err(error) = restored {
-                report_unusable(&session, &error, journal);
-            }
+            self.report(&session, restored.err(), journal);
         }
     }
 
@@ -204,7 +209,7 @@ impl Loader {
         let compiled = read_all(&paths).and_then(|sources| compile(&sources));
         let mut rejected = self.lock();
         let live: Vec<_> = sessions.list().into_iter().filter(|session| session.is_live(clock::now())).collect();
-        match compiled.and_then(|set| self.check_combinations(&set, &live).map(|()| set)) {
+        let loaded = match compiled.and_then(|set| self.check_combinations(&set, &live).map(|()| set)) {
             Ok(set) => {
                 if rejected.take().is_some() {
                     tracing::info!("the policy files are acceptable again");
@@ -212,7 +217,7 @@ impl Loader {
                 for gone in self.snapshot().names().filter(|name| !set.is_known(name)) {
                     tracing::warn!(policy = %gone, "the policy is gone; sessions that name it are refused as policy_unavailable");
                 }
-                Ok(self.put_in_force(set, &live, journal))
+                Ok(self.put_in_force(set, journal))
             }
             Err(error) => {
                 let text = error.to_string();
@@ -228,7 +233,9 @@ impl Loader {
                 }
                 Err(error)
             }
-        }
+        };
+        self.report_all(&live, journal);
+        loaded
     }
 
     /// What a live session has of the files must not begin to contradict itself. Its own documents are not part of that:
@@ -242,39 +249,80 @@ impl Loader {
                 && error.is_conflict()
                 && !old.rules_for(&subject).is_err_and(|error| is_conflict(&error))
             {
-                // Only the default session has no end.
-                let session = match session.expires {
-                    Some(_) => format!("session {}", session.id),
-                    None => "`sessions.default`".to_owned(),
-                };
-                return Err(LoadError::Combination { session, error });
+                return Err(LoadError::Combination { session: named(session), error });
             }
         }
         Ok(())
     }
 
-    /// Replaces the snapshot; tells whether it is another one. For the holder of the lock.
-    fn put_in_force(&self, set: PolicySet, live: &[Arc<Session>], journal: &Journal) -> bool {
-        let before = self.snapshot();
-        if set.digest() == before.digest() {
+    /// Replaces the snapshot; returns whether it is another one. For the holder of the lock.
+    fn put_in_force(&self, set: PolicySet, journal: &Journal) -> bool {
+        if set.digest() == self.snapshot().digest() {
             return false;
         }
-        let with_documents = live.iter().filter(|session| session.documents.is_some());
-        let usable: Vec<_> = with_documents.filter(|session| self.rules_of(session).is_ok()).collect();
         let snapshot = Some(set.digest().clone());
         tracing::info!(snapshot = %set.digest(), "policies are in force");
         self.in_force.replace(set);
         journal.append(Record { snapshot, ..Record::new(Kind::PolicyLoaded) });
-        for session in usable {
-            if let Err(error) = self.rules_of(session) {
-                report_unusable(session, &error.to_string(), Some(journal));
-            }
-        }
         true
+    }
+
+    /// The live sessions whose requests are refused as `policy_unavailable`, each with the cause.
+    pub fn unusable(&self, sessions: &Registry) -> Vec<(Arc<Session>, CombineError)> {
+        let now = clock::now();
+        let live = sessions.list().into_iter().filter(|session| session.is_live(now));
+        live.filter_map(|session| self.rules_of(&session).err().map(|error| (session, error))).collect()
+    }
+
+    /// Reports each live session whose policies became unusable or usable since the last report. There is no older snapshot to
+    /// keep where the conflict is as old as this start, or where a session's own documents are part of it.
+    fn report_all(&self, live: &[Arc<Session>], journal: &Journal) {
+        self.reported_lock().retain(|id, _| live.iter().any(|session| session.id == *id));
+        for session in live {
+            self.report(session, self.rules_of(session).err().map(|error| error.to_string()), Some(journal));
+        }
+    }
+
+    /// Logs warnings that were not among those of the last time.
+    pub(crate) fn log_misfits(&self, warnings: BTreeSet<String>) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        warnings.difference(&warned).for_each(|warning| tracing::warn!("{warning}"));
+        *warned = warnings;
+    }
+
+    /// Reports one session once for each cause.
+    fn report(&self, session: &Session, error: Option<String>, journal: Option<&Journal>) {
+        let Some(error) = error else {
+            if self.reported_lock().remove(&session.id).is_some() {
+                tracing::info!(session = %session.id, "the policies of the session can be used again");
+            }
+            return;
+        };
+        if self.reported_lock().insert(session.id.clone(), error.clone()).as_ref() == Some(&error) {
+            return;
+        }
+        tracing::error!(session = %session.id, error, "the policies of a live session cannot be used; its requests are refused as policy_unavailable");
+        if let Some(journal) = journal {
+            let (code, detail) = (Some(Reason::PolicyUnavailable), Some(error.into()));
+            journal.append(Record { code, detail, ..about(session, Kind::PolicyRejected) });
+        }
+    }
+
+    fn reported_lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, String>> {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<String>> {
         self.rejected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session as messages name it.
+pub(crate) fn named(session: &Session) -> String {
+    // Only the default session has no end.
+    match session.expires {
+        Some(_) => format!("session {}", session.id),
+        None => "`sessions.default`".to_owned(),
     }
 }
 
@@ -283,13 +331,4 @@ fn compile(sources: &[PolicySource]) -> Result<PolicySet, LoadError> {
         return Err(LoadError::TooMany);
     }
     policies::compile(sources).map_err(LoadError::Problems)
-}
-
-/// Says once that a session has no rules any more, because of what it brought.
-fn report_unusable(session: &Session, error: &str, journal: Option<&Journal>) {
-    tracing::warn!(session = %session.id, error, "the policies of a session with documents of its own are not usable; its requests are refused as policy_unavailable");
-    if let Some(journal) = journal {
-        let (code, detail) = (Some(Reason::PolicyUnavailable), Some(error.to_owned().into()));
-        journal.append(Record { code, detail, ..about(session, Kind::PolicyRejected) });
-    }
 }

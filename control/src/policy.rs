@@ -18,7 +18,7 @@ pub(crate) async fn list(State(control): State<Arc<Control>>) -> axum::Json<Poli
 pub(crate) async fn reload(State(control): State<Arc<Control>>) -> Result<axum::Json<PoliciesView>, Problem> {
     control.recording()?;
     let loaded = blocking(move || {
-        let loaded = control.policies.reload(&control.sessions, &control.journal);
+        let loaded = control.reload_policies();
         control.journal.flush();
         loaded.map(|_changed| view(&control))
     });
@@ -31,5 +31,6 @@ fn view(control: &Control) -> PoliciesView {
         snapshot: set.digest().to_string(),
         policies: set.names().map(PolicyName::to_string).collect(),
         rejected: control.policies.rejected(),
+        warnings: control.misfits_in_force().iter().map(ToString::to_string).collect(),
     }
 }

@@ -71,7 +71,8 @@ pub(crate) async fn create(State(control): Shared, Json(request): Json<SessionRe
         return Err(Problem::audit_unavailable());
     }
     watch(&control, session);
-    let document = axum::Json(present(&control.ca, &files, created, address));
+    let warnings = control.warnings_for(&created.session);
+    let document = axum::Json(SessionCreated { warnings, ..present(&control.ca, &files, created, address) });
     let mut response = (StatusCode::CREATED, document).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
@@ -493,6 +494,7 @@ fn present(ca: &CaFacts, files: &TrustFiles, created: Created, proxy: SocketAddr
         proxy_url: proxy_url(dialed(proxy), &session.id, &created.token),
         placeholders: offered.map(|one| (one.credential.to_string(), one.placeholder.clone())).collect(),
         ca: ca_view(ca, files),
+        warnings: Vec::new(),
         token: created.token,
         session,
     }

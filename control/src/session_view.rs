@@ -36,6 +36,7 @@ pub(crate) async fn explain(
     let session = control.sessions.get(&SessionId::new(id.as_str())).ok_or_else(|| unknown(&id))?;
     let (destination, path) = policies::read_url(&request.url).map_err(Problem::invalid)?;
     let rules = control.policies.rules_of(&session).map_err(|error| Problem::policy(error.to_string()))?;
+    let around = control.around(&session.tenant, &rules);
     let explanation = rules.explain(&Question {
         destination: &destination,
         method: &request.method,
@@ -44,6 +45,7 @@ pub(crate) async fn explain(
         tool: request.tool.as_deref(),
         now: request.at.unwrap_or_else(clock::now),
     });
+    let explanation = explanation.with_misfits(&rules, &around);
     let passes = match explanation.standing.verdict {
         Verdict::Allow | Verdict::Observe => true,
         Verdict::Ask | Verdict::Deny => false,

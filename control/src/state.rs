@@ -11,8 +11,9 @@ use sessions::Session;
 
 use crate::Control;
 use crate::credential::vault_view;
+use crate::loader::named;
 use crate::session::ca_view;
-use crate::wire::{CaDocument, Health, Status};
+use crate::wire::{CaDocument, Health, Status, UnusableSession};
 
 /// A credential that expires within this time is worth a warning.
 const SOON: SignedDuration = SignedDuration::from_hours(72);
@@ -83,14 +84,23 @@ pub(crate) async fn ca(State(control): State<Arc<Control>>) -> axum::Json<CaDocu
     axum::Json(CaDocument { files: ca_view(&control.ca, &control.ca.files), pem: control.ca.pem.clone() })
 }
 
-/// Policy files that were not taken are told but make nothing sick: the ones before stay in force,
-/// and whoever restarted the sidecar for them would have none.
+/// How many sessions a health answer lists.
+const MAX_LISTED: usize = 20;
+
+/// Rejected policy files, and sessions whose policies cannot be used, are reported but do not make the sidecar unhealthy: the
+/// older files stay in force, and a restart for the new ones would leave every session without rules.
 fn judge(control: &Control) -> Health {
     let journal_writable = control.journal.is_writable();
+    let unusable = control.policies.unusable(&control.sessions);
     Health {
         healthy: journal_writable,
         journal_writable,
         policies_rejected: control.policies.rejected(),
+        sessions_unusable: unusable
+            .into_iter()
+            .take(MAX_LISTED)
+            .map(|(session, error)| UnusableSession { session: named(&session), cause: error.to_string() })
+            .collect(),
         // A sidecar whose vault is not open does not start.
         vault_open: true,
     }

@@ -3,6 +3,7 @@
 use super::*;
 
 mod documents;
+mod misfits;
 
 use std::path::Path;
 
@@ -64,6 +65,7 @@ impl Api {
             policies: Arc::new(loader),
             index: Arc::new(Index::open(&at("journal"), &at("index.db")).unwrap()),
             journal,
+            resolve: [("wiki.test".to_owned(), IpAddr::from([10, 1, 2, 3]))].into(),
             ca: CaFacts { pem: "pem".into(), fingerprint: "00".into(), files },
             proxy: vec![SocketAddr::from(([127, 0, 0, 1], 3128))],
             start: Start::default(),

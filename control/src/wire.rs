@@ -300,6 +300,10 @@ pub struct SessionCreated {
     pub placeholders: BTreeMap<String, String>,
     /// Where the CA lies.
     pub ca: CaView,
+    /// What probably does not work as it was meant: rules that do not fit the vault or `upstream.resolve`, and credentials that
+    /// no rule uses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Another token for a session, which is shown only once.
@@ -435,6 +439,9 @@ pub struct CredentialView {
     /// Further locations in which its placeholder is substituted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<String>,
+    /// Where a rule attaches it by itself, such as `header authorization`; `null` where only a placeholder in a body brings it.
+    #[serde(default)]
+    pub location: Option<String>,
     /// The hosts it may go to.
     pub audience: Vec<String>,
     /// Where in bodies its placeholder is swapped.
@@ -535,6 +542,10 @@ pub struct PoliciesView {
     pub policies: Vec<String>,
     /// Why the files as they are now were not taken, if so.
     pub rejected: Option<String>,
+    /// Rules that do not fit the vault or `upstream.resolve`: they are in force, and requests go out without a credential or are
+    /// refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// `GET /healthz`.
@@ -546,6 +557,9 @@ pub struct Health {
     pub journal_writable: bool,
     /// Why the policy files as they are now were not taken, if so; the older ones stay in force.
     pub policies_rejected: Option<String>,
+    /// Live sessions whose requests are refused as `policy_unavailable`, and why; the first 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sessions_unusable: Vec<UnusableSession>,
     /// Whether the vault is open.
     pub vault_open: bool,
 }
@@ -557,6 +571,15 @@ pub struct EndRequest {
     /// Ends only the sessions to which this credential was granted, even if the grant was revoked later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
+}
+
+/// A live session whose policies cannot be used.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UnusableSession {
+    /// `session ses_..`, or `sessions.default` in backquotes.
+    pub session: String,
+    /// The cause, with the rules or the policy that it is about.
+    pub cause: String,
 }
 
 /// `GET /v1/status`.

@@ -41,6 +41,8 @@ pub enum Reason {
     PlaceholderUnknown,
     /// The request carries authentication of the client's own where only Egret's may go.
     ForeignCredential,
+    /// Two values of the policy go to one location: two credentials of a rule, or a credential and a fixed header.
+    CredentialConflict,
     /// The request carries a secret.
     SecretInRequest,
     /// A person must approve it first.
@@ -158,6 +160,7 @@ impl Reason {
         Self::PlaceholderMisplaced,
         Self::PlaceholderUnknown,
         Self::ForeignCredential,
+        Self::CredentialConflict,
         Self::SecretInRequest,
         Self::ApprovalRequired,
         Self::ApprovalDenied,
@@ -228,6 +231,7 @@ impl Reason {
             Self::PlaceholderMisplaced => "placeholder_misplaced",
             Self::PlaceholderUnknown => "placeholder_unknown",
             Self::ForeignCredential => "foreign_credential",
+            Self::CredentialConflict => "credential_conflict",
             Self::SecretInRequest => "secret_in_request",
             Self::ApprovalRequired => "approval_required",
             Self::ApprovalDenied => "approval_denied",

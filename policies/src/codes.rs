@@ -2,6 +2,7 @@
 
 mod identity;
 mod lint;
+mod misfits;
 mod patterns;
 mod rules;
 mod shape;
@@ -36,7 +37,9 @@ pub fn explain_code(code: &str) -> Option<&'static Story> {
 
 /// All stories, in the order of their codes.
 pub fn stories() -> impl Iterator<Item = &'static Story> {
-    [shape::STORIES, patterns::STORIES, rules::STORIES, lint::STORIES, identity::STORIES].into_iter().flatten()
+    [shape::STORIES, patterns::STORIES, rules::STORIES, lint::STORIES, identity::STORIES, misfits::STORIES]
+        .into_iter()
+        .flatten()
 }
 
 impl Story {

@@ -14,6 +14,7 @@ mod paths;
 mod requests;
 mod sets;
 mod tell;
+mod words;
 
 use std::sync::Arc;
 

@@ -47,6 +47,8 @@ pub struct Explanation {
     pub observed: Vec<ObserverSaid>,
     /// What the nearest rule would have needed; `None` where the request passes or a rule says no.
     pub nearest: Option<Nearest>,
+    /// What does not fit the vault or the configuration, where they were asked: see [`Explanation::with_misfits`].
+    pub warnings: Vec<String>,
 }
 
 /// What a request gets that passes.
@@ -169,6 +171,7 @@ impl Rules {
             ceilings: self.ceilings.iter().filter(|_| !unread).map(|layer| self.ceiling(layer, question)).collect(),
             observed: self.observers_said(question, unread),
             nearest: if silent { nearest() } else { None },
+            warnings: Vec::new(),
             standing,
         }
     }

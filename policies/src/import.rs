@@ -41,6 +41,14 @@ pub enum ImportError {
     /// It opens everything, which no policy does.
     #[error("the network is unrestricted, and no policy opens every host; observe what is used and propose from that")]
     Unrestricted,
+    /// A line that cannot be left out: what it denies would be allowed.
+    #[error("line {line}: {why}")]
+    Refused {
+        /// The line, counted from 1.
+        line: usize,
+        /// Why not, and what to do.
+        why: String,
+    },
     /// It names no host that a rule may name.
     #[error("no host could be taken over: {0}")]
     Nothing(String),
@@ -56,8 +64,8 @@ pub enum ImportError {
 pub fn import(origin: Origin, name: &str, text: &str) -> Result<String, ImportError> {
     let text = text.trim_start_matches('\u{feff}');
     let draft = match origin {
-        Origin::Domains => lines::domains(text),
-        Origin::Squid => squid::acls(text),
+        Origin::Domains => lines::domains(text)?,
+        Origin::Squid => squid::acls(text)?,
         Origin::Github => lines::endpoints(text),
         Origin::ManagedAgent => block::managed_agent(text)?,
         Origin::OpenAi => block::network_policy(text)?,

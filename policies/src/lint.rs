@@ -3,31 +3,30 @@
 //! Everything here is a warning: the files are acceptable and in force as they are written. What makes a file
 //! unacceptable is found by `compile`.
 
-mod audience;
 mod bodies;
 mod checks;
 mod cover;
 mod ends;
 mod never;
+mod paths;
+mod secrets;
 mod shadow;
 mod shared;
+mod unsigned;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{CredentialId, Timestamp};
+use model::Timestamp;
 
 use crate::combine::{Policy, PolicySet};
 use crate::compile::PolicySource;
+use crate::misfits::{self, Surroundings};
 use crate::problem::{Place, Problem, Reporter};
 use crate::rule::Rule;
 
-/// The audience of each credential that is known: host patterns, with a port where it is not 443.
-pub type Audiences = BTreeMap<CredentialId, Vec<String>>;
-
-/// Finds what is probably not meant in the policies of a set, compiled from these sources; `now` tells what has
-/// ended, and `audiences` where credentials may go. Sorted by file and line.
-pub fn lint(set: &PolicySet, sources: &[PolicySource], now: Timestamp, audiences: &Audiences) -> Vec<Problem> {
+/// Finds what is probably not meant in the policies of a set, compiled from these sources; `now` decides what has
+/// ended, and `around` is what is known of the vault and the configuration. Sorted by file and line.
+pub fn lint(set: &PolicySet, sources: &[PolicySource], now: Timestamp, around: &Surroundings) -> Vec<Problem> {
     let mut problems = Vec::new();
     for policy in set.policies() {
         let Some(source) = sources.iter().find(|source| *source.name == *policy.file) else { continue };
@@ -36,14 +35,21 @@ pub fn lint(set: &PolicySet, sources: &[PolicySource], now: Timestamp, audiences
         shadow::report(policy, &mut desk);
         never::report(policy, set, &mut desk);
         bodies::report(policy, &mut desk);
-        audience::report(policy, audiences, &mut desk);
+        for rule in &policy.rules {
+            misfits::of_rule(rule, around).into_iter().for_each(|one| desk.rule(one.code, rule, one.message, one.help));
+        }
         shared::report(policy, &mut desk);
+        paths::report(policy, &mut desk);
+        unsigned::report(policy, &mut desk);
+        secrets::report(&mut desk);
         checks::report(policy, &mut desk);
         problems.extend(desk.reporter.into_problems());
     }
     problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     problems
 }
+
+pub(crate) use secrets::holds_token;
 
 /// Where findings about one file are written down.
 struct Desk<'a> {
@@ -53,10 +59,7 @@ struct Desk<'a> {
 impl Desk<'_> {
     /// A finding about a rule, marked at its id.
     fn rule(&mut self, code: &'static str, rule: &Rule, message: String, help: impl Into<String>) {
-        let id = rule.id.as_str();
-        let line = self.reporter.line(rule.origin.line);
-        let before = line.find(id).and_then(|at| line.get(..at)).map_or(0, |front| front.chars().count());
-        let at = Place { line: rule.origin.line, column: before + 1, width: id.chars().count() };
+        let at = Place::of_id(rule.origin.line, rule.id.as_str(), self.reporter.line(rule.origin.line));
         self.reporter.warn(code, at, message, help);
     }
 

@@ -113,6 +113,20 @@ pub(crate) mod code {
     pub(crate) const CLIENT_AUTH: &str = "EG0051";
     /// A host shared by many customers, allowed for writing without a tie to one of them.
     pub(crate) const SHARED_HOST: &str = "EG0052";
+    /// Policies that no session can have together.
+    pub(crate) const COMBINATION: &str = "EG0053";
+    /// A credential that the vault does not have.
+    pub(crate) const UNKNOWN_CREDENTIAL: &str = "EG0054";
+    /// Two credentials of a rule in one location.
+    pub(crate) const SAME_LOCATION: &str = "EG0055";
+    /// A fixed address that a rule may not dial.
+    pub(crate) const RESOLVED_OUTSIDE: &str = "EG0056";
+    /// A credential for a service that takes only signed requests.
+    pub(crate) const UNSIGNED: &str = "EG0057";
+    /// A path in another language of patterns, or one that matches more than it seems to.
+    pub(crate) const ODD_PATH: &str = "EG0058";
+    /// A secret in a policy.
+    pub(crate) const SECRET: &str = "EG0059";
 }
 
 /// How bad it is.
@@ -197,4 +211,12 @@ pub(crate) struct Place {
     pub(crate) column: usize,
     /// In characters; what spans lines is marked on its first.
     pub(crate) width: usize,
+}
+
+impl Place {
+    /// Where the id of a rule is in this line of its file.
+    pub(crate) fn of_id(line: usize, id: &str, text: &str) -> Self {
+        let before = text.find(id).and_then(|at| text.get(..at)).map_or(0, |front| front.chars().count());
+        Self { line, column: before + 1, width: id.chars().count() }
+    }
 }

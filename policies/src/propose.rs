@@ -167,7 +167,7 @@ fn draft(wanted: &[&Observation], level: Level, whole: &BTreeSet<String>) -> Vec
     for one in wanted {
         let place = place(one);
         let path = one.bare_path().unwrap_or_default().to_owned();
-        let example = example(&place, one.method.as_ref(), &path);
+        let example = example(&place, one.method.as_ref(), &paths::without_secrets(&path, "x"));
         let (by_path, addresses) = places.entry(place).or_default();
         addresses.extend(one.address.filter(|address| AddressClass::of(*address) != AddressClass::Global));
         let requests = by_path.entry(path).or_insert_with(|| Requests { example, ..Requests::default() });
@@ -379,7 +379,7 @@ fn refused(left: &[&Observation]) -> String {
     for one in left {
         let method = one.method.as_deref().unwrap_or("CONNECT");
         let scheme = one.scheme.as_str();
-        let path = one.bare_path().unwrap_or_default();
+        let path = paths::without_secrets(one.bare_path().unwrap_or_default(), "x");
         let what = match method {
             "CONNECT" => format!("CONNECT {}:{}", one.host, one.port),
             _ => format!("{method} {scheme}://{}:{}{path}", one.host, one.port),

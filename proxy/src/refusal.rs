@@ -32,7 +32,7 @@ struct Facts {
     /// The credential whose placeholder it is about; for the record only.
     credential: Option<CredentialUse>,
     /// What the client is not told; for the record only.
-    note: Option<&'static str>,
+    note: Option<Cow<'static, str>>,
     /// The seconds after which a request may pass.
     retry_after: Option<u64>,
 }
@@ -139,9 +139,9 @@ impl Refusal {
         self
     }
 
-    /// With a word for the record that the client is not told.
-    pub(crate) fn with_note(mut self, note: &'static str) -> Self {
-        self.0.note = Some(note);
+    /// With a text for the record that the client does not see.
+    pub(crate) fn with_note(mut self, note: impl Into<Cow<'static, str>>) -> Self {
+        self.0.note = Some(note.into());
         self
     }
 
@@ -192,8 +192,8 @@ impl Refusal {
     }
 
     /// What a record says beside the code: the class of the failure, or what the client is not told.
-    pub(crate) fn detail(&self) -> Option<&'static str> {
-        self.0.class.or(self.0.note)
+    pub(crate) fn detail(&self) -> Option<&str> {
+        self.0.class.or(self.0.note.as_deref())
     }
 
     /// The server name of the client's handshake.
@@ -352,6 +352,9 @@ fn row(reason: Reason) -> Row {
         }
         Reason::ForeignCredential => {
             (403, "The request carries authentication of its own", "http_request_denied", Never, Policy)
+        }
+        Reason::CredentialConflict => {
+            (403, "The policy gives one location two values", "proxy_configuration_error", Never, Policy)
         }
         Reason::SecretInRequest => (403, "The request carries a secret", "http_request_denied", Never, Policy),
         Reason::ApprovalRequired => (403, "Approval is required", "http_request_denied", AfterApproval, Policy),

@@ -19,8 +19,9 @@ pub(crate) fn in_force(proxy: &Proxy, session: &Session) -> Result<Arc<Rules>, R
         model::log_limited!(warn, session = %session.id, %error, "the session's policies are not usable");
         Refusal::of(
             Reason::PolicyUnavailable,
-            "a policy of the session is not loaded, or its policies contradict each other",
+            "the session's policies cannot be used together, or one of them is not loaded; the operator finds the cause in the record",
         )
+        .with_note(error.to_string())
     })
 }
 

@@ -244,7 +244,7 @@ impl Trail {
     }
 
     /// A word that refines how it ended.
-    pub(crate) fn detail(&mut self, detail: &'static str) {
+    pub(crate) fn detail(&mut self, detail: impl Into<Cow<'static, str>>) {
         self.record().detail(detail);
     }
 
@@ -392,7 +392,7 @@ impl Trail {
             trail.credential(credential.clone(), "refused");
         }
         if let Some(detail) = refusal.detail() {
-            trail.detail(detail);
+            trail.detail(detail.to_owned());
         }
         trail.close(outcome_of(refusal), Some(row.fault), Some(refusal.reason())).to_string()
     }

@@ -54,6 +54,11 @@ fn uses_are_told_and_survive_restarts_and_a_lost_index() {
     std::fs::remove_file(world.egret.data().join("index.db")).unwrap();
     assert_eq!(told(&world, "used"), wanted, "after the index was filled again");
     world.egret.launch();
+    let shown: Value =
+        serde_json::from_str(&world.egret.ok(&["session", "show", &session.id, "--format", "json"], "")).unwrap();
+    let used: Vec<_> =
+        shown["grants"].as_array().unwrap().iter().map(|grant| (&grant["name"], &grant["used"])).collect();
+    assert_eq!(used, [(&Value::from("used"), &Value::from(3)), (&Value::from("spare"), &Value::from(0))]);
     let session = world.egret.session(&["uses"], &["used"]);
     assert_eq!(client::get_with(&world.egret, &session, &audience[0], "/uses", "").status, 200);
     assert_eq!(told(&world, "used").0, Value::from(4));

@@ -1,10 +1,11 @@
 //! `egret policy check`: everything that is wrong with files, and whether their checks hold.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
-use model::{CredentialId, Timestamp};
-use policies::{Audiences, CheckResult, Coverage, PolicySet, Problem, Severity, render};
+use model::{CredentialId, PolicyName, TenantId, Timestamp};
+use policies::{CheckResult, Coverage, PolicySet, PolicySource, Problem, Severity, Subject, Surroundings, render};
 use serde_json::{Value, json};
 
 use super::counted;
@@ -71,7 +72,12 @@ impl Check {
     /// 1 where a file is not acceptable, a check fails or too few rules are reached; 2 where one cannot be read.
     pub(super) fn execute(&self, context: &Context) -> Answer {
         let files = Files::read(context, &self.files)?;
-        let outcome = Outcome::of(&files, &self.audience.iter().cloned().collect());
+        let default = context.config()?.default_session.map(|session| session.policies).unwrap_or_default();
+        let mut around = super::surroundings::read(context)?;
+        for (name, audience) in self.audience.iter().cloned() {
+            around.credentials.entry(name).or_default().audience = audience;
+        }
+        let outcome = Outcome::of(&files, &around, &default);
         self.print(&outcome)?;
         outcome.verdict(self.fail_under)
     }
@@ -111,12 +117,19 @@ fn is_failure(problem: &Problem) -> bool {
     problem.code == "EG0030"
 }
 
+/// The conflict within what `sessions.default` names, where these files have all of it.
+fn of_default_session(set: &PolicySet, sources: &[PolicySource], policies: &[PolicyName]) -> Option<Problem> {
+    let (tenant, labels) = (TenantId::default(), BTreeMap::new());
+    let subject = Subject { tenant: &tenant, agent: None, labels: &labels, policies };
+    policies::conflict_of(set, sources, &subject, "`sessions.default`")
+}
+
 fn with_line_end(text: String) -> String {
     if text.ends_with('\n') { text } else { text + "\n" }
 }
 
 impl Outcome {
-    fn of(files: &Files, audiences: &Audiences) -> Self {
+    fn of(files: &Files, around: &Surroundings, default: &[PolicyName]) -> Self {
         let now = Timestamp::now();
         let sources = files.with_library();
         let own = |file: &str| files.policies.iter().chain(&files.suites).any(|source| source.name == file);
@@ -126,7 +139,9 @@ impl Outcome {
             Err(problems) => return Self { problems, files: count, ..Self::default() },
         };
         let mut outcome = Self { problems: set.warnings().to_vec(), files: count, ..Self::default() };
-        outcome.problems.extend(policies::lint(&set, &sources, now, audiences));
+        outcome.problems.extend(policies::lint(&set, &sources, now, around));
+        outcome.problems.extend(policies::conflicting_pairs(&set, &files.policies));
+        outcome.problems.extend(of_default_session(&set, &files.policies, default));
         outcome.problems.retain(|problem| own(&problem.file));
         outcome.results = set.run_checks(now).into_iter().filter(|result| own(&result.file)).collect();
         outcome.run_suites(files, &set, now);

@@ -95,6 +95,7 @@ impl Explain {
             tool: self.tool.as_deref(),
             now: self.at.unwrap_or_else(Timestamp::now),
         });
+        let explanation = explanation.with_misfits(&rules, &super::surroundings::read(context)?);
         let passes = match explanation.standing.verdict {
             Verdict::Allow | Verdict::Observe => true,
             Verdict::Ask | Verdict::Deny => false,

@@ -323,3 +323,51 @@ fn t200_no_answer_and_no_record_of_one_session_depends_on_what_another_brings() 
         prop_assert_eq!(alone, beside);
     });
 }
+
+/// The files changed while no sidecar ran: there is no older snapshot to keep, so the sessions are reported.
+#[tokio::test]
+async fn a_session_whose_policies_conflict_since_the_start_is_reported() {
+    let api = Api::open();
+    api.write("web.yaml", &renamed("web", "a.example"));
+    assert_eq!(api.reload().await.0, 200);
+    let session = api.session(json!({"policies": ["mine", "web"]})).await;
+    api.write("web.yaml", &TIE.replace("policy: tie", "policy: web"));
+    let (sessions, loader) = api.restart();
+    let journal = &api.control.journal;
+    let cause = "rule `one` of policy `mine` and rule `other` of policy `web` can match one request, rank equal and differ in what they give";
+    for _ in 0..2 {
+        loader.reload(&sessions, journal).unwrap();
+        let unusable: Vec<_> =
+            loader.unusable(&sessions).iter().map(|(one, error)| (one.id.to_string(), error.to_string())).collect();
+        assert_eq!(unusable, [(session.clone(), cause.to_owned())]);
+    }
+    let records = api.records("kind=policy.rejected").await;
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(
+        (&records[0]["session"], &records[0]["code"], &records[0]["detail"]),
+        (&json!(session), &json!("policy_unavailable"), &json!(cause))
+    );
+    api.write("web.yaml", &renamed("web", "a.example"));
+    loader.reload(&sessions, journal).unwrap();
+    assert!(loader.unusable(&sessions).is_empty());
+}
+
+#[tokio::test]
+async fn health_lists_the_sessions_whose_policies_cannot_be_used() {
+    let api = Api::open();
+    api.write("web.yaml", &renamed("web", "a.example"));
+    assert_eq!(api.reload().await.0, 200);
+    let session = api.session(json!({"policies": ["web"]})).await;
+    let (_, health) = api.call(Method::GET, "/healthz", Value::Null).await;
+    assert!(health.get("sessions_unusable").is_none(), "{health}");
+    std::fs::remove_file(api.dir.path().join("policies/web.yaml")).unwrap();
+    assert_eq!(api.reload().await.0, 200);
+    let (_, health) = api.call(Method::GET, "/healthz", Value::Null).await;
+    let expected = json!([{"session": format!("session {session}"), "cause": "policy `web` is not loaded"}]);
+    assert_eq!((&health["healthy"], &health["sessions_unusable"]), (&json!(true), &expected));
+    let records = api.records("kind=policy.rejected").await;
+    assert_eq!(
+        (records.len(), &records[0]["session"], &records[0]["detail"]),
+        (1, &json!(session), &json!("policy `web` is not loaded"))
+    );
+}

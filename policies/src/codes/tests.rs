@@ -4,23 +4,41 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::problem::Problem;
-use crate::{Audiences, PolicySource, compile, lint};
+use crate::{CredentialFacts, PolicySource, Surroundings, compile, conflicting_pairs, lint};
 
 fn sources(files: &[&str]) -> Vec<PolicySource> {
     let source = |(n, text): (usize, &&str)| PolicySource { name: format!("{n}.yaml"), text: (*text).to_owned() };
     files.iter().enumerate().map(source).collect()
 }
 
-/// Everything that any command would say of these files on the second day of the year 2027.
-fn problems(files: &[&str]) -> Vec<Problem> {
+/// A vault and a configuration. The vault is known whole only where the story is about that.
+fn surroundings(story: &Story) -> Surroundings {
+    let facts = |host: &str| CredentialFacts {
+        audience: vec![host.to_owned()],
+        location: Some("header authorization".to_owned()),
+    };
+    Surroundings {
+        credentials: BTreeMap::from([
+            ("github".into(), facts("api.github.com")),
+            ("work".into(), facts("git.example.com")),
+            ("home".into(), facts("git.example.com")),
+        ]),
+        is_complete: story.code == "EG0054",
+        resolve: BTreeMap::from([("wiki.fixed.example".to_owned(), [10, 1, 2, 3].into())]),
+    }
+}
+
+/// Everything that any command would report about these files on the second day of the year 2027.
+fn problems(story: &Story, files: &[&str]) -> Vec<Problem> {
     let sources = sources(files);
     let now = "2027-01-02T00:00:00Z".parse().unwrap();
-    let audiences: Audiences = BTreeMap::from([("github".into(), vec!["api.github.com".to_owned()])]);
     match compile(&sources) {
         Err(problems) => problems,
         Ok(set) => {
             let failed = set.run_checks(now).into_iter().filter_map(|result| result.problem);
-            set.warnings().iter().cloned().chain(lint(&set, &sources, now, &audiences)).chain(failed).collect()
+            let linted = lint(&set, &sources, now, &surroundings(story));
+            let pairs = conflicting_pairs(&set, &sources);
+            set.warnings().iter().cloned().chain(linted).chain(pairs).chain(failed).collect()
         }
     }
 }
@@ -43,11 +61,11 @@ fn every_broken_example_has_its_problem_and_every_mended_one_none() {
         let broken = match story.code {
             // Judged only where a session brings it.
             "EG0048" => crate::SessionDocuments::compile(&sources(story.broken)).unwrap_err(),
-            _ => problems(story.broken),
+            _ => problems(story, story.broken),
         };
         let told: Vec<_> = broken.iter().map(|problem| (problem.code, problem.severity)).collect();
         assert_eq!(told, [(story.code, story.severity)], "{}: {broken:?}", story.code);
-        let mended = problems(story.mended);
+        let mended = problems(story, story.mended);
         assert!(mended.is_empty(), "{}: {mended:?}", story.code);
     }
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use model::{PolicyName, RuleId, Scheme, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Change, Diff, Kind, Pair, When, diff};
+use super::{Change, Diff, Kind, Pair, When, diff, words};
 use crate::combine::{CombineError, Policy, PolicySet, Rules};
+use crate::explain::Standing;
 use crate::pattern::HostPattern;
 use crate::rule::{Effect, Limits, Origin, Rule, Timeouts};
 
@@ -96,7 +97,10 @@ fn alone(sets: Pair<&PolicySet>, name: &PolicyName, now: Timestamp) -> Vec<Chang
         if grants { set.rules_of(std::slice::from_ref(name)) } else { set.rules_of(&[]) }
     };
     match (rules(sets.old), rules(sets.new)) {
-        (Ok(old), Ok(new)) => diff(&old, &new, now).changes,
+        (Ok(old), Ok(new)) => {
+            let changes = diff(&old, &new, now).changes.into_iter();
+            changes.map(|change| with_rest(change, sets, name)).collect()
+        }
         (_, Err(error)) => {
             let words = format!("no session can have `{name}` alone now: {error}");
             vec![Change::without_request(Kind::Unreachable, false, words)]
@@ -114,7 +118,15 @@ fn over_everything(sets: Pair<&PolicySet>, name: &PolicyName, backdrop: &Policy,
         let ceiling: Vec<&Policy> = set.policies().filter(|policy| policy.name == *name).collect();
         Arc::new(Rules::new(set.digest().clone(), vec![backdrop], ceiling))
     };
-    diff(&rules(sets.old), &rules(sets.new), now)
+    let mut found = diff(&rules(sets.old), &rules(sets.new), now);
+    // The rules of the backdrop are in no file.
+    for change in &mut found.changes {
+        for standing in [&mut change.old, &mut change.new] {
+            let is_backdrop = |one: &Standing| one.rule.as_ref().is_some_and(|rule| rule.policy == backdrop.name);
+            *standing = standing.take().filter(|one| !is_backdrop(one));
+        }
+    }
+    found
 }
 
 /// What the policy denies beside others that allow it; alone it may not have been allowed anyway.
@@ -133,16 +145,67 @@ fn denies(sets: Pair<&PolicySet>, name: &PolicyName, backdrop: &Policy, now: Tim
         };
         Arc::new(Rules::new(set.digest().clone(), policy.into_iter().chain([backdrop]).collect(), Vec::new()))
     };
-    let found = diff(&rules(When::Old), &rules(When::New), now).changes.into_iter();
-    let beside = |change: Change| {
-        let what = change.words.strip_prefix("adds ").unwrap_or(&change.words);
-        Change {
-            kind: Kind::DenyDropped,
-            words: format!("denies no longer, beside policies that allow it, {what}"),
-            ..change
+    let found = diff(&rules(When::Old), &rules(When::New), now).changes.into_iter().filter(|change| change.wider);
+    // The backdrop is cut into many classes, by port, scheme and upgrade; the capability that changes is one deny.
+    let mut by_rule: BTreeMap<RuleId, Change> = BTreeMap::new();
+    let mut others = Vec::new();
+    for change in found {
+        let id = change.old.as_ref().and_then(|old| old.rule.as_ref()).map(|place| place.rule.clone());
+        match id.and_then(|id| rule_of(sets.old, name, &id)) {
+            Some(rule) => {
+                by_rule.entry(rule.id.clone()).or_insert_with(|| Change {
+                    kind: Kind::DenyDropped,
+                    words: no_longer_denied(rule, rule_of(sets.new, name, &rule.id)),
+                    // The rule of the backdrop is none of anybody's.
+                    new: None,
+                    ..change
+                });
+            }
+            None => {
+                let what = change.words.strip_prefix("adds ").unwrap_or(&change.words);
+                let words = format!("denies no longer, beside policies that allow it, {what}");
+                others.push(Change { kind: Kind::DenyDropped, words, new: None, ..change });
+            }
         }
+    }
+    by_rule.into_values().chain(others).collect()
+}
+
+fn rule_of<'a>(set: &'a PolicySet, policy: &PolicyName, id: &RuleId) -> Option<&'a Arc<Rule>> {
+    let policy = set.policies().find(|own| own.name == *policy)?;
+    policy.rules.iter().find(|rule| rule.id == *id)
+}
+
+fn no_longer_denied(old: &Rule, new: Option<&Arc<Rule>>) -> String {
+    let (id, before) = (&old.id, words::of(old));
+    match new.filter(|new| new.effect == Effect::Deny) {
+        None => format!("rule `{id}` no longer denies {before}, which other policies may allow"),
+        Some(new) => format!(
+            "rule `{id}` denies less: {}, where it was {before}; other policies may allow the rest",
+            words::of(new)
+        ),
+    }
+}
+
+/// With what the same rule of the other side still covers: a class of requests is cut by the patterns of both sides, and its name is
+/// the wider of them.
+fn with_rest(mut change: Change, sets: Pair<&PolicySet>, name: &PolicyName) -> Change {
+    let (standing, verb) = match change.kind {
+        Kind::Unreachable => (&change.old, "still allows"),
+        Kind::Reachable => (&change.new, "allowed before"),
+        _ => return change,
     };
-    found.filter(|change| change.wider).map(beside).collect()
+    let Some(place) = standing.as_ref().and_then(|standing| standing.rule.as_ref()) else { return change };
+    let pair = (rule_of(sets.old, name, &place.rule), rule_of(sets.new, name, &place.rule));
+    let (Some(old), Some(new)) = pair else { return change };
+    let (own, other) = if change.kind == Kind::Unreachable { (old, new) } else { (new, old) };
+    // Another path, query or tool cuts the class; other hosts, ports and methods are classes of their own.
+    let paths = |rule: &Rule| rule.paths.iter().flatten().map(ToString::to_string).collect::<Vec<_>>();
+    let cut = paths(own) != paths(other) || own.query != other.query || own.tools != other.tools;
+    if cut && own.effect == other.effect {
+        change.words.push_str(&format!(", except what rule `{}` {verb}: {}", place.rule, words::of(other)));
+    }
+    change
 }
 
 /// The policy without what it grants; one that observes denies nothing beside others.

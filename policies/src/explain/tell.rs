@@ -47,7 +47,8 @@ impl fmt::Display for Explanation {
         section(f, "parsers read the path differently, and every reading must get the same rule:", &self.readings)?;
         section(f, "other rules that match:", &self.others)?;
         section(f, "ceilings:", &self.ceilings)?;
-        section(f, "policies that only observe:", &self.observed)
+        section(f, "policies that only observe:", &self.observed)?;
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
     }
 }
 
@@ -224,6 +225,7 @@ impl Explanation {
             "ceilings": ceilings,
             "observed": observed,
             "nearest": nearest(&self.nearest),
+            "warnings": self.warnings,
         })
     }
 }

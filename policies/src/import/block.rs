@@ -75,14 +75,14 @@ pub(super) fn managed_agent(text: &str) -> Result<Draft, ImportError> {
     }
     let mut draft = Draft::new("What the networking of an environment allows, over https.");
     for host in texts(block, "allowed_hosts")? {
-        domain(&mut draft, "allowed-hosts", host);
+        domain(&mut draft, "allowed-hosts", host, 0);
     }
     if flag(block, "allow_package_managers")? {
         let rule = draft.rule(MANAGERS_ID);
         rule.read_only = true;
         rule.comment = Some("allow_package_managers: pip, npm, cargo, go, gem and apt, to read.".to_owned());
         for host in MANAGERS {
-            draft.add(MANAGERS_ID, host);
+            draft.add(MANAGERS_ID, host, 0);
         }
         // Two rules for one host would be told apart by nothing but their methods.
         let listed = draft.rule(MANAGERS_ID).hosts.clone();
@@ -101,7 +101,7 @@ pub(super) fn managed_agent(text: &str) -> Result<Draft, ImportError> {
         }
         for url in urls {
             let rest = url.strip_prefix("https://").unwrap_or(url);
-            domain(&mut draft, "mcp-servers", rest.split(['/', '?']).next().unwrap_or_default());
+            domain(&mut draft, "mcp-servers", rest.split(['/', '?']).next().unwrap_or_default(), 0);
         }
     }
     note_unknown(&mut draft, block, &["type", "allowed_hosts", "allow_package_managers", "allow_mcp_servers"]);
@@ -132,13 +132,13 @@ pub(super) fn network_policy(text: &str) -> Result<Draft, ImportError> {
         .collect();
     for host in texts(block, "allowed_domains")? {
         if !pairs.iter().any(|(domain, _)| *domain == host.to_lowercase()) {
-            domain(&mut draft, "allowed-domains", host);
+            domain(&mut draft, "allowed-domains", host, 0);
         }
     }
     for host in unique(pairs.iter().map(|(domain, _)| domain.clone())) {
         let id = format!("with-secret-{host}");
         let names = unique(pairs.iter().filter(|(domain, _)| *domain == host).map(|(_, name)| name_of(name)));
-        domain(&mut draft, &id, &host);
+        domain(&mut draft, &id, &host, 0);
         let rule = draft.rule(&id);
         rule.comment = Some(format!("The value is not in this file: egret vault put NAME --audience {host}"));
         rule.credentials = names.into_iter().collect();

@@ -63,8 +63,8 @@ impl Draft {
         &mut self.rules[at]
     }
 
-    /// Adds a host pattern to a rule, or notes why not; tells whether it was added.
-    pub(super) fn add(&mut self, id: &str, text: &str) -> bool {
+    /// Adds a host pattern of a line to a rule, or notes why not; returns whether it was added. Line 0: the list has no lines.
+    pub(super) fn add(&mut self, id: &str, text: &str, line: usize) -> bool {
         let deny = self.rule(id).deny;
         match pattern(text, deny) {
             Ok(pattern) => {
@@ -75,7 +75,7 @@ impl Draft {
                 true
             }
             Err(why) => {
-                self.note(why);
+                self.note(if line == 0 { why } else { format!("line {line}: {why}") });
                 false
             }
         }

@@ -105,3 +105,114 @@ fn what_is_no_list_is_refused() {
     assert!(matches!(import(Origin::OpenAi, "p", "{\"type\": 1}"), Err(ImportError::Unreadable(_))));
     assert!(matches!(import(Origin::Domains, "not a name", "a.example.com"), Err(ImportError::Unacceptable(_))));
 }
+
+/// The hosts that a policy made of squid's lines allows and denies, or why there is none.
+fn squid(text: &str) -> Result<String, String> {
+    import(Origin::Squid, "imported", text).map_err(|error| error.to_string())
+}
+
+const LISTS: &str = "acl good dstdomain .example.com\nacl bad dstdomain bad.example.com\nacl SSL_ports port 443\nacl Safe_ports port 80 443 1025-65535\nacl CONNECT method CONNECT\nacl localnet src 10.0.0.0/8\nacl ads dstdom_regex -i ^ads[0-9]\\.\nacl hours time MTWHF 9:00-17:00\n";
+
+#[test]
+fn the_usual_configuration_of_squid_keeps_its_denials_and_its_lists() {
+    let text = "http_access deny !Safe_ports\nhttp_access deny CONNECT !SSL_ports\nhttp_access allow localhost manager\nhttp_access deny manager\nhttp_access deny to_localhost\nhttp_access deny bad\nhttp_access allow localnet \\\n  good\nhttp_access deny all\nhttp_access allow good\n";
+    let policy = of(Origin::Squid, &format!("{LISTS}{text}"));
+    assert!(policy.contains("deny: {host: \"@bad\"}") && policy.contains("allow: {host: \"@good\"}"), "{policy}");
+    for note in [
+        "line 15: `localnet` is about clients: name this policy only for sessions of those",
+        "line 18: `http_access allow good` is never reached",
+        "line 7: acl ads: no `http_access` line names it",
+    ] {
+        assert!(policy.contains(&format!("# - {note}\n")), "{note}\n{policy}");
+    }
+}
+
+#[test]
+fn a_deny_of_squid_is_taken_or_ends_the_import() {
+    for (line, expected) in [
+        ("http_access deny ads", "line 7: `http_access deny ads` denies `^ads[0-9]\\.`, which no rule can name"),
+        (
+            "http_access deny hours",
+            "line 9: `http_access deny hours` cannot be translated, and a deny is not left out: no rule has a condition such as `hours` (time)",
+        ),
+        (
+            "http_access deny CONNECT",
+            "line 9: `http_access deny CONNECT` cannot be translated, and a deny is not left out: it denies every request over https",
+        ),
+        (
+            "http_access deny unknown",
+            "line 9: `http_access deny unknown` cannot be translated, and a deny is not left out: there is no acl `unknown`",
+        ),
+        (
+            "http_reply_access deny good",
+            "line 9: `http_reply_access deny good` cannot be translated, and a deny is not left out: no policy has this directive",
+        ),
+        (
+            "include /etc/squid/conf.d/*.conf",
+            "line 9: `include /etc/squid/conf.d/*.conf`: put the text of the file in place of the line",
+        ),
+        (
+            "acl bad dstdomain \"/etc/squid/bad.txt\"\nhttp_access deny bad",
+            "line 9: `http_access deny bad` denies what is in the file \"/etc/squid/bad.txt\": put its lines in its place",
+        ),
+        (
+            "# see below \\\nhttp_access deny bad",
+            "line 9: a comment ends in a backslash, so it is not clear whether the next line belongs to it",
+        ),
+    ] {
+        let found = squid(&format!("{LISTS}{line}\nhttp_access allow good\n"));
+        assert_eq!(found.unwrap_err(), expected, "{line}");
+    }
+    // A condition that no rule has makes the deny wider, and a negation in an allow becomes a deny.
+    for line in ["http_access deny bad hours", "http_access deny localnet bad", "http_access allow good !bad"] {
+        let policy = of(Origin::Squid, &format!("{LISTS}{line}\nhttp_access allow good\n"));
+        assert!(policy.contains("deny: {host: \"@bad\"}"), "{line}\n{policy}");
+    }
+}
+
+#[test]
+fn an_allow_of_squid_that_cannot_be_said_opens_nothing() {
+    for (line, note) in [
+        ("http_access allow good hours", "no rule has a condition such as `hours` (time)"),
+        ("http_access allow good !CONNECT", "`CONNECT` fits no request over https"),
+        ("http_access allow good !Safe_ports", "`Safe_ports` fits no request over https"),
+        ("http_access allow good more", "a host must be in several lists"),
+        ("http_access allow all", "no rule allows every host"),
+        ("http_access allow localnet", "no rule allows every host"),
+        ("http_access allow CONNECT SSL_ports", "no rule allows every host"),
+    ] {
+        let text = format!("{LISTS}acl more dstdomain .example.net\n{line}\nhttp_access deny bad\n");
+        match squid(&text) {
+            Ok(policy) => {
+                assert!(policy.contains(&format!("# - line 10: `{line}`: {note}\n")), "{line}\n{policy}");
+                assert!(!policy.contains("allow: {"), "{line}\n{policy}");
+            }
+            Err(error) => assert!(error.contains(&format!("line 10: `{line}`: {note}")), "{line}: {error}"),
+        }
+    }
+    let error = squid("acl good dstdomain .example.com\n").unwrap_err();
+    assert!(error.starts_with("line 1: no `http_access` line allows or denies the lists"), "{error}");
+    let policy = of(Origin::Squid, &format!("{LISTS}http_access allow good\nhttp_access deny bad\n"));
+    assert!(policy.contains("line 10: the last access line denies, so squid allows every other host"), "{policy}");
+}
+
+#[test]
+fn regular_expressions_of_squid_that_mean_domains_are_taken() {
+    let text =
+        "acl rx dstdom_regex (^|\\.)example\\.com$ ^www\\.example\\.net$ \\.example\\.org$ cdn\nhttp_access allow rx\n";
+    let policy = of(Origin::Squid, text);
+    for host in ["- \"**.example.com\"\n", "- example.com\n", "- www.example.net\n", "- \"**.example.org\"\n"] {
+        assert!(policy.contains(host), "{host}\n{policy}");
+    }
+    assert!(policy.contains("# - line 1: acl rx: `cdn` is not a pattern that hosts have here\n"), "{policy}");
+}
+
+#[test]
+fn what_a_list_of_domains_excludes_is_denied() {
+    let policy = of(Origin::Domains, ".example.com\n!bad.example.com\n");
+    assert!(policy.contains("deny: {host: \"@excluded\"}") && policy.contains("- bad.example.com"), "{policy}");
+    let error = import(Origin::Domains, "p", ".example.com\n!bad.example.com/path\n").unwrap_err();
+    assert!(matches!(error, ImportError::Refused { line: 2, .. }), "{error}");
+    let error = import(Origin::Domains, "p", ".example.com\nallow !bad.example.com\n").unwrap_err();
+    assert!(matches!(error, ImportError::Refused { line: 2, .. }), "{error}");
+}

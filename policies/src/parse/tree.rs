@@ -235,10 +235,49 @@ impl<'b, 'a> Builder<'b, 'a> {
         }
     }
 
+    /// Whether a word within braces has a comma before it and no colon behind it: YAML reads it as a key without a value, and the
+    /// author meant a list or one text.
+    fn is_after_stray_comma(&self, at: Place) -> bool {
+        let (before, behind) = around(self.reporter.line(at.line), at);
+        before.trim_end().ends_with(',') && behind.trim_start().starts_with([',', '}'])
+    }
+
+    fn refuse_stray_comma(&mut self, word: &str, at: Place) {
+        let before = around(self.reporter.line(at.line), at).0;
+        let (front, value) = before.rsplit_once(": ").unwrap_or_default();
+        let key = front.rsplit([' ', '{', ',']).next().unwrap_or_default().to_owned();
+        let value = value.trim();
+        let help = match key.as_str() {
+            "host" | "methods" | "path" | "port" | "tool" | "use" | "addresses" => {
+                format!(
+                    "write a list in brackets: `{key}: [{} {word}]`",
+                    value.replace(", ", ",").replace(',', ", ").trim()
+                )
+            }
+            "" => "write a list in brackets, or a text with a comma in quotes".to_owned(),
+            _ => format!("write the value in quotes, because it contains a comma: `{key}: \"{value}{word}..\"`"),
+        };
+        let message = format!("{} is not a key: within braces, a comma ends the value before it", quote(word));
+        self.reporter.error(code::UNQUOTED, at, message, help);
+    }
+
     /// What stands without quotes means in every reader of YAML what it says.
     fn plain(&mut self, value: &str, at: Place) -> Kind {
         if let Some(repair) = self.repairs.iter().find(|r| (r.line, r.column) == (at.line, at.column)) {
             return Kind::Scalar(Scalar::Text(value.replacen('_', &repair.sign.to_string(), 1)));
+        }
+        match self.open.last() {
+            Some(Open { kind: Kind::Map(entries), key: None, .. }) if self.is_after_stray_comma(at) => {
+                // One value with several commas is reported once.
+                if !entries.last().is_some_and(|(name, _)| matches!(name.kind, Kind::Broken)) {
+                    self.refuse_stray_comma(value, at);
+                }
+                return Kind::Broken;
+            }
+            Some(Open { key: Some(Node { kind: Kind::Broken, .. }), .. }) if matches!(value, "" | "~") => {
+                return Kind::Broken;
+            }
+            Some(_) | None => {}
         }
         match value {
             "true" => return Kind::Flag(true),
@@ -307,6 +346,10 @@ fn report_syntax(error: &ScanError, reporter: &mut Reporter<'_>) {
         reporter.error(code::BUDGET, at, message, "no policy needs that");
         return;
     }
+    if let Some(at) = tab(error, reporter, at) {
+        reporter.error(code::SYNTAX, at, "a tab indents this line", "indent with spaces, not with tabs");
+        return;
+    }
     let word = word(reporter.line(at.line), at.column);
     if word.len() > 1 {
         at.width = word.chars().count();
@@ -316,6 +359,26 @@ fn report_syntax(error: &ScanError, reporter: &mut Reporter<'_>) {
     }
     let problem = reporter.problem(code::SYNTAX, at, error.info(), Some(syntax_help(reporter, at)));
     reporter.push(problem);
+}
+
+/// The text of a line before a place and behind it.
+fn around(line: &str, at: Place) -> (&str, &str) {
+    let offset = |chars: usize| line.char_indices().nth(chars).map_or(line.len(), |(offset, _)| offset);
+    let (start, end) = (offset(at.column.saturating_sub(1)), offset(at.column.saturating_sub(1) + at.width));
+    (line.get(..start).unwrap_or_default(), line.get(end..).unwrap_or_default())
+}
+
+/// Where the tab is that an error is about. A scanner that meets it while it reads a value of the line before reports that line.
+fn tab(error: &ScanError, reporter: &Reporter<'_>, at: Place) -> Option<Place> {
+    if !error.info().contains("tab") {
+        return None;
+    }
+    let column = |line: usize| {
+        let text = reporter.line(line);
+        text.chars().take_while(|c| [' ', '\t'].contains(c)).position(|c| c == '\t')
+    };
+    let line = (at.line..=at.line + 1).find(|line| column(*line).is_some())?;
+    Some(Place { line, column: column(line)? + 1, width: 1 })
 }
 
 /// The name of a set that stands here without quotes; empty where there is none.

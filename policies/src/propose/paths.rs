@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::{ENCODED_SLASH, RequestPath, written_path};
 
 use super::Level;
+use crate::lint::holds_token;
 use crate::pattern::PathPattern;
 
 /// How many paths of one folder stand for the folder.
@@ -16,8 +17,10 @@ pub(super) fn generalize<'a>(paths: impl Iterator<Item = &'a str>, level: Level)
     let of_path = |path: &str| -> Vec<String> {
         match level {
             Level::Host => Vec::new(),
-            Level::Exact => readings(path),
-            Level::Path | Level::Folder => readings(path).iter().map(|reading| without_ids(reading)).collect(),
+            Level::Exact => readings(path).iter().map(|reading| without_secrets(reading, "*")).collect(),
+            Level::Path | Level::Folder => {
+                readings(path).iter().map(|reading| without_ids(&without_secrets(reading, "*"))).collect()
+            }
         }
     };
     let mut patterns: BTreeMap<String, Vec<String>> =
@@ -73,6 +76,22 @@ pub(super) fn can_be_said(path: &str) -> bool {
 
 fn without_ids(path: &str) -> String {
     path.split('/').map(|segment| if is_id(segment) { "*" } else { segment }).collect::<Vec<_>>().join("/")
+}
+
+/// The path with another text for each segment that looks like a secret (a webhook's token, say): policies are not kept secret.
+pub(super) fn without_secrets(path: &str, instead: &str) -> String {
+    path.split('/').map(|segment| if is_secret(segment) { instead } else { segment }).collect::<Vec<_>>().join("/")
+}
+
+/// Whether a segment is the token of a well-known service, or a long random text with letters of both cases and digits.
+fn is_secret(segment: &str) -> bool {
+    let has = |fits: fn(&char) -> bool| segment.chars().any(|c| fits(&c));
+    let is_random = segment.len() >= 20
+        && has(char::is_ascii_digit)
+        && has(char::is_ascii_lowercase)
+        && has(char::is_ascii_uppercase)
+        && segment.chars().all(|c| c.is_ascii_alphanumeric() || "-_=:.".contains(c));
+    is_random || holds_token(segment)
 }
 
 /// Whether a segment names one thing among many: a number, a UUID, a digest, a random text.

@@ -89,6 +89,27 @@ fn hostile_records_open_nothing() {
 }
 
 #[test]
+fn secrets_in_paths_and_queries_stay_out_of_a_proposal() {
+    let token = "Zm9vYmFyQmF6MTIzNDU2Nzg5";
+    let mut all: Vec<Observation> = [
+        format!("POST hooks.example.com/services/T0001/{token}"),
+        "GET api.example.com/ghp_0123456789abcdefghij0123/user?access_token=s3cr3t".to_owned(),
+    ]
+    .map(|request| seen(&request))
+    .into();
+    let mut refused = seen(&format!("POST hooks.example.com/other/{token}"));
+    (refused.verdict, refused.code) = (Verdict::Deny, Some("denied_path".to_owned()));
+    all.push(refused);
+    for level in [Level::Exact, Level::Path, Level::Folder, Level::Host] {
+        let text = propose(&all, &options(level));
+        let rules = rules_of(&text);
+        assert!(![token, "ghp_", "s3cr3t"].iter().any(|secret| text.contains(secret)), "{text}");
+        assert!(all[..2].iter().all(|one| allows(&rules, one)), "{text}");
+    }
+    assert!(propose(&all, &options(Level::Exact)).contains("path: \"/services/T0001/*\""));
+}
+
+#[test]
 fn three_names_of_one_domain_become_a_wildcard_and_of_a_service_not() {
     let owned = ["a", "b", "c"].map(|name| seen(&format!("GET {name}.cdn.example.com/x")));
     assert!(propose(&owned, &options(Level::Host)).contains("*.cdn.example.com"));

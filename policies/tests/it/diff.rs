@@ -165,8 +165,51 @@ fn a_deny_counts_beside_other_policies_too() {
     let found = sets(&[denying], &[without]);
     let change = &found.policies[0].diff.changes()[0];
     assert_eq!(change.kind, Kind::DenyDropped);
-    assert_eq!(change.words.split(',').next(), Some("denies no longer"));
+    assert_eq!(change.words, "rule `never` no longer denies DELETE to a.example, which other policies may allow");
+    assert_eq!(change.new, None);
     assert!(found.is_wider() && !sets(&[without], &[denying]).is_wider());
+}
+
+#[test]
+fn one_removed_deny_is_one_line_for_each_capability() {
+    let rest = "policy: p\nrules:\n  - {id: read, allow: {host: api.a.example, path: /repos/acme/**}}\n";
+    let deny = "  - {id: never, deny: {host: [a.example, \"**.a.example\"], methods: [DELETE]}}\n";
+    insta::assert_snapshot!(sets(&[&format!("{rest}{deny}")], &[rest]).to_string(), @"
+    policy `p`
+    + adds DELETE to https://api.a.example/repos/acme/**
+        such as DELETE https://api.a.example/repos/acme/x
+        before: deny (denied_method) by rule `never` of policy `p` (0.yaml:4)
+        now: allow by rule `read` of policy `p` (0.yaml:3)
+    + rule `never` no longer denies DELETE to a.example and **.a.example, which other policies may allow
+        such as DELETE http://a.example/
+        before: deny (denied_method) by rule `never` of policy `p` (0.yaml:4)
+    grants more than before
+    ");
+    let narrower = deny.replace("[a.example, \"**.a.example\"]", "a.example");
+    let found = sets(&[&format!("{rest}{deny}")], &[&format!("{rest}{narrower}")]);
+    let words: Vec<_> = found.policies[0].diff.changes().iter().map(|change| change.words.as_str()).collect();
+    assert_eq!(
+        words,
+        [
+            "adds DELETE to https://api.a.example/repos/acme/**",
+            "rule `never` denies less: DELETE to a.example, where it was DELETE to a.example and **.a.example; other policies may allow the rest"
+        ]
+    );
+}
+
+#[test]
+fn a_narrowed_path_names_what_stays() {
+    let wide = "policy: p\nrules:\n  - {id: read, allow: {host: a.example, methods: [GET], path: /repos/acme/**}}\n";
+    let narrow = wide.replace("/acme/**", "/acme/site/**");
+    let words = |old: &str, new: &str| sets(&[old], &[new]).policies[0].diff.changes()[0].words.clone();
+    assert_eq!(
+        words(wide, &narrow),
+        "removes GET to https://a.example/repos/acme/**, except what rule `read` still allows: GET to a.example with path /repos/acme/site/**"
+    );
+    assert_eq!(
+        words(&narrow, wide),
+        "adds GET to https://a.example/repos/acme/**, except what rule `read` allowed before: GET to a.example with path /repos/acme/site/**"
+    );
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The library: every file stands alone, tells what it is for, and has checks that reach every rule.
 
-use egret_policies::{Audiences, PolicySource, Verdict, compile, coverage, library, lint};
+use std::collections::BTreeSet;
+
+use egret_policies::{PolicySource, Surroundings, Verdict, compile, coverage, library, lint};
 use model::Timestamp;
 
 #[test]
@@ -14,13 +16,25 @@ fn every_file_passes_its_checks_and_they_reach_every_rule() {
             assert!(result.passed(), "{}", result.problem.as_ref().unwrap());
         }
         assert!(results.len() >= 4, "{}", file.name);
-        let found = lint(&set, std::slice::from_ref(&file), Timestamp::UNIX_EPOCH, &Audiences::new());
+        let found = lint(&set, std::slice::from_ref(&file), Timestamp::UNIX_EPOCH, &Surroundings::default());
         assert_eq!(found, [], "{}", file.name);
         for verdict in [Verdict::Allow, Verdict::Deny] {
             assert!(results.iter().any(|result| result.actual.verdict == verdict), "{}", file.name);
         }
         for rule in coverage(&set, &results) {
             assert!(rule.checks > 0, "no check of {} reaches {}", file.name, rule.rule);
+        }
+    }
+}
+
+#[test]
+fn a_ready_policy_names_the_command_that_puts_its_credential() {
+    for file in library() {
+        let set = compile(&[PolicySource::from(file)]).unwrap();
+        let credentials: BTreeSet<_> = set.credentials(|_| true).map(ToString::to_string).collect();
+        let description = set.names().find_map(|name| set.description(name)).unwrap();
+        for credential in credentials {
+            assert!(description.contains(&format!("egret vault put {credential} --kind ")), "{description}");
         }
     }
 }

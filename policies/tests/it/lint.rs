@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use egret_policies::{Audiences, PolicySource, Severity, compile, lint};
+use egret_policies::{CredentialFacts, PolicySource, Severity, Surroundings, compile, lint};
 use model::Timestamp;
 
 use crate::support::{list, sources};
@@ -12,11 +12,23 @@ fn now() -> Timestamp {
     "2026-01-01T00:00:00Z".parse().unwrap()
 }
 
-/// The audiences that a fixture names in comments: `# audience NAME: HOST, HOST`.
-fn audiences(text: &str) -> Audiences {
-    let named = text.lines().filter_map(|line| line.strip_prefix("# audience ")?.split_once(": "));
-    let hosts = |text: &str| text.split(", ").map(|host| host.trim_matches('"').to_owned()).collect();
-    named.map(|(name, text)| (name.into(), hosts(text))).collect()
+/// What a fixture names in comments: `# audience NAME: HOST, HOST` or `# audience NAME at LOCATION: ..`, `# resolve NAME: ADDRESS`,
+/// and `# no other credential`.
+fn surroundings(text: &str) -> Surroundings {
+    let mut around = Surroundings::default();
+    for line in text.lines().filter_map(|line| line.strip_prefix("# ")) {
+        around.is_complete |= line == "no other credential";
+        if let Some((name, address)) = line.strip_prefix("resolve ").and_then(|rest| rest.split_once(": ")) {
+            around.resolve.insert(name.to_owned(), address.parse().unwrap());
+        }
+        let Some((name, hosts)) = line.strip_prefix("audience ").and_then(|rest| rest.split_once(": ")) else {
+            continue;
+        };
+        let (name, location) = name.split_once(" at ").map_or((name, None), |(name, at)| (name, Some(at.to_owned())));
+        let audience = hosts.split(", ").map(|host| host.trim_matches('"').to_owned()).collect();
+        around.credentials.insert(name.into(), CredentialFacts { audience, location });
+    }
+    around
 }
 
 /// The first line of each file is `# CODE LINE:COLUMN`; that is found, and nothing else.
@@ -33,7 +45,7 @@ fn each_class_has_a_broken_fixture() {
         let expected = text.lines().next().unwrap().strip_prefix("# ").unwrap();
         let set = compile(&sources).unwrap_or_else(|problems| panic!("{}", list(&problems)));
         let mut found = set.warnings().to_vec();
-        found.extend(lint(&set, &sources, now(), &audiences(text)));
+        found.extend(lint(&set, &sources, now(), &surroundings(text)));
         let places: Vec<String> = found.iter().map(|p| format!("{} {}:{}", p.code, p.line, p.column)).collect();
         assert_eq!(places, [expected], "{}", path.display());
         assert!(found.iter().all(|problem| problem.severity == Severity::Warning && problem.help.is_some()));
@@ -48,7 +60,7 @@ fn t078_a_rule_that_a_deny_shadows_is_named() {
         "policy: p\nrules:\n  - {id: closed, deny: {host: [a.example.com, b.example.com]}}\n  - {id: open, allow: {host: [a.example.com, b.example.com], methods: [GET]}}\n",
     ]);
     let set = compile(&sources).unwrap();
-    let found = lint(&set, &sources, now(), &Audiences::new());
+    let found = lint(&set, &sources, now(), &Surroundings::default());
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].message, "rule `open` never decides: `closed` (line 3) denies all it matches");
 }
@@ -63,7 +75,7 @@ fn a_rule_that_is_shadowed_in_part_is_not_named() {
     ] {
         let sources = sources(&[&format!("policy: p\nrules:\n{rules}")]);
         let set = compile(&sources).unwrap();
-        assert_eq!(lint(&set, &sources, now(), &Audiences::new()), [], "{rules}");
+        assert_eq!(lint(&set, &sources, now(), &Surroundings::default()), [], "{rules}");
     }
 }
 
@@ -74,6 +86,6 @@ fn a_rule_that_no_ceiling_lets_pass_never_matches() {
         "policy: p\nrules:\n  - {id: in, allow: {host: a.example.com, methods: [GET, POST]}}\n  - {id: out, allow: {host: a.example.org, methods: [GET]}}\n",
     ]);
     let set = compile(&sources).unwrap();
-    let found = lint(&set, &sources, now(), &Audiences::new());
+    let found = lint(&set, &sources, now(), &Surroundings::default());
     assert_eq!(found.iter().map(|p| (p.code, p.line)).collect::<Vec<_>>(), [("EG0043", 4)]);
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test needs and does not have ends the test")]
 
+mod combinations;
 mod decisions;
 mod diff;
 mod diff_properties;

@@ -7,8 +7,9 @@ use audit::CredentialUse;
 use model::{CredentialId, Destination, Reason, RequestPath, Scheme, Timestamp};
 use policies::Permit;
 use sessions::{CallSerial, Session, Withheld};
-use vault::{CredentialShape, Lease, LeaseError, Vault};
+use vault::{CredentialShape, Lease, LeaseError, Slot, Vault};
 
+use crate::credentials::client_auth::query::folded;
 use crate::refusal::Refusal;
 use crate::share;
 
@@ -76,30 +77,65 @@ impl<'a> CredentialRequest<'a> {
         }
     }
 
-    /// The credentials that the rule puts on the request by itself. Policy, audience and the methods of a grant intersect:
-    /// outside of them the request goes without.
+    /// The credentials that the rule attaches by itself, without those that `is_replaced`: a placeholder of the client brings them, or
+    /// brings another one to their location. Policy, audience and the methods of a grant intersect: outside of them the request
+    /// goes without.
     ///
     /// # Errors
-    /// As [`CredentialRequest::check_substitution`], but for what only makes the request go without.
-    pub(crate) fn added(&self) -> Result<Vec<&'a CredentialId>, Refusal> {
+    /// As [`CredentialRequest::check_substitution`], except for conditions in which the request goes without; `credential_conflict` where two of them
+    /// go to one location.
+    pub(crate) fn added(
+        &self,
+        is_replaced: impl Fn(&CredentialId, &CredentialShape) -> bool,
+    ) -> Result<Vec<&'a CredentialId>, Refusal> {
         let now = share::judging_time();
         if !self.session.is_running(now) {
             return Ok(Vec::new());
         }
-        let mut added = Vec::new();
+        let mut added: Vec<(&'a CredentialId, CredentialShape)> = Vec::new();
         for id in self.permit.credentials().iter().filter(|id| self.session.grants(id)) {
             self.over_tls()?;
             let shape = self.shape(id)?;
-            if !shape.is_added() || !shape.covers(self.destination) {
+            if !shape.is_added() || !shape.covers(self.destination) || is_replaced(id, &shape) {
                 continue;
             }
             match self.check_use(id, now) {
-                Ok(()) => added.push(id),
-                Err(Withheld::Method) => {}
+                Ok(()) => {}
+                Err(Withheld::Method) => continue,
                 Err(withheld) => return Err(refused(withheld)),
             }
+            if let Some((other, _)) = added.iter().find(|(_, other)| is_same_location(other, &shape)) {
+                return Err(self.conflict(other, id));
+            }
+            added.push((id, shape));
         }
-        Ok(added)
+        Ok(added.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// Two credentials that the rule attaches to one location, where the client chose none of them.
+    fn conflict(&self, first: &CredentialId, second: &CredentialId) -> Refusal {
+        let rule = self.permit.rule().map(|rule| format!("rule `{rule}`")).unwrap_or_else(|| "the rule".to_owned());
+        let both = format!("{rule} uses `{first}` and `{second}` in one location");
+        let help = "send the placeholder of one of them there, grant the session only one, or write a rule for each";
+        Refusal::of(Reason::CredentialConflict, format!("{both}; {help}")).with_note(both)
+    }
+
+    /// Why the request goes without a credential that its rule uses, for the record; the first of them.
+    pub(crate) fn left_out(&self, attached: impl Fn(&CredentialId, &CredentialShape) -> bool) -> Option<String> {
+        let running = self.session.is_running(share::judging_time());
+        self.permit.credentials().iter().find_map(|id| {
+            let Some(shape) = self.vault.slot(&self.session.tenant, id) else {
+                return Some(format!("without credential `{id}`: it is not in the vault"));
+            };
+            let why = match () {
+                () if !shape.is_added() || attached(id, &shape) => return None,
+                () if !self.session.grants(id) => "the session was not granted it",
+                () if !shape.covers(self.destination) => "its audience does not include this host and port",
+                () if !running => "credentials are used only while the session is running",
+                () => "the session's grant leaves out this method",
+            };
+            Some(format!("without credential `{id}`: {why}"))
+        })
     }
 
     /// The credentials that may go into the body of the request, with where. Opens nothing.
@@ -149,6 +185,16 @@ impl<'a> CredentialRequest<'a> {
 
     fn shape(&self, credential: &CredentialId) -> Result<CredentialShape, Refusal> {
         self.vault.slot(&self.session.tenant, credential).ok_or_else(|| unavailable(LeaseError::Unknown))
+    }
+}
+
+/// Whether both go to the same header, query parameter or cookie.
+fn is_same_location(one: &CredentialShape, other: &CredentialShape) -> bool {
+    match (one.kind().slot(), other.kind().slot()) {
+        (Some(Slot::Header(a)), Some(Slot::Header(b))) => model::field::same_name(a, b),
+        (Some(Slot::Query(a)), Some(Slot::Query(b))) => folded(a) == folded(b),
+        (Some(Slot::Cookie(a)), Some(Slot::Cookie(b))) => a == b,
+        (Some(Slot::Header(_) | Slot::Query(_) | Slot::Cookie(_)) | None, _) => false,
     }
 }
 

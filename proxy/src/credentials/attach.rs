@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use model::Reason;
-use vault::{Lease, Placement};
+use vault::{Lease, Placement, Slot};
 use zeroize::Zeroizing;
 
 use crate::basic;
@@ -42,6 +42,20 @@ impl Location {
                 a.field == b.field
             }
             (Self::Query(a), Self::Query(b)) | (Self::Cookie(a), Self::Cookie(b)) => a == b,
+            (Self::Plain(_) | Self::Basic(_) | Self::User(_) | Self::Query(_) | Self::Cookie(_) | Self::Target, _) => {
+                false
+            }
+        }
+    }
+
+    /// Whether a credential with this slot goes there too.
+    pub(crate) fn is_at(&self, slot: Slot<'_>) -> bool {
+        match (self, slot) {
+            (Self::Plain(spot) | Self::Basic(spot) | Self::User(spot), Slot::Header(name)) => {
+                model::field::same_name(spot.field.as_str(), name)
+            }
+            (Self::Query(parameter), Slot::Query(name)) => names(parameter, name),
+            (Self::Cookie(cookie), Slot::Cookie(name)) => cookie == name,
             (Self::Plain(_) | Self::Basic(_) | Self::User(_) | Self::Query(_) | Self::Cookie(_) | Self::Target, _) => {
                 false
             }

@@ -308,7 +308,7 @@ fn strip_bearers(fields: &mut HeaderMap) {
 /// Puts the fixed headers of the policy on the request, in place of every spelling of the client's.
 ///
 /// # Errors
-/// `credential_unavailable` where a rule sets the header in which a credential goes.
+/// `credential_conflict` where a rule sets the header in which a credential goes.
 pub(crate) fn set_headers(
     permit: &Permit,
     own: &OwnLocations,
@@ -317,8 +317,10 @@ pub(crate) fn set_headers(
 ) -> Result<(), Refusal> {
     for (name, value) in permit.set() {
         if own.fields.iter().any(|field| same_name(field.as_str(), name)) {
-            let detail = "a rule sets the header in which a credential goes";
-            return Err(Refusal::of(Reason::CredentialUnavailable, detail).with_class("same_place"));
+            let detail = format!(
+                "`set` of a rule names `{name}`, in which a credential goes; remove it there, or the credential from `use`"
+            );
+            return Err(Refusal::of(Reason::CredentialConflict, detail));
         }
         let spelled: Vec<HeaderName> =
             fields.keys().filter(|field| is_read_as(field.as_str(), name)).cloned().collect();

@@ -58,7 +58,7 @@ struct Found {
 /// Arms a permitted request.
 ///
 /// # Errors
-/// `placeholder_unknown`, `placeholder_misplaced`, `denied_plaintext`, `budget_exhausted` before any secret was opened;
+/// `placeholder_unknown`, `placeholder_misplaced`, `denied_plaintext`, `budget_exhausted`, `credential_conflict` before any secret was opened;
 /// `credential_unavailable` before or after.
 pub(crate) fn inject(
     wanted: CredentialRequest<'_>,
@@ -70,8 +70,15 @@ pub(crate) fn inject(
     for one in &found {
         judge(wanted, one).map_err(|refusal| refusal.about(wanted.named(&one.credential)))?;
     }
-    let mut added = wanted.added()?;
-    added.retain(|id| found.iter().all(|one| one.credential != **id));
+    // A placeholder decides which credential goes to its location, also where the rule uses another one there.
+    let is_replaced = |id: &CredentialId, shape: &CredentialShape| {
+        let at = |one: &Found| shape.kind().slot().is_some_and(|slot| one.place.is_at(slot));
+        found.iter().any(|one| one.credential == *id || at(one))
+    };
+    let added = wanted.added(is_replaced)?;
+    if let Some(detail) = wanted.left_out(|id, shape| added.contains(&id) || is_replaced(id, shape)) {
+        open.detail(detail);
+    }
     let own = own_locations(wanted, &found, &added);
     let gets_credential = !found.is_empty() || !added.is_empty() || !wanted.in_bodies().is_empty();
     own.check_collisions(&routed.fields, &routed.named_by_connection)?;
@@ -79,12 +86,10 @@ pub(crate) fn inject(
         .then(|| client_auth::trailer_filter(wanted, &own, gets_credential, &routed.fields, active));
     let mut armed = unarmed(routed, trailers);
     cleanse(wanted, &own, gets_credential, &mut armed, open)?;
-    let mut placed = Vec::new();
     for one in &found {
         let (lease, lent) = wanted.lend(&one.credential)?;
         let Placed { place, overwritten } =
             swap(&mut armed.fields, &mut armed.target, &one.place, &lease, &mut armed.patterns)?;
-        placed.push(place.clone());
         if overwritten > 0 {
             open.replaced(place.clone());
         }
@@ -94,12 +99,6 @@ pub(crate) fn inject(
     for credential in added {
         let (lease, lent) = wanted.lend(credential)?;
         let Placed { place, overwritten } = add(&mut armed.fields, &mut armed.target, &lease, &mut armed.patterns)?;
-        if placed.contains(&place) {
-            let refusal =
-                Refusal::of(Reason::CredentialUnavailable, "two credentials of the rule go to the same place");
-            return Err(refusal.with_class("same_place"));
-        }
-        placed.push(place.clone());
         if overwritten > 0 {
             open.replaced(place.clone());
         }

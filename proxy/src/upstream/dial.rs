@@ -287,7 +287,15 @@ impl<'a> Target<'a> {
     /// # Errors
     /// `denied_address`, `denied_self`.
     pub(crate) fn known(self) -> Result<Option<AllowedAddresses>, Refusal> {
-        self.dialer.known(self.config, self.destination).map(|addresses| self.check(addresses)).transpose()
+        let Some(addresses) = self.dialer.known(self.config, self.destination) else { return Ok(None) };
+        let is_configured = self.config.resolve.contains_key(self.destination.host().to_string().as_str());
+        match self.check(addresses) {
+            // The client and the name are not at fault: the operator wrote both.
+            Err(refusal) if is_configured && refusal.reason() == Reason::DeniedAddress => {
+                Err(refusal.with_note("upstream.resolve gives an address that the rule's `addresses` do not cover"))
+            }
+            checked => checked.map(Some),
+        }
     }
 
     /// The addresses, by a lookup where they are not known. The name leaves: its record has to be durable. The time for
