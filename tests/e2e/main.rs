@@ -4,6 +4,7 @@
 mod authority;
 mod clients;
 mod clocks;
+mod codings;
 mod contention;
 mod demo;
 mod evidence;
