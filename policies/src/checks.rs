@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use model::{Authority, Destination, Host, PolicyName, Reason, RequestPath, RuleId, Scheme, Timestamp};
+use model::{Authority, Destination, PolicyName, Reason, RequestPath, RuleId, Scheme, Timestamp};
 
 use crate::authorize::{Permit, Question};
 use crate::combine::Rules;
-use crate::decide::{Denied, Knock, Passage};
+use crate::decide::Denied;
 use crate::problem::Problem;
 
 /// One compiled check.
@@ -200,17 +200,14 @@ impl CheckRequest {
     /// What a request meets on its way: first the question of the CONNECT, then its own.
     pub(crate) fn judge(&self, rules: &Arc<Rules>, now: Timestamp) -> Result<Permit, Denied> {
         let now = self.at.unwrap_or(now);
-        let host: &Host = self.destination.host();
-        match rules.decide_over(self.destination.scheme(), &Knock { host, port: self.destination.port(), now })? {
-            Passage::Tunnel(permit) if self.destination.scheme() == Scheme::Https => Ok(permit),
-            Passage::Tunnel(_) | Passage::Intercept => rules.authorize(&Question {
-                destination: &self.destination,
-                method: &self.method,
-                path: &self.path,
-                websocket: self.websocket,
-                tool: self.tool.as_deref(),
-                now,
-            }),
-        }
+        let question = Question {
+            destination: &self.destination,
+            method: &self.method,
+            path: &self.path,
+            websocket: self.websocket,
+            tool: self.tool.as_deref(),
+            now,
+        };
+        rules.judge(&question).answer
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use model::{AddressClass, Host, PolicyName, Reason, RuleId, Scheme, Timestamp};
 
-use crate::authorize::Permit;
+use crate::authorize::{Permit, Question};
 use crate::combine::{Layer, Rules};
 use crate::index::{Bucket, Door, Index, Stage};
 use crate::rule::{Effect, Rule};
@@ -18,6 +18,15 @@ pub enum Passage {
     Intercept,
     /// Bytes pass unread, all of them under this permit.
     Tunnel(Permit),
+}
+
+/// What a request gets.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// The permit, or why not.
+    pub answer: Result<Permit, Denied>,
+    /// Whether it is the permit of a connection whose bytes are not read.
+    pub unread: bool,
 }
 
 /// What a CONNECT tells.
@@ -133,20 +142,37 @@ impl Rules {
         Err(refusal.map_or_else(|| self.unreached(knock), Denied::by))
     }
 
-    /// As [`Rules::decide`], where the scheme is known before anything is read: in a request's absolute form.
+    /// As [`Rules::decide`], where the scheme is known before anything is read: in a request's absolute form. Cleartext is read also where
+    /// TLS passes through.
     ///
     /// # Errors
     /// As [`Rules::decide`], and `protocol_not_allowed` where rules reach the host over another scheme alone.
     pub fn decide_over(self: &Arc<Self>, scheme: Scheme, knock: &Knock<'_>) -> Result<Passage, Denied> {
         let door = Door { scheme, port: knock.port, now: knock.now };
-        self.decide(knock).map_err(|denied| {
+        let passage = self.decide(knock).map_err(|denied| {
             let by_port = denied.rule.is_none() && denied.policy.is_none() && denied.reason == Reason::DeniedPort;
             let stage = || self.granting.furthest(knock.host, |bucket| bucket.stage(door, ""));
             if scheme == Scheme::Http && by_port && stage() == Stage::Scheme {
                 return Denied::unmatched(Reason::ProtocolNotAllowed);
             }
             denied
+        })?;
+        Ok(match (scheme, passage) {
+            (Scheme::Http, Passage::Tunnel(_)) => Passage::Intercept,
+            (Scheme::Http | Scheme::Https, passage) => passage,
         })
+    }
+
+    /// What a request gets on its whole way: whether its session may connect and, unless the connection passes through, whether the request
+    /// may pass. The data path asks the two halves at two moments; everything that predicts it asks here.
+    pub fn judge(self: &Arc<Self>, question: &Question<'_>) -> Judgement {
+        let destination = question.destination;
+        let knock = Knock { host: destination.host(), port: destination.port(), now: question.now };
+        match self.decide_over(destination.scheme(), &knock) {
+            Err(denied) => Judgement { answer: Err(denied), unread: false },
+            Ok(Passage::Tunnel(permit)) => Judgement { answer: Ok(permit), unread: true },
+            Ok(Passage::Intercept) => Judgement { answer: self.authorize(question), unread: false },
+        }
     }
 
     /// Whether something could allow a request through this door: the session's own rules, and each ceiling.

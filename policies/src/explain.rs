@@ -15,7 +15,7 @@ use crate::authorize::{Permit, Question};
 use crate::checks::Verdict;
 use crate::client_auth::AuthMode;
 use crate::combine::{Layer, Rules};
-use crate::decide::Denied;
+use crate::decide::{Denied, Judgement};
 use crate::rule::{Effect, Limits, Rule, Timeouts};
 
 pub use standing::{RulePlace, Standing};
@@ -145,7 +145,7 @@ pub struct Nearest {
 impl Rules {
     /// Why the request gets what it gets, by the very functions of the data path.
     pub fn explain(self: &Arc<Self>, question: &Question<'_>) -> Explanation {
-        let (answer, unread) = standing::ask(self, question);
+        let Judgement { answer, unread } = self.judge(question);
         let standing = Standing::from(self, &answer, unread);
         let decides = self.all().iter().position(|rule| standing.rule.as_ref() == Some(&RulePlace::of(rule)));
         let denied = match &answer {

@@ -49,7 +49,7 @@ pub use codes::{Story, explain_code, stories};
 pub use combinations::{conflict_of, conflicting_pairs};
 pub use combine::{CombineError, Observed, PolicySet, ReachLine, RuleRef, Rules};
 pub use compile::{PolicySource, compile, read_instant};
-pub use decide::{Denied, Knock, Passage};
+pub use decide::{Denied, Judgement, Knock, Passage};
 pub use diff::{Change, Diff, Kind, PolicyDiff, Sample, SetDiff, diff, diff_sets};
 pub use explain::{
     CeilingSaid, ClientAuthSaid, Explanation, Given, Lost, Nearest, ObserverSaid, ReadingSaid, RulePlace, Standing,

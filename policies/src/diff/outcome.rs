@@ -85,10 +85,8 @@ impl<'a> Side<'a> {
     }
 
     pub(super) fn entrance(self, scheme: Scheme, knock: &Knock<'_>) -> Entrance {
-        match self.rules.decide(knock) {
+        match self.rules.decide_over(scheme, knock) {
             Ok(Passage::Intercept) => Entrance::Read,
-            // Cleartext is read also where TLS is not.
-            Ok(Passage::Tunnel(_)) if scheme == Scheme::Http => Entrance::Read,
             Ok(Passage::Tunnel(permit)) => {
                 let (rule, ceilings) = permit.places();
                 let restricting = sorted(permit.restricting_rules().iter().collect());

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::authorize::{Permit, Question};
 use crate::checks::Verdict;
 use crate::combine::Rules;
-use crate::decide::{Denied, Knock, Passage};
+use crate::decide::{Denied, Judgement};
 use crate::rule::{Effect, Rule};
 
 /// A rule and where it stands.
@@ -42,21 +42,9 @@ pub struct Standing {
     pub unread: bool,
 }
 
-/// What the data path would do: judge the connection, and where it is read, the request.
-pub(super) fn ask(rules: &Arc<Rules>, question: &Question<'_>) -> (Result<Permit, Denied>, bool) {
-    let destination = question.destination;
-    let knock = Knock { host: destination.host(), port: destination.port(), now: question.now };
-    match rules.decide_over(destination.scheme(), &knock) {
-        Err(denied) => (Err(denied), false),
-        // Cleartext is read also where TLS is not.
-        Ok(Passage::Tunnel(permit)) if destination.scheme() == model::Scheme::Https => (Ok(permit), true),
-        Ok(Passage::Tunnel(_) | Passage::Intercept) => (rules.authorize(question), false),
-    }
-}
-
 impl Standing {
     pub(crate) fn of(rules: &Arc<Rules>, question: &Question<'_>) -> Self {
-        let (answer, unread) = ask(rules, question);
+        let Judgement { answer, unread } = rules.judge(question);
         Self::from(rules, &answer, unread)
     }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use egret_policies::{
-    Denied, Diff, Kind, Knock, Limits, Passage, Permit, PolicySet, Question, Rules, Verdict, compile, diff, diff_sets,
+    Denied, Diff, Judgement, Kind, Limits, Permit, PolicySet, Question, Rules, Verdict, compile, diff, diff_sets,
 };
 use model::{Destination, Host, RequestPath, Scheme, Timestamp};
 use proptest::prelude::*;
@@ -269,22 +269,9 @@ fn now() -> Timestamp {
     "2029-01-01T00:00:00Z".parse().unwrap()
 }
 
-/// What the data path would say, and whether it would read the request.
-pub(crate) fn judge(rules: &Arc<Rules>, question: &Question<'_>) -> (Result<Permit, Denied>, bool) {
-    let destination = question.destination;
-    match rules.decide_over(
-        destination.scheme(),
-        &Knock { host: destination.host(), port: destination.port(), now: question.now },
-    ) {
-        Err(denied) => (Err(denied), false),
-        Ok(Passage::Tunnel(permit)) if destination.scheme() == Scheme::Https => (Ok(permit), true),
-        Ok(Passage::Tunnel(_) | Passage::Intercept) => (rules.authorize(question), false),
-    }
-}
-
 impl Asked {
-    fn judge(&self, rules: &Arc<Rules>) -> (Result<Permit, Denied>, bool) {
-        self.with(|question| judge(rules, question))
+    fn judge(&self, rules: &Arc<Rules>) -> Judgement {
+        self.with(|question| rules.judge(question))
     }
 
     /// Puts the request as a question.
@@ -303,7 +290,8 @@ impl Asked {
 
     /// Whether the second answer grants something that the first does not.
     fn is_wider(&self, old: &Arc<Rules>, new: &Arc<Rules>) -> bool {
-        let ((old, old_unread), (new, new_unread)) = (self.judge(old), self.judge(new));
+        let (old, new) = (self.judge(old), self.judge(new));
+        let ((old, old_unread), (new, new_unread)) = ((old.answer, old.unread), (new.answer, new.unread));
         let level = |answer: &Result<Permit, Denied>| match Verdict::of(answer) {
             Verdict::Deny => 0,
             Verdict::Ask => 1,
@@ -370,7 +358,7 @@ fn check_claims(found: &Diff, old: &Arc<Rules>, new: &Arc<Rules>) -> Result<(), 
             tool: request.tool.as_deref(),
             now: request.at,
         };
-        let verdict = |rules| Verdict::of(&judge(rules, &question).0);
+        let verdict = |rules| Verdict::of(&Rules::judge(rules, &question).answer);
         let (before, after) = (verdict(old), verdict(new));
         prop_assert!(is_shown(change.kind, change.wider, before, after), "{change}");
         prop_assert_eq!(change.old.as_ref().map(|standing| standing.verdict), Some(before));

@@ -6,7 +6,7 @@ use egret_policies::{Explanation, Question, Rules, Verdict};
 use model::{Authority, Destination, RequestPath, Scheme};
 use proptest::prelude::*;
 
-use crate::diff_properties::{asked, book, judge};
+use crate::diff_properties::{asked, book};
 use crate::support::{config, policy, question, rules};
 
 pub(crate) fn explain(rules: &Arc<Rules>, request: &str) -> Explanation {
@@ -135,7 +135,8 @@ proptest! {
         asked in prop::collection::vec(asked(), 100),
     ) {
         for asked in &asked {
-            let (told, (answer, unread)) = asked.with(|question| (rules.explain(question), judge(&rules, question)));
+            let (told, judged) = asked.with(|question| (rules.explain(question), rules.judge(question)));
+            let (answer, unread) = (judged.answer, judged.unread);
             let (code, rule) = match &answer {
                 Ok(permit) => (permit.observed().map(|denied| denied.reason), permit.rule()),
                 Err(denied) => (Some(denied.reason), denied.rule.as_ref()),

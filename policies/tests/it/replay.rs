@@ -61,3 +61,13 @@ fn one_request_is_one_group_for_each_pair_of_codes() {
     assert_eq!(groups[0], (Verdict::Allow, None, 3));
     assert_eq!(found.flips[0].credentials_before.len(), 2);
 }
+
+#[test]
+fn a_permit_to_pass_tls_through_covers_no_cleartext() {
+    let rules = policy("  - {id: pinned, allow: {host: a.example}, tls: pass-through}\n");
+    let over_http = Observation { scheme: Scheme::Http, port: 443, ..observation("/x", Verdict::Allow, None) };
+    let all = [over_http, observation("/x", Verdict::Allow, None)];
+    let found = replay(&all, &rules, Timestamp::now());
+    let groups: Vec<_> = found.flips.iter().map(|flip| (flip.request.as_str(), flip.after)).collect();
+    assert_eq!(groups, [("GET http://a.example:443/x", Verdict::Deny)]);
+}

@@ -58,11 +58,7 @@ pub(crate) fn ask(rules: &Arc<Rules>, request: &str) -> Result<Permit, Denied> {
         "/*server*" => RequestPath::asterisk(),
         _ => RequestPath::parse(if target.is_empty() { "/" } else { target }).unwrap(),
     };
-    let now = Timestamp::UNIX_EPOCH;
-    match rules.decide_over(destination.scheme(), &Knock { host: destination.host(), port: destination.port(), now })? {
-        Passage::Tunnel(permit) => Ok(permit),
-        Passage::Intercept => rules.authorize(&question(&destination, method, &path)),
-    }
+    rules.judge(&question(&destination, method, &path)).answer
 }
 
 /// A question of no tool call, at the beginning of time.
