@@ -14,6 +14,7 @@ use bytes::Bytes;
 use control::env::check_variable;
 use control::wire::{BodySlotDocument, CredentialView, List, TenantKeyView, VaultView};
 use model::Timestamp;
+use model::text_file::without_mark;
 use zeroize::Zeroizing;
 
 use crate::Context;
@@ -360,7 +361,7 @@ impl Put {
     }
 }
 
-/// Reads a value without leaving parts of it behind in grown buffers; cuts one line end.
+/// Reads a value without leaving parts of it behind in grown buffers; cuts a byte order mark and one line end.
 fn read_value(source: impl Read, name: &str) -> Answer<Zeroizing<Vec<u8>>> {
     let limit = usize::try_from(MAX_VALUE_BYTES).unwrap_or(usize::MAX);
     let mut value = Zeroizing::new(Vec::with_capacity(limit + 64));
@@ -374,6 +375,8 @@ fn read_value(source: impl Read, name: &str) -> Answer<Zeroizing<Vec<u8>>> {
             "{name} holds more than {MAX_VALUE_BYTES} bytes, which no credential does"
         )));
     }
+    let mark = value.len() - without_mark(&value).len();
+    value.drain(..mark);
     if value.last() == Some(&b'\n') {
         value.pop();
         if value.last() == Some(&b'\r') {
@@ -401,7 +404,9 @@ mod tests {
 
     #[test]
     fn one_line_end_is_cut_from_a_value() {
-        for (given, kept) in [("a", "a"), ("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), (" a ", " a ")] {
+        for (given, kept) in
+            [("a", "a"), ("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), (" a ", " a "), ("\u{feff}a\r\n", "a")]
+        {
             assert_eq!(&**read_value(given.as_bytes(), "input").unwrap(), kept.as_bytes(), "{given:?}");
         }
         assert_eq!(read_value(&b"\n"[..], "input").unwrap_err().code(), 2);

@@ -117,6 +117,10 @@ fn the_environment_of_a_client() {
             "WEBSOCKET_CLIENT_CA_BUNDLE",
             "NODE_USE_ENV_PROXY",
             "JAVA_TOOL_OPTIONS",
+            "WGETRC",
+            "APT_CONFIG",
+            "HGRCPATH",
+            "PHP_INI_SCAN_DIR",
         ] {
             assert!(env.contains_key(name), "{name} is not set ({:?})", scene.way);
         }

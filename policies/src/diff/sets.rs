@@ -190,15 +190,15 @@ fn no_longer_denied(old: &Rule, new: Option<&Arc<Rule>>) -> String {
 /// With what the same rule of the other side still covers: a class of requests is cut by the patterns of both sides, and its name is
 /// the wider of them.
 fn with_rest(mut change: Change, sets: Pair<&PolicySet>, name: &PolicyName) -> Change {
-    let (standing, verb) = match change.kind {
-        Kind::Unreachable => (&change.old, "still allows"),
-        Kind::Reachable => (&change.new, "allowed before"),
-        _ => return change,
-    };
+    let is_removed = change.kind == Kind::Unreachable;
+    if !is_removed && change.kind != Kind::Reachable {
+        return change;
+    }
+    let (standing, verb) = if is_removed { (&change.old, "still allows") } else { (&change.new, "allowed before") };
     let Some(place) = standing.as_ref().and_then(|standing| standing.rule.as_ref()) else { return change };
     let pair = (rule_of(sets.old, name, &place.rule), rule_of(sets.new, name, &place.rule));
     let (Some(old), Some(new)) = pair else { return change };
-    let (own, other) = if change.kind == Kind::Unreachable { (old, new) } else { (new, old) };
+    let (own, other) = if is_removed { (old, new) } else { (new, old) };
     // Another path, query or tool cuts the class; other hosts, ports and methods are classes of their own.
     let paths = |rule: &Rule| rule.paths.iter().flatten().map(ToString::to_string).collect::<Vec<_>>();
     let cut = paths(own) != paths(other) || own.query != other.query || own.tools != other.tools;

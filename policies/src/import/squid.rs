@@ -246,7 +246,7 @@ impl Importer<'_> {
         let is_regex = self.lists.get(name).is_some_and(|list| list.kind == "dstdom_regex");
         match is_regex.then(|| exact(value)) {
             None => domain(&mut self.draft, name, value, number),
-            Some(Some(patterns)) => patterns.iter().for_each(|one| domain(&mut self.draft, name, one, number)),
+            Some(Some(pattern)) => domain(&mut self.draft, name, &pattern, number),
             Some(None) => {
                 self.draft.note(format!("line {number}: acl {name}: `{value}` is not a pattern that hosts have here"));
             }
@@ -353,17 +353,12 @@ fn covers(value: &str, port: u16) -> bool {
     }
 }
 
-/// The domains of a regular expression that means just those: `^a\.b$`, `\.b$`, and `(^|\.)b$` for `b` and all below it.
-fn exact(regex: &str) -> Option<Vec<String>> {
+/// The domain, as this import writes it, of a regular expression that means just that: `^a\.b$`, `\.b$`, and `(^|\.)b$` for `b` and all below it.
+fn exact(regex: &str) -> Option<String> {
     let front = regex.strip_suffix('$')?;
-    let (rest, patterns): (&str, &[&str]) = match () {
-        () if front.starts_with("(^|\\.)") => (&front[6..], &["."]),
-        () if front.starts_with("(\\.|^)") => (&front[6..], &["."]),
-        () if front.starts_with('^') => (&front[1..], &[""]),
-        () if front.starts_with("\\.") => (&front[2..], &["**."]),
-        () => return None,
-    };
+    let starts = [("(^|\\.)", "."), ("(\\.|^)", "."), ("^", ""), ("\\.", "**.")];
+    let (rest, pattern) = starts.iter().find_map(|(start, pattern)| Some((front.strip_prefix(start)?, *pattern)))?;
     let name = rest.replace("\\.", "\u{0}");
     let is_plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '\u{0}');
-    is_plain.then(|| patterns.iter().map(|front| format!("{front}{}", name.replace('\u{0}', "."))).collect())
+    is_plain.then(|| format!("{pattern}{}", name.replace('\u{0}', ".")))
 }

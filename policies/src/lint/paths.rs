@@ -24,7 +24,8 @@ pub(super) fn report(policy: &Policy, desk: &mut Desk<'_>) {
                     "the path `{path}` of rule `{}` covers everything below every name that begins with `{name}`, such as `{name}-evil`",
                     rule.id
                 );
-                let help = format!("write `/{name}/**` for that name alone, and a list of paths for several names");
+                let exact = path.replacen(&format!("/{segment}/"), &format!("/{name}/"), 1);
+                let help = format!("write `{exact}` for that name alone, and a list of paths for several names");
                 desk.rule(code::ODD_PATH, rule, message, help);
             }
         }

@@ -138,6 +138,8 @@ fn each_class_of_refusals_has_its_case() {
         ("a..b", "length"),
         ("a!b.example", "sign"),
         ("a~b", "sign"),
+        ("-a.example", "hyphen"),
+        ("a-.example", "hyphen"),
         ("a%2eb", "escape"),
         ("%61.example", "escape"),
         ("example\u{ff0e}com", "mapped"),
