@@ -241,7 +241,7 @@ fn listeners(
         }
     }
     let missing = || {
-        let help = "sessions are told an address; add one, such as 127.0.0.1:0";
+        let help = "sessions need an address; add one, such as 127.0.0.1:0";
         source.problem(
             texts,
             "`listen.proxy` needs an IP address and a port besides unix sockets".to_owned(),
@@ -307,7 +307,7 @@ fn durability(source: &Source<'_>, word: &Spanned<String>) -> Result<Durability,
 fn fixed_answer(source: &Source<'_>, name: &str, text: &Spanned<String>) -> Result<(String, IpAddr), Problem> {
     let host = Host::parse(name).ok();
     let Some(canonical) = host.as_ref().and_then(Host::name) else {
-        return Err(source.problem(text, format!("`{name}` is no host name that could be resolved"), None));
+        return Err(source.problem(text, format!("`{name}` is not a host name that can be resolved"), None));
     };
     let wrong = || source.problem(text, format!("`{}` is no IP address", text.value), None);
     Ok((canonical.to_owned(), text.value.parse().map_err(|_| wrong())?))

@@ -367,7 +367,7 @@ fn default_key(dir: &DataDir, vault_exists: bool, made: &mut Made) -> Answer<Box
         }
         key.create().or_unreachable()?;
         made.notes.push(format!(
-            "made the key file {shown}: whoever can read it can open the vault. A passphrase is better \
+            "made the key file {shown}: a program that can read it can open the vault. A passphrase is better \
              (vault.key.passphrase_file in egret.yaml, before the vault is made)"
         ));
     }
@@ -388,7 +388,7 @@ fn passphrase_env(name: &str) -> anyhow::Result<Secret> {
     };
     environment::wipe(name.as_ref());
     tracing::warn!(
-        "the passphrase comes from the environment, where whoever starts this program keeps it; a file (vault.key.passphrase_file) is better"
+        "the passphrase comes from the environment, which the program that starts this one can read; a file (vault.key.passphrase_file) is better"
     );
     Ok(Secret::new(value.into_vec()))
 }
@@ -430,7 +430,7 @@ fn open_ca(vault: &Vault, now: Timestamp, made: &mut Made) -> anyhow::Result<Ca>
 
 #[expect(clippy::disallowed_methods, reason = "the CA's key goes from the vault to the signer once, at the start")]
 fn load_ca(key: &Secret, certificate: &Secret) -> anyhow::Result<Ca> {
-    let pem = std::str::from_utf8(certificate.expose_secret()).context("the CA's certificate is no text")?;
+    let pem = std::str::from_utf8(certificate.expose_secret()).context("the CA's certificate is not text")?;
     Ca::load(pem, key.expose_secret()).context("cannot load the CA")
 }
 
@@ -576,11 +576,11 @@ fn record(journal: &Journal, made: &Made, vault: &Vault) {
 fn mark_loss(journal: &Journal, index: &Index) -> anyhow::Result<bool> {
     let (known, held) = (index.known_head()?.seq, journal.last_seq());
     if known > held {
-        tracing::error!(known, held, "the journal has lost records that the index knows");
+        tracing::error!(known, held, "the journal lacks records that the index has");
         journal.append(Record {
             code: Some(Reason::TailTruncated),
             count: Some(known - held),
-            detail: Some("records that the index knows are gone".into()),
+            detail: Some("records that the index has are gone from the journal".into()),
             ..Record::new(Kind::Gap)
         });
     }

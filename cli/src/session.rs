@@ -145,7 +145,7 @@ pub(crate) fn grant(text: &str) -> Result<GrantDocument, String> {
         seen.push(key);
         match part.split_once('=') {
             Some(("uses", number)) => {
-                let uses = number.parse().map_err(|_| format!("{number:?} is no number of uses"))?;
+                let uses = number.parse().map_err(|_| format!("{number:?} is not a number of uses"))?;
                 grant.uses = Some(uses);
             }
             Some(("for", time)) => grant.time = Some(time.to_owned()),

@@ -120,7 +120,7 @@ pub fn check_variable(name: &str) -> Result<(), String> {
     let begins = signs.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
     if !begins || !signs.all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Err(format!(
-            "{name:?} is no name of an environment variable: write letters, digits and underscores, without a digit in front"
+            "{name:?} is not the name of an environment variable: write letters, digits and underscores, without a digit in front"
         ));
     }
     let ours = [PROXY_URL, BYPASSES, REPLACES_ROOTS, ADDS_ROOTS, OTHERS];

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 /// # Errors
 /// A sentence that says what was expected.
 pub fn parse_span(text: &str) -> Result<SignedDuration, String> {
-    let expected = || format!("{text:?} is no length of time; write for example 90s, 15m, 1h30m or 7d");
+    let expected = || format!("{text:?} is not a length of time; write for example 90s, 15m, 1h30m or 7d");
     let mut seconds = 0i64;
     let mut rest = text;
     while !rest.is_empty() {

@@ -186,7 +186,7 @@ async fn what_a_session_cannot_have_is_named() {
         (json!({"policies": ["nope"]}), "policy `nope` is not loaded"),
         (json!({"credentials": ["nope"]}), "no credential \"nope\""),
         (json!({"credentials": ["one", "two"]}), "both offered under KEY"),
-        (json!({"ttl": "soon"}), "no length of time"),
+        (json!({"ttl": "soon"}), "not a length of time"),
         (json!({"user": "a\nb"}), "user must be"),
         (json!({"documents": [{"name": "x.yaml", "text": "policy: ["}]}), "x.yaml:1:"),
         (

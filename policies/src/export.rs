@@ -67,7 +67,7 @@ impl Export {
             (policy.observe, "`mode: observe`: the block enforces"),
             (policy.ceiling, "`ceiling`: the block grants"),
             (policy.until.is_some(), "`until`: the block has no end"),
-            (policy.applies_to.is_some(), "`applies_to`: the block is for whoever it is given to"),
+            (policy.applies_to.is_some(), "`applies_to`: the block applies to every client that gets it"),
         ];
         self.refused.extend(said.iter().filter(|(says, _)| *says).map(|(_, why)| (*why).to_owned()));
     }

@@ -70,7 +70,7 @@ fn refuse_hidden(reporter: &mut Reporter<'_>) -> Option<()> {
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     let (message, help) = match sign {
         '\r' => (
-            "a carriage return stands alone: to YAML it ends the line, to most readers it does not".to_owned(),
+            "a carriage return without a line feed: to YAML it ends the line, to most readers it does not".to_owned(),
             "end lines with a line feed",
         ),
         sign => (

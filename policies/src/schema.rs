@@ -270,7 +270,7 @@ fn single(form: Form) -> Value {
             path
         }
         Form::Pattern => json!({
-            "title": "a text in which `*` stands for any run of characters",
+            "title": "a text in which `*` matches any run of characters",
             "type": ["string", "integer"],
             "maxLength": 256,
             "not": {"type": "string", "pattern": r"\*\*"},

@@ -54,7 +54,7 @@ fn run(
     for (name, at) in &named {
         if set.names().all(|own| own.as_str() != name) {
             let message = format!("policy {} is not loaded", quote(name));
-            reporter.error(code::CHECK_RULE, *at, message, "name a policy by what stands behind its `policy:`");
+            reporter.error(code::CHECK_RULE, *at, message, "name a policy by the value of its `policy:` key");
         }
     }
     let rules = match &suite.session {

@@ -555,11 +555,11 @@ fn http2_head(request: &Request<Http2Body>, core: &Core) -> Result<RequestHead, 
     let authority = request.uri().authority().map(|authority| authority.as_str());
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host =
-        hosts.next().map(|host| host.to_str().map_err(|_| malformed("the host field is no host"))).transpose()?;
+        hosts.next().map(|host| host.to_str().map_err(|_| malformed("the Host field is not a host"))).transpose()?;
     if hosts.next().is_some() {
         return Err(malformed("duplicate Host header"));
     }
-    let parse = |text: &str| Authority::parse(text, false).map_err(|_| malformed("the authority is no host"));
+    let parse = |text: &str| Authority::parse(text, false).map_err(|_| malformed("the authority is not a host"));
     let host = match (authority, host) {
         (Some(authority), Some(host)) if parse(authority)? != parse(host)? => {
             return Err(malformed(":authority and host differ"));

@@ -530,7 +530,10 @@ fn check_grant(grant: &GrantRequest) -> Result<(), SessionError> {
         || !env.chars().all(word)
         || env.starts_with(|c: char| c.is_ascii_digit())
     {
-        return Err(wrong("env", &format!("of credential {} is no name of an environment variable", grant.credential)));
+        return Err(wrong(
+            "env",
+            &format!("of credential {} is not the name of an environment variable", grant.credential),
+        ));
     }
     let Bounds { uses, time, methods, per: _ } = &grant.bounds;
     let of = |what: &str| format!("of credential {} {what}", grant.credential);

@@ -183,7 +183,7 @@ fn bounds_that_make_no_sense_are_refused_with_what_would() {
     let it = grants();
     for (credential, words) in [
         ("token,uses=0", "must be at least 1"),
-        ("token,uses=many", "no number of uses"),
+        ("token,uses=many", "not a number of uses"),
         ("token,for=soon", "write for example 90s"),
         ("token,methods=get", "upper case"),
         ("token,per=day", "write session or tool_call"),

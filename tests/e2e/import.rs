@@ -180,7 +180,7 @@ fn t087_what_cannot_travel_is_refused_with_its_place_and_nothing_is_put() {
             ("BAD=x SECRET", "line 2, column 6: bad: the value holds white space"),
             ("BAD=", "line 2, column 5: bad: the value is empty"),
             ("BAD='SECRET", "BAD: the quote is never closed"),
-            ("GOOD=SECRET", "line 2, column 6: GOOD: the variable stands in line 1 too"),
+            ("GOOD=SECRET", "line 2, column 6: GOOD: the variable is in line 1 too"),
             ("PATH=SECRET", "line 2, column 6: path: "),
         ] {
             let (code, printed, said) = import(&egret, &[&secret], &[&[&*env(line)], &bearer[..]].concat(), "");
@@ -227,7 +227,7 @@ fn t099_weak_values_are_put_only_where_that_is_allowed() {
     let short = "the value is shorter than 8 bytes";
     let common = "the value is one of those that people guess first";
     let wanted = [
-        ("line 5, column 17: DOLLAR", "the `$` is taken as it stands"),
+        ("line 5, column 17: DOLLAR", "the `$` is taken as it is"),
         ("short", short),
         ("common", common),
         ("both", short),

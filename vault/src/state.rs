@@ -635,7 +635,7 @@ impl Entry {
         self.item.value.open(&self.key.key, &self.aad)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "description and value are sealed anew")]
+    #[expect(clippy::disallowed_methods, reason = "description and value are sealed again")]
     fn reseal(&self, key: &Arc<TenantKey>, generation: u64, version: Version) -> Result<Self, VaultError> {
         let old = &self.item.label;
         let opened = self.item.description.open(&self.key.key, &old.description_aad());

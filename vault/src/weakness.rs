@@ -19,11 +19,13 @@ impl Weakness {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Short => {
-                "the value is shorter than 8 bytes: it may stand in ordinary text too, where masking it spoils responses"
+                "the value is shorter than 8 bytes: it may occur in ordinary text too, where masking it corrupts responses"
             }
-            Self::Common => "the value is one of those that people guess first: replace it at whoever takes it",
+            Self::Common => {
+                "the value is one of those that people guess first: replace it at the service that takes it"
+            }
             Self::Guessable => {
-                "the value has so few possibilities that they can be tried: whoever can make an upstream repeat guesses finds it"
+                "the value has so few possibilities that they can be tried: a client that can make an upstream repeat guesses finds it"
             }
         }
     }

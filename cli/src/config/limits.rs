@@ -74,7 +74,7 @@ pub(super) fn set(limits: &mut Limits, source: &Source<'_>, name: &str, text: &S
         ));
     };
     let wrong =
-        |expected: &str| source.problem(text, format!("`{}` is no value for `{name}`", text.value), Some(expected));
+        |expected: &str| source.problem(text, format!("`{}` is not a value for `{name}`", text.value), Some(expected));
     let bytes =
         || size(&text.value).ok_or_else(|| wrong("write a number of bytes from 1 on, such as 65536, 64KiB or 1MiB"));
     let count = || text.value.parse().ok().filter(|n| *n > 0).ok_or_else(|| wrong("write a number from 1 on"));

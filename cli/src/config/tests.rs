@@ -107,14 +107,14 @@ fn values_that_cannot_be_are_shown_where_they_stand() {
         ("listen:\n  socks: 127.0.0.1:1080\n", "2:10", "`listen.socks` is not available yet"),
         ("upstream:\n  proxy: {url: x}\n", "2:10", "`upstream.proxy` is not available yet"),
         ("audit: {durability: paper}\n", "1:21", "unknown durability `paper`"),
-        ("audit: {retention: long}\n", "1:20", "no length of time"),
+        ("audit: {retention: long}\n", "1:20", "not a length of time"),
         ("vault:\n  key: {file: a, passphrase_env: B}\n", "2:8", "`passphrase_env` alone"),
         ("vault:\n  key: {}\n", "2:8", "both of these, or"),
         ("upstream: {resolve: {a.example: here}}\n", "1:33", "`here` is no IP address"),
-        ("upstream: {resolve: {\"a b\": 127.0.0.1}}\n", "1:29", "`a b` is no host name"),
+        ("upstream: {resolve: {\"a b\": 127.0.0.1}}\n", "1:29", "`a b` is not a host name"),
         ("limits: {max_heads: 1}\n", "1:21", "no limit `max_heads`"),
-        ("limits: {max_fields: 0}\n", "1:22", "no value for `max_fields`"),
-        ("limits: {head_timeout: 10}\n", "1:24", "no value for `head_timeout`"),
+        ("limits: {max_fields: 0}\n", "1:22", "not a value for `max_fields`"),
+        ("limits: {head_timeout: 10}\n", "1:24", "not a value for `head_timeout`"),
         ("policies: [library/pypi]\n", "1:12", "there is no file `library/pypi`"),
     ] {
         let text = refused(document);

@@ -193,12 +193,11 @@ impl Import {
             };
             let place = value.start();
             if let Some(line) = lines.insert(name.clone(), place.line) {
-                let what = format!("the variable stands in line {line} too; keep one of them");
+                let what = format!("the variable is in line {line} too; keep one of them");
                 return Err(self.refused(&[Fault { place: Some(place), name: Some(name), what }]));
             }
             if let Some(place) = dollar {
-                plan.warnings
-                    .push(format!("{place}: {name}: the `$` is taken as it stands; nothing is put in its place"));
+                plan.warnings.push(format!("{place}: {name}: the `$` is taken as it is; nothing is substituted"));
             }
             let mut request = self.request(&name)?;
             request.audience = audience;

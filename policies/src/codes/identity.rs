@@ -65,7 +65,7 @@ rules:
         severity: Severity::Warning,
         title: "A shared host that anyone's key opens",
         meaning: "A rule allows writing to a host that many customers share, and no rule for it has `use`, `set` or `client_auth`.",
-        why: "Whoever controls the sandbox can bring a key of their own, and send data to their own account there.",
+        why: "An attacker who controls the sandbox can bring a key of their own, and send data to their own account there.",
         broken: &[r"policy: shop
 rules:
   - id: models

@@ -9,7 +9,7 @@ pub(super) const STORIES: &[Story] = &[
         severity: Severity::Warning,
         title: "Ended",
         meaning: "The `until` of a rule or policy has passed.",
-        why: "What it granted is refused now, and whoever reads the file believes otherwise.",
+        why: "Requests that it allowed are refused now, but the file still reads as if they passed.",
         broken: &[r"policy: shop
 rules:
   - id: trial
@@ -28,7 +28,7 @@ rules:
         severity: Severity::Warning,
         title: "A rule that never decides",
         meaning: "Another rule always goes before this one, or matches exactly the same.",
-        why: "Whoever added the rule meant it to have an effect.",
+        why: "The author of the rule meant it to have an effect.",
         broken: &[r"policy: shop
 rules:
   - {id: read, allow: {host: a.example.com, path: /reports/*}}
@@ -44,7 +44,7 @@ rules:
         code: "EG0041",
         severity: Severity::Warning,
         title: "A wildcard over a service's customers",
-        meaning: "A wildcard stands below a name under which a service gives names to its customers, such as `github.io`.",
+        meaning: "A wildcard is below a name under which a service gives names to its customers, such as `github.io`.",
         why: "Anyone can become a customer, so the rule trusts strangers.",
         broken: &[r#"policy: shop
 rules:
@@ -93,7 +93,7 @@ rules:
         code: "EG0044",
         severity: Severity::Warning,
         title: "A check that tests nothing",
-        meaning: "A check stands twice, or expects a refusal for a host with which no rule has to do.",
+        meaning: "A check is there twice, or expects a refusal for a host that no rule names.",
         why: "It passes whatever the rules say, and counts as a proof.",
         broken: &[r"policy: shop
 rules:

@@ -8,7 +8,7 @@ pub(super) const STORIES: &[Story] = &[
         code: "EG0016",
         severity: Severity::Error,
         title: "Not a host pattern",
-        meaning: "A host is a name, an IPv4 address or an IPv6 address in brackets. `*.example.com` stands for one more label, `**.example.com` for one or more; a wildcard is always the whole first label. URLs, ports and paths do not belong here.",
+        meaning: "A host is a name, an IPv4 address or an IPv6 address in brackets. `*.example.com` matches one more label, `**.example.com` for one or more; a wildcard is always the whole first label. URLs, ports and paths do not belong here.",
         why: "Patterns that cut through labels match names of strangers: `*example.com` would match `evilexample.com`.",
         broken: &[r#"policy: shop
 rules:
@@ -72,7 +72,7 @@ rules:
         severity: Severity::Error,
         title: "Not a port",
         meaning: "A port is a number from 1 to 65535, without quotes.",
-        why: "Port 0 is no port, and a text in its place may have been meant as a service or a range, which the language does not have.",
+        why: "Port 0 is not a port. A text instead of a number may have been meant as a service or a range, which the language does not have.",
         broken: &[r#"policy: shop
 rules:
   - {id: read, allow: {host: a.example.com, port: "https"}}
@@ -101,7 +101,7 @@ rules:
         code: "EG0022",
         severity: Severity::Error,
         title: "Not a path pattern",
-        meaning: "A path begins with `/`. `*` stands for a run of characters within a segment, `**` for whole segments; other glob signs, dot segments, empty segments and queries do not stand in it.",
+        meaning: "A path begins with `/`. `*` matches a run of characters within a segment, `**` whole segments; other glob characters, dot segments, empty segments and queries do not stand in it.",
         why: "A pattern that servers and the proxy could read differently protects nothing.",
         broken: &[r#"policy: shop
 rules:

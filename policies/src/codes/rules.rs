@@ -9,7 +9,7 @@ pub(super) const STORIES: &[Story] = &[
         severity: Severity::Error,
         title: "A credential over cleartext",
         meaning: "A rule with `scheme: http` has `use`.",
-        why: "Credentials never travel where anybody on the way can read them.",
+        why: "Credentials never travel in cleartext, where anyone on the way can read them.",
         broken: &[r"policy: shop
 rules:
   - id: read
@@ -28,7 +28,7 @@ rules:
         severity: Severity::Error,
         title: "Two rules that no rank tells apart",
         meaning: "Two allows, or two asks, can match one request, are equally exact, and give different things: credentials, addresses, limits, timeouts, an end.",
-        why: "The order of rules and files never decides, so nobody could say which of them holds.",
+        why: "The order of rules and files never decides, so no one could predict which of them applies.",
         broken: &[r"policy: shop
 rules:
   - {id: read, allow: {host: a.example.com}, use: [reader]}
@@ -101,8 +101,8 @@ checks:
         code: "EG0031",
         severity: Severity::Error,
         title: "Not a text pattern",
-        meaning: "Values of `query`, `tool` and of the keys of `applies_to` are texts of at most 256 bytes, in which one `*` stands for any run of characters; control characters do not stand in them.",
-        why: "`**` suggests a difference that there is not, and what no request carries is no pattern.",
+        meaning: "Values of `query`, `tool` and of the keys of `applies_to` are texts of at most 256 bytes, in which one `*` matches any run of characters; control characters are not allowed.",
+        why: "`**` suggests a difference that does not exist, and a value that no request carries is useless as a pattern.",
         broken: &[r#"policy: shop
 rules:
   - {id: search, allow: {host: a.example.com, query: {q: "a**b"}}}
@@ -117,7 +117,7 @@ rules:
         severity: Severity::Error,
         title: "Not an instant or a day",
         meaning: "An end is an RFC 3339 instant such as `2027-01-31T18:00:00Z`, or a day such as `2027-01-31`, whose end in UTC is meant.",
-        why: "A date that two readers take for different days is no end.",
+        why: "Two readers would take an ambiguous date for different days.",
         broken: &[r"policy: shop
 rules:
   - id: trial
@@ -193,7 +193,7 @@ rules:
         severity: Severity::Error,
         title: "A host that is passed through and read",
         meaning: "One rule passes a host and port through unread, and another must read requests to the same host and port.",
-        why: "The decision falls before anything of a request is known, so only one of them could be kept.",
+        why: "The decision is made before anything of a request is known, so only one of them could be kept.",
         broken: &[r"policy: shop
 rules:
   - id: pinned
@@ -216,7 +216,7 @@ rules:
         severity: Severity::Error,
         title: "Observing without end",
         meaning: "A policy has `mode: observe` and no `until`.",
-        why: "While it observes, what no rule allows passes. That is meant for learning, and is forgotten unless it ends by itself.",
+        why: "While it observes, requests that no rule allows pass. That is for learning, and is easily forgotten unless it has an end.",
         broken: &[r"policy: shop
 mode: observe
 rules:

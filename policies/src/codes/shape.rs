@@ -9,7 +9,7 @@ pub(super) const STORIES: &[Story] = &[
         severity: Severity::Error,
         title: "The file exceeds a bound",
         meaning: "A policy file has at most 1 MiB, 200,000 values, 12 levels of nesting, and one document.",
-        why: "Whoever can propose a file must not be able to stop the reader with it. No policy that people can review comes near these bounds.",
+        why: "A person who can propose a file must not be able to stop the reader with it. No policy that people can review comes near these bounds.",
         broken: &[r"policy: shop
 rules:
   - {id: read, allow: {host: a.example.com}}
@@ -25,7 +25,7 @@ rules:
         code: "EG0002",
         severity: Severity::Error,
         title: "Not YAML",
-        meaning: "The text cannot be read as YAML from the marked place on, so what stands behind it may not have been looked at. The usual causes are a bracket or quote that is not closed, a tab where spaces must stand, and a value that begins with a sign which YAML keeps for itself, such as `@`.",
+        meaning: "The text cannot be read as YAML from the marked place on, so the text behind it may not have been checked. The usual causes are a bracket or quote that is not closed, a tab where spaces are required, and a value that begins with a character that YAML reserves, such as `@`.",
         why: "A reader that guesses what was meant would guess differently from the next one.",
         broken: &[r"policy: shop
 hosts: {index: [pypi.org]}
@@ -42,8 +42,8 @@ rules:
         code: "EG0003",
         severity: Severity::Error,
         title: "An anchor, alias, merge key or tag",
-        meaning: "The file uses a part of YAML by which a value stands somewhere else than where it is meant, or is of another kind than it looks. A host pattern such as `*.example.com` without quotes is an alias to YAML.",
-        why: "A policy is read by people who approve it. Each line must say what it means where it stands, and readers of YAML differ in what they make of these.",
+        meaning: "The file uses a part of YAML by which a value is in another place than it looks, or of another type. A host pattern such as `*.example.com` without quotes is an alias to YAML.",
+        why: "A policy is read by people who approve it. Each line must mean what it says at its own place, and YAML readers differ in how they read these.",
         broken: &[r"policy: shop
 rules:
   - {id: read, allow: {host: *.example.com}}
@@ -72,7 +72,7 @@ rules:
         code: "EG0005",
         severity: Severity::Error,
         title: "An empty value, or a text that needs quotes",
-        meaning: "A key has no value, or a text stands without quotes that reads as a boolean, a number or nothing.",
+        meaning: "A key has no value, or a text without quotes reads as a boolean, a number or nothing.",
         why: "`no` is a text to one reader of YAML and false to another, and `1.10` is a number that loses its last digit. An empty value could mean nothing or everything.",
         broken: &[r"policy: shop
 rules:
@@ -91,7 +91,7 @@ rules:
         code: "EG0006",
         severity: Severity::Error,
         title: "No such key",
-        meaning: "The language has no such key in this place. It may be misspelled, or indented too far or too little: `methods` stands in `allow`, `use` beside it.",
+        meaning: "Unknown key at this place. It may be misspelled, or indented too far or too little: `methods` belongs in `allow`, `use` beside it.",
         why: "A key that is ignored is a limit that its author believes in and that does not hold.",
         broken: &[r"policy: shop
 rules:
@@ -121,8 +121,8 @@ rules:
         code: "EG0008",
         severity: Severity::Error,
         title: "A value of the wrong kind",
-        meaning: "A list, a mapping or a word stands where the key takes something else.",
-        why: "What does not fit is not bent until it does, since nobody would see what it became.",
+        meaning: "The key has a list, a mapping or a word where it takes something else.",
+        why: "A value of the wrong type is not converted, because no reviewer would see the result.",
         broken: &[r"policy: shop
 rules:
   - {id: read, allow: {host: a.example.com, scheme: ftp}}
@@ -137,7 +137,7 @@ rules:
         severity: Severity::Error,
         title: "Not a name",
         meaning: "Names of policies, rules, sets and credentials are letters, digits, `-`, `_` and `.`, begin with a letter or digit, and have at most 64 characters. The name of a policy may have several parts with `/` between them.",
-        why: "Names stand in audit records, in answers to clients and in commands, where other signs would need care that somebody forgets.",
+        why: "Names occur in audit records, in answers to clients and in commands, where other characters would need escaping that someone forgets.",
         broken: &[r"policy: my shop
 rules:
   - {id: read, allow: {host: a.example.com}}
@@ -179,7 +179,7 @@ rules:
         severity: Severity::Error,
         title: "A rule id twice",
         meaning: "Two rules of one policy have the same `id`.",
-        why: "Records and refusals name the rule that decided. Whoever reads them must find the one that it was.",
+        why: "Records and refusals name the rule that decided. A reader must find the rule that decided.",
         broken: &[r"policy: shop
 rules:
   - {id: read, allow: {host: a.example.com}}
@@ -215,7 +215,7 @@ rules:
         code: "EG0014",
         severity: Severity::Error,
         title: "A key that means nothing here",
-        meaning: "A key stands beside an effect for which it has no meaning: a deny with `use`, `addresses`, `limits`, `timeouts`, `tls` or `within`, an allow with `within`. An allow with `reason` is only warned of.",
+        meaning: "A key is beside an effect for which it has no meaning: a deny with `use`, `addresses`, `limits`, `timeouts`, `tls` or `within`, an allow with `within`. An allow with `reason` is only warned of.",
         why: "It shows that the rule was meant otherwise: perhaps it should allow, or the key belongs to another rule.",
         broken: &[r"policy: shop
 rules:

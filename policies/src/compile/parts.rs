@@ -32,7 +32,7 @@ pub(super) fn check_name(what: &str, name: &str, at: Place, reporter: &mut Repor
     };
     let fits = if what == "policy" { name.split('/').all(part) } else { part(name) };
     if !fits || name.len() > MAX_NAME_CHARS {
-        let message = format!("{} is no name for a {what}", quote(name));
+        let message = format!("{} is not a name for a {what}", quote(name));
         let help = format!(
             "use letters, digits, `-`, `_` and `.`, begin with a letter or digit, take at most {MAX_NAME_CHARS}"
         );
@@ -209,7 +209,7 @@ pub(super) fn query(
     parameters
 }
 
-/// Values in which `*` stands for any run of characters. A number stands for its digits.
+/// Values in which `*` matches any run of characters. A number stands for its digits.
 pub(super) fn text_patterns(key: &str, list: &Spanned<OneOrMany>, reporter: &mut Reporter<'_>) -> Vec<TextPattern> {
     let mut patterns = Vec::new();
     for (item, at) in items(key, list, reporter) {

@@ -148,7 +148,7 @@ fn report_wide(pattern: &HostPattern, at: Place, reporter: &mut Reporter<'_>) {
     match suffix::of(tail) {
         Suffix::Owned => {}
         Suffix::Registry => {
-            let help = "put the wildcard below a name that somebody owns, as in \"*.example.com\"";
+            let help = "put the wildcard below a registered name, as in \"*.example.com\"";
             let message = format!("`{pattern}` spans a whole public suffix: anyone can register a name there");
             reporter.error(code::WIDE_WILDCARD, at, message, help);
         }
@@ -169,12 +169,12 @@ fn report_grant(context: &Context<'_>, entry: &RuleEntry, matched: &Match, rule:
         reporter.error(code::CEILING, place(credentials), message, "remove `use`; the session's own policies say it");
     }
     if let Some(reason) = entry.reason.as_ref().filter(|_| rule.effect == Effect::Allow) {
-        let message = "`reason` is said to whoever is refused, and this rule refuses nobody";
+        let message = "`reason` is for refused clients, and this rule refuses no one";
         reporter.warn(code::MEANINGLESS_KEY, place(reason), message, "make it a comment");
     }
     match (&entry.within, rule.effect) {
         (Some(within), Effect::Allow | Effect::Deny) => {
-            let message = "`within` says how long an answer is waited for, and this rule asks nobody";
+            let message = "`within` is how long an approval stays open, and this rule asks no one";
             reporter.error(code::MEANINGLESS_KEY, place(within), message, "remove it, or write `ask`");
         }
         (_, Effect::Allow | Effect::Ask | Effect::Deny) => {}

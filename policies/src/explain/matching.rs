@@ -34,7 +34,9 @@ fn covers_path(rule: &Rule, path: PathReading<'_>) -> bool {
 /// Why a rule that matches does not decide, and another does.
 pub(super) fn why_lost(winner: &Rule, rule: &Rule, question: &Question<'_>, path: PathReading<'_>) -> String {
     match (winner.effect, rule.effect) {
-        (Effect::Deny, Effect::Deny) => "it denies too; the one that names the request more exactly is told".to_owned(),
+        (Effect::Deny, Effect::Deny) => {
+            "it denies too; the one that names the request more exactly is reported".to_owned()
+        }
         (Effect::Deny, Effect::Allow) => "a deny wins over every allow".to_owned(),
         (Effect::Deny, Effect::Ask) => "a deny wins over every ask".to_owned(),
         (Effect::Ask, Effect::Allow) => "an ask wins over every allow".to_owned(),
@@ -82,7 +84,7 @@ fn by_rank(winner: &Rule, rule: &Rule, question: &Question<'_>, path: PathReadin
     } else if ports(rule) > ports(winner) {
         "it allows more ports"
     } else {
-        "it ranks equal and gives the same; the order of names decides which of them is told"
+        "it ranks equal and gives the same; the order of names decides which of them is reported"
     };
     why.to_owned()
 }

@@ -110,7 +110,7 @@ impl Decoder<'_, '_> {
         match &node.kind {
             Kind::Broken => self.faults += 1,
             Kind::Scalar(_) | Kind::Flag(_) | Kind::List(_) | Kind::Map(_) => {
-                let message = format!("{} stands here, and {subject} takes {expected}", said(node));
+                let message = format!("{} is here, but {subject} takes {expected}", said(node));
                 self.error(code::WRONG_TYPE, node.place, message.replace(",,", ","), help);
             }
         }
@@ -138,7 +138,7 @@ impl Decoder<'_, '_> {
                 None if self.reporter.is_full() => self.faults += 1,
                 None => {
                     let advice = advice(text, table);
-                    self.error(code::UNKNOWN_KEY, name.place, format!("there is no key {}", quote(text)), advice.help);
+                    self.error(code::UNKNOWN_KEY, name.place, format!("unknown key {}", quote(text)), advice.help);
                     meant.extend(advice.meant.map(|name| (name, value)));
                 }
                 Some(key) if fields.entries.iter().any(|(own, _)| own.name == key.name) => {
@@ -170,7 +170,7 @@ impl Decoder<'_, '_> {
     }
 
     fn duplicate(&mut self, at: Place, name: &str) {
-        let message = format!("the key {} stands here twice", quote(name));
+        let message = format!("duplicate key {}", quote(name));
         self.error(code::DUPLICATE_KEY, at, message, "keep one of them");
     }
 

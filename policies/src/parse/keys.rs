@@ -243,7 +243,7 @@ pub(crate) const RULE: Table = Table {
             "reason",
             Shape::Text(Form::Free),
             r#""Deleting is not allowed; ask a maintainer.""#,
-            "What whoever is refused, or asked, is told.",
+            "The text that a refused client, or the person who is asked, gets.",
         ),
     ],
 };
@@ -283,7 +283,7 @@ pub(crate) const MATCH: Table = Table {
             "query",
             Shape::Named(Form::Parameter, Form::Pattern),
             r#"{"acl": ["private"]}"#,
-            "Parameters of the query with the values that they may have; `*` stands for any run of characters.",
+            "Parameters of the query with the values that they may have; `*` matches any run of characters.",
         ),
         key("tool", Shape::Several(Form::Pattern), r#"["web_search"]"#, "The tool call that the session is in."),
         key(

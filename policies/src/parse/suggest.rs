@@ -52,8 +52,8 @@ pub(super) fn advice(field: &str, here: &Table) -> Advice {
     let meant = meant.or_else(|| if elsewhere.is_none() { closest(field, here.keys, 2) } else { None });
     let help = match (meant, elsewhere) {
         (Some(key), None) => format!("did you mean `{key}`?"),
-        (None, Some(home)) => format!("`{field}` stands {home}; check how far the line is indented"),
-        (Some(key), Some(home)) => format!("did you mean `{key}`? `{field}` stands {home}"),
+        (None, Some(home)) => format!("`{field}` belongs {home}; check how far the line is indented"),
+        (Some(key), Some(home)) => format!("did you mean `{key}`? `{field}` belongs {home}"),
         (None, None) => {
             let names: Vec<_> = here.keys.iter().map(|key| key.name).collect();
             format!("the keys of {} are {}", here.what, names.join(", "))
@@ -120,9 +120,9 @@ mod tests {
     fn the_key_that_was_meant_is_named() {
         for (field, table, expected) in [
             ("method", &MATCH, "did you mean `methods`?"),
-            ("hosts", &MATCH, "did you mean `host`? `hosts` stands at the top of the file"),
-            ("use", &MATCH, "`use` stands in a rule, beside `allow`; check how far the line is indented"),
-            ("methods", &RULE, "`methods` stands in `allow`, `ask` or `deny`; check how far the line is indented"),
+            ("hosts", &MATCH, "did you mean `host`? `hosts` belongs at the top of the file"),
+            ("use", &MATCH, "`use` belongs in a rule, beside `allow`; check how far the line is indented"),
+            ("methods", &RULE, "`methods` belongs in `allow`, `ask` or `deny`; check how far the line is indented"),
             ("ruels", &POLICY, "did you mean `rules`?"),
             ("request-body", &LIMITS, "did you mean `request_body`?"),
         ] {

@@ -125,7 +125,7 @@ fn refuse_foreign(text: &str, rest: &str) -> Result<(), PatternError> {
 fn unreadable(text: &str, why: HostError) -> PatternError {
     PatternError::new(
         format!("`{text}` is not a host pattern: {why}"),
-        "write the name as it stands in a URL, without scheme, port or path",
+        "write the name as it is in a URL, without scheme, port or path",
     )
 }
 

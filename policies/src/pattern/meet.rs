@@ -5,7 +5,7 @@
 /// A part of a pattern cut at its slashes.
 #[derive(Debug, PartialEq, Eq)]
 enum Part<'a> {
-    /// One segment, in which `*` stands for any run of characters.
+    /// One segment, in which `*` matches any run of characters.
     Segment(&'a str),
     /// Any number of segments, also none.
     Segments,
@@ -20,7 +20,7 @@ pub(super) fn meets(a: &str, b: &str) -> bool {
     ends_fit(a, b) && meet(&parts(a), &parts(b), |part| *part == Part::Segments, same)
 }
 
-/// Whether some text is one that both patterns name, in which `*` stands for any run of characters. Linear where both or
+/// Whether some text is one that both patterns name, in which `*` matches any run of characters. Linear where both or
 /// none have a wildcard: two patterns whose ends fit name the text of the longer beginning, what the first and then what the
 /// second has between its wildcards, and the longer end.
 pub(super) fn texts_meet(a: &str, b: &str) -> bool {

@@ -195,13 +195,13 @@ fn refuse_foreign(text: &str) -> Result<(), PatternError> {
     }
     if text.split('/').any(|segment| segment != "**" && segment.contains("**")) {
         return Err(PatternError::new(
-            "`**` stands beside other signs",
+            "`**` is beside other characters",
             "`**` is a whole segment, as in `/x/**`; within a segment write `*`",
         ));
     }
     if let Some(sign) = text.chars().find(|c| !c.is_ascii_graphic() || "\"<>`".contains(*c)) {
         return Err(PatternError::new(
-            format!("{sign:?} never stands in a request's path"),
+            format!("{sign:?} never occurs in a request's path"),
             "write it percent-encoded, as clients send it",
         ));
     }

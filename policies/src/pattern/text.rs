@@ -1,4 +1,4 @@
-//! Text patterns, for values of the query and names of tools: `*` stands for any run of characters.
+//! Text patterns, for values of the query and names of tools: `*` matches any run of characters.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ impl TextPattern {
             ));
         }
         if text.contains("**") {
-            return Err(PatternError::new("`**` means nothing here", "`*` already stands for any run of characters"));
+            return Err(PatternError::new("`**` means nothing here", "`*` already matches any run of characters"));
         }
         Ok(Self(text.into()))
     }

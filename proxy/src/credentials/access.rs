@@ -237,7 +237,7 @@ pub(crate) fn unavailable(error: LeaseError) -> Refusal {
         }
         LeaseError::Invalid => Refusal::of(
             Reason::VaultValueInvalid,
-            "the stored value of the credential is one that no request may carry; whoever keeps it has to put it anew",
+            "the stored value of the credential cannot be sent in a request; put it again with `egret vault put`",
         ),
     }
 }

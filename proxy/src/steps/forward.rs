@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use hyper::rt::Executor as _;
 use model::{Destination, Reason};
 use vault::Lease;
@@ -13,6 +13,7 @@ use crate::body::incoming::Incoming;
 use crate::body::upload::Upload;
 use crate::context::{Exchange, Permitted};
 use crate::flow::{Flow, Pace, UploadEnd};
+use crate::hop_by_hop;
 use crate::http1;
 use crate::http1::client::Failure;
 use crate::http2;
@@ -25,7 +26,6 @@ use crate::steps::locate::{self, UpstreamChoice, UpstreamKind};
 use crate::trail::Trail;
 use crate::upstream::establish::establish;
 use crate::upstream::pool::{Key, Sender, Upstream};
-use redaction::codec;
 use redaction::stream::Patterns;
 
 /// A response whose body is still to come, and the leases that are needed to redact it.
@@ -146,7 +146,7 @@ fn reply(
     let (mut parts, body) = response.into_parts();
     check_framing(&parts.headers)?;
     own_fields::remove_forged(&mut parts.headers);
-    remove_one_hop(&mut parts.headers);
+    hop_by_hop::remove_from_response(&mut parts.headers);
     // Over HTTP/2 the library may keep something of the upstream's there.
     parts.extensions.clear();
     parts.version = Version::HTTP_11;
@@ -169,33 +169,6 @@ fn check_framing(fields: &HeaderMap) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::of(Reason::UpstreamProtocol, "the upstream framed its response in a way that is not served"))
-}
-
-/// Fields of a response that concern only the connection it came on.
-static HOP_BY_HOP: [HeaderName; 6] = [
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::PROXY_AUTHENTICATE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("proxy-authentication-info"),
-];
-
-/// Removes what concerns the upstream's connection alone, and the fields that its Connection field lists (RFC 9110 section 7.6.1). Fields
-/// that describe the content stay: without them a coded body would be searched for secrets as if it was plain.
-fn remove_one_hop(fields: &mut HeaderMap) {
-    if fields.contains_key(header::CONNECTION) {
-        let listed = fields.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
-        let listed: Vec<HeaderName> =
-            listed.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect();
-        for name in listed.iter().filter(|name| !codec::describes_content(name)) {
-            fields.remove(name);
-        }
-        fields.remove(header::CONNECTION);
-    }
-    for name in &HOP_BY_HOP {
-        fields.remove(name);
-    }
 }
 
 /// The request as it goes out, in the form of HTTP/1.1; `send` gives it the form of the connection.
@@ -349,32 +322,6 @@ fn host(destination: &Destination) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_concerns_the_upstreams_connection_alone_stays_behind() {
-        let mut fields = HeaderMap::new();
-        let sent = [
-            ("connection", "keep-alive, X-Hop"),
-            ("connection", "x-other, not a name"),
-            ("x-hop", "1"),
-            ("x-other", "2"),
-            ("keep-alive", "timeout=5"),
-            ("transfer-encoding", "chunked"),
-            ("x-kept", "3"),
-            ("connection", "content-encoding, Content-Type, grpc-encoding, im"),
-            ("content-encoding", "gzip"),
-            ("content-type", "application/grpc"),
-            ("grpc-encoding", "gzip"),
-            ("im", "gzip"),
-        ];
-        for (name, value) in sent {
-            fields.append(name, HeaderValue::from_static(value));
-        }
-        remove_one_hop(&mut fields);
-        let mut left: Vec<&str> = fields.keys().map(HeaderName::as_str).collect();
-        left.sort_unstable();
-        assert_eq!(left, ["content-encoding", "content-type", "grpc-encoding", "im", "x-kept"]);
-    }
 
     #[test]
     fn cookies_go_in_one_field() {

@@ -81,7 +81,7 @@ async fn fill_slots(
         std::str::from_utf8(&body).ok().map(|body| find(wanted, form, body, &slotted, &armed.leases)).transpose()?
     else {
         owner(wanted.session, &first.bytes, first.at..first.bytes.len())?;
-        return Err(misplaced("the request body holds a placeholder and is no text"));
+        return Err(misplaced("the request body holds a placeholder and is not text"));
     };
     refuse_elsewhere(wanted, &body, &found)?;
     let filled = swap(wanted, form, &body, found, &mut armed, open)?;

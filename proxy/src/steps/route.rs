@@ -7,21 +7,11 @@ use model::{Reason, RequestPath};
 use crate::body::buffered::Payload;
 use crate::context::Exchange;
 use crate::credentials::client_auth;
+use crate::hop_by_hop;
 use crate::http1::fields;
 use crate::http1::head::Target;
 use crate::refusal::Refusal;
 use crate::request::{Asked, Routed};
-
-/// Fields that only the connection they came on is concerned with.
-const HOP_BY_HOP: [HeaderName; 7] = [
-    header::CONNECTION,
-    header::PROXY_AUTHORIZATION,
-    header::PROXY_AUTHENTICATE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("http2-settings"),
-];
 
 /// Routes one request of a connection to its destination.
 ///
@@ -58,7 +48,7 @@ pub(crate) fn route(exchange: Exchange<'_>, asked: Asked) -> Result<Routed, Refu
     let named_by_connection = remove_named_by_connection(&mut fields)?;
     let mut stripped = Vec::new();
     client_auth::remove_steering(&mut fields, &mut stripped)?;
-    remove_one_hop(&mut fields);
+    hop_by_hop::remove_from_request(&mut fields);
     Ok(Routed {
         method: head.method,
         path,
@@ -77,42 +67,17 @@ fn remove_named_by_connection(fields: &mut HeaderMap) -> Result<Vec<HeaderName>,
     if !fields.contains_key(header::CONNECTION) {
         return Ok(Vec::new());
     }
-    let named: Vec<Vec<u8>> = fields
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
-        .map(|token| token.trim_ascii().to_ascii_lowercase())
-        .filter(|token| !matches!(token.as_slice(), b"" | b"close" | b"keep-alive" | b"te" | b"upgrade"))
-        .collect();
-    let mut removed = Vec::new();
-    for token in named {
-        let name = HeaderName::from_bytes(&token).map_err(|_| malformed("Connection names what is no field"))?;
-        if [header::HOST, header::CONTENT_LENGTH, header::AUTHORIZATION, header::COOKIE].contains(&name) {
-            return Err(malformed("Connection names a field that has to arrive"));
+    let listed = hop_by_hop::listed(fields)
+        .map_err(|hop_by_hop::NotAName| malformed("Connection lists something that is not a field name"))?;
+    for name in &listed {
+        if [header::HOST, header::CONTENT_LENGTH, header::AUTHORIZATION, header::COOKIE].contains(name) {
+            return Err(malformed("Connection lists a field that has to arrive"));
         }
-        fields.remove(&name);
-        removed.push(name);
+        fields.remove(name);
     }
-    Ok(removed)
+    Ok(listed)
 }
 
 fn malformed(detail: &'static str) -> Refusal {
     Refusal::of(Reason::Malformed, detail)
-}
-
-fn remove_one_hop(fields: &mut HeaderMap) {
-    // Nearly all requests carry none of these: one pass over the names finds out.
-    let hop = |name: &HeaderName| name.as_str().starts_with("proxy-") || HOP_BY_HOP.contains(name);
-    if !fields.keys().any(|name| *name == header::TE || hop(name)) {
-        return;
-    }
-    let trailers = fields::lists(fields, &header::TE, b"trailers");
-    let names: Vec<HeaderName> = fields.keys().filter(|name| hop(name)).cloned().collect();
-    for name in names {
-        fields.remove(name);
-    }
-    fields.remove(header::TE);
-    if trailers {
-        fields.insert(header::TE, http::HeaderValue::from_static("trailers"));
-    }
 }

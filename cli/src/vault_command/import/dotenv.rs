@@ -155,7 +155,7 @@ impl Reader<'_> {
                         Some(b't') => b'\t',
                         Some(itself @ (b'\\' | b'"' | b'\'' | b'$' | b'`')) => itself,
                         Some(_) | None => {
-                            let known = "a backslash stands before n, r, t, a quote, `$`, ` or another backslash; \
+                            let known = "a backslash is before n, r, t, a quote, `$`, ` or another backslash; \
                                          between single quotes it stands for itself";
                             return self.fault(Some(name), known);
                         }
@@ -279,7 +279,7 @@ mod tests {
             ("A='sEcReT", "line 1, column 10: A: the quote is never closed"),
             ("A=\"sEcReT\n", "line 2, column 1: A: the quote is never closed"),
             ("A='b'sEcReT", "line 1, column 6: the line goes on after the value"),
-            ("A=\"sEc\\ReT\"", "line 1, column 8: A: a backslash stands before"),
+            ("A=\"sEc\\ReT\"", "line 1, column 8: A: a backslash is before"),
         ] {
             let fault = read(text.as_bytes()).map(|_| ()).unwrap_err().to_string();
             assert!(fault.starts_with(told) && !fault.contains("sEc"), "{text:?}: {fault}");
