@@ -5,7 +5,7 @@
 //! [`Trail`](crate::Trail), so that no step can write around it.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use model::{RecordId, SessionId, Timestamp};
 
@@ -114,7 +114,7 @@ impl Refusals {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Counters>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        model::sync::lock(&self.0)
     }
 }
 

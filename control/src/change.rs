@@ -45,7 +45,7 @@ pub(crate) fn key_rotated(vault: &Vault, tenant: &TenantId) -> Record {
 pub fn write_failed(vault: &Vault, error: &VaultError) -> Option<Record> {
     let VaultError::Store(error) = error else { return None };
     let why = match error {
-        StoreError::Io { action, source, .. } => format!("not {action}: {source}"),
+        StoreError::Io { action, source, .. } => format!("not {}: {source}", action.as_participle()),
         StoreError::NotDurable { source, .. } => format!("written, and may not survive power loss: {source}"),
         StoreError::Unsafe { why, .. } => format!("the file or its folder {why}"),
         StoreError::TooLarge => error.to_string(),

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use audit::{Journal, Kind, Record};
 use model::{Reason, SessionId};
@@ -189,7 +189,7 @@ impl Loader {
 
     /// Reads these files and folders from the next reload on.
     pub fn set_paths(&self, paths: Vec<PathBuf>) {
-        *self.paths.lock().unwrap_or_else(PoisonError::into_inner) = paths;
+        *model::sync::lock(&self.paths) = paths;
     }
 
     /// Why the files as they were last seen are not in force, if so.
@@ -204,8 +204,8 @@ impl Loader {
     /// A path that cannot be read, files that do not compile, or files with which the policies that a live session names
     /// or that apply to it contradict each other: the set before stays in force.
     pub fn reload(&self, sessions: &Registry, journal: &Journal) -> Result<bool, LoadError> {
-        let _newest = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let _newest = model::sync::lock(&self.reading);
+        let paths = model::sync::lock(&self.paths).clone();
         let compiled = read_all(&paths).and_then(|sources| compile(&sources));
         let mut rejected = self.lock();
         let live: Vec<_> = sessions.list().into_iter().filter(|session| session.is_live(clock::now())).collect();
@@ -285,7 +285,7 @@ impl Loader {
 
     /// Logs warnings that were not among those of the last time.
     pub(crate) fn log_misfits(&self, warnings: BTreeSet<String>) {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warned = model::sync::lock(&self.warned);
         warnings.difference(&warned).for_each(|warning| tracing::warn!("{warning}"));
         *warned = warnings;
     }
@@ -309,11 +309,11 @@ impl Loader {
     }
 
     fn reported_lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, String>> {
-        self.reported.lock().unwrap_or_else(PoisonError::into_inner)
+        model::sync::lock(&self.reported)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<String>> {
-        self.rejected.lock().unwrap_or_else(PoisonError::into_inner)
+        model::sync::lock(&self.rejected)
     }
 }
 

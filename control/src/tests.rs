@@ -37,7 +37,7 @@ impl vault::Store for Memory {
     fn replace(&self, bytes: &[u8]) -> Result<(), vault::StoreError> {
         if self.full.load(std::sync::atomic::Ordering::Relaxed) {
             let source = io::Error::from(io::ErrorKind::StorageFull);
-            return Err(vault::StoreError::Io { path: "memory".into(), action: "written", source });
+            return Err(vault::StoreError::Io { path: "memory".into(), action: vault::StoreAction::Write, source });
         }
         *self.bytes.lock().unwrap() = Some(bytes.to_vec());
         Ok(())

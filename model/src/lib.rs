@@ -14,6 +14,7 @@ pub mod parameter;
 pub mod path;
 pub mod placeholder;
 pub mod reason;
+pub mod sync;
 pub mod text_file;
 
 pub use address::{AddressClass, METADATA};

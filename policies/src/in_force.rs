@@ -4,7 +4,7 @@
 //! what it names before they are published, are seen by that session alone, and never become part of the snapshot.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use arc_swap::ArcSwap;
 use model::{SessionId, SnapshotDigest, TenantId};
@@ -151,28 +151,28 @@ impl InForce {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, HashMap<SessionId, Arc<Namespace>>> {
-        self.namespaces.read().unwrap_or_else(PoisonError::into_inner)
+        model::sync::read(&self.namespaces)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, HashMap<SessionId, Arc<Namespace>>> {
-        self.namespaces.write().unwrap_or_else(PoisonError::into_inner)
+        model::sync::write(&self.namespaces)
     }
 
     fn compiled(&self) -> MutexGuard<'_, HashMap<SnapshotDigest, Weak<SessionDocuments>>> {
-        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+        model::sync::lock(&self.compiled)
     }
 }
 
 impl Namespace {
     fn view(&self, snapshot: &Arc<PolicySet>, subject: &Subject<'_>) -> Result<Arc<Rules>, CombineError> {
-        let kept = self.view.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let kept = model::sync::read(&self.view).clone();
         // The weak reference keeps the address from being used again, so equal addresses are one snapshot.
         if let Some(view) = kept.filter(|view| std::ptr::eq(view.snapshot.as_ptr(), Arc::as_ptr(snapshot))) {
             return view.rules;
         }
         let rules = snapshot.rules_with(subject, &self.documents).map(Arc::new);
         let view = View { snapshot: Arc::downgrade(snapshot), rules: rules.clone() };
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Some(view);
+        *model::sync::write(&self.view) = Some(view);
         rules
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use model::{PolicyName, TenantId};
 
@@ -99,7 +99,7 @@ impl Combinations {
     ) -> Result<Arc<Rules>, CombineError> {
         let hash = self.hasher.hash_one((subject.tenant, subject.agent, subject.labels, subject.policies));
         {
-            let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+            let kept = model::sync::read(&self.kept);
             if let Some((_, rules)) = kept.get(&hash).and_then(|all| all.iter().find(|(asker, _)| asker.is(subject))) {
                 return rules.clone();
             }
@@ -111,7 +111,7 @@ impl Combinations {
             labels: subject.labels.clone(),
             policies: subject.policies.into(),
         };
-        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = model::sync::write(&self.kept);
         if kept.len() >= MAX_COMBINATIONS {
             kept.clear();
         }

@@ -5,7 +5,7 @@
 //! snapshot or the time may have changed, and cuts what would now be refused. Who streams finds out at the next poll, since the cut wakes it; where a client that does not read
 //! keeps that poll from coming, its connection is closed a quarter of a second later.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -171,12 +171,12 @@ impl ActiveExchange {
     /// Notes what the upstream that it is sent to was verified by; where that is not trusted any more, it is cut. The trust may have
     /// been replaced since the handshake, and the look at what is under way may have passed already.
     pub(crate) fn relies_on(&self, proxy: &Proxy, chain: Option<Arc<VerifiedChain>>) {
-        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = chain;
+        *model::sync::lock(&self.chain) = chain;
         self.end_if_distrusted(&proxy.trust.load());
     }
 
     fn end_if_distrusted(&self, trust: &Trust) {
-        let chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let chain = model::sync::lock(&self.chain).clone();
         if chain.is_some_and(|chain| !trust.still_verifies(&chain)) {
             self.end(Denied { class: Some(CA_REMOVED), ..denied(model::Reason::UpstreamTls) });
         }
@@ -203,7 +203,7 @@ impl ActiveExchange {
     pub(crate) fn poll_terminated(&self, cx: &Context<'_>) -> Poll<Termination> {
         let cut = || self.cut.get().map_or(Poll::Pending, |cut| Poll::Ready(cut.clone()));
         if cut().is_pending() {
-            let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waker = model::sync::lock(&self.waker);
             match &*waker {
                 Some(own) if own.will_wake(cx.waker()) => {}
                 Some(_) | None => *waker = Some(cx.waker().clone()),
@@ -231,7 +231,7 @@ impl ActiveExchange {
             return;
         }
         // Its own lock is not held: what ends with the request may look at this exchange.
-        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let waker = model::sync::lock(&self.waker).take();
         if let Some(flow) = self.flow.get() {
             flow.stop();
         }
@@ -241,13 +241,13 @@ impl ActiveExchange {
     }
 
     fn is_over(&self, now: Timestamp) -> bool {
-        self.until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| until <= now)
+        model::sync::lock(&self.until).is_some_and(|until| until <= now)
     }
 
     /// Judges it again: it goes on until the end that the policies in force give it, or is cut.
     fn review(&self, proxy: &Proxy, now: Timestamp) {
         match self.judge(proxy, now) {
-            Ok(until) => *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until,
+            Ok(until) => *model::sync::lock(&self.until) = until,
             Err(denied) => self.end(denied),
         }
     }
@@ -351,7 +351,7 @@ impl ActiveExchanges {
     }
 
     fn all(&self) -> MutexGuard<'_, Slab<Weak<ActiveExchange>>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        model::sync::lock(&self.all)
     }
 }
 

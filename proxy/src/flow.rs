@@ -8,7 +8,7 @@
 //! record waits here for the end of the request (`when_upload_ends`); after `stop` no byte passes any more, so that the count is final.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -117,7 +117,7 @@ impl Flow {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        model::sync::lock(&self.state)
     }
 
     /// Bytes of the request body that were sent.

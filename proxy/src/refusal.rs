@@ -22,6 +22,8 @@ struct Facts {
     detail: Cow<'static, str>,
     /// What kind of TLS or time-out failure; a closed list.
     class: Option<&'static str>,
+    /// Whether the client left, so that nobody reads the answer.
+    client_left: bool,
     rule: Option<RuleId>,
     policy: Option<PolicyName>,
     words: Option<Arc<str>>,
@@ -37,12 +39,11 @@ struct Facts {
     retry_after: Option<u64>,
 }
 
-/// The class of what ended because the client left within its request body.
-pub(crate) const BROKEN_OFF: &str = "broken_off";
-
 /// The refusal of a request whose client left within the body.
 pub(crate) fn broken_off() -> Refusal {
-    Refusal::of(Reason::Malformed, "the request body broke off").with_class(BROKEN_OFF)
+    let mut refusal = Refusal::of(Reason::Malformed, "the request body broke off").with_class("broken_off");
+    refusal.0.client_left = true;
+    refusal
 }
 
 const TRAILERS_TOO_LARGE: &str = "the trailers of the request exceed 8192 bytes";
@@ -111,6 +112,7 @@ impl Refusal {
             reason,
             detail: detail.into(),
             class: None,
+            client_left: false,
             rule: None,
             policy: None,
             words: None,
@@ -186,7 +188,13 @@ impl Refusal {
         self.0.reason
     }
 
+    /// Whether the client left within its request.
+    pub(crate) fn client_left(&self) -> bool {
+        self.0.client_left
+    }
+
     /// The class of the failure.
+    #[cfg(test)]
     pub(crate) fn class(&self) -> Option<&'static str> {
         self.0.class
     }

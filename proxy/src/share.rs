@@ -13,11 +13,12 @@ use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use hyper::rt::Executor;
+use model::sync::lock;
 use model::{SessionId, Timestamp};
 use tokio::sync::Notify;
 
@@ -117,10 +118,6 @@ const FREE: u8 = 0;
 const QUEUED: u8 = 1;
 const GRANTED: u8 = 2;
 const GONE: u8 = 3;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl Shares {
     /// Nothing is used yet.

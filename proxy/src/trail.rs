@@ -26,7 +26,7 @@ use crate::limits::admission::Admission;
 use crate::limits::budget::Windows;
 use crate::limits::quota::RequestSlot;
 use crate::limits::timer::Timer;
-use crate::refusal::{BROKEN_OFF, Refusal};
+use crate::refusal::Refusal;
 use crate::share;
 
 /// The open record of one exchange.
@@ -424,7 +424,7 @@ fn attribution(proxy: &Proxy, session: &Session) -> Attribution {
 
 /// How an exchange ended that has no answer from the upstream.
 fn outcome_of(refusal: &Refusal) -> Outcome {
-    if refusal.class() == Some(BROKEN_OFF) {
+    if refusal.client_left() {
         return Outcome::ClientAbort;
     }
     let named = [

@@ -12,8 +12,8 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mlock, mmap, mmap_anonymous, mprotect};
 use zeroize::Zeroize as _;
@@ -86,7 +86,7 @@ impl Slot {
     /// A piece of this many bytes, all zero.
     pub fn new(length: usize) -> Self {
         let size = size_of_piece(length);
-        let address = ARENA.lock().unwrap_or_else(PoisonError::into_inner).take(size);
+        let address = model::sync::lock(&ARENA).take(size);
         let start = NonNull::new(std::ptr::with_exposed_provenance_mut(address)).expect("no page lies at address 0");
         Self { start, length }
     }
@@ -120,7 +120,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.zeroize();
         let address = self.start.as_ptr().expose_provenance();
-        ARENA.lock().unwrap_or_else(PoisonError::into_inner).give_back(address, size_of_piece(self.length));
+        model::sync::lock(&ARENA).give_back(address, size_of_piece(self.length));
     }
 }
 

@@ -6,7 +6,7 @@
 //! stop in order writes the exact numbers.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use model::{PolicyName, RuleId};
 
@@ -113,7 +113,7 @@ impl Budgets {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Scope, Budget>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        model::sync::lock(&self.0)
     }
 }
 

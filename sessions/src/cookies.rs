@@ -4,7 +4,7 @@
 //! The number is bounded; the oldest are forgotten first. They live in memory and are not saved with the session.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use sha2::{Digest, Sha256};
 
@@ -24,7 +24,7 @@ impl HostCookies {
     /// Notes that the host set a cookie.
     pub fn note(&self, host: &str, name: &[u8], value: &[u8]) {
         let print = self.print(host, name, value);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = model::sync::lock(&self.known);
         if known.contains(&print) {
             return;
         }
@@ -37,7 +37,7 @@ impl HostCookies {
     /// Whether the host set this cookie, name and value.
     pub fn knows(&self, host: &str, name: &[u8], value: &[u8]) -> bool {
         let print = self.print(host, name, value);
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&print)
+        model::sync::lock(&self.known).contains(&print)
     }
 
     fn print(&self, host: &str, name: &[u8], value: &[u8]) -> Print {

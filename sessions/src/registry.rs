@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::SignedDuration;
 use model::{Audience, CredentialId, Limits, PolicyName, SessionId, TenantId, Timestamp};
@@ -387,7 +387,7 @@ impl Registry {
     }
 
     fn save(&self, session: &Session) -> Result<(), SessionError> {
-        let _alone = session.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = model::sync::lock(&session.saving);
         let budgets = session.budgets.to_save();
         // The default session has no file; what it has sent is forgotten with the process, as it is itself.
         if session.token.is_some() {
@@ -418,11 +418,11 @@ impl Registry {
 
     // A panic while the lock is held leaves whole entries: the maps are changed by single calls.
     fn read(&self) -> RwLockReadGuard<'_, Table> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
+        model::sync::read(&self.table)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Table> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner)
+        model::sync::write(&self.table)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -109,13 +109,13 @@ impl Session {
 
     /// What is kept of its token.
     pub(crate) fn token(&self) -> Option<Fingerprint> {
-        self.token.as_ref().map(|token| *token.lock().unwrap_or_else(PoisonError::into_inner))
+        self.token.as_ref().map(|token| *model::sync::lock(token))
     }
 
     /// Another token is its token from now on.
     pub(crate) fn replace_token(&self, fresh: Fingerprint) {
         if let Some(token) = &self.token {
-            *token.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+            *model::sync::lock(token) = fresh;
         }
     }
 

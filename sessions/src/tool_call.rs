@@ -2,7 +2,7 @@
 //! sidecar that starts anew knows of none, and what policies say of an unknown tool holds.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use model::{CredentialId, Timestamp};
 
@@ -126,7 +126,7 @@ impl ToolCalls {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        model::sync::lock(&self.open)
     }
 }
 

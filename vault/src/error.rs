@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::credential::{CredentialError, ValueError};
 use crate::format::FormatError;
 use crate::kek::KeyError;
-use crate::store::StoreError;
+use crate::store::{StoreAction, StoreError};
 use crate::weakness::Weakness;
 use secret::RngUnavailable;
 
@@ -76,7 +76,9 @@ impl VaultError {
             Self::Missing => "vault_missing",
             Self::Store(StoreError::Unsafe { .. }) => "vault_unsafe",
             Self::Store(
-                StoreError::Io { action: "written", .. } | StoreError::NotDurable { .. } | StoreError::TooLarge,
+                StoreError::Io { action: StoreAction::Write, .. }
+                | StoreError::NotDurable { .. }
+                | StoreError::TooLarge,
             ) => "vault_write_failed",
             Self::Store(StoreError::Io { .. }) => "vault_unavailable",
             Self::Key(_) => "vault_key_unavailable",

@@ -145,7 +145,7 @@ pub enum KeyError {
 }
 
 /// Where the KEK comes from. Another keeper of keys (a KMS, a TPM) is one more implementation: it makes a key when a
-/// vault is made, puts what it needs to give that key again into the recipe, and hands the key to [`Parts`].
+/// vault is made, puts what it needs to give that key again into the recipe, and hands the key to `Parts`.
 pub trait KeySource: Send + Sync {
     /// How a new vault under this source makes its KEK.
     ///

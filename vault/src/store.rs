@@ -14,6 +14,34 @@ use thiserror::Error;
 /// The largest vault that is read or written.
 pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
+/// What a store does with its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreAction {
+    /// Looks for it.
+    Find,
+    /// Opens it.
+    Open,
+    /// Reads it.
+    Read,
+    /// Writes it.
+    Write,
+    /// Removes it.
+    Remove,
+}
+
+impl StoreAction {
+    /// As a participle, for messages.
+    pub fn as_participle(self) -> &'static str {
+        match self {
+            Self::Find => "found",
+            Self::Open => "opened",
+            Self::Read => "read",
+            Self::Write => "written",
+            Self::Remove => "removed",
+        }
+    }
+}
+
 /// Why ciphertext could not be read or written.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -26,12 +54,12 @@ pub enum StoreError {
         why: &'static str,
     },
     /// The system refused.
-    #[error("{} cannot be {action}", path.display())]
+    #[error("{} cannot be {}", path.display(), action.as_participle())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What was tried, as a participle.
-        action: &'static str,
+        /// What was tried.
+        action: StoreAction,
         /// What the system said.
         #[source]
         source: io::Error,
@@ -99,7 +127,7 @@ impl FileStore {
     /// Whoever may write the folder may put another file in the vault's place.
     fn check_folder(&self) -> Result<(), StoreError> {
         let folder = self.folder();
-        let found = fs::metadata(folder).map_err(|source| io_error(folder, "found", source))?;
+        let found = fs::metadata(folder).map_err(|source| io_error(folder, StoreAction::Find, source))?;
         let refuse = |why| Err(StoreError::Unsafe { path: folder.to_owned(), why });
         match () {
             () if found.mode() & 0o022 != 0 => refuse("is a folder that others may write"),
@@ -113,7 +141,7 @@ impl FileStore {
         match fs::remove_file(&self.temporary) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(io_error(&self.temporary, "removed", error)),
+            Err(error) => Err(io_error(&self.temporary, StoreAction::Remove, error)),
         }
     }
 
@@ -136,7 +164,7 @@ impl Store for FileStore {
         }
         let file = open_alone(&self.path)?;
         let mut bytes = Vec::new();
-        let read = |source| io_error(&self.path, "read", source);
+        let read = |source| io_error(&self.path, StoreAction::Read, source);
         file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(read)?;
         if bytes.len() as u64 > MAX_FILE_BYTES { Err(StoreError::TooLarge) } else { Ok(Some(bytes)) }
     }
@@ -150,7 +178,7 @@ impl Store for FileStore {
         if let Err(source) = self.write_temporary(bytes) {
             // After a failed fsync the pages may be gone: the file is thrown away, never synced again.
             drop(self.remove_temporary());
-            return Err(io_error(&self.path, "written", source));
+            return Err(io_error(&self.path, StoreAction::Write, source));
         }
         let synced = File::open(self.folder()).and_then(|folder| folder.sync_all());
         synced.map_err(|source| StoreError::NotDurable { path: self.path.clone(), source })
@@ -164,7 +192,7 @@ impl Store for FileStore {
 /// Opens a file that only we can read, and that has no second name through which another process could write it.
 fn open_alone(path: &Path) -> Result<File, StoreError> {
     let file = open_checked(path, OFlags::NOFOLLOW)?;
-    let found = file.metadata().map_err(|source| io_error(path, "read", source))?;
+    let found = file.metadata().map_err(|source| io_error(path, StoreAction::Read, source))?;
     if found.nlink() != 1 {
         return Err(StoreError::Unsafe { path: path.to_owned(), why: "has a second name (hard link)" });
     }
@@ -184,9 +212,9 @@ fn open_checked(path: &Path, flags: OFlags) -> Result<File, StoreError> {
             Some(code) if code == Errno::LOOP.raw_os_error() => {
                 StoreError::Unsafe { path: path.to_owned(), why: "is a symbolic link" }
             }
-            Some(_) | None => io_error(path, "opened", source),
+            Some(_) | None => io_error(path, StoreAction::Open, source),
         })?;
-    let found = file.metadata().map_err(|source| io_error(path, "read", source))?;
+    let found = file.metadata().map_err(|source| io_error(path, StoreAction::Read, source))?;
     let refuse = |why| Err(StoreError::Unsafe { path: path.to_owned(), why });
     match () {
         () if !found.is_file() => refuse("is no regular file"),
@@ -201,7 +229,7 @@ fn is_ours(found: &fs::Metadata) -> bool {
     found.uid() == 0 || found.uid() == rustix::process::geteuid().as_raw()
 }
 
-fn io_error(path: &Path, action: &'static str, source: io::Error) -> StoreError {
+fn io_error(path: &Path, action: StoreAction, source: io::Error) -> StoreError {
     StoreError::Io { path: path.to_owned(), action, source }
 }
 

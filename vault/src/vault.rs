@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 use model::{CredentialId, Destination, Host, Scheme, TenantId, Timestamp};
@@ -190,7 +190,7 @@ impl Vault {
 
     /// The keys that were replaced because they had sealed enough, with their new numbers, since this was last asked.
     pub fn take_replaced_keys(&self) -> Vec<(TenantId, u32)> {
-        std::mem::take(&mut *self.replaced.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *model::sync::lock(&self.replaced))
     }
 
     /// Whether a file that a crash had left beside the vault was removed when it was opened.
@@ -404,7 +404,7 @@ impl Vault {
     /// Makes the next generation, on disk first; nothing changes where that fails.
     fn change<T>(&self, edit: impl FnOnce(&mut State) -> Result<T, VaultError>) -> Result<T, VaultError> {
         // The lock guards nothing but the order of writers; one that panicked left nothing half done.
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = model::sync::lock(&self.writing);
         let mut next = State::clone(&self.state.load());
         next.generation += 1;
         next.replaced.clear();
@@ -431,7 +431,7 @@ impl Vault {
 
     /// Makes a generation that is on disk the one that readers see.
     fn show_generation(&self, next: State) {
-        self.replaced.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&next.replaced);
+        model::sync::lock(&self.replaced).extend_from_slice(&next.replaced);
         // First: a reader of a response must not miss a value that another request can be given already.
         self.newest.store(next.generation, Ordering::Release);
         self.state.store(Arc::new(next));

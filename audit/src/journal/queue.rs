@@ -3,7 +3,7 @@
 //! There are a few queues, and a thread always uses the same one: the tasks of one runtime meet
 //! here, the runtimes hardly ever do. Every lock is held for a few instructions only.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
 
 use crate::chain::Link;
@@ -272,7 +272,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        model::sync::lock(&self.0)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use certs::{Ca, Leaves};
@@ -60,7 +60,7 @@ impl Origin {
 
     /// The value of the Authorization field of the last request.
     pub(super) fn seen(&self) -> Option<String> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        model::sync::lock(&self.seen).clone()
     }
 }
 
@@ -77,7 +77,7 @@ async fn answer(acceptor: &TlsAcceptor, stream: TcpStream, seen: &Mutex<Option<S
         fields.filter(|(name, _)| name.eq_ignore_ascii_case("authorization")).map(|(_, value)| value.trim());
     let value = values.next().unwrap_or_default().to_owned();
     let body = format!("hello, you sent Authorization: {value}\n");
-    *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+    *model::sync::lock(seen) = Some(value);
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()

@@ -3,7 +3,7 @@
 //! The strict reader asks here with the proxy credentials of each head, before it reads anything else of it. The first session
 //! that is identified owns the connection; the connection counts for it from then on.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use model::{Reason, SessionId};
 use sessions::Session;
@@ -59,7 +59,7 @@ impl Entrance {
     }
 
     fn take_place(&self, session: &SessionId) -> Result<(), Refusal> {
-        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = model::sync::lock(&self.place);
         place.identified(session).map_err(|no_place| match no_place {
             NoPlace::Session => Refusal::of(Reason::SessionQuota, "the session has as many connections as it may have"),
             NoPlace::All | NoPlace::Evicted => overloaded(),

@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ impl Client {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        model::sync::lock(&self.0)
     }
 
     /// Whether another request can be sent: the upstream neither closed the connection nor sent what was not asked for.

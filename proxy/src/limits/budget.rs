@@ -2,7 +2,7 @@
 //! one session.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use model::SessionId;
 
@@ -70,7 +70,7 @@ impl Budget {
 impl Share {
     /// Takes these bytes more.
     pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Spent> {
-        let mut kept = self.budget.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = model::sync::lock(&self.budget.kept);
         let whole: usize = kept.values().sum();
         let own = kept.entry(self.session.clone()).or_default();
         if own.saturating_add(bytes) > self.budget.max / SESSIONS {
@@ -87,7 +87,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut kept = self.budget.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = model::sync::lock(&self.budget.kept);
         if let Some(own) = kept.get_mut(&self.session) {
             *own = own.saturating_sub(self.bytes);
             if *own == 0 {

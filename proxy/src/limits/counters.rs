@@ -1,9 +1,10 @@
 //! What is counted against limits while it runs: requests and exchanges, by session and rule, shared by all cores.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use model::sync::lock;
 use model::{Rate, SessionId};
 use sessions::Scope;
 use tokio::time::Instant;
@@ -73,10 +74,6 @@ impl Drop for Slot {
         let mut running = lock(&self.0.running);
         *running = running.saturating_sub(1);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use model::{Destination, Host, Reason, SessionId};
@@ -75,7 +75,7 @@ impl Quotas {
     }
 
     fn lock(&self) -> MutexGuard<'_, Usage> {
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+        model::sync::lock(&self.usage)
     }
 
     /// A place for one more request, with the memory that it may buffer.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use certs::{TlsClass, Trust, VerifiedChain};
@@ -131,13 +131,13 @@ impl Dialer {
 
     /// Forgets the TLS settings of sessions that are over, and looks whether the hosts file has changed.
     pub(crate) fn sweep(&self, live: impl Fn(&SessionId) -> bool) {
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).refresh();
-        self.tls.lock().unwrap_or_else(PoisonError::into_inner).retain(|(session, _), _| live(session));
+        model::sync::lock(&self.hosts).refresh();
+        model::sync::lock(&self.tls).retain(|(session, _), _| live(session));
     }
 
     fn tls_settings(&self, proxy: &Proxy, session: &Session, versions: HttpVersions) -> TlsSettings {
         let trust = proxy.trust.load_full();
-        let mut all = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = model::sync::lock(&self.tls);
         let key = (session.id.clone(), versions);
         match all.get(&key) {
             Some(known) if Arc::ptr_eq(&known.trust, &trust) => known.clone(),
@@ -160,7 +160,7 @@ impl Dialer {
         if let Some(address) = config.resolve.get(name.as_ref()) {
             return Some(vec![*address]);
         }
-        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let hosts = model::sync::lock(&self.hosts);
         hosts.addresses(name).map(<[IpAddr]>::to_vec)
     }
 

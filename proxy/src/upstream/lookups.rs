@@ -1,7 +1,7 @@
 //! How many name lookups one session may have in flight, over all cores. More of them wait, within the time that one lookup has.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use model::SessionId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -25,7 +25,7 @@ impl Lookups {
     /// The place in the queue is given up.
     pub(crate) async fn enter(&self, session: &SessionId) -> Option<OwnedSemaphorePermit> {
         let slots = {
-            let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut sessions = model::sync::lock(&self.sessions);
             sessions.entry(session.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.max))).clone()
         };
         slots.acquire_owned().await.ok()
@@ -34,13 +34,13 @@ impl Lookups {
     /// Slots of the session that are free.
     #[cfg(test)]
     pub(crate) fn free(&self, session: &SessionId) -> usize {
-        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let sessions = model::sync::lock(&self.sessions);
         sessions.get(session).map_or(self.max, |slots| slots.available_permits())
     }
 
     /// Forgets sessions without lookups.
     pub(crate) fn sweep(&self) {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = model::sync::lock(&self.sessions);
         sessions.retain(|_, slots| Arc::strong_count(slots) > 1);
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use certs::VerifiedChain;
@@ -96,7 +96,7 @@ impl Pool {
 
     /// A connection of this key that still lives and leads to an address that passes `check`.
     pub(crate) fn take(&self, key: &Key, check: impl Fn(SocketAddr) -> bool) -> Option<Upstream> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = model::sync::lock(&self.idle);
         let Kept { by_key, by_session, count } = &mut *idle;
         let kept = by_key.get_mut(key)?;
         let of_session = by_session.entry(key.session.clone()).or_default();
@@ -130,7 +130,7 @@ impl Pool {
         if matches!(upstream.sender, Sender::Http1(..)) {
             upstream.slot = None;
         }
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = model::sync::lock(&self.idle);
         if idle.by_session.get(&key.session).is_some_and(|count| *count >= self.of_session) {
             idle.close_oldest(&key.session);
         }
@@ -143,7 +143,7 @@ impl Pool {
 
     /// Closes what is old, closed, was verified with another trust, or belongs to a session that is over.
     pub(crate) fn sweep(&self, trust: u64, live: impl Fn(&SessionId) -> bool) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = model::sync::lock(&self.idle);
         idle.by_key.retain(|key, kept| {
             kept.retain(|one| one.since.elapsed() <= self.keep_alive && !one.upstream.is_closed());
             !kept.is_empty() && key.trust == trust && live(&key.session)

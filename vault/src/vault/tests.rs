@@ -13,6 +13,7 @@ use crate::envelope::Envelope;
 use crate::format::{Content, Item, WrappedKey};
 use crate::kek::{Kek, KeyError, KeyFile, Passphrase};
 use crate::state::{REFUSE_AT, ROTATE_AT, TenantKey};
+use crate::store::StoreAction;
 
 const CANARY: &[u8] = b"canary-7f3a91c05e";
 
@@ -55,7 +56,7 @@ impl Store for Memory {
         let mut content = self.0.lock().unwrap();
         let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
         match content.fault {
-            Some(Fault::Write) => Err(StoreError::Io { path: "memory".into(), action: "written", source }),
+            Some(Fault::Write) => Err(StoreError::Io { path: "memory".into(), action: StoreAction::Write, source }),
             fault => {
                 content.bytes = Some(bytes.to_vec());
                 match fault {

@@ -1,7 +1,7 @@
 //! Trailers of a request: only those pass whose names the head lists in `Trailer`. None passes that has a role in the head, that is
 //! needed before the content, or whose name the policy or a credential of Egret's takes.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use http::{HeaderMap, HeaderName};
 use model::field::{is_forbidden_in_trailers, is_read_as};
@@ -35,11 +35,11 @@ pub(crate) struct Removed(Mutex<Vec<String>>);
 impl Removed {
     /// Takes the names that were noted so far.
     pub(crate) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *model::sync::lock(&self.0))
     }
 
     fn note(&self, name: &str) {
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = model::sync::lock(&self.0);
         if names.len() < MAX_NAMED {
             names.push(format!("trailer {name}"));
         }
