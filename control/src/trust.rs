@@ -53,7 +53,7 @@ impl TrustFiles {
         variables
     }
 
-    /// Writes the small files into the folder `dir`, which clients see at [`TrustFiles::in_dir`] or [`TrustFiles::moved`].
+    /// Writes the small files into the folder `dir`, which clients see at [`TrustFiles::in_dir`] or in `moved`.
     ///
     /// # Errors
     /// A file or folder that cannot be written.
