@@ -105,25 +105,9 @@ fn find(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
 fn is_hidden_by_percent(bytes: &[u8]) -> bool {
     let mut decoded = bytes.to_vec();
     (0..MAX_DECODINGS).any(|_| {
-        decoded = decode(&decoded);
+        decoded = model::escape::percent_decoded(&decoded);
         find(&decoded, 0).is_some() || is_encoded(&decoded)
     })
-}
-
-/// Undoes each escape once.
-fn decode(bytes: &[u8]) -> Vec<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((&byte, tail)) = rest.split_first() {
-        let pair = match (byte, tail) {
-            (b'%', [high, low, ..]) => digit(*high).zip(digit(*low)),
-            _ => None,
-        };
-        out.push(pair.map_or(byte, |(high, low)| high << 4 | low));
-        rest = if pair.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
-    }
-    out
 }
 
 /// Whether a mark in base64 (as in the value of Proxy-Authorization) or in hex is followed by as much as a token takes.

@@ -133,11 +133,6 @@ impl Trail {
         self.record.attribution = Some(attribution);
     }
 
-    /// The trace context that the client sent.
-    pub fn trace(&mut self, trace: &str) {
-        self.record.trace = Some(trace.into());
-    }
-
     /// A word that refines the code, such as the class of a TLS failure; never what the client sent.
     pub fn detail(&mut self, detail: impl Into<Text>) {
         self.record.detail = Some(detail.into());

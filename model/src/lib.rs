@@ -6,6 +6,7 @@
 pub mod address;
 pub mod audience;
 pub mod destination;
+pub mod escape;
 pub mod field;
 pub mod id;
 pub mod limits;

@@ -152,19 +152,7 @@ pub fn form_decoded(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return Cow::Borrowed(text);
     }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        match (byte, crate::path::hex_pair(tail)) {
-            (b'%', Some(value)) => {
-                bytes.push(value);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            (b'+', _) => bytes.push(b' '),
-            _ => bytes.push(byte),
-        }
-    }
+    let bytes = crate::escape::form_decoded(text.as_bytes());
     Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
 }
 

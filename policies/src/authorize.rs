@@ -193,11 +193,6 @@ impl Permit {
         granted && self.ceilings().all(|rule| rule.allows_address(address))
     }
 
-    /// Whether the rule names its methods.
-    pub fn limits_methods(&self) -> bool {
-        self.granting().is_some_and(|rule| rule.methods.is_some())
-    }
-
     /// How much may pass: the narrowest of every rule that matches, ceilings included.
     pub fn limits(&self) -> Limits {
         self.restricting().fold(Limits::default(), |limits, rule| limits.narrowed(rule.limits))

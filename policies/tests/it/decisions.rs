@@ -191,13 +191,12 @@ fn a_permit_carries_what_its_rule_says() {
     let permit = ask(&rules, "GET https://a.example/").unwrap();
     assert_eq!((permit.rule().unwrap().as_str(), permit.policy().as_str()), ("r", "p"));
     assert_eq!(permit.credentials().iter().map(|c| c.as_str()).collect::<Vec<_>>(), ["z", "a"]);
-    assert!(permit.limits_methods());
     assert_eq!(permit.snapshot(), rules.snapshot());
     let address = |text: &str| text.parse::<IpAddr>().unwrap();
     assert!(permit.allows_address(address("10.1.2.3")) && permit.allows_address(address("fd00:1::7")));
     assert!(!permit.allows_address(address("8.8.8.8")) && !permit.allows_address(address("::ffff:10.1.2.3")));
     let permit = ask(&rules, "GET https://b.example/").unwrap();
-    assert!(!permit.limits_methods() && permit.credentials().is_empty());
+    assert!(permit.credentials().is_empty());
     assert!(permit.allows_address(address("8.8.8.8")));
     assert!(!permit.allows_address(address("10.1.2.3")) && !permit.allows_address(address("169.254.169.254")));
 }

@@ -13,9 +13,9 @@ use vault::{Lease, Placement, Slot};
 use zeroize::Zeroizing;
 
 use crate::basic;
-use crate::credentials::body_slots::{form_decoded, percent_decoded};
 use crate::credentials::client_auth::query::{folded, segments, without};
 use crate::refusal::Refusal;
+use model::escape::{form_decoded, percent_decoded};
 use redaction::stream::Patterns;
 
 /// Where a placeholder stands in a head.

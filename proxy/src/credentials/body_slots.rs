@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 
 use http::{HeaderMap, HeaderValue, header};
+use model::escape::form_decoded;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -172,32 +173,6 @@ fn fields_named(body: &str, name: &str) -> Vec<Range<usize>> {
         at += pair.len() + 1;
     }
     places
-}
-
-/// A name or value of a form as it is read: `+` is a space, `%41` a byte, and any other `%` itself.
-pub(crate) fn form_decoded(text: &[u8]) -> Vec<u8> {
-    let spaced: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
-    percent_decoded(&spaced)
-}
-
-/// `%41` is a byte (RFC 3986 section 2.1), and any other `%` itself.
-pub(crate) fn percent_decoded(text: &[u8]) -> Vec<u8> {
-    let digit = |at: usize| text.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-    let mut out = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(byte) = text.get(at) {
-        match (byte, digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high << 4 | low) as u8);
-                at += 3;
-            }
-            _ => {
-                out.push(*byte);
-                at += 1;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]
