@@ -90,6 +90,17 @@ fn messages_are_plain_english() {
 }
 
 #[test]
+fn pages_are_plain_english() {
+    let mut found = vec![root().join("README.md")];
+    files(&root().join("docs"), "md", &mut found);
+    for path in found {
+        for (number, line) in std::fs::read_to_string(&path).unwrap().lines().enumerate() {
+            assert_eq!(phrase_in(line), None, "{}:{}", path.display(), number + 1);
+        }
+    }
+}
+
+#[test]
 fn phrases_are_found_as_whole_words() {
     assert_eq!(phrase_in("sealed Anew, and"), Some("anew"));
     assert_eq!(phrase_in("it is no name; write"), Some("is no name"));
