@@ -57,7 +57,8 @@ fn files(folder: &Path, end: &str, found: &mut Vec<PathBuf>) {
 /// The phrase in a text, as whole words.
 fn phrase_in(text: &str) -> Option<&'static str> {
     let text = text.to_lowercase();
-    let is_word = |sign: Option<char>| sign.is_some_and(char::is_alphanumeric);
+    // A name written with underscores is one word.
+    let is_word = |sign: Option<char>| sign.is_some_and(|c| c.is_alphanumeric() || c == '_');
     PHRASES.into_iter().find(|phrase| {
         text.match_indices(phrase).any(|(at, _)| {
             let (before, after) = text.split_at(at);
