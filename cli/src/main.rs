@@ -21,6 +21,7 @@ mod policy;
 mod run;
 mod serve;
 mod session;
+mod session_options;
 mod sidecar;
 mod status;
 mod timekeeper;

@@ -11,7 +11,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use control::wire::{GrantDocument, PolicyDocument, Rollout, SessionCreated, SessionRequest, SessionView};
+use control::wire::{GrantDocument, Rollout, SessionCreated, SessionRequest, SessionView};
 use rustix::process::{Pid, Signal, kill_process};
 use sessions::Session;
 use tokio::process::{Child, Command};
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::Context;
 use crate::child;
-use crate::client::{Client, busy, encode, read_text};
+use crate::client::{Client, busy, encode};
 use crate::config::{Config, Key};
 use crate::data_dir::DataDir;
 use crate::exit::{Answer, Failure, OrFail as _};
@@ -28,7 +28,7 @@ use crate::foundation::{EarlierClock, Foundation, Policies, Rollback};
 use crate::logging;
 use crate::output::say;
 use crate::serve::control_runtime;
-use crate::session::NO_POLICY;
+use crate::session_options::{NO_POLICY, documents, is_file};
 use crate::sidecar::Sidecar;
 use crate::variables;
 
@@ -45,10 +45,10 @@ pub(crate) struct Run {
     #[arg(long = "policy", value_name = "NAME|FILE")]
     policies: Vec<String>,
     /// A credential the command may use; bounds may follow: github,uses=10,for=15m,methods=GET+HEAD.
-    #[arg(long = "credential", value_name = "NAME", value_parser = crate::session::grant)]
+    #[arg(long = "credential", value_name = "NAME", value_parser = crate::session_options::grant)]
     credentials: Vec<GrantDocument>,
     /// A policy with `mode: observe` for a share of sessions, such as candidate@25; without @, for all.
-    #[arg(long, value_name = "NAME@PERCENT", value_parser = crate::session::rollout)]
+    #[arg(long, value_name = "NAME@PERCENT", value_parser = crate::session_options::rollout)]
     observe: Vec<Rollout>,
     /// How long the session lives at most, such as 1h [default: 24h].
     #[arg(long, value_name = "TIME")]
@@ -157,19 +157,6 @@ impl Run {
         let child = child.with_context(|| format!("cannot run {}", program.to_string_lossy())).or_usage()?;
         wait(child, signals).await.context("cannot wait for the command").or_unreachable()
     }
-}
-
-/// The policy files that a session brings.
-pub(crate) fn documents<'a>(files: impl Iterator<Item = &'a String>) -> Answer<Vec<PolicyDocument>> {
-    let document =
-        |path: &String| Ok(PolicyDocument { name: control::shown(Path::new(path)), text: read_text(Path::new(path))? });
-    files.map(document).collect()
-}
-
-/// A name ends in no file's ending and begins with no path's beginning.
-pub(crate) fn is_file(text: &str) -> bool {
-    let named = [".yaml", ".yml"].iter().any(|end| text.ends_with(end));
-    named || ["/", "./", "../"].iter().any(|start| text.starts_with(start))
 }
 
 async fn join_or_become(context: &Context, mut config: Config) -> Answer<(Client, Option<Sidecar>)> {
@@ -285,20 +272,5 @@ async fn others(sidecar: &Sidecar, signals: &mut Signals) {
 async fn stop(host: Option<Sidecar>) {
     if let Some(sidecar) = host {
         sidecar.stop(DRAIN).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_files_are_told_apart() {
-        for file in ["a.yaml", "dir/b.yml", "./c", "/etc/d", "../e"] {
-            assert!(is_file(file), "{file}");
-        }
-        for name in ["coding-agent", "library/pypi"] {
-            assert!(!is_file(name), "{name}");
-        }
     }
 }

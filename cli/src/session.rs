@@ -12,10 +12,7 @@ use crate::Context;
 use crate::client::{Client, Missing, converse, encode, path_with};
 use crate::exit::{Answer, Failure};
 use crate::output::{self, Format, shell_quoted};
-use crate::run::{documents, is_file};
-
-/// Said where a session has no policy.
-pub(crate) const NO_POLICY: &str = "the session has no policy, so nothing is allowed; name policies with --policy";
+use crate::session_options::{NO_POLICY, documents, grant, is_file};
 
 /// Open and end sessions.
 #[derive(clap::Args)]
@@ -83,7 +80,7 @@ struct Create {
     #[arg(long = "credential", value_name = "NAME", value_parser = grant)]
     credentials: Vec<GrantDocument>,
     /// A policy with `mode: observe` for a share of sessions, such as candidate@25; without @, for all.
-    #[arg(long, value_name = "NAME@PERCENT", value_parser = crate::session::rollout)]
+    #[arg(long, value_name = "NAME@PERCENT", value_parser = crate::session_options::rollout)]
     observe: Vec<Rollout>,
     /// Limits for all its requests together: requests=600/m,concurrent=8,request_body=10MiB,response_body=1GiB,bytes_out=1GiB.
     #[arg(long = "limit", value_name = "NAME=LIMIT,..", value_parser = limit)]
@@ -123,42 +120,6 @@ enum Shown {
     Sh,
     /// Lines for docker run --env-file.
     Docker,
-}
-
-/// A policy and the share of sessions that get it.
-pub(crate) fn rollout(text: &str) -> Result<Rollout, String> {
-    let (policy, share) = text.split_once('@').unwrap_or((text, "100"));
-    let share = share.parse().ok().filter(|share| *share <= 100).ok_or("write NAME@PERCENT, such as candidate@25")?;
-    Ok(Rollout { policy: policy.to_owned(), share })
-}
-
-/// A credential's name, with what bounds its use.
-pub(crate) fn grant(text: &str) -> Result<GrantDocument, String> {
-    let mut parts = text.split(',');
-    let mut grant = GrantDocument::of(parts.next().unwrap_or_default());
-    let mut seen = Vec::new();
-    for part in parts {
-        let key = part.split('=').next().unwrap_or_default();
-        if seen.contains(&key) {
-            return Err(format!("{key} is said twice"));
-        }
-        seen.push(key);
-        match part.split_once('=') {
-            Some(("uses", number)) => {
-                let uses = number.parse().map_err(|_| format!("{number:?} is not a number of uses"))?;
-                grant.uses = Some(uses);
-            }
-            Some(("for", time)) => grant.time = Some(time.to_owned()),
-            Some(("methods", methods)) => grant.methods = methods.split('+').map(str::to_owned).collect(),
-            Some(("per", what)) => grant.per = Some(what.to_owned()),
-            Some(_) | None => {
-                return Err(format!(
-                    "{part:?} bounds nothing; write uses=10, for=15m, methods=GET+HEAD or per=tool_call"
-                ));
-            }
-        }
-    }
-    Ok(grant)
 }
 
 /// Limits for a whole session: names with what they allow.

@@ -7,7 +7,9 @@ pub mod change;
 mod credential;
 mod guard;
 pub mod import;
+mod load_error;
 mod loader;
+mod path_text;
 mod policy;
 mod policy_files;
 mod problem;
@@ -47,8 +49,10 @@ use crate::problem::Problem;
 use crate::trust::TrustFiles;
 
 pub use crate::guard::{Gate, Peer, Stream};
-pub use crate::loader::{LoadError, Loader};
-pub use crate::policy_files::{files_of, read_library, read_path, shown};
+pub use crate::load_error::LoadError;
+pub use crate::loader::Loader;
+pub use crate::path_text::shown;
+pub use crate::policy_files::{files_of, read_library, read_path};
 pub use crate::session::{session_record, void_tokens};
 pub use crate::span::{parse_span, print_span};
 

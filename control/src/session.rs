@@ -17,7 +17,7 @@ use sessions::{
 };
 
 use crate::env::{dialed, environment, proxy_url};
-use crate::loader::LoadError;
+use crate::load_error::LoadError;
 use crate::problem::{Json, Problem};
 use crate::session_documents::sources;
 use crate::span::{parse_span, print_span};

@@ -9,7 +9,7 @@ use sessions::Session;
 use vault::{CredentialShape, Kind, Slot};
 
 use crate::Control;
-use crate::loader::LoadError;
+use crate::load_error::LoadError;
 
 impl Control {
     /// Reads the policy files again: see [`crate::Loader::reload`]. Rules that do not fit the vault or `upstream.resolve` are

@@ -5,8 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The crates whose sources are looked at.
-const CRATES: [&str; 11] =
-    ["model", "clock", "secret", "redaction", "policies", "vault", "certs", "audit", "sessions", "proxy", "control"];
+const CRATES: [&str; 12] = [
+    "model",
+    "clock",
+    "secret",
+    "redaction",
+    "policies",
+    "vault",
+    "certs",
+    "audit",
+    "sessions",
+    "proxy",
+    "control",
+    "cli",
+];
 
 /// The steps, in the order in which a request passes them.
 const STEPS: [&str; 14] = [
@@ -143,7 +155,7 @@ fn no_file_imports_one_that_imports_it() {
 }
 
 /// Crates that still have circles.
-const WITH_CIRCLES: [&str; 2] = ["policies", "control"];
+const WITH_CIRCLES: [&str; 1] = ["policies"];
 
 #[test]
 fn the_steps_are_declared_in_order() {

@@ -14,7 +14,7 @@ use policies::{PolicySet, PolicySource, Problem, render};
 use crate::Context;
 use crate::exit::{Answer, Failure, OrFail as _};
 use crate::output;
-use crate::run::is_file;
+use crate::session_options::is_file;
 
 /// Policy files, and the files of checks beside them.
 #[derive(Default)]
