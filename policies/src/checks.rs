@@ -3,70 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use model::{Authority, Destination, PolicyName, Reason, RequestPath, RuleId, Scheme, Timestamp};
+use model::{PolicyName, Reason, RuleId, Timestamp};
 
-use crate::authorize::{Permit, Question};
-use crate::combine::Rules;
-use crate::decide::Denied;
+use crate::check::{Check, CheckRequest};
+use crate::denied::Denied;
+use crate::permit::Permit;
 use crate::problem::Problem;
-
-/// One compiled check.
-#[derive(Debug)]
-pub(crate) struct Check {
-    pub(crate) request: CheckRequest,
-    pub(crate) expect: Verdict,
-    pub(crate) rule: Option<RuleId>,
-    pub(crate) code: Option<Reason>,
-    /// What is reported where it fails; its message is completed then.
-    pub(crate) failure: Problem,
-}
-
-/// The request of a check: `GET https://host/path`, and what it belongs to.
-#[derive(Debug)]
-pub(crate) struct CheckRequest {
-    pub(crate) text: String,
-    pub(crate) destination: Destination,
-    pub(crate) method: String,
-    pub(crate) path: RequestPath,
-    pub(crate) tool: Option<String>,
-    pub(crate) websocket: bool,
-    pub(crate) at: Option<Timestamp>,
-}
-
-/// What rules say of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Verdict {
-    /// It is refused.
-    Deny,
-    /// It is refused until somebody says yes.
-    Ask,
-    /// No rule allows it, and it passes because a policy observes.
-    Observe,
-    /// A rule allows it.
-    Allow,
-}
-
-impl Verdict {
-    /// The word for it, as in policy files and records.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Deny => "deny",
-            Self::Ask => "ask",
-            Self::Observe => "observe",
-            Self::Allow => "allow",
-        }
-    }
-
-    /// What an answer of the rules amounts to.
-    pub fn of(answer: &Result<Permit, Denied>) -> Self {
-        match answer {
-            Ok(permit) if permit.observed().is_some() => Self::Observe,
-            Ok(_) => Self::Allow,
-            Err(denied) if denied.is_ask() => Self::Ask,
-            Err(_) => Self::Deny,
-        }
-    }
-}
+use crate::question::Question;
+use crate::rules::Rules;
+use crate::verdict::Verdict;
 
 /// What the rules said to a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,43 +105,7 @@ impl Check {
     }
 }
 
-/// Reads `scheme://host[:port][/path][?query]`.
-///
-/// # Errors
-/// What is wrong with it, in words.
-pub fn read_url(url: &str) -> Result<(Destination, RequestPath), String> {
-    let (scheme, rest) = match url.split_once("://") {
-        Some(("https", rest)) => (Scheme::Https, rest),
-        Some(("http", rest)) => (Scheme::Http, rest),
-        _ => return Err("a URL begins with `https://` or `http://`".to_owned()),
-    };
-    let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let authority = Authority::parse(authority, true).map_err(|why| why.to_string())?;
-    let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-    let path = RequestPath::parse(&target).map_err(|why| why.to_string())?;
-    Ok((Destination::of(scheme, authority), path))
-}
-
 impl CheckRequest {
-    /// Reads `METHOD scheme://host[:port][/path][?query]`; the error says what is wrong.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let (method, url) = text.split_once(' ').ok_or("a check's request is a method, a space and a URL")?;
-        let (destination, path) = read_url(url)?;
-        Ok(Self {
-            text: text.to_owned(),
-            destination,
-            method: method.to_owned(),
-            path,
-            tool: None,
-            websocket: false,
-            at: None,
-        })
-    }
-
-    pub(crate) fn method(&self) -> &str {
-        &self.method
-    }
-
     /// What a request meets on its way: first the question of the CONNECT, then its own.
     pub(crate) fn judge(&self, rules: &Arc<Rules>, now: Timestamp) -> Result<Permit, Denied> {
         let now = self.at.unwrap_or(now);

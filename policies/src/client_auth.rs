@@ -4,86 +4,10 @@
 //! The strictest mode of all matching rules applies. Only the rule that grants the request can be looser than the default; every
 //! other rule, and every rule that a session brings itself, can only be stricter.
 
-use std::collections::BTreeSet;
-
 use model::field::{fold_name, listed_names};
 
-use crate::authorize::Permit;
+use crate::auth_mode::{AuthMode, RuleClientAuth};
 use crate::rule::Rule;
-
-/// What happens to authentication of the client. The order is that of strictness.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AuthMode {
-    /// It passes.
-    Allow,
-    /// It is removed, and named in the record; what cannot be removed refuses the request.
-    Strip,
-    /// The request is refused with `foreign_credential`.
-    Refuse,
-}
-
-impl AuthMode {
-    /// The word for it in a policy.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::Strip => "strip",
-            Self::Refuse => "refuse",
-        }
-    }
-}
-
-/// `client_auth` of one rule. Names are folded: lower case, with `-` for every character that is not a letter or digit.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct RuleClientAuth {
-    /// `None` where the rule leaves the default as it is.
-    pub(crate) mode: Option<AuthMode>,
-    /// Fields and parameters that pass.
-    pub(crate) pass: BTreeSet<Box<str>>,
-    /// Fields and parameters that count as authentication besides those of the table.
-    pub(crate) also: BTreeSet<Box<str>>,
-}
-
-impl RuleClientAuth {
-    fn permits(&self, folded: &str) -> bool {
-        match self.mode {
-            None | Some(AuthMode::Allow) => true,
-            Some(AuthMode::Strip | AuthMode::Refuse) => self.pass.contains(folded),
-        }
-    }
-}
-
-/// What happens to authentication that the client sends with one request: what all rules that match it say together.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientAuth<'a>(pub(crate) &'a Permit);
-
-impl ClientAuth<'_> {
-    /// The mode that applies where `default` would apply if no rule had a `client_auth`.
-    pub fn mode(&self, default: AuthMode) -> AuthMode {
-        self.0.joined_client_auth().mode(default)
-    }
-
-    /// Whether authentication under this name passes in every mode: the granting rule passes it, and no other rule that
-    /// strips or refuses leaves it out.
-    pub fn passes(&self, name: &str) -> bool {
-        self.0.joined_client_auth().passes(name)
-    }
-
-    /// Whether some rule counts this name as authentication.
-    pub fn also(&self, name: &str) -> bool {
-        self.0.joined_client_auth().also(name)
-    }
-
-    /// Every name that some rule counts as authentication, folded.
-    pub fn also_names(&self) -> impl Iterator<Item = &str> {
-        self.0.also_names()
-    }
-
-    /// Whether no rule says anything, so that the default applies as it is.
-    pub fn is_default(&self) -> bool {
-        self.0.joined_client_auth().is_default()
-    }
-}
 
 /// The `client_auth` of all rules that match one request, joined.
 #[derive(Clone, Copy, Debug)]

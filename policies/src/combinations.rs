@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use model::PolicyName;
 
-use crate::combine::{CombineError, Policy, PolicySet, RuleRef};
+use crate::combine::PolicySet;
+use crate::combine_error::{CombineError, RuleRef};
 use crate::compile::PolicySource;
 use crate::conflict::{MAX_SETTING_RULES, mixed, set_conflicts, ties_between};
+use crate::policy::Policy;
 use crate::problem::{Place, Problem, Reporter, Severity, code};
 use crate::rule::{Effect, Rule};
 use crate::selector::Subject;

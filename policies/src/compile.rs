@@ -11,16 +11,16 @@ pub use parts::instant as read_instant;
 pub(crate) use parts::method_error;
 
 use std::collections::HashMap;
-use std::fmt::Write;
 
-use model::{PolicyName, SnapshotDigest};
-use sha2::{Digest, Sha256};
+use model::PolicyName;
 
 pub(crate) use policy::check_of;
 
-use crate::combine::{Policy, PolicySet};
+use crate::combine::PolicySet;
+use crate::digest::digest;
 use crate::document::{Document, place};
 use crate::parse::parse;
+use crate::policy::Policy;
 use crate::problem::{Place, Problem, Reporter, Severity, code, quote};
 
 /// One policy file.
@@ -88,24 +88,4 @@ fn claim<'a>(
         let message = format!("policy {} is also defined in {other}", quote(policy.name.as_str()));
         reporter.error(code::DUPLICATE_POLICY, at, message, "give each policy a name of its own");
     }
-}
-
-/// The digest of names and texts, each with its length before it, in the order of names.
-pub(crate) fn digest(mut contents: Vec<(PolicyName, &str)>) -> SnapshotDigest {
-    contents.sort();
-    digest_of(contents.iter().flat_map(|(name, text)| [name.as_str(), text]))
-}
-
-/// The digest of these parts, each with its length before it.
-pub(crate) fn digest_of<'a>(parts: impl IntoIterator<Item = &'a str>) -> SnapshotDigest {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    let mut text = String::from("sha256:");
-    for byte in hash.finalize() {
-        write!(text, "{byte:02x}").expect("writing to a string does not fail");
-    }
-    SnapshotDigest::new(text)
 }

@@ -20,8 +20,8 @@ use std::sync::Arc;
 
 use model::{Host, Scheme, Timestamp};
 
-use crate::combine::Rules;
 use crate::explain::Standing;
+use crate::rules::Rules;
 
 pub use sets::{PolicyDiff, SetDiff, diff_sets};
 

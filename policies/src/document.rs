@@ -3,7 +3,7 @@
 //! `parse` makes it. No value is empty and no text reads as a boolean, so an `Option` is `None` only where
 //! the key is not there, or where what stands there was reported and the file is refused.
 
-use crate::client_auth::AuthMode;
+use crate::auth_mode::AuthMode;
 use crate::problem::Place;
 
 /// A value and where it stands.

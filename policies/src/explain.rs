@@ -9,14 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use model::{CredentialId, PathReading, PolicyName, Reason, Timestamp, written_path};
+use model::{CredentialId, PathReading, PolicyName, Reason, RuleId, Timestamp, written_path};
 
-use crate::authorize::{Permit, Question};
-use crate::checks::Verdict;
-use crate::client_auth::AuthMode;
-use crate::combine::{Layer, Rules};
-use crate::decide::{Denied, Judgement};
+use crate::auth_mode::AuthMode;
+use crate::decide::Judgement;
+use crate::denied::Denied;
+use crate::permit::Permit;
+use crate::question::Question;
 use crate::rule::{Effect, Limits, Rule, Timeouts};
+use crate::rules::{Layer, Rules};
+use crate::verdict::Verdict;
 
 pub use standing::{RulePlace, Standing};
 
@@ -143,6 +145,12 @@ pub struct Nearest {
 }
 
 impl Rules {
+    /// The place of a rule of a policy that observes beside others.
+    fn observer_rule(&self, policy: &PolicyName, rule: &RuleId) -> Option<RulePlace> {
+        let (_, rules) = self.observers.iter().find(|(name, _)| name == policy)?;
+        rules.all().iter().find(|own| own.id == *rule).map(|rule| RulePlace::of(rule))
+    }
+
     /// Why the request gets what it gets, by the very functions of the data path.
     pub fn explain(self: &Arc<Self>, question: &Question<'_>) -> Explanation {
         let Judgement { answer, unread } = self.judge(question);

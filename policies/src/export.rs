@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use model::{PolicyName, Scheme};
 use serde_json::{Value, json};
 
-use crate::combine::{Policy, PolicySet};
+use crate::combine::PolicySet;
 use crate::import::{MANAGERS, MANAGERS_ID};
 use crate::pattern::HostPattern;
+use crate::policy::Policy;
 use crate::rule::{Effect, Limits, Rule, Timeouts};
 
 /// What a policy is written for.

@@ -10,9 +10,12 @@ use arc_swap::ArcSwap;
 use model::{SessionId, SnapshotDigest, TenantId};
 use thiserror::Error;
 
-use crate::combine::{CombineError, PolicySet, Rules};
-use crate::compile::{PolicySource, digest_of};
+use crate::combine::PolicySet;
+use crate::combine_error::CombineError;
+use crate::compile::PolicySource;
+use crate::digest::digest_of;
 use crate::problem::Problem;
+use crate::rules::Rules;
 use crate::selector::Subject;
 use crate::session_documents::SessionDocuments;
 

@@ -4,16 +4,22 @@
 //! same answer, always. A [`PolicySet`] is an immutable snapshot; [`Rules`] is what one session's
 //! policies say together; a [`Permit`] is the only proof that a request may go.
 
+mod auth_mode;
 mod authorize;
+mod check;
 mod checks;
 mod client_auth;
 mod codes;
+mod combination_cache;
 mod combinations;
 mod combine;
+mod combine_error;
 mod compile;
 mod conflict;
 mod decide;
+mod denied;
 mod diff;
+mod digest;
 mod document;
 mod explain;
 mod export;
@@ -26,15 +32,20 @@ mod library;
 mod lint;
 mod misfits;
 mod observation;
+mod observers;
 mod parse;
 mod pattern;
+mod permit;
+mod policy;
 mod problem;
 mod propose;
 mod query;
+mod question;
 pub mod render;
 mod replay;
 mod rollout;
 mod rule;
+mod rules;
 mod schema;
 mod selector;
 mod session_documents;
@@ -42,14 +53,21 @@ mod suffix;
 mod suite;
 mod template;
 
-pub use authorize::{Permit, Question};
-pub use checks::{Actual, CheckResult, Verdict, read_url};
-pub use client_auth::{AuthMode, ClientAuth};
+pub use check::read_url;
+pub use checks::{Actual, CheckResult};
+pub use permit::Permit;
+pub use question::Question;
+pub use verdict::Verdict;
+mod verdict;
+
+pub use auth_mode::AuthMode;
 pub use codes::{Story, explain_code, stories};
 pub use combinations::{conflict_of, conflicting_pairs};
-pub use combine::{CombineError, Observed, PolicySet, ReachLine, RuleRef, Rules};
+pub use combine::PolicySet;
+pub use combine_error::{CombineError, RuleRef};
 pub use compile::{PolicySource, compile, read_instant};
-pub use decide::{Denied, Judgement, Knock, Passage};
+pub use decide::{Judgement, Knock, Passage};
+pub use denied::Denied;
 pub use diff::{Change, Diff, Kind, PolicyDiff, Sample, SetDiff, diff, diff_sets};
 pub use explain::{
     CeilingSaid, ClientAuthSaid, Explanation, Given, Lost, Nearest, ObserverSaid, ReadingSaid, RulePlace, Standing,
@@ -63,11 +81,14 @@ pub use library::{LibraryPolicy, library};
 pub use lint::lint;
 pub use misfits::{CredentialFacts, Misfit, Surroundings};
 pub use observation::Observation;
+pub use observers::Observed;
+pub use permit::ClientAuth;
 pub use problem::{Problem, Severity};
 pub use propose::{Level, ProposeOptions, propose};
 pub use replay::{Flip, Replay, replay};
 pub use rollout::in_share;
 pub use rule::{Limits, Rate, Timeouts};
+pub use rules::{ReachLine, Rules};
 pub use schema::schema;
 pub use selector::Subject;
 pub use session_documents::{

@@ -18,9 +18,10 @@ use std::sync::Arc;
 
 use model::Timestamp;
 
-use crate::combine::{Policy, PolicySet};
+use crate::combine::PolicySet;
 use crate::compile::PolicySource;
 use crate::misfits::{self, Surroundings};
+use crate::policy::Policy;
 use crate::problem::{Place, Problem, Reporter};
 use crate::rule::Rule;
 

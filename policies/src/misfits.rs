@@ -8,11 +8,12 @@ use std::net::IpAddr;
 
 use model::{AddressClass, CredentialId, Host, PolicyName, RuleId};
 
-use crate::combine::{PolicySet, Rules};
+use crate::combine::PolicySet;
 use crate::explain::Explanation;
 use crate::pattern::HostPattern;
 use crate::problem::code;
 use crate::rule::{Effect, Rule};
+use crate::rules::Rules;
 
 /// What is known of the vault and the configuration around the policies.
 #[derive(Clone, Debug, Default)]

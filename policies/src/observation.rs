@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use model::{CredentialId, Host, PolicyName, Reason, RuleId, Scheme, Timestamp};
 
-use crate::checks::Verdict;
+use crate::verdict::Verdict;
 
 /// One request, or one tunnel, of the past.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,13 +8,13 @@ use std::net::IpAddr;
 
 use model::{AddressClass, CredentialId, Host, Scheme, Timestamp};
 
-use crate::checks::Verdict;
 use crate::compile::{PolicySource, compile, method_error};
 use crate::fmt::fmt;
 use crate::import::SCHEMA_LINE;
 use crate::observation::Observation;
 use crate::replay;
 use crate::suffix::{self, Suffix};
+use crate::verdict::Verdict;
 
 /// How far a proposal goes beyond the very requests that were seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use model::{CredentialId, Destination, RequestPath, Timestamp};
 use serde_json::{Value, json};
 
-use crate::authorize::{Permit, Question};
-use crate::checks::Verdict;
-use crate::combine::Rules;
-use crate::decide::{Denied, Knock, Passage};
+use crate::decide::{Knock, Passage};
+use crate::denied::Denied;
 use crate::observation::Observation;
+use crate::permit::Permit;
+use crate::question::Question;
+use crate::rules::Rules;
+use crate::verdict::Verdict;
 
 /// What a candidate says of recorded requests.
 #[derive(Clone, Debug, Default)]

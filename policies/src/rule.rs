@@ -10,7 +10,7 @@ use model::{AddressClass, CredentialId, PolicyName, RuleId, Scheme, Timestamp};
 
 pub use model::{Limits, Rate};
 
-use crate::client_auth::RuleClientAuth;
+use crate::auth_mode::RuleClientAuth;
 use crate::pattern::{HostPattern, PathPattern, TextPattern};
 use crate::query::Parameters;
 

@@ -11,11 +11,16 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use model::{AddressClass, PolicyName, SnapshotDigest};
 
-use crate::client_auth::AuthMode;
-use crate::combine::Policy;
-use crate::compile::{PolicySource, compile_all, digest, has_errors};
+use crate::auth_mode::AuthMode;
+use crate::combine::PolicySet;
+use crate::combine_error::CombineError;
+use crate::compile::{PolicySource, compile_all, has_errors};
+use crate::digest::{digest, digest_of};
 use crate::document::{Document, Match, Mode, OneOrMany, RuleEntry, Scalar, Spanned, place};
+use crate::policy::Policy;
 use crate::problem::{Place, Problem, Reporter, code};
+use crate::rules::Rules;
+use crate::selector::Subject;
 
 /// The part of a name that marks the policy of a session's own document.
 const PREFIX: &str = "session:";
@@ -93,6 +98,21 @@ impl SessionDocuments {
     pub(crate) fn policies(&self) -> &[Policy] {
         &self.policies
     }
+}
+
+impl PolicySet {
+    /// The same together with the documents that the session brought. Not kept: see [`crate::InForce`].
+    ///
+    /// # Errors
+    /// As [`PolicySet::rules_for`].
+    pub fn rules_with(&self, subject: &Subject<'_>, own: &SessionDocuments) -> Result<Rules, CombineError> {
+        self.composed(subject, own.policies(), view_digest(self.digest(), own.digest()))
+    }
+}
+
+/// The digest of what judges a session that brought documents: of the snapshot and of the documents.
+fn view_digest(snapshot: &SnapshotDigest, own: &SnapshotDigest) -> SnapshotDigest {
+    digest_of(["egret session view", snapshot.as_str(), own.as_str()])
 }
 
 /// The name under which rules, records and explanations show the policy of a session's own document.

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use crate::combine::Policy;
 use crate::compile::PolicySource;
 use crate::conflict::{mixed, ties_between};
+use crate::policy::Policy;
 use crate::problem::{Place, Problem, Reporter, code};
 use crate::rule::{Effect, Rule};
 

@@ -4,7 +4,7 @@ use model::FieldRole;
 use model::field::{field_role, fold_name, same_name};
 
 use super::parts::texts;
-use crate::client_auth::RuleClientAuth;
+use crate::auth_mode::RuleClientAuth;
 use crate::document::{ClientAuthEntry, OneOrMany, Pairs, Scalar, Spanned, place};
 use crate::problem::{Place, Reporter, code, quote};
 

@@ -8,13 +8,14 @@ use model::{PolicyName, Reason, RuleId};
 use super::parts::{self, check_name, method_error};
 use super::rule;
 use super::sets::HostSets;
-use crate::checks::{Check, CheckRequest, Verdict};
-use crate::combine::Policy;
+use crate::check::{Check, CheckRequest};
 use crate::conflict::{MAX_SETTING_RULES, SetConflict, mixed, set_conflicts, ties};
 use crate::document::{AppliesTo, CheckEntry, Document, Expect, Mode, Spanned, place};
+use crate::policy::Policy;
 use crate::problem::{Place, Reporter, code, quote};
 use crate::rule::Rule;
 use crate::selector::Selector;
+use crate::verdict::Verdict;
 
 /// Compiles what can be compiled, and reports the rest.
 pub(super) fn compile(document: &Document, file: &str, reporter: &mut Reporter<'_>) -> Policy {

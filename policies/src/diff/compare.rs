@@ -12,11 +12,11 @@ use super::outcome::{Entrance, Outcome, Reading, Said, Side};
 use super::paths::{AMBIGUOUS, Paths};
 use super::requests::Ways;
 use super::{Pair, Sample, When};
-use crate::authorize::Question;
-use crate::combine::Rules;
 use crate::decide::Knock;
 use crate::pattern::PathPattern;
+use crate::question::Question;
 use crate::rule::{Rule, covered_unnamed};
+use crate::rules::Rules;
 
 /// How many classes of requests to one group of hosts are judged, before it is said that it is not known.
 const MAX_CLASSES: usize = 3_000_000;
@@ -141,7 +141,7 @@ impl<'a> Comparison<'a> {
             old: group.rules.old.iter().map(|rule| self.sides.old.rule(*rule)).collect::<Vec<_>>(),
             new: group.rules.new.iter().map(|rule| self.sides.new.rule(*rule)).collect(),
         };
-        let special = crate::decide::is_special(&group.host);
+        let special = crate::denied::is_special(&group.host);
         let observed: Vec<Timestamp> = [self.sides.old, self.sides.new]
             .into_iter()
             .filter_map(|side| side.rules.observed_until())

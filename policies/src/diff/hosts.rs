@@ -7,7 +7,7 @@ use std::sync::Arc;
 use model::Host;
 
 use super::{Pair, When};
-use crate::decide::is_special;
+use crate::denied::is_special;
 use crate::pattern::HostPattern;
 use crate::rule::Rule;
 

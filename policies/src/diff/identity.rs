@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::outcome::{Grant, Side};
 use super::{Kind, Pair};
-use crate::client_auth::{AuthMode, Joined};
+use crate::auth_mode::AuthMode;
+use crate::client_auth::Joined;
 use crate::rule::Rule;
 
 pub(super) fn findings(

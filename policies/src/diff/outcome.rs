@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use model::{PathReading, Scheme};
 
-use crate::authorize::Question;
-use crate::combine::{Layer, Rules};
 use crate::conflict::unequal_header;
-use crate::decide::{Knock, Passage, is_special};
+use crate::decide::{Knock, Passage};
+use crate::denied::is_special;
+use crate::question::Question;
 use crate::rule::Rule;
+use crate::rules::{Layer, Rules};
 
 /// What one layer says of one reading of a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

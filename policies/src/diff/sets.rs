@@ -9,10 +9,13 @@ use model::{PolicyName, RuleId, Scheme, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Change, Diff, Kind, Pair, When, diff, words};
-use crate::combine::{CombineError, Policy, PolicySet, Rules};
+use crate::combine::PolicySet;
+use crate::combine_error::CombineError;
 use crate::explain::Standing;
 use crate::pattern::HostPattern;
+use crate::policy::Policy;
 use crate::rule::{Effect, Limits, Origin, Rule, Timeouts};
+use crate::rules::Rules;
 
 /// What the names of the built-in policies begin with: they are the same on both sides.
 const LIBRARY: &str = "library/";

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::compare::{Draft, Key};
 use super::{Change, Diff, Kind, Pair, Sample};
-use crate::authorize::Question;
-use crate::combine::Rules;
 use crate::explain::Standing;
+use crate::question::Question;
+use crate::rules::Rules;
 
 /// How many names of one sort are listed before the rest is only counted.
 const MAX_LISTED: usize = 6;

@@ -5,8 +5,9 @@ use std::cmp::Ordering;
 use model::{Host, PathReading, Scheme, written_path};
 
 use super::{Nearest, RulePlace};
-use crate::authorize::{Question, covers_query};
+use crate::authorize::covers_query;
 use crate::pattern::{HostPattern, PathPattern};
+use crate::question::Question;
 use crate::rule::{Effect, Rule};
 
 /// Whether a rule matches one reading of the request; where bytes are not read, the host and port.

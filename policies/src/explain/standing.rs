@@ -6,11 +6,13 @@ use std::sync::Arc;
 use model::{PolicyName, Reason, RuleId};
 use serde_json::{Value, json};
 
-use crate::authorize::{Permit, Question};
-use crate::checks::Verdict;
-use crate::combine::Rules;
-use crate::decide::{Denied, Judgement};
+use crate::decide::Judgement;
+use crate::denied::Denied;
+use crate::permit::Permit;
+use crate::question::Question;
 use crate::rule::{Effect, Rule};
+use crate::rules::Rules;
+use crate::verdict::Verdict;
 
 /// A rule and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

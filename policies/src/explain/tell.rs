@@ -8,7 +8,7 @@ use model::limits::print_bytes;
 use serde_json::{Value, json};
 
 use super::{CeilingSaid, ClientAuthSaid, Explanation, Given, Lost, Nearest, ObserverSaid, ReadingSaid, RulePlace};
-use crate::authorize::Question;
+use crate::question::Question;
 use crate::rule::{Limits, Timeouts};
 
 /// The request as `METHOD URL`.

@@ -1,7 +1,7 @@
 //! Ways out for data on hosts that are otherwise only read.
 
 use super::{Desk, named};
-use crate::combine::Policy;
+use crate::policy::Policy;
 use crate::problem::code;
 use crate::rule::{Effect, Rule};
 

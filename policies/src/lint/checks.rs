@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use model::Host;
 
 use super::Desk;
-use crate::checks::{Check, Verdict};
-use crate::combine::Policy;
+use crate::check::Check;
 use crate::pattern::HostPattern;
+use crate::policy::Policy;
 use crate::problem::{Place, code};
+use crate::verdict::Verdict;
 
 /// Reports checks that stand twice, and refusals expected of hosts that have nothing to do with the policy.
 pub(super) fn report(policy: &Policy, desk: &mut Desk<'_>) {

@@ -3,7 +3,7 @@
 use model::Timestamp;
 
 use super::Desk;
-use crate::combine::Policy;
+use crate::policy::Policy;
 use crate::problem::code;
 
 /// Reports a policy or a rule whose end has passed.

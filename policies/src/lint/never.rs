@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use model::Host;
 
 use super::Desk;
-use crate::combine::{Policy, PolicySet};
+use crate::combine::PolicySet;
 use crate::pattern::HostPattern;
+use crate::policy::Policy;
 use crate::problem::code;
 use crate::rule::{Effect, Rule};
 

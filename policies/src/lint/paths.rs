@@ -1,7 +1,7 @@
 //! Paths that are written in another language of patterns, or that match more than they seem to.
 
 use super::Desk;
-use crate::combine::Policy;
+use crate::policy::Policy;
 use crate::problem::code;
 use crate::rule::Effect;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cover::covers;
 use super::{Desk, named};
-use crate::combine::Policy;
+use crate::policy::Policy;
 use crate::problem::code;
 use crate::rule::{Effect, Rule};
 

@@ -1,8 +1,8 @@
 //! Hosts that many customers share: who may write there with a key of their own can send data to an account of their own.
 
 use super::Desk;
-use crate::combine::Policy;
 use crate::pattern::HostPattern;
+use crate::policy::Policy;
 use crate::problem::code;
 use crate::rule::{Effect, Rule};
 

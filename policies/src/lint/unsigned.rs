@@ -1,8 +1,8 @@
 //! Services that take only signed requests, which no kind of credential makes yet.
 
 use super::Desk;
-use crate::combine::Policy;
 use crate::pattern::HostPattern;
+use crate::policy::Policy;
 use crate::problem::code;
 
 /// Reports a `use` at AWS, which takes AWS Signature Version 4. Bedrock also takes API keys as bearer tokens.

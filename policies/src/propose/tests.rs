@@ -6,8 +6,8 @@ use model::{Destination, RequestPath};
 use proptest::prelude::*;
 
 use super::*;
-use crate::authorize::Question;
-use crate::combine::Rules;
+use crate::question::Question;
+use crate::rules::Rules;
 
 fn seen(request: &str) -> Observation {
     let (method, rest) = request.split_once(' ').unwrap();

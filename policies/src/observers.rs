@@ -1,0 +1,41 @@
+//! What policies that observe beside others would have refused.
+
+use std::sync::Arc;
+
+use model::PolicyName;
+
+use crate::denied::Denied;
+use crate::question::Question;
+use crate::rules::Rules;
+use crate::verdict::Verdict;
+
+/// What an observing policy would have refused, where others enforce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The policy that observes.
+    pub policy: PolicyName,
+    /// Deny or ask.
+    pub verdict: Verdict,
+    /// What it would have said.
+    pub denied: Denied,
+}
+
+impl Rules {
+    /// What each policy that observes beside others would have refused.
+    pub fn observed(&self, question: &Question<'_>) -> Vec<Observed> {
+        let judge = |(policy, rules): &(PolicyName, Arc<Self>)| {
+            // What it says is worth nothing after its end.
+            if !rules.observes(question.now) {
+                return None;
+            }
+            // An observer alone lets pass what it would refuse, and knows why.
+            let denied = match rules.authorize(question) {
+                Ok(permit) => permit.observed()?.clone(),
+                Err(denied) => denied,
+            };
+            let verdict = if denied.is_ask() { Verdict::Ask } else { Verdict::Deny };
+            Some(Observed { policy: policy.clone(), verdict, denied })
+        };
+        self.observers.iter().filter_map(judge).collect()
+    }
+}

@@ -1,0 +1,26 @@
+//! The verdict of rules in one word.
+
+/// What rules say of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// It is refused.
+    Deny,
+    /// It is refused until somebody says yes.
+    Ask,
+    /// No rule allows it, and it passes because a policy observes.
+    Observe,
+    /// A rule allows it.
+    Allow,
+}
+
+impl Verdict {
+    /// The word for it, as in policy files and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Ask => "ask",
+            Self::Observe => "observe",
+            Self::Allow => "allow",
+        }
+    }
+}
