@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use control::wire::{CredentialView, List, SessionCreated, SessionRequest};
 use serde_json::Value;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::client::{Answered, Sandbox};
 use self::origin::Origin;
@@ -41,13 +41,16 @@ impl Demo {
     /// 3 where a folder, a socket or a store of the demo cannot be made.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
         logging::start("error", false)?;
-        let folder = Folder::make(&std::env::temp_dir()).or_unreachable()?;
         let runtime = control_runtime()?;
+        // Caught before there is anything to remove.
+        let mut signals =
+            runtime.block_on(async { Signals::catch() }).context("cannot catch signals").or_unreachable()?;
+        let folder = Folder::make(&std::env::temp_dir()).or_unreachable()?;
         let done = runtime.block_on(async {
             tokio::select! {
+                biased;
+                () = signals.next() => Ok(()),
                 done = show(context, &folder.0) => done,
-                _interrupted = tokio::signal::ctrl_c() => Ok(()),
-                _ended = terminated() => Ok(()),
             }
         });
         runtime.shutdown_timeout(DRAIN);
@@ -55,11 +58,24 @@ impl Demo {
     }
 }
 
-/// Resolves on SIGTERM, so that the folder is removed then too.
-async fn terminated() {
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => drop(terminate.recv().await),
-        Err(_) => std::future::pending().await,
+/// The signals that end the demo, so that its folder is removed then too.
+struct Signals([Signal; 4]);
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
+        let [interrupt, terminate, hangup, quit] = kinds.map(signal);
+        Ok(Self([interrupt?, terminate?, hangup?, quit?]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup, quit] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+            _ = quit.recv() => {}
+        }
     }
 }
 

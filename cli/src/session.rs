@@ -39,7 +39,8 @@ enum SessionCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Give a session another token, and print the environment with it; the token before is void at once. Placeholders stay.
+    /// Give a session another token, and print the environment with it; the token before opens no connection any more. Placeholders stay, and so
+    /// do connections that are open: end the session where someone else may have one.
     Env {
         /// Its id.
         id: String,

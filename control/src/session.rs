@@ -85,7 +85,7 @@ pub(crate) struct Placed {
     ca_path: Option<String>,
 }
 
-/// `POST /v1/sessions/{id}/token`: another token; the one before is void at once.
+/// `POST /v1/sessions/{id}/token`: another token; the one before opens no connection any more.
 pub(crate) async fn renew_token(
     State(control): Shared,
     Path(id): Path<String>,

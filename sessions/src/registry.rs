@@ -293,7 +293,7 @@ impl Registry {
         Ok(sessions)
     }
 
-    /// Draws another token for a live session; the one before is void at once.
+    /// Draws another token for a live session; the one before opens no connection any more; those that are open stay.
     ///
     /// # Errors
     /// No such session, one that is over or has no token, or a file that cannot be written: then the session has no token.

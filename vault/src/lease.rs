@@ -6,7 +6,7 @@ use model::CredentialId;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::credential::{CredentialShape, Placement};
+use crate::credential::{CredentialShape, Placement, Slot};
 use secret::Secret;
 
 /// Why a credential is not lent.
@@ -69,6 +69,12 @@ impl Lease {
     /// What to put on the head of a request to which the credential is added; `None` for what only goes into bodies.
     pub fn placement(&self) -> Option<Placement> {
         self.shape.kind().placement(&self.value)
+    }
+
+    /// What to put on the head of a request whose placeholder is in one of the credential's locations: the one that `is_there`.
+    pub fn placement_at(&self, is_there: impl Fn(Slot<'_>) -> bool) -> Option<Placement> {
+        let kind = self.shape.kinds().find(|kind| kind.slot().is_some_and(&is_there))?;
+        kind.placement(&self.value)
     }
 
     /// The value that takes a placeholder's place, unencoded: the password of a basic pair, else the whole value.

@@ -117,7 +117,9 @@ impl NewCredential {
     /// # Errors
     /// [`VaultError::Value`], [`VaultError::Weak`] or [`VaultError::Credential`].
     pub fn check(&self, value: &Secret, now: Timestamp) -> Result<(), VaultError> {
-        self.kind.check_value(value)?;
+        for kind in std::iter::once(&self.kind).chain(&self.also) {
+            kind.check_value(value)?;
+        }
         self.shape(1, String::new())?;
         if let Some(weakness) = self.kind.weaknesses(value).into_iter().next().filter(|_| !self.allow_weak) {
             return Err(VaultError::Weak(weakness));
@@ -215,6 +217,13 @@ mod tests {
         assert!(matches!(new("*").check(&value(), now), Err(VaultError::Credential(_))));
         let broken = Secret::new(b"two\nlines".to_vec());
         assert!(matches!(new("api.example.com").check(&broken, now), Err(VaultError::Value(_))));
+        // Every location has to be able to hold it.
+        let cookie = Kind::new("cookie", [("name", "sid".to_owned())]).unwrap();
+        let both = NewCredential { also: vec![cookie], ..new("api.example.com") };
+        assert!(both.check(&value(), now).is_ok());
+        let ends_a_cookie = Secret::new(b"a;value-of-some-length".to_vec());
+        assert!(new("api.example.com").check(&ends_a_cookie, now).is_ok());
+        assert!(matches!(both.check(&ends_a_cookie, now), Err(VaultError::Value(_))));
         for weak in ["test", "changeme", "12345678901"] {
             let value = || Secret::new(weak.as_bytes().to_vec());
             assert!(matches!(new("api.example.com").check(&value(), now), Err(VaultError::Weak(_))), "{weak}");

@@ -140,7 +140,9 @@ pub(crate) fn swap(
             Ok(Placed { place: in_field(&spot.field), overwritten: others })
         }
         Location::Query(_) | Location::Cookie(_) => {
-            let placed = add(fields, target, lease, patterns)?;
+            // A credential may have several locations: the value goes to the one that the placeholder chose.
+            let placement = lease.placement_at(|slot| place.is_at(slot));
+            let placed = put(fields, target, placement.ok_or_else(|| internal("a location is gone"))?, patterns)?;
             // One of them was the placeholder.
             Ok(Placed { overwritten: placed.overwritten.saturating_sub(1), ..placed })
         }
@@ -189,7 +191,18 @@ pub(crate) fn add(
     lease: &Lease,
     patterns: &mut Patterns,
 ) -> Result<Placed, Refusal> {
-    match lease.placement().ok_or_else(|| internal("a credential without a place in heads"))? {
+    let placement = lease.placement().ok_or_else(|| internal("a credential without a place in heads"))?;
+    put(fields, target, placement, patterns)
+}
+
+/// Writes a value into its field, parameter or cookie.
+fn put(
+    fields: &mut HeaderMap,
+    target: &mut Zeroizing<String>,
+    placement: Placement,
+    patterns: &mut Patterns,
+) -> Result<Placed, Refusal> {
+    match placement {
         Placement::Header { name, value } => {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
             let place = in_field(&name);
