@@ -327,7 +327,8 @@ fn t216_an_echo_of_guesses_does_not_tell_the_right_one() {
     let session = it.session();
     let token = it.token.value();
     let guess = |n: usize| format!("{}{n:04}", token.get(..token.len() - 4).unwrap());
-    for right in [0, 1500, 3000] {
+    // The pieces of the response are as the network cuts them: past the hundredth guess all of them have to be refused.
+    for right in [200, 1500, 3000] {
         let guesses: Vec<String> = (0..3001).map(|n| if n == right { token.to_owned() } else { guess(n) }).collect();
         let guesses = guesses.join("\n");
         for host in ["host.origin.test", "h1.origin.test"] {
