@@ -82,7 +82,7 @@ fn decoded(block: &[u8], line: usize) -> Result<Vec<u8>, Fault> {
 }
 
 /// A certificate with OpenSSL's trust settings behind it (X509_CERT_AUX): a sequence of uses that it is trusted for, then one that it
-/// is not trusted for, both optional. What its owner does not trust for servers is no trust anchor here.
+/// is not trusted for, both optional. A certificate that its owner does not trust for servers is not read as a trust anchor.
 fn trusted(der: Vec<u8>, line: usize) -> Result<CertificateDer<'static>, Fault> {
     let damaged = Fault { line, why: "a trusted certificate is damaged" };
     let (certificate, settings) = element(&der).ok_or(damaged)?;

@@ -49,7 +49,7 @@ pub(crate) enum Missing {
 }
 
 impl Client {
-    /// Finds whoever serves the data folder, or opens it.
+    /// Finds the process that serves the data folder, or opens it.
     pub(crate) async fn find(context: &Context, missing: Missing) -> Answer<Self> {
         let config = context.config()?;
         let dir = context.data_dir(&config)?;

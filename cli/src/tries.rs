@@ -1,6 +1,6 @@
 //! Wrong passphrases, counted across processes: after each of them the next try has to wait, twice as long every time.
 //!
-//! This slows down whoever guesses through Egret. Whoever can read the vault's file guesses beside it, against Argon2id alone.
+//! This slows down guesses through Egret. A reader of the vault's file guesses without Egret, against Argon2id alone.
 
 use std::fs;
 use std::io;

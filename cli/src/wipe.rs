@@ -1,5 +1,5 @@
 //! Memory that is given back is wiped first, so that the copies of secrets which libraries make (field maps, buffers of HTTP
-//! and TLS) end with whoever made them.
+//! and TLS) end with the code that made them.
 #![expect(unsafe_code, reason = "an allocator is unsafe by its trait; each use says why it is sound")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -8,7 +8,7 @@ use vault::{StoreError, Vault, VaultError};
 use crate::Control;
 
 impl Control {
-    /// Changes the vault. What was asked for is recorded by whoever asked; this records the rest.
+    /// Changes the vault. What was asked for is recorded by the caller; this records the rest.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&Vault) -> Result<T, VaultError>) -> Result<T, VaultError> {
         let done = change(&self.vault);
         for (tenant, key) in self.vault.take_replaced_keys() {

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-/// A path for messages: what a terminal would obey and what is no text is written as an escape, and no two paths look
-/// alike. It is not for opening the file.
+/// A path for messages: control characters and bytes that are not UTF-8 are written as escapes, and two different paths
+/// never look the same. It is not for opening the file.
 pub fn shown(path: &Path) -> String {
     let mut escaped = String::new();
     for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {

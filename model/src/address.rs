@@ -12,7 +12,7 @@ pub enum AddressClass {
     Global,
     /// Private, local, reserved or a transition form around such an address.
     Special,
-    /// The metadata service of a cloud, which hands out credentials to whoever can reach it.
+    /// The metadata service of a cloud, which hands out credentials to every client that can reach it.
     Metadata,
 }
 

@@ -27,7 +27,7 @@ macro_rules! text_id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Takes the text as it is; whoever reads it from outside has judged it.
+            /// Takes the text as it is; the code that reads it from outside has checked it.
             pub fn new(text: impl Into<Arc<str>>) -> Self {
                 Self(text.into())
             }

@@ -1,6 +1,6 @@
 //! What every reader of a text file passes over, whichever editor wrote it.
 
-/// U+FEFF in UTF-8, which some editors write in front of a text (RFC 3629 section 6). It is no part of it.
+/// U+FEFF in UTF-8, which some editors write in front of a text (RFC 3629 section 6). It does not belong to the text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The bytes of a text file without a byte order mark.

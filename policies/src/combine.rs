@@ -104,7 +104,7 @@ impl PolicySet {
     }
 
     /// What these policies say together under the ceilings that are over every session and those that are named,
-    /// for whoever is not a session. Where nothing but ceilings is named, they speak as if they granted.
+    /// without a session. Where nothing but ceilings is named, they speak as if they granted.
     ///
     /// # Errors
     /// As [`PolicySet::rules_for`].

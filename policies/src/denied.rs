@@ -16,7 +16,7 @@ pub struct Denied {
     pub rule: Option<RuleId>,
     /// The policy of that rule, or the ceiling that does not allow.
     pub policy: Option<PolicyName>,
-    /// What the author of that rule says to whoever is refused.
+    /// The `reason` of that rule, for the client that is refused.
     pub words: Option<Arc<str>>,
     /// How long an answer may be waited for, where a rule asks and says so.
     pub within: Option<Duration>,

@@ -31,7 +31,7 @@ pub struct Explanation {
     pub standing: Standing,
     /// Whether it passes by policy and is refused on the wire all the same: a WebSocket handshake, which is not relayed yet.
     pub not_relayed: bool,
-    /// What the author of the rule says to whoever is refused.
+    /// The `reason` of the rule, for the client that is refused.
     pub words: Option<String>,
     /// How long an answer may be waited for, where a rule asks and says so.
     pub within: Option<Duration>,

@@ -1,4 +1,4 @@
-//! Problems for whoever reads them: people, programs, code scanning, the log of a pipeline.
+//! Problems for their readers: people, programs, code scanning, the log of a pipeline.
 //!
 //! Every function gives a text and prints nothing. Columns count characters from 1, and an end is the first
 //! column after what is marked.

@@ -27,7 +27,7 @@ pub(crate) enum Effect {
 pub(crate) struct Rule {
     pub(crate) policy: PolicyName,
     pub(crate) id: RuleId,
-    /// Where it stands, for whoever explains it.
+    /// Where it is defined, for explanations.
     pub(crate) origin: Origin,
     pub(crate) effect: Effect,
     pub(crate) hosts: Vec<HostPattern>,

@@ -1,6 +1,6 @@
 //! Undoes the content codings that Egret can search (RFC 9110 section 8.4.1): gzip, deflate both as zlib (RFC 1950) and raw
-//! (RFC 1951), since servers send and accept both, brotli (RFC 7932), and zstd (RFC 8878). `aws-chunked` is no compression but a
-//! framing of its own, in which SDKs of S3 send signed pieces; it is undone like a coding.
+//! (RFC 1951), since servers send and accept both, brotli (RFC 7932), and zstd (RFC 8878). `aws-chunked` does not compress: it is a
+//! framing in which SDKs of S3 send signed pieces. It is undone like a coding.
 //!
 //! Never holds more than a piece of what comes out and the window of the coding (at most 8 MiB, RFC 9659), and gives up on a
 //! stream that grows out of proportion.

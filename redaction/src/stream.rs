@@ -201,7 +201,7 @@ impl Masker {
         Ok(passed.into())
     }
 
-    /// The upstream has no more for now, and perhaps for long: no bytes of it are kept that have passed.
+    /// The upstream has paused, perhaps for long: bytes that have passed are not kept.
     pub fn pause(&mut self) {
         self.guesses.count_first();
     }

@@ -1,7 +1,7 @@
 //! Who is asking: sessions, their tokens, grants and placeholders.
 //!
 //! Nothing here knows HTTP, policies or secrets. Tokens and placeholders rest as SHA-256 digests
-//! only; whoever reads the folder can end no session and speak for none.
+//! only; a reader of the folder can end no session and speak for none.
 
 mod budget;
 mod cookies;

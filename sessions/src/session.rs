@@ -288,7 +288,7 @@ impl Session {
         }
     }
 
-    /// Ends it and wakes whoever waits; false where it was over before.
+    /// Ends it and wakes every waiter; false where it was over before.
     pub(crate) fn terminate(&self, now: Timestamp) -> bool {
         let first = self.set_state(State::Terminated) != State::Terminated;
         if first {

@@ -1,4 +1,4 @@
-//! E and L: what comes back from a host that knows a secret, whoever asks, in whatever part, coding or rhythm.
+//! E and L: what comes back from a host that knows a secret, for any session, in any part, coding or rhythm.
 
 use std::io::Write as _;
 use std::process::Command;

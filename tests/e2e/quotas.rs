@@ -127,7 +127,7 @@ fn t117_too_many_new_leaves_in_a_minute() {
     refusal::expect_denied(&world.egret, &refused, 429, "mint_limited");
     assert_eq!(refused.reason, "mint_limited");
     assert!(world.origin.connections(NAMES[2]).is_empty());
-    // A leaf that is there already costs nothing, whoever needed it first.
+    // A leaf that is there already costs nothing, whichever session needed it first.
     let other = world.egret.session(&["quotas"], &[]);
     assert_eq!(client::get(&world.egret, &other, &world.target(NAMES[2]), "/t117").status, 200);
     assert_eq!(client::get(&world.egret, &session, &world.target(NAMES[2]), "/t117").status, 200);

@@ -255,7 +255,7 @@ pub(crate) fn upload(
         all.extend_from_slice(&[format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
     }
     all.extend_from_slice(b"0\r\n\r\n");
-    // In one write: whoever still sends when the refusal comes may lose it to the closing connection.
+    // In one write: a client that still sends when the refusal comes may lose it to the closing connection.
     wire.send(all);
     wire.answer()
 }

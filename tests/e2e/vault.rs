@@ -216,7 +216,7 @@ fn t155_a_wrong_passphrase_ends_with_2_and_changes_nothing() {
     let said = fails(&egret, 2, &["vault", "list", "--config", &config]);
     assert!(said.contains("the key does not open the vault, or its header is damaged"), "{said}");
     assert!(!said.contains("stable") && std::fs::read(&vault).unwrap() == before);
-    // The next try has to wait, whoever makes it; a second later than that it may.
+    // The next try has to wait, from any process; a second later than that it may.
     std::fs::write(&passphrase, format!("{PASSPHRASE}\n")).unwrap();
     let tries = egret.data().join("vault.tries");
     let counted =

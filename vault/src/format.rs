@@ -1,7 +1,7 @@
 //! The file `vault.egret`, version 2: what stands where, and the proof that all of it is ours.
 //!
 //! Numbers are big-endian, dates are microseconds since 1970 (UTC). Names and dates are in clear; everything else is
-//! sealed. `docs/vault-format.md` says the same at length, for whoever writes another reader.
+//! sealed. `docs/vault-format.md` says the same at length, for authors of another reader.
 //!
 //! ```text
 //! header   "EGRVAULT"  version u16

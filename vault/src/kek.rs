@@ -274,7 +274,7 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Mixes them (HKDF, RFC 5869): whoever lacks one has nothing. Each has 32 bytes and the recipe says which are
+    /// Mixes them (HKDF, RFC 5869): someone who lacks one has nothing. Each has 32 bytes and the recipe says which are
     /// there, so no two sets of parts make the same input.
     pub(crate) fn kek(&self, recipe: &KeyDerivation, salt: &[u8; SALT_BYTES]) -> Kek {
         let mut all = Zeroizing::new(Vec::with_capacity(3 * KEY_BYTES));

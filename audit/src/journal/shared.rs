@@ -112,7 +112,7 @@ impl Shared {
         WAKERS.set(wakers);
     }
 
-    /// For the keeper, which must not wait: has a queue written by whoever may.
+    /// For the keeper, which must not wait: has a queue written by a thread that may wait.
     pub(super) fn serve(&self, queue: &Queue) {
         match self.durability {
             Durability::Power => self.call_syncer(),

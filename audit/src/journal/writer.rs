@@ -25,7 +25,7 @@ enum Health {
     Down,
 }
 
-/// The one who writes; whoever holds its lock.
+/// The writer: the holder of its lock.
 pub(super) struct Writer {
     disk: Disk,
     /// Whether a write counts only once the disk has it.

@@ -69,7 +69,7 @@ impl Explain {
         }
     }
 
-    /// Asks whoever judges the session's requests, with everything that is in force for it.
+    /// Asks the sidecar that judges the session's requests, with everything that is in force for it.
     fn ask(&self, context: &Context, id: &str, method: &str, url: &str) -> Answer {
         let path = format!("/v1/sessions/{}/explain", encode(id));
         let request = ExplainRequest {

@@ -78,7 +78,7 @@ impl Fmt {
     }
 }
 
-/// Puts a new text in the place of a file at once, with the same mode; whoever reads it sees the old or the new.
+/// Puts a new text in the place of a file at once, with the same mode; a reader sees the old or the new.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     // A link stays one.
     let path = fs::canonicalize(path)?;

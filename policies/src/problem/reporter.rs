@@ -65,7 +65,7 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// An error with its place, for whoever reports it otherwise.
+    /// An error with its place, for callers that report it in another way.
     pub(crate) fn problem(&self, code: &'static str, at: Place, message: String, help: Option<String>) -> Problem {
         let source_line: String = self.line(at.line).chars().take(MAX_LINE_CHARS).collect();
         let rest = source_line.chars().count().saturating_sub(at.column.saturating_sub(1));

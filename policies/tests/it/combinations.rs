@@ -58,7 +58,7 @@ fn policies_that_never_meet_in_one_session_are_silent() {
     let observing = "mode: observe\nuntil: 2099-01-01\n";
     assert!(pairs(&[&rule("a", "x", observing), &rule("b", "y", "")]).is_empty());
     assert_eq!(pairs(&[&rule("a", "x", observing), &rule("b", "y", observing)]).len(), 1);
-    // The same capability in both is no conflict.
+    // The same capability in both does not conflict.
     assert!(pairs(&[&rule("a", "x", ""), &rule("b", "x", "")]).is_empty());
 }
 

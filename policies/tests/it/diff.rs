@@ -94,7 +94,7 @@ fn two_rules_that_become_one_let_pass_what_reads_as_both() {
     assert!(found.is_wider());
     assert!(found.changes().iter().any(|change| change.words.ends_with("can read the path in two ways")), "{found}");
     assert!(!compare(&policy(one), &policy(two)).is_wider());
-    // No path begins in both folders, whoever reads it.
+    // No path begins in both folders, in any reading.
     let two =
         "  - {id: a, allow: {host: a.example, path: /a/**}}\n  - {id: b, allow: {host: a.example, path: /b/**}}\n";
     let one = "  - {id: a, allow: {host: a.example, path: [/a/**, /b/**]}}\n";

@@ -114,7 +114,7 @@ impl Rewriter {
         self.mask(decoded.into()).map(Some)
     }
 
-    /// The upstream has no more for now.
+    /// The upstream has paused.
     pub(crate) fn pause(&mut self) {
         self.masker.pause();
     }

@@ -223,7 +223,7 @@ impl Running {
         self.held.extend_from_slice(&data);
         let holds = match holds {
             Some(holds) => holds,
-            // Through a coding nobody knows where it began. What goes on like this is no text of anybody's.
+            // Through a coding it is unknown where it began. Text does not stay undecided for so long.
             None if self.held.len() > MAX_BUFFER => return Err(watch.reject(Reason::PlaceholderMisplaced)),
             None => self.held.len(),
         };

@@ -16,7 +16,7 @@ pub(super) struct Brotli {
 
 impl Brotli {
     pub(super) fn new() -> Self {
-        // The strict state refuses the large windows that are no part of RFC 7932.
+        // The strict state refuses the large windows that RFC 7932 does not have.
         let state =
             BrotliState::new_strict(StandardAlloc::default(), StandardAlloc::default(), StandardAlloc::default());
         Self { state, has_ended: false, has_more: false, out: Vec::new() }

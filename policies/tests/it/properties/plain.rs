@@ -212,7 +212,7 @@ pub(super) fn text_matches(pattern: &str, text: &str) -> bool {
     any(pattern.as_bytes(), text.as_bytes())
 }
 
-/// The form encoding as another crate reads it, with the name as written; and the reading of whoever decodes first,
+/// The form encoding as another crate reads it, with the name as written; and the reading of a server that decodes first,
 /// again and again, splits at `;` too, and trims names or ignores their case.
 pub(super) fn query_matches(query: Option<&str>, name: &str, values: &[&str], allow: bool) -> bool {
     let query = query.unwrap_or_default();
