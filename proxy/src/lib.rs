@@ -17,6 +17,7 @@ mod exchange;
 #[cfg(test)]
 mod fed;
 mod flow;
+mod forward_writes;
 mod hop_by_hop;
 mod http1;
 mod http2;
