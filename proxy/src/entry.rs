@@ -1,6 +1,7 @@
 //! How clients arrive: listeners, who a connection belongs to, and whether it may stay.
 
 pub(crate) mod entrance;
+pub(crate) mod http;
 pub(crate) mod identity;
 pub(crate) mod listener;
 pub(crate) mod paced;

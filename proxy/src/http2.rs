@@ -2,5 +2,6 @@
 
 pub(crate) mod client;
 pub(crate) mod frames;
+pub(crate) mod head;
 pub(crate) mod interim;
 pub(crate) mod streams;

@@ -32,6 +32,7 @@ mod share;
 mod status;
 mod steps;
 mod trail;
+mod tunnel;
 mod upstream;
 
 use std::sync::Arc;
@@ -100,6 +101,14 @@ impl Proxy {
     /// Whether the deadline of the drain has passed, so that what still ran was cut.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when Egret begins to drain.
+    pub(crate) async fn draining(&self) {
+        let mut draining = self.draining.clone();
+        if draining.wait_for(|draining| *draining).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

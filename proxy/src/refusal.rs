@@ -243,6 +243,23 @@ impl Refusal {
         format!("egret; error={}; details=\"{details}\"", self.row().error)
     }
 
+    /// The fields of its answer (RFC 9209 for Proxy-Status).
+    pub(crate) fn fields(&self, record: &str) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let text = |value: &str| HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("egret"));
+        fields.insert("proxy-status", text(&self.proxy_status()));
+        fields.insert("egret-record", text(record));
+        if let Some(seconds) = self.retry_after() {
+            fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.row().status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            fields.insert(header::PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"egret\", charset=\"UTF-8\""));
+        }
+        fields
+    }
+
     /// The body with the record's id.
     pub(crate) fn body(&self, record: &str, form: Form) -> Vec<u8> {
         match form {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use audit::{Decision, Outcome};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::body::answer::Body;
 use crate::body::download::ResponseBody;
@@ -57,28 +57,23 @@ fn relay(mut trail: Trail, redacted: Redacted) -> Response<Body> {
     Response::from_parts(parts, Body::relayed(relay))
 }
 
+/// A refusal before the request half of the line; the connection closes after it.
+pub(crate) fn refuse(trail: Trail, refusal: &Refusal) -> Response<Body> {
+    let record = trail.refuse(refusal);
+    closing(answer(refusal, &record, Form::Problem))
+}
+
+/// An answer after which the connection closes.
+pub(crate) fn closing(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
 /// The answer to a refused request (RFC 9457, RFC 9209).
 pub(crate) fn answer(refusal: &Refusal, record: &str, form: Form) -> Response<Body> {
     let mut response = Response::new(Body::own(refusal.body(record, form)));
     *response.status_mut() = refusal.row().status;
-    *response.headers_mut() = refusal_fields(refusal, record);
+    *response.headers_mut() = refusal.fields(record);
     response.headers_mut().insert(header::CONTENT_TYPE, form.content_type());
     response
-}
-
-/// The fields of a refusal.
-pub(crate) fn refusal_fields(refusal: &Refusal, record: &str) -> HeaderMap {
-    let mut fields = HeaderMap::new();
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let text = |value: &str| HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("egret"));
-    fields.insert("proxy-status", text(&refusal.proxy_status()));
-    fields.insert("egret-record", text(record));
-    if let Some(seconds) = refusal.retry_after() {
-        fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if refusal.row().status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-        fields.insert(header::PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"egret\", charset=\"UTF-8\""));
-    }
-    fields
 }

@@ -1,0 +1,48 @@
+//! The head of a client's HTTP/2 request.
+
+use http::{Method, Request, header};
+use hyper::body::Incoming as Http2Body;
+use model::{Authority, Reason, RequestPath};
+
+use crate::config::Limits;
+use crate::http1::head;
+use crate::http1::head::{Framing, RequestHead, Target};
+use crate::refusal::Refusal;
+
+/// The head of an HTTP/2 request in the form that the strict reader gives (RFC 9113 section 8.3).
+pub(crate) fn http2_head(request: &Request<Http2Body>, limits: &Limits) -> Result<RequestHead, Refusal> {
+    let malformed = |detail: &'static str| Refusal::of(Reason::Malformed, detail);
+    if request.method() == Method::CONNECT {
+        return Err(Refusal::of(Reason::ProtocolNotAllowed, "CONNECT within a tunnel is not served"));
+    }
+    head::check_method(request.method().as_str())?;
+    if request.uri().scheme_str() != Some("https") {
+        return Err(malformed(":scheme is not https"));
+    }
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host =
+        hosts.next().map(|host| host.to_str().map_err(|_| malformed("the Host field is not a host"))).transpose()?;
+    if hosts.next().is_some() {
+        return Err(malformed("duplicate Host header"));
+    }
+    let parse = |text: &str| Authority::parse(text, false).map_err(|_| malformed("the authority is not a host"));
+    let host = match (authority, host) {
+        (Some(authority), Some(host)) if parse(authority)? != parse(host)? => {
+            return Err(malformed(":authority and host differ"));
+        }
+        (Some(authority), _) | (None, Some(authority)) => parse(authority)?,
+        (None, None) => return Err(malformed("the request names no authority")),
+    };
+    let target = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    if target.len() > limits.max_target_bytes {
+        return Err(Refusal::of(Reason::UriTooLong, "the request target is too long"));
+    }
+    let target = match target {
+        "*" => Target::Asterisk,
+        path => Target::Origin(
+            RequestPath::parse(path).map_err(|_| Refusal::of(Reason::BadTarget, "the path is not valid"))?,
+        ),
+    };
+    Ok(RequestHead { method: request.method().clone(), target, host: Some(host), framing: Framing::Length(0) })
+}

@@ -1,0 +1,228 @@
+//! The inside of a tunnel that is read: its requests, over HTTP/1.1 or HTTP/2, each of which goes to `exchange.rs`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::{Method, Request, Response, header};
+use hyper::body::Incoming as Http2Body;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use model::{Destination, Reason};
+use sessions::Session;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::Core;
+use crate::body::answer::Body;
+use crate::body::download::StreamError;
+use crate::body::incoming::Incoming;
+use crate::config::{CONNECTION_WINDOW, Limits, MAX_BUFFER, STREAM_WINDOW};
+use crate::context::Exchange;
+use crate::downlink::Downlink;
+use crate::entry::identity::Identified;
+use crate::entry::paced::Paced;
+use crate::entry::patience::Patience;
+use crate::entry::stall::Unread;
+use crate::exchange::exchange;
+use crate::http1::link::{Door, Link, Received};
+use crate::http1::serve::{Service, serve};
+use crate::http2::frames::{Frames, Peer};
+use crate::http2::head::http2_head;
+use crate::http2::streams;
+use crate::http2::streams::StreamExecutor;
+use crate::refusal::{Form, Refusal};
+use crate::request::Asked;
+use crate::share::Spawner;
+use crate::steps::respond;
+use crate::trail::Trail;
+
+/// The response to one request in the making. Boxed: hyper moves it about, and the exchange within is large.
+type Serving<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
+
+/// What every request within one tunnel has in common.
+pub(crate) struct Tunnel {
+    core: Arc<Core>,
+    session: Arc<Session>,
+    destination: Destination,
+    /// Whether the client's handshake named no server.
+    without_sni: bool,
+    /// Told when an exchange on it was cut and its client keeps that from being seen.
+    must_close: Arc<Downlink>,
+    patience: Patience,
+}
+
+impl Tunnel {
+    pub(crate) fn new(core: Arc<Core>, session: Arc<Session>, destination: Destination, without_sni: bool) -> Self {
+        let patience = Patience::new(core.proxy.limits.max_refusals);
+        Self { core, session, destination, without_sni, must_close: Arc::default(), patience }
+    }
+
+    /// What a request in this tunnel came on: a stream of HTTP/2 ends alone.
+    fn downlink(&self) -> Arc<Downlink> {
+        streams::current().unwrap_or_else(|| self.must_close.clone())
+    }
+
+    /// The record of a request in this tunnel.
+    fn open(&self, downlink: &Arc<Downlink>) -> Trail {
+        let mut open = Trail::new(&self.core.proxy, Some(&self.session), downlink);
+        open.destination(&self.destination);
+        if self.without_sni {
+            open.sni("absent");
+        }
+        open
+    }
+
+    /// Serves one request.
+    async fn exchange(&self, asked: Asked) -> Response<Body> {
+        let Self { core, session, destination, .. } = self;
+        let downlink = self.downlink();
+        exchange(Exchange { core, session, destination, downlink: &downlink }, asked, self.open(&downlink)).await
+    }
+}
+
+/// Runs a connection of a tunnel to its end. The end of the session drops it with all that is on it; a drain lets it finish.
+async fn until_over<C>(tunnel: &Tunnel, mut connection: Pin<&mut C>, drain: fn(Pin<&mut C>))
+where
+    C: Future<Output = Result<(), hyper::Error>>,
+{
+    let to_its_end = async {
+        tokio::select! {
+            served = connection.as_mut() => return served,
+            () = tunnel.core.proxy.draining() => drain(connection.as_mut()),
+            () = tunnel.patience.exhausted() => drain(connection.as_mut()),
+        }
+        connection.as_mut().await
+    };
+    tokio::select! {
+        served = to_its_end => if let Err(error) = served {
+            tracing::debug!(%error, "a connection ended");
+            if breaks_http2(&error) {
+                let refusal = Refusal::of(Reason::Malformed, "the client breaks the protocol of HTTP/2");
+                drop(tunnel.open(&tunnel.downlink()).refuse(&refusal.with_class("http2")));
+            }
+        },
+        () = tunnel.session.ended() => {}
+        () = tunnel.must_close.notified() => {}
+    }
+}
+
+/// Whether we ended the connection because of what the client sent (RFC 9113 section 5.4.1).
+fn breaks_http2(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|error| error.is_library() && error.reason().is_some_and(|why| why != h2::Reason::NO_ERROR))
+}
+
+/// Serves HTTP/1.1 within a tunnel.
+pub(crate) async fn serve_http1<S>(tunnel: Tunnel, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let proxy = &tunnel.core.proxy;
+    let stream = Unread::new(Paced(stream), tunnel.must_close.clone(), &proxy.limits);
+    let door = Door::Tunnel(Identified::in_tunnel_of(&tunnel.session));
+    let link = Link::new(stream, proxy.limits.clone(), door);
+    let closing = async {
+        tokio::select! {
+            () = proxy.draining() => {}
+            () = tunnel.patience.exhausted() => {}
+        }
+    };
+    tokio::select! {
+        _ended = serve(&link, &tunnel, None, closing) => {}
+        () = tunnel.session.ended() => {}
+        () = tunnel.must_close.notified() => {}
+    }
+}
+
+impl Service for Tunnel {
+    async fn call(&self, received: Result<Received, Refusal>) -> Response<Body> {
+        let asked = match received {
+            Ok(received) => received.into(),
+            Err(refusal) => return respond::refuse(self.open(&self.downlink()), &refusal),
+        };
+        let response = self.exchange(asked).await;
+        // A client that names another host on this connection is confused or lies; either way it ends.
+        let misdirected = response.status() == http::StatusCode::MISDIRECTED_REQUEST && response.body().is_own();
+        if self.patience.is_exhausted_by(&response) || misdirected { respond::closing(response) } else { response }
+    }
+}
+
+/// Serves HTTP/2 within a tunnel; every stream is one request.
+pub(crate) async fn serve_http2<S>(tunnel: Tunnel, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let tunnel = Arc::new(tunnel);
+    let serving = tunnel.clone();
+    let service = service_fn(move |request: Request<Http2Body>| {
+        let tunnel = serving.clone();
+        Box::pin(async move { http2_request(&tunnel, request).await }) as Serving<StreamError>
+    });
+    let limits = &tunnel.core.proxy.limits;
+    let streams = StreamExecutor::new(
+        tunnel.core.shares.spawner(&tunnel.session.id),
+        tunnel.must_close.clone(),
+        limits.unread_timeout,
+    );
+    let unread = Unread::new(stream, tunnel.must_close.clone(), limits);
+    let frames = Frames::new(unread, Peer::Client, limits.max_control_frames);
+    let exceeded = frames.exceeded();
+    let settings = http2_settings(limits, streams);
+    let connection = std::pin::pin!(settings.serve_connection(TokioIo::new(frames), service));
+    until_over(&tunnel, connection, http2::Connection::graceful_shutdown).await;
+    if exceeded.load(Ordering::Relaxed) {
+        let refusal = Refusal::of(Reason::RateLimited, "the client sent too many control frames");
+        drop(tunnel.open(&tunnel.downlink()).refuse(&refusal.with_class("control_frames")));
+    }
+}
+
+fn http2_settings(limits: &Limits, streams: StreamExecutor<Spawner>) -> http2::Builder<StreamExecutor<Spawner>> {
+    let mut builder = http2::Builder::new(streams);
+    builder
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(limits.max_header_list_bytes)
+        .max_send_buf_size(MAX_BUFFER)
+        .keep_alive_interval(limits.keep_alive / 2)
+        .keep_alive_timeout(limits.handshake_timeout);
+    builder
+}
+
+async fn http2_request(tunnel: &Tunnel, request: Request<Http2Body>) -> Result<Response<Body>, StreamError> {
+    let for_head = request.method() == Method::HEAD;
+    let response = match http2_head(&request, &tunnel.core.proxy.limits) {
+        Ok(head) => {
+            let asked = Asked { head, request: request.map(Incoming::Http2) };
+            tunnel.exchange(asked).await
+        }
+        Err(refusal) => {
+            let mut open = tunnel.open(&tunnel.downlink());
+            open.asked(request.method(), None, "h2");
+            let record = open.refuse(&refusal);
+            if refusal.reason() == Reason::Malformed {
+                return Err(StreamError::Http2(h2::Reason::PROTOCOL_ERROR.into()));
+            }
+            respond::answer(&refusal, &record, Form::Problem)
+        }
+    };
+    if response.body().is_own() {
+        streams::answers_itself();
+    }
+    // Its connection is drained where this was its last refusal.
+    let _is_last = tunnel.patience.is_exhausted_by(&response);
+    Ok(if for_head { without_body(response) } else { response })
+}
+
+/// An answer to HEAD over HTTP/2, where the library would send our words.
+fn without_body(mut response: Response<Body>) -> Response<Body> {
+    if response.body().is_own() {
+        let length = http_body::Body::size_hint(response.body()).exact().unwrap_or_default();
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
+    response.map(Body::for_head)
+}
+
