@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use model::{
-    Destination, ExchangeId, PolicyName, Reason, RecordId, RequestPath, RuleId, SessionId, SnapshotDigest, TenantId,
-    Timestamp,
+    Destination, Endpoint, ExchangeId, PolicyName, Reason, RecordId, RequestPath, RuleId, SessionId, SnapshotDigest,
+    TenantId, Timestamp,
 };
 
 use crate::journal::encode::draw;
@@ -93,6 +93,12 @@ impl Trail {
         self.record.scheme = Some(destination.scheme());
         self.record.host = Some(destination.host().clone());
         self.record.port = Some(destination.port());
+    }
+
+    /// Where it wants to go, where the scheme is not known yet.
+    pub fn endpoint(&mut self, endpoint: &Endpoint) {
+        self.record.host = Some(endpoint.host.clone());
+        self.record.port = Some(endpoint.port);
     }
 
     /// The method.

@@ -159,7 +159,9 @@ fn compile(source: &Source<'_>, base: &Path, home: Option<&Path>) -> Result<Conf
     let paths = |texts: &[Spanned<String>]| -> Vec<PathBuf> { texts.iter().map(|text| at(&text.value)).collect() };
     let mut config = Config { data_dir: document.data_dir.as_ref().map(|text| at(&text.value)), ..Config::default() };
     if let Some(texts) = &document.listen.proxy {
-        (config.proxy, config.further) = listeners(source, texts, at)?;
+        let mode = document.listen.proxy_unix_mode.as_ref().map(|text| unix_mode(source, text)).transpose()?;
+        (config.proxy, config.further) =
+            listeners(source, texts, |path| Listen::Unix { path: at(path), mode: mode.unwrap_or(0o600) })?;
     }
     if let Some(tls) = &document.listen.proxy_tls {
         config.proxy_tls = Some(tls_listener(source, &tls.value, at)?);
@@ -218,17 +220,27 @@ fn not_yet(source: &Source<'_>, document: &Document) -> Result<(), Problem> {
     Ok(())
 }
 
+/// The permissions of unix sockets.
+fn unix_mode(source: &Source<'_>, text: &Spanned<String>) -> Result<u32, Problem> {
+    let mode = Some(text.value.as_str()).filter(|text| text.len() == 4 && text.starts_with('0'));
+    let mode = mode.and_then(|text| u32::from_str_radix(text, 8).ok()).filter(|mode| mode & 0o600 == 0o600);
+    mode.ok_or_else(|| {
+        let help = "write the permissions of the socket in octal, in quotes: \"0600\" for Egret's own user alone, \"0666\" for all users";
+        source.problem(text, format!("invalid `proxy_unix_mode` `{}`", text.value), Some(help))
+    })
+}
+
 /// The first address, which sessions get, and the other addresses to listen on.
 fn listeners(
     source: &Source<'_>,
     texts: &Spanned<OneOrMany>,
-    at: impl Fn(&str) -> PathBuf,
+    unix: impl Fn(&str) -> Listen,
 ) -> Result<(SocketAddr, Vec<Listen>), Problem> {
     let mut first = None;
     let mut further = Vec::new();
     for text in &texts.value.0 {
         if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
-            further.push(Listen::Unix(at(path)));
+            further.push(unix(path));
             continue;
         }
         let address = text.parse::<SocketAddr>().map_err(|_| {

@@ -102,6 +102,11 @@ impl DataDir {
         self.0.join("trust")
     }
 
+    /// Where the listeners of sessions are.
+    pub(crate) fn listeners(&self) -> PathBuf {
+        self.0.join("listeners")
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.0.join("control.sock")
     }

@@ -39,8 +39,8 @@ enum SessionCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Give a session another token, and print the environment with it; the token before opens no connection any more. Placeholders stay, and so
-    /// do connections that are open: end the session where someone else may have one.
+    /// Give a session another token, and print the environment with it. The token before opens no connection any more, and those
+    /// that it opened close. Placeholders stay.
     Env {
         /// Its id.
         id: String,
@@ -104,6 +104,12 @@ struct Create {
     /// Where the sandbox sees the folder trust/, if not at its own path; the environment names files there.
     #[arg(long, value_name = "DIR")]
     ca_path: Option<String>,
+    /// Open a unix socket for this session alone: its clients need no proxy credentials. Mount its folder into the sandbox.
+    #[arg(long)]
+    listen: bool,
+    /// The user whose processes are its clients: with --listen on its own socket, otherwise on the unix sockets of listen.proxy.
+    #[arg(long, value_name = "uid:NUMBER")]
+    peer: Option<String>,
     /// How to print it.
     #[arg(long, value_enum, default_value_t)]
     format: Shown,
@@ -190,6 +196,8 @@ impl Create {
             limits: merge_limits(&self.limits)?,
             ttl: self.ttl.clone(),
             ca_path: self.ca_path.clone(),
+            listen: self.listen,
+            peer: self.peer.clone(),
         };
         let (created, sidecar) = converse(async {
             let mut client = Client::find(context, Missing::Tell).await?;
@@ -221,6 +229,7 @@ impl Create {
                     ("expires", expires),
                     ("trust", created.ca.bundle.clone()),
                 ];
+                facts.extend(created.session.listener.clone().map(|path| ("listener", path)));
                 let offered = created.placeholders.iter();
                 facts.extend(offered.map(|(name, text)| ("placeholder", format!("{text} ({name})"))));
                 output::facts(&facts);

@@ -73,6 +73,7 @@ impl Sidecar {
         let parts = Parts {
             config: proxy::Config {
                 listen: listen.clone(),
+                session_listeners: Some(dir.listeners()),
                 resolve: config.resolve,
                 default_session: config.default_session,
                 limits,
@@ -215,7 +216,7 @@ fn shown(listen: &[Listen], bound: &[SocketAddr]) -> Vec<String> {
     let shown = |listen: &Listen| match listen {
         Listen::Tcp(asked) => address(asked).to_string(),
         Listen::Tls(asked, _) => format!("https://{}", address(asked)),
-        Listen::Unix(_) => listen.to_string(),
+        Listen::Unix { .. } => listen.to_string(),
     };
     listen.iter().map(shown).collect()
 }

@@ -13,12 +13,13 @@ use model::{CredentialId, Limits, PolicyName, Rate, Reason, SessionId, TenantId,
 use policies::{Own, PolicySet, SessionDocuments, Subject};
 use serde::Deserialize;
 use sessions::{
-    Bounds, Created, Grant, GrantRequest, NewSession, OwnDocuments, Per, Registry, Scope, Session, SessionError,
+    Bounds, Channel, Created, Grant, GrantRequest, NewSession, OwnDocuments, Per, Registry, Scope, Session,
+    SessionError,
 };
 
 use crate::env::{dialed, environment, proxy_url};
 use crate::load_error::LoadError;
-use crate::problem::{Json, Problem};
+use crate::problem::{Json, Problem, chain};
 use crate::session_documents::sources;
 use crate::span::{parse_span, print_span};
 use crate::trust::{MoveError, TrustFiles};
@@ -33,13 +34,13 @@ type Shared = State<Arc<Control>>;
 /// `GET /v1/sessions`
 pub(crate) async fn list(State(control): Shared) -> axum::Json<List<SessionView>> {
     let now = clock::now();
-    axum::Json(List { items: control.sessions.list().iter().map(|session| view(session, now)).collect() })
+    axum::Json(List { items: control.sessions.list().iter().map(|session| view(&control, session, now)).collect() })
 }
 
 /// `GET /v1/sessions/{id}`
 pub(crate) async fn show(State(control): Shared, Path(id): Path<String>) -> Result<axum::Json<SessionView>, Problem> {
     let session = control.sessions.get(&SessionId::new(id.as_str())).ok_or_else(|| unknown(&id))?;
-    let document = SessionView { view: Some(judged(&control, &session)), ..view(&session, clock::now()) };
+    let document = SessionView { view: Some(judged(&control, &session)), ..view(&control, &session, clock::now()) };
     Ok(axum::Json(document))
 }
 
@@ -72,7 +73,7 @@ pub(crate) async fn create(State(control): Shared, Json(request): Json<SessionRe
     }
     watch(&control, session);
     let warnings = control.warnings_for(&created.session);
-    let document = axum::Json(SessionCreated { warnings, ..present(&control.ca, &files, created, address) });
+    let document = axum::Json(SessionCreated { warnings, ..present(&control, &files, created, address) });
     let mut response = (StatusCode::CREATED, document).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
@@ -144,8 +145,9 @@ pub fn void_tokens(sessions: &Registry, journal: &Journal) -> Result<usize, Sess
 /// `POST /v1/sessions/{id}/end`, `DELETE /v1/sessions/{id}`
 pub(crate) async fn end(State(control): Shared, Path(id): Path<String>) -> Result<axum::Json<SessionView>, Problem> {
     let id = SessionId::new(id.as_str());
-    let session = blocking(move || finish(&control, &id)).await??;
-    Ok(axum::Json(view(&session, clock::now())))
+    let ending = control.clone();
+    let session = blocking(move || finish(&ending, &id)).await??;
+    Ok(axum::Json(view(&control, &session, clock::now())))
 }
 
 /// `POST /v1/sessions/end`: ends every live session, or those with one credential; answers with the sessions that it ended.
@@ -154,8 +156,9 @@ pub(crate) async fn end_all(
     Json(request): Json<EndRequest>,
 ) -> Result<axum::Json<List<SessionView>>, Problem> {
     let credential = request.credential.map(|name| CredentialId::new(name.as_str()));
+    let ending = control.clone();
     let ended = blocking(move || {
-        let now = clock::now();
+        let (control, now) = (ending, clock::now());
         let chosen = |session: &Arc<Session>| {
             session.is_live(now)
                 && credential.as_ref().is_none_or(|name| session.grants.iter().any(|grant| grant.credential == *name))
@@ -166,7 +169,7 @@ pub(crate) async fn end_all(
         ended.into_iter().collect::<Result<Vec<_>, _>>()
     });
     let now = clock::now();
-    Ok(axum::Json(List { items: ended.await??.iter().map(|session| view(session, now)).collect() }))
+    Ok(axum::Json(List { items: ended.await??.iter().map(|session| view(&control, session, now)).collect() }))
 }
 
 /// The body of `PUT /v1/sessions/{id}/state`.
@@ -186,17 +189,18 @@ pub(crate) async fn set_state(
     let state = sessions::State::from_name(&body.state).ok_or_else(|| Problem::invalid(known))?;
     control.recording()?;
     let id = SessionId::new(id.as_str());
+    let changing = control.clone();
     let session = blocking(move || match state {
-        sessions::State::Terminated => finish(&control, &id),
+        sessions::State::Terminated => finish(&changing, &id),
         sessions::State::Running | sessions::State::Idle | sessions::State::Rescheduling => {
-            let session = control.sessions.set_state(&id, state, clock::now()).map_err(refused)?;
+            let session = changing.sessions.set_state(&id, state, clock::now()).map_err(refused)?;
             let detail = Some(state.as_str().into());
-            control.journal.append(Record { detail, ..about(&session, Kind::SessionChanged) });
-            control.journal.flush();
+            changing.journal.append(Record { detail, ..about(&session, Kind::SessionChanged) });
+            changing.journal.flush();
             Ok(session)
         }
     });
-    Ok(axum::Json(view(&*session.await??, clock::now())))
+    Ok(axum::Json(view(&control, &*session.await??, clock::now())))
 }
 
 /// Ends the session when its time is over, so that the end is recorded and written down.
@@ -303,6 +307,7 @@ fn admit(control: &Control, request: SessionRequest, draft: Draft, now: Timestam
         Problem::policy(format!("{error}; loaded are: {}", loaded.join(", ")))
     })?;
     let documents = publish(control, &request, &subject, &draft)?;
+    let channel = channel(&request)?;
     let new = NewSession {
         id: Some(draft.id),
         tenant: draft.tenant,
@@ -313,6 +318,7 @@ fn admit(control: &Control, request: SessionRequest, draft: Draft, now: Timestam
         documents,
         grants: draft.grants,
         limits: limits(&request.limits)?,
+        channel,
         ttl: draft.ttl,
     };
     control.sessions.create(new, now).map_err(refused)
@@ -458,8 +464,9 @@ pub(crate) async fn revoke(
 ) -> Result<axum::Json<SessionView>, Problem> {
     control.recording()?;
     let id = SessionId::new(id.as_str());
+    let revoking = control.clone();
     let session = blocking(move || {
-        let credential = CredentialId::new(name.as_str());
+        let (control, credential) = (revoking, CredentialId::new(name.as_str()));
         let session = control.sessions.get(&id).ok_or_else(|| unknown(id.as_str()))?;
         if control.sessions.revoke_grant(&id, &credential).map_err(refused)? {
             let version = control.vault.slot(&session.tenant, &credential).map_or(0, |shape| shape.version());
@@ -470,7 +477,7 @@ pub(crate) async fn revoke(
         }
         Ok::<_, Problem>(session)
     });
-    Ok(axum::Json(view(&*session.await??, clock::now())))
+    Ok(axum::Json(view(&control, &*session.await??, clock::now())))
 }
 
 fn distinct_variables(grants: &[GrantRequest]) -> Result<(), Problem> {
@@ -485,15 +492,15 @@ fn distinct_variables(grants: &[GrantRequest]) -> Result<(), Problem> {
     Ok(())
 }
 
-fn present(ca: &CaFacts, files: &TrustFiles, created: Created, proxy: SocketAddr) -> SessionCreated {
-    let session = view(&created.session, clock::now());
+fn present(control: &Control, files: &TrustFiles, created: Created, proxy: SocketAddr) -> SessionCreated {
+    let session = view(control, &created.session, clock::now());
     let offered = created.placeholders.iter();
     let variables = offered.clone().filter_map(|one| Some((one.env.as_deref()?, one.placeholder.as_str())));
     SessionCreated {
         env: environment(proxy, &session.id, &created.token, files, variables),
         proxy_url: proxy_url(dialed(proxy), &session.id, &created.token),
         placeholders: offered.map(|one| (one.credential.to_string(), one.placeholder.clone())).collect(),
-        ca: ca_view(ca, files),
+        ca: ca_view(&control.ca, files),
         warnings: Vec::new(),
         token: created.token,
         session,
@@ -510,7 +517,7 @@ pub(crate) fn ca_view(ca: &CaFacts, files: &TrustFiles) -> CaView {
     }
 }
 
-fn view(session: &Session, now: Timestamp) -> SessionView {
+fn view(control: &Control, session: &Session, now: Timestamp) -> SessionView {
     SessionView {
         id: session.id.to_string(),
         state: session.state(now).as_str().to_owned(),
@@ -525,10 +532,36 @@ fn view(session: &Session, now: Timestamp) -> SessionView {
         grants: session.grants.iter().map(grant_view).collect(),
         limits: limits_view(&session.limits),
         bytes_out: session.limits.bytes_out.map(|_| session.budgets.spent(&Scope::Session)),
+        listener: control.sessions.listener_path(session).map(|path| path.display().to_string()),
+        peer: peer_of(session.channel).map(|uid| format!("uid:{uid}")),
         created: session.created,
         expires: session.expires,
         ended: session.ended_at(now),
     }
+}
+
+fn peer_of(channel: Channel) -> Option<u32> {
+    match channel {
+        Channel::Token => None,
+        Channel::Listener { peer } => peer,
+        Channel::Peer(uid) => Some(uid),
+    }
+}
+
+/// What identifies the clients of the session besides its token.
+fn channel(request: &SessionRequest) -> Result<Channel, Problem> {
+    let uid = |text: &String| {
+        let number = text.strip_prefix("uid:").and_then(|digits| digits.parse::<u32>().ok());
+        number.ok_or_else(|| {
+            Problem::invalid(format!("peer {text:?} is not a user; write uid: and a number, such as uid:1000"))
+        })
+    };
+    let peer = request.peer.as_ref().map(uid).transpose()?;
+    Ok(match (request.listen, peer) {
+        (true, peer) => Channel::Listener { peer },
+        (false, Some(uid)) => Channel::Peer(uid),
+        (false, None) => Channel::Token,
+    })
 }
 
 /// A record about a session, for what happens to it outside of calls.
@@ -560,6 +593,7 @@ fn refused(error: SessionError) -> Problem {
     match &error {
         SessionError::File { .. } => Problem::internal(&error),
         SessionError::Field { .. } => Problem::invalid(error.to_string()),
+        SessionError::Listener(listener) => Problem::conflict(chain(listener)),
         SessionError::TooMany(_) => Problem::conflict(error.to_string()),
         SessionError::NotFound(id) => unknown(id.as_str()),
     }

@@ -41,6 +41,13 @@ pub struct SessionRequest {
     /// Where the sandbox sees the folder `trust/`, if not at its own path; the environment names files there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_path: Option<String>,
+    /// Whether it gets a listener of its own: a unix socket whose clients belong to it without proxy credentials.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub listen: bool,
+    /// The user whose processes are its clients, such as `uid:1000`: on its listener, or without one on the unix sockets of
+    /// `listen.proxy`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
 }
 
 /// Limits for a whole session, written as in policies: `600/m`, `8`, `10MiB`.
@@ -238,6 +245,12 @@ pub struct SessionView {
     /// The bytes that count against `bytes_out` of `limits` so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_out: Option<u64>,
+    /// The socket of its listener, while that is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
+    /// The user whose processes are its clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
     /// When it was made.
     pub created: Timestamp,
     /// When it ends by itself; `null` for the default session.

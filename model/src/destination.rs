@@ -241,6 +241,27 @@ fn parse_port(digits: &str) -> Result<u16, HostError> {
     if plain { digits.parse().map_err(|_| HostError::Port) } else { Err(HostError::Port) }
 }
 
+/// A host and a port in canonical form: what a CONNECT names, before anything shows the scheme (RFC 9110 section 9.3.6).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// The host.
+    pub host: Host,
+    /// The port, 1 to 65535.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// The destination with this scheme.
+    pub fn with_scheme(self, scheme: Scheme) -> Destination {
+        Destination { scheme, host: self.host, port: self.port }
+    }
+
+    /// Whether an authority names this endpoint; a missing port is any port.
+    pub fn is(&self, authority: &Authority) -> bool {
+        authority.host == self.host && authority.port.is_none_or(|port| port == self.port)
+    }
+}
+
 /// Where a request goes. The one value that drives policy, dial, certificate check, pool and injection.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Destination {

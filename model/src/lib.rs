@@ -20,7 +20,7 @@ pub mod text_file;
 
 pub use address::{AddressClass, METADATA};
 pub use audience::Audience;
-pub use destination::{Authority, Destination, Host, HostError, Scheme};
+pub use destination::{Authority, Destination, Endpoint, Host, HostError, Scheme};
 pub use field::{FieldRole, field_role};
 pub use id::{CredentialId, ExchangeId, PolicyName, RecordId, RuleId, SessionId, SnapshotDigest, TenantId};
 pub use limits::{Limits, Rate};

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use model::{CredentialId, PolicyName};
@@ -23,6 +24,8 @@ pub(crate) const MAX_BUFFER: usize = 64 << 10;
 pub struct Config {
     /// Where the HTTP proxy listens.
     pub listen: Vec<Listen>,
+    /// The folder in which the listeners of sessions are made; without one, no session has a listener.
+    pub session_listeners: Option<PathBuf>,
     /// Runtimes, each on a thread of its own; one per core is what the measurements favor.
     pub threads: usize,
     /// Fixed answers that come before DNS: canonical name to address.
@@ -51,6 +54,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 3128)))],
+            session_listeners: None,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             resolve: HashMap::new(),
             default_session: None,
@@ -135,6 +139,8 @@ pub struct Limits {
     pub reserved_descriptors: usize,
     /// Open downstream connections of one session (default 1,000).
     pub max_session_connections: usize,
+    /// Sessions that have a listener of their own, in all; each takes two descriptors of the reserved ones (default 64).
+    pub max_session_listeners: usize,
     /// Open downstream connections that are not identified yet, in all (default 1,000).
     pub max_strangers: usize,
     /// The same from one source address, or one /64 of IPv6 (default 256).
@@ -219,6 +225,7 @@ impl Default for Limits {
             max_control_frames: 1_000,
             reserved_descriptors: 256,
             max_session_connections: 1_000,
+            max_session_listeners: 64,
             max_strangers: 1_000,
             max_source_strangers: 256,
             identify_timeout: Duration::from_secs(5),

@@ -5,61 +5,68 @@
 
 use std::sync::Arc;
 
-use http::Response;
-use model::{Destination, Reason, Scheme};
+use ::http::{Method, Response};
+use model::{Endpoint, Reason, Scheme};
 use policies::Permit;
-use sessions::Session;
+use sessions::Identified;
 
 use crate::body::answer::Body;
+use crate::body::incoming::Incoming;
 use crate::context::Exchange;
+use crate::entry::arrival::{Arrival, TunnelArrival};
+use crate::entry::channel::Channel;
 use crate::entry::entrance::{Entrance, overloaded};
-use crate::entry::http::{answer_bytes, establish, write_refusal};
+use crate::entry::http;
 use crate::entry::listener::ClientStream;
 use crate::entry::paced::Paced;
 use crate::entry::patience::Patience;
 use crate::entry::prefixed_stream::PrefixedStream;
 use crate::entry::stall;
 use crate::entry::stall::Unread;
-use crate::exchange::exchange;
 use crate::http1::head::RequestHead;
-use crate::http1::link::{Arrived, Door, HeadFault, Link, Received};
+use crate::http1::link::{Arrived, Door, HeadFault, Identify, Link, Received};
 use crate::http1::serve::{End, Service, serve};
 use crate::refusal::Refusal;
 use crate::request::Asked;
 use crate::steps::accept::{Downstream, TurnedAway};
 use crate::steps::decide::Passage;
+use crate::steps::identify;
 use crate::steps::intercept::{Inner, intercept};
 use crate::steps::respond;
 use crate::steps::{decide, parse};
 use crate::trail::Trail;
 use crate::tunnel::{Tunnel, serve_http1, serve_http2};
-use crate::{Core, Proxy, passthrough};
+use crate::{Core, Proxy, exchange, passthrough};
 
 /// Serves one downstream connection to its end.
 ///
 /// # Cancellation
-/// Everything on it is cut, and recorded as such.
+/// Everything on it is terminated, and recorded as such.
 pub(crate) async fn connection(core: Arc<Core>, downstream: Downstream) {
-    let Downstream { stream, place } = downstream;
+    let Downstream { stream, place, channel } = downstream;
     stall::bound_unsent(&stream);
-    let entrance = Entrance::new(&core.proxy, place);
+    let entrance = Entrance::new(&core.proxy, place, channel);
     let Some(stream) = handshake(&core.proxy, stream, &entrance).await else { return };
     let stream = Unread::new(Paced(stream), entrance.must_close().clone(), &core.proxy.limits);
-    let link = Link::new(stream, core.proxy.limits.clone(), Door::Listener(entrance.clone()));
-    let first = tokio::select! {
-        first = link.next() => first,
-        refusal = entrance.expired() => Err(HeadFault::Refused(refusal)),
-        () = core.proxy.draining() => return,
+    let link = Link::new(stream, core.proxy.limits.clone(), Door::Listener(Box::new(Client(entrance.clone()))));
+    let first = match own_listener(&entrance) {
+        Ok(()) => tokio::select! {
+            first = link.next() => first,
+            refusal = entrance.expired() => Err(HeadFault::Refused(refusal)),
+            () = entrance.ended() => return,
+            () = core.proxy.draining() => return,
+        },
+        Err(refusal) => Err(HeadFault::Refused(refusal)),
     };
     if let Some(session) = entrance.session() {
         core.shares.charge_to(&session.id);
     }
-    let connect = match first {
+    let (client, connect) = match first {
         Ok(None) | Err(HeadFault::Socket) => return,
-        Ok(Some(Arrived::Connect(head))) => head,
+        Ok(Some(Arrived::Connect(client, head))) => (client, head),
         // A CONNECT may come on a connection that has carried requests in absolute form.
         Ok(Some(first)) => match Box::pin(plain(&core, &link, first, &entrance)).await {
-            Some(head) => head,
+            Some(connect) => connect,
             None => return,
         },
         // A client that opens connections ahead of its requests, as browsers do, has asked for nothing yet.
@@ -69,7 +76,27 @@ pub(crate) async fn connection(core: Arc<Core>, downstream: Downstream) {
         }
     };
     if let Some((stream, ahead)) = taken(&link) {
-        Box::pin(tunnel(core, connect, stream, ahead, &entrance)).await;
+        let arrival = http::tunnel(client, connect, PrefixedStream::new(stream, ahead));
+        Box::pin(tunnel(core, arrival, &entrance)).await;
+    }
+}
+
+/// The client of an HTTP listener, for the reader of its heads.
+struct Client(Arc<Entrance>);
+
+impl Identify for Client {
+    fn identify(&self, credentials: Option<&[u8]>) -> Result<Identified, Refusal> {
+        let sent = credentials.map(http::ProxyCredentials::read).transpose()?;
+        identify::identify(&self.0, sent.as_ref().map(http::ProxyCredentials::proof))
+    }
+}
+
+/// A connection to the listener of a session counts for the session at once, so that its clients take no places of clients that
+/// are not identified.
+fn own_listener(entrance: &Entrance) -> Result<(), Refusal> {
+    match entrance.channel() {
+        Channel::Listener(..) => identify::identify(entrance, None).map(drop),
+        Channel::SharedSocket(_) | Channel::Network(_) => Ok(()),
     }
 }
 
@@ -109,7 +136,7 @@ async fn refuse_first(proxy: &Arc<Proxy>, link: &Listening, entrance: &Entrance,
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        write_refusal(stream, refusal, &record).await;
+        http::write_refusal(stream, refusal, &record).await;
     };
     tokio::select! {
         () = answered => {}
@@ -127,110 +154,103 @@ pub(crate) async fn turn_away(proxy: Arc<Proxy>, turned_away: TurnedAway) {
         Ok(_lingering) => {
             let handshake = tokio::time::timeout(proxy.limits.identify_timeout, stream.after_handshake());
             if let Ok(Ok(stream)) = handshake.await {
-                write_refusal(stream, &refusal, &record).await;
+                http::write_refusal(stream, &refusal, &record).await;
             }
         }
         Err(_) => {
-            let written = stream.try_write(&answer_bytes(&refusal, &record));
+            let written = stream.try_write(&http::answer_bytes(&refusal, &record));
             tracing::debug!(?written, "a connection was turned away");
         }
     }
 }
 
-/// One CONNECT: admits it, opens the inside, serves the requests in it until it closes or its session ends.
-async fn tunnel(core: Arc<Core>, head: RequestHead, mut stream: ClientStream, ahead: Vec<u8>, entrance: &Entrance) {
-    let Admitted { session, destination, passage } = match admit(&core.proxy, entrance, &head) {
+/// One tunnel: admits it, opens the inside, serves the requests in it until it closes or its client may not go on.
+async fn tunnel(core: Arc<Core>, arrival: TunnelArrival, entrance: &Entrance) {
+    let (endpoint, passage) = match admit(&core.proxy, &arrival) {
         Ok(admitted) => admitted,
         Err(rejected) => {
-            let Rejected { open, refusal } = *rejected;
-            let record = open.refuse(&refusal);
-            return write_refusal(stream, &refusal, &record).await;
+            let record = open_tunnel(entrance, rejected.endpoint.as_ref()).refuse(&rejected.refusal);
+            return http::write_refusal(arrival.stream, &rejected.refusal, &record).await;
         }
     };
+    let Arrival { client, mut stream, .. } = arrival;
     if let Passage::Passthrough(permit) = passage {
+        // Its bytes are not read; they count as what its rule is for.
+        let destination = endpoint.with_scheme(Scheme::Https);
         let downlink = entrance.must_close();
-        let exchange = Exchange { core: &core, session: &session, destination: &destination, downlink };
-        return Box::pin(pass_through(exchange, permit, stream, ahead)).await;
+        let exchange = Exchange { core: &core, client: &client, destination: &destination, downlink };
+        return Box::pin(pass_through(exchange, permit, stream)).await;
     }
-    if establish(&mut stream).await.is_err() {
+    if http::establish(&mut stream).await.is_err() {
         return;
     }
     let inner = tokio::select! {
-        inner = intercept(&core.proxy, PrefixedStream::new(stream, ahead), &destination) => inner,
-        () = session.ended() => Err(Refusal::of(Reason::SessionEnded, "the session has ended")),
+        inner = intercept(&core.proxy, stream, &endpoint) => inner,
+        () = client.ended() => Err(session_ended()),
     };
     match inner {
-        Err(refusal) => drop(open_connect(entrance, &head, Some(&destination)).refuse(&refusal)),
+        Err(refusal) => drop(open_tunnel(entrance, Some(&endpoint)).refuse(&refusal)),
         Ok(None) => {}
         Ok(Some(Inner::Plain(stream))) => {
-            let destination = Destination::new(Scheme::Http, destination.host().clone(), destination.port());
-            serve_http1(Tunnel::new(core, session, destination, false), stream).await;
+            let destination = endpoint.with_scheme(Scheme::Http);
+            serve_http1(Tunnel::new(core, client, destination, false), stream).await;
         }
         Ok(Some(Inner::Tls(stream))) => {
+            let destination = endpoint.with_scheme(Scheme::Https);
             let (_, tls) = stream.get_ref();
             let (http2, without_sni) = (tls.alpn_protocol() == Some(b"h2"), tls.server_name().is_none());
-            let tunnel = Tunnel::new(core, session, destination, without_sni);
+            let tunnel = Tunnel::new(core, client, destination, without_sni);
             if http2 { serve_http2(tunnel, *stream).await } else { serve_http1(tunnel, *stream).await }
         }
     }
 }
 
+fn session_ended() -> Refusal {
+    Refusal::of(Reason::SessionEnded, "the session has ended, or its token was replaced")
+}
+
 /// A tunnel whose bytes are not read: reaches its upstream first, so that a failure is an answer to the CONNECT.
-async fn pass_through(exchange: Exchange<'_>, permit: Permit, mut stream: ClientStream, prefix: Vec<u8>) {
+async fn pass_through(exchange: Exchange<'_>, permit: Permit, mut stream: PrefixedStream<ClientStream>) {
     let mut open = Trail::tunnel(exchange);
     let reached = tokio::select! {
         reached = passthrough::reach(exchange, permit, &mut open) => reached,
-        () = exchange.session.ended() => Err(Refusal::of(Reason::SessionEnded, "the session has ended")),
+        () = exchange.client.ended() => Err(session_ended()),
     };
     match reached {
         Err(refusal) => {
             let record = open.refuse(&refusal);
-            write_refusal(stream, &refusal, &record).await;
+            http::write_refusal(stream, &refusal, &record).await;
         }
         Ok(ready) => {
-            if establish(&mut stream).await.is_ok() {
-                passthrough::pass(exchange, ready, (stream, prefix), open).await;
+            if http::establish(&mut stream).await.is_ok() {
+                passthrough::pass(exchange, ready, stream, open).await;
             }
         }
     }
 }
 
-/// A request to the proxy itself that gets in.
-struct Admitted {
-    session: Arc<Session>,
-    destination: Destination,
-    passage: Passage,
-}
-
-/// A request to the proxy itself that does not get in, with its open record.
+/// A request to the proxy itself that does not get in, with the endpoint that it names.
 struct Rejected {
-    open: Trail,
+    endpoint: Option<Endpoint>,
     refusal: Refusal,
 }
 
-/// Steps 3 and 4 for a request to the proxy itself; the strict reader has asked for step 2.
-fn admit(proxy: &Arc<Proxy>, entrance: &Entrance, head: &RequestHead) -> Result<Admitted, Box<Rejected>> {
-    let rejected = |destination: Option<&Destination>, refusal| {
-        Box::new(Rejected { open: open_connect(entrance, head, destination), refusal })
-    };
-    let unknown = || rejected(None, Refusal::of(Reason::Internal, "a request was read before its session was known"));
-    let session = entrance.session().cloned().ok_or_else(unknown)?;
-    let destination = parse::parse(head).map_err(|refusal| rejected(None, refusal))?;
-    match decide::decide(proxy, &session, &destination) {
-        Ok(passage) => match decide::count_names(proxy, &session, &destination, head) {
-            Ok(()) => Ok(Admitted { session, destination, passage }),
-            Err(refusal) => Err(rejected(Some(&destination), refusal)),
-        },
-        Err(refusal) => Err(rejected(Some(&destination), refusal)),
-    }
+/// Steps 3 and 4 for a request to the proxy itself; step 2 came before the rest of its head was read.
+fn admit<S>(proxy: &Proxy, arrival: &Arrival<S>) -> Result<(Endpoint, Passage), Box<Rejected>> {
+    let rejected = |endpoint: Option<&Endpoint>, refusal| Box::new(Rejected { endpoint: endpoint.cloned(), refusal });
+    let endpoint = parse::parse(arrival).map_err(|refusal| rejected(None, refusal))?;
+    let passage = decide::decide(proxy, arrival, endpoint);
+    let counted = passage.and_then(|passage| decide::count_names(proxy, arrival, endpoint).map(|()| passage));
+    counted.map(|passage| (endpoint.clone(), passage)).map_err(|refusal| rejected(Some(endpoint), refusal))
 }
 
-fn open_connect(entrance: &Entrance, head: &RequestHead, destination: Option<&Destination>) -> Trail {
+/// The record of a tunnel that is refused.
+fn open_tunnel(entrance: &Entrance, endpoint: Option<&Endpoint>) -> Trail {
     let mut open = entrance.open();
-    if let Some(destination) = destination {
-        open.destination(destination);
+    if let Some(endpoint) = endpoint {
+        open.endpoint(endpoint);
     }
-    open.asked(&head.method, head.target.path(), "http/1.1");
+    open.asked(&Method::CONNECT, None, "http/1.1");
     open
 }
 
@@ -243,32 +263,45 @@ struct Plain<'a> {
 
 impl Service for Plain<'_> {
     async fn call(&self, received: Result<Received, Refusal>) -> Response<Body> {
-        let response = self.answer(received.map(Asked::from)).await;
+        let response = self.answer(received).await;
         if self.patience.is_exhausted_by(&response) { respond::closing(response) } else { response }
     }
 }
 
 impl Plain<'_> {
-    async fn answer(&self, asked: Result<Asked, Refusal>) -> Response<Body> {
+    async fn answer(&self, received: Result<Received, Refusal>) -> Response<Body> {
         let Self { core, entrance, .. } = self;
-        let asked = match asked {
-            Ok(asked) => asked,
+        let Received { client, head, request } = match received {
+            Ok(received) => received,
             Err(refusal) => return respond::refuse(entrance.open(), &refusal),
         };
-        let (session, destination) = match admit(&core.proxy, entrance, &asked.head) {
-            // A host that is not read takes no request in absolute form: that one is judged, and refused, by its rules.
-            Ok(Admitted { session, destination, passage: _ }) => (session, destination),
-            Err(rejected) => return respond::refuse(rejected.open, &rejected.refusal),
-        };
+        let arrival = http::request(client, &head);
         let mut open = entrance.open();
+        let destination = match admit(&core.proxy, &arrival) {
+            // A host that is not read takes no request in absolute form: that one is judged, and refused, by its rules.
+            Ok((endpoint, _passage)) => endpoint.with_scheme(arrival.scheme.unwrap_or(Scheme::Https)),
+            Err(rejected) => {
+                if let Some(endpoint) = rejected.endpoint {
+                    open.destination(&endpoint.with_scheme(arrival.scheme.unwrap_or(Scheme::Https)));
+                }
+                open.asked(&head.method, head.target.path(), "http/1.1");
+                return respond::refuse(open, &rejected.refusal);
+            }
+        };
         open.destination(&destination);
         let downlink = entrance.must_close();
-        exchange(Exchange { core, session: &session, destination: &destination, downlink }, asked, open).await
+        let exchange = Exchange { core, client: &arrival.client, destination: &destination, downlink };
+        exchange::exchange(exchange, Asked { head, request: request.map(Incoming::from) }, open).await
     }
 }
 
-/// Serves requests in absolute form, `first` before others. Gives the head of a CONNECT that comes instead of another one.
-async fn plain(core: &Arc<Core>, link: &Arc<Listening>, first: Arrived, entrance: &Entrance) -> Option<RequestHead> {
+/// Serves requests in absolute form, `first` before others. Gives the CONNECT that comes instead of another one.
+async fn plain(
+    core: &Arc<Core>,
+    link: &Arc<Listening>,
+    first: Arrived,
+    entrance: &Entrance,
+) -> Option<(Identified, RequestHead)> {
     let patience = Patience::new(core.proxy.limits.max_refusals);
     let service = Plain { core, entrance, patience };
     let served = serve(link, &service, Some(first), core.proxy.draining());
@@ -277,7 +310,7 @@ async fn plain(core: &Arc<Core>, link: &Arc<Listening>, first: Arrived, entrance
         () = entrance.ended() => End::Closed,
     };
     match ended {
-        End::Connect(head) => Some(head),
+        End::Connect(client, head) => Some((client, *head)),
         End::Closed => None,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::Destination;
 use policies::Permit;
-use sessions::Session;
+use sessions::{Identified, Session};
 
 use crate::Core;
 use crate::active::ActiveExchange;
@@ -14,10 +14,17 @@ use crate::downlink::Downlink;
 #[derive(Clone, Copy)]
 pub(crate) struct Exchange<'a> {
     pub(crate) core: &'a Core,
-    pub(crate) session: &'a Arc<Session>,
+    pub(crate) client: &'a Identified,
     pub(crate) destination: &'a Destination,
     /// The connection or stream that it came on, which is closed where its client keeps an end from being seen.
     pub(crate) downlink: &'a Arc<Downlink>,
+}
+
+impl<'a> Exchange<'a> {
+    /// The session of its client.
+    pub(crate) fn session(&self) -> &'a Arc<Session> {
+        self.client.session()
+    }
 }
 
 /// An exchange that a rule permits.

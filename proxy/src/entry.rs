@@ -1,11 +1,13 @@
 //! How clients arrive: listeners, who a connection belongs to, and whether it may stay.
 
+pub(crate) mod arrival;
+pub(crate) mod channel;
 pub(crate) mod entrance;
 pub(crate) mod http;
-pub(crate) mod identity;
 pub(crate) mod listener;
 pub(crate) mod paced;
 pub(crate) mod patience;
 pub(crate) mod places;
 pub(crate) mod prefixed_stream;
+pub(crate) mod session_listeners;
 pub(crate) mod stall;

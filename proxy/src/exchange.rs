@@ -27,7 +27,7 @@ use crate::trail::Trail;
 /// The upstream request is given up, and the record closed with the reason.
 pub(crate) async fn exchange(exchange: Exchange<'_>, asked: Asked, mut trail: Trail) -> Response<Body> {
     trail.asked(&asked.head.method, asked.head.target.path(), protocol_of(&asked));
-    if status::is_reserved(exchange.destination) {
+    if status::is_reserved(exchange.destination.host()) {
         return respond::respond_with_document(trail, status::document(exchange, &asked));
     }
     let form = Form::for_client(asked.request.headers());
@@ -36,8 +36,9 @@ pub(crate) async fn exchange(exchange: Exchange<'_>, asked: Asked, mut trail: Tr
 }
 
 async fn attempt(exchange: Exchange<'_>, asked: Asked, trail: &mut Trail) -> Result<Redacted, Refusal> {
-    let Exchange { core, session, destination, downlink } = exchange;
-    identify::still_live(session)?;
+    let Exchange { core, client, destination, downlink } = exchange;
+    identify::still_live(client)?;
+    let session = client.session();
     trail.takes(core.proxy.quotas.request(&session.id)?);
     let rules = rules::in_force(&core.proxy, session)?;
     trail.snapshot(rules.snapshot());

@@ -42,7 +42,7 @@ use arc_swap::ArcSwap;
 use audit::Journal;
 use certs::{Leaves, Trust};
 use policies::InForce;
-use sessions::{Registry, Session};
+use sessions::{Identified, Registry};
 use tokio::sync::{Semaphore, watch};
 use vault::Vault;
 
@@ -78,7 +78,7 @@ pub(crate) struct Proxy {
     pub(crate) leaves: Arc<Leaves>,
     pub(crate) trust: Arc<ArcSwap<Trust>>,
     pub(crate) journal: Journal,
-    pub(crate) default_session: Option<Arc<Session>>,
+    pub(crate) default_session: Option<Identified>,
     pub(crate) places: Arc<entry::places::Places>,
     /// Connections that are told that they have no place, and linger until the answer has arrived.
     pub(crate) turned_away: Arc<Semaphore>,

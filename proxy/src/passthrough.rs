@@ -54,7 +54,8 @@ pub(crate) struct Ready {
 /// # Cancellation
 /// The record is closed, the socket too.
 pub(crate) async fn reach(exchange: Exchange<'_>, permit: Permit, open: &mut Trail) -> Result<Ready, Refusal> {
-    let Exchange { core, session, destination, downlink } = exchange;
+    let Exchange { core, destination, downlink, .. } = exchange;
+    let session = exchange.session();
     open.snapshot(permit.snapshot());
     open.permit(&permit);
     open.tls("pass-through");
@@ -81,13 +82,8 @@ pub(crate) async fn reach(exchange: Exchange<'_>, permit: Permit, open: &mut Tra
 ///
 /// # Cancellation
 /// Both ends are closed, and the record says so.
-pub(crate) async fn pass(
-    exchange: Exchange<'_>,
-    ready: Ready,
-    (client, prefix): (ClientStream, Vec<u8>),
-    mut open: Trail,
-) {
-    let Exchange { core, session, destination, .. } = exchange;
+pub(crate) async fn pass(exchange: Exchange<'_>, ready: Ready, client: PrefixedStream<ClientStream>, mut open: Trail) {
+    let Exchange { core, destination, .. } = exchange;
     let Ready { upstream, active, permit, slot: _slot, allowance } = ready;
     let counts = Counts::default();
     let response_body = open.admission().response_body().cloned();
@@ -95,11 +91,12 @@ pub(crate) async fn pass(
     let ending = {
         let limits = &core.proxy.limits;
         let (hello, unread) = (limits.handshake_timeout, limits.unread_timeout);
-        let ways = Ways { client, ahead: prefix, upstream, hello, unread, allowance, response_body };
+        let (client, ahead) = client.into_parts();
+        let ways = Ways { client, ahead, upstream, hello, unread, allowance, response_body };
         tokio::select! {
             biased;
             cut = active.terminated() => Ending::Termination(cut),
-            () = session.ended() => Ending::SessionEnded,
+            () = exchange.client.ended() => Ending::SessionEnded,
             ending = ways.copy(destination, &counts, idle) => ending,
         }
     };
@@ -114,7 +111,12 @@ pub(crate) async fn pass(
             open.close(Outcome::Timeout, Some(Fault::Downstream), None);
         }
         Ending::Termination(cut) => open.terminated(&cut),
-        Ending::SessionEnded => open.close(Outcome::Aborted, Some(Fault::Policy), Some(Reason::SessionEnded)),
+        Ending::SessionEnded => {
+            if exchange.client.token_is_replaced() {
+                open.detail("replaced_token");
+            }
+            open.close(Outcome::Aborted, Some(Fault::Policy), Some(Reason::SessionEnded));
+        }
         Ending::TooLarge => open.response_too_large(),
         Ending::OddHello => open.close(Outcome::Aborted, Some(Fault::Downstream), Some(Reason::Malformed)),
         Ending::OtherName(name) => {

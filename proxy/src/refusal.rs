@@ -255,7 +255,10 @@ impl Refusal {
             fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.row().status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-            fields.insert(header::PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"egret\", charset=\"UTF-8\""));
+            fields.insert(
+                header::PROXY_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"egret\", charset=\"UTF-8\""),
+            );
         }
         fields
     }

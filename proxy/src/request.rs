@@ -19,6 +19,7 @@ pub(crate) struct Asked {
 
 impl From<Received> for Asked {
     fn from(received: Received) -> Self {
+        // Its client is known from the tunnel that it came in.
         Self { head: received.head, request: received.request.map(Incoming::from) }
     }
 }

@@ -4,7 +4,7 @@
 //! accepted it.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -15,14 +15,15 @@ use audit::RefusalBudget;
 use model::{SessionId, TenantId, log_limited};
 use sessions::{GrantRequest, NewSession};
 use thiserror::Error;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::active::reevaluate;
 use crate::body::known::HostNeedles;
 use crate::connection::{connection, turn_away};
-use crate::entry::listener::{Bound, ClientStream, Listen, Listener};
+use crate::entry::listener::{Bound, Listen, Listener};
 use crate::entry::places::Places;
+use crate::entry::session_listeners::{Connected, Share, accept_all};
 use crate::limits::budget::Budget;
 use crate::limits::counters::Counters;
 use crate::limits::quota::Quotas;
@@ -33,6 +34,9 @@ use crate::upstream::lookups::Lookups;
 use crate::upstream::pool::Pool;
 use crate::upstream::self_address::Own;
 use crate::{Config, Core, Limits, Parts, Proxy};
+
+/// Connections to listeners of sessions that were accepted and not served yet, on one core.
+const MAX_CONNECTED: usize = 64;
 
 /// Connections that may linger at a time after they were told that there is no place for them.
 const MAX_TURNED_AWAY: usize = 64;
@@ -52,6 +56,9 @@ pub enum StartError {
     /// The system gave no thread, socket or resolver.
     #[error("the data path could not start")]
     System(#[source] io::Error),
+    /// The listeners of sessions cannot be made.
+    #[error("the listeners of sessions cannot be opened")]
+    SessionListeners(#[source] sessions::SessionError),
     /// The default session could not be made.
     #[error("the default session could not be made")]
     DefaultSession(#[source] sessions::SessionError),
@@ -125,6 +132,12 @@ impl Drop for Running {
 /// [`StartError`]; nothing listens then.
 pub fn start(parts: Parts) -> Result<Running, StartError> {
     let listeners: Vec<Bound> = parts.config.listen.iter().map(bind).collect::<Result<_, _>>()?;
+    if let Some(folder) = &parts.config.session_listeners {
+        let has_shared_socket = parts.config.listen.iter().any(|listen| matches!(listen, Listen::Unix { .. }));
+        let max = parts.config.limits.max_session_listeners;
+        let opened = parts.sessions.open_channels(folder, max, has_shared_socket, clock::now());
+        opened.map_err(StartError::SessionListeners)?;
+    }
     let addresses = listeners.iter().filter_map(|bound| bound.address().transpose()).collect::<Result<Vec<_>, _>>();
     let addresses = addresses.map_err(StartError::System)?;
     let (drain, draining) = watch::channel(false);
@@ -213,12 +226,13 @@ fn spawn(
     listeners: Vec<Bound>,
     deadlines: watch::Receiver<Option<Instant>>,
 ) -> Result<JoinHandle<()>, StartError> {
+    let share = Share { core: number, cores: proxy.config.threads.max(1) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::System)?;
     let core = runtime.block_on(async { core(proxy) }).map_err(StartError::System)?;
     std::thread::Builder::new()
         .name(format!("egret-core-{number}"))
         .spawn(move || {
-            runtime.block_on(serve(core, listeners, deadlines));
+            runtime.block_on(serve(core, share, listeners, deadlines));
             // Tasks of upstream connections end with the runtime.
             runtime.shutdown_background();
         })
@@ -235,20 +249,23 @@ fn core(proxy: Arc<Proxy>) -> io::Result<Arc<Core>> {
 }
 
 /// One core: accepts until the drain begins, then waits for what runs.
-async fn serve(core: Arc<Core>, listeners: Vec<Bound>, mut deadlines: watch::Receiver<Option<Instant>>) {
+async fn serve(core: Arc<Core>, share: Share, listeners: Vec<Bound>, mut deadlines: watch::Receiver<Option<Instant>>) {
     let listeners: io::Result<Vec<Listener>> = listeners.into_iter().map(Listener::new).collect();
     let listeners = match listeners {
         Ok(listeners) => listeners,
         Err(error) => return log_limited!(error, %error, "a listener could not be used"),
     };
     let mut connections = JoinSet::new();
+    let (sender, mut connected) = mpsc::channel(MAX_CONNECTED);
+    let mut accepting = JoinSet::new();
+    accepting.spawn(accept_all(core.proxy.sessions.clone(), share, sender));
     tokio::spawn(release_deferred(core.shares.clone()));
     let mut looking = std::pin::pin!(reevaluate(core.proxy.clone(), core.active.clone()));
     let mut sweep = tokio::time::interval(Duration::from_secs(1));
     let mut draining = core.proxy.draining.clone();
     loop {
         tokio::select! {
-            (stream, peer) = next(&listeners) => drop(match accept::accept(&core.proxy, stream, peer) {
+            (stream, channel) = next(&listeners, &mut connected) => drop(match accept::accept(&core.proxy, stream, channel) {
                 Ok(downstream) => connections.spawn(core.shares.of_stranger(connection(core.clone(), downstream))),
                 Err(turned_away) => connections.spawn(core.shares.of_stranger(turn_away(core.proxy.clone(), turned_away))),
             }),
@@ -258,7 +275,7 @@ async fn serve(core: Arc<Core>, listeners: Vec<Bound>, mut deadlines: watch::Rec
             _ = draining.wait_for(|draining| *draining) => break,
         }
     }
-    drop(listeners);
+    drop((listeners, accepting, connected));
     let limit = deadlines.wait_for(Option::is_some).await.ok().and_then(|at| *at).unwrap_or_else(Instant::now);
     let finished = async {
         loop {
@@ -290,7 +307,7 @@ fn note_panic(ended: Result<(), tokio::task::JoinError>) {
 fn sweep_core(core: &Core) {
     let now = clock::now();
     let live = |id: &SessionId| {
-        let default = core.proxy.default_session.as_ref().is_some_and(|session| session.id == *id);
+        let default = core.proxy.default_session.as_ref().is_some_and(|client| client.session().id == *id);
         default || core.proxy.sessions.get(id).is_some_and(|session| session.is_live(now))
     };
     core.pool.sweep(core.proxy.trust.load().serial(), live);
@@ -302,15 +319,17 @@ fn sweep_core(core: &Core) {
 }
 
 /// The next connection of any listener. Out of descriptors it waits a little and goes on: connections that end give some back.
-async fn next(listeners: &[Listener]) -> (ClientStream, IpAddr) {
+async fn next(listeners: &[Listener], connected: &mut mpsc::Receiver<Connected>) -> Connected {
     loop {
         let accepted = std::future::poll_fn(|cx| {
+            if let Poll::Ready(Some(connected)) = connected.poll_recv(cx) {
+                return Poll::Ready(Ok(connected));
+            }
             let ready = listeners.iter().map(|listener| listener.poll_accept(cx)).find(Poll::is_ready);
             ready.unwrap_or(Poll::Pending)
         });
         match accepted.await {
-            // All clients of unix sockets are one source.
-            Ok((stream, peer)) => return (stream, peer.map_or(IpAddr::from(Ipv4Addr::LOCALHOST), |peer| peer.ip())),
+            Ok(connected) => return connected,
             Err(error) => {
                 log_limited!(warn, %error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;

@@ -2,7 +2,7 @@
 //! placeholders; never a value, never another session.
 
 use http::Method;
-use model::{Destination, Host, Reason};
+use model::{Host, Reason};
 use serde_json::json;
 
 use crate::context::Exchange;
@@ -15,15 +15,15 @@ const NAME: &str = "egret.internal";
 /// What the control API serves: asking for it through the proxy is asking for what only people may know.
 const CONTROL: [&str; 5] = ["/v1", "/healthz", "/readyz", "/metrics", "/openapi.json"];
 
-/// Whether the destination is a name below the reserved one, of which there are none.
-pub(crate) fn is_below(destination: &Destination) -> bool {
-    let Host::Name(name) = destination.host() else { return false };
+/// Whether the host is a name below the reserved one, of which there are none.
+pub(crate) fn is_below(host: &Host) -> bool {
+    let Host::Name(name) = host else { return false };
     name.strip_suffix(NAME).is_some_and(|front| front.ends_with('.'))
 }
 
-/// Whether Egret itself answers for this destination.
-pub(crate) fn is_reserved(destination: &Destination) -> bool {
-    matches!(destination.host(), Host::Name(name) if name.as_ref() == NAME)
+/// Whether Egret itself answers for this host.
+pub(crate) fn is_reserved(host: &Host) -> bool {
+    matches!(host, Host::Name(name) if name.as_ref() == NAME)
 }
 
 /// The answer to one request to the reserved name; nothing leaves the machine.
@@ -31,7 +31,7 @@ pub(crate) fn is_reserved(destination: &Destination) -> bool {
 /// # Errors
 /// `denied_self` for the control API, `denied_path`, `denied_method`, `policy_unavailable`.
 pub(crate) fn document(exchange: Exchange<'_>, asked: &Asked) -> Result<Vec<u8>, Refusal> {
-    let Exchange { core, session, .. } = exchange;
+    let (core, session) = (exchange.core, exchange.session());
     let path = asked.head.target.path().map_or("", |path| path.as_sent());
     let is_in = |own: &str| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if CONTROL.iter().any(|own| is_in(own)) {

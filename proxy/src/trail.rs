@@ -9,9 +9,9 @@ use std::task::{Context, Poll};
 
 use audit::{Attribution, CredentialUse, Decision, Facts, Fault, Kind, Outcome, Record};
 use http::StatusCode;
-use model::{Destination, Reason, RequestPath, SnapshotDigest};
+use model::{Destination, Endpoint, Reason, RequestPath, SnapshotDigest};
 use policies::{Observed, Permit};
-use sessions::{Session, ToolCall};
+use sessions::{Identified, Means, ToolCall};
 use vault::NeedleOwner;
 
 use crate::Proxy;
@@ -32,7 +32,8 @@ use crate::share;
 /// The open record of one exchange.
 pub(crate) struct Trail {
     record: Option<audit::Trail>,
-    session: Option<Arc<Session>>,
+    /// `None` for a client that is not identified.
+    client: Option<Identified>,
     proxy: Arc<Proxy>,
     active: Option<Arc<ActiveExchange>>,
     /// What it came on; `None` for a client that is not identified.
@@ -50,9 +51,9 @@ pub(crate) struct Trail {
 
 impl Trail {
     /// Opens a record of what came on `downlink`; nothing is written before the first byte is about to leave or the exchange ends.
-    pub(crate) fn new(proxy: &Arc<Proxy>, session: Option<&Arc<Session>>, downlink: &Arc<Downlink>) -> Self {
-        let record = audit::Trail::begin(&proxy.journal, facts(proxy, session));
-        Self::with(proxy, record, session, Some(downlink))
+    pub(crate) fn new(proxy: &Arc<Proxy>, client: &Identified, downlink: &Arc<Downlink>) -> Self {
+        let record = audit::Trail::begin(&proxy.journal, facts(client));
+        Self::with(proxy, record, Some(client), Some(downlink))
     }
 
     /// Opens the record of a connection that is not identified.
@@ -63,9 +64,9 @@ impl Trail {
 
     /// Opens the record of a tunnel whose bytes are not read.
     pub(crate) fn tunnel(exchange: Exchange<'_>) -> Self {
-        let Exchange { core, session, destination, downlink } = exchange;
-        let record = audit::Trail::begin_tunnel(&core.proxy.journal, facts(&core.proxy, Some(session)));
-        let mut trail = Self::with(&core.proxy, record, Some(session), Some(downlink));
+        let Exchange { core, destination, downlink, .. } = exchange;
+        let record = audit::Trail::begin_tunnel(&core.proxy.journal, facts(exchange.client));
+        let mut trail = Self::with(&core.proxy, record, Some(exchange.client), Some(downlink));
         trail.destination(destination);
         trail
     }
@@ -73,12 +74,12 @@ impl Trail {
     fn with(
         proxy: &Arc<Proxy>,
         record: audit::Trail,
-        session: Option<&Arc<Session>>,
+        client: Option<&Identified>,
         downlink: Option<&Arc<Downlink>>,
     ) -> Self {
         Self {
             record: Some(record),
-            session: session.cloned(),
+            client: client.cloned(),
             proxy: proxy.clone(),
             active: None,
             downlink: downlink.cloned(),
@@ -102,7 +103,7 @@ impl Trail {
 
     /// For the windows in which the response is decoded.
     pub(crate) fn windows(&self) -> Option<Windows> {
-        self.session.as_ref().map(|session| self.proxy.slot_bodies.windows(&session.id))
+        self.client.as_ref().map(|client| self.proxy.slot_bodies.windows(&client.session().id))
     }
 
     /// The values that must not pass.
@@ -132,6 +133,11 @@ impl Trail {
 
     fn record(&mut self) -> &mut audit::Trail {
         self.record.as_mut().expect("whatever takes the trail ends the record and consumes it")
+    }
+
+    /// Where it wants to go, where the scheme is not known yet.
+    pub(crate) fn endpoint(&mut self, endpoint: &Endpoint) {
+        self.record().endpoint(endpoint);
     }
 
     /// Where it goes.
@@ -346,8 +352,14 @@ impl Trail {
 
     /// Whether something from outside ended it.
     fn is_terminated(&self) -> bool {
-        let ended = self.session.as_ref().is_some_and(|session| !session.is_live(share::judging_time()));
-        ended || self.active.as_ref().is_some_and(|active| active.termination().is_some()) || self.proxy.is_stopped()
+        self.client_ended()
+            || self.active.as_ref().is_some_and(|active| active.termination().is_some())
+            || self.proxy.is_stopped()
+    }
+
+    /// Whether its client may not go on.
+    fn client_ended(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| !client.is_live(share::judging_time()))
     }
 
     fn is_unread(&self) -> bool {
@@ -358,7 +370,10 @@ impl Trail {
         self.end_upload();
         let Some(mut trail) = self.record.take() else { return };
         let cut = self.active.as_ref().and_then(|active| active.termination().cloned());
-        if self.session.as_ref().is_some_and(|session| !session.is_live(share::judging_time())) {
+        if self.client_ended() {
+            if self.client.as_ref().is_some_and(Identified::token_is_replaced) {
+                trail.detail("replaced_token");
+            }
             trail.close(Outcome::Aborted, Some(Fault::Policy), Some(Reason::SessionEnded));
         } else if let Some(cut) = cut.or_else(|| self.is_unread().then_some(Termination::Timer(Timer::Unread))) {
             let (outcome, fault, detail) = cut.ending();
@@ -404,21 +419,20 @@ impl Drop for Trail {
     }
 }
 
-fn facts(proxy: &Proxy, session: Option<&Arc<Session>>) -> Facts {
-    session.map_or_else(Facts::default, |session| Facts {
+fn facts(client: &Identified) -> Facts {
+    let session = client.session();
+    Facts {
         tenant: session.tenant.clone(),
         user: session.user.clone(),
         agent: session.agent.clone(),
         session: Some(session.id.clone()),
-        attribution: Some(attribution(proxy, session)),
+        attribution: Some(match client.means() {
+            Means::ProxyCredentials => Attribution::ProxyCredentials,
+            Means::Listener => Attribution::Listener,
+            Means::UnixPeer => Attribution::UnixPeer,
+            Means::DefaultSession => Attribution::DefaultSession,
+        }),
         source: None,
-    })
-}
-
-fn attribution(proxy: &Proxy, session: &Session) -> Attribution {
-    match &proxy.default_session {
-        Some(default) if default.id == session.id => Attribution::DefaultSession,
-        _ => Attribution::ProxyCredentials,
     }
 }
 

@@ -10,7 +10,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use model::{Destination, Reason};
-use sessions::Session;
+use sessions::Identified;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::Core;
@@ -20,7 +20,6 @@ use crate::body::incoming::Incoming;
 use crate::config::{CONNECTION_WINDOW, Limits, MAX_BUFFER, STREAM_WINDOW};
 use crate::context::Exchange;
 use crate::downlink::Downlink;
-use crate::entry::identity::Identified;
 use crate::entry::paced::Paced;
 use crate::entry::patience::Patience;
 use crate::entry::stall::Unread;
@@ -43,7 +42,7 @@ type Serving<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>
 /// What every request within one tunnel has in common.
 pub(crate) struct Tunnel {
     core: Arc<Core>,
-    session: Arc<Session>,
+    client: Identified,
     destination: Destination,
     /// Whether the client's handshake named no server.
     without_sni: bool,
@@ -53,9 +52,9 @@ pub(crate) struct Tunnel {
 }
 
 impl Tunnel {
-    pub(crate) fn new(core: Arc<Core>, session: Arc<Session>, destination: Destination, without_sni: bool) -> Self {
+    pub(crate) fn new(core: Arc<Core>, client: Identified, destination: Destination, without_sni: bool) -> Self {
         let patience = Patience::new(core.proxy.limits.max_refusals);
-        Self { core, session, destination, without_sni, must_close: Arc::default(), patience }
+        Self { core, client, destination, without_sni, must_close: Arc::default(), patience }
     }
 
     /// What a request in this tunnel came on: a stream of HTTP/2 ends alone.
@@ -65,7 +64,7 @@ impl Tunnel {
 
     /// The record of a request in this tunnel.
     fn open(&self, downlink: &Arc<Downlink>) -> Trail {
-        let mut open = Trail::new(&self.core.proxy, Some(&self.session), downlink);
+        let mut open = Trail::new(&self.core.proxy, &self.client, downlink);
         open.destination(&self.destination);
         if self.without_sni {
             open.sni("absent");
@@ -75,13 +74,13 @@ impl Tunnel {
 
     /// Serves one request.
     async fn exchange(&self, asked: Asked) -> Response<Body> {
-        let Self { core, session, destination, .. } = self;
+        let Self { core, client, destination, .. } = self;
         let downlink = self.downlink();
-        exchange(Exchange { core, session, destination, downlink: &downlink }, asked, self.open(&downlink)).await
+        exchange(Exchange { core, client, destination, downlink: &downlink }, asked, self.open(&downlink)).await
     }
 }
 
-/// Runs a connection of a tunnel to its end. The end of the session drops it with all that is on it; a drain lets it finish.
+/// Runs a connection of a tunnel to its end. The end of its client's session drops it with all that is on it; a drain lets it finish.
 async fn until_over<C>(tunnel: &Tunnel, mut connection: Pin<&mut C>, drain: fn(Pin<&mut C>))
 where
     C: Future<Output = Result<(), hyper::Error>>,
@@ -102,7 +101,7 @@ where
                 drop(tunnel.open(&tunnel.downlink()).refuse(&refusal.with_class("http2")));
             }
         },
-        () = tunnel.session.ended() => {}
+        () = tunnel.client.ended() => {}
         () = tunnel.must_close.notified() => {}
     }
 }
@@ -120,7 +119,7 @@ where
 {
     let proxy = &tunnel.core.proxy;
     let stream = Unread::new(Paced(stream), tunnel.must_close.clone(), &proxy.limits);
-    let door = Door::Tunnel(Identified::in_tunnel_of(&tunnel.session));
+    let door = Door::Tunnel(tunnel.client.clone());
     let link = Link::new(stream, proxy.limits.clone(), door);
     let closing = async {
         tokio::select! {
@@ -130,7 +129,7 @@ where
     };
     tokio::select! {
         _ended = serve(&link, &tunnel, None, closing) => {}
-        () = tunnel.session.ended() => {}
+        () = tunnel.client.ended() => {}
         () = tunnel.must_close.notified() => {}
     }
 }
@@ -161,7 +160,7 @@ where
     });
     let limits = &tunnel.core.proxy.limits;
     let streams = StreamExecutor::new(
-        tunnel.core.shares.spawner(&tunnel.session.id),
+        tunnel.core.shares.spawner(&tunnel.client.session().id),
         tunnel.must_close.clone(),
         limits.unread_timeout,
     );
@@ -225,4 +224,3 @@ fn without_body(mut response: Response<Body>) -> Response<Body> {
     }
     response.map(Body::for_head)
 }
-

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use model::SessionId;
 use thiserror::Error;
 
+/// The longest path of a unix socket, in bytes: `sun_path` without its final NUL (unix(7)).
+pub(crate) const MAX_PATH_BYTES: usize = 107;
+
 /// Why a session could not be made, kept or ended.
 #[derive(Debug, Error)]
 pub enum SessionError {
@@ -26,12 +29,36 @@ pub enum SessionError {
         /// What is wrong with it.
         why: String,
     },
+    /// Its listener cannot be opened.
+    #[error("the listener of the session cannot be opened")]
+    Listener(#[source] ListenerError),
     /// No further session fits.
     #[error("{0} sessions are open, which is the limit; end some first")]
     TooMany(usize),
     /// No session has this id.
     #[error("there is no session {0}")]
     NotFound(SessionId),
+}
+
+/// Why a session has no listener.
+#[derive(Debug, Error)]
+pub enum ListenerError {
+    /// As many sessions have one as may.
+    #[error("{0} sessions have a listener, which is the limit; end some first")]
+    TooMany(usize),
+    /// The path does not fit into the address of a socket.
+    #[error(
+        "the path {0} is longer than the {MAX_PATH_BYTES} bytes of a unix socket; use a data folder with a shorter path"
+    )]
+    TooLong(PathBuf),
+    /// The socket or its folder cannot be made.
+    #[error("cannot listen on {path}")]
+    Bind {
+        /// The socket.
+        path: PathBuf,
+        /// What the system reported.
+        source: std::io::Error,
+    },
 }
 
 /// Why proxy credentials are not those of a live session. The client is told none of this.
@@ -43,6 +70,8 @@ pub enum Why {
     WrongToken,
     /// The token was taken back, and the session has no other one yet.
     VoidToken,
+    /// The session's listener is for the processes of another user.
+    WrongPeer,
     /// The session was ended.
     Ended,
     /// The session's time is over.

@@ -16,8 +16,8 @@ use tokio::sync::Notify;
 
 use crate::budget::{Budgets, Scope};
 use crate::grant::{Bounds, Grant, Per};
-use crate::session::{OwnDocuments, Session, State};
-use crate::token::Fingerprint;
+use crate::session::{Channel, OwnDocuments, Session, State};
+use crate::token::{Fingerprint, Token};
 
 const VERSION: u32 = 1;
 const MAX_FILE_BYTES: u64 = 2 * 1024 * 1024;
@@ -48,6 +48,10 @@ struct Document {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ended: Option<Timestamp>,
     token_sha256: String,
+    #[serde(default, skip_serializing_if = "is_false")]
+    listener: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    peer_uid: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -135,7 +139,7 @@ pub(crate) fn save(dir: &Path, session: &Session, budgets: &[(Scope, u64)]) -> i
 
 fn document(session: &Session, budgets: &[(Scope, u64)]) -> io::Result<Document> {
     // A session without an end or a token lives in memory only.
-    let (Some(expires), Some(token)) = (session.expires, session.token()) else {
+    let (Some(expires), Some(token)) = (session.expires, &session.token) else {
         return Err(io::Error::other("the default session has no file"));
     };
     let grant = |grant: &Grant| GrantDocument {
@@ -150,6 +154,11 @@ fn document(session: &Session, budgets: &[(Scope, u64)]) -> io::Result<Document>
         audience: grant.audience.get().map(Audience::patterns).unwrap_or_default(),
         used: grant.used(),
         revoked: grant.is_revoked(),
+    };
+    let (listener, peer_uid) = match session.channel {
+        Channel::Token => (false, None),
+        Channel::Listener { peer } => (true, peer),
+        Channel::Peer(uid) => (false, Some(uid)),
     };
     Ok(Document {
         version: VERSION,
@@ -167,7 +176,9 @@ fn document(session: &Session, budgets: &[(Scope, u64)]) -> io::Result<Document>
         expires,
         state: session.stored_state().as_str().to_owned(),
         ended: session.ended_at.get().copied(),
-        token_sha256: token.to_hex(),
+        token_sha256: token.read().0.to_hex(),
+        listener,
+        peer_uid,
     })
 }
 
@@ -235,9 +246,15 @@ fn session(document: Document) -> io::Result<Session> {
         grants,
         limits: limits(document.limits)?,
         budgets: Budgets::from_saved(budgets),
+        channel: match (document.listener, document.peer_uid) {
+            (false, None) => Channel::Token,
+            (false, Some(uid)) => Channel::Peer(uid),
+            (true, peer) => Channel::Listener { peer },
+        },
         created: document.created,
         expires: Some(document.expires),
-        token: Some(Mutex::new(fingerprint(&document.token_sha256)?)),
+        token: Some(Token::new(fingerprint(&document.token_sha256)?)),
+        token_replaced: Notify::new(),
         state: AtomicU8::new(state as u8),
         ended_at: document.ended.map(OnceLock::from).unwrap_or_default(),
         over: Notify::new(),

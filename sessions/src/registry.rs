@@ -1,6 +1,6 @@
 //! All sessions: made, found, authenticated, ended, and kept on disk.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -10,64 +10,23 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::SignedDuration;
-use model::{Audience, CredentialId, Limits, PolicyName, SessionId, TenantId, Timestamp};
-use tokio::sync::Notify;
+use model::{CredentialId, SessionId, Timestamp};
+use tokio::sync::{Notify, watch};
 
 use crate::budget::Budgets;
 use crate::error::{Invalid, SessionError, Why};
 use crate::file;
-use crate::grant::{Bounds, Grant, remembered};
-use crate::session::{OwnDocuments, Session, State};
-use crate::token::{Fingerprint, draw_placeholder, draw_token};
+use crate::grant::{Grant, remembered};
+use crate::identity::{Identified, Means, Proof, UnixPeer};
+use crate::listener::{Listeners, SessionListener};
+use crate::new_session::{GrantRequest, NewSession, check, check_ttl, wrong};
+use crate::session::{Channel, Session, State};
+use crate::token::{Fingerprint, Token, draw_placeholder, draw_token};
 use model::placeholder::PLACEHOLDER_MARK;
 
 const MAX_LIVE_SESSIONS: usize = 10_000;
 const MAX_ENDED_SESSIONS: usize = 1_000;
 const KEEP_ENDED: SignedDuration = SignedDuration::from_hours(7 * 24);
-const DEFAULT_TTL: SignedDuration = SignedDuration::from_hours(24);
-const MAX_TTL: SignedDuration = SignedDuration::from_hours(366 * 24);
-const MAX_TEXT_BYTES: usize = 256;
-const MAX_ITEMS: usize = 64;
-
-/// What a new session shall be.
-#[derive(Clone, Debug, Default)]
-pub struct NewSession {
-    /// From [`Registry::draw_id`], where the id must be known before; drawn where none is given.
-    pub id: Option<SessionId>,
-    /// The isolation boundary.
-    pub tenant: TenantId,
-    /// The person on whose behalf it works.
-    pub user: Option<String>,
-    /// The agent's name.
-    pub agent: Option<String>,
-    /// Marks that policies may select on.
-    pub labels: BTreeMap<String, String>,
-    /// The loaded policies that it names.
-    pub policies: Vec<PolicyName>,
-    /// The policy documents that it brings.
-    pub documents: Option<OwnDocuments>,
-    /// The credentials it may use.
-    pub grants: Vec<GrantRequest>,
-    /// What all its requests together may take.
-    pub limits: Limits,
-    /// How long it lives; 24 hours where nothing is said.
-    pub ttl: Option<SignedDuration>,
-}
-
-/// A credential that a new session may use.
-#[derive(Clone, Debug)]
-pub struct GrantRequest {
-    /// The credential, of the session's tenant.
-    pub credential: CredentialId,
-    /// The environment variable to offer the placeholder under.
-    pub env: Option<String>,
-    /// What clients expect before the placeholder, such as `sk-ant-`.
-    pub prefix: Option<String>,
-    /// What bounds its use.
-    pub bounds: Bounds,
-    /// The hosts that the credential may go to, where it is in the vault.
-    pub audience: Option<Audience>,
-}
 
 /// A new session, with what is shown only now.
 pub struct Created {
@@ -117,12 +76,22 @@ pub enum PlaceholderOwner {
 pub struct Registry {
     dir: PathBuf,
     table: RwLock<Table>,
+    channels: OnceLock<Channels>,
+}
+
+/// The channels of a running sidecar.
+struct Channels {
+    listeners: Listeners,
+    /// Whether the proxy listens on a unix socket of all sessions.
+    has_shared_socket: bool,
 }
 
 #[derive(Default)]
 struct Table {
     sessions: HashMap<SessionId, Arc<Session>>,
     placeholders: HashMap<Fingerprint, SessionId>,
+    /// The sessions whose clients are identified by the user of their process.
+    peers: HashMap<u32, SessionId>,
 }
 
 impl Registry {
@@ -164,7 +133,7 @@ impl Registry {
                 _ => {}
             }
         }
-        let registry = Self { dir: dir.to_owned(), table: RwLock::new(table) };
+        let registry = Self { dir: dir.to_owned(), table: RwLock::new(table), channels: OnceLock::new() };
         registry.prune(now);
         Ok(registry)
     }
@@ -185,14 +154,101 @@ impl Registry {
         let token = draw_token();
         let mut placeholders = Vec::with_capacity(new.grants.len());
         let grants = new.grants.iter().map(|request| offer(request, &mut placeholders)).collect();
-        let session = Session {
-            token: Some(Mutex::new(Fingerprint::of(token.as_bytes()))),
+        let session = Arc::new(Session {
+            token: Some(Token::new(Fingerprint::of(token.as_bytes()))),
             ..assemble(new, grants, now, Some(expires))
-        };
-        file::save(&self.dir, &session, &[]).map_err(|source| self.failed("write", &session.id, source))?;
-        let session = Arc::new(session);
+        });
+        self.open_channel(&session, now)?;
+        if let Err(source) = file::save(&self.dir, &session, &[]) {
+            self.close_channel(&session);
+            return Err(self.failed("write", &session.id, source));
+        }
         self.write().insert(session.clone());
         Ok(Created { session, token, placeholders })
+    }
+
+    /// Opens the channels of a running sidecar: the listener of each live session that has one, each in a folder of its own in
+    /// `dir`, at most `max` of them. A listener that cannot be opened is logged, and its session reached by its token alone.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or listed.
+    pub fn open_channels(
+        &self,
+        dir: &Path,
+        max: usize,
+        has_shared_socket: bool,
+        now: Timestamp,
+    ) -> Result<(), SessionError> {
+        let failed = |source| SessionError::File { doing: "make", path: dir.to_owned(), source };
+        let listeners = Listeners::new(dir, max).map_err(failed)?;
+        let mut listening = self.list();
+        listening.retain(|session| session.is_live(now) && matches!(session.channel, Channel::Listener { .. }));
+        let is_live = |name: &str| listening.iter().any(|session| session.id.as_str() == name);
+        listeners.remove_stale(is_live).map_err(failed)?;
+        for session in &listening {
+            if let Err(error) = listeners.open(session) {
+                tracing::error!(session = %session.id, %error, source = ?std::error::Error::source(&error), "the listener of a session cannot be opened");
+            }
+        }
+        let opened = self.channels.set(Channels { listeners, has_shared_socket });
+        debug_assert!(opened.is_ok(), "a process runs one sidecar");
+        Ok(())
+    }
+
+    /// The listeners of sessions that are open, and a receiver that is notified when they change; `None` before
+    /// [`Registry::open_channels`].
+    pub fn listeners(&self) -> Option<(Vec<Arc<SessionListener>>, watch::Receiver<()>)> {
+        let channels = self.channels.get()?;
+        // Subscribed first: a change after the list was made must not go unseen.
+        let changes = channels.listeners.changes();
+        Some((channels.listeners.list(), changes))
+    }
+
+    /// The socket of a session's listener, where it is open.
+    pub fn listener_path(&self, session: &Session) -> Option<PathBuf> {
+        let listeners = &self.channels.get()?.listeners;
+        listeners.is_open(&session.id).then(|| listeners.path_of(&session.id))
+    }
+
+    fn open_channel(&self, session: &Arc<Session>, now: Timestamp) -> Result<(), SessionError> {
+        if session.channel == Channel::Token {
+            return Ok(());
+        }
+        let channels = self.channels.get().ok_or_else(|| wrong("listen", "needs a running sidecar"))?;
+        match session.channel {
+            Channel::Token => Ok(()),
+            Channel::Listener { .. } => channels.listeners.open(session).map_err(SessionError::Listener),
+            Channel::Peer(uid) => {
+                if !channels.has_shared_socket {
+                    return Err(wrong("peer", "needs a unix socket in `listen.proxy`, or a listener of the session"));
+                }
+                let mut table = self.write();
+                // One that is not in the table is about to be made.
+                let is_live = |id| table.sessions.get(id).is_none_or(|other| other.is_live(now));
+                if table.peers.get(&uid).is_some_and(is_live) {
+                    return Err(wrong("peer", "identifies another running session already; end that one first"));
+                }
+                table.peers.insert(uid, session.id.clone());
+                Ok(())
+            }
+        }
+    }
+
+    fn close_channel(&self, session: &Session) {
+        match session.channel {
+            Channel::Token => {}
+            Channel::Listener { .. } => {
+                if let Some(channels) = self.channels.get() {
+                    channels.listeners.close(&session.id);
+                }
+            }
+            Channel::Peer(uid) => {
+                let mut table = self.write();
+                if table.peers.get(&uid) == Some(&session.id) {
+                    table.peers.remove(&uid);
+                }
+            }
+        }
     }
 
     /// Draws an id for a session to be: six bytes of milliseconds, so that ids sort by time, and ten random ones.
@@ -209,7 +265,7 @@ impl Registry {
     ///
     /// # Errors
     /// A field that is not acceptable.
-    pub fn default_session(&self, new: NewSession, now: Timestamp) -> Result<Arc<Session>, SessionError> {
+    pub fn default_session(&self, new: NewSession, now: Timestamp) -> Result<Identified, SessionError> {
         check(&new)?;
         let bare = |request: &GrantRequest| Grant {
             credential: request.credential.clone(),
@@ -224,28 +280,40 @@ impl Registry {
         let grants = new.grants.iter().map(bare).collect();
         let session = Arc::new(assemble(new, grants, now, None));
         self.write().insert(session.clone());
-        Ok(session)
+        Ok(Identified::new(session, Means::DefaultSession, 0))
     }
 
-    /// The live session of these proxy credentials. Takes the same time whatever is wrong with them.
+    /// The client of a live session that proves so which one it belongs to.
     ///
     /// # Errors
     /// [`Invalid`], with the reason for the record.
-    pub fn authenticate(&self, id: &str, token: &[u8], now: Timestamp) -> Result<Arc<Session>, Invalid> {
+    pub fn identify(&self, proof: Proof<'_>, now: Timestamp) -> Result<Identified, Invalid> {
+        match proof {
+            Proof::Token { id, token } => self.authenticate(id, token, now),
+            Proof::Listener { session, peer } => of_listener(session, peer, now),
+            Proof::Peer(peer) => {
+                let table = self.read();
+                let session = table.peers.get(&peer.uid).and_then(|id| table.sessions.get(id)).cloned();
+                drop(table);
+                let session = session.ok_or(Invalid { why: Why::Unknown })?;
+                live(session, now).map(|session| Identified::new(session, Means::UnixPeer, 0))
+            }
+        }
+    }
+
+    /// The client with these proxy credentials. Takes the same time whatever is wrong with them.
+    fn authenticate(&self, id: &str, token: &[u8], now: Timestamp) -> Result<Identified, Invalid> {
         let print = Fingerprint::of(token);
         let session = self.read().sessions.get(id).cloned();
-        let held = session.as_ref().and_then(|session| session.token()).unwrap_or(Fingerprint::DUMMY);
+        let held = session.as_ref().and_then(|session| session.token.as_ref()).map(Token::read);
+        let (held, generation) = held.unwrap_or((Fingerprint::DUMMY, 0));
         let right = bool::from(held.matches(&print));
         let Some(session) = session else { return Err(Invalid { why: Why::Unknown }) };
         if !right {
-            let why = if session.token() == Some(Fingerprint::DUMMY) { Why::VoidToken } else { Why::WrongToken };
-            return Err(Invalid { why });
+            let is_void = session.token.is_some() && held == Fingerprint::DUMMY;
+            return Err(Invalid { why: if is_void { Why::VoidToken } else { Why::WrongToken } });
         }
-        if session.is_live(now) {
-            return Ok(session);
-        }
-        let by_call = session.stored_state() == State::Terminated && !session.is_expired(now);
-        Err(Invalid { why: if by_call { Why::Ended } else { Why::Expired } })
+        live(session, now).map(|session| Identified::new(session, Means::ProxyCredentials, generation))
     }
 
     /// Wakes all who wait in [`Session::ended`] for a session whose time is over: called several times a second, it makes an
@@ -275,6 +343,7 @@ impl Registry {
     pub fn end(&self, id: &SessionId, now: Timestamp) -> Result<Ending, SessionError> {
         let session = self.get(id).ok_or_else(|| SessionError::NotFound(id.clone()))?;
         let first = session.terminate(now);
+        self.close_channel(&session);
         self.save(&session)?;
         self.prune(now);
         Ok(Ending { session, first })
@@ -293,7 +362,7 @@ impl Registry {
         Ok(sessions)
     }
 
-    /// Draws another token for a live session; the one before opens no connection any more; those that are open stay.
+    /// Draws another token for a live session. The connections that were opened with the one before close, and it opens none.
     ///
     /// # Errors
     /// No such session, one that is over or has no token, or a file that cannot be written: then the session has no token.
@@ -426,10 +495,34 @@ impl Registry {
     }
 }
 
+/// The session, where it is live.
+fn live(session: Arc<Session>, now: Timestamp) -> Result<Arc<Session>, Invalid> {
+    if session.is_live(now) {
+        return Ok(session);
+    }
+    let by_call = session.stored_state() == State::Terminated && !session.is_expired(now);
+    Err(Invalid { why: if by_call { Why::Ended } else { Why::Expired } })
+}
+
+/// A client of a session's listener. The user that the session names must be the one that connected.
+fn of_listener(session: &Arc<Session>, peer: UnixPeer, now: Timestamp) -> Result<Identified, Invalid> {
+    if let Channel::Listener { peer: Some(uid) } = session.channel
+        && uid != peer.uid
+    {
+        return Err(Invalid { why: Why::WrongPeer });
+    }
+    live(session.clone(), now).map(|session| Identified::new(session, Means::Listener, 0))
+}
+
 impl Table {
     fn insert(&mut self, session: Arc<Session>) {
         for print in session.grants.iter().filter_map(|grant| grant.placeholder) {
             self.placeholders.insert(print, session.id.clone());
+        }
+        if let Channel::Peer(uid) = session.channel
+            && session.stored_state() != State::Terminated
+        {
+            self.peers.insert(uid, session.id.clone());
         }
         self.sessions.insert(session.id.clone(), session);
     }
@@ -438,6 +531,11 @@ impl Table {
         let Some(session) = self.sessions.remove(id) else { return };
         for print in session.grants.iter().filter_map(|grant| grant.placeholder) {
             self.placeholders.remove(&print);
+        }
+        if let Channel::Peer(uid) = session.channel
+            && self.peers.get(&uid) == Some(id)
+        {
+            self.peers.remove(&uid);
         }
     }
 }
@@ -476,9 +574,11 @@ fn assemble(new: NewSession, grants: Vec<Grant>, now: Timestamp, expires: Option
         grants,
         limits: new.limits,
         budgets: Budgets::default(),
+        channel: new.channel,
         created: now,
         expires,
         token: None,
+        token_replaced: Notify::new(),
         state: AtomicU8::new(State::Running as u8),
         ended_at: OnceLock::new(),
         over: Notify::new(),
@@ -486,87 +586,6 @@ fn assemble(new: NewSession, grants: Vec<Grant>, now: Timestamp, expires: Option
         calls: crate::tool_call::ToolCalls::default(),
         saving: Mutex::new(()),
     }
-}
-
-fn check(new: &NewSession) -> Result<(), SessionError> {
-    check_text("tenant", new.tenant.as_str())?;
-    check_text("user", new.user.as_deref().unwrap_or("-"))?;
-    check_text("agent", new.agent.as_deref().unwrap_or("-"))?;
-    for (name, value) in &new.labels {
-        check_text("labels", name)?;
-        check_text("labels", if value.is_empty() { "-" } else { value })?;
-    }
-    for (field, count) in
-        [("labels", new.labels.len()), ("policies", new.policies.len()), ("credentials", new.grants.len())]
-    {
-        if count > MAX_ITEMS {
-            return Err(wrong(field, &format!("are {count}, more than the limit of {MAX_ITEMS}")));
-        }
-    }
-    if new.limits.concurrent == Some(0) {
-        return Err(wrong("limits", "allow no exchange at all: `concurrent` is a number from 1"));
-    }
-    for (place, grant) in new.grants.iter().enumerate() {
-        check_grant(grant)?;
-        if new.grants.iter().take(place).any(|other| other.credential == grant.credential) {
-            return Err(wrong("credentials", &format!("name {} twice", grant.credential)));
-        }
-    }
-    Ok(())
-}
-
-fn check_text(field: &'static str, text: &str) -> Result<(), SessionError> {
-    if text.is_empty() || text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) {
-        return Err(wrong(field, &format!("must be 1 to {MAX_TEXT_BYTES} bytes without control characters")));
-    }
-    Ok(())
-}
-
-fn check_grant(grant: &GrantRequest) -> Result<(), SessionError> {
-    let env = grant.env.as_deref().unwrap_or("A");
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if env.is_empty()
-        || env.len() > MAX_TEXT_BYTES
-        || !env.chars().all(word)
-        || env.starts_with(|c: char| c.is_ascii_digit())
-    {
-        return Err(wrong(
-            "env",
-            &format!("of credential {} is not the name of an environment variable", grant.credential),
-        ));
-    }
-    let Bounds { uses, time, methods, per: _ } = &grant.bounds;
-    let of = |what: &str| format!("of credential {} {what}", grant.credential);
-    if *uses == Some(0) {
-        return Err(wrong("uses", &of("must be at least 1")));
-    }
-    if time.is_some_and(|time| time < SignedDuration::from_secs(1) || time > MAX_TTL) {
-        return Err(wrong("for", &of("must be between one second and 366 days")));
-    }
-    let is_method = |method: &String| !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
-    if methods.len() > MAX_ITEMS || !methods.iter().all(is_method) {
-        return Err(wrong("methods", &of("must be methods in upper case, such as GET")));
-    }
-    let prefix = grant.prefix.as_deref().unwrap_or_default();
-    if prefix.len() > 64 || !prefix.bytes().all(|b| b.is_ascii_graphic()) || prefix.contains(PLACEHOLDER_MARK) {
-        return Err(wrong(
-            "prefix",
-            &format!("of credential {} must be at most 64 visible characters", grant.credential),
-        ));
-    }
-    Ok(())
-}
-
-fn check_ttl(ttl: Option<SignedDuration>) -> Result<SignedDuration, SessionError> {
-    let ttl = ttl.unwrap_or(DEFAULT_TTL);
-    if ttl < SignedDuration::from_secs(1) || ttl > MAX_TTL {
-        return Err(wrong("ttl", "must be between one second and 366 days"));
-    }
-    Ok(ttl)
-}
-
-fn wrong(field: &'static str, why: &str) -> SessionError {
-    SessionError::Field { field, why: why.to_owned() }
 }
 
 fn forget_file(path: &Path) {

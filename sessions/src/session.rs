@@ -16,7 +16,7 @@ use crate::budget::Budgets;
 use crate::cookies::HostCookies;
 use crate::error::Withheld;
 use crate::grant::{Grant, GrantUse, Per};
-use crate::token::Fingerprint;
+use crate::token::{Fingerprint, Token};
 use crate::tool_call::{CallSerial, ToolCall, ToolCalls};
 use model::placeholder::PLACEHOLDER_MARK;
 
@@ -62,6 +62,21 @@ pub struct OwnDocuments {
     pub policies: Vec<PolicyName>,
 }
 
+/// What identifies the clients of a session besides its token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Channel {
+    /// Nothing else.
+    #[default]
+    Token,
+    /// A unix socket of its own.
+    Listener {
+        /// The user whose processes may connect to it; without one, those of our own user.
+        peer: Option<u32>,
+    },
+    /// On a unix socket of all sessions, the user of the process that connected.
+    Peer(u32),
+}
+
 /// One identified client; held by every connection that speaks for it.
 pub struct Session {
     /// The id, which is also the proxy user name.
@@ -88,8 +103,11 @@ pub struct Session {
     pub created: Timestamp,
     /// When it ends by itself; `None` only for the default session.
     pub expires: Option<Timestamp>,
+    /// What identifies its clients besides its token.
+    pub channel: Channel,
     /// `None` only for the default session.
-    pub(crate) token: Option<Mutex<Fingerprint>>,
+    pub(crate) token: Option<Token>,
+    pub(crate) token_replaced: Notify,
     pub(crate) state: AtomicU8,
     pub(crate) ended_at: OnceLock<Timestamp>,
     pub(crate) over: Notify,
@@ -107,15 +125,16 @@ impl Session {
         if self.is_expired(now) { State::Terminated } else { self.stored_state() }
     }
 
-    /// What is kept of its token.
-    pub(crate) fn token(&self) -> Option<Fingerprint> {
-        self.token.as_ref().map(|token| *model::sync::lock(token))
+    /// How often its token was replaced.
+    pub(crate) fn token_generation(&self) -> u32 {
+        self.token.as_ref().map_or(0, Token::generation)
     }
 
-    /// Another token is its token from now on.
+    /// Another token is its token from now on; the connections that were opened with the one before close.
     pub(crate) fn replace_token(&self, fresh: Fingerprint) {
         if let Some(token) = &self.token {
-            *model::sync::lock(token) = fresh;
+            token.replace(fresh);
+            self.token_replaced.notify_waiters();
         }
     }
 

@@ -1,6 +1,8 @@
 //! Tokens and placeholders: how they are drawn, how they look, how they rest.
 
 use std::fmt::Write as _;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use model::placeholder::{PLACEHOLDER_LETTERS, PLACEHOLDER_MARK};
 use sha2::{Digest as _, Sha256};
@@ -43,6 +45,35 @@ impl Fingerprint {
             *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
         }
         Some(Self(bytes))
+    }
+}
+
+/// The token of a session, and how often it was replaced.
+pub(crate) struct Token {
+    print: Mutex<Fingerprint>,
+    /// Changed while `print` is locked; read without, for each request.
+    generation: AtomicU32,
+}
+
+impl Token {
+    pub(crate) fn new(print: Fingerprint) -> Self {
+        Self { print: Mutex::new(print), generation: AtomicU32::new(0) }
+    }
+
+    /// The digest, with the generation that it belongs to.
+    pub(crate) fn read(&self) -> (Fingerprint, u32) {
+        let print = model::sync::lock(&self.print);
+        (*print, self.generation.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn replace(&self, fresh: Fingerprint) {
+        let mut print = model::sync::lock(&self.print);
+        *print = fresh;
+        self.generation.fetch_add(1, Ordering::AcqRel);
     }
 }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking where it stands")]
 
 mod authority;
+mod channels;
 mod clients;
 mod clocks;
 mod codings;

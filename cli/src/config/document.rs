@@ -24,6 +24,7 @@ pub(super) struct Document {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ListenDocument {
     pub(super) proxy: Option<Spanned<OneOrMany>>,
+    pub(super) proxy_unix_mode: Option<Spanned<String>>,
     pub(super) proxy_tls: Option<Spanned<TlsListenDocument>>,
     pub(super) socks: Option<Spanned<IgnoredAny>>,
     pub(super) transparent: Option<Spanned<IgnoredAny>>,

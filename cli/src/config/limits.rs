@@ -51,6 +51,7 @@ const FIELDS: &[(&str, Field)] = &[
     ("max_mints_per_minute", Field::Count(|limits| &mut limits.max_mints_per_minute)),
     ("max_control_frames", Field::Count32(|limits| &mut limits.max_control_frames)),
     ("reserved_descriptors", Field::Count(|limits| &mut limits.reserved_descriptors)),
+    ("max_session_listeners", Field::Count(|limits| &mut limits.max_session_listeners)),
     ("max_session_connections", Field::Count(|limits| &mut limits.max_session_connections)),
     ("max_strangers", Field::Count(|limits| &mut limits.max_strangers)),
     ("max_source_strangers", Field::Count(|limits| &mut limits.max_source_strangers)),

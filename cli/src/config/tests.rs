@@ -46,7 +46,7 @@ fn t259_the_proxy_listens_on_a_list() {
     let config = read("listen:\n  proxy: [\"unix:run/proxy.sock\", 127.0.0.1:7, \"[::1]:8\"]\n").unwrap();
     assert_eq!(config.proxy, SocketAddr::from(([127, 0, 0, 1], 7)));
     let socket = PathBuf::from("/etc/egret/run/proxy.sock");
-    assert_eq!(config.further, [Listen::Unix(socket), Listen::Tcp("[::1]:8".parse().unwrap())]);
+    assert_eq!(config.further, [Listen::Unix { path: socket, mode: 0o600 }, Listen::Tcp("[::1]:8".parse().unwrap())]);
     for text in ["listen: {proxy: \"unix:/a\"}\n", "listen: {proxy: []}\n"] {
         assert!(refused(text).contains("needs an IP address"), "{}", refused(text));
     }

@@ -1,19 +1,18 @@
 //! The entrance of a connection: who its client is, and whether it may stay.
 //!
-//! The strict reader asks here with the proxy credentials of each head, before it reads anything else of it. The first session
-//! that is identified owns the connection; the connection counts for it from then on.
+//! Step 2 asks here with each client that it has identified. The first one owns the connection, which counts for its session from
+//! then on.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
 use model::{Reason, SessionId};
-use sessions::Session;
+use sessions::{Identified, Session};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::Proxy;
 use crate::downlink::Downlink;
-use crate::entry::identity;
-use crate::entry::identity::Identified;
+use crate::entry::channel::Channel;
 use crate::entry::places::{NoPlace, Place};
 use crate::refusal::Refusal;
 use crate::trail::Trail;
@@ -25,37 +24,47 @@ pub(crate) struct Entrance {
     source: std::net::IpAddr,
     evicted: Arc<Notify>,
     deadline: Instant,
-    session: OnceLock<Arc<Session>>,
+    channel: Channel,
+    client: OnceLock<Identified>,
     must_close: Arc<Downlink>,
 }
 
 impl Entrance {
     /// Of a connection that was accepted now.
-    pub(crate) fn new(proxy: &Arc<Proxy>, place: Place) -> Arc<Self> {
+    pub(crate) fn new(proxy: &Arc<Proxy>, place: Place, channel: Channel) -> Arc<Self> {
         Arc::new(Self {
             proxy: proxy.clone(),
             source: place.source(),
             evicted: place.evicted(),
             place: Mutex::new(place),
             deadline: Instant::now() + proxy.limits.identify_timeout,
-            session: OnceLock::new(),
+            channel,
+            client: OnceLock::new(),
             must_close: Arc::default(),
         })
     }
 
-    /// Whose request it is, by the value of its Proxy-Authorization field.
+    /// What all connections share.
+    pub(crate) fn proxy(&self) -> &Arc<Proxy> {
+        &self.proxy
+    }
+
+    /// Where the client connected.
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// The connection belongs to the session of this client, from the first one on.
     ///
     /// # Errors
-    /// `session_required`, `session_invalid` (also for another session than the connection's), `session_quota` where the session has its
-    /// share of connections, `overloaded` where the place was given away.
-    pub(crate) fn identify(&self, credentials: Option<&[u8]>) -> Result<Identified, Refusal> {
-        let client = identity::identify(&self.proxy, credentials)?;
-        let owner = self.session.get_or_init(|| client.session().clone());
+    /// `session_invalid` for another session than the connection's, `session_quota` where the session has its share of connections,
+    /// `overloaded` where the place was given away.
+    pub(crate) fn admit(&self, client: &Identified) -> Result<(), Refusal> {
+        let owner = self.client.get_or_init(|| client.clone()).session();
         if owner.id != client.session().id {
             return Err(Refusal::of(Reason::SessionInvalid, "the connection belongs to another session"));
         }
-        self.take_place(&owner.id)?;
-        Ok(client)
+        self.take_place(&owner.id)
     }
 
     fn take_place(&self, session: &SessionId) -> Result<(), Refusal> {
@@ -68,7 +77,7 @@ impl Entrance {
 
     /// The session that the connection belongs to, once there is one.
     pub(crate) fn session(&self) -> Option<&Arc<Session>> {
-        self.session.get()
+        self.client.get().map(Identified::session)
     }
 
     /// Notified when the connection must close because of an exchange on it.
@@ -78,8 +87,8 @@ impl Entrance {
 
     /// Opens a record for the session of the connection, or for the stranger.
     pub(crate) fn open(&self) -> Trail {
-        match self.session() {
-            Some(session) => Trail::new(&self.proxy, Some(session), &self.must_close),
+        match self.client.get() {
+            Some(client) => Trail::new(&self.proxy, client, &self.must_close),
             None => Trail::stranger(&self.proxy, self.source),
         }
     }
@@ -111,16 +120,16 @@ impl Entrance {
         self.evicted.notified().await;
     }
 
-    /// Resolves when the session has ended or an exchange asks for the end of the connection.
+    /// Resolves when the client may not go on or an exchange asks for the end of the connection.
     pub(crate) async fn ended(&self) {
-        let session_ended = async {
-            match self.session() {
-                Some(session) => session.ended().await,
+        let client_ended = async {
+            match self.client.get() {
+                Some(client) => client.ended().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = session_ended => {}
+            () = client_ended => {}
             () = self.must_close.notified() => {}
         }
     }

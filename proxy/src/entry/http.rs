@@ -1,21 +1,78 @@
-//! The entry over HTTP/1: a request that asks the proxy itself for something.
+//! The entry over HTTP/1: a CONNECT, or requests in absolute form. Reads the proxy credentials, turns a head into an [`Arrival`], and
+//! answers a CONNECT.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use model::{Endpoint, Reason};
+use sessions::{Identified, Proof};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zeroize::Zeroizing;
 
+use crate::basic;
+use crate::entry::arrival::{Arrival, TunnelArrival};
 use crate::entry::listener::ClientStream;
+use crate::entry::prefixed_stream::PrefixedStream;
+use crate::http1::head::{RequestHead, Target};
 use crate::refusal::Refusal;
+
+/// The pair of a Proxy-Authorization field: a session's id and its token.
+pub(crate) struct ProxyCredentials {
+    pair: Zeroizing<Vec<u8>>,
+    colon: usize,
+}
+
+impl ProxyCredentials {
+    /// Reads the value of the field (RFC 7617).
+    ///
+    /// # Errors
+    /// `session_required` for another scheme, and for what is not a pair.
+    pub(crate) fn read(field: &[u8]) -> Result<Self, Refusal> {
+        let required = |detail: &'static str| Refusal::of(Reason::SessionRequired, detail);
+        let pair = basic::pair(field).ok_or_else(|| required("the proxy credentials are not of the Basic scheme"))?;
+        let colon = memchr::memchr(b':', &pair).ok_or_else(|| required("the proxy credentials have no password"))?;
+        Ok(Self { pair, colon })
+    }
+
+    /// What they prove.
+    pub(crate) fn proof(&self) -> Proof<'_> {
+        let (id, token) = self.pair.split_at(self.colon);
+        Proof::Token { id: std::str::from_utf8(id).unwrap_or_default(), token: token.get(1..).unwrap_or_default() }
+    }
+}
+
+/// One request in absolute form; one in another form names no endpoint.
+pub(crate) fn request(client: Identified, head: &RequestHead) -> Arrival {
+    let (endpoint, scheme) = match &head.target {
+        Target::Absolute(destination, _) => {
+            let endpoint = Endpoint { host: destination.host().clone(), port: destination.port() };
+            (Some(endpoint), Some(destination.scheme()))
+        }
+        Target::Authority(endpoint) => (Some(endpoint.clone()), None),
+        Target::Origin(_) | Target::Asterisk => (None, None),
+    };
+    // The reader has compared the Host field with a target in absolute form.
+    Arrival { client, endpoint, repeated: None, scheme, stream: () }
+}
+
+/// A CONNECT, with the connection that it came on.
+pub(crate) fn tunnel(client: Identified, head: RequestHead, stream: PrefixedStream<ClientStream>) -> TunnelArrival {
+    let Arrival { client, endpoint, scheme, .. } = request(client, &head);
+    Arrival { client, endpoint, repeated: head.host, scheme, stream }
+}
 
 /// The answer to a CONNECT that is let in.
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";
 
-pub(crate) async fn establish(stream: &mut ClientStream) -> std::io::Result<()> {
+/// Answers a CONNECT that is let in.
+pub(crate) async fn establish(stream: &mut PrefixedStream<ClientStream>) -> std::io::Result<()> {
     stream.write_all(ESTABLISHED).await?;
     // Over TLS the last bytes may wait in the library.
     stream.flush().await
 }
 
 /// Writes a refusal of a CONNECT, with the code in the reason phrase, since that is what clients show of a failed CONNECT.
-pub(crate) async fn write_refusal(mut stream: ClientStream, refusal: &Refusal, record: &str) {
+pub(crate) async fn write_refusal<S>(mut stream: S, refusal: &Refusal, record: &str)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let answer = answer_bytes(refusal, record);
     let linger = async {
         stream.write_all(&answer).await?;
@@ -45,3 +102,28 @@ pub(crate) fn answer_bytes(refusal: &Refusal, record: &str) -> Vec<u8> {
     answer
 }
 
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+
+    use super::*;
+
+    fn read(pair: &str) -> Result<ProxyCredentials, Refusal> {
+        let field = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
+        ProxyCredentials::read(field.as_bytes())
+    }
+
+    #[test]
+    fn the_first_colon_ends_the_id() {
+        let read = read("ses_a:egt_b:c").unwrap();
+        let Proof::Token { id, token } = read.proof() else { panic!("proxy credentials prove by token") };
+        assert_eq!((id, token), ("ses_a", b"egt_b:c".as_slice()));
+    }
+
+    #[test]
+    fn what_is_not_a_pair_is_not_read() {
+        let refused = |read: Result<ProxyCredentials, Refusal>| read.err().map(|refusal| refusal.reason());
+        assert_eq!(refused(read("ses_a")), Some(Reason::SessionRequired));
+        assert_eq!(refused(ProxyCredentials::read(b"Bearer egt_b")), Some(Reason::SessionRequired));
+    }
+}

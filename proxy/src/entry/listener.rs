@@ -1,20 +1,21 @@
 //! How a client arrives: over TCP, over TLS on TCP, or through a unix socket that only its owner can open.
 
-use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use certs::ListenerIdentity;
+use sessions::UnixPeer;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+use crate::entry::channel::Channel;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -26,8 +27,13 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// An address at which clients speak TLS to the proxy itself, then HTTP.
     Tls(SocketAddr, ListenerIdentity),
-    /// The path of a unix socket, made with mode 0600.
-    Unix(PathBuf),
+    /// A unix socket.
+    Unix {
+        /// Its path.
+        path: PathBuf,
+        /// The permissions of its file, which say who may connect; 0600 by default.
+        mode: u32,
+    },
 }
 
 impl std::fmt::Display for Listen {
@@ -35,7 +41,7 @@ impl std::fmt::Display for Listen {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Tls(address, _) => write!(f, "https://{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -54,7 +60,7 @@ impl Bound {
         match listen {
             Listen::Tcp(address) => bind_tcp(*address).map(Self::Tcp),
             Listen::Tls(address, identity) => Ok(Self::Tls(bind_tcp(*address)?, identity.clone())),
-            Listen::Unix(path) => bind_unix(path).map(Self::Unix),
+            Listen::Unix { path, mode } => sessions::bind_unix(path, *mode).map(Self::Unix),
         }
     }
 
@@ -85,23 +91,6 @@ fn bind_tcp(address: SocketAddr) -> io::Result<StdTcpListener> {
     Ok(socket.into())
 }
 
-/// A socket that a killed run left is taken over; one that somebody listens on is not, nor is anything else at the path.
-fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
-    if let Ok(found) = fs::symlink_metadata(path) {
-        if !found.file_type().is_socket() || StdUnixStream::connect(path).is_ok() {
-            return Err(io::ErrorKind::AddrInUse.into());
-        }
-        fs::remove_file(path)?;
-    }
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&socket2::SockAddr::unix(path)?)?;
-    // Before it listens, so that nobody else gets in between.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
 /// A listener of one core.
 pub(crate) enum Listener {
     Tcp(TcpListener),
@@ -118,23 +107,28 @@ impl Listener {
         }
     }
 
-    /// The next client, with its address; `None` for one of a unix socket.
-    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(ClientStream, Option<SocketAddr>)>> {
+    /// The next client.
+    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(ClientStream, Channel)>> {
         Poll::Ready(match self {
             Self::Tcp(listener) => {
                 let (stream, address) = ready!(listener.poll_accept(cx))?;
-                Ok((ClientStream::Tcp(stream), Some(address)))
+                Ok((ClientStream::Tcp(stream), Channel::Network(address.ip())))
             }
             Self::Tls(listener, identity) => {
                 let (stream, address) = ready!(listener.poll_accept(cx))?;
-                Ok((ClientStream::BeforeTls(stream, identity.clone()), Some(address)))
+                Ok((ClientStream::BeforeTls(stream, identity.clone()), Channel::Network(address.ip())))
             }
             Self::Unix(listener) => {
                 let (stream, _) = ready!(listener.poll_accept(cx))?;
-                Ok((ClientStream::Unix(stream), None))
+                peer_of(&stream).map(|peer| (ClientStream::Unix(stream), Channel::SharedSocket(peer)))
             }
         })
     }
+}
+
+/// The process at the other end.
+pub(crate) fn peer_of(stream: &UnixStream) -> io::Result<UnixPeer> {
+    Ok(UnixPeer { uid: stream.peer_cred()?.uid() })
 }
 
 /// A client's connection.
@@ -257,27 +251,5 @@ impl AsyncWrite for ClientStream {
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn t259_a_unix_socket_is_its_owners_alone_and_only_a_dead_one_is_taken_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("proxy.sock");
-        let listen = Listen::Unix(path.clone());
-        let first = Bound::new(&listen).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(first.address().unwrap(), None);
-        assert_eq!(Bound::new(&listen).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        drop(first);
-        drop(Bound::new(&listen).unwrap());
-        fs::remove_file(&path).unwrap();
-        fs::write(&path, "a file").unwrap();
-        assert_eq!(Bound::new(&listen).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        assert_eq!(listen.to_string(), format!("unix:{}", path.display()));
     }
 }

@@ -19,6 +19,11 @@ impl<S: AsyncRead + Unpin> PrefixedStream<S> {
         Self { ahead, io }
     }
 
+    /// The stream, and the bytes that come before it.
+    pub(crate) fn into_parts(self) -> (S, Vec<u8>) {
+        (self.io, self.ahead)
+    }
+
     /// The first bytes, at least one, without consuming them; empty at the end of the stream.
     ///
     /// # Cancellation

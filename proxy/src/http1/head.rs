@@ -3,12 +3,12 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Version, header};
-use model::{Authority, Destination, Reason, RequestPath, Scheme};
+use model::{Authority, Destination, Endpoint, Reason, RequestPath, Scheme};
+use sessions::Identified;
 
 use super::fields::{self, is_token, trimmed};
 pub(crate) use super::wire::Framing;
 use crate::config::Limits;
-use crate::entry::identity::Identified;
 use crate::refusal::Refusal;
 
 /// A request head with one reading only.
@@ -32,7 +32,7 @@ pub(crate) enum Target {
     /// `http://host/path?query`
     Absolute(Destination, RequestPath),
     /// `host:port` of CONNECT
-    Authority(Authority),
+    Authority(Endpoint),
     /// `*` of OPTIONS
     Asterisk,
 }
@@ -254,11 +254,9 @@ pub(crate) fn check_method(method: &str) -> Result<(), Refusal> {
 fn read_target(method: &Method, target: &str) -> Result<Target, Refusal> {
     let bad = |detail: &'static str| Refusal::of(Reason::BadTarget, detail);
     if method == Method::CONNECT {
-        let authority = Authority::parse(target, false).map_err(Refusal::bad_host)?;
-        if authority.port.is_none() {
-            return Err(Refusal::of(Reason::BadHost, "a CONNECT target needs a port"));
-        }
-        return Ok(Target::Authority(authority));
+        let Authority { host, port } = Authority::parse(target, false).map_err(Refusal::bad_host)?;
+        let port = port.ok_or_else(|| Refusal::of(Reason::BadHost, "a CONNECT target needs a port"))?;
+        return Ok(Target::Authority(Endpoint { host, port }));
     }
     if target == "*" {
         if method == Method::OPTIONS {

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http::Request;
 use http_body::{Frame, SizeHint};
 use model::Reason;
+use sessions::Identified;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
@@ -19,8 +20,6 @@ use super::head::{self, Framing, Reach, ReadHead, RequestHead, Target};
 use super::outbox::Outbox;
 use super::wire::{BodyError, Wire};
 use crate::config::Limits;
-use crate::entry::entrance::Entrance;
-use crate::entry::identity::Identified;
 use crate::refusal::Refusal;
 use crate::share;
 use crate::share::pace;
@@ -38,15 +37,24 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Who may send requests here, asked with each head before anything else of it is read.
 pub(crate) enum Door {
-    /// The inside of a tunnel: its session; CONNECT is refused.
+    /// The inside of a tunnel: its client; CONNECT is refused.
     Tunnel(Identified),
-    /// The listener: the client has to identify itself.
-    Listener(Arc<Entrance>),
+    /// The listener: each request identifies its client.
+    Listener(Box<dyn Identify>),
+}
+
+/// Identifies the client of a request to the proxy.
+pub(crate) trait Identify: Send + Sync {
+    /// The client, by the value of the Proxy-Authorization field.
+    ///
+    /// # Errors
+    /// As step 2.
+    fn identify(&self, credentials: Option<&[u8]>) -> Result<Identified, Refusal>;
 }
 
 impl Door {
     /// # Errors
-    /// As [`Entrance::identify`], and `malformed` for a head in which the credentials cannot be found.
+    /// As [`Identify::identify`], and `malformed` for a head in which the credentials cannot be found.
     fn identify(&self, head: &[u8]) -> Result<Identified, Refusal> {
         match self {
             Self::Tunnel(client) => Ok(client.clone()),
@@ -58,13 +66,14 @@ impl Door {
 /// What a client sent.
 pub(crate) enum Arrived {
     /// A CONNECT request.
-    Connect(RequestHead),
+    Connect(Identified, RequestHead),
     /// Any other request; its body is still to be read.
-    Request(Box<ReadHead>),
+    Request(Identified, Box<ReadHead>),
 }
 
 /// A request whose head was read.
 pub(crate) struct Received {
+    pub(crate) client: Identified,
     pub(crate) head: RequestHead,
     /// `None` for a body that has none.
     pub(crate) request: Request<Option<RequestBody>>,
@@ -168,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
     }
 
     /// The request of a head, whose body is read from this connection.
-    pub(super) fn request(self: &Arc<Self>, read: ReadHead) -> Received {
+    pub(super) fn request(self: &Arc<Self>, client: Identified, read: ReadHead) -> Received {
         let ReadHead { head, fields, wishes } = read;
         let body = match head.framing {
             Framing::Length(0) => None,
@@ -181,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
         *request.method_mut() = head.method.clone();
         *request.version_mut() = wishes.version;
         *request.headers_mut() = fields;
-        Received { head, request }
+        Received { client, head, request }
     }
 
     /// The answer was written; the next request may come.
@@ -324,14 +333,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
                 Door::Tunnel(_) => {
                     Err(Refusal::of(Reason::ProtocolNotAllowed, "CONNECT within a tunnel is not served"))
                 }
-                Door::Listener(_) => Ok(Arrived::Connect(read.head)),
+                Door::Listener(_) => Ok(Arrived::Connect(client, read.head)),
             };
         }
         wire.begin_body(read.head.framing);
         self.abandoned = false;
         self.serial += 1;
         self.continue_due = read.wishes.expects_continue && !wire.has_ended();
-        Ok(Arrived::Request(Box::new(read)))
+        Ok(Arrived::Request(client, Box::new(read)))
     }
 
     /// Whether the deadline has passed; otherwise the task is woken when it does.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use http::Response;
+use sessions::Identified;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::head::{RequestHead, Wishes};
@@ -18,7 +19,7 @@ pub(crate) enum End {
     /// It is closed.
     Closed,
     /// A CONNECT came on it; nothing else does.
-    Connect(RequestHead),
+    Connect(Identified, Box<RequestHead>),
 }
 
 /// What answers requests.
@@ -53,13 +54,13 @@ where
             },
         };
         let (asked, wishes) = match arrived {
-            Ok(Some(Arrived::Connect(head))) => {
+            Ok(Some(Arrived::Connect(client, head))) => {
                 served.disarm();
-                return End::Connect(head);
+                return End::Connect(client, Box::new(head));
             }
-            Ok(Some(Arrived::Request(read))) => {
+            Ok(Some(Arrived::Request(client, read))) => {
                 let wishes = read.wishes;
-                (Ok(link.request(*read)), wishes)
+                (Ok(link.request(client, *read)), wishes)
             }
             Ok(None) => {
                 link.close(false).await;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::Proxy;
+use crate::entry::channel::Channel;
 use crate::entry::listener::ClientStream;
 use crate::entry::places::{NoPlace, Place, source_of};
 
@@ -10,6 +11,7 @@ use crate::entry::places::{NoPlace, Place, source_of};
 pub(crate) struct Downstream {
     pub(crate) stream: ClientStream,
     pub(crate) place: Place,
+    pub(crate) channel: Channel,
 }
 
 /// A connection for which there is no place.
@@ -22,12 +24,13 @@ pub(crate) struct TurnedAway {
 ///
 /// # Errors
 /// [`TurnedAway`] where sessions have taken all places; it is answered, not reset.
-pub(crate) fn accept(proxy: &Proxy, stream: ClientStream, peer: IpAddr) -> Result<Downstream, TurnedAway> {
+pub(crate) fn accept(proxy: &Proxy, stream: ClientStream, channel: Channel) -> Result<Downstream, TurnedAway> {
     if let Err(error) = stream.set_nodelay() {
         tracing::debug!(%error, "nodelay");
     }
+    let peer = channel.source();
     match proxy.places.arrive(peer) {
-        Ok(place) => Ok(Downstream { stream, place }),
+        Ok(place) => Ok(Downstream { stream, place, channel }),
         Err(NoPlace::All | NoPlace::Session | NoPlace::Evicted) => Err(TurnedAway { stream, source: source_of(peer) }),
     }
 }

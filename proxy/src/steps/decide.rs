@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use model::{Destination, Host, Reason, Timestamp};
+use model::{Endpoint, Host, Reason, Scheme, Timestamp};
 
 use policies::{Knock, Permit};
-use sessions::Session;
 
-use crate::http1::head::{RequestHead, Target};
+use crate::entry::arrival::Arrival;
 use crate::refusal::Refusal;
 use crate::rules;
 use crate::{Proxy, share, status};
@@ -24,51 +23,49 @@ pub(crate) enum Passage {
     Reserved,
 }
 
-/// Decides on the destination of a CONNECT or of an absolute-form request.
+/// Decides on the endpoint of a tunnel or of one request to the proxy.
 ///
 /// # Errors
 /// `denied_all`, `denied_host`, `protocol_not_allowed`, `denied_port`, `denied_address`, `denied_self`, `policy_unavailable`.
-pub(crate) fn decide(proxy: &Proxy, session: &Session, destination: &Destination) -> Result<Passage, Refusal> {
+pub(crate) fn decide<S>(proxy: &Proxy, arrival: &Arrival<S>, endpoint: &Endpoint) -> Result<Passage, Refusal> {
     rules::check_switch(proxy)?;
-    if status::is_reserved(destination) {
+    if status::is_reserved(&endpoint.host) {
         return Ok(Passage::Reserved);
     }
-    if status::is_below(destination) {
+    if status::is_below(&endpoint.host) {
         return Err(Refusal::of(Reason::DeniedSelf, "there are no names below egret.internal"));
     }
-    let own = match destination.host() {
-        Host::Name(name) => proxy.own.is_named(name, destination.port()),
-        Host::V4(v4) => proxy.own.is(SocketAddr::from((*v4, destination.port()))),
-        Host::V6(v6) => proxy.own.is(SocketAddr::from((*v6, destination.port()))),
+    let Endpoint { host, port } = endpoint;
+    let own = match host {
+        Host::Name(name) => proxy.own.is_named(name, *port),
+        Host::V4(v4) => proxy.own.is(SocketAddr::from((*v4, *port))),
+        Host::V6(v6) => proxy.own.is(SocketAddr::from((*v6, *port))),
     };
     if own {
         return Err(Refusal::of(Reason::DeniedSelf, "the destination is a listener of Egret"));
     }
-    let knock = Knock { host: destination.host(), port: destination.port(), now: share::judging_time() };
-    // A CONNECT does not say what will follow, and counts as https.
-    match rules::in_force(proxy, session)?.decide_over(destination.scheme(), &knock)? {
+    let knock = Knock { host, port: *port, now: share::judging_time() };
+    // A tunnel does not show what will follow, and counts as https.
+    let scheme = arrival.scheme.unwrap_or(Scheme::Https);
+    match rules::in_force(proxy, arrival.client.session())?.decide_over(scheme, &knock)? {
         policies::Passage::Intercept => Ok(Passage::Intercept),
         policies::Passage::Tunnel(permit) => Ok(Passage::Passthrough(permit)),
     }
 }
 
-/// Counts what a CONNECT or a request in absolute form may cause: a name lookup, and for a CONNECT a leaf.
+/// Counts what a request to the proxy may cause: a name lookup, and for a tunnel a leaf certificate.
 ///
 /// # Errors
 /// `rate_limited`, `mint_limited`.
-pub(crate) fn count_names(
-    proxy: &Proxy,
-    session: &Session,
-    destination: &Destination,
-    head: &RequestHead,
-) -> Result<(), Refusal> {
-    if status::is_reserved(destination) {
+pub(crate) fn count_names<S>(proxy: &Proxy, arrival: &Arrival<S>, endpoint: &Endpoint) -> Result<(), Refusal> {
+    if status::is_reserved(&endpoint.host) {
         return Ok(());
     }
-    let (host, now) = (destination.host(), Instant::now());
+    let (host, now) = (&endpoint.host, Instant::now());
+    let session = arrival.client.session();
     proxy.quotas.name(&session.id, host, now)?;
-    let is_connect = matches!(head.target, Target::Authority(_));
-    if is_connect && !proxy.leaves.has(host, Timestamp::now()) {
+    let is_tunnel = arrival.scheme.is_none();
+    if is_tunnel && !proxy.leaves.has(host, Timestamp::now()) {
         proxy.quotas.mint(&session.id, host, now)
     } else {
         Ok(())

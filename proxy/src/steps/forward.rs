@@ -179,7 +179,8 @@ fn assemble(permitted: Permitted<'_>, armed: Armed, flow: &Arc<Flow>) -> (Outgoi
     if !body.is_untouched() {
         fields.remove(header::EXPECT);
     }
-    let Exchange { core, session, .. } = permitted.exchange;
+    let Exchange { core, .. } = permitted.exchange;
+    let session = permitted.exchange.session();
     let windows = core.proxy.slot_bodies.windows(&session.id);
     let body = Upload::new(body, watch, trailers, permitted.active, (flow, windows));
     fields.insert(header::HOST, host(permitted.exchange.destination));
@@ -287,12 +288,12 @@ fn send_rest(
     slot: Option<Arc<UpstreamSlot>>,
     rest: impl Future<Output = ()> + Send + 'static,
 ) {
-    let session = permitted.exchange.session.clone();
-    permitted.exchange.core.shares.spawner(&permitted.exchange.session.id).execute(async move {
+    let client = permitted.exchange.client.clone();
+    permitted.exchange.core.shares.spawner(&permitted.exchange.session().id).execute(async move {
         let _slot = slot;
         tokio::select! {
             () = rest => {}
-            () = session.ended() => {}
+            () = client.ended() => {}
         }
     });
 }

@@ -1,23 +1,70 @@
-//! Step 2: who is asking. Takes the proxy credentials of a head, gives the session they belong to.
+//! Step 2: who is asking. Takes what a client proves, by its channel or by what it sent, gives the session that it belongs to.
 
 use std::sync::Arc;
 
 use model::Reason;
-use sessions::Session;
+use sessions::{Identified, Proof, Session, Why};
 
 use crate::credentials::access::IssuedCredential;
+use crate::entry::channel::Channel;
+use crate::entry::entrance::Entrance;
 use crate::refusal::Refusal;
-use crate::{Core, share};
+use crate::{Core, Proxy, share};
 
-/// That the session of a tunnel is still live when the next request comes in it.
+/// Identifies the client of a request that came over a connection, by what it sent or, where it sent nothing, by its channel.
 ///
 /// # Errors
-/// `session_invalid` where it has ended.
-pub(crate) fn still_live(session: &Session) -> Result<(), Refusal> {
-    match session.is_live(share::judging_time()) {
-        true => Ok(()),
-        false => Err(Refusal::of(Reason::SessionInvalid, "the session has ended").with_note("ended")),
+/// `session_required` where nothing identifies it, `session_invalid` where what it sent is not of a live session (unknown, wrong,
+/// ended and expired alike) or of another session than the connection's, `session_quota`, `overloaded`.
+pub(crate) fn identify(entrance: &Entrance, sent: Option<Proof<'_>>) -> Result<Identified, Refusal> {
+    let proxy = entrance.proxy();
+    let client = match sent {
+        Some(proof) => proven(proxy, proof)?,
+        None => by_channel(proxy, entrance.channel())?,
+    };
+    entrance.admit(&client)?;
+    Ok(client)
+}
+
+/// A client that sent nothing that identifies it.
+fn by_channel(proxy: &Proxy, channel: &Channel) -> Result<Identified, Refusal> {
+    let known = match (channel, channel.proof()) {
+        (Channel::Listener(..), Some(proof)) => return proven(proxy, proof),
+        (Channel::SharedSocket(_) | Channel::Network(_), Some(proof)) => proven(proxy, proof).ok(),
+        (_, None) => None,
+    };
+    let required = || Refusal::of(Reason::SessionRequired, "no proxy credentials were sent");
+    known.or_else(|| proxy.default_session.clone()).ok_or_else(required)
+}
+
+fn proven(proxy: &Proxy, proof: Proof<'_>) -> Result<Identified, Refusal> {
+    let detail = match proof {
+        Proof::Token { .. } => "the proxy credentials are not those of a running session",
+        Proof::Listener { .. } | Proof::Peer(_) => "the listener is not for this client, or its session has ended",
+    };
+    proxy.sessions.identify(proof, share::judging_time()).map_err(|invalid| {
+        let why = match invalid.why {
+            Why::Unknown => "unknown",
+            Why::WrongToken => "wrong_token",
+            Why::VoidToken => "void_token",
+            Why::WrongPeer => "wrong_peer",
+            Why::Ended => "ended",
+            Why::Expired => "expired",
+        };
+        Refusal::of(Reason::SessionInvalid, detail).with_note(why)
+    })
+}
+
+/// That the client of a tunnel may still go on when the next request comes in it.
+///
+/// # Errors
+/// `session_invalid` where its session has ended, or its token was replaced.
+pub(crate) fn still_live(client: &Identified) -> Result<(), Refusal> {
+    if client.is_live(share::judging_time()) {
+        return Ok(());
     }
+    let why = if client.token_is_replaced() { "replaced_token" } else { "ended" };
+    Err(Refusal::of(Reason::SessionInvalid, "the session has ended, or its token was replaced").with_note(why))
 }
 
 /// Writes down how often the session's credentials went on requests, where a grant counts them: a restart gives no use back.

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use model::{Destination, Host, Reason, Timestamp};
+use model::{Endpoint, Host, Reason, Timestamp};
 use rustls::server::Acceptor;
 use tokio::io::AsyncWriteExt;
 use tokio_rustls::LazyConfigAcceptor;
@@ -25,7 +25,7 @@ pub(crate) enum Inner {
 /// The fatal alert `unrecognized_name` (RFC 8446 section 6.2), as a record that precedes any key.
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 112];
 
-/// Opens the inside of a tunnel to `destination`.
+/// Opens the inside of a tunnel to `endpoint`; what it carries shows the scheme.
 ///
 /// # Errors
 /// Nobody sees these as an answer, they are recorded and the connection is closed: `authority_mismatch` (after a TLS alert),
@@ -36,7 +36,7 @@ const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 112];
 pub(crate) async fn intercept(
     proxy: &Proxy,
     mut stream: PrefixedStream<ClientStream>,
-    destination: &Destination,
+    endpoint: &Endpoint,
 ) -> Result<Option<Inner>, Refusal> {
     let limit = proxy.config.limits.handshake_timeout;
     let first = match tokio::time::timeout(limit, stream.peek()).await {
@@ -46,7 +46,7 @@ pub(crate) async fn intercept(
     };
     match first {
         None => Ok(None),
-        Some(0x16) => match tokio::time::timeout(limit, end_tls(proxy, stream, destination)).await {
+        Some(0x16) => match tokio::time::timeout(limit, end_tls(proxy, stream, &endpoint.host)).await {
             Ok(tls) => tls.map(|tls| Some(Inner::Tls(Box::new(tls)))),
             Err(_) => Err(Refusal::of(Reason::TimeoutHead, "the TLS handshake took too long")),
         },
@@ -69,14 +69,14 @@ async fn looks_like_http(stream: &mut PrefixedStream<ClientStream>, limit: std::
 async fn end_tls(
     proxy: &Proxy,
     stream: PrefixedStream<ClientStream>,
-    destination: &Destination,
+    host: &Host,
 ) -> Result<TlsStream<PrefixedStream<ClientStream>>, Refusal> {
     let start = match LazyConfigAcceptor::new(Acceptor::default(), stream).await {
         Ok(start) => start,
         Err(error) => return Err(handshake_failed(&error)),
     };
     if let Some(name) = start.client_hello().server_name()
-        && !is_named(destination, name)
+        && !is_named(host, name)
     {
         let refusal = Refusal::of(Reason::AuthorityMismatch, "the SNI differs from the CONNECT target").with_sni(name);
         // No certificate is made for a name that was not connected to.
@@ -85,16 +85,16 @@ async fn end_tls(
         tracing::debug!(?sent, "an SNI differs from the CONNECT target");
         return Err(refusal);
     }
-    let config = proxy.leaves.server_config(destination.host(), Timestamp::now()).map_err(|error| {
+    let config = proxy.leaves.server_config(host, Timestamp::now()).map_err(|error| {
         model::log_limited!(error, %error, "a leaf certificate could not be made");
         Refusal::of(Reason::Internal, "a leaf certificate could not be made")
     })?;
     start.into_stream(config).await.map_err(|error| handshake_failed(&error))
 }
 
-/// Whether an SNI is the name of the destination. A client that connects to an address literal sends none.
-fn is_named(destination: &Destination, sni: &str) -> bool {
-    Host::parse(sni).is_ok_and(|host| host == *destination.host())
+/// Whether an SNI is the name that was connected to. A client that connects to an address literal sends none.
+fn is_named(host: &Host, sni: &str) -> bool {
+    Host::parse(sni).is_ok_and(|named| named == *host)
 }
 
 fn handshake_failed(error: &io::Error) -> Refusal {

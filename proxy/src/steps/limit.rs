@@ -43,7 +43,8 @@ struct Bound {
 /// # Cancellation
 /// What was counted of requests and bytes stays counted.
 pub(crate) async fn limit(exchange: Exchange<'_>, permit: &Permit, routed: &mut Routed) -> Result<Admission, Refusal> {
-    let Exchange { core, session, .. } = exchange;
+    let Exchange { core, .. } = exchange;
+    let session = exchange.session();
     let bounds = bounds(session, permit);
     if bounds.is_empty() {
         return Ok(Admission::default());

@@ -33,7 +33,8 @@ pub(crate) enum UpstreamKind {
 /// `denied_address`, `denied_self`, `session_quota`, `overloaded`.
 pub(crate) fn prepare(permitted: Permitted<'_>, armed: &Armed, open: &mut Trail) -> Result<UpstreamChoice, Refusal> {
     let Permitted { exchange, permit, .. } = permitted;
-    let Exchange { core, session, destination, .. } = exchange;
+    let Exchange { core, destination, .. } = exchange;
+    let session = exchange.session();
     let versions = match (destination.scheme(), armed.version) {
         (Scheme::Https, Version::HTTP_2) => HttpVersions::Http2OrHttp1,
         _ => HttpVersions::Http1,
@@ -85,7 +86,8 @@ pub(crate) async fn locate(
 /// # Errors
 /// `upstream_dns`, `denied_address`, `denied_self`.
 pub(crate) async fn addresses(permitted: Permitted<'_>) -> Result<AllowedAddresses, Refusal> {
-    let Exchange { core, session, destination, .. } = permitted.exchange;
+    let Exchange { core, destination, .. } = permitted.exchange;
+    let session = permitted.exchange.session();
     let target = Target::new(core, destination, permitted.permit);
     target.resolve_allowed(&core.proxy.lookups, &session.id).await
 }

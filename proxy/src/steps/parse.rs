@@ -1,32 +1,23 @@
-//! Step 3: where a request wants to go. Takes the head of a request to the proxy, gives its destination.
+//! Step 3: where a request wants to go. Takes an arrival, gives the endpoint that it names.
 
-use model::{Destination, Reason, Scheme};
+use model::{Endpoint, Reason};
 
-use crate::http1::head::{RequestHead, Target};
+use crate::entry::arrival::Arrival;
 use crate::refusal::Refusal;
 
-/// The destination that the request line names. For CONNECT the scheme is not known yet and stands as https until the
-/// first bytes within the tunnel tell.
+/// The endpoint that a request to the proxy names. It becomes a destination once its scheme is known.
 ///
 /// # Errors
-/// `bad_target` for a request that was not meant for a proxy, `bad_host` where CONNECT and Host name different places.
-pub(crate) fn parse(head: &RequestHead) -> Result<Destination, Refusal> {
-    match &head.target {
-        Target::Absolute(destination, _) => Ok(destination.clone()),
-        Target::Authority(authority) => {
-            // Clients differ in whether Host repeats the port (RFC 9112 section 3.2.3 wants it, some leave it out).
-            let same = head
-                .host
-                .as_ref()
-                .is_none_or(|host| host.host == authority.host && (host.port.is_none() || host.port == authority.port));
-            match same {
-                true => Ok(Destination::of(Scheme::Https, authority.clone())),
-                false => Err(Refusal::of(Reason::BadHost, "the Host field differs from the CONNECT target")),
-            }
+/// `bad_target` for a request that was not meant for a proxy, `bad_host` where it names two different ones.
+pub(crate) fn parse<S>(arrival: &Arrival<S>) -> Result<&Endpoint, Refusal> {
+    let endpoint = arrival.endpoint.as_ref().ok_or_else(|| {
+        Refusal::of(Reason::BadTarget, "this is a proxy: the request target has to be a whole URI or CONNECT host:port")
+    })?;
+    // Clients differ in whether Host repeats the port (RFC 9112 section 3.2.3 wants it, some leave it out).
+    match &arrival.repeated {
+        Some(repeated) if !endpoint.is(repeated) => {
+            Err(Refusal::of(Reason::BadHost, "the Host field differs from the CONNECT target"))
         }
-        Target::Origin(_) | Target::Asterisk => Err(Refusal::of(
-            Reason::BadTarget,
-            "this is a proxy: the request target has to be a whole URI or CONNECT host:port",
-        )),
+        Some(_) | None => Ok(endpoint),
     }
 }

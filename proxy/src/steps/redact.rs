@@ -105,7 +105,7 @@ fn ask_for_identity(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>
 /// # Errors
 /// `redaction_impossible` where secrets could be in the body and cannot be found there, or where the head holds one among guesses.
 pub(crate) fn redact(exchange: Exchange<'_>, reply: Reply, part: Option<Part>) -> Result<Redacted, Refusal> {
-    let (proxy, destination, tenant) = (&exchange.core.proxy, exchange.destination, &exchange.session.tenant);
+    let (proxy, destination, tenant) = (&exchange.core.proxy, exchange.destination, &exchange.session().tenant);
     let Reply { mut response, leases, patterns, upstreamed } = reply;
     // What was put while the upstream thought about it counts too.
     let known = Known::now(&proxy.needles, destination.host(), &patterns)?;

@@ -56,7 +56,7 @@ pub(crate) fn route(exchange: Exchange<'_>, asked: Asked) -> Result<Routed, Refu
         body: Payload::from(body),
         version,
         websocket,
-        tool: exchange.session.tool(),
+        tool: exchange.session().tool(),
         stripped,
         named_by_connection,
     })

@@ -22,7 +22,7 @@ use crate::upstream::pool::{Key, Sender, Upstream};
 /// # Errors
 /// `session_quota`, `overloaded`.
 pub(crate) fn upstream_slot(exchange: Exchange<'_>) -> Result<Arc<UpstreamSlot>, Refusal> {
-    exchange.core.proxy.quotas.upstream(&exchange.session.id, exchange.destination).map(Arc::new)
+    exchange.core.proxy.quotas.upstream(&exchange.session().id, exchange.destination).map(Arc::new)
 }
 
 /// Dials and speaks the protocol's beginning. Callers box it: it is large, and a kept connection needs none of it.
@@ -37,7 +37,8 @@ pub(crate) async fn establish(
     permit: &Permit,
     (addresses, key): (&AllowedAddresses, &Key),
 ) -> Result<Upstream, Refusal> {
-    let Exchange { core, session, destination, .. } = exchange;
+    let Exchange { core, destination, .. } = exchange;
+    let session = exchange.session();
     let slot = Some(upstream_slot(exchange)?);
     let limit = permit.timeouts().connect.unwrap_or(core.proxy.limits.connect_timeout);
     let fresh = dial::connect(&core.proxy, &core.dialer, session, destination, addresses, key.versions, limit).await?;
@@ -64,7 +65,7 @@ async fn start_http2(stream: Box<TlsStream<TcpStream>>, exchange: Exchange<'_>) 
         tracing::debug!(%error, "an upstream did not begin HTTP/2");
         Refusal::of(Reason::UpstreamProtocol, "the upstream closed the connection or broke the protocol")
     })?;
-    exchange.core.shares.spawner(&exchange.session.id).execute(async move {
+    exchange.core.shares.spawner(&exchange.session().id).execute(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an upstream connection ended");
         }

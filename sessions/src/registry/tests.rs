@@ -2,10 +2,15 @@
 
 use super::*;
 use crate::error::Withheld;
-use crate::grant::Per;
+use crate::grant::{Bounds, Per};
+use crate::identity::{Means, Proof, UnixPeer};
+use crate::session::Channel;
 use crate::tool_call::ToolCall;
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
+
+use model::Audience;
 
 fn now() -> Timestamp {
     Timestamp::now()
@@ -32,7 +37,7 @@ fn opened() -> (tempfile::TempDir, Registry) {
 }
 
 fn why(registry: &Registry, id: &str, token: &str, now: Timestamp) -> Why {
-    registry.authenticate(id, token.as_bytes(), now).unwrap_err().why
+    registry.identify(Proof::Token { id, token: token.as_bytes() }, now).unwrap_err().why
 }
 
 #[test]
@@ -40,7 +45,7 @@ fn t140_wrong_expired_and_ended_tokens_are_refused() {
     let (_dir, registry) = opened();
     let made = registry.create(NewSession::default(), now()).unwrap();
     let id = made.session.id.as_str();
-    assert!(registry.authenticate(id, made.token.as_bytes(), now()).is_ok());
+    assert!(registry.identify(Proof::Token { id, token: made.token.as_bytes() }, now()).is_ok());
     assert_eq!(why(&registry, "ses_none", &made.token, now()), Why::Unknown);
     assert_eq!(why(&registry, id, "egt_wrong", now()), Why::WrongToken);
     assert_eq!(why(&registry, id, "", now()), Why::WrongToken);
@@ -62,12 +67,12 @@ fn t215_a_session_of_a_clock_that_was_ahead_has_what_was_left_of_it() {
     let id = made.session.id.as_str();
     drop(registry);
     let registry = Registry::open_set_back(dir.path(), now(), ahead).unwrap();
-    let session = registry.authenticate(id, made.token.as_bytes(), now()).unwrap();
-    assert!(session.created <= now(), "grants that are bounded by time begin then");
+    let session = registry.identify(Proof::Token { id, token: made.token.as_bytes() }, now()).unwrap();
+    assert!(session.session().created <= now(), "grants that are bounded by time begin then");
     assert_eq!(why(&registry, id, &made.token, now() + hour), Why::Expired);
     // It is written down: the next start does not set it back again, and does not forget it.
     let registry = Registry::open(dir.path(), now()).unwrap();
-    assert!(registry.authenticate(id, made.token.as_bytes(), now() + hour - minute).is_ok());
+    assert!(registry.identify(Proof::Token { id, token: made.token.as_bytes() }, now() + hour - minute).is_ok());
     assert_eq!(why(&registry, id, &made.token, now() + hour), Why::Expired);
 }
 
@@ -94,7 +99,7 @@ fn t140_a_token_opens_only_its_own_session() {
     let two = registry.create(NewSession::default(), now()).unwrap();
     assert_eq!(why(&registry, one.session.id.as_str(), &two.token, now()), Why::WrongToken);
     let bare = registry.default_session(NewSession::default(), now()).unwrap();
-    assert_eq!(why(&registry, bare.id.as_str(), "", now()), Why::WrongToken);
+    assert_eq!(why(&registry, bare.session().id.as_str(), "", now()), Why::WrongToken);
 }
 
 #[test]
@@ -116,11 +121,11 @@ fn t259_a_token_is_taken_back_and_renewed_on_disk_too() {
 
     let (session, token) = again.renew_token(&made.session.id, now()).unwrap();
     assert_eq!(session.id, made.session.id);
-    assert!(again.authenticate(id, token.as_bytes(), now()).is_ok());
+    assert!(again.identify(Proof::Token { id, token: token.as_bytes() }, now()).is_ok());
     assert_eq!(why(&again, id, &made.token, now()), Why::WrongToken);
     let later = Registry::open(folder.path(), now()).unwrap();
-    assert!(later.authenticate(id, token.as_bytes(), now()).is_ok());
-    for id in [&over.session.id, &default.id, &SessionId::new("ses_none")] {
+    assert!(later.identify(Proof::Token { id, token: token.as_bytes() }, now()).is_ok());
+    for id in [&over.session.id, &default.session().id, &SessionId::new("ses_none")] {
         assert!(registry.renew_token(id, now()).is_err(), "{id}");
     }
 }
@@ -197,7 +202,9 @@ fn sessions_survive_a_restart() {
     drop(registry);
 
     let again = Registry::open(&dir.path().join("sessions"), now()).unwrap();
-    let session = again.authenticate(kept.session.id.as_str(), kept.token.as_bytes(), now()).unwrap();
+    let proof = Proof::Token { id: kept.session.id.as_str(), token: kept.token.as_bytes() };
+    let client = again.identify(proof, now()).unwrap();
+    let session = client.session();
     assert_eq!((session.user.as_deref(), session.agent.as_deref()), (Some("ann"), Some("builder")));
     assert_eq!(session.labels["team"], "blue");
     assert_eq!(session.policies, kept.session.policies);
@@ -227,7 +234,9 @@ fn a_broken_file_refuses_its_session_and_no_other() {
         fs::write(&path, text).unwrap();
         fs::write(folder.join("left.json.new"), "half").unwrap();
         let again = Registry::open(&folder, now()).unwrap();
-        assert!(again.authenticate(good.session.id.as_str(), good.token.as_bytes(), now()).is_ok());
+        assert!(
+            again.identify(Proof::Token { id: good.session.id.as_str(), token: good.token.as_bytes() }, now()).is_ok()
+        );
         assert_eq!(why(&again, bad.session.id.as_str(), &bad.token, now()), Why::Unknown);
         assert!(path.exists() && !folder.join("left.json.new").exists());
     }
@@ -452,4 +461,109 @@ fn t282_a_grant_names_its_hosts_after_it_is_gone() {
         assert!(later.names(&host("b.example"), Some(&audience("b.example"))));
         assert!(later.names(&host("b.example"), None));
     }
+}
+
+fn token<'a>(made: &'a Created) -> Proof<'a> {
+    Proof::Token { id: made.session.id.as_str(), token: made.token.as_bytes() }
+}
+
+#[tokio::test]
+async fn a_client_ends_when_its_token_is_replaced_and_its_session_goes_on() {
+    let (_dir, registry) = opened();
+    let made = registry.create(NewSession::default(), now()).unwrap();
+    let before = registry.identify(token(&made), now()).unwrap();
+    assert!(before.is_live(now()) && !before.token_is_replaced());
+    let mut ended = Box::pin(before.ended());
+    assert!(futures_ready(ended.as_mut()).is_none());
+    let (session, fresh) = registry.renew_token(&made.session.id, now()).unwrap();
+    ended.await;
+    assert!(!before.is_live(now()) && before.token_is_replaced());
+    assert!(session.is_live(now()));
+    before.ended().await;
+    let proof = Proof::Token { id: session.id.as_str(), token: fresh.as_bytes() };
+    assert!(registry.identify(proof, now()).unwrap().is_live(now()));
+}
+
+/// One poll of a future.
+fn futures_ready<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+    match future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+        std::task::Poll::Ready(output) => Some(output),
+        std::task::Poll::Pending => None,
+    }
+}
+
+fn channel(channel: Channel) -> NewSession {
+    NewSession { channel, ..NewSession::default() }
+}
+
+#[test]
+fn t298_a_session_has_a_listener_from_its_making_to_its_end_and_again_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (files, sockets) = (dir.path().join("sessions"), dir.path().join("listeners"));
+    let registry = Registry::open(&files, now()).unwrap();
+    let early = registry.create(channel(Channel::Listener { peer: None }), now()).unwrap_err();
+    assert_eq!(early.to_string(), "listen needs a running sidecar");
+    registry.open_channels(&sockets, 2, false, now()).unwrap();
+    let made = registry.create(channel(Channel::Listener { peer: None }), now()).unwrap();
+    let path = registry.listener_path(&made.session).unwrap();
+    assert_eq!(path, sockets.join(made.session.id.as_str()).join("proxy.sock"));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&sockets), mode(path.parent().unwrap()), mode(&path)), (0o711, 0o711, 0o600));
+    let peered = registry.create(channel(Channel::Listener { peer: Some(1000) }), now()).unwrap();
+    assert_eq!(mode(&registry.listener_path(&peered.session).unwrap()), 0o666);
+    let third = registry.create(channel(Channel::Listener { peer: None }), now()).unwrap_err();
+    assert!(matches!(third, SessionError::Listener(_)), "{third:?}");
+    registry.end(&peered.session.id, now()).unwrap();
+    assert_eq!(registry.listener_path(&peered.session), None);
+    assert_eq!(fs::read_dir(&sockets).unwrap().count(), 1);
+    drop(registry);
+
+    let again = Registry::open(&files, now()).unwrap();
+    fs::create_dir(sockets.join("ses_gone")).unwrap();
+    again.open_channels(&sockets, 2, false, now()).unwrap();
+    assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
+    assert_eq!(fs::read_dir(&sockets).unwrap().count(), 1);
+}
+
+#[test]
+fn t298_a_listener_is_for_the_user_that_its_session_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(&dir.path().join("sessions"), now()).unwrap();
+    registry.open_channels(&dir.path().join("listeners"), 10, false, now()).unwrap();
+    let made = registry.create(channel(Channel::Listener { peer: Some(1000) }), now()).unwrap();
+    let from = |uid: u32| registry.identify(Proof::Listener { session: &made.session, peer: UnixPeer { uid } }, now());
+    assert_eq!(from(1000).unwrap().means(), Means::Listener);
+    assert_eq!(from(0).unwrap_err().why, Why::WrongPeer);
+    registry.end(&made.session.id, now()).unwrap();
+    assert_eq!(from(1000).unwrap_err().why, Why::Ended);
+    let overflow = registry.create(channel(Channel::Listener { peer: Some(UnixPeer::OVERFLOW) }), now());
+    assert!(overflow.unwrap_err().to_string().starts_with("peer cannot be uid:65534"));
+}
+
+#[test]
+fn t298_a_user_identifies_one_running_session_on_a_shared_socket() {
+    let (dir, registry) = opened();
+    registry.open_channels(&dir.path().join("listeners"), 10, true, now()).unwrap();
+    let by = |registry: &Registry, uid: u32| registry.identify(Proof::Peer(UnixPeer { uid }), now());
+    assert_eq!(by(&registry, 1000).unwrap_err().why, Why::Unknown);
+    let made = registry.create(channel(Channel::Peer(1000)), now()).unwrap();
+    let found = by(&registry, 1000).unwrap();
+    assert_eq!((found.session().id.clone(), found.means()), (made.session.id.clone(), Means::UnixPeer));
+    assert_eq!(by(&registry, 1001).unwrap_err().why, Why::Unknown);
+    let second = registry.create(channel(Channel::Peer(1000)), now()).unwrap_err();
+    assert_eq!(second.to_string(), "peer identifies another running session already; end that one first");
+    let again = Registry::open(&dir.path().join("sessions"), now()).unwrap();
+    assert_eq!(by(&again, 1000).unwrap().session().id, made.session.id);
+    registry.end(&made.session.id, now()).unwrap();
+    assert_eq!(by(&registry, 1000).unwrap_err().why, Why::Unknown);
+    assert!(registry.create(channel(Channel::Peer(1000)), now()).is_ok());
+}
+
+#[test]
+fn t298_a_user_cannot_identify_a_session_where_no_socket_is_shared() {
+    let (dir, registry) = opened();
+    registry.open_channels(&dir.path().join("listeners"), 10, false, now()).unwrap();
+    let refused = registry.create(channel(Channel::Peer(1000)), now()).unwrap_err();
+    assert_eq!(refused.to_string(), "peer needs a unix socket in `listen.proxy`, or a listener of the session");
+    assert_eq!(registry.list().len(), 0);
 }

@@ -8,14 +8,13 @@ use http::{HeaderValue, Method, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use model::{Reason, Timestamp};
-use sessions::{NewSession, Registry, Session};
+use sessions::{Created, NewSession, Proof, Registry};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::Notify;
 
 use super::*;
 use crate::body::incoming::Incoming;
 use crate::config::Limits;
-use crate::entry::identity::Identified;
 use crate::http1::link::Door;
 use crate::request::Asked;
 
@@ -83,9 +82,11 @@ struct Bench {
     _folder: tempfile::TempDir,
 }
 
-fn session(folder: &tempfile::TempDir) -> Arc<Session> {
+fn identified(folder: &tempfile::TempDir) -> Identified {
     let registry = Registry::open(folder.path(), Timestamp::now()).unwrap();
-    registry.create(NewSession::default(), Timestamp::now()).unwrap().session
+    let Created { session, token, .. } = registry.create(NewSession::default(), Timestamp::now()).unwrap();
+    let proof = Proof::Token { id: session.id.as_str(), token: token.as_bytes() };
+    registry.identify(proof, Timestamp::now()).unwrap()
 }
 
 impl Bench {
@@ -96,7 +97,7 @@ impl Bench {
     fn with(limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (client, ours) = tokio::io::duplex(64 << 10);
-        let link = Link::new(ours, Arc::new(limits), Door::Tunnel(Identified::in_tunnel_of(&session(&folder))));
+        let link = Link::new(ours, Arc::new(limits), Door::Tunnel(identified(&folder)));
         let (echo, closing) = (Arc::<Echo>::default(), Arc::<Notify>::default());
         let (service, closed) = (echo.clone(), closing.clone());
         let serving =

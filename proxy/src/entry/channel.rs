@@ -1,0 +1,36 @@
+//! What the channel shows of a client that connected, before it sends a byte.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use sessions::{Proof, Session, UnixPeer};
+
+/// Where a client connected.
+#[derive(Clone, Debug)]
+pub(crate) enum Channel {
+    /// At a TCP listener, from this address: that identifies no session.
+    Network(IpAddr),
+    /// At a unix socket of all sessions.
+    SharedSocket(UnixPeer),
+    /// At the listener of one session.
+    Listener(Arc<Session>, UnixPeer),
+}
+
+impl Channel {
+    /// The address that a client counts for while it is not identified. All clients of unix sockets are one source.
+    pub(crate) fn source(&self) -> IpAddr {
+        match self {
+            Self::Network(address) => *address,
+            Self::SharedSocket(_) | Self::Listener(..) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        }
+    }
+
+    /// What the channel proves by itself.
+    pub(crate) fn proof(&self) -> Option<Proof<'_>> {
+        match self {
+            Self::Network(_) => None,
+            Self::SharedSocket(peer) => Some(Proof::Peer(*peer)),
+            Self::Listener(session, peer) => Some(Proof::Listener { session, peer: *peer }),
+        }
+    }
+}
