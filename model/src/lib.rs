@@ -14,6 +14,7 @@ pub mod log_limit;
 pub mod parameter;
 pub mod path;
 pub mod placeholder;
+pub mod query;
 pub mod reason;
 pub mod sync;
 pub mod text_file;

@@ -14,6 +14,8 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
+use crate::query;
+
 pub(crate) use units::hex_pair;
 
 pub use reading::{ENCODED_SLASH, LITERAL_STAR, PathReading, path_escape, written_path};
@@ -96,13 +98,11 @@ impl RequestPath {
         let Some(query) = self.query() else { return self.as_sent().to_owned() };
         let mut text = self.as_sent().to_owned();
         let mut sign = '?';
-        for pair in query.split('&') {
-            // A pair without `=` is all value: a secret may stand there.
-            if let Some((name, _)) = pair.split_once('=') {
-                text.push(sign);
-                text.push_str(name);
-                sign = '&';
-            }
+        // A pair without `=` is all value: it may be a secret.
+        for pair in query::pairs(query).filter(|pair| pair.value.is_some()) {
+            text.push(sign);
+            text.push_str(pair.name);
+            sign = '&';
         }
         text
     }

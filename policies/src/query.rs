@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use model::LooseQuery;
 use model::parameter::form_decoded as decoded;
+use model::query::pairs;
 
 use crate::pattern::TextPattern;
 
@@ -57,8 +58,8 @@ fn fits(value: &str, wanted: &[TextPattern]) -> bool {
 
 /// The decoded values of the parameters whose name is spelled as here: escaped only where it has to be.
 fn strict<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
-    let pieces = query.split('&').map(|piece| piece.split_once('=').unwrap_or((piece, "")));
-    pieces.filter(move |(own, _)| is_spelled(own, name)).map(|(_, value)| decoded(value))
+    let named = pairs(query).filter(move |pair| is_spelled(pair.name, name));
+    named.map(|pair| decoded(pair.value.unwrap_or_default()))
 }
 
 fn is_spelled(own: &str, name: &str) -> bool {

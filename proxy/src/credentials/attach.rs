@@ -16,6 +16,7 @@ use crate::basic;
 use crate::credentials::client_auth::query::{folded, segments, without};
 use crate::refusal::Refusal;
 use model::escape::{form_decoded, percent_decoded};
+use model::query::pairs;
 use redaction::stream::Patterns;
 
 /// Where a placeholder stands in a head.
@@ -275,7 +276,7 @@ fn with_parameter(target: &str, name: &str, value: &str) -> (Zeroizing<String>, 
     let mut out = Zeroizing::new(String::with_capacity(target.len() + name.len() + value.len() + 2));
     out.push_str(path);
     out.push('?');
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+    for pair in pairs(query).filter_map(|pair| query.get(pair.range)).filter(|pair| !pair.is_empty()) {
         out.push_str(pair);
         out.push('&');
     }

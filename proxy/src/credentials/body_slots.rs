@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use http::{HeaderMap, HeaderValue, header};
 use model::escape::form_decoded;
+use model::query::pairs;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -161,18 +162,9 @@ fn at_pointer(body: &str, pointer: &str) -> Result<Option<Range<usize>>, Ambiguo
 
 /// The places of the values of every field of this name.
 fn fields_named(body: &str, name: &str) -> Vec<Range<usize>> {
-    let mut at = 0;
-    let mut places = Vec::new();
-    for pair in body.split('&') {
-        if let Some((spelled, value)) = pair.split_once('=')
-            && form_decoded(spelled.as_bytes()) == name.as_bytes()
-        {
-            let start = at + spelled.len() + 1;
-            places.push(start..start + value.len());
-        }
-        at += pair.len() + 1;
-    }
-    places
+    let named =
+        pairs(body).filter(|pair| pair.value.is_some() && form_decoded(pair.name.as_bytes()) == name.as_bytes());
+    named.map(|pair| pair.range.start + pair.name.len() + 1..pair.range.end).collect()
 }
 
 #[cfg(test)]

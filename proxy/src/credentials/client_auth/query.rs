@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use model::field::fold_name;
+use model::query::pairs_at_any_separator;
 use model::{Destination, parameter_names};
 
 /// Parameters that carry a credential at any host.
@@ -154,16 +155,9 @@ impl Segment {
 pub(crate) fn segments(target: &str) -> Vec<Segment> {
     let Some(start) = target.find('?').map(|at| at + 1) else { return Vec::new() };
     let query = target.get(start..).unwrap_or_default();
-    let mut at = start;
-    let mut found = Vec::new();
-    for text in query.split(['&', ';']) {
-        let range = at..at + text.len();
-        at = range.end + 1;
-        if !text.is_empty() {
-            found.push(Segment { range, names: names(text.split('=').next().unwrap_or_default()) });
-        }
-    }
-    found
+    let sent = pairs_at_any_separator(query).filter(|pair| !pair.range.is_empty());
+    sent.map(|pair| Segment { range: start + pair.range.start..start + pair.range.end, names: names(pair.name) })
+        .collect()
 }
 
 /// The name of a parameter as it was sent, for the record. What follows a `=` in escapes is a value for some servers.
