@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -74,18 +74,18 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Makes the folder (0711: users that may use one socket can reach it, and list none) and removes what an earlier run left.
-    pub(crate) fn new(dir: &Path, max: usize) -> io::Result<Self> {
-        match fs::DirBuilder::new().mode(0o711).create(dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => fs::set_permissions(dir, fs::Permissions::from_mode(0o711))?,
-        }
-        Ok(Self { dir: dir.to_owned(), max, open: Mutex::default(), changes: watch::Sender::new(()) })
+    /// None yet; the folder is made with the first one.
+    pub(crate) fn new(dir: &Path, max: usize) -> Self {
+        Self { dir: dir.to_owned(), max, open: Mutex::default(), changes: watch::Sender::new(()) }
     }
 
     /// Removes the folders of sessions that are not `live`.
     pub(crate) fn remove_stale(&self, live: impl Fn(&str) -> bool) -> io::Result<()> {
-        for entry in fs::read_dir(&self.dir)? {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
             let entry = entry?;
             if !entry.file_name().to_str().is_some_and(&live) {
                 self.remove(&entry.path());
@@ -119,10 +119,12 @@ impl Listeners {
 
     fn bind(&self, id: &SessionId, mode: u32) -> io::Result<UnixListener> {
         let folder = self.dir.join(id.as_str());
-        match fs::DirBuilder::new().mode(0o711).create(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            // The process may have a umask that leaves other users out.
-            Ok(()) | Err(_) => fs::set_permissions(&folder, fs::Permissions::from_mode(0o711))?,
+        for folder in [&self.dir, &folder] {
+            match fs::DirBuilder::new().create(folder) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                // Users that may use one socket can reach it, and list none, whatever the umask of the process.
+                Ok(()) | Err(_) => fs::set_permissions(folder, fs::Permissions::from_mode(0o711))?,
+            }
         }
         bind_unix(&folder.join(NAME), mode)
     }

@@ -171,7 +171,7 @@ impl Registry {
     /// `dir`, at most `max` of them. A listener that cannot be opened is logged, and its session reached by its token alone.
     ///
     /// # Errors
-    /// When the folder cannot be made or listed.
+    /// When the folder cannot be listed.
     pub fn open_channels(
         &self,
         dir: &Path,
@@ -179,8 +179,8 @@ impl Registry {
         has_shared_socket: bool,
         now: Timestamp,
     ) -> Result<(), SessionError> {
-        let failed = |source| SessionError::File { doing: "make", path: dir.to_owned(), source };
-        let listeners = Listeners::new(dir, max).map_err(failed)?;
+        let failed = |source| SessionError::File { doing: "list", path: dir.to_owned(), source };
+        let listeners = Listeners::new(dir, max);
         let mut listening = self.list();
         listening.retain(|session| session.is_live(now) && matches!(session.channel, Channel::Listener { .. }));
         let is_live = |name: &str| listening.iter().any(|session| session.id.as_str() == name);
