@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use model::{Destination, Host, PolicyName, RequestPath, Scheme, Timestamp};
-use policies::{Knock, Passage, PolicySource, Problem, Question, compile, render};
+use policies::{ConnectQuery, Passage, PolicySource, Problem, Question, compile, render};
 
 fn source(text: &str) -> [PolicySource; 1] {
     [PolicySource { name: "p.yaml".to_owned(), text: text.to_owned() }]
@@ -50,7 +50,7 @@ fuzz_target!(|text: &str| {
         let host = Host::parse(host).expect("a host");
         for (port, target) in [(443, "/"), (80, "/a/..;/b?x=1&x=2;y"), (8443, "/repos/acme/site")] {
             let path = RequestPath::parse(target).expect("a path");
-            let passage = rules.decide(&Knock { host: &host, port, now });
+            let passage = rules.decide(&ConnectQuery { host: &host, port, now });
             for scheme in [Scheme::Http, Scheme::Https] {
                 let destination = Destination::new(scheme, host.clone(), port);
                 for tool in [None, Some("read")] {

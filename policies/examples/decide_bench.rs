@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use egret_policies::{Knock, PolicySource, Question, Rules, compile};
+use egret_policies::{ConnectQuery, PolicySource, Question, Rules, compile};
 use model::{Destination, Host, PolicyName, RequestPath, Scheme, Timestamp};
 
 /// How many rules one source holds; a file has a bound.
@@ -105,7 +105,7 @@ fn measure(count: usize, spread: &Spread) {
     let question =
         Question { destination: &destination, method: "GET", path: &path, websocket: false, tool: None, now };
     assert!(rules.authorize(&question).is_ok(), "{}", spread.name);
-    let decide = nanoseconds(|| drop(black_box(rules.decide(black_box(&Knock { host: &host, port, now })))));
+    let decide = nanoseconds(|| drop(black_box(rules.decide(black_box(&ConnectQuery { host: &host, port, now })))));
     let allow = nanoseconds(|| drop(black_box(rules.authorize(black_box(&question)))));
     let question = Question { path: &other, method: "TRACE", ..question };
     let deny = nanoseconds(|| drop(black_box(rules.authorize(black_box(&question)))));

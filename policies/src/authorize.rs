@@ -7,7 +7,7 @@ use std::sync::Arc;
 use model::{PathReading, Reason, method_overrides};
 
 use crate::denied::{Denied, is_special};
-use crate::index::{Bucket, Door, Entry, Index, Stage};
+use crate::index::{Bucket, Entry, Index, SchemePort, Stage};
 use crate::permit::Permit;
 use crate::query;
 use crate::question::Question;
@@ -180,8 +180,8 @@ impl Rules {
 
     fn unmatched(&self, layer: &Layer, question: &Question<'_>) -> Denied {
         let destination = question.destination;
-        let door = Door { scheme: destination.scheme(), port: destination.port(), now: question.now };
-        match layer.furthest(destination.host(), |bucket| bucket.stage(door, question.method)) {
+        let scheme_port = SchemePort { scheme: destination.scheme(), port: destination.port(), now: question.now };
+        match layer.furthest(destination.host(), |bucket| bucket.stage(scheme_port, question.method)) {
             Stage::Host => Denied::host(destination.host()),
             Stage::Scheme => Denied::unmatched(Reason::ProtocolNotAllowed),
             Stage::Port => Denied::unmatched(Reason::DeniedPort),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::{Host, Reason, Scheme, Timestamp};
 
 use crate::denied::{Denied, is_special};
-use crate::index::{Bucket, Door, Index, Stage};
+use crate::index::{Bucket, Index, SchemePort, Stage};
 use crate::permit::Permit;
 use crate::question::Question;
 use crate::rule::{Effect, Rule};
@@ -30,9 +30,9 @@ pub struct Judgement {
     pub unread: bool,
 }
 
-/// What a CONNECT tells.
+/// The host and port of a CONNECT.
 #[derive(Clone, Copy, Debug)]
-pub struct Knock<'a> {
+pub struct ConnectQuery<'a> {
     /// The host it names.
     pub host: &'a Host,
     /// The port it names.
@@ -47,21 +47,21 @@ impl Rules {
     ///
     /// # Errors
     /// [`Denied`] where none could, or where a rule denies the whole of host and port.
-    pub fn decide(self: &Arc<Self>, knock: &Knock<'_>) -> Result<Passage, Denied> {
-        if let Some(permit) = self.tunnel(knock)? {
+    pub fn decide(self: &Arc<Self>, connect: &ConnectQuery<'_>) -> Result<Passage, Denied> {
+        if let Some(permit) = self.tunnel(connect)? {
             return Ok(Passage::Tunnel(permit));
         }
         let mut refusal = None;
         for scheme in [Scheme::Https, Scheme::Http] {
-            if !self.opens(scheme, knock) {
+            if !self.opens(scheme, connect) {
                 continue;
             }
-            match self.denies_all(scheme, knock) {
+            match self.denies_all(scheme, connect) {
                 None => return Ok(Passage::Intercept),
                 Some(rule) => refusal = refusal.or(Some(rule)),
             }
         }
-        Err(refusal.map_or_else(|| self.unreached(knock), Denied::by))
+        Err(refusal.map_or_else(|| self.unreached(connect), Denied::by))
     }
 
     /// As [`Rules::decide`], where the scheme is known before anything is read: in a request's absolute form. Cleartext is read also where
@@ -69,11 +69,11 @@ impl Rules {
     ///
     /// # Errors
     /// As [`Rules::decide`], and `protocol_not_allowed` where rules reach the host over another scheme alone.
-    pub fn decide_over(self: &Arc<Self>, scheme: Scheme, knock: &Knock<'_>) -> Result<Passage, Denied> {
-        let door = Door { scheme, port: knock.port, now: knock.now };
-        let passage = self.decide(knock).map_err(|denied| {
+    pub fn decide_over(self: &Arc<Self>, scheme: Scheme, connect: &ConnectQuery<'_>) -> Result<Passage, Denied> {
+        let scheme_port = SchemePort { scheme, port: connect.port, now: connect.now };
+        let passage = self.decide(connect).map_err(|denied| {
             let by_port = denied.rule.is_none() && denied.policy.is_none() && denied.reason == Reason::DeniedPort;
-            let stage = || self.granting.furthest(knock.host, |bucket| bucket.stage(door, ""));
+            let stage = || self.granting.furthest(connect.host, |bucket| bucket.stage(scheme_port, ""));
             if scheme == Scheme::Http && by_port && stage() == Stage::Scheme {
                 return Denied::unmatched(Reason::ProtocolNotAllowed);
             }
@@ -89,65 +89,66 @@ impl Rules {
     /// may pass. The data path asks the two halves at two moments; everything that predicts it asks here.
     pub fn judge(self: &Arc<Self>, question: &Question<'_>) -> Judgement {
         let destination = question.destination;
-        let knock = Knock { host: destination.host(), port: destination.port(), now: question.now };
-        match self.decide_over(destination.scheme(), &knock) {
+        let connect = ConnectQuery { host: destination.host(), port: destination.port(), now: question.now };
+        match self.decide_over(destination.scheme(), &connect) {
             Err(denied) => Judgement { answer: Err(denied), unread: false },
             Ok(Passage::Tunnel(permit)) => Judgement { answer: Ok(permit), unread: true },
             Ok(Passage::Intercept) => Judgement { answer: self.authorize(question), unread: false },
         }
     }
 
-    /// Whether something could allow a request through this door: the session's own rules, and each ceiling.
-    fn opens(&self, scheme: Scheme, knock: &Knock<'_>) -> bool {
-        let door = Door { scheme, port: knock.port, now: knock.now };
-        let observed = self.observes(knock.now) && !is_special(knock.host);
-        (observed || self.granting.opens(knock.host, door))
-            && self.ceilings.iter().all(|ceiling| ceiling.opens(knock.host, door))
+    /// Whether something could allow a request through this scheme and port: the session's own rules, and each ceiling.
+    fn opens(&self, scheme: Scheme, connect: &ConnectQuery<'_>) -> bool {
+        let scheme_port = SchemePort { scheme, port: connect.port, now: connect.now };
+        let observed = self.observes(connect.now) && !is_special(connect.host);
+        (observed || self.granting.opens(connect.host, scheme_port))
+            && self.ceilings.iter().all(|ceiling| ceiling.opens(connect.host, scheme_port))
     }
 
     /// No allow comes so far; where a rule denies it all anyway, its author's words are the better answer.
-    fn unreached(&self, knock: &Knock<'_>) -> Denied {
-        let denies = [Scheme::Https, Scheme::Http].map(|scheme| self.denies_all(scheme, knock));
+    fn unreached(&self, connect: &ConnectQuery<'_>) -> Denied {
+        let denies = [Scheme::Https, Scheme::Http].map(|scheme| self.denies_all(scheme, connect));
         if let [Some(rule), Some(_)] = denies {
             return Denied::by(rule);
         }
         // Where a policy observes, it is a ceiling that stops the request.
-        let own = (!self.observes(knock.now)).then_some((&self.granting, None));
+        let own = (!self.observes(connect.now)).then_some((&self.granting, None));
         let layers = own.into_iter().chain(self.ceilings.iter().map(|ceiling| (ceiling, Some(&ceiling.policy))));
         for (layer, policy) in layers {
-            let closed = |scheme| !layer.opens(knock.host, Door { scheme, port: knock.port, now: knock.now });
+            let closed =
+                |scheme| !layer.opens(connect.host, SchemePort { scheme, port: connect.port, now: connect.now });
             if !(closed(Scheme::Https) && closed(Scheme::Http)) {
                 continue;
             }
-            let door = Door { scheme: Scheme::Https, port: knock.port, now: knock.now };
-            let denied = match layer.furthest(knock.host, |bucket| bucket.stage(door, "")) {
-                Stage::Host => Denied::host(knock.host),
+            let scheme_port = SchemePort { scheme: Scheme::Https, port: connect.port, now: connect.now };
+            let denied = match layer.furthest(connect.host, |bucket| bucket.stage(scheme_port, "")) {
+                Stage::Host => Denied::host(connect.host),
                 // The scheme is not known yet, so it is not what was wrong.
                 Stage::Scheme | Stage::Port | Stage::Method | Stage::Path => Denied::unmatched(Reason::DeniedPort),
             };
             return policy.map_or(denied.clone(), |policy| denied.under(policy));
         }
-        Denied::host(knock.host)
+        Denied::host(connect.host)
     }
 
     /// The permit of a tunnel whose bytes are not read, where a rule passes it through.
-    fn tunnel(self: &Arc<Self>, knock: &Knock<'_>) -> Result<Option<Permit>, Denied> {
+    fn tunnel(self: &Arc<Self>, connect: &ConnectQuery<'_>) -> Result<Option<Permit>, Denied> {
         if !self.has_pass_through {
             return Ok(None);
         }
         let passes = |rule: &Rule| rule.pass_through;
-        let ask = self.blanket(&self.granting.asks, knock, passes);
-        let allow = self.blanket(&self.granting.allows, knock, passes);
+        let ask = self.blanket(&self.granting.asks, connect, passes);
+        let allow = self.blanket(&self.granting.allows, connect, passes);
         let Some(chosen) = ask.or(allow) else { return Ok(None) };
-        if let Some(rule) = self.denies_all(Scheme::Https, knock) {
+        if let Some(rule) = self.denies_all(Scheme::Https, connect) {
             return Err(Denied::by(rule));
         }
         let mut asks = ask;
         let mut permit = Permit::new(self, chosen);
         for ceiling in &self.ceilings {
             let whole = |rule: &Rule| rule.is_blanket() && rule.covers_scheme(Scheme::Https);
-            let ask = self.blanket(&ceiling.asks, knock, whole);
-            match ask.or_else(|| self.blanket(&ceiling.allows, knock, whole)) {
+            let ask = self.blanket(&ceiling.asks, connect, whole);
+            match ask.or_else(|| self.blanket(&ceiling.allows, connect, whole)) {
                 Some(ask) if self.rule(ask).effect == Effect::Ask => asks = asks.or(Some(ask)),
                 Some(rule) => permit.add_ceiling(rule),
                 // It allows some requests at most, and which they are would have to be read.
@@ -157,21 +158,21 @@ impl Rules {
         if let Some(ask) = asks {
             return Err(Denied::by(self.rule(ask)));
         }
-        self.restrict_tunnel(knock, &mut permit)?;
+        self.restrict_tunnel(connect, &mut permit)?;
         Ok(Some(permit))
     }
 
     /// Notes every rule that restricts the tunnel. A ceiling whose restrictions can only be kept where requests are read refuses it.
-    fn restrict_tunnel(&self, knock: &Knock<'_>, permit: &mut Permit) -> Result<(), Denied> {
+    fn restrict_tunnel(&self, connect: &ConnectQuery<'_>, permit: &mut Permit) -> Result<(), Denied> {
         let layers =
             std::iter::once((&self.granting, None)).chain(self.ceilings.iter().map(|one| (one, Some(&one.policy))));
         for (layer, ceiling) in layers.filter(|(layer, _)| !layer.restricting.is_empty()) {
             let covers = |rule: &Rule| {
-                rule.covers_port(knock.port) && rule.covers_scheme(Scheme::Https) && rule.is_in_force(knock.now)
+                rule.covers_port(connect.port) && rule.covers_scheme(Scheme::Https) && rule.is_in_force(connect.now)
             };
             let mut unreadable = false;
-            let found = layer.restricting.visit(knock.host, |bucket| {
-                for at in bucket.all_rules(knock.port).filter(|at| covers(self.rule(*at))) {
+            let found = layer.restricting.visit(connect.host, |bucket| {
+                for at in bucket.all_rules(connect.port).filter(|at| covers(self.rule(*at))) {
                     unreadable |= ceiling.is_some() && self.rule(at).restricts_by_reading();
                     if let Err(denied) = permit.restrict(at) {
                         return ControlFlow::Break(denied);
@@ -188,24 +189,25 @@ impl Rules {
     }
 
     /// The rule that names host and port most exactly, among those that fit.
-    fn blanket(&self, index: &Index, knock: &Knock<'_>, fits: impl Fn(&Rule) -> bool) -> Option<usize> {
+    fn blanket(&self, index: &Index, connect: &ConnectQuery<'_>, fits: impl Fn(&Rule) -> bool) -> Option<usize> {
         let covers = |at: &usize| {
             let rule = self.rule(*at);
-            rule.covers_port(knock.port) && rule.is_in_force(knock.now) && fits(rule)
+            rule.covers_port(connect.port) && rule.is_in_force(connect.now) && fits(rule)
         };
-        let found = index.visit(knock.host, |bucket| {
-            let fewest = bucket.blankets(knock.port).filter(covers);
+        let found = index.visit(connect.host, |bucket| {
+            let fewest = bucket.blankets(connect.port).filter(covers);
             let best = fewest.min_by_key(|at| (self.rule(*at).ports.as_ref().map_or(usize::MAX, |p| p.len()), *at));
             best.map_or(ControlFlow::Continue(()), ControlFlow::Break)
         });
         found.break_value()
     }
 
-    fn denies_all(&self, scheme: Scheme, knock: &Knock<'_>) -> Option<&Rule> {
-        let covers =
-            |rule: &&Rule| rule.covers_scheme(scheme) && rule.covers_port(knock.port) && rule.is_in_force(knock.now);
-        let found = self.denies.visit(knock.host, |bucket| {
-            let rule = bucket.blankets(knock.port).map(|at| &**self.rule(at)).find(covers);
+    fn denies_all(&self, scheme: Scheme, connect: &ConnectQuery<'_>) -> Option<&Rule> {
+        let covers = |rule: &&Rule| {
+            rule.covers_scheme(scheme) && rule.covers_port(connect.port) && rule.is_in_force(connect.now)
+        };
+        let found = self.denies.visit(connect.host, |bucket| {
+            let rule = bucket.blankets(connect.port).map(|at| &**self.rule(at)).find(covers);
             rule.map_or(ControlFlow::Continue(()), ControlFlow::Break)
         });
         found.break_value()
@@ -225,9 +227,9 @@ impl Layer {
         furthest
     }
 
-    fn opens(&self, host: &Host, door: Door) -> bool {
+    fn opens(&self, host: &Host, scheme_port: SchemePort) -> bool {
         [&self.allows, &self.asks].into_iter().any(|index| {
-            let found = index.visit(host, |bucket| match bucket.has_door(door) {
+            let found = index.visit(host, |bucket| match bucket.is_open(scheme_port) {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             });

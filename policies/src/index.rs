@@ -50,7 +50,7 @@ pub(crate) struct Entry {
 /// The rules of one host pattern.
 #[derive(Debug, Default)]
 pub(crate) struct Bucket {
-    doors: BTreeMap<(bool, u16), Methods>,
+    scheme_ports: BTreeMap<(bool, u16), Methods>,
     blankets: ByPort<usize>,
     pathless: ByPort<Entry>,
     by_path: HashMap<Box<str>, Folder>,
@@ -90,7 +90,7 @@ impl Folder {
     }
 }
 
-/// The methods that some rule covers through one door, each with the last end of such a rule.
+/// The methods that some rule covers on one scheme and port, each with the last end of such a rule.
 #[derive(Debug, Default)]
 struct Methods {
     unnamed: Option<Timestamp>,
@@ -121,9 +121,9 @@ impl Methods {
     }
 }
 
-/// A way into a host: scheme and port, at a time.
+/// A scheme and a port of a host, at a time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Door {
+pub(crate) struct SchemePort {
     pub(crate) scheme: Scheme,
     pub(crate) port: u16,
     pub(crate) now: Timestamp,
@@ -267,7 +267,7 @@ impl<T: Copy> ByPort<T> {
 
 impl Bucket {
     fn insert(&mut self, at: usize, rule: &Rule) {
-        self.open_doors(rule);
+        self.note_scheme_ports(rule);
         if rule.is_blanket() {
             self.blankets.insert(rule, at);
         }
@@ -288,28 +288,32 @@ impl Bucket {
         self.pathless.is_empty() && self.by_path.is_empty()
     }
 
-    /// Only an allow or an ask has doors: it always names its scheme and ports.
-    fn open_doors(&mut self, rule: &Rule) {
+    /// Only an allow or an ask is listed: it always names its scheme and ports.
+    fn note_scheme_ports(&mut self, rule: &Rule) {
         let Some(scheme) = rule.scheme else { return };
         for port in rule.ports.iter().flatten() {
-            self.doors.entry((scheme == Scheme::Https, *port)).or_default().note(rule);
+            self.scheme_ports.entry((scheme == Scheme::Https, *port)).or_default().note(rule);
         }
     }
 
     /// Whether some rule in force covers the scheme and the port.
-    pub(crate) fn has_door(&self, door: Door) -> bool {
-        self.doors.get(&(door.scheme == Scheme::Https, door.port)).is_some_and(|methods| methods.is_open(door.now))
+    pub(crate) fn is_open(&self, scheme_port: SchemePort) -> bool {
+        self.scheme_ports
+            .get(&(scheme_port.scheme == Scheme::Https, scheme_port.port))
+            .is_some_and(|methods| methods.is_open(scheme_port.now))
     }
 
     /// How far the rules in force go along; beyond the method, the path and what follows it are left to stop them.
-    pub(crate) fn stage(&self, door: Door, method: &str) -> Stage {
-        let https = door.scheme == Scheme::Https;
-        let open = |methods: &Methods| methods.is_open(door.now);
-        match self.doors.get(&(https, door.port)) {
-            Some(methods) if methods.covers(method, door.now) => Stage::Path,
+    pub(crate) fn stage(&self, scheme_port: SchemePort, method: &str) -> Stage {
+        let https = scheme_port.scheme == Scheme::Https;
+        let open = |methods: &Methods| methods.is_open(scheme_port.now);
+        match self.scheme_ports.get(&(https, scheme_port.port)) {
+            Some(methods) if methods.covers(method, scheme_port.now) => Stage::Path,
             Some(methods) if open(methods) => Stage::Method,
-            _ if self.doors.range((https, 0)..=(https, u16::MAX)).any(|(_, methods)| open(methods)) => Stage::Port,
-            _ if self.doors.values().any(open) => Stage::Scheme,
+            _ if self.scheme_ports.range((https, 0)..=(https, u16::MAX)).any(|(_, methods)| open(methods)) => {
+                Stage::Port
+            }
+            _ if self.scheme_ports.values().any(open) => Stage::Scheme,
             _ => Stage::Host,
         }
     }

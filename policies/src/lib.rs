@@ -66,7 +66,7 @@ pub use combinations::{conflict_of, conflicting_pairs};
 pub use combine::PolicySet;
 pub use combine_error::{CombineError, RuleRef};
 pub use compile::{PolicySource, compile, read_instant};
-pub use decide::{Judgement, Knock, Passage};
+pub use decide::{ConnectQuery, Judgement, Passage};
 pub use denied::Denied;
 pub use diff::{Change, Diff, Kind, PolicyDiff, Sample, SetDiff, diff, diff_sets};
 pub use explain::{

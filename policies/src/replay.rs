@@ -7,7 +7,7 @@ use std::sync::Arc;
 use model::{CredentialId, Destination, RequestPath, Timestamp};
 use serde_json::{Value, json};
 
-use crate::decide::{Knock, Passage};
+use crate::decide::{ConnectQuery, Passage};
 use crate::denied::Denied;
 use crate::observation::Observation;
 use crate::permit::Permit;
@@ -101,7 +101,7 @@ pub fn replay(observations: &[Observation], candidate: &Arc<Rules>, now: Timesta
 }
 
 pub(crate) fn judge(one: &Observation, rules: &Arc<Rules>, now: Timestamp) -> Option<(Result<Permit, Denied>, bool)> {
-    let passage = match rules.decide_over(one.scheme, &Knock { host: &one.host, port: one.port, now }) {
+    let passage = match rules.decide_over(one.scheme, &ConnectQuery { host: &one.host, port: one.port, now }) {
         Err(denied) => return Some((Err(denied), false)),
         Ok(Passage::Tunnel(permit)) => return Some((Ok(permit), false)),
         Ok(passage) => passage,

@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use egret_policies::{Knock, PolicySource, Question, Subject, compile};
+use egret_policies::{ConnectQuery, PolicySource, Question, Subject, compile};
 use model::{Destination, Host, RequestPath, Scheme, TenantId, Timestamp};
 
 struct Counting;
@@ -61,7 +61,7 @@ fn allowing_allocates_nothing() {
     for target in ["/v1/a/b/c/bcd", "/v1/%61/x//y?z", "/v1/other/path/bxd", "/v1/%62/q%252F"] {
         assert_eq!(
             allocations(|| rules
-                .decide(&Knock { host: destination.host(), port: 443, now: Timestamp::UNIX_EPOCH })
+                .decide(&ConnectQuery { host: destination.host(), port: 443, now: Timestamp::UNIX_EPOCH })
                 .is_ok()),
             (0, true)
         );

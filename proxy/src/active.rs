@@ -12,7 +12,7 @@ use std::time::Duration;
 use audit::{Fault, Outcome};
 use certs::{Trust, VerifiedChain};
 use model::{Destination, PolicyName, RequestPath, RuleId, Timestamp};
-use policies::{Denied, Knock, Permit, Question, Rules};
+use policies::{ConnectQuery, Denied, Permit, Question, Rules};
 use sessions::Session;
 use slab::Slab;
 use tokio::time::Instant;
@@ -272,7 +272,7 @@ impl ActiveExchange {
     fn permit(&self, rules: &Arc<Rules>, now: Timestamp) -> Result<Permit, Denied> {
         let (host, port) = (self.destination.host(), self.destination.port());
         match &self.asked {
-            Asked::Tunnel => match rules.decide(&Knock { host, port, now })? {
+            Asked::Tunnel => match rules.decide(&ConnectQuery { host, port, now })? {
                 policies::Passage::Tunnel(permit) => Ok(permit),
                 policies::Passage::Intercept => Err(must_be_read()),
             },

@@ -12,7 +12,7 @@ use super::outcome::{Entrance, Outcome, Reading, Said, Side};
 use super::paths::{AMBIGUOUS, Paths};
 use super::requests::Ways;
 use super::{Pair, Sample, When};
-use crate::decide::Knock;
+use crate::decide::ConnectQuery;
 use crate::pattern::PathPattern;
 use crate::question::Question;
 use crate::rule::{Rule, covered_unnamed};
@@ -41,7 +41,7 @@ pub(super) struct Key {
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     pub(super) hosts: BTreeSet<String>,
-    pub(super) doors: BTreeSet<(u16, &'static str)>,
+    pub(super) scheme_ports: BTreeSet<(u16, &'static str)>,
     pub(super) methods: BTreeSet<String>,
     /// The methods that rules tell apart here and that are not among those; only where all that no rule names are.
     pub(super) every_method_but: Option<BTreeSet<String>>,
@@ -148,7 +148,7 @@ impl<'a> Comparison<'a> {
             .filter(|_| !special)
             .collect();
         let ways = Ways::of(&rules, &observed, now);
-        if ways.doors.is_empty() {
+        if ways.scheme_ports.is_empty() {
             return;
         }
         let patterns: Vec<&PathPattern> =
@@ -165,11 +165,13 @@ impl<'a> Comparison<'a> {
         let unclear = RequestPath::parse(AMBIGUOUS).expect("a path");
         let place = Place { at, group, ways, rules, ambiguous, unclear };
         for &now in &place.ways.times {
-            for &(scheme, port) in &place.ways.doors {
-                let knock = Knock { host: &group.host, port, now };
-                let entrances =
-                    Pair { old: self.sides.old.entrance(scheme, &knock), new: self.sides.new.entrance(scheme, &knock) };
-                self.compare_door(&place, &paths, &entrances, (scheme, port, now));
+            for &(scheme, port) in &place.ways.scheme_ports {
+                let connect = ConnectQuery { host: &group.host, port, now };
+                let entrances = Pair {
+                    old: self.sides.old.entrance(scheme, &connect),
+                    new: self.sides.new.entrance(scheme, &connect),
+                };
+                self.compare_scheme_port(&place, &paths, &entrances, (scheme, port, now));
             }
         }
     }
@@ -178,7 +180,7 @@ impl<'a> Comparison<'a> {
         self.found.undecided.insert(format!("{} {why}", group.host));
     }
 
-    fn compare_door(
+    fn compare_scheme_port(
         &mut self,
         place: &Place<'a>,
         paths: &Paths<'_>,
@@ -391,7 +393,7 @@ impl Place<'_> {
 
 impl Draft {
     fn add(&mut self, place: &Place<'_>, way: Way<'_>, (readings, target): (&[&str], &str), rules: &[&Rule]) {
-        self.doors.insert((way.port, way.scheme.as_str()));
+        self.scheme_ports.insert((way.port, way.scheme.as_str()));
         if !self.methods.contains(way.method) {
             self.methods.insert(way.method.to_owned());
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::{PathReading, Scheme};
 
 use crate::conflict::unequal_header;
-use crate::decide::{Knock, Passage};
+use crate::decide::{ConnectQuery, Passage};
 use crate::denied::is_special;
 use crate::question::Question;
 use crate::rule::Rule;
@@ -85,8 +85,8 @@ impl<'a> Side<'a> {
         grant.restricting.clone().into_iter().map(move |at| self.rule(at))
     }
 
-    pub(super) fn entrance(self, scheme: Scheme, knock: &Knock<'_>) -> Entrance {
-        match self.rules.decide_over(scheme, knock) {
+    pub(super) fn entrance(self, scheme: Scheme, connect: &ConnectQuery<'_>) -> Entrance {
+        match self.rules.decide_over(scheme, connect) {
             Ok(Passage::Intercept) => Entrance::Read,
             Ok(Passage::Tunnel(permit)) => {
                 let (rule, ceilings) = permit.places();

@@ -19,7 +19,7 @@ const MAX_UNIONS: usize = 64;
 /// Every way to ask one host that some rule could tell from the others.
 #[derive(Debug)]
 pub(super) struct Ways {
-    pub(super) doors: Vec<(Scheme, u16)>,
+    pub(super) scheme_ports: Vec<(Scheme, u16)>,
     pub(super) methods: Vec<String>,
     /// The one that stands for all that no rule names.
     pub(super) other_method: String,
@@ -44,7 +44,7 @@ impl Ways {
         let ends = rules.iter().filter_map(|rule| rule.until).chain(observed.iter().copied());
         let times: BTreeSet<Timestamp> = ends.filter(|end| now < *end).chain([now]).collect();
         Self {
-            doors: doors(&rules, observes),
+            scheme_ports: scheme_ports(&rules, observes),
             methods,
             other_method,
             websocket: if observes || rules.iter().any(|rule| rule.websocket) {
@@ -63,28 +63,28 @@ impl Ways {
     pub(super) fn count(&self) -> usize {
         [self.methods.len(), self.websocket.len(), self.tools.len(), self.queries.len(), self.times.len()]
             .into_iter()
-            .fold(self.doors.len(), usize::saturating_mul)
+            .fold(self.scheme_ports.len(), usize::saturating_mul)
     }
 }
 
 /// Only what some rule allows or asks can pass, unless a policy observes.
-fn doors(rules: &[&Rule], observes: bool) -> Vec<(Scheme, u16)> {
-    let mut doors = BTreeSet::new();
+fn scheme_ports(rules: &[&Rule], observes: bool) -> Vec<(Scheme, u16)> {
+    let mut scheme_ports = BTreeSet::new();
     let https_first = |scheme: Scheme| scheme == Scheme::Http;
     for rule in rules.iter().filter(|rule| rule.effect != Effect::Deny) {
         let ports = rule.ports.iter().flatten();
-        doors.extend(ports.filter_map(|port| Some((https_first(rule.scheme?), *port))));
+        scheme_ports.extend(ports.filter_map(|port| Some((https_first(rule.scheme?), *port))));
     }
     if observes {
         let mut ports: BTreeSet<u16> = rules.iter().flat_map(|rule| rule.ports.iter().flatten().copied()).collect();
         ports.extend([80, 443]);
         ports.extend((1..=u16::MAX).rev().find(|port| !ports.contains(port)));
-        doors.extend(ports.iter().flat_map(|port| [(false, *port), (true, *port)]));
+        scheme_ports.extend(ports.iter().flat_map(|port| [(false, *port), (true, *port)]));
     }
     let scheme = |http| if http { Scheme::Http } else { Scheme::Https };
-    let mut doors: Vec<_> = doors.into_iter().map(|(http, port)| (scheme(http), port)).collect();
-    doors.sort_by_key(|(scheme, port)| *port != scheme.default_port());
-    doors
+    let mut scheme_ports: Vec<_> = scheme_ports.into_iter().map(|(http, port)| (scheme(http), port)).collect();
+    scheme_ports.sort_by_key(|(scheme, port)| *port != scheme.default_port());
+    scheme_ports
 }
 
 fn methods(rules: &[&Rule]) -> (Vec<String>, String) {

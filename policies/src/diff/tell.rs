@@ -82,9 +82,9 @@ fn asked(draft: &Draft) -> String {
             others => format!("any method but {others}"),
         },
     };
-    let doors: Vec<&(u16, &str)> = draft.doors.iter().collect();
+    let scheme_ports: Vec<&(u16, &str)> = draft.scheme_ports.iter().collect();
     let mut places = Vec::new();
-    for (port, scheme) in &doors {
+    for (port, scheme) in &scheme_ports {
         for host in &draft.hosts {
             let default = matches!((*scheme, *port), ("https", 443) | ("http", 80));
             let port = if default { String::new() } else { format!(":{port}") };

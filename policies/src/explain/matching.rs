@@ -13,14 +13,15 @@ use crate::rule::{Effect, Rule};
 /// Whether a rule matches one reading of the request; where bytes are not read, the host and port.
 pub(super) fn matches(rule: &Rule, question: &Question<'_>, path: PathReading<'_>, unread: bool) -> bool {
     let destination = question.destination;
-    let door = rule.hosts.iter().any(|pattern| pattern.matches(destination.host()))
+    let reached = rule.hosts.iter().any(|pattern| pattern.matches(destination.host()))
         && rule.covers_scheme(destination.scheme())
         && rule.covers_port(destination.port())
         && rule.is_in_force(question.now);
     if unread {
-        return door && rule.is_blanket();
+        return reached && rule.is_blanket();
     }
-    door && !rule.pass_through
+    reached
+        && !rule.pass_through
         && rule.covers_method(question.method)
         && covers_path(rule, path)
         && covers_query(rule, question)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use egret_policies::{
-    CombineError, Denied, Knock, Passage, Permit, PolicySet, Question, Rules, Subject, Verdict, compile,
+    CombineError, ConnectQuery, Denied, Passage, Permit, PolicySet, Question, Rules, Subject, Verdict, compile,
 };
 use model::{Authority, Destination, Host, PolicyName, Reason, RequestPath, Scheme, TenantId, Timestamp};
 
@@ -70,10 +70,12 @@ fn t079_what_has_ended_allows_nothing() {
     assert_eq!(at("b.example/", "2026-06-02T00:00:00Z"), "denied_host");
     let permit = judge(&rules, &PLAIN).unwrap();
     assert_eq!(permit.until(), Some("2026-06-01T12:00:00Z".parse().unwrap()));
-    let knock = |now: &str| {
-        rules.decide(&Knock { host: &Host::parse("a.example").unwrap(), port: 443, now: now.parse().unwrap() }).is_ok()
+    let connect = |now: &str| {
+        rules
+            .decide(&ConnectQuery { host: &Host::parse("a.example").unwrap(), port: 443, now: now.parse().unwrap() })
+            .is_ok()
     };
-    assert!(knock("2026-01-01T00:00:00Z") && !knock("2026-07-01T00:00:00Z"));
+    assert!(connect("2026-01-01T00:00:00Z") && !connect("2026-07-01T00:00:00Z"));
 }
 
 #[test]
@@ -265,7 +267,8 @@ fn t029_a_tunnel_is_decided_whole() {
     // Bytes that are not read cannot come as a request in absolute form.
     assert_eq!(said(&rules, &Asked { url: "git.example:22/", ..PLAIN }), "protocol_not_allowed");
     let host = Host::parse("git.example").unwrap();
-    let Ok(Passage::Tunnel(permit)) = rules.decide(&Knock { host: &host, port: 22, now: Timestamp::UNIX_EPOCH }) else {
+    let Ok(Passage::Tunnel(permit)) = rules.decide(&ConnectQuery { host: &host, port: 22, now: Timestamp::UNIX_EPOCH })
+    else {
         panic!("a tunnel");
     };
     assert_eq!(permit.limits().concurrent, Some(2));

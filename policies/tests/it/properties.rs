@@ -11,7 +11,7 @@ use std::sync::Arc;
 use model::{Authority, Destination, Host, PolicyName, RequestPath, Scheme, Timestamp, written_path};
 use proptest::prelude::*;
 
-use egret_policies::{Knock, PolicySet, Question, Rules, compile};
+use egret_policies::{ConnectQuery, PolicySet, Question, Rules, compile};
 
 use crate::support::{config, question, sources};
 use plain::{Verdict, host_matches, path_matches, query_matches, text_matches, verdict};
@@ -73,7 +73,7 @@ fn judged(rules: &Arc<Rules>, asked: &Asked) -> Verdict {
 /// Whether a CONNECT to the same host and port is let in.
 fn lets_in(rules: &Arc<Rules>, asked: &Asked) -> bool {
     let Request { destination, now, .. } = Request::of(asked);
-    rules.decide(&Knock { host: destination.host(), port: destination.port(), now }).is_ok()
+    rules.decide(&ConnectQuery { host: destination.host(), port: destination.port(), now }).is_ok()
 }
 
 fn texts(files: &[File]) -> String {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use egret_policies::{Denied, Knock, Passage, Permit, PolicySet, PolicySource, Problem, Question, Rules, compile};
+use egret_policies::{
+    ConnectQuery, Denied, Passage, Permit, PolicySet, PolicySource, Problem, Question, Rules, compile,
+};
 use model::{Authority, Destination, Host, PolicyName, RequestPath, Scheme, Timestamp};
 use proptest::prelude::ProptestConfig;
 
@@ -78,7 +80,7 @@ pub(crate) fn answer(rules: &Arc<Rules>, request: &str) -> String {
 /// The answer to a CONNECT.
 pub(crate) fn connect(rules: &Arc<Rules>, host: &str, port: u16) -> String {
     let host = Host::parse(host).unwrap();
-    match rules.decide(&Knock { host: &host, port, now: Timestamp::UNIX_EPOCH }) {
+    match rules.decide(&ConnectQuery { host: &host, port, now: Timestamp::UNIX_EPOCH }) {
         Ok(Passage::Intercept) => "Intercept".to_owned(),
         Ok(Passage::Tunnel(permit)) => format!("Tunnel {}", permit.rule().unwrap()),
         Err(Denied { reason, rule: None, .. }) => format!("deny {reason}"),

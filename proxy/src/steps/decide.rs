@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use model::{Endpoint, Host, Reason, Scheme, Timestamp};
 
-use policies::{Knock, Permit};
+use policies::{ConnectQuery, Permit};
 
 use crate::entry::arrival::Arrival;
 use crate::refusal::Refusal;
@@ -44,10 +44,10 @@ pub(crate) fn decide<S>(proxy: &Proxy, arrival: &Arrival<S>, endpoint: &Endpoint
     if own {
         return Err(Refusal::of(Reason::DeniedSelf, "the destination is a listener of Egret"));
     }
-    let knock = Knock { host, port: *port, now: share::judging_time() };
+    let connect = ConnectQuery { host, port: *port, now: share::judging_time() };
     // A tunnel does not show what will follow, and counts as https.
     let scheme = arrival.scheme.unwrap_or(Scheme::Https);
-    match rules::in_force(proxy, arrival.client.session())?.decide_over(scheme, &knock)? {
+    match rules::in_force(proxy, arrival.client.session())?.decide_over(scheme, &connect)? {
         policies::Passage::Intercept => Ok(Passage::Intercept),
         policies::Passage::Tunnel(permit) => Ok(Passage::Passthrough(permit)),
     }
