@@ -102,7 +102,7 @@ struct Given<'a> {
     addresses: Option<&'a BTreeSet<IpNet>>,
     limits: Limits,
     timeouts: Timeouts,
-    within: Option<Duration>,
+    approval_timeout: Option<Duration>,
 }
 
 impl<'a> Given<'a> {
@@ -112,7 +112,7 @@ impl<'a> Given<'a> {
             addresses: rule.addresses.as_ref(),
             limits: rule.limits,
             timeouts: rule.timeouts,
-            within: rule.within,
+            approval_timeout: rule.approval_timeout,
         }
     }
 }

@@ -17,9 +17,9 @@ pub struct Denied {
     /// The policy of that rule, or the ceiling that does not allow.
     pub policy: Option<PolicyName>,
     /// The `reason` of that rule, for the client that is refused.
-    pub words: Option<Arc<str>>,
+    pub author_message: Option<Arc<str>>,
     /// How long an answer may be waited for, where a rule asks and says so.
-    pub within: Option<Duration>,
+    pub approval_timeout: Option<Duration>,
     /// More about the reason, from a closed list: `ambiguous` where parsers read the request differently.
     pub class: Option<&'static str>,
 }
@@ -44,15 +44,15 @@ impl Denied {
             reason,
             rule: Some(rule.id.clone()),
             policy: Some(rule.policy.clone()),
-            words: rule.words.clone(),
-            within: rule.within,
+            author_message: rule.author_message.clone(),
+            approval_timeout: rule.approval_timeout,
             class: None,
         }
     }
 
     /// The denial of what no rule allows.
     pub(crate) fn unmatched(reason: Reason) -> Self {
-        Self { reason, rule: None, policy: None, words: None, within: None, class: None }
+        Self { reason, rule: None, policy: None, author_message: None, approval_timeout: None, class: None }
     }
 
     /// The denial of a request that parsers read differently.

@@ -32,9 +32,9 @@ pub struct Explanation {
     /// Whether it passes by policy and is refused on the wire all the same: a WebSocket handshake, which is not relayed yet.
     pub not_relayed: bool,
     /// The `reason` of the rule, for the client that is refused.
-    pub words: Option<String>,
+    pub author_message: Option<String>,
     /// How long an answer may be waited for, where a rule asks and says so.
-    pub within: Option<Duration>,
+    pub approval_timeout: Option<Duration>,
     /// What the request gets; `None` where it does not pass.
     pub given: Option<Given>,
     /// Each reading of the path with the rule that it gets; empty where there is one reading.
@@ -170,8 +170,8 @@ impl Rules {
         Explanation {
             request: tell::request(question),
             not_relayed: question.websocket && answer.is_ok(),
-            words: denied.and_then(|denied| denied.words.as_ref()).map(ToString::to_string),
-            within: denied.and_then(|denied| denied.within),
+            author_message: denied.and_then(|denied| denied.author_message.as_ref()).map(ToString::to_string),
+            approval_timeout: denied.and_then(|denied| denied.approval_timeout),
             given: answer.as_ref().ok().map(|permit| self.given(permit)),
             readings: self.readings_said(question),
             ambiguous: !unread && self.is_unclear(&self.layers(), question),

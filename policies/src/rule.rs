@@ -43,7 +43,7 @@ pub(crate) struct Rule {
     /// Its end; a deny of a policy that ends goes on.
     pub(crate) until: Option<Timestamp>,
     /// With `ask`: how long an answer is waited for.
-    pub(crate) within: Option<Duration>,
+    pub(crate) approval_timeout: Option<Duration>,
     /// The bytes are passed on unread.
     pub(crate) pass_through: bool,
     pub(crate) addresses: Option<BTreeSet<IpNet>>,
@@ -55,7 +55,7 @@ pub(crate) struct Rule {
     pub(crate) client_auth: Option<RuleClientAuth>,
     /// Whether a session brought it: then it can only restrict further what the client may send.
     pub(crate) of_session: bool,
-    pub(crate) words: Option<Arc<str>>,
+    pub(crate) author_message: Option<Arc<str>>,
 }
 
 /// The place of a rule: its file, and the line of its `id`, counted from 1.

@@ -299,7 +299,7 @@ fn must_be_read() -> Denied {
 }
 
 fn denied(reason: model::Reason) -> Denied {
-    Denied { reason, rule: None, policy: None, words: None, within: None, class: None }
+    Denied { reason, rule: None, policy: None, author_message: None, approval_timeout: None, class: None }
 }
 
 /// What is under way on one core.

@@ -26,7 +26,7 @@ struct Facts {
     client_left: bool,
     rule: Option<RuleId>,
     policy: Option<PolicyName>,
-    words: Option<Arc<str>>,
+    author_message: Option<Arc<str>>,
     /// The name in a client's handshake, where it differs from the host; for the record only.
     sni: Option<Box<str>>,
     /// The address that was not dialed; for the record only.
@@ -115,7 +115,7 @@ impl Refusal {
             client_left: false,
             rule: None,
             policy: None,
-            words: None,
+            author_message: None,
             sni: None,
             address: None,
             credential: None,
@@ -276,8 +276,8 @@ impl Refusal {
         let (row, code) = (self.row(), self.0.reason.code());
         let class = self.0.class.map_or_else(String::new, |class| format!(", {class}"));
         let mut text = format!("egret: {} ({code}{class})\n", row.title);
-        if let Some(words) = &self.0.words {
-            text.push_str(&format!("{words}\n"));
+        if let Some(message) = &self.0.author_message {
+            text.push_str(&format!("{message}\n"));
         }
         text.push_str(&format!("detail: {}\n", self.0.detail));
         if let Some(rule) = &self.0.rule {
@@ -297,7 +297,7 @@ impl Refusal {
             "detail": self.0.detail,
             "code": self.0.reason.code(),
             "rule": self.0.rule.as_ref().map(RuleId::as_str),
-            "reason": self.0.words.as_deref(),
+            "reason": self.0.author_message.as_deref(),
             "record": record,
             "retry": row.retry.as_str(),
         });
@@ -343,7 +343,7 @@ impl From<policies::Denied> for Refusal {
         let mut refusal = Self::of(denied.reason, detail);
         refusal.0.rule = denied.rule;
         refusal.0.policy = denied.policy;
-        refusal.0.words = denied.words;
+        refusal.0.author_message = denied.author_message;
         refusal.0.class = denied.class;
         refusal
     }
@@ -497,7 +497,7 @@ mod tests {
         }
         assert_eq!(Form::for_client(&HeaderMap::new()), Form::Problem);
         let mut refusal = Refusal::of(Reason::DeniedMethod, "a rule of the session's policies refuses this");
-        refusal.0.words = Some("Ask a maintainer.".into());
+        refusal.0.author_message = Some("Ask a maintainer.".into());
         let refusal = refusal.under(Some(&"no-push".into()), &"p".into());
         assert_eq!(
             String::from_utf8(refusal.body("rec_1", Form::Text)).unwrap(),

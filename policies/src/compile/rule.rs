@@ -54,7 +54,7 @@ pub(super) fn compile(
             Effect::Deny => own_end,
             Effect::Allow | Effect::Ask => [own_end, context.until].into_iter().flatten().min(),
         },
-        within: entry.within.as_ref().and_then(|within| parts::duration(within, reporter)),
+        approval_timeout: entry.within.as_ref().and_then(|within| parts::duration(within, reporter)),
         pass_through: entry.tls.as_ref().is_some_and(|tls| tls.value == TlsName::PassThrough),
         addresses: entry.addresses.as_ref().map(|list| parts::addresses(list, reporter)),
         credentials: entry.credentials.as_ref().map(|list| parts::credentials(list, reporter)).unwrap_or_default(),
@@ -63,7 +63,7 @@ pub(super) fn compile(
         set: entry.set.as_ref().map(|pairs| identity::set(pairs, reporter)).unwrap_or_default(),
         client_auth: entry.client_auth.as_ref().map(|own| identity::client_auth(own, reporter)),
         of_session: false,
-        words: entry.reason.as_ref().map(|reason| reason.value.as_str().into()),
+        author_message: entry.reason.as_ref().map(|reason| reason.value.as_str().into()),
     };
     match effect {
         Effect::Allow | Effect::Ask => report_grant(context, entry, matched, &rule, reporter),

@@ -264,7 +264,7 @@ fn backdrop(sets: Pair<&PolicySet>) -> Policy {
                     tools: None,
                     websocket,
                     until: None,
-                    within: None,
+                    approval_timeout: None,
                     pass_through: false,
                     addresses: None,
                     credentials: Vec::new(),
@@ -273,7 +273,7 @@ fn backdrop(sets: Pair<&PolicySet>) -> Policy {
                     set: Vec::new(),
                     client_auth: None,
                     of_session: false,
-                    words: None,
+                    author_message: None,
                 }));
             }
         }

@@ -29,11 +29,11 @@ impl fmt::Display for Explanation {
         if self.not_relayed {
             writeln!(f, "  not relayed yet: this version answers every WebSocket handshake with 403 denied_upgrade")?;
         }
-        if let Some(words) = &self.words {
-            writeln!(f, "  its author says: {words}")?;
+        if let Some(message) = &self.author_message {
+            writeln!(f, "  its author says: {message}")?;
         }
-        if let Some(within) = self.within {
-            writeln!(f, "  an answer is waited for {}", span(within))?;
+        if let Some(timeout) = self.approval_timeout {
+            writeln!(f, "  an answer is waited for {}", span(timeout))?;
         }
         if let Some(given) = &self.given {
             write!(f, "{given}")?;
@@ -216,8 +216,8 @@ impl Explanation {
             "policy": self.standing.policy.as_ref().map(|policy| policy.as_str()),
             "unread": self.standing.unread,
             "not_relayed": self.not_relayed,
-            "reason": self.words,
-            "within_ms": self.within.map(millis),
+            "reason": self.author_message,
+            "within_ms": self.approval_timeout.map(millis),
             "permit": self.given.as_ref().map(Given::to_json),
             "readings": readings,
             "ambiguous": self.ambiguous,

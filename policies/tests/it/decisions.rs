@@ -79,7 +79,7 @@ fn a_deny_wins_over_every_allow() {
     );
     let denied = ask(&rules, "GET https://a.example/exact").unwrap_err();
     assert_eq!(denied.reason.code(), "denied_host");
-    assert_eq!(denied.words.as_deref(), Some("Closed."));
+    assert_eq!(denied.author_message.as_deref(), Some("Closed."));
     assert_eq!((denied.rule.unwrap().as_str(), denied.policy.unwrap().as_str()), ("never", "p"));
 }
 

@@ -52,7 +52,10 @@ fn an_ask_goes_before_an_allow_and_after_a_deny() {
     assert_eq!(answer(&rules, "GET https://a.example/no"), "deny denied_path never");
     let asked = ask(&rules, "POST https://a.example/deploy").unwrap_err();
     assert!(asked.is_ask() && asked.reason == Reason::ApprovalRequired);
-    assert_eq!((asked.within, asked.words.as_deref()), (Some(Duration::from_secs(600)), Some("Ask ops.")));
+    assert_eq!(
+        (asked.approval_timeout, asked.author_message.as_deref()),
+        (Some(Duration::from_secs(600)), Some("Ask ops."))
+    );
     // The CONNECT passes, so that the refusal can be read.
     assert_eq!(connect(&rules, "b.example", 443), "Intercept");
     assert_eq!(answer(&rules, "GET https://b.example/"), "deny approval_required only");
