@@ -170,12 +170,12 @@ impl Trail {
     }
 
     /// A policy that only observes would have refused it; in words.
-    pub fn observed(&mut self, verdict: impl Into<Text>) {
+    pub fn would_deny(&mut self, verdict: impl Into<Text>) {
         self.record.observed.push(verdict.into());
     }
 
-    /// It passes though no rule allows it; this is what it would have been refused for.
-    pub fn passes_though(&mut self, code: Reason) {
+    /// The request passes in observe mode: without it, the request would have been refused for this reason.
+    pub fn observe_mode_pass(&mut self, code: Reason) {
         self.record.decision = Some(Decision::Observe);
         self.record.code = Some(code);
     }

@@ -51,7 +51,7 @@ impl Rules {
         let mut ask = None;
         let mut permit = match self.granted(&self.granting, question) {
             Ok(rule) => Permit::new(self, rule),
-            Err(denied) if self.passes_observed(question) => Permit::observing(self, denied),
+            Err(denied) if self.passes_in_observe_mode(question) => Permit::in_observe_mode(self, denied),
             Err(denied) if denied.is_ask() => {
                 ask = Some(denied);
                 Permit::new(self, 0)
@@ -109,7 +109,7 @@ impl Rules {
 
     /// Whether the request passes where no rule allows it, because a policy observes. A deny may be about a path that
     /// is not interpreted, and a deny always refuses.
-    pub(crate) fn passes_observed(&self, question: &Question<'_>) -> bool {
+    pub(crate) fn passes_in_observe_mode(&self, question: &Question<'_>) -> bool {
         self.observes(question.now) && !is_special(question.destination.host()) && !self.is_unclear(&[], question)
     }
 

@@ -27,7 +27,7 @@ pub struct Actual {
 impl Actual {
     fn of(answer: &Result<Permit, Denied>) -> Self {
         let (code, rule) = match answer {
-            Ok(permit) => (permit.observed().map(|denied| denied.reason), permit.rule().cloned()),
+            Ok(permit) => (permit.would_deny().map(|denied| denied.reason), permit.rule().cloned()),
             Err(denied) => (Some(denied.reason), denied.rule.clone()),
         };
         Self { verdict: Verdict::of(answer), code, rule }

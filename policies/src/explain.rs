@@ -46,7 +46,7 @@ pub struct Explanation {
     /// What each ceiling says, where the session's own rules let the request come so far.
     pub ceilings: Vec<CeilingSaid>,
     /// What policies that observe beside others would have refused.
-    pub observed: Vec<ObserverSaid>,
+    pub would_deny: Vec<ObserverSaid>,
     /// What the nearest rule would have needed; `None` where the request passes or a rule says no.
     pub nearest: Option<Nearest>,
     /// What does not fit the vault or the configuration, where they were asked: see [`Explanation::with_misfits`].
@@ -157,7 +157,7 @@ impl Rules {
         let standing = Standing::from(self, &answer, unread);
         let decides = self.all().iter().position(|rule| standing.rule.as_ref() == Some(&RulePlace::of(rule)));
         let denied = match &answer {
-            Ok(permit) => permit.observed(),
+            Ok(permit) => permit.would_deny(),
             Err(denied) => Some(denied),
         };
         let by_ceiling = decides.is_none() && standing.policy.as_ref().is_some_and(|policy| self.is_over(policy));
@@ -177,7 +177,7 @@ impl Rules {
             ambiguous: !unread && self.is_unclear(&self.layers(), question),
             others: self.lost(question, decides, unread, disagreement),
             ceilings: self.ceilings.iter().filter(|_| !unread).map(|layer| self.ceiling(layer, question)).collect(),
-            observed: self.observers_said(question, unread),
+            would_deny: self.observers_said(question, unread),
             nearest: if silent { nearest() } else { None },
             warnings: Vec::new(),
             standing,
@@ -321,7 +321,7 @@ impl Rules {
             return Vec::new();
         }
         let place = |denied: &Denied| self.observer_rule(denied.policy.as_ref()?, denied.rule.as_ref()?);
-        let said = self.observed(question).into_iter().map(|said| ObserverSaid {
+        let said = self.would_deny(question).into_iter().map(|said| ObserverSaid {
             rule: place(&said.denied),
             policy: said.policy,
             verdict: said.verdict,

@@ -81,7 +81,7 @@ pub use library::{LibraryPolicy, library};
 pub use lint::lint;
 pub use misfits::{CredentialFacts, Misfit, Surroundings};
 pub use observation::Observation;
-pub use observers::Observed;
+pub use observers::WouldDeny;
 pub use permit::ClientAuth;
 pub use problem::{Problem, Severity};
 pub use propose::{Level, ProposeOptions, propose};

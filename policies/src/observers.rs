@@ -11,7 +11,7 @@ use crate::verdict::Verdict;
 
 /// What an observing policy would have refused, where others enforce.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observed {
+pub struct WouldDeny {
     /// The policy that observes.
     pub policy: PolicyName,
     /// Deny or ask.
@@ -22,7 +22,7 @@ pub struct Observed {
 
 impl Rules {
     /// What each policy that observes beside others would have refused.
-    pub fn observed(&self, question: &Question<'_>) -> Vec<Observed> {
+    pub fn would_deny(&self, question: &Question<'_>) -> Vec<WouldDeny> {
         let judge = |(policy, rules): &(PolicyName, Arc<Self>)| {
             // What it says is worth nothing after its end.
             if !rules.observes(question.now) {
@@ -30,11 +30,11 @@ impl Rules {
             }
             // An observer alone lets pass what it would refuse, and knows why.
             let denied = match rules.authorize(question) {
-                Ok(permit) => permit.observed()?.clone(),
+                Ok(permit) => permit.would_deny()?.clone(),
                 Err(denied) => denied,
             };
             let verdict = if denied.is_ask() { Verdict::Ask } else { Verdict::Deny };
-            Some(Observed { policy: policy.clone(), verdict, denied })
+            Some(WouldDeny { policy: policy.clone(), verdict, denied })
         };
         self.observers.iter().filter_map(judge).collect()
     }

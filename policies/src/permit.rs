@@ -60,7 +60,7 @@ impl RuleList {
 enum Basis {
     Rule(usize),
     /// No rule allows it; a policy observes.
-    Observed(Box<Denied>),
+    ObserveMode(Box<Denied>),
 }
 
 impl Permit {
@@ -75,8 +75,8 @@ impl Permit {
     }
 
     /// The permit of a request that no rule allows and that passes because a policy observes.
-    pub(crate) fn observing(rules: &Arc<Rules>, denied: Denied) -> Self {
-        Self { basis: Basis::Observed(Box::new(denied)), ..Self::new(rules, 0) }
+    pub(crate) fn in_observe_mode(rules: &Arc<Rules>, denied: Denied) -> Self {
+        Self { basis: Basis::ObserveMode(Box::new(denied)), ..Self::new(rules, 0) }
     }
 
     /// Notes one more rule that matches and restricts.
@@ -120,7 +120,7 @@ impl Permit {
     fn granting(&self) -> Option<&Rule> {
         match self.basis {
             Basis::Rule(rule) => Some(self.rules.rule(rule)),
-            Basis::Observed(_) => None,
+            Basis::ObserveMode(_) => None,
         }
     }
 
@@ -128,7 +128,7 @@ impl Permit {
     pub(crate) fn places(&self) -> (Option<usize>, &[usize]) {
         let rule = match self.basis {
             Basis::Rule(rule) => Some(rule),
-            Basis::Observed(_) => None,
+            Basis::ObserveMode(_) => None,
         };
         (rule, self.ceilings.get(..self.ceiling_count).unwrap_or_default())
     }
@@ -145,14 +145,14 @@ impl Permit {
 
     /// The policy of that rule, or the one that observes.
     pub fn policy(&self) -> &PolicyName {
-        self.granting().map_or_else(|| self.rules.observing(), |rule| &rule.policy)
+        self.granting().map_or_else(|| self.rules.observe_policy(), |rule| &rule.policy)
     }
 
     /// What would have been refused, where the request passes only because a policy observes.
-    pub fn observed(&self) -> Option<&Denied> {
+    pub fn would_deny(&self) -> Option<&Denied> {
         match &self.basis {
             Basis::Rule(_) => None,
-            Basis::Observed(denied) => Some(denied),
+            Basis::ObserveMode(denied) => Some(denied),
         }
     }
 
@@ -235,7 +235,7 @@ impl Permit {
     pub fn until(&self) -> Option<Timestamp> {
         let own = match self.granting() {
             Some(rule) => rule.until,
-            None => self.rules.observed_until(),
+            None => self.rules.observe_until(),
         };
         self.ceilings().filter_map(|rule| rule.until).chain(own).min()
     }
@@ -277,7 +277,7 @@ impl Verdict {
     /// What an answer of the rules amounts to.
     pub fn of(answer: &Result<Permit, Denied>) -> Self {
         match answer {
-            Ok(permit) if permit.observed().is_some() => Self::Observe,
+            Ok(permit) if permit.would_deny().is_some() => Self::Observe,
             Ok(_) => Self::Allow,
             Err(denied) if denied.is_ask() => Self::Ask,
             Err(_) => Self::Deny,

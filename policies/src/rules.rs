@@ -23,7 +23,7 @@ pub struct Rules {
     /// Of all of them.
     pub(crate) denies: Index,
     pub(crate) has_pass_through: bool,
-    observing: Option<Observing>,
+    observe_mode: Option<ObserveMode>,
     /// Policies that observe beside others that enforce, each alone.
     pub(crate) observers: Vec<(PolicyName, Arc<Self>)>,
 }
@@ -41,7 +41,7 @@ pub(crate) struct Layer {
 
 /// That no policy of the session enforces.
 #[derive(Debug)]
-struct Observing {
+struct ObserveMode {
     policy: PolicyName,
     until: Timestamp,
 }
@@ -52,8 +52,8 @@ impl Rules {
         let (observers, speaking): (Vec<&Policy>, Vec<&Policy>) =
             named.into_iter().partition(|policy| enforcing && policy.observe);
         let longest = speaking.iter().filter(|policy| policy.observe).max_by_key(|policy| policy.until);
-        let observing =
-            longest.and_then(|policy| Some(Observing { policy: policy.name.clone(), until: policy.until? }));
+        let observe_mode =
+            longest.and_then(|policy| Some(ObserveMode { policy: policy.name.clone(), until: policy.until? }));
         let observers = observers
             .into_iter()
             .map(|policy| (policy.name.clone(), Arc::new(Self::new(snapshot.clone(), vec![policy], Vec::new()))))
@@ -66,7 +66,7 @@ impl Rules {
             ceilings: Vec::new(),
             denies: Index::of_denies(),
             has_pass_through: false,
-            observing,
+            observe_mode,
             observers,
         };
         let mut own: Vec<&Arc<Rule>> = speaking.iter().flat_map(|policy| &policy.rules).collect();
@@ -137,7 +137,7 @@ impl Rules {
 
     /// Whether what no rule allows passes, because no policy of the session enforces.
     pub(crate) fn observes(&self, now: Timestamp) -> bool {
-        self.observed_until().is_some_and(|until| now < until)
+        self.observe_until().is_some_and(|until| now < until)
     }
 
     /// Whether the rule that gave a permit is still there and has not ended. Without a rule, whether the policy still observes.
@@ -148,13 +148,13 @@ impl Rules {
         }
     }
 
-    pub(crate) fn observed_until(&self) -> Option<Timestamp> {
-        self.observing.as_ref().map(|observing| observing.until)
+    pub(crate) fn observe_until(&self) -> Option<Timestamp> {
+        self.observe_mode.as_ref().map(|mode| mode.until)
     }
 
     /// The policy by which it passes.
-    pub(crate) fn observing(&self) -> &PolicyName {
-        self.observing.as_ref().map_or(&self.granting.policy, |observing| &observing.policy)
+    pub(crate) fn observe_policy(&self) -> &PolicyName {
+        self.observe_mode.as_ref().map_or(&self.granting.policy, |mode| &mode.policy)
     }
 }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use audit::{Attribution, CredentialUse, Decision, Facts, Fault, Kind, Outcome, Record};
 use http::StatusCode;
 use model::{Destination, Endpoint, Reason, RequestPath, SnapshotDigest};
-use policies::{Observed, Permit};
+use policies::{Permit, WouldDeny};
 use sessions::{Identified, Means, ToolCall};
 use vault::NeedleOwner;
 
@@ -198,16 +198,16 @@ impl Trail {
     /// The rule that lets it pass.
     pub(crate) fn permit(&mut self, permit: &Permit) {
         self.record().rule(permit.rule(), permit.policy());
-        if let Some(denied) = permit.observed() {
-            self.record().passes_though(denied.reason);
+        if let Some(denied) = permit.would_deny() {
+            self.record().observe_mode_pass(denied.reason);
         }
     }
 
     /// What policies that only observe would have refused it for.
-    pub(crate) fn observed(&mut self, verdicts: &[Observed]) {
-        for Observed { policy, verdict, denied } in verdicts {
+    pub(crate) fn would_deny(&mut self, verdicts: &[WouldDeny]) {
+        for WouldDeny { policy, verdict, denied } in verdicts {
             let rule = denied.rule.as_ref().map_or_else(String::new, |rule| format!(" by {rule}"));
-            self.record().observed(format!("{policy}: {} {}{rule}", verdict.as_str(), denied.reason));
+            self.record().would_deny(format!("{policy}: {} {}{rule}", verdict.as_str(), denied.reason));
         }
     }
 

@@ -102,7 +102,7 @@ pub(super) fn compare(old: &Arc<Rules>, new: &Arc<Rules>, now: Timestamp) -> Fou
     let hosts = Hosts::of(Pair { old: old.all(), new: new.all() });
     let contents = contents(Pair { old: old.all(), new: new.all() });
     let ceilings = |rules: &Rules| rules.ceilings.iter().map(|layer| layer.policy.clone()).collect::<Vec<_>>();
-    let alike = old.observed_until() == new.observed_until() && ceilings(old) == ceilings(new);
+    let alike = old.observe_until() == new.observe_until() && ceilings(old) == ceilings(new);
     let mut comparison = Comparison { sides, hosts: &hosts, found: Found::default(), known: HashMap::new() };
     for (at, group) in hosts.groups.iter().enumerate() {
         if !(alike && hosts.is_unchanged(group, &contents)) {
@@ -144,7 +144,7 @@ impl<'a> Comparison<'a> {
         let special = crate::denied::is_special(&group.host);
         let observed: Vec<Timestamp> = [self.sides.old, self.sides.new]
             .into_iter()
-            .filter_map(|side| side.rules.observed_until())
+            .filter_map(|side| side.rules.observe_until())
             .filter(|_| !special)
             .collect();
         let ways = Ways::of(&rules, &observed, now);

@@ -53,7 +53,7 @@ impl Standing {
     pub(super) fn from(rules: &Rules, answer: &Result<Permit, Denied>, unread: bool) -> Self {
         let (code, rule, policy) = match answer {
             Ok(permit) => {
-                let code = permit.observed().map(|denied| denied.reason);
+                let code = permit.would_deny().map(|denied| denied.reason);
                 (code, permit.rule().cloned(), Some(permit.policy().clone()))
             }
             Err(denied) => (Some(denied.reason), denied.rule.clone(), denied.policy.clone()),

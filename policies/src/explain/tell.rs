@@ -47,7 +47,7 @@ impl fmt::Display for Explanation {
         section(f, "parsers read the path differently, and every reading must get the same rule:", &self.readings)?;
         section(f, "other rules that match:", &self.others)?;
         section(f, "ceilings:", &self.ceilings)?;
-        section(f, "policies that only observe:", &self.observed)?;
+        section(f, "policies that only observe:", &self.would_deny)?;
         self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
     }
 }
@@ -196,8 +196,8 @@ impl Explanation {
                 })
             })
             .collect();
-        let observed: Vec<Value> = self
-            .observed
+        let would_deny: Vec<Value> = self
+            .would_deny
             .iter()
             .map(|said| {
                 json!({
@@ -223,7 +223,7 @@ impl Explanation {
             "ambiguous": self.ambiguous,
             "others": others,
             "ceilings": ceilings,
-            "observed": observed,
+            "observed": would_deny,
             "nearest": nearest(&self.nearest),
             "warnings": self.warnings,
         })

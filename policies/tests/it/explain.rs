@@ -138,7 +138,7 @@ proptest! {
             let (told, judged) = asked.with(|question| (rules.explain(question), rules.judge(question)));
             let (answer, unread) = (judged.answer, judged.unread);
             let (code, rule) = match &answer {
-                Ok(permit) => (permit.observed().map(|denied| denied.reason), permit.rule()),
+                Ok(permit) => (permit.would_deny().map(|denied| denied.reason), permit.rule()),
                 Err(denied) => (Some(denied.reason), denied.rule.as_ref()),
             };
             prop_assert_eq!(told.standing.verdict, Verdict::of(&answer));

@@ -153,13 +153,13 @@ fn an_observing_policy_alone_lets_pass_what_no_rule_allows() {
     assert_eq!(said(&rules, &PLAIN), "allow r");
     let permit = judge(&rules, &Asked { url: "b.example/x", ..PLAIN }).unwrap();
     assert_eq!((permit.rule(), permit.policy().as_str(), permit.credentials()), (None, "watch", &[][..]));
-    assert_eq!(permit.observed().unwrap().reason, Reason::DeniedHost);
+    assert_eq!(permit.would_deny().unwrap().reason, Reason::DeniedHost);
     assert_eq!(permit.until(), Some("2026-06-02T00:00:00Z".parse().unwrap()));
     let dials = |address: &str| permit.allows_address(address.parse::<IpAddr>().unwrap());
     assert!(dials("93.184.216.34") && !dials("10.0.0.1") && !dials("169.254.169.254"));
     assert_eq!(said(&rules, &Asked { url: "c.example/", ..PLAIN }), "denied_host");
     let asked = judge(&rules, &Asked { url: "d.example/", ..PLAIN }).unwrap();
-    assert_eq!(asked.observed().unwrap().reason, Reason::ApprovalRequired);
+    assert_eq!(asked.would_deny().unwrap().reason, Reason::ApprovalRequired);
     assert_eq!(said(&rules, &Asked { url: "10.0.0.1/", ..PLAIN }), "denied_address");
     assert_eq!(said(&rules, &Asked { url: "b.example/", now: "2026-06-02T00:00:00Z", ..PLAIN }), "denied_host");
     assert_eq!(connect(&rules, "anything.example", 8443), "Intercept");
@@ -176,7 +176,7 @@ fn an_observing_policy_beside_others_only_says_what_it_would_do() {
         let destination = Destination::of(Scheme::Https, Authority::parse(authority, true).unwrap());
         let path = RequestPath::parse(target).unwrap();
         let question = crate::support::question(&destination, "GET", &path);
-        let seen = rules.observed(&question);
+        let seen = rules.would_deny(&question);
         assert_eq!(seen.iter().map(|o| (o.policy.as_str(), o.verdict)).collect::<Vec<_>>(), [("watch", Verdict::Deny)]);
         assert_eq!(seen.first().map(|o| o.denied.reason), want);
     }

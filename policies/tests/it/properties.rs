@@ -132,7 +132,7 @@ proptest! {
         for asked in asked {
             prop_assert_eq!(judged(&alone, &asked), judged(&both, &asked));
             let request = Request::of(&asked);
-            let seen: Vec<_> = both.observed(&request.question(&asked)).into_iter().map(|o| o.policy.to_string()).collect();
+            let seen: Vec<_> = both.would_deny(&request.question(&asked)).into_iter().map(|o| o.policy.to_string()).collect();
             let in_force = observer.until.is_some_and(|until| asked.now < until);
             let allows = matches!(verdict(std::slice::from_ref(&observer), &asked), Verdict::Allow(_));
             let would_refuse = in_force && !allows;

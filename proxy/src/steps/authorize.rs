@@ -37,7 +37,7 @@ pub(crate) fn authorize(
         now: share::judging_time(),
     };
     if rules.has_observers() {
-        open.observed(&rules.observed(&question));
+        open.would_deny(&rules.would_deny(&question));
     }
     let permit = rules.authorize(&question)?;
     if routed.websocket {
