@@ -488,7 +488,7 @@ fn check_default_session(config: &Config, vault: &Vault, policies: &Loader) -> a
     }
     let (tenant, labels) = (TenantId::default(), BTreeMap::new());
     let subject = Subject { tenant: &tenant, agent: None, labels: &labels, policies: &default.policies };
-    policies.in_force().rules_for(&subject, None).context("sessions.default.policies cannot be used")?;
+    policies.in_force().rules_for_session(&subject, None).context("sessions.default.policies cannot be used")?;
     for name in &default.credentials {
         if vault.show(&TenantId::default(), name).is_none() {
             bail!(

@@ -104,9 +104,9 @@ impl Loader {
     /// What judges this session now.
     ///
     /// # Errors
-    /// As [`InForce::rules_for`].
+    /// As [`InForce::rules_for_session`].
     pub fn rules_of(&self, session: &Session) -> Result<Arc<policies::Rules>, CombineError> {
-        self.in_force.rules_for(&subject(session), own(session))
+        self.in_force.rules_for_session(&subject(session), own(session))
     }
 
     /// Keeps the snapshot from being replaced while a session is judged and made.
@@ -172,9 +172,9 @@ impl Loader {
         for session in live {
             let subject = subject(session);
             let is_conflict = |error: &CombineError| error.is_conflict();
-            if let Err(error) = set.rules_for(&subject)
+            if let Err(error) = set.rules_for_session(&subject)
                 && error.is_conflict()
-                && !old.rules_for(&subject).is_err_and(|error| is_conflict(&error))
+                && !old.rules_for_session(&subject).is_err_and(|error| is_conflict(&error))
             {
                 return Err(LoadError::Combination { session: named(session), error });
             }

@@ -302,7 +302,7 @@ fn admit(control: &Control, request: SessionRequest, draft: Draft, now: Timestam
     let policies = named(&request, &draft.id, &set)?;
     let agent = request.agent.as_deref();
     let subject = Subject { tenant: &draft.tenant, agent, labels: &request.labels, policies: &policies };
-    set.rules_for(&subject).map_err(|error| {
+    set.rules_for_session(&subject).map_err(|error| {
         let loaded: Vec<_> = set.names().map(PolicyName::as_str).collect();
         Problem::policy(format!("{error}; loaded are: {}", loaded.join(", ")))
     })?;

@@ -45,7 +45,7 @@ fuzz_target!(|text: &str| {
     let now = Timestamp::UNIX_EPOCH;
     let _ = set.run_checks(now);
     let names: Vec<PolicyName> = set.names().cloned().collect();
-    let Ok(rules) = set.rules_of(&names) else { return };
+    let Ok(rules) = set.rules_for_policies(&names) else { return };
     for host in ["a.example", "b.a.example", "10.0.0.1", "[::1]"] {
         let host = Host::parse(host).expect("a host");
         for (port, target) in [(443, "/"), (80, "/a/..;/b?x=1&x=2;y"), (8443, "/repos/acme/site")] {

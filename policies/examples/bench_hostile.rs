@@ -46,7 +46,7 @@ rules:
 
 static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| {
     let set = compile(&[PolicySource { name: "p.yaml".to_owned(), text: POLICY.to_owned() }]).expect("a policy");
-    set.rules_of(&["p".into()]).expect("rules")
+    set.rules_for_policies(&["p".into()]).expect("rules")
 });
 
 fn decide(host: &str, text: &str) {

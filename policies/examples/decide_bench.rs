@@ -132,7 +132,7 @@ fn compiled(count: usize, spread: &Spread) -> std::sync::Arc<Rules> {
     sources.extend(over);
     let set = compile(&sources).expect("the policies are right");
     let names: Vec<PolicyName> = set.names().filter(|name| !set.is_ceiling(name)).cloned().collect();
-    set.rules_of(&names).expect("no two rules tie")
+    set.rules_for_policies(&names).expect("no two rules tie")
 }
 
 /// The best of several runs, which is the one that was disturbed least.

@@ -35,7 +35,7 @@ pub fn conflicting_pairs(set: &PolicySet, sources: &[PolicySource]) -> Vec<Probl
 
 /// The conflict within a combination that is known to be used, such as that of `sessions.default`.
 pub fn conflict_of(set: &PolicySet, sources: &[PolicySource], subject: &Subject<'_>, whose: &str) -> Option<Problem> {
-    let error = set.rules_for(subject).err()?;
+    let error = set.rules_for_session(subject).err()?;
     let message = format!("the policies of {whose} cannot be used together: {error}");
     problem(set, sources, &error, message, Severity::Error)
 }
@@ -46,19 +46,19 @@ fn conflicts(policies: &[&Policy]) -> BTreeMap<(PolicyName, PolicyName), Combine
         let (a, b) = (a.policy.clone(), b.policy.clone());
         found.entry(if a < b { (a, b) } else { (b, a) }).or_insert(error);
     };
-    let granting = rules_of(policies, |policy| !policy.ceiling, |_| true);
+    let granting = rules_for_policies(policies, |policy| !policy.ceiling, |_| true);
     let (owners, rules): (Vec<&Policy>, Vec<Arc<Rule>>) = granting.iter().cloned().unzip();
     for (a, b) in ties_between(&rules, |a, b| meet(owners[a], owners[b])).pairs {
         let error = CombineError::Tie { first: reference(&rules[a]), second: reference(&rules[b]) };
         note(&rules[a], &rules[b], error);
     }
-    let denies = rules_of(policies, |policy| policy.ceiling, |rule| rule.effect == Effect::Deny);
+    let denies = rules_for_policies(policies, |policy| policy.ceiling, |rule| rule.effect == Effect::Deny);
     let (owners, rules): (Vec<&Policy>, Vec<Arc<Rule>>) = granting.into_iter().chain(denies).unzip();
     for (passing, reading) in mixed(&rules).into_iter().filter(|(a, b)| meet(owners[*a], owners[*b])) {
         let error = CombineError::Mixed { passing: reference(&rules[passing]), reading: reference(&rules[reading]) };
         note(&rules[passing], &rules[reading], error);
     }
-    let setting = rules_of(policies, |_| true, |rule| !rule.set.is_empty());
+    let setting = rules_for_policies(policies, |_| true, |rule| !rule.set.is_empty());
     let (owners, rules): (Vec<&Policy>, Vec<Arc<Rule>>) = setting.into_iter().unzip();
     let compared: Vec<&Rule> = rules.iter().take(MAX_SETTING_RULES).map(|rule| &**rule).collect();
     for conflict in set_conflicts(&compared).pairs {
@@ -72,7 +72,7 @@ fn conflicts(policies: &[&Policy]) -> BTreeMap<(PolicyName, PolicyName), Combine
 }
 
 /// Some rules of some policies, each with its policy.
-fn rules_of<'a>(
+fn rules_for_policies<'a>(
     policies: &[&'a Policy],
     chosen: impl Fn(&Policy) -> bool,
     fits: impl Fn(&Rule) -> bool,

@@ -76,7 +76,7 @@ impl PolicySet {
     /// # Errors
     /// [`CombineError`] where a policy is not in the set or not for this session, or where two rules contradict
     /// each other.
-    pub fn rules_for(&self, subject: &Subject<'_>) -> Result<Arc<Rules>, CombineError> {
+    pub fn rules_for_session(&self, subject: &Subject<'_>) -> Result<Arc<Rules>, CombineError> {
         self.combinations.get(subject, || self.composed(subject, &[], self.digest.clone()))
     }
 
@@ -107,8 +107,8 @@ impl PolicySet {
     /// without a session. Where nothing but ceilings is named, they speak as if they granted.
     ///
     /// # Errors
-    /// As [`PolicySet::rules_for`].
-    pub fn rules_of(&self, policies: &[PolicyName]) -> Result<Arc<Rules>, CombineError> {
+    /// As [`PolicySet::rules_for_session`].
+    pub fn rules_for_policies(&self, policies: &[PolicyName]) -> Result<Arc<Rules>, CombineError> {
         let named = policies.iter().map(|name| self.named(name)).collect::<Result<Vec<_>, _>>()?;
         let (over, granting): (Vec<_>, Vec<_>) = named.iter().copied().partition(|policy| policy.ceiling);
         if granting.is_empty() {

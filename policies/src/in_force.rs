@@ -1,6 +1,6 @@
 //! The policies in force: one snapshot, made of files alone, and beside it the documents of each session that brought some.
 //!
-//! The one question is [`InForce::rules_for`]: what judges this session now. A session's documents are judged together with
+//! The one question is [`InForce::rules_for_session`]: what judges this session now. A session's documents are judged together with
 //! what it names before they are published, are seen by that session alone, and never become part of the snapshot.
 
 use std::collections::HashMap;
@@ -91,9 +91,9 @@ impl InForce {
     /// # Errors
     /// [`CombineError`] where a policy is not there or not for this session, where its documents are not usable, or where
     /// two rules contradict each other.
-    pub fn rules_for(&self, subject: &Subject<'_>, own: Option<Own<'_>>) -> Result<Arc<Rules>, CombineError> {
+    pub fn rules_for_session(&self, subject: &Subject<'_>, own: Option<Own<'_>>) -> Result<Arc<Rules>, CombineError> {
         let snapshot = self.snapshot.load();
-        let Some(own) = own else { return snapshot.rules_for(subject) };
+        let Some(own) = own else { return snapshot.rules_for_session(subject) };
         let namespace = self.read().get(own.session).cloned().ok_or(CombineError::DocumentsUnavailable)?;
         if namespace.documents.digest() != own.digest {
             return Err(CombineError::DocumentsUnavailable);

@@ -155,7 +155,7 @@ pub fn propose(observations: &[Observation], options: &ProposeOptions) -> String
 fn allows_all(source: &PolicySource, wanted: &[&Observation]) -> bool {
     let rules = compile(std::slice::from_ref(source)).ok().and_then(|set| {
         let names: Vec<_> = set.names().cloned().collect();
-        set.rules_of(&names).ok()
+        set.rules_for_policies(&names).ok()
     });
     rules.is_some_and(|rules| {
         wanted.iter().all(|one| replay::judge(one, &rules, one.time).is_none_or(|(answer, _)| answer.is_ok()))

@@ -104,7 +104,7 @@ impl PolicySet {
     /// The same together with the documents that the session brought. Not kept: see [`crate::InForce`].
     ///
     /// # Errors
-    /// As [`PolicySet::rules_for`].
+    /// As [`PolicySet::rules_for_session`].
     pub fn rules_with(&self, subject: &Subject<'_>, own: &SessionDocuments) -> Result<Rules, CombineError> {
         self.composed(subject, own.policies(), view_digest(self.digest(), own.digest()))
     }

@@ -64,13 +64,13 @@ fn run(
             return None;
         }
         _ if reporter.has_errors() => return None,
-        None => set.rules_of(&policies),
+        None => set.rules_for_policies(&policies),
         Some(session) => {
             let labels = labels_of(&session.value, reporter)?;
             let tenant = session.value.tenant.as_ref().map_or("default", |tenant| tenant.value.as_str());
             let agent = session.value.agent.as_ref().map(|agent| agent.value.as_str());
             let subject = Subject { tenant: &TenantId::new(tenant), agent, labels: &labels, policies: &policies };
-            set.rules_for(&subject)
+            set.rules_for_session(&subject)
         }
     };
     let rules = rules

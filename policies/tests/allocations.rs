@@ -41,7 +41,7 @@ fn allowing_allocates_nothing() {
     let names = ["p".into()];
     let (tenant, labels) = (TenantId::default(), BTreeMap::new());
     let subject = Subject { tenant: &tenant, agent: None, labels: &labels, policies: &names };
-    let rules = set.rules_for(&subject).unwrap();
+    let rules = set.rules_for_session(&subject).unwrap();
     let destination = Destination::new(Scheme::Https, Host::parse("a.b.example.com").unwrap(), 443);
     let ask = |target: &str| {
         let path = RequestPath::parse(target).unwrap();
@@ -67,7 +67,7 @@ fn allowing_allocates_nothing() {
         );
         let (count, permit) = ask(target);
         assert_eq!((count, permit.unwrap().rule().unwrap().as_str()), (0, "a"), "{target}");
-        assert_eq!(allocations(|| set.rules_for(&subject).is_ok()), (0, true));
+        assert_eq!(allocations(|| set.rules_for_session(&subject).is_ok()), (0, true));
     }
 }
 
@@ -86,7 +86,7 @@ fn allowing_by_query_tool_and_under_ceilings_allocates_nothing() {
     let tenant = TenantId::default();
     let labels = BTreeMap::from([("team".to_owned(), "red".to_owned())]);
     let subject = Subject { tenant: &tenant, agent: Some("coder"), labels: &labels, policies: &names };
-    let rules = set.rules_for(&subject).unwrap();
+    let rules = set.rules_for_session(&subject).unwrap();
     let destination = Destination::new(Scheme::Https, Host::parse("a.example.com").unwrap(), 443);
     let asked =
         [("/v1/x/refs?a=b&ref=release-2", false, "a"), ("/v1/%61/refs?ref=main", false, "a"), ("/live", true, "w")];
@@ -110,6 +110,6 @@ fn allowing_by_query_tool_and_under_ceilings_allocates_nothing() {
         assert_eq!((count, permit.rule().unwrap().as_str()), (0, rule), "{target}");
         let (count, rate) = allocations(|| permit.limits().requests.map(|rate| rate.count));
         assert_eq!((count, rate), (0, if websocket { None } else { Some(5) }), "{target}");
-        assert_eq!(allocations(|| set.rules_for(&subject).is_ok()), (0, true));
+        assert_eq!(allocations(|| set.rules_for_session(&subject).is_ok()), (0, true));
     }
 }

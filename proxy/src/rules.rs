@@ -15,7 +15,7 @@ use crate::refusal::Refusal;
 /// `denied_all`; `policy_unavailable` where a policy of the session is not loaded or its policies contradict each other.
 pub(crate) fn in_force(proxy: &Proxy, session: &Session) -> Result<Arc<Rules>, Refusal> {
     check_switch(proxy)?;
-    proxy.policies.rules_for(&subject(session), own(session)).map_err(|error| {
+    proxy.policies.rules_for_session(&subject(session), own(session)).map_err(|error| {
         model::log_limited!(warn, session = %session.id, %error, "the session's policies are not usable");
         Refusal::of(
             Reason::PolicyUnavailable,

@@ -120,7 +120,7 @@ impl Explain {
                 return Err(Failure::usage(anyhow!("name policies with --policy, or a session with --session")));
             }
             let found = named(context, &self.policies)?;
-            return found.set.rules_of(&found.policies).or_usage();
+            return found.set.rules_for_policies(&found.policies).or_usage();
         };
         let path = format!("/v1/sessions/{}", encode(id));
         let (session, brought): (SessionView, List<PolicyDocument>) = converse(async {

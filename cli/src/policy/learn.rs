@@ -102,7 +102,7 @@ impl Replay {
     /// where there is no journal.
     pub(super) fn execute(&self, context: &Context) -> Answer {
         let found = named(context, &self.candidate)?;
-        let rules = found.set.rules_of(&found.policies).or_usage()?;
+        let rules = found.set.rules_for_policies(&found.policies).or_usage()?;
         let observations = self.recorded.read(context)?;
         let replay = policies::replay(&observations, &rules, Timestamp::now());
         match self.format {

@@ -15,7 +15,7 @@ const MAX_REPORTED: usize = 20;
 /// The contradictions between policies whose `applies_to` can select one session, and the ceilings over it.
 pub(super) fn conflicts(compiled: &[(Policy, &PolicySource)]) -> Vec<Problem> {
     let applies = |policy: &Policy| policy.applies_to.is_some() && !policy.observe && !policy.ceiling;
-    let granting = rules_of(compiled, applies, |_| true);
+    let granting = rules_for_policies(compiled, applies, |_| true);
     let together = |a: usize, b: usize| meet(&compiled[a].0, &compiled[b].0);
     let (owners, rules): (Vec<usize>, Vec<Arc<Rule>>) = granting.iter().cloned().unzip();
     let ties = ties_between(&rules, |a, b| together(owners[a], owners[b]));
@@ -35,7 +35,7 @@ pub(super) fn conflicts(compiled: &[(Policy, &PolicySource)]) -> Vec<Problem> {
         let help = "give the rules that give the same to a request one rule with a list of paths, tools or values";
         problems.push(problem(compiled[owners[at]].1, &rules[at], code::BUDGET, message, help));
     }
-    let over = rules_of(compiled, |policy| policy.ceiling, |rule| rule.effect == Effect::Deny);
+    let over = rules_for_policies(compiled, |policy| policy.ceiling, |rule| rule.effect == Effect::Deny);
     let (owners, rules): (Vec<usize>, Vec<Arc<Rule>>) = granting.into_iter().chain(over).unzip();
     let unread =
         mixed(&rules).into_iter().filter(|(a, b)| owners[*a] != owners[*b] && together(owners[*a], owners[*b]));
@@ -52,7 +52,7 @@ pub(super) fn conflicts(compiled: &[(Policy, &PolicySource)]) -> Vec<Problem> {
 }
 
 /// The rules of some policies, each with the place of its policy.
-fn rules_of(
+fn rules_for_policies(
     compiled: &[(Policy, &PolicySource)],
     policies: impl Fn(&Policy) -> bool,
     rules: impl Fn(&Rule) -> bool,

@@ -132,7 +132,7 @@ mod tests {
         };
         let compare = |old: Option<&[&str]>, new: Option<&[&str]>| {
             let (old, new) = (rule(old), rule(new));
-            let rules = |set: &crate::PolicySet| set.rules_of(&["p".into()]).unwrap().all().to_vec();
+            let rules = |set: &crate::PolicySet| set.rules_for_policies(&["p".into()]).unwrap().all().to_vec();
             let (old, new) = (rules(&old), rules(&new));
             let found = difference(&Pair { old: vec![&old[0]], new: vec![&new[0]] }, &Pair::default());
             let shown = |nets: Vec<IpNet>| nets.iter().map(ToString::to_string).collect::<Vec<_>>();

@@ -53,7 +53,7 @@ pub fn diff_sets(old: &PolicySet, new: &PolicySet, now: Timestamp) -> SetDiff {
     let own = |set: &PolicySet| -> Vec<PolicyName> {
         set.names().filter(|name| !set.is_ceiling(name) && !name.as_str().starts_with(LIBRARY)).cloned().collect()
     };
-    let all = |set: &PolicySet| set.rules_of(&own(set));
+    let all = |set: &PolicySet| set.rules_for_policies(&own(set));
     // One policy alone was compared above.
     let several = own(old).len() > 1 || own(new).len() > 1;
     let together = match (all(old), all(new)) {
@@ -97,7 +97,7 @@ fn one(sets: Pair<&PolicySet>, name: &PolicyName, backdrop: &Policy, now: Timest
 fn alone(sets: Pair<&PolicySet>, name: &PolicyName, now: Timestamp) -> Vec<Change> {
     let rules = |set: &PolicySet| -> Result<Arc<Rules>, CombineError> {
         let grants = set.is_known(name) && !set.is_ceiling(name);
-        if grants { set.rules_of(std::slice::from_ref(name)) } else { set.rules_of(&[]) }
+        if grants { set.rules_for_policies(std::slice::from_ref(name)) } else { set.rules_for_policies(&[]) }
     };
     match (rules(sets.old), rules(sets.new)) {
         (Ok(old), Ok(new)) => {

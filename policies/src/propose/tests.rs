@@ -34,11 +34,11 @@ fn options(level: Level) -> ProposeOptions {
     ProposeOptions { name: "proposed".to_owned(), level, include_refused: false }
 }
 
-fn rules_of(text: &str) -> Arc<Rules> {
+fn rules_for_policies(text: &str) -> Arc<Rules> {
     let set = compile(&[PolicySource { name: "p".to_owned(), text: text.to_owned() }]);
     let set = set.unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
     assert!(set.run_checks(Timestamp::UNIX_EPOCH).iter().all(|result| result.passed()), "{text}");
-    set.rules_of(&["proposed".into()]).unwrap()
+    set.rules_for_policies(&["proposed".into()]).unwrap()
 }
 
 fn allows(rules: &Arc<Rules>, one: &Observation) -> bool {
@@ -70,7 +70,7 @@ fn a_proposal_reads_like_a_policy() {
     unread.address = Some("10.1.2.3".parse().unwrap());
     all.push(unread);
     let text = propose(&all, &options(Level::Path));
-    rules_of(&text);
+    rules_for_policies(&text);
     insta::assert_snapshot!(text);
 }
 
@@ -80,7 +80,7 @@ fn hostile_records_open_nothing() {
         ["GET api.example.com/**", "GET api.example.com/*", "*X api.example.com/a", "NO api.example.com/b"].map(seen);
     for level in [Level::Exact, Level::Path, Level::Folder] {
         let text = propose(&all, &options(level));
-        let rules = rules_of(&text);
+        let rules = rules_for_policies(&text);
         for other in ["GET api.example.com/secret", "GET api.example.com/x/y", "GET api.example.com/"] {
             assert!(!allows(&rules, &seen(other)), "{other}\n{text}");
         }
@@ -102,7 +102,7 @@ fn secrets_in_paths_and_queries_stay_out_of_a_proposal() {
     all.push(refused);
     for level in [Level::Exact, Level::Path, Level::Folder, Level::Host] {
         let text = propose(&all, &options(level));
-        let rules = rules_of(&text);
+        let rules = rules_for_policies(&text);
         assert!(![token, "ghp_", "s3cr3t"].iter().any(|secret| text.contains(secret)), "{text}");
         assert!(all[..2].iter().all(|one| allows(&rules, one)), "{text}");
     }
@@ -132,7 +132,7 @@ proptest! {
     fn everything_seen_is_allowed_at_every_level(all in requests()) {
         for level in [Level::Exact, Level::Path, Level::Folder, Level::Host] {
             let text = propose(&all, &options(level));
-            let rules = rules_of(&text);
+            let rules = rules_for_policies(&text);
             let sayable = |one: &&Observation| level == Level::Host || paths::can_be_said(one.path.as_deref().unwrap());
             for one in all.iter().filter(sayable) {
                 prop_assert!(allows(&rules, one), "{one:?}\n{text}");
@@ -144,7 +144,7 @@ proptest! {
 
     #[test]
     fn the_exact_level_allows_nothing_else(all in requests_of("(/[a-c1-3]{1,2}){1,3}"), other in requests()) {
-        let rules = rules_of(&propose(&all, &options(Level::Exact)));
+        let rules = rules_for_policies(&propose(&all, &options(Level::Exact)));
         for one in &other {
             let known = all.iter().any(|seen| {
                 seen.host == one.host && seen.method == one.method && seen.path == one.path

@@ -131,7 +131,7 @@ fn a_policy_that_begins_to_observe_lets_pass_what_two_rules_kept_apart() {
         let rules =
             "  - {id: some, allow: {host: a.example, path: \"/a*\"}}\n  - {id: all, allow: {host: a.example}}\n";
         let text = format!("policy: p\nuntil: 2031-01-01\n{mode}rules:\n{rules}");
-        set(&[&text]).rules_of(&["p".into()]).unwrap()
+        set(&[&text]).rules_for_policies(&["p".into()]).unwrap()
     };
     let (enforced, observed) = (made(""), made("mode: observe\n"));
     let found = compare(&enforced, &observed);

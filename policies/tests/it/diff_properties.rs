@@ -114,7 +114,7 @@ impl Book {
     }
 
     pub(crate) fn rules(&self) -> Option<Arc<Rules>> {
-        self.set()?.rules_of(&["p".into()]).ok()
+        self.set()?.rules_for_policies(&["p".into()]).ok()
     }
 }
 

@@ -34,7 +34,7 @@ fn good_policies_answer_as_written_beside_them() {
             assert!(result.passed(), "{result:?}");
         }
         let names: Vec<PolicyName> = set.names().cloned().collect();
-        let rules = set.rules_of(&names).unwrap();
+        let rules = set.rules_for_policies(&names).unwrap();
         let requests = fs::read_to_string(path.with_extension("requests")).unwrap();
         for line in requests.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (request, expected) = line.split_once(" => ").unwrap();

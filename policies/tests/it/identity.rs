@@ -58,7 +58,7 @@ fn more_restricting_rules_than_are_stored_inline_all_apply() {
 fn a_ceiling_sets_and_restricts_and_never_loosens() {
     let top = "policy: top\nceiling: true\nrules:\n  - {id: all, allow: {host: \"**\"}, client_auth: allow}\n  - {id: slack, allow: {host: \"*.slack.example\"}, set: {X-Team: T1}, limits: {requests: 5/s}}\n";
     let own = "policy: p\nrules:\n  - {id: r, allow: {host: a.slack.example}, use: [key]}\n";
-    let rules = set(&[top, own]).rules_of(&["p".into()]).unwrap();
+    let rules = set(&[top, own]).rules_for_policies(&["p".into()]).unwrap();
     let permit = ask(&rules, "GET https://a.slack.example/").unwrap();
     assert_eq!(headers(&permit), [header("x-team", "T1")]);
     assert_eq!(permit.limits().requests.map(|rate| rate.count), Some(5));
@@ -101,7 +101,7 @@ fn unequal_values_of_one_header_are_an_error() {
         assert_eq!(set(&[&text(fine)]).names().count(), 1, "{fine}");
     }
     let top = "policy: top\nceiling: true\nrules:\n  - {id: all, allow: {host: \"**\"}, set: {X-Team: red}}\n";
-    let found = set(&[top, &text("allow: {host: x.b.example}")]).rules_of(&["p".into()]).unwrap_err();
+    let found = set(&[top, &text("allow: {host: x.b.example}")]).rules_for_policies(&["p".into()]).unwrap_err();
     let CombineError::SetConflict { first, second, header } = found else { panic!("{found}") };
     assert_eq!((first.rule.as_str(), second.rule.as_str(), header.as_str()), ("a", "all", "x-team"));
 }
@@ -158,7 +158,7 @@ fn a_tunnel_is_not_a_way_around_a_ceiling_that_must_read() {
         let top = format!(
             "policy: top\nceiling: true\nrules:\n  - {{id: all, allow: {{host: \"**\"}}}}\n  - {{id: a, allow: {{host: a.example, path: /x/**}}, {keys}}}\n"
         );
-        let rules = set(&[&top, own]).rules_of(&["p".into()]).unwrap();
+        let rules = set(&[&top, own]).rules_for_policies(&["p".into()]).unwrap();
         assert_eq!(connect(&rules, "a.example", 443), want, "{keys}");
     }
 }
@@ -267,7 +267,7 @@ fn t280_another_method_sheds_no_restriction_and_no_credential() {
     assert_eq!(set_or_refused(&used, "GET https://x.a.example/?_method=POST"), Err(ambiguous("denied_method")));
     let top = "policy: top\nceiling: true\nrules:\n  - {id: read, allow: {host: \"**\", methods: [GET, POST]}}\n";
     let own = "policy: p\nrules:\n  - {id: r, allow: {host: x.a.example}}\n";
-    let rules = set(&[top, own]).rules_of(&["p".into()]).unwrap();
+    let rules = set(&[top, own]).rules_for_policies(&["p".into()]).unwrap();
     assert_eq!(answer(&rules, "POST https://x.a.example/?_method=GET"), "allow r");
     assert_eq!(answer(&rules, "POST https://x.a.example/?_method=DELETE"), "deny denied_method");
 }
@@ -281,7 +281,7 @@ fn t283_readings_that_get_two_values_of_one_header_are_ambiguous() {
             "policy: d\nrules:\n  - {{id: two, allow: {{host: \"**.a.example\", path: \"/a/b/*/c\"}}, set: {{x_t: {value}}}}}\n"
         )
     };
-    let rules = set(&[file, &other("EVIL")]).rules_of(&["p".into(), "d".into()]).unwrap();
+    let rules = set(&[file, &other("EVIL")]).rules_for_policies(&["p".into(), "d".into()]).unwrap();
     assert_eq!(set_or_refused(&rules, "GET https://x.a.example/a/b//c"), Err(ambiguous("denied_path")));
     let told = crate::explain::explain(&rules, "GET https://x.a.example/a/b//c").to_string();
     assert!(
@@ -290,7 +290,7 @@ fn t283_readings_that_get_two_values_of_one_header_are_ambiguous() {
     );
     assert_eq!(set_or_refused(&rules, "GET https://x.a.example/a/b/c"), Ok(vec![header("x-t", "T1")]));
     assert_eq!(set_or_refused(&rules, "GET https://x.a.example/a/b/x/c"), Ok(vec![header("x_t", "EVIL")]));
-    let rules = set(&[file, &other("T1")]).rules_of(&["p".into(), "d".into()]).unwrap();
+    let rules = set(&[file, &other("T1")]).rules_for_policies(&["p".into(), "d".into()]).unwrap();
     assert_eq!(ask(&rules, "GET https://x.a.example/a/b//c").unwrap().set().count(), 1);
 }
 

@@ -120,7 +120,7 @@ impl World {
             },
             Step::Ask => {
                 let own = self.digests.get(session.id).map(|digest| Own { session: &id, digest });
-                match self.in_force.rules_for(&subject, own) {
+                match self.in_force.rules_for_session(&subject, own) {
                     Err(error) => format!("{error} {error:?}"),
                     Ok(rules) => {
                         let answers = REQUESTS.iter().map(|(method, host, path)| {
@@ -219,7 +219,7 @@ proptest! {
         let (tenant, labels) = (TenantId::new(one.tenant), BTreeMap::new());
         let subject = Subject { tenant: &tenant, agent: None, labels: &labels, policies: &policies };
         // Whatever was published is usable whole, and whatever was not is not there.
-        match world.in_force.rules_for(&subject, Some(Own { session: &id, digest })) {
+        match world.in_force.rules_for_session(&subject, Some(Own { session: &id, digest })) {
             Ok(rules) => prop_assert!(rules.snapshot() != world.in_force.snapshot().digest()),
             Err(error) => prop_assert!(!error.is_conflict(), "{}", error),
         }

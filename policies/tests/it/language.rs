@@ -190,7 +190,7 @@ fn a_ceiling_must_allow_as_well_and_narrows() {
         TOP,
         "policy: p\nrules:\n  - {id: r, allow: {host: [a.example, b.example, c.example]}, use: [key], limits: {request_body: 1MiB, bytes_out: 9}, timeouts: {idle: 1m, connect: 2s}}\n",
     ]);
-    let rules = set.rules_of(&["p".into()]).unwrap();
+    let rules = set.rules_for_policies(&["p".into()]).unwrap();
     assert_eq!(answer(&rules, "GET https://a.example/"), "allow r");
     assert_eq!(answer(&rules, "POST https://a.example/"), "deny denied_method");
     assert_eq!(answer(&rules, "GET https://c.example/"), "deny denied_host");
@@ -219,7 +219,7 @@ fn a_line_that_only_yaml_ends_hides_nothing() {
 fn a_ceiling_past_its_end_lets_nothing_pass() {
     let top = TOP.replace("ceiling: true", "ceiling: true\nuntil: 2026-01-31");
     let set = set(&[&top, "policy: p\nrules:\n  - {id: r, allow: {host: a.example}}\n"]);
-    let rules = set.rules_of(&["p".into()]).unwrap();
+    let rules = set.rules_for_policies(&["p".into()]).unwrap();
     assert_eq!(said(&rules, &PLAIN), "allow r");
     assert_eq!(said(&rules, &Asked { now: "2026-02-01T00:00:00Z", ..PLAIN }), "denied_host");
 }
@@ -242,7 +242,7 @@ fn a_policy_applies_to_the_sessions_that_it_selects() {
     let (acme, other) = (TenantId::from("acme"), TenantId::from("other"));
     let labels = BTreeMap::from([("team".to_owned(), "site".to_owned())]);
     let (none, web, top) = (BTreeMap::new(), [PolicyName::from("web")], [PolicyName::from("top")]);
-    let rules = |subject: Subject<'_>| set.rules_for(&subject);
+    let rules = |subject: Subject<'_>| set.rules_for_session(&subject);
     let selected = rules(subject(&other, Some("web-1"), &labels, &[])).unwrap();
     assert_eq!(answer(&selected, "GET https://a.example/"), "allow w");
     for (agent, labels) in [(None, &labels), (Some("api"), &labels), (Some("web-1"), &none)] {
@@ -288,7 +288,7 @@ fn a_tunnel_passes_under_a_ceiling_that_need_not_read() {
         ("ask: {host: a.example}", "deny approval_required c"),
     ] {
         let set = set(&[own, &format!("policy: top\nceiling: true\nrules:\n  - {{id: c, {rule}}}\n")]);
-        assert_eq!(connect(&set.rules_of(&["p".into()]).unwrap(), "a.example", 443), want, "{rule}");
+        assert_eq!(connect(&set.rules_for_policies(&["p".into()]).unwrap(), "a.example", 443), want, "{rule}");
     }
 }
 
@@ -311,7 +311,7 @@ fn reading_and_not_reading_a_host_do_not_mix() {
         "policy: p\nrules:\n  - {id: t, allow: {host: a.example}, tls: pass-through}\n",
         "policy: q\nrules:\n  - {id: o, allow: {host: a.example}}\n",
     ]);
-    let error = set.rules_of(&["p".into(), "q".into()]).unwrap_err();
+    let error = set.rules_for_policies(&["p".into(), "q".into()]).unwrap_err();
     assert!(
         matches!(&error, CombineError::Mixed { passing, reading } if passing.rule.as_str() == "t" && reading.rule.as_str() == "o"),
         "{error}"

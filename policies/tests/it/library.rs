@@ -43,7 +43,7 @@ fn a_ready_policy_names_the_command_that_puts_its_credential() {
 fn all_of_them_can_be_used_together() {
     let set = compile(&library().iter().map(PolicySource::from).collect::<Vec<_>>()).unwrap();
     let all: Vec<_> = set.names().cloned().collect();
-    let lines = set.rules_of(&all).unwrap().reach();
+    let lines = set.rules_for_policies(&all).unwrap().reach();
     assert!(lines.iter().all(|line| !line.asks && !line.methods.is_empty()));
     // Only package indexes whose clients verify signatures are read in the clear.
     let clear = lines.iter().filter(|line| line.scheme != "https");

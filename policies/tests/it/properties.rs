@@ -23,10 +23,10 @@ fn compiled(files: &[File]) -> PolicySet {
 }
 
 /// The rules of a session that names every policy that is no ceiling.
-fn rules_of(files: &[File]) -> Arc<Rules> {
+fn rules_for_policies(files: &[File]) -> Arc<Rules> {
     let own = files.iter().filter(|file| file.kind != Kind::Ceiling);
     let names: Vec<PolicyName> = own.map(|file| file.name.as_str().into()).collect();
-    compiled(files).rules_of(&names).unwrap()
+    compiled(files).rules_for_policies(&names).unwrap()
 }
 
 /// What stands for a request while it is judged.
@@ -115,7 +115,7 @@ proptest! {
 
     #[test]
     fn the_index_agrees_with_the_plain_reading(files in files(), asked in some_asked()) {
-        let rules = rules_of(&files);
+        let rules = rules_for_policies(&files);
         for asked in asked {
             let verdict = verdict(&files, &asked);
             prop_assert_eq!(&judged(&rules, &asked), &verdict, "{:?}\n{}", asked, texts(&files));
@@ -127,8 +127,8 @@ proptest! {
     fn an_observer_beside_others_only_records(
         own in file("p", Kind::Enforce, 5), observer in file("o", Kind::Observe, 5), asked in some_asked()
     ) {
-        let alone = rules_of(std::slice::from_ref(&own));
-        let both = rules_of(&[own, observer.clone()]);
+        let alone = rules_for_policies(std::slice::from_ref(&own));
+        let both = rules_for_policies(&[own, observer.clone()]);
         for asked in asked {
             prop_assert_eq!(judged(&alone, &asked), judged(&both, &asked));
             let request = Request::of(&asked);
@@ -145,7 +145,7 @@ proptest! {
         (pattern, path) in path_patterns().prop_flat_map(|p| { let path = asked_path(&p); (Just(p), path) })
     ) {
         let text = format!("policy: p\nrules:\n  - {{id: r, allow: {{host: a.example, path: \"{pattern}\"}}}}\n");
-        let rules = compile(&sources(&[&text])).unwrap().rules_of(&["p".into()]).unwrap();
+        let rules = compile(&sources(&[&text])).unwrap().rules_for_policies(&["p".into()]).unwrap();
         let destination = Destination::new(Scheme::Https, Host::parse("a.example").unwrap(), 443);
         let asked = RequestPath::parse(&path).unwrap();
         let question = question(&destination, "GET", &asked);
@@ -168,7 +168,7 @@ proptest! {
             rule("d", "deny", &by_query),
             "  - {id: e, allow: {host: d.example}}\n".to_owned(),
         ].concat();
-        let rules = compile(&sources(&[&text])).unwrap().rules_of(&["p".into()]).unwrap();
+        let rules = compile(&sources(&[&text])).unwrap().rules_for_policies(&["p".into()]).unwrap();
         let path = RequestPath::parse(&format!("/?{query}")).unwrap();
         let passes = |host: &str| {
             let destination = Destination::new(Scheme::Https, Host::parse(host).unwrap(), 443);
@@ -183,7 +183,7 @@ proptest! {
     fn a_host_pattern_names_what_it_reads(wildcard in "(\\*\\.|\\*\\*\\.)?", tail in "[ab]{1,2}(\\.[ab]{1,2}){0,2}\\.example", host in "([ab]{1,2}\\.){0,4}example") {
         let pattern = format!("{wildcard}{tail}");
         let text = format!("policy: p\nrules:\n  - {{id: r, allow: {{host: \"{pattern}\"}}}}\n");
-        let rules = compile(&sources(&[&text])).unwrap().rules_of(&["p".into()]).unwrap();
+        let rules = compile(&sources(&[&text])).unwrap().rules_for_policies(&["p".into()]).unwrap();
         let path = RequestPath::parse("/").unwrap();
         for host in [host, tail.clone(), format!("a.{tail}"), format!("a.b.{tail}"), format!("a{tail}")] {
             let destination = Destination::new(Scheme::Https, Host::parse(&host).unwrap(), 443);
@@ -195,7 +195,7 @@ proptest! {
     #[test]
     fn a_deny_never_widens(files in files(), deny in spec("z9".into(), false), place in 0..4usize, asked in some_asked()) {
         let more = with(&files, &Spec { effect: Effect::Deny, ..deny }, place);
-        let (before, after) = (rules_of(&files), rules_of(&more));
+        let (before, after) = (rules_for_policies(&files), rules_for_policies(&more));
         for asked in asked {
             let (before, after) = (judged(&before, &asked), judged(&after, &asked));
             prop_assert!(after == before || after == Verdict::Deny, "{:?} {:?}\n{}", before, after, texts(&more));
@@ -206,7 +206,7 @@ proptest! {
     fn an_ask_never_widens(files in files(), ask in spec("z9".into(), false), place in 0..4usize, asked in some_asked()) {
         prop_assume!(ask.hosts.iter().all(|host| *host != "**"));
         let more = with(&files, &Spec { effect: Effect::Ask, ..ask }, place);
-        let (before, after) = (rules_of(&files), rules_of(&more));
+        let (before, after) = (rules_for_policies(&files), rules_for_policies(&more));
         for asked in asked {
             let (before, after) = (judged(&before, &asked), judged(&after, &asked));
             // Where policies only observe, an allow turns into less: without credentials.
@@ -218,7 +218,7 @@ proptest! {
     #[test]
     fn a_ceiling_never_widens(files in files(), ceiling in file("u", Kind::Ceiling, 4), asked in some_asked()) {
         let more: Vec<File> = files.iter().cloned().chain([ceiling]).collect();
-        let (before, after) = (rules_of(&files), rules_of(&more));
+        let (before, after) = (rules_for_policies(&files), rules_for_policies(&more));
         for asked in asked {
             let (before, after) = (judged(&before, &asked), judged(&after, &asked));
             prop_assert!(after == before || !after.passes(), "{:?} {:?}\n{}", before, after, texts(&more));
@@ -229,7 +229,7 @@ proptest! {
     fn what_ends_never_comes_back(files in files(), asked in some_asked()) {
         // Denies that end would open again what they held back.
         prop_assume!(files.iter().flat_map(|file| &file.specs).all(|spec| spec.until.is_none()));
-        let rules = rules_of(&files);
+        let rules = rules_for_policies(&files);
         // A path of several readings is refused while different rules allow them, and one of those may end.
         for asked in asked.into_iter().filter(|asked| RequestPath::parse(asked.path).unwrap().readings().len() == 1) {
             let later = judged(&rules, &Asked { now: 40, ..asked.clone() });
@@ -258,7 +258,7 @@ proptest! {
                 spec.tools.reverse();
             }
         }
-        let (one, other) = (rules_of(&files), rules_of(&shuffled));
+        let (one, other) = (rules_for_policies(&files), rules_for_policies(&shuffled));
         for asked in asked {
             let request = Request::of(&asked);
             let answer = |rules: &Arc<Rules>| {
@@ -274,7 +274,7 @@ proptest! {
         let (front, back) = whole.specs.split_at(cut.min(whole.specs.len()));
         let part = |name: &str, specs: &[Spec]| File { name: name.to_owned(), specs: specs.to_vec(), ..whole.clone() };
         // Of rules that rank equal and give the same, the first by policy and id counts: the parts keep that order.
-        let (one, two) = (rules_of(std::slice::from_ref(&whole)), rules_of(&[part("p", front), part("q", back)]));
+        let (one, two) = (rules_for_policies(std::slice::from_ref(&whole)), rules_for_policies(&[part("p", front), part("q", back)]));
         for asked in asked {
             prop_assert_eq!(judged(&one, &asked).passes(), judged(&two, &asked).passes());
         }
@@ -311,7 +311,7 @@ proptest! {
     fn a_deny_in_any_reading_counts(target in "/([abA./;\\\\%]|%2[eEfF5]|%5c|%3[bf]|%61|%252f|//|\\.\\.){0,8}") {
         let Ok(path) = RequestPath::parse(&target) else { return Ok(()) };
         let text = "policy: p\nrules:\n  - {id: a, allow: {host: a.example}}\n  - {id: d, deny: {host: a.example, path: [/a, \"/a/**\"]}}\n";
-        let rules = compile(&sources(&[text])).unwrap().rules_of(&["p".into()]).unwrap();
+        let rules = compile(&sources(&[text])).unwrap().rules_for_policies(&["p".into()]).unwrap();
         let destination = Destination::new(Scheme::Https, Host::parse("a.example").unwrap(), 443);
         let denied = |path: &str| path.eq_ignore_ascii_case("/a") || path.to_ascii_lowercase().starts_with("/a/");
         let refused = path.is_ambiguous() || path.readings().any(|reading| denied(reading.text()));

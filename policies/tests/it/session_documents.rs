@@ -43,7 +43,7 @@ impl Asker {
         let documents = in_force.compile(&sources(texts)).unwrap();
         let id = SessionId::new(id);
         in_force.publish(&id, &self.subject(), documents.clone())?;
-        Ok(in_force.rules_for(&self.subject(), Some(Own { session: &id, digest: documents.digest() })).unwrap())
+        Ok(in_force.rules_for_session(&self.subject(), Some(Own { session: &id, digest: documents.digest() })).unwrap())
     }
 }
 
@@ -158,10 +158,13 @@ fn t200_names_are_the_sessions_own() {
     // Nobody can name it, not by any spelling.
     for name in ["session:agent", "own"] {
         let asker = Asker::of("three", &[name]);
-        assert_eq!(in_force.rules_for(&asker.subject(), None).unwrap_err(), CombineError::UnknownPolicy(name.into()),);
+        assert_eq!(
+            in_force.rules_for_session(&asker.subject(), None).unwrap_err(),
+            CombineError::UnknownPolicy(name.into()),
+        );
     }
     let own = Own { session: &SessionId::new("ses_3"), digest: first.snapshot() };
-    let error = in_force.rules_for(&Asker::of("three", &[]).subject(), Some(own)).unwrap_err();
+    let error = in_force.rules_for_session(&Asker::of("three", &[]).subject(), Some(own)).unwrap_err();
     assert_eq!(error, CombineError::DocumentsUnavailable);
 }
 
@@ -192,7 +195,10 @@ fn t201_documents_are_judged_with_what_the_session_names_before_they_are_publish
     );
     let digest = in_force.compile(&sources(&[tie])).unwrap().digest().clone();
     let own = Own { session: &SessionId::new("ses_1"), digest: &digest };
-    assert_eq!(in_force.rules_for(&asker.subject(), Some(own)).unwrap_err(), CombineError::DocumentsUnavailable);
+    assert_eq!(
+        in_force.rules_for_session(&asker.subject(), Some(own)).unwrap_err(),
+        CombineError::DocumentsUnavailable
+    );
     assert!(Asker::of("one", &[]).begin(&in_force, "ses_1", &[tie]).is_ok());
 }
 
@@ -204,14 +210,14 @@ fn t202_a_file_with_the_name_of_a_document_is_taken_and_the_session_keeps_its_ow
     in_force.replace(set(&["policy: agent\nrules:\n  - {id: other, allow: {host: b.example}}\n"]));
     let digest = in_force.compile(&sources(&[FILE])).unwrap().digest().clone();
     let id = SessionId::new("ses_1");
-    let after = in_force.rules_for(&asker.subject(), Some(Own { session: &id, digest: &digest })).unwrap();
+    let after = in_force.rules_for_session(&asker.subject(), Some(Own { session: &id, digest: &digest })).unwrap();
     assert_eq!(answer(&after, "GET https://a.example/"), "allow read");
     assert_eq!(answer(&after, "GET https://b.example/"), "deny denied_host");
     assert_ne!(before.snapshot(), after.snapshot());
     // The same question under the same snapshot is not judged again.
     assert!(Arc::ptr_eq(
         &after,
-        &in_force.rules_for(&asker.subject(), Some(Own { session: &id, digest: &digest })).unwrap()
+        &in_force.rules_for_session(&asker.subject(), Some(Own { session: &id, digest: &digest })).unwrap()
     ));
 }
 
@@ -225,10 +231,13 @@ fn files_win_over_the_documents_of_a_session_and_only_that_session_is_left_witho
     in_force.replace(set(&[&applying.replace("[GET]}}", "[GET]}, use: [github]}")]));
     let id = SessionId::new("ses_1");
     let own = Own { session: &id, digest: documents.digest() };
-    assert!(in_force.rules_for(&one.subject(), Some(own)).unwrap_err().is_conflict());
-    assert_eq!(answer(&in_force.rules_for(&two.subject(), None).unwrap(), "GET https://a.example/"), "allow read");
+    assert!(in_force.rules_for_session(&one.subject(), Some(own)).unwrap_err().is_conflict());
+    assert_eq!(
+        answer(&in_force.rules_for_session(&two.subject(), None).unwrap(), "GET https://a.example/"),
+        "allow read"
+    );
     in_force.replace(set(&[]));
-    assert!(in_force.rules_for(&one.subject(), Some(own)).is_ok());
+    assert!(in_force.rules_for_session(&one.subject(), Some(own)).is_ok());
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn policies_are_named_and_described() {
 
 #[test]
 fn no_policies_allow_nothing() {
-    let rules = set(&[A]).rules_of(&[]).unwrap();
+    let rules = set(&[A]).rules_for_policies(&[]).unwrap();
     assert_eq!(connect(&rules, "a.example", 443), "deny denied_host");
     assert!(rules.reach().is_empty());
 }
@@ -45,18 +45,21 @@ fn a_combination_is_made_once_and_is_the_same_in_any_order() {
     let set = set(&[A, C]);
     let (tenant, labels, both) = (TenantId::default(), BTreeMap::new(), names(&["a", "c"]));
     let subject = Subject { tenant: &tenant, agent: None, labels: &labels, policies: &both };
-    let first = set.rules_for(&subject).unwrap();
-    assert!(Arc::ptr_eq(&first, &set.rules_for(&subject).unwrap()));
+    let first = set.rules_for_session(&subject).unwrap();
+    assert!(Arc::ptr_eq(&first, &set.rules_for_session(&subject).unwrap()));
     for order in [&["a", "c"][..], &["c", "a"], &["c", "a", "c"]] {
-        assert_eq!(answer(&set.rules_of(&names(order)).unwrap(), "GET https://a.example/"), "deny denied_host never");
+        assert_eq!(
+            answer(&set.rules_for_policies(&names(order)).unwrap(), "GET https://a.example/"),
+            "deny denied_host never"
+        );
     }
-    assert_eq!(answer(&set.rules_of(&names(&["a"])).unwrap(), "GET https://a.example/"), "allow r");
+    assert_eq!(answer(&set.rules_for_policies(&names(&["a"])).unwrap(), "GET https://a.example/"), "allow r");
     assert_eq!(first.snapshot(), set.digest());
 }
 
 #[test]
 fn a_combination_with_an_unknown_policy_is_refused() {
-    let error = set(&[A]).rules_of(&names(&["a", "x"])).unwrap_err();
+    let error = set(&[A]).rules_for_policies(&names(&["a", "x"])).unwrap_err();
     assert_eq!(error, CombineError::UnknownPolicy("x".into()));
     assert_eq!(error.to_string(), "policy `x` is not loaded");
 }
@@ -64,7 +67,7 @@ fn a_combination_with_an_unknown_policy_is_refused() {
 #[test]
 fn a_combination_with_a_tie_is_refused() {
     let set = set(&[A, B]);
-    let error = set.rules_of(&names(&["b", "a"])).unwrap_err();
+    let error = set.rules_for_policies(&names(&["b", "a"])).unwrap_err();
     assert_eq!(
         error.to_string(),
         "rule `r` of policy `a` and rule `r` of policy `b` can match one request, rank equal and differ in what they give"

@@ -41,7 +41,7 @@ pub(crate) fn list(problems: &[Problem]) -> String {
 pub(crate) fn rules(texts: &[&str]) -> Arc<Rules> {
     let set = set(texts);
     let names: Vec<PolicyName> = set.names().cloned().collect();
-    set.rules_of(&names).unwrap()
+    set.rules_for_policies(&names).unwrap()
 }
 
 /// The rules of one policy `p` with these entries, in flow style or indented by two.

@@ -70,7 +70,7 @@ fn filled_templates_stand_together() {
         let set = compile(&sources).unwrap();
         assert_eq!(set.names().count(), sources.len());
         let all: Vec<_> = set.names().filter(|name| !name.as_str().starts_with("tenant-")).cloned().collect();
-        set.rules_of(&all).unwrap();
+        set.rules_for_policies(&all).unwrap();
     }
 }
 

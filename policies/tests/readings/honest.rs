@@ -12,7 +12,7 @@ const TARGETS: &str = include_str!("../honest/targets.txt");
 fn t205_honest_targets_pass() {
     let set = compile(&[PolicySource { name: "honest.yaml".to_owned(), text: POLICY.to_owned() }]);
     let set = set.unwrap_or_else(|problems| panic!("{problems:#?}"));
-    let rules: Arc<Rules> = set.rules_of(&["honest".into()]).unwrap();
+    let rules: Arc<Rules> = set.rules_for_policies(&["honest".into()]).unwrap();
     let targets: Vec<&str> = TARGETS.lines().filter(|line| !line.starts_with('#')).collect();
     assert!(targets.len() >= 200, "{}", targets.len());
     let mut refused = Vec::new();

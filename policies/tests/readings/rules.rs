@@ -47,7 +47,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let case = |name, text: &str, opens, closes| {
         let text = format!("policy: p\nrules:\n{text}");
         let set = compile(&[PolicySource { name: "p.yaml".to_owned(), text }]).unwrap();
-        Case { name, rules: set.rules_of(&["p".into()]).unwrap(), opens, closes }
+        Case { name, rules: set.rules_for_policies(&["p".into()]).unwrap(), opens, closes }
     };
     vec![
         case(

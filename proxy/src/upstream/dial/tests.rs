@@ -105,7 +105,7 @@ fn permit(rule: &str) -> Permit {
     let set = policies::compile(&[PolicySource { name: "p.yaml".to_owned(), text }]).expect("a valid policy");
     let destination = destination("any.example.com");
     let path = RequestPath::parse("/").unwrap();
-    let rules = set.rules_of(&["p".into()]).unwrap();
+    let rules = set.rules_for_policies(&["p".into()]).unwrap();
     let now = model::Timestamp::UNIX_EPOCH;
     let question =
         Question { destination: &destination, method: "GET", path: &path, websocket: false, tool: None, now };
