@@ -12,7 +12,7 @@ use crate::permit::Permit;
 use crate::query;
 use crate::question::Question;
 use crate::rule::{Effect, Rule};
-use crate::rules::{Layer, Rules};
+use crate::rules::{PolicyLayer, Rules};
 
 impl Rules {
     /// Whether the request may go, and by which rule. Allocates nothing where a rule allows it and nothing in its query is
@@ -88,7 +88,7 @@ impl Rules {
     /// some server would read in the query, however they are spelled and repeated.
     pub(crate) fn restrictions(
         &self,
-        layer: &Layer,
+        layer: &PolicyLayer,
         question: &Question<'_>,
         path: PathReading<'_>,
         mut see: impl FnMut(usize),
@@ -119,7 +119,7 @@ impl Rules {
     }
 
     /// Whether the path is not interpreted, and a deny, or a rule of these layers, is about paths of this host.
-    pub(crate) fn is_unclear(&self, layers: &[&Layer], question: &Question<'_>) -> bool {
+    pub(crate) fn is_unclear(&self, layers: &[&PolicyLayer], question: &Question<'_>) -> bool {
         let limits = |index: &Index| index.limits_paths(question.destination.host(), question.now);
         question.path.is_ambiguous()
             && (limits(&self.denies) || layers.iter().any(|layer| limits(&layer.allows) || limits(&layer.asks)))
@@ -127,7 +127,7 @@ impl Rules {
 
     /// The rule of one layer that allows in every reading of the path. A rule that asks asks only where it is the
     /// same in all of them too: nobody can say yes to what another reading would be refused.
-    fn granted(&self, layer: &Layer, question: &Question<'_>) -> Result<usize, Denied> {
+    fn granted(&self, layer: &PolicyLayer, question: &Question<'_>) -> Result<usize, Denied> {
         if self.is_unclear(&[layer], question) {
             return Err(Denied::ambiguous());
         }
@@ -145,7 +145,7 @@ impl Rules {
     }
 
     /// The ask, else the allow, that one layer has for one reading of the path.
-    pub(crate) fn winner(&self, layer: &Layer, question: &Question<'_>, path: PathReading<'_>) -> Option<usize> {
+    pub(crate) fn winner(&self, layer: &PolicyLayer, question: &Question<'_>, path: PathReading<'_>) -> Option<usize> {
         self.best(&layer.asks, question, path).or_else(|| self.best(&layer.allows, question, path))
     }
 
@@ -178,10 +178,10 @@ impl Rules {
             && !rule.pass_through
     }
 
-    fn unmatched(&self, layer: &Layer, question: &Question<'_>) -> Denied {
+    fn unmatched(&self, layer: &PolicyLayer, question: &Question<'_>) -> Denied {
         let destination = question.destination;
         let scheme_port = SchemePort { scheme: destination.scheme(), port: destination.port(), now: question.now };
-        match layer.furthest(destination.host(), |bucket| bucket.stage(scheme_port, question.method)) {
+        match layer.closest_match(destination.host(), |bucket| bucket.stage(scheme_port, question.method)) {
             Stage::Host => Denied::host(destination.host()),
             Stage::Scheme => Denied::unmatched(Reason::ProtocolNotAllowed),
             Stage::Port => Denied::unmatched(Reason::DeniedPort),
@@ -190,10 +190,10 @@ impl Rules {
         }
     }
 
-    /// What stops the rule that goes along furthest, once host, scheme, port and method are covered.
-    fn beyond_path(&self, layer: &Layer, question: &Question<'_>) -> Denied {
+    /// What stops the rule that matches most of the request, once host, scheme, port and method are covered.
+    fn beyond_path(&self, layer: &PolicyLayer, question: &Question<'_>) -> Denied {
         let sent = question.path.readings().next().map_or("", PathReading::text);
-        let (mut furthest, mut unread, mut loose) = (0, false, false);
+        let (mut closest, mut unread, mut loose) = (0, false, false);
         let mut see = |bucket: &Bucket| {
             for entry in bucket.entries(question.destination.port(), sent) {
                 let rule = self.rule(entry.rule);
@@ -209,14 +209,14 @@ impl Rules {
                 let query = to_path && covers_query(rule, question);
                 loose |= to_path && has_loose_name(rule, question);
                 let tool = query && rule.covers_tool(question.tool);
-                furthest = furthest.max(u8::from(query) + u8::from(tool));
+                closest = closest.max(u8::from(query) + u8::from(tool));
             }
             ControlFlow::<()>::Continue(())
         };
         for index in [&layer.allows, &layer.asks] {
             let _: ControlFlow<()> = index.visit(question.destination.host(), &mut see);
         }
-        match furthest {
+        match closest {
             0 if unread => Denied::unmatched(Reason::ProtocolNotAllowed),
             0 if loose => Denied::ambiguous(),
             0 => Denied::unmatched(Reason::DeniedPath),

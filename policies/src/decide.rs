@@ -10,7 +10,7 @@ use crate::index::{Bucket, Index, SchemePort, Stage};
 use crate::permit::Permit;
 use crate::question::Question;
 use crate::rule::{Effect, Rule};
-use crate::rules::{Layer, Rules};
+use crate::rules::{PolicyLayer, Rules};
 
 /// How a connection to a destination is carried.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ impl Rules {
         let scheme_port = SchemePort { scheme, port: connect.port, now: connect.now };
         let passage = self.decide(connect).map_err(|denied| {
             let by_port = denied.rule.is_none() && denied.policy.is_none() && denied.reason == Reason::DeniedPort;
-            let stage = || self.granting.furthest(connect.host, |bucket| bucket.stage(scheme_port, ""));
+            let stage = || self.granting.closest_match(connect.host, |bucket| bucket.stage(scheme_port, ""));
             if scheme == Scheme::Http && by_port && stage() == Stage::Scheme {
                 return Denied::unmatched(Reason::ProtocolNotAllowed);
             }
@@ -121,7 +121,7 @@ impl Rules {
                 continue;
             }
             let scheme_port = SchemePort { scheme: Scheme::Https, port: connect.port, now: connect.now };
-            let denied = match layer.furthest(connect.host, |bucket| bucket.stage(scheme_port, "")) {
+            let denied = match layer.closest_match(connect.host, |bucket| bucket.stage(scheme_port, "")) {
                 Stage::Host => Denied::host(connect.host),
                 // The scheme is not known yet, so it is not what was wrong.
                 Stage::Scheme | Stage::Port | Stage::Method | Stage::Path => Denied::unmatched(Reason::DeniedPort),
@@ -137,8 +137,8 @@ impl Rules {
             return Ok(None);
         }
         let passes = |rule: &Rule| rule.pass_through;
-        let ask = self.blanket(&self.granting.asks, connect, passes);
-        let allow = self.blanket(&self.granting.allows, connect, passes);
+        let ask = self.unconditional(&self.granting.asks, connect, passes);
+        let allow = self.unconditional(&self.granting.allows, connect, passes);
         let Some(chosen) = ask.or(allow) else { return Ok(None) };
         if let Some(rule) = self.denies_all(Scheme::Https, connect) {
             return Err(Denied::by(rule));
@@ -146,9 +146,9 @@ impl Rules {
         let mut asks = ask;
         let mut permit = Permit::new(self, chosen);
         for ceiling in &self.ceilings {
-            let whole = |rule: &Rule| rule.is_blanket() && rule.covers_scheme(Scheme::Https);
-            let ask = self.blanket(&ceiling.asks, connect, whole);
-            match ask.or_else(|| self.blanket(&ceiling.allows, connect, whole)) {
+            let whole = |rule: &Rule| rule.is_unconditional() && rule.covers_scheme(Scheme::Https);
+            let ask = self.unconditional(&ceiling.asks, connect, whole);
+            match ask.or_else(|| self.unconditional(&ceiling.allows, connect, whole)) {
                 Some(ask) if self.rule(ask).effect == Effect::Ask => asks = asks.or(Some(ask)),
                 Some(rule) => permit.add_ceiling(rule),
                 // It allows some requests at most, and which they are would have to be read.
@@ -189,13 +189,13 @@ impl Rules {
     }
 
     /// The rule that names host and port most exactly, among those that fit.
-    fn blanket(&self, index: &Index, connect: &ConnectQuery<'_>, fits: impl Fn(&Rule) -> bool) -> Option<usize> {
+    fn unconditional(&self, index: &Index, connect: &ConnectQuery<'_>, fits: impl Fn(&Rule) -> bool) -> Option<usize> {
         let covers = |at: &usize| {
             let rule = self.rule(*at);
             rule.covers_port(connect.port) && rule.is_in_force(connect.now) && fits(rule)
         };
         let found = index.visit(connect.host, |bucket| {
-            let fewest = bucket.blankets(connect.port).filter(covers);
+            let fewest = bucket.unconditional(connect.port).filter(covers);
             let best = fewest.min_by_key(|at| (self.rule(*at).ports.as_ref().map_or(usize::MAX, |p| p.len()), *at));
             best.map_or(ControlFlow::Continue(()), ControlFlow::Break)
         });
@@ -207,24 +207,24 @@ impl Rules {
             rule.covers_scheme(scheme) && rule.covers_port(connect.port) && rule.is_in_force(connect.now)
         };
         let found = self.denies.visit(connect.host, |bucket| {
-            let rule = bucket.blankets(connect.port).map(|at| &**self.rule(at)).find(covers);
+            let rule = bucket.unconditional(connect.port).map(|at| &**self.rule(at)).find(covers);
             rule.map_or(ControlFlow::Continue(()), ControlFlow::Break)
         });
         found.break_value()
     }
 }
 
-impl Layer {
+impl PolicyLayer {
     /// How far any allow or ask of this host goes along.
-    pub(crate) fn furthest(&self, host: &Host, stage: impl Fn(&Bucket) -> Stage) -> Stage {
-        let mut furthest = Stage::Host;
+    pub(crate) fn closest_match(&self, host: &Host, stage: impl Fn(&Bucket) -> Stage) -> Stage {
+        let mut closest = Stage::Host;
         for index in [&self.allows, &self.asks] {
             let _: ControlFlow<()> = index.visit(host, |bucket| {
-                furthest = furthest.max(stage(bucket));
+                closest = closest.max(stage(bucket));
                 ControlFlow::Continue(())
             });
         }
-        furthest
+        closest
     }
 
     fn opens(&self, host: &Host, scheme_port: SchemePort) -> bool {

@@ -17,7 +17,7 @@ use crate::denied::Denied;
 use crate::permit::Permit;
 use crate::question::Question;
 use crate::rule::{Effect, Limits, Rule, Timeouts};
-use crate::rules::{Layer, Rules};
+use crate::rules::{PolicyLayer, Rules};
 use crate::verdict::Verdict;
 
 pub use standing::{RulePlace, Standing};
@@ -212,7 +212,7 @@ impl Rules {
     }
 
     /// The session's own rules, and each ceiling.
-    fn layers(&self) -> Vec<&Layer> {
+    fn layers(&self) -> Vec<&PolicyLayer> {
         std::iter::once(&self.granting).chain(&self.ceilings).collect()
     }
 
@@ -291,7 +291,7 @@ impl Rules {
     }
 
     /// The rule of a layer that all readings get.
-    fn layer(&self, layer: &Layer, question: &Question<'_>) -> Option<usize> {
+    fn layer(&self, layer: &PolicyLayer, question: &Question<'_>) -> Option<usize> {
         if self.is_unclear(&[layer], question) {
             return None;
         }
@@ -300,7 +300,7 @@ impl Rules {
         found.all(|other| other == Some(first)).then_some(first)
     }
 
-    fn ceiling(&self, layer: &Layer, question: &Question<'_>) -> CeilingSaid {
+    fn ceiling(&self, layer: &PolicyLayer, question: &Question<'_>) -> CeilingSaid {
         let rule = self.layer(layer, question).map(|at| self.rule(at));
         let verdict = match rule.map(|rule| rule.effect) {
             Some(Effect::Allow) => Verdict::Allow,

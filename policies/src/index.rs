@@ -51,7 +51,7 @@ pub(crate) struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Bucket {
     scheme_ports: BTreeMap<(bool, u16), Methods>,
-    blankets: ByPort<usize>,
+    unconditional: ByPort<usize>,
     pathless: ByPort<Entry>,
     by_path: HashMap<Box<str>, Folder>,
     /// The lengths of the keys of `by_path`: no other part of a path is looked up, however many folders it has.
@@ -268,8 +268,8 @@ impl<T: Copy> ByPort<T> {
 impl Bucket {
     fn insert(&mut self, at: usize, rule: &Rule) {
         self.note_scheme_ports(rule);
-        if rule.is_blanket() {
-            self.blankets.insert(rule, at);
+        if rule.is_unconditional() {
+            self.unconditional.insert(rule, at);
         }
         let Some(paths) = &rule.paths else {
             self.pathless.insert(rule, Entry { rule: at, path: None, rank: Rank::of(rule, None) });
@@ -319,8 +319,8 @@ impl Bucket {
     }
 
     /// The rules that match by host, port and scheme alone, of those that could match this port.
-    pub(crate) fn blankets(&self, port: u16) -> impl Iterator<Item = usize> {
-        self.blankets.at(port).copied()
+    pub(crate) fn unconditional(&self, port: u16) -> impl Iterator<Item = usize> {
+        self.unconditional.at(port).copied()
     }
 
     /// Every rule that could match this port, whatever it says of requests; one with several paths more than once.

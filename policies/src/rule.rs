@@ -137,7 +137,7 @@ impl Rule {
     }
 
     /// Whether it matches by host, port, scheme and time alone, so that nothing of a request need be read.
-    pub(crate) fn is_blanket(&self) -> bool {
+    pub(crate) fn is_unconditional(&self) -> bool {
         self.methods.is_none()
             && self.paths.is_none()
             && self.query.is_none()
@@ -148,7 +148,7 @@ impl Rule {
     /// Whether it can only be kept where requests are read.
     pub(crate) fn must_read(&self) -> bool {
         match self.effect {
-            Effect::Deny => !self.is_blanket(),
+            Effect::Deny => !self.is_unconditional(),
             Effect::Allow | Effect::Ask => !self.pass_through,
         }
     }

@@ -17,9 +17,9 @@ pub struct Rules {
     snapshot: SnapshotDigest,
     rules: Vec<Arc<Rule>>,
     /// What the session's own policies allow and ask.
-    pub(crate) granting: Layer,
+    pub(crate) granting: PolicyLayer,
     /// Every one of these must allow too.
-    pub(crate) ceilings: Vec<Layer>,
+    pub(crate) ceilings: Vec<PolicyLayer>,
     /// Of all of them.
     pub(crate) denies: Index,
     pub(crate) has_pass_through: bool,
@@ -30,7 +30,7 @@ pub struct Rules {
 
 /// The allows and asks of policies that speak as one.
 #[derive(Debug)]
-pub(crate) struct Layer {
+pub(crate) struct PolicyLayer {
     /// The policy, where it is one; of the session's own, the first.
     pub(crate) policy: PolicyName,
     pub(crate) allows: Index,
@@ -62,7 +62,7 @@ impl Rules {
         let mut made = Self {
             snapshot,
             rules: Vec::new(),
-            granting: Layer::of(speaking.first().map(|policy| &policy.name)),
+            granting: PolicyLayer::of(speaking.first().map(|policy| &policy.name)),
             ceilings: Vec::new(),
             denies: Index::of_denies(),
             has_pass_through: false,
@@ -71,11 +71,11 @@ impl Rules {
         };
         let mut own: Vec<&Arc<Rule>> = speaking.iter().flat_map(|policy| &policy.rules).collect();
         own.sort_by(|a, b| (&a.policy, &a.id).cmp(&(&b.policy, &b.id)));
-        let mut granting = std::mem::replace(&mut made.granting, Layer::of(None));
+        let mut granting = std::mem::replace(&mut made.granting, PolicyLayer::of(None));
         own.into_iter().for_each(|rule| made.insert(rule, &mut granting));
         made.granting = granting;
         for ceiling in ceilings {
-            let mut layer = Layer::of(Some(&ceiling.name));
+            let mut layer = PolicyLayer::of(Some(&ceiling.name));
             let mut rules: Vec<_> = ceiling.rules.iter().collect();
             rules.sort_by(|a, b| a.id.cmp(&b.id));
             rules.into_iter().for_each(|rule| made.insert(rule, &mut layer));
@@ -84,7 +84,7 @@ impl Rules {
         made
     }
 
-    fn insert(&mut self, rule: &Arc<Rule>, layer: &mut Layer) {
+    fn insert(&mut self, rule: &Arc<Rule>, layer: &mut PolicyLayer) {
         let at = self.rules.len();
         if rule.restricts() {
             layer.restricting.insert(at, rule);
@@ -158,7 +158,7 @@ impl Rules {
     }
 }
 
-impl Layer {
+impl PolicyLayer {
     fn of(policy: Option<&PolicyName>) -> Self {
         let policy = policy.cloned().unwrap_or_else(|| PolicyName::new(""));
         Self { policy, allows: Index::default(), asks: Index::default(), restricting: Index::default() }

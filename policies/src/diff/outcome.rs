@@ -9,7 +9,7 @@ use crate::decide::{ConnectQuery, Passage};
 use crate::denied::is_special;
 use crate::question::Question;
 use crate::rule::Rule;
-use crate::rules::{Layer, Rules};
+use crate::rules::{PolicyLayer, Rules};
 
 /// What one layer says of one reading of a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -113,7 +113,7 @@ impl<'a> Side<'a> {
 
     /// What the rules say of one reading; the question's own path lends only its query.
     pub(super) fn read(self, question: &Question<'_>, path: PathReading<'_>) -> Reading {
-        let layer = |layer: &Layer| match self.rules.best(&layer.asks, question, path) {
+        let layer = |layer: &PolicyLayer| match self.rules.best(&layer.asks, question, path) {
             Some(rule) => Said::Asks(rule),
             None => self.rules.best(&layer.allows, question, path).map_or(Said::Nothing, Said::Allows),
         };

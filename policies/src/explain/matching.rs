@@ -18,7 +18,7 @@ pub(super) fn matches(rule: &Rule, question: &Question<'_>, path: PathReading<'_
         && rule.covers_port(destination.port())
         && rule.is_in_force(question.now);
     if unread {
-        return reached && rule.is_blanket();
+        return reached && rule.is_unconditional();
     }
     reached
         && !rule.pass_through

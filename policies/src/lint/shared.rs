@@ -102,7 +102,8 @@ pub(super) fn report(policy: &Policy, desk: &mut Desk<'_>) {
 /// Whether the other rule's `set` or `client_auth` applies to every request of this host that the rule allows.
 fn ties(other: &Rule, rule: &Rule, host: &HostPattern) -> bool {
     let itself = other.id == rule.id;
-    let covers = other.is_blanket() && other.effect != Effect::Deny && other.hosts.iter().any(|own| own.contains(host));
+    let covers =
+        other.is_unconditional() && other.effect != Effect::Deny && other.hosts.iter().any(|own| own.contains(host));
     (itself || covers) && (!other.set.is_empty() || other.client_auth.is_some())
 }
 
