@@ -46,7 +46,7 @@ pub(crate) async fn explain(
         now: request.at.unwrap_or_else(clock::now),
     });
     let explanation = explanation.with_misfits(&rules, &around);
-    let passes = match explanation.standing.verdict {
+    let passes = match explanation.decision.verdict {
         Verdict::Allow | Verdict::Observe => true,
         Verdict::Ask | Verdict::Deny => false,
     };

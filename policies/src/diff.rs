@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use model::{Host, Scheme, Timestamp};
 
-use crate::explain::Standing;
+use crate::explain::Decision;
 use crate::rules::Rules;
 
 pub use sets::{PolicyDiff, SetDiff, diff_sets};
@@ -45,9 +45,9 @@ pub struct Change {
     /// One request for which it is so; `None` where it is not about requests, or none was found.
     pub request: Option<Sample>,
     /// What that request got.
-    pub old: Option<Standing>,
+    pub old: Option<Decision>,
     /// What it gets now.
-    pub new: Option<Standing>,
+    pub new: Option<Decision>,
 }
 
 /// What can change for a request.

@@ -1,8 +1,8 @@
 //! The decision of the data path, told: what decides, which other rules matched and why they lost, and what the
 //! nearest rule would have needed. The verdict is that of the very same functions, never a second opinion.
 
+mod decision;
 mod matching;
-mod standing;
 mod tell;
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::rule::{Effect, Limits, Rule, Timeouts};
 use crate::rules::{PolicyLayer, Rules};
 use crate::verdict::Verdict;
 
-pub use standing::{RulePlace, Standing};
+pub use decision::{Decision, RulePlace};
 
 /// Why a request gets what it gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct Explanation {
     /// The request, as `METHOD URL`.
     pub request: String,
     /// The verdict, its code and its rule.
-    pub standing: Standing,
+    pub decision: Decision,
     /// Whether it passes by policy and is refused on the wire all the same: a WebSocket handshake, which is not relayed yet.
     pub not_relayed: bool,
     /// The `reason` of the rule, for the client that is refused.
@@ -38,17 +38,17 @@ pub struct Explanation {
     /// What the request gets; `None` where it does not pass.
     pub given: Option<Given>,
     /// Each reading of the path with the rule that it gets; empty where there is one reading.
-    pub readings: Vec<ReadingSaid>,
+    pub readings: Vec<ReadingReport>,
     /// Whether the path is one that parsers read in more ways than can be listed, and a rule here has a path.
     pub ambiguous: bool,
     /// The other rules that match, and why each does not decide.
-    pub others: Vec<Lost>,
+    pub others: Vec<OverriddenRule>,
     /// What each ceiling says, where the session's own rules let the request come so far.
-    pub ceilings: Vec<CeilingSaid>,
+    pub ceilings: Vec<CeilingReport>,
     /// What policies that observe beside others would have refused.
-    pub would_deny: Vec<ObserverSaid>,
+    pub would_deny: Vec<ObserverReport>,
     /// What the nearest rule would have needed; `None` where the request passes or a rule says no.
-    pub nearest: Option<Nearest>,
+    pub closest: Option<ClosestRule>,
     /// What does not fit the vault or the configuration, where they were asked: see [`Explanation::with_misfits`].
     pub warnings: Vec<String>,
 }
@@ -63,7 +63,7 @@ pub struct Given {
     /// The headers that are set, by name in lower case.
     pub set: Vec<(String, String)>,
     /// What rules say about authentication that the client itself sends; `None` where the default applies.
-    pub client_auth: Option<ClientAuthSaid>,
+    pub client_auth: Option<ClientAuthReport>,
     /// Every rule whose `limits`, `set` or `client_auth` apply, the one that decides among them.
     pub restricted_by: Vec<RulePlace>,
     /// How much may pass: the strictest of all those rules.
@@ -76,7 +76,7 @@ pub struct Given {
 
 /// What happens to authentication that the client itself sends, by all rules that match.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientAuthSaid {
+pub struct ClientAuthReport {
     /// On a request that gets a credential.
     pub with_credential: AuthMode,
     /// On a request without one, to a host in the audience of a credential of the session.
@@ -91,7 +91,7 @@ pub struct ClientAuthSaid {
 
 /// One reading of the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadingSaid {
+pub struct ReadingReport {
     /// `as sent`, or `or` for what some parsers make of it.
     pub reading: &'static str,
     /// The path in this reading.
@@ -102,7 +102,7 @@ pub struct ReadingSaid {
 
 /// A rule that matches and does not decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lost {
+pub struct OverriddenRule {
     /// The rule.
     pub rule: RulePlace,
     /// Why it does not decide.
@@ -111,7 +111,7 @@ pub struct Lost {
 
 /// What one ceiling says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CeilingSaid {
+pub struct CeilingReport {
     /// The ceiling.
     pub policy: PolicyName,
     /// Whether it allows, asks or does not allow.
@@ -119,12 +119,12 @@ pub struct CeilingSaid {
     /// The rule by which it does.
     pub rule: Option<RulePlace>,
     /// What its nearest rule would have needed, where it does not allow.
-    pub nearest: Option<Nearest>,
+    pub closest: Option<ClosestRule>,
 }
 
 /// What one policy says that observes beside others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObserverSaid {
+pub struct ObserverReport {
     /// The policy.
     pub policy: PolicyName,
     /// Deny or ask.
@@ -137,11 +137,11 @@ pub struct ObserverSaid {
 
 /// The rule that came nearest to letting the request pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nearest {
+pub struct ClosestRule {
     /// The rule.
     pub rule: RulePlace,
     /// What it would have needed.
-    pub words: String,
+    pub unmet_conditions: String,
 }
 
 impl Rules {
@@ -154,18 +154,21 @@ impl Rules {
     /// Why the request gets what it gets, by the very functions of the data path.
     pub fn explain(self: &Arc<Self>, question: &Question<'_>) -> Explanation {
         let Judgement { answer, unread } = self.judge(question);
-        let standing = Standing::from(self, &answer, unread);
-        let decides = self.all().iter().position(|rule| standing.rule.as_ref() == Some(&RulePlace::of(rule)));
+        let decision = Decision::from(self, &answer, unread);
+        let decides = self.all().iter().position(|rule| decision.rule.as_ref() == Some(&RulePlace::of(rule)));
         let denied = match &answer {
             Ok(permit) => permit.would_deny(),
             Err(denied) => Some(denied),
         };
-        let by_ceiling = decides.is_none() && standing.policy.as_ref().is_some_and(|policy| self.is_over(policy));
+        let by_ceiling = decides.is_none() && decision.policy.as_ref().is_some_and(|policy| self.is_over(policy));
         let silent = denied.is_some_and(|denied| denied.rule.is_none()) && !by_ceiling;
         let disagreement = denied.and_then(|denied| self.disagreement(denied, question));
-        let nearest = || {
-            let nearest = matching::nearest(self.own(), question)?;
-            Some(Nearest { words: disagreement.map_or(nearest.words, str::to_owned), ..nearest })
+        let closest = || {
+            let closest = matching::closest(self.own(), question)?;
+            Some(ClosestRule {
+                unmet_conditions: disagreement.map_or(closest.unmet_conditions, str::to_owned),
+                ..closest
+            })
         };
         Explanation {
             request: tell::request(question),
@@ -173,14 +176,14 @@ impl Rules {
             author_message: denied.and_then(|denied| denied.author_message.as_ref()).map(ToString::to_string),
             approval_timeout: denied.and_then(|denied| denied.approval_timeout),
             given: answer.as_ref().ok().map(|permit| self.given(permit)),
-            readings: self.readings_said(question),
+            readings: self.reading_reports(question),
             ambiguous: !unread && self.is_unclear(&self.layers(), question),
-            others: self.lost(question, decides, unread, disagreement),
+            others: self.overridden(question, decides, unread, disagreement),
             ceilings: self.ceilings.iter().filter(|_| !unread).map(|layer| self.ceiling(layer, question)).collect(),
-            would_deny: self.observers_said(question, unread),
-            nearest: if silent { nearest() } else { None },
+            would_deny: self.observer_reports(question, unread),
+            closest: if silent { closest() } else { None },
             warnings: Vec::new(),
-            standing,
+            decision,
         }
     }
 
@@ -203,7 +206,7 @@ impl Rules {
             credentials: permit.credentials().to_vec(),
             addresses: rule.into_iter().chain(ceilings.iter().copied()).filter_map(bounds).collect(),
             set: permit.set().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-            client_auth: client_auth_said(permit, self),
+            client_auth: client_auth_report(permit, self),
             restricted_by: permit.restricting_rules().iter().map(|at| RulePlace::of(self.rule(at))).collect(),
             limits: permit.limits(),
             timeouts: permit.timeouts(),
@@ -216,32 +219,32 @@ impl Rules {
         std::iter::once(&self.granting).chain(&self.ceilings).collect()
     }
 
-    fn readings_said(&self, question: &Question<'_>) -> Vec<ReadingSaid> {
+    fn reading_reports(&self, question: &Question<'_>) -> Vec<ReadingReport> {
         if question.path.readings().len() == 1 {
             return Vec::new();
         }
         let best = |path: PathReading<'_>| {
             self.best(&self.denies, question, path).or_else(|| self.winner(&self.granting, question, path))
         };
-        let said = |(at, path): (usize, PathReading<'_>)| {
+        let report = |(at, path): (usize, PathReading<'_>)| {
             let rule = best(path).map(|at| RulePlace::of(self.rule(at)));
             match at {
-                0 => ReadingSaid { reading: "as sent", path: question.path.as_sent().to_owned(), rule },
-                _ => ReadingSaid { reading: "or", path: written_path(path.text()), rule },
+                0 => ReadingReport { reading: "as sent", path: question.path.as_sent().to_owned(), rule },
+                _ => ReadingReport { reading: "or", path: written_path(path.text()), rule },
             }
         };
-        question.path.readings().enumerate().map(said).collect()
+        question.path.readings().enumerate().map(report).collect()
     }
 
     /// The rules that match in some reading, but for the one that decides.
-    fn lost(
+    fn overridden(
         &self,
         question: &Question<'_>,
         decides: Option<usize>,
         unread: bool,
         disagreement: Option<&'static str>,
-    ) -> Vec<Lost> {
-        let mut lost = Vec::new();
+    ) -> Vec<OverriddenRule> {
+        let mut overridden = Vec::new();
         let ends_all = |rule: &Rule| rule.effect == Effect::Deny || !self.is_over(&rule.policy);
         for (at, rule) in self.all().iter().enumerate().filter(|(at, rule)| Some(*at) != decides && ends_all(rule)) {
             let readings = question.path.readings();
@@ -250,16 +253,16 @@ impl Rules {
             let Some(path) = found.first().copied() else { continue };
             let everywhere = found.len() == readings.len();
             let why = match decides.map(|at| &**self.rule(at)) {
-                Some(winner) => matching::why_lost(winner, rule, question, path),
+                Some(winner) => matching::why_overridden(winner, rule, question, path),
                 None if !everywhere && Some(path) == question.path.readings().next() => {
                     "it matches the path as sent, but not as every parser reads it".to_owned()
                 }
                 None if !everywhere => "it matches only what some parsers make of the path".to_owned(),
                 None => disagreement.map_or_else(|| self.why_silent(at, question), str::to_owned),
             };
-            lost.push(Lost { rule: RulePlace::of(rule), why });
+            overridden.push(OverriddenRule { rule: RulePlace::of(rule), why });
         }
-        lost
+        overridden
     }
 
     /// Why a request is refused that the session's own rules and every ceiling allow as it is written.
@@ -300,7 +303,7 @@ impl Rules {
         found.all(|other| other == Some(first)).then_some(first)
     }
 
-    fn ceiling(&self, layer: &PolicyLayer, question: &Question<'_>) -> CeilingSaid {
+    fn ceiling(&self, layer: &PolicyLayer, question: &Question<'_>) -> CeilingReport {
         let rule = self.layer(layer, question).map(|at| self.rule(at));
         let verdict = match rule.map(|rule| rule.effect) {
             Some(Effect::Allow) => Verdict::Allow,
@@ -308,30 +311,30 @@ impl Rules {
             Some(Effect::Deny) | None => Verdict::Deny,
         };
         let own = self.all().iter().map(|rule| &**rule).filter(|rule| rule.policy == layer.policy);
-        CeilingSaid {
+        CeilingReport {
             policy: layer.policy.clone(),
             verdict,
             rule: rule.map(|rule| RulePlace::of(rule)),
-            nearest: if rule.is_none() { matching::nearest(own, question) } else { None },
+            closest: if rule.is_none() { matching::closest(own, question) } else { None },
         }
     }
 
-    fn observers_said(&self, question: &Question<'_>, unread: bool) -> Vec<ObserverSaid> {
+    fn observer_reports(&self, question: &Question<'_>, unread: bool) -> Vec<ObserverReport> {
         if unread {
             return Vec::new();
         }
         let place = |denied: &Denied| self.observer_rule(denied.policy.as_ref()?, denied.rule.as_ref()?);
-        let said = self.would_deny(question).into_iter().map(|said| ObserverSaid {
-            rule: place(&said.denied),
-            policy: said.policy,
-            verdict: said.verdict,
-            code: said.denied.reason,
+        let report = self.would_deny(question).into_iter().map(|report| ObserverReport {
+            rule: place(&report.denied),
+            policy: report.policy,
+            verdict: report.verdict,
+            code: report.denied.reason,
         });
-        said.collect()
+        report.collect()
     }
 }
 
-fn client_auth_said(permit: &Permit, rules: &Rules) -> Option<ClientAuthSaid> {
+fn client_auth_report(permit: &Permit, rules: &Rules) -> Option<ClientAuthReport> {
     let auth = permit.client_auth();
     if auth.is_default() {
         return None;
@@ -342,7 +345,7 @@ fn client_auth_said(permit: &Permit, rules: &Rules) -> Option<ClientAuthSaid> {
         pass.extend(own.pass.iter().filter(|name| auth.passes(name)).map(ToString::to_string));
         also.extend(own.also.iter().map(ToString::to_string));
     }
-    Some(ClientAuthSaid {
+    Some(ClientAuthReport {
         with_credential: auth.mode(AuthMode::Strip),
         without_credential: auth.mode(AuthMode::Refuse),
         elsewhere: auth.mode(AuthMode::Allow),

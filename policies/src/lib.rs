@@ -70,7 +70,8 @@ pub use decide::{ConnectQuery, Judgement, Passage};
 pub use denied::Denied;
 pub use diff::{Change, Diff, Kind, PolicyDiff, Sample, SetDiff, diff, diff_sets};
 pub use explain::{
-    CeilingSaid, ClientAuthSaid, Explanation, Given, Lost, Nearest, ObserverSaid, ReadingSaid, RulePlace, Standing,
+    CeilingReport, ClientAuthReport, ClosestRule, Decision, Explanation, Given, ObserverReport, OverriddenRule,
+    ReadingReport, RulePlace,
 };
 pub use export::{Target, export};
 pub use fmt::fmt;

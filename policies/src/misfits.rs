@@ -85,7 +85,7 @@ impl PolicySet {
 impl Explanation {
     /// With what does not fit of the rule that decides.
     pub fn with_misfits(mut self, rules: &Rules, around: &Surroundings) -> Self {
-        let Some(decides) = &self.standing.rule else { return self };
+        let Some(decides) = &self.decision.rule else { return self };
         let is_it = |misfit: &Misfit| misfit.policy == decides.policy && misfit.rule == decides.rule;
         self.warnings = rules.misfits(around).iter().filter(|one| is_it(one)).map(Misfit::to_string).collect();
         self

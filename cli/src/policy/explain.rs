@@ -96,7 +96,7 @@ impl Explain {
             now: self.at.unwrap_or_else(Timestamp::now),
         });
         let explanation = explanation.with_misfits(&rules, &super::surroundings::read(context)?);
-        let passes = match explanation.standing.verdict {
+        let passes = match explanation.decision.verdict {
             Verdict::Allow | Verdict::Observe => true,
             Verdict::Ask | Verdict::Deny => false,
         };

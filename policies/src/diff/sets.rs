@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Change, Diff, Kind, Pair, When, diff, words};
 use crate::combine::PolicySet;
 use crate::combine_error::CombineError;
-use crate::explain::Standing;
+use crate::explain::Decision;
 use crate::pattern::HostPattern;
 use crate::policy::Policy;
 use crate::rule::{Effect, Limits, Origin, Rule, Timeouts};
@@ -124,9 +124,9 @@ fn over_everything(sets: Pair<&PolicySet>, name: &PolicyName, backdrop: &Policy,
     let mut found = diff(&rules(sets.old), &rules(sets.new), now);
     // The rules of the backdrop are in no file.
     for change in &mut found.changes {
-        for standing in [&mut change.old, &mut change.new] {
-            let is_backdrop = |one: &Standing| one.rule.as_ref().is_some_and(|rule| rule.policy == backdrop.name);
-            *standing = standing.take().filter(|one| !is_backdrop(one));
+        for decision in [&mut change.old, &mut change.new] {
+            let is_backdrop = |one: &Decision| one.rule.as_ref().is_some_and(|rule| rule.policy == backdrop.name);
+            *decision = decision.take().filter(|one| !is_backdrop(one));
         }
     }
     found
@@ -197,8 +197,8 @@ fn with_rest(mut change: Change, sets: Pair<&PolicySet>, name: &PolicyName) -> C
     if !is_removed && change.kind != Kind::Reachable {
         return change;
     }
-    let (standing, verb) = if is_removed { (&change.old, "still allows") } else { (&change.new, "allowed before") };
-    let Some(place) = standing.as_ref().and_then(|standing| standing.rule.as_ref()) else { return change };
+    let (decision, verb) = if is_removed { (&change.old, "still allows") } else { (&change.new, "allowed before") };
+    let Some(place) = decision.as_ref().and_then(|decision| decision.rule.as_ref()) else { return change };
     let pair = (rule_of(sets.old, name, &place.rule), rule_of(sets.new, name, &place.rule));
     let (Some(old), Some(new)) = pair else { return change };
     let (own, other) = if is_removed { (old, new) } else { (new, old) };

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::compare::{Draft, Key};
 use super::{Change, Diff, Kind, Pair, Sample};
-use crate::explain::Standing;
+use crate::explain::Decision;
 use crate::question::Question;
 use crate::rules::Rules;
 
@@ -18,17 +18,17 @@ const MAX_LISTED: usize = 6;
 /// The change that was found, with its request put to both sides once more.
 pub(super) fn change(rules: Pair<&Arc<Rules>>, now: Timestamp, key: &Key, draft: Draft) -> Change {
     let words = words(key, &draft, now);
-    let standing = |rules: &Arc<Rules>, sample: &Sample| {
+    let decision = |rules: &Arc<Rules>, sample: &Sample| {
         let (destination, path) = sample.asked();
         path.map(|path| {
             let tool = sample.tool.as_deref();
             let (method, websocket, now) = (sample.method.as_str(), sample.websocket, sample.at);
             let question = Question { destination: &destination, method, path: &path, websocket, tool, now };
-            Standing::of(rules, &question)
+            Decision::of(rules, &question)
         })
     };
-    let old = draft.sample.as_ref().and_then(|sample| standing(rules.old, sample));
-    let new = draft.sample.as_ref().and_then(|sample| standing(rules.new, sample));
+    let old = draft.sample.as_ref().and_then(|sample| decision(rules.old, sample));
+    let new = draft.sample.as_ref().and_then(|sample| decision(rules.new, sample));
     let finding = &key.finding;
     Change {
         kind: finding.kind,
@@ -156,8 +156,8 @@ impl Change {
             "words": self.words,
             "detail": self.detail,
             "request": self.request.as_ref().map(Sample::to_json),
-            "old": self.old.as_ref().map(Standing::to_json),
-            "new": self.new.as_ref().map(Standing::to_json),
+            "old": self.old.as_ref().map(Decision::to_json),
+            "new": self.new.as_ref().map(Decision::to_json),
         })
     }
 }
@@ -168,9 +168,9 @@ impl fmt::Display for Change {
         if let Some(request) = &self.request {
             write!(f, "\n    such as {request}")?;
         }
-        for (when, standing) in [("before", &self.old), ("now", &self.new)] {
-            if let Some(standing) = standing {
-                write!(f, "\n    {when}: {standing}")?;
+        for (when, decision) in [("before", &self.old), ("now", &self.new)] {
+            if let Some(decision) = decision {
+                write!(f, "\n    {when}: {decision}")?;
             }
         }
         Ok(())

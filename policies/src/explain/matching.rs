@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use model::{Host, PathReading, Scheme, written_path};
 
-use super::{Nearest, RulePlace};
+use super::{ClosestRule, RulePlace};
 use crate::authorize::covers_query;
 use crate::pattern::{HostPattern, PathPattern};
 use crate::question::Question;
@@ -34,7 +34,7 @@ fn covers_path(rule: &Rule, path: PathReading<'_>) -> bool {
 }
 
 /// Why a rule that matches does not decide, and another does.
-pub(super) fn why_lost(winner: &Rule, rule: &Rule, question: &Question<'_>, path: PathReading<'_>) -> String {
+pub(super) fn why_overridden(winner: &Rule, rule: &Rule, question: &Question<'_>, path: PathReading<'_>) -> String {
     match (winner.effect, rule.effect) {
         (Effect::Deny, Effect::Deny) => {
             "it denies too; the one that names the request more exactly is reported".to_owned()
@@ -111,35 +111,35 @@ fn best_path<'a>(rule: &'a Rule, path: PathReading<'_>) -> Option<&'a PathPatter
 
 /// The rule that goes along furthest, and everything that it lacks; among equals the one that lacks least, then
 /// the one that names the host most exactly.
-pub(super) fn nearest<'a>(rules: impl Iterator<Item = &'a Rule>, question: &Question<'_>) -> Option<Nearest> {
+pub(super) fn closest<'a>(rules: impl Iterator<Item = &'a Rule>, question: &Question<'_>) -> Option<ClosestRule> {
     let host = question.destination.host();
     let granting: Vec<&Rule> = rules.filter(|rule| rule.effect != Effect::Deny).collect();
     let known = granting.iter().filter_map(|rule| Some((*rule, best_host(rule, host)?)));
-    let best = known.map(|(rule, pattern)| (rule, pattern, lacks(rule, question))).max_by(|a, b| {
-        let key = |(rule, pattern, lacks): &(&Rule, &HostPattern, Vec<Lack>)| {
-            let first = lacks.first().map_or(usize::MAX, |lack| lack.stage);
-            (first, std::cmp::Reverse(lacks.len()), host_rank(pattern), path_rank(rule))
+    let best = known.map(|(rule, pattern)| (rule, pattern, unmet_conditions(rule, question))).max_by(|a, b| {
+        let key = |(rule, pattern, unmet): &(&Rule, &HostPattern, Vec<UnmetCondition>)| {
+            let first = unmet.first().map_or(usize::MAX, |unmet| unmet.stage);
+            (first, std::cmp::Reverse(unmet.len()), host_rank(pattern), path_rank(rule))
         };
         let order = key(a).cmp(&key(b));
         order.then_with(|| (&b.0.policy, &b.0.id).cmp(&(&a.0.policy, &a.0.id)))
     });
-    if let Some((rule, _, lacks)) = best {
-        if question.path.is_ambiguous() && lacks.iter().all(|lack| lack.stage == PATH) {
+    if let Some((rule, _, unmet)) = best {
+        if question.path.is_ambiguous() && unmet.iter().all(|unmet| unmet.stage == PATH) {
             let words = "does not cover a path with a dot segment, a backslash or more than one kind of ambiguity, \
                          because parsers read it differently";
-            return Some(Nearest { rule: RulePlace::of(rule), words: words.to_owned() });
+            return Some(ClosestRule { rule: RulePlace::of(rule), unmet_conditions: words.to_owned() });
         }
         let verb = if rule.effect == Effect::Ask { "asks for" } else { "allows" };
-        let words = match lacks.as_slice() {
+        let words = match unmet.as_slice() {
             [] => "matches, but not as the only rule of every reading of the path".to_owned(),
-            lacks => lacks.iter().map(|lack| format!("{verb} {}", lack.words)).collect::<Vec<_>>().join("; "),
+            unmet => unmet.iter().map(|unmet| format!("{verb} {}", unmet.words)).collect::<Vec<_>>().join("; "),
         };
-        return Some(Nearest { rule: RulePlace::of(rule), words });
+        return Some(ClosestRule { rule: RulePlace::of(rule), unmet_conditions: words });
     }
     let name = host.name()?;
     let relative = |rule: &&Rule| rule.hosts.iter().find_map(|pattern| related(pattern, name));
     let (rule, words) = granting.iter().find_map(|rule| Some((*rule, relative(rule)?)))?;
-    Some(Nearest { rule: RulePlace::of(rule), words })
+    Some(ClosestRule { rule: RulePlace::of(rule), unmet_conditions: words })
 }
 
 fn path_rank(rule: &Rule) -> Option<crate::pattern::PathRank> {
@@ -167,43 +167,43 @@ fn related(pattern: &HostPattern, name: &str) -> Option<String> {
 const PATH: usize = 4;
 
 /// One thing that keeps a rule from matching; later stages are nearer.
-struct Lack {
+struct UnmetCondition {
     stage: usize,
     words: String,
 }
 
 /// Everything that keeps a rule of this host from matching, in the order in which it is judged.
-fn lacks(rule: &Rule, question: &Question<'_>) -> Vec<Lack> {
+fn unmet_conditions(rule: &Rule, question: &Question<'_>) -> Vec<UnmetCondition> {
     let destination = question.destination;
-    let mut lacks = Vec::new();
-    let mut lack = |missing: bool, stage: usize, words: &dyn Fn() -> String| {
+    let mut unmet = Vec::new();
+    let mut note = |missing: bool, stage: usize, words: &dyn Fn() -> String| {
         if missing {
-            lacks.push(Lack { stage, words: words() });
+            unmet.push(UnmetCondition { stage, words: words() });
         }
     };
     let scheme = |scheme: Option<Scheme>| scheme.map_or("any scheme", Scheme::as_str);
-    lack(!rule.covers_scheme(destination.scheme()), 1, &|| {
+    note(!rule.covers_scheme(destination.scheme()), 1, &|| {
         format!("{} here; this is {}", scheme(rule.scheme), destination.scheme().as_str())
     });
-    lack(!rule.covers_port(destination.port()), 2, &|| {
+    note(!rule.covers_port(destination.port()), 2, &|| {
         let ports: Vec<String> = rule.ports.iter().flatten().map(ToString::to_string).collect();
         format!("port {} here; this is {}", ports.join(", "), destination.port())
     });
-    lack(!rule.covers_method(question.method), 3, &|| {
+    note(!rule.covers_method(question.method), 3, &|| {
         let methods: Vec<&str> = rule.methods.iter().flatten().map(|method| &**method).collect();
         let named =
             if methods.is_empty() { "every method but CONNECT and TRACE".to_owned() } else { methods.join(", ") };
         format!("{named} here; this is {}", question.method)
     });
     let missed = question.path.readings().find(|path| !covers_path(rule, *path));
-    lack(missed.is_some(), PATH, &|| {
+    note(missed.is_some(), PATH, &|| {
         let mut paths: Vec<String> = rule.paths.iter().flatten().map(ToString::to_string).collect();
         paths.dedup();
         let named = if paths.is_empty() { "every path but the server as a whole".to_owned() } else { paths.join(", ") };
         let reading = if missed == question.path.readings().next() { "this is" } else { "some parsers read" };
         format!("{named}; {reading} {}", missed.map(|path| written_path(path.text())).unwrap_or_default())
     });
-    lack(!covers_query(rule, question), 5, &|| {
+    note(!covers_query(rule, question), 5, &|| {
         let named = rule.query.iter().flatten();
         let pairs: Vec<String> = named
             .map(|(name, values)| {
@@ -213,21 +213,21 @@ fn lacks(rule: &Rule, question: &Question<'_>) -> Vec<Lack> {
             .collect();
         format!("the query parameter {}, exactly once and in this spelling", pairs.join(" and "))
     });
-    lack(!rule.covers_tool(question.tool), 6, &|| {
+    note(!rule.covers_tool(question.tool), 6, &|| {
         let tools: Vec<String> = rule.tools.iter().flatten().map(ToString::to_string).collect();
         format!("tool {}; this is {}", tools.join(", "), question.tool.unwrap_or("no known tool"))
     });
-    lack(!rule.covers_upgrade(question.websocket), 7, &|| match rule.websocket {
+    note(!rule.covers_upgrade(question.websocket), 7, &|| match rule.websocket {
         true => "WebSocket handshakes; this is none".to_owned(),
         false => {
             "requests; this is a WebSocket handshake, which only a rule with `upgrade: websocket` is about".to_owned()
         }
     });
-    lack(!rule.is_in_force(question.now), 8, &|| {
+    note(!rule.is_in_force(question.now), 8, &|| {
         format!("it no longer: it ended on {}", rule.until.map(|until| until.to_string()).unwrap_or_default())
     });
-    lack(rule.pass_through && destination.scheme() == Scheme::Http, 9, &|| {
+    note(rule.pass_through && destination.scheme() == Scheme::Http, 9, &|| {
         "TLS that passes through unread; this is cleartext".to_owned()
     });
-    lacks
+    unmet
 }

@@ -7,7 +7,10 @@ use model::Reason;
 use model::limits::print_bytes;
 use serde_json::{Value, json};
 
-use super::{CeilingSaid, ClientAuthSaid, Explanation, Given, Lost, Nearest, ObserverSaid, ReadingSaid, RulePlace};
+use super::{
+    CeilingReport, ClientAuthReport, ClosestRule, Explanation, Given, ObserverReport, OverriddenRule, ReadingReport,
+    RulePlace,
+};
 use crate::question::Question;
 use crate::rule::{Limits, Timeouts};
 
@@ -25,7 +28,7 @@ pub(super) fn request(question: &Question<'_>) -> String {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.request)?;
-        writeln!(f, "{}", self.standing)?;
+        writeln!(f, "{}", self.decision)?;
         if self.not_relayed {
             writeln!(f, "  not relayed yet: this version answers every WebSocket handshake with 403 denied_upgrade")?;
         }
@@ -38,8 +41,8 @@ impl fmt::Display for Explanation {
         if let Some(given) = &self.given {
             write!(f, "{given}")?;
         }
-        if let Some(nearest) = &self.nearest {
-            writeln!(f, "nearest: {nearest}")?;
+        if let Some(closest) = &self.closest {
+            writeln!(f, "nearest: {closest}")?;
         }
         if self.ambiguous {
             writeln!(f, "the path is ambiguous: it has a dot segment, a backslash or more than one kind of ambiguity")?;
@@ -86,7 +89,7 @@ impl fmt::Display for Given {
     }
 }
 
-impl fmt::Display for ClientAuthSaid {
+impl fmt::Display for ClientAuthReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { with_credential, without_credential, elsewhere, pass, also } = self;
         write!(
@@ -103,7 +106,7 @@ impl fmt::Display for ClientAuthSaid {
     }
 }
 
-impl fmt::Display for ReadingSaid {
+impl fmt::Display for ReadingReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, {}: ", self.reading, self.path)?;
         match &self.rule {
@@ -113,32 +116,32 @@ impl fmt::Display for ReadingSaid {
     }
 }
 
-impl fmt::Display for Lost {
+impl fmt::Display for OverriddenRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} by rule {}: {}", self.rule.effect, self.rule, self.why)
     }
 }
 
-impl fmt::Display for CeilingSaid {
+impl fmt::Display for CeilingReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}`: {}", self.policy, self.verdict.as_str())?;
         if let Some(rule) = &self.rule {
             write!(f, " by rule {rule}")?;
         }
-        self.nearest.as_ref().map_or(Ok(()), |nearest| write!(f, "; nearest: {nearest}"))
+        self.closest.as_ref().map_or(Ok(()), |closest| write!(f, "; nearest: {closest}"))
     }
 }
 
-impl fmt::Display for ObserverSaid {
+impl fmt::Display for ObserverReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` would have said {} ({})", self.policy, self.verdict.as_str(), self.code)?;
         self.rule.as_ref().map_or(Ok(()), |rule| write!(f, " by rule {rule}"))
     }
 }
 
-impl fmt::Display for Nearest {
+impl fmt::Display for ClosestRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rule {} {}", self.rule, self.words)
+        write!(f, "rule {} {}", self.rule, self.unmet_conditions)
     }
 }
 
@@ -175,46 +178,49 @@ fn timeouts(timeouts: &Timeouts) -> Vec<(&'static str, Option<String>)> {
 impl Explanation {
     /// The explanation as JSON; times are in milliseconds, sizes in bytes.
     pub fn to_json(&self) -> Value {
-        let nearest = |nearest: &Option<Nearest>| nearest.as_ref().map(Nearest::to_json);
+        let closest = |closest: &Option<ClosestRule>| closest.as_ref().map(ClosestRule::to_json);
         let place = |rule: &Option<RulePlace>| rule.as_ref().map(RulePlace::to_json);
         let readings: Vec<Value> = self
             .readings
             .iter()
-            .map(|said| json!({ "reading": said.reading, "path": said.path, "rule": place(&said.rule) }))
+            .map(|report| json!({ "reading": report.reading, "path": report.path, "rule": place(&report.rule) }))
             .collect();
-        let others: Vec<Value> =
-            self.others.iter().map(|lost| json!({ "rule": lost.rule.to_json(), "why": lost.why })).collect();
+        let others: Vec<Value> = self
+            .others
+            .iter()
+            .map(|overridden| json!({ "rule": overridden.rule.to_json(), "why": overridden.why }))
+            .collect();
         let ceilings: Vec<Value> = self
             .ceilings
             .iter()
-            .map(|said| {
+            .map(|report| {
                 json!({
-                    "policy": said.policy.as_str(),
-                    "decision": said.verdict.as_str(),
-                    "rule": place(&said.rule),
-                    "nearest": nearest(&said.nearest),
+                    "policy": report.policy.as_str(),
+                    "decision": report.verdict.as_str(),
+                    "rule": place(&report.rule),
+                    "nearest": closest(&report.closest),
                 })
             })
             .collect();
         let would_deny: Vec<Value> = self
             .would_deny
             .iter()
-            .map(|said| {
+            .map(|report| {
                 json!({
-                    "policy": said.policy.as_str(),
-                    "decision": said.verdict.as_str(),
-                    "code": Reason::code(said.code),
-                    "rule": place(&said.rule),
+                    "policy": report.policy.as_str(),
+                    "decision": report.verdict.as_str(),
+                    "code": Reason::code(report.code),
+                    "rule": place(&report.rule),
                 })
             })
             .collect();
         json!({
             "request": self.request,
-            "decision": self.standing.verdict.as_str(),
-            "code": self.standing.code.map(Reason::code),
-            "rule": place(&self.standing.rule),
-            "policy": self.standing.policy.as_ref().map(|policy| policy.as_str()),
-            "unread": self.standing.unread,
+            "decision": self.decision.verdict.as_str(),
+            "code": self.decision.code.map(Reason::code),
+            "rule": place(&self.decision.rule),
+            "policy": self.decision.policy.as_ref().map(|policy| policy.as_str()),
+            "unread": self.decision.unread,
             "not_relayed": self.not_relayed,
             "reason": self.author_message,
             "within_ms": self.approval_timeout.map(millis),
@@ -224,7 +230,7 @@ impl Explanation {
             "others": others,
             "ceilings": ceilings,
             "observed": would_deny,
-            "nearest": nearest(&self.nearest),
+            "nearest": closest(&self.closest),
             "warnings": self.warnings,
         })
     }
@@ -234,9 +240,9 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Nearest {
+impl ClosestRule {
     fn to_json(&self) -> Value {
-        json!({ "rule": self.rule.to_json(), "words": self.words })
+        json!({ "rule": self.rule.to_json(), "words": self.unmet_conditions })
     }
 }
 
@@ -251,12 +257,12 @@ impl Given {
             "credentials": credentials,
             "addresses": self.addresses.iter().map(bound).collect::<Vec<_>>(),
             "set": self.set.iter().cloned().collect::<std::collections::BTreeMap<String, String>>(),
-            "client_auth": self.client_auth.as_ref().map(|said| json!({
-                "with_credential": said.with_credential.as_str(),
-                "without_credential": said.without_credential.as_str(),
-                "elsewhere": said.elsewhere.as_str(),
-                "pass": said.pass,
-                "also": said.also,
+            "client_auth": self.client_auth.as_ref().map(|report| json!({
+                "with_credential": report.with_credential.as_str(),
+                "without_credential": report.without_credential.as_str(),
+                "elsewhere": report.elsewhere.as_str(),
+                "pass": report.pass,
+                "also": report.also,
             })),
             "restricted_by": self.restricted_by.iter().map(RulePlace::to_json).collect::<Vec<_>>(),
             "limits": {

@@ -361,8 +361,8 @@ fn check_claims(found: &Diff, old: &Arc<Rules>, new: &Arc<Rules>) -> Result<(), 
         let verdict = |rules| Verdict::of(&Rules::judge(rules, &question).answer);
         let (before, after) = (verdict(old), verdict(new));
         prop_assert!(is_shown(change.kind, change.wider, before, after), "{change}");
-        prop_assert_eq!(change.old.as_ref().map(|standing| standing.verdict), Some(before));
-        prop_assert_eq!(change.new.as_ref().map(|standing| standing.verdict), Some(after));
+        prop_assert_eq!(change.old.as_ref().map(|decision| decision.verdict), Some(before));
+        prop_assert_eq!(change.new.as_ref().map(|decision| decision.verdict), Some(after));
         prop_assert!(!change.to_json().is_null() && !change.to_string().is_empty());
     }
     Ok(())

@@ -21,8 +21,8 @@ pub(crate) fn explain(rules: &Arc<Rules>, request: &str) -> Explanation {
 
 fn nearest(rules: &Arc<Rules>, request: &str) -> String {
     explain(rules, request)
-        .nearest
-        .map(|nearest| format!("{} {}", nearest.rule.rule, nearest.words))
+        .closest
+        .map(|closest| format!("{} {}", closest.rule.rule, closest.unmet_conditions))
         .unwrap_or_default()
 }
 
@@ -84,7 +84,7 @@ fn a_websocket_that_a_rule_allows_is_told_as_not_relayed() {
     let asked = |websocket| rules.explain(&Question { websocket, ..question(&destination, "GET", &path) });
     let (told, other) = (asked(true), asked(false));
     assert!(told.not_relayed && told.to_string().contains("\n  not relayed yet: "), "{told}");
-    assert_eq!((told.standing.verdict, other.not_relayed), (Verdict::Allow, false));
+    assert_eq!((told.decision.verdict, other.not_relayed), (Verdict::Allow, false));
     // What nobody can use is not listed as if it could be used.
     let reach: Vec<_> = rules.reach().into_iter().map(|line| (line.rule.to_string(), line.asks)).collect();
     assert_eq!(reach, [("deploy".to_owned(), true)]);
@@ -122,8 +122,8 @@ fn ceilings_and_observers_are_told_one_by_one() {
 fn what_passes_unread_says_so() {
     let rules = policy("  - {id: pinned, allow: {host: a.example}, tls: pass-through}\n");
     let told = explain(&rules, "GET https://a.example/x");
-    assert!(told.standing.unread && told.standing.verdict == Verdict::Allow, "{told}");
-    assert!(!explain(&rules, "GET http://a.example:443/x").standing.unread);
+    assert!(told.decision.unread && told.decision.verdict == Verdict::Allow, "{told}");
+    assert!(!explain(&rules, "GET http://a.example:443/x").decision.unread);
 }
 
 proptest! {
@@ -141,10 +141,10 @@ proptest! {
                 Ok(permit) => (permit.would_deny().map(|denied| denied.reason), permit.rule()),
                 Err(denied) => (Some(denied.reason), denied.rule.as_ref()),
             };
-            prop_assert_eq!(told.standing.verdict, Verdict::of(&answer));
-            prop_assert_eq!(told.standing.code, code);
-            prop_assert_eq!(told.standing.rule.as_ref().map(|place| &place.rule), rule);
-            prop_assert_eq!(told.standing.unread, unread);
+            prop_assert_eq!(told.decision.verdict, Verdict::of(&answer));
+            prop_assert_eq!(told.decision.code, code);
+            prop_assert_eq!(told.decision.rule.as_ref().map(|place| &place.rule), rule);
+            prop_assert_eq!(told.decision.unread, unread);
             prop_assert_eq!(told.given.is_some(), answer.is_ok());
             if let (Some(given), Ok(permit)) = (&told.given, &answer) {
                 prop_assert_eq!(&*given.credentials, permit.credentials());
@@ -152,8 +152,8 @@ proptest! {
                 prop_assert_eq!(given.until, permit.until());
             }
             // A rule that decides has not lost, and a deny that matches is never beaten by what allows.
-            prop_assert!(told.others.iter().all(|lost| told.standing.rule.as_ref() != Some(&lost.rule)));
-            if told.standing.verdict == Verdict::Allow {
+            prop_assert!(told.others.iter().all(|lost| told.decision.rule.as_ref() != Some(&lost.rule)));
+            if told.decision.verdict == Verdict::Allow {
                 prop_assert!(told.others.iter().all(|lost| lost.rule.effect == "allow"), "{}", told);
             }
             prop_assert!(!told.to_string().is_empty() && told.to_json().is_object());

@@ -31,7 +31,7 @@ pub struct RulePlace {
 
 /// What a request gets, and by which rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct Decision {
     /// In one word.
     pub verdict: Verdict,
     /// Why not, or why it would not have been.
@@ -44,7 +44,7 @@ pub struct Standing {
     pub unread: bool,
 }
 
-impl Standing {
+impl Decision {
     pub(crate) fn of(rules: &Arc<Rules>, question: &Question<'_>) -> Self {
         let Judgement { answer, unread } = rules.judge(question);
         Self::from(rules, &answer, unread)
@@ -108,7 +108,7 @@ impl fmt::Display for RulePlace {
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.verdict.as_str())?;
         if let Some(code) = self.code {
