@@ -120,30 +120,30 @@ pub struct Sample {
 
 /// Something of before and the same of after.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Pair<T> {
+struct BeforeAfter<T> {
     old: T,
     new: T,
 }
 
 /// One of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum When {
+enum Side {
     Old,
     New,
 }
 
-impl<T> Pair<T> {
-    fn side(&self, when: When) -> &T {
-        match when {
-            When::Old => &self.old,
-            When::New => &self.new,
+impl<T> BeforeAfter<T> {
+    fn side(&self, side: Side) -> &T {
+        match side {
+            Side::Old => &self.old,
+            Side::New => &self.new,
         }
     }
 
-    fn side_mut(&mut self, when: When) -> &mut T {
-        match when {
-            When::Old => &mut self.old,
-            When::New => &mut self.new,
+    fn side_mut(&mut self, side: Side) -> &mut T {
+        match side {
+            Side::Old => &mut self.old,
+            Side::New => &mut self.new,
         }
     }
 }
@@ -156,7 +156,7 @@ impl<T> Pair<T> {
 pub fn diff(old: &Arc<Rules>, new: &Arc<Rules>, now: Timestamp) -> Diff {
     let found = compare::compare(old, new, now);
     let mut changes: Vec<Change> =
-        found.drafts.into_iter().map(|(key, draft)| tell::change(Pair { old, new }, now, &key, draft)).collect();
+        found.drafts.into_iter().map(|(key, draft)| tell::change(BeforeAfter { old, new }, now, &key, draft)).collect();
     changes.extend(found.undecided.into_iter().map(|words| {
         Change::without_request(Kind::Undecided, true, format!("cannot be decided, so it counts as wider: {words}"))
     }));

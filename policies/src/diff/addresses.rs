@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
 use model::AddressClass;
 
-use super::Pair;
+use super::BeforeAfter;
 use crate::rule::Rule;
 
 /// Where the class of an address changes, as `model::AddressClass` has it.
@@ -49,7 +49,7 @@ pub(super) struct Difference {
 
 /// Compares the rules behind two grants; a side on which only a policy observes has no rule of its own, and
 /// dials what is globally routable.
-pub(super) fn difference(rules: &Pair<Vec<&Rule>>, observed: &Pair<bool>) -> Difference {
+pub(super) fn difference(rules: &BeforeAfter<Vec<&Rule>>, observed: &BeforeAfter<bool>) -> Difference {
     let named: BTreeSet<IpNet> =
         rules.old.iter().chain(&rules.new).filter_map(|rule| rule.addresses.as_ref()).flatten().copied().collect();
     let may = |rules: &[&Rule], observed: bool, address: IpAddr| {
@@ -134,7 +134,7 @@ mod tests {
             let (old, new) = (rule(old), rule(new));
             let rules = |set: &crate::PolicySet| set.rules_for_policies(&["p".into()]).unwrap().all().to_vec();
             let (old, new) = (rules(&old), rules(&new));
-            let found = difference(&Pair { old: vec![&old[0]], new: vec![&new[0]] }, &Pair::default());
+            let found = difference(&BeforeAfter { old: vec![&old[0]], new: vec![&new[0]] }, &BeforeAfter::default());
             let shown = |nets: Vec<IpNet>| nets.iter().map(ToString::to_string).collect::<Vec<_>>();
             (shown(found.gained), shown(found.lost))
         };

@@ -8,10 +8,10 @@ use model::{Destination, PathReading, RequestPath, Scheme, Timestamp};
 
 use super::findings::{Finding, findings};
 use super::hosts::{HostGroup, Hosts};
-use super::outcome::{Entrance, Outcome, Reading, Said, Side};
+use super::outcome::{Entrance, Outcome, Reading, Said, SideRules};
 use super::paths::{AMBIGUOUS, Paths};
 use super::requests::Ways;
-use super::{Pair, Sample, When};
+use super::{BeforeAfter, Sample, Side};
 use crate::decide::ConnectQuery;
 use crate::pattern::PathPattern;
 use crate::question::Question;
@@ -64,7 +64,7 @@ pub(super) struct Found {
 }
 
 struct Comparison<'a> {
-    sides: Pair<Side<'a>>,
+    sides: BeforeAfter<SideRules<'a>>,
     hosts: &'a Hosts<'a>,
     found: Found,
     known: HashMap<(Outcome, Outcome), Arc<[Finding]>>,
@@ -75,7 +75,7 @@ struct Place<'a> {
     at: usize,
     group: &'a HostGroup,
     ways: Ways,
-    rules: Pair<Vec<&'a Rule>>,
+    rules: BeforeAfter<Vec<&'a Rule>>,
     /// Targets with several readings, each with the classes of its readings.
     ambiguous: Vec<(String, Vec<usize>)>,
     unclear: RequestPath,
@@ -98,9 +98,9 @@ struct Way<'a> {
 
 /// Compares all requests from `now` on.
 pub(super) fn compare(old: &Arc<Rules>, new: &Arc<Rules>, now: Timestamp) -> Found {
-    let sides = Pair { old: Side { rules: old }, new: Side { rules: new } };
-    let hosts = Hosts::of(Pair { old: old.all(), new: new.all() });
-    let contents = contents(Pair { old: old.all(), new: new.all() });
+    let sides = BeforeAfter { old: SideRules { rules: old }, new: SideRules { rules: new } };
+    let hosts = Hosts::of(BeforeAfter { old: old.all(), new: new.all() });
+    let contents = contents(BeforeAfter { old: old.all(), new: new.all() });
     let ceilings = |rules: &Rules| rules.ceilings.iter().map(|layer| layer.policy.clone()).collect::<Vec<_>>();
     let alike = old.observe_until() == new.observe_until() && ceilings(old) == ceilings(new);
     let mut comparison = Comparison { sides, hosts: &hosts, found: Found::default(), known: HashMap::new() };
@@ -113,7 +113,7 @@ pub(super) fn compare(old: &Arc<Rules>, new: &Arc<Rules>, now: Timestamp) -> Fou
 }
 
 /// A number for everything that a rule says beside its hosts, the same on both sides.
-fn contents(rules: Pair<&[Arc<Rule>]>) -> Pair<Vec<usize>> {
+fn contents(rules: BeforeAfter<&[Arc<Rule>]>) -> BeforeAfter<Vec<usize>> {
     let mut known: HashMap<String, usize> = HashMap::new();
     let mut numbers = |rules: &[Arc<Rule>]| {
         let number = |rule: &Arc<Rule>| {
@@ -132,12 +132,12 @@ fn contents(rules: Pair<&[Arc<Rule>]>) -> Pair<Vec<usize>> {
         };
         rules.iter().map(number).collect()
     };
-    Pair { old: numbers(rules.old), new: numbers(rules.new) }
+    BeforeAfter { old: numbers(rules.old), new: numbers(rules.new) }
 }
 
 impl<'a> Comparison<'a> {
     fn compare_group(&mut self, at: usize, group: &'a HostGroup, now: Timestamp) {
-        let rules = Pair {
+        let rules = BeforeAfter {
             old: group.rules.old.iter().map(|rule| self.sides.old.rule(*rule)).collect::<Vec<_>>(),
             new: group.rules.new.iter().map(|rule| self.sides.new.rule(*rule)).collect(),
         };
@@ -167,7 +167,7 @@ impl<'a> Comparison<'a> {
         for &now in &place.ways.times {
             for &(scheme, port) in &place.ways.scheme_ports {
                 let connect = ConnectQuery { host: &group.host, port, now };
-                let entrances = Pair {
+                let entrances = BeforeAfter {
                     old: self.sides.old.entrance(scheme, &connect),
                     new: self.sides.new.entrance(scheme, &connect),
                 };
@@ -184,7 +184,7 @@ impl<'a> Comparison<'a> {
         &mut self,
         place: &Place<'a>,
         paths: &Paths<'_>,
-        entrances: &Pair<Entrance>,
+        entrances: &BeforeAfter<Entrance>,
         (scheme, port, now): (Scheme, u16, Timestamp),
     ) {
         let destination = Destination::new(scheme, place.group.host.clone(), port);
@@ -209,20 +209,20 @@ impl<'a> Comparison<'a> {
         &mut self,
         place: &Place<'a>,
         paths: &Paths<'_>,
-        entrances: &Pair<Entrance>,
+        entrances: &BeforeAfter<Entrance>,
         question: &Question<'_>,
         way: Way<'_>,
     ) {
         let sides = self.sides;
         let read = |reading: PathReading<'_>| {
-            let read = |side: Side<'_>, entrance: &Entrance| match entrance {
+            let read = |side: SideRules<'_>, entrance: &Entrance| match entrance {
                 Entrance::Read => side.read(question, reading),
                 Entrance::Settled(_) => Reading::default(),
             };
             (read(sides.old, &entrances.old), read(sides.new, &entrances.new))
         };
         let outcomes = |readings: &[&(Reading, Reading)]| {
-            let settle = |side: Side<'_>, entrance: &Entrance, readings: &[&Reading]| match entrance {
+            let settle = |side: SideRules<'_>, entrance: &Entrance, readings: &[&Reading]| match entrance {
                 Entrance::Read => side.outcome(question, readings),
                 Entrance::Settled(outcome) => outcome.clone(),
             };
@@ -261,7 +261,7 @@ impl<'a> Comparison<'a> {
         let sent = place.unclear.readings().next().expect("a path has a reading");
         let (before, after) = read(sent);
         let unclear = Question { path: &place.unclear, ..*question };
-        let settle = |side: Side<'_>, entrance: &Entrance, reading: &Reading| match entrance {
+        let settle = |side: SideRules<'_>, entrance: &Entrance, reading: &Reading| match entrance {
             Entrance::Read => side.unclear(&unclear, reading),
             Entrance::Settled(outcome) => outcome.clone(),
         };
@@ -312,7 +312,7 @@ impl<'a> Comparison<'a> {
 
     /// Whether both sides do the same with what no rule allows.
     fn observe_alike(&self, question: &Question<'_>) -> bool {
-        let observes = |side: Side<'_>| side.observes(question);
+        let observes = |side: SideRules<'_>| side.observes(question);
         observes(self.sides.old) == observes(self.sides.new)
     }
 
@@ -355,9 +355,9 @@ impl<'a> Comparison<'a> {
         for finding in self.findings(old, new).iter() {
             let key = Key { finding: finding.clone(), old: old.decides(), new: new.decides(), ambiguous };
             // It is told in the words of the rule that says more exactly where it is.
-            let rules: Vec<(When, usize)> = [(When::Old, key.old), (When::New, key.new)]
+            let rules: Vec<(Side, usize)> = [(Side::Old, key.old), (Side::New, key.new)]
                 .into_iter()
-                .filter_map(|(when, at)| Some((when, at?)))
+                .filter_map(|(side, at)| Some((side, at?)))
                 .collect();
             let draft = self.found.drafts.entry(key).or_default();
             if draft.groups.insert(place.at) {
@@ -369,9 +369,9 @@ impl<'a> Comparison<'a> {
             }
             let rules: Vec<&Rule> = rules
                 .into_iter()
-                .map(|(when, rule)| match when {
-                    When::Old => self.sides.old.rule(rule),
-                    When::New => self.sides.new.rule(rule),
+                .map(|(side, rule)| match side {
+                    Side::Old => self.sides.old.rule(rule),
+                    Side::New => self.sides.new.rule(rule),
                 })
                 .collect();
             draft.add(place, way, (readings, target), &rules);

@@ -7,8 +7,8 @@ use model::CredentialId;
 
 use super::addresses::difference;
 use super::identity;
-use super::outcome::{Grant, Outcome, Side};
-use super::{Kind, Pair};
+use super::outcome::{Grant, Outcome, SideRules};
+use super::{BeforeAfter, Kind};
 use crate::rule::{Limits, Rate, Rule, Timeouts};
 
 /// How many ranges of addresses are named before the rest is only counted.
@@ -25,7 +25,7 @@ pub(super) struct Finding {
 }
 
 /// Everything that changes for a request that gets the one and then the other.
-pub(super) fn findings(sides: Pair<Side<'_>>, old: &Outcome, new: &Outcome) -> Vec<Finding> {
+pub(super) fn findings(sides: BeforeAfter<SideRules<'_>>, old: &Outcome, new: &Outcome) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut add = |kind, wider, detail| found.push(Finding { kind, wider, detail });
     match (old, new) {
@@ -64,16 +64,21 @@ pub(super) fn findings(sides: Pair<Side<'_>>, old: &Outcome, new: &Outcome) -> V
     found
 }
 
-fn credentials<'a>(side: Side<'a>, outcome: &Outcome) -> &'a [CredentialId] {
+fn credentials<'a>(side: SideRules<'a>, outcome: &Outcome) -> &'a [CredentialId] {
     let rule = outcome.grant().and_then(|grant| grant.rule);
     rule.map_or(&[], |rule| &side.rule(rule).credentials)
 }
 
-fn bounds(sides: Pair<Side<'_>>, before: &Grant, after: &Grant, add: &mut impl FnMut(Kind, bool, Option<String>)) {
-    let rules: Pair<Vec<&Rule>> =
-        Pair { old: sides.old.behind(before).collect(), new: sides.new.behind(after).collect() };
+fn bounds(
+    sides: BeforeAfter<SideRules<'_>>,
+    before: &Grant,
+    after: &Grant,
+    add: &mut impl FnMut(Kind, bool, Option<String>),
+) {
+    let rules: BeforeAfter<Vec<&Rule>> =
+        BeforeAfter { old: sides.old.behind(before).collect(), new: sides.new.behind(after).collect() };
     let named = |rules: &[&Rule]| rules.iter().map(|rule| rule.addresses.clone()).collect::<Vec<_>>();
-    let observed = Pair { old: before.rule.is_none(), new: after.rule.is_none() };
+    let observed = BeforeAfter { old: before.rule.is_none(), new: after.rule.is_none() };
     if named(&rules.old) != named(&rules.new) || observed.old != observed.new {
         let difference = difference(&rules, &observed);
         if !difference.gained.is_empty() {
@@ -83,7 +88,7 @@ fn bounds(sides: Pair<Side<'_>>, before: &Grant, after: &Grant, add: &mut impl F
             add(Kind::AddressesNarrowed, false, Some(ranges(&difference.lost)));
         }
     }
-    let limits = |side: Side<'_>, grant: &Grant| {
+    let limits = |side: SideRules<'_>, grant: &Grant| {
         side.restricting(grant).fold(Limits::default(), |all, rule| all.narrowed(rule.limits))
     };
     let timeouts = |rules: &[&Rule]| rules.iter().fold(Timeouts::default(), |all, rule| all.narrowed(rule.timeouts));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use model::Host;
 
-use super::{Pair, When};
+use super::{BeforeAfter, Side};
 use crate::denied::is_special;
 use crate::pattern::HostPattern;
 use crate::rule::Rule;
@@ -17,7 +17,7 @@ pub(super) struct HostGroup {
     /// One of them.
     pub(super) host: Host,
     /// The rules that can match, by their places.
-    pub(super) rules: Pair<Vec<usize>>,
+    pub(super) rules: BeforeAfter<Vec<usize>>,
     /// For each kind of host in the group: the patterns that match it, the most exact first.
     members: Vec<Vec<usize>>,
 }
@@ -32,14 +32,14 @@ pub(super) struct Hosts<'a> {
 #[derive(Debug)]
 struct Pattern<'a> {
     pattern: &'a HostPattern,
-    rules: Pair<Vec<usize>>,
+    rules: BeforeAfter<Vec<usize>>,
     /// Shared by patterns under which the same rules stand.
     kind: usize,
 }
 
 impl<'a> Hosts<'a> {
     /// Groups all hosts by the patterns of these rules.
-    pub(super) fn of(rules: Pair<&'a [Arc<Rule>]>) -> Self {
+    pub(super) fn of(rules: BeforeAfter<&'a [Arc<Rule>]>) -> Self {
         let patterns = patterns(rules);
         let places: HashMap<&HostPattern, usize> =
             patterns.iter().enumerate().map(|(at, pattern)| (pattern.pattern, at)).collect();
@@ -48,12 +48,12 @@ impl<'a> Hosts<'a> {
             let matching = matching(&host, &places);
             let kinds = matching.iter().map(|at| patterns[*at].kind).collect();
             let group = groups.entry((kinds, is_special(&host))).or_insert_with(|| {
-                let all = |when: When| {
+                let all = |side: Side| {
                     let rules: BTreeSet<usize> =
-                        matching.iter().flat_map(|at| patterns[*at].rules.side(when)).copied().collect();
+                        matching.iter().flat_map(|at| patterns[*at].rules.side(side)).copied().collect();
                     rules.into_iter().collect()
                 };
-                HostGroup { host, rules: Pair { old: all(When::Old), new: all(When::New) }, members: Vec::new() }
+                HostGroup { host, rules: BeforeAfter { old: all(Side::Old), new: all(Side::New) }, members: Vec::new() }
             });
             group.members.push(matching);
         }
@@ -61,8 +61,8 @@ impl<'a> Hosts<'a> {
     }
 
     /// The most exact patterns by which one of these rules reaches the hosts of a group.
-    pub(super) fn patterns_of(&self, group: &HostGroup, rules: &[(When, usize)]) -> BTreeSet<String> {
-        let names = |at: &&usize| rules.iter().any(|(when, rule)| self.patterns[**at].rules.side(*when).contains(rule));
+    pub(super) fn patterns_of(&self, group: &HostGroup, rules: &[(Side, usize)]) -> BTreeSet<String> {
+        let names = |at: &&usize| rules.iter().any(|(side, rule)| self.patterns[**at].rules.side(*side).contains(rule));
         let most_exact =
             |member: &Vec<usize>| member.iter().find(names).map(|at| self.patterns[*at].pattern.to_string());
         group.members.iter().filter_map(most_exact).collect()
@@ -71,34 +71,34 @@ impl<'a> Hosts<'a> {
 
 impl Hosts<'_> {
     /// Whether the same stands under each pattern of the group on both sides, by the numbers of what rules say.
-    pub(super) fn is_unchanged(&self, group: &HostGroup, contents: &Pair<Vec<usize>>) -> bool {
-        let says = |when: When, at: usize| {
+    pub(super) fn is_unchanged(&self, group: &HostGroup, contents: &BeforeAfter<Vec<usize>>) -> bool {
+        let says = |side: Side, at: usize| {
             let mut found: Vec<usize> =
-                self.patterns[at].rules.side(when).iter().map(|rule| contents.side(when)[*rule]).collect();
+                self.patterns[at].rules.side(side).iter().map(|rule| contents.side(side)[*rule]).collect();
             found.sort_unstable();
             found
         };
-        let alike = |at: &usize| says(When::Old, *at) == says(When::New, *at);
+        let alike = |at: &usize| says(Side::Old, *at) == says(Side::New, *at);
         group.members.first().is_some_and(|member| member.iter().all(alike))
     }
 }
 
 /// Every pattern of both sides, with the rules that name it.
-fn patterns<'a>(rules: Pair<&'a [Arc<Rule>]>) -> Vec<Pattern<'a>> {
+fn patterns<'a>(rules: BeforeAfter<&'a [Arc<Rule>]>) -> Vec<Pattern<'a>> {
     let mut patterns: Vec<Pattern<'a>> = Vec::new();
     let mut places: HashMap<&HostPattern, usize> = HashMap::new();
-    for when in [When::Old, When::New] {
-        for (rule, own) in rules.side(when).iter().enumerate() {
+    for side in [Side::Old, Side::New] {
+        for (rule, own) in rules.side(side).iter().enumerate() {
             for pattern in &own.hosts {
                 let at = *places.entry(pattern).or_insert_with(|| {
-                    patterns.push(Pattern { pattern, rules: Pair::default(), kind: 0 });
+                    patterns.push(Pattern { pattern, rules: BeforeAfter::default(), kind: 0 });
                     patterns.len() - 1
                 });
-                patterns[at].rules.side_mut(when).push(rule);
+                patterns[at].rules.side_mut(side).push(rule);
             }
         }
     }
-    let mut kinds: HashMap<Pair<Vec<usize>>, usize> = HashMap::new();
+    let mut kinds: HashMap<BeforeAfter<Vec<usize>>, usize> = HashMap::new();
     for pattern in &mut patterns {
         let next = kinds.len();
         pattern.kind = *kinds.entry(pattern.rules.clone()).or_insert(next);

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::outcome::{Grant, Side};
-use super::{Kind, Pair};
+use super::outcome::{Grant, SideRules};
+use super::{BeforeAfter, Kind};
 use crate::auth_mode::AuthMode;
 use crate::client_auth::Joined;
 use crate::rule::Rule;
 
 pub(super) fn findings(
-    sides: Pair<Side<'_>>,
+    sides: BeforeAfter<SideRules<'_>>,
     before: &Grant,
     after: &Grant,
     add: &mut impl FnMut(Kind, bool, Option<String>),
@@ -66,16 +66,16 @@ fn set_headers(
     }
 }
 
-fn headers<'a>(side: Side<'a>, grant: &Grant) -> BTreeMap<&'a str, &'a str> {
+fn headers<'a>(side: SideRules<'a>, grant: &Grant) -> BTreeMap<&'a str, &'a str> {
     side.restricting(grant).flat_map(|rule| &rule.set).map(|(name, value)| (&**name, &**value)).collect()
 }
 
-fn client_auth<'a>(side: Side<'a>, grant: &Grant) -> Joined<'a, impl Iterator<Item = &'a Rule> + Clone> {
+fn client_auth<'a>(side: SideRules<'a>, grant: &Grant) -> Joined<'a, impl Iterator<Item = &'a Rule> + Clone> {
     Joined::new(grant.rule.map(|at| side.rule(at)), side.restricting(grant))
 }
 
 /// Every name that some rule passes or adds.
-fn named(side: Side<'_>, grant: &Grant) -> impl Iterator<Item = Box<str>> {
+fn named(side: SideRules<'_>, grant: &Grant) -> impl Iterator<Item = Box<str>> {
     let rules = side.restricting(grant).filter_map(|rule| rule.client_auth.as_ref());
     rules.flat_map(|own| own.pass.iter().chain(&own.also).cloned())
 }

@@ -66,11 +66,11 @@ pub(super) enum Entrance {
 
 /// One of the two sides.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Side<'a> {
+pub(super) struct SideRules<'a> {
     pub(super) rules: &'a Arc<Rules>,
 }
 
-impl<'a> Side<'a> {
+impl<'a> SideRules<'a> {
     pub(super) fn rule(self, at: usize) -> &'a Rule {
         self.rules.rule(at)
     }

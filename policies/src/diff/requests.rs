@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{RequestPath, Scheme, Timestamp};
 
-use super::{Pair, When};
+use super::{BeforeAfter, Side};
 use crate::pattern::TextPattern;
 use crate::pattern::atoms::{cut_atoms, text_atoms};
 use crate::query;
@@ -34,8 +34,8 @@ pub(super) struct Ways {
 
 impl Ways {
     /// The ways that these rules tell apart from `now` on. Where a policy observes, what no rule names passes too.
-    pub(super) fn of(rules: &Pair<Vec<&Rule>>, observed: &[Timestamp], now: Timestamp) -> Self {
-        let rules: Vec<&Rule> = [When::Old, When::New].into_iter().flat_map(|when| rules.side(when)).copied().collect();
+    pub(super) fn of(rules: &BeforeAfter<Vec<&Rule>>, observed: &[Timestamp], now: Timestamp) -> Self {
+        let rules: Vec<&Rule> = [Side::Old, Side::New].into_iter().flat_map(|side| rules.side(side)).copied().collect();
         let observes = observed.iter().any(|until| now < *until);
         let (methods, other_method) = methods(&rules);
         let mut complete = true;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use model::{PolicyName, RuleId, Scheme, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Change, Diff, Kind, Pair, When, diff, words};
+use super::{BeforeAfter, Change, Diff, Kind, Side, diff, words};
 use crate::combine::PolicySet;
 use crate::combine_error::CombineError;
 use crate::explain::Decision;
@@ -45,7 +45,7 @@ pub struct SetDiff {
 /// certain that no policy denies less in them than before; where one policy's allow is more exact than another's,
 /// it is the rules of that very session that tell, by [`diff`].
 pub fn diff_sets(old: &PolicySet, new: &PolicySet, now: Timestamp) -> SetDiff {
-    let sets = Pair { old, new };
+    let sets = BeforeAfter { old, new };
     let names: BTreeSet<&PolicyName> = old.names().chain(new.names()).collect();
     let backdrop = backdrop(sets);
     let one = |name: &PolicyName| PolicyDiff { policy: name.clone(), diff: one(sets, name, &backdrop, now) };
@@ -63,7 +63,7 @@ pub fn diff_sets(old: &PolicySet, new: &PolicySet, now: Timestamp) -> SetDiff {
     SetDiff { policies, together }
 }
 
-fn one(sets: Pair<&PolicySet>, name: &PolicyName, backdrop: &Policy, now: Timestamp) -> Diff {
+fn one(sets: BeforeAfter<&PolicySet>, name: &PolicyName, backdrop: &Policy, now: Timestamp) -> Diff {
     let find = |set: &'_ PolicySet| set.is_known(name).then(|| set.is_ceiling(name));
     let mut changes = match (find(sets.old), find(sets.new)) {
         (Some(true), Some(true)) => over_everything(sets, name, backdrop, now).changes,
@@ -94,7 +94,7 @@ fn one(sets: Pair<&PolicySet>, name: &PolicyName, backdrop: &Policy, now: Timest
 }
 
 /// A session with this policy and no other.
-fn alone(sets: Pair<&PolicySet>, name: &PolicyName, now: Timestamp) -> Vec<Change> {
+fn alone(sets: BeforeAfter<&PolicySet>, name: &PolicyName, now: Timestamp) -> Vec<Change> {
     let rules = |set: &PolicySet| -> Result<Arc<Rules>, CombineError> {
         let grants = set.is_known(name) && !set.is_ceiling(name);
         if grants { set.rules_for_policies(std::slice::from_ref(name)) } else { set.rules_for_policies(&[]) }
@@ -116,7 +116,7 @@ fn alone(sets: Pair<&PolicySet>, name: &PolicyName, now: Timestamp) -> Vec<Chang
 }
 
 /// A ceiling over a session to which everything is allowed.
-fn over_everything(sets: Pair<&PolicySet>, name: &PolicyName, backdrop: &Policy, now: Timestamp) -> Diff {
+fn over_everything(sets: BeforeAfter<&PolicySet>, name: &PolicyName, backdrop: &Policy, now: Timestamp) -> Diff {
     let rules = |set: &PolicySet| {
         let ceiling: Vec<&Policy> = set.policies().filter(|policy| policy.name == *name).collect();
         Arc::new(Rules::new(set.digest().clone(), vec![backdrop], ceiling))
@@ -133,22 +133,22 @@ fn over_everything(sets: Pair<&PolicySet>, name: &PolicyName, backdrop: &Policy,
 }
 
 /// What the policy denies beside others that allow it; alone it may not have been allowed anyway.
-fn denies(sets: Pair<&PolicySet>, name: &PolicyName, backdrop: &Policy, now: Timestamp) -> Vec<Change> {
+fn denies(sets: BeforeAfter<&PolicySet>, name: &PolicyName, backdrop: &Policy, now: Timestamp) -> Vec<Change> {
     let own = |set: &PolicySet| set.policies().find(|policy| policy.name == *name).map(denying);
-    let policies = Pair { old: own(sets.old), new: own(sets.new) };
+    let policies = BeforeAfter { old: own(sets.old), new: own(sets.new) };
     let applies = |set: &PolicySet| set.policies().any(|policy| policy.name == *name && policy.applies_to.is_some());
     // No session that names a policy which is gone can run.
     if policies.new.is_none() && !applies(sets.old) {
         return Vec::new();
     }
-    let rules = |when: When| {
-        let (set, policy) = match when {
-            When::Old => (sets.old, policies.old.as_ref()),
-            When::New => (sets.new, policies.new.as_ref()),
+    let rules = |side: Side| {
+        let (set, policy) = match side {
+            Side::Old => (sets.old, policies.old.as_ref()),
+            Side::New => (sets.new, policies.new.as_ref()),
         };
         Arc::new(Rules::new(set.digest().clone(), policy.into_iter().chain([backdrop]).collect(), Vec::new()))
     };
-    let found = diff(&rules(When::Old), &rules(When::New), now).changes.into_iter().filter(|change| change.wider);
+    let found = diff(&rules(Side::Old), &rules(Side::New), now).changes.into_iter().filter(|change| change.wider);
     // The backdrop is cut into many classes, by port, scheme and upgrade; the capability that changes is one deny.
     let mut by_rule: BTreeMap<RuleId, Change> = BTreeMap::new();
     let mut others = Vec::new();
@@ -192,7 +192,7 @@ fn no_longer_denied(old: &Rule, new: Option<&Arc<Rule>>) -> String {
 
 /// With what the same rule of the other side still covers: a class of requests is cut by the patterns of both sides, and its name is
 /// the wider of them.
-fn with_rest(mut change: Change, sets: Pair<&PolicySet>, name: &PolicyName) -> Change {
+fn with_rest(mut change: Change, sets: BeforeAfter<&PolicySet>, name: &PolicyName) -> Change {
     let is_removed = change.kind == Kind::Unreachable;
     if !is_removed && change.kind != Kind::Reachable {
         return change;
@@ -228,7 +228,7 @@ fn denying(policy: &Policy) -> Policy {
     }
 }
 
-fn applies_to(sets: Pair<&PolicySet>, name: &PolicyName) -> Option<Change> {
+fn applies_to(sets: BeforeAfter<&PolicySet>, name: &PolicyName) -> Option<Change> {
     let selector = |set: &PolicySet| {
         let policy = set.policies().find(|policy| policy.name == *name)?;
         Some(format!("{:?}", policy.applies_to))
@@ -239,7 +239,7 @@ fn applies_to(sets: Pair<&PolicySet>, name: &PolicyName) -> Option<Change> {
 }
 
 /// A policy that allows everything through every port that either set names, and through one that none does.
-fn backdrop(sets: Pair<&PolicySet>) -> Policy {
+fn backdrop(sets: BeforeAfter<&PolicySet>) -> Policy {
     let rules = sets.old.policies().chain(sets.new.policies()).flat_map(|policy| &policy.rules);
     let mut ports: BTreeSet<u16> = rules.flat_map(|rule| rule.ports.iter().flatten().copied()).collect();
     ports.extend([80, 443]);

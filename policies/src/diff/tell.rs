@@ -7,7 +7,7 @@ use model::{Destination, Timestamp};
 use serde_json::{Value, json};
 
 use super::compare::{Draft, Key};
-use super::{Change, Diff, Kind, Pair, Sample};
+use super::{BeforeAfter, Change, Diff, Kind, Sample};
 use crate::explain::Decision;
 use crate::question::Question;
 use crate::rules::Rules;
@@ -16,7 +16,7 @@ use crate::rules::Rules;
 const MAX_LISTED: usize = 6;
 
 /// The change that was found, with its request put to both sides once more.
-pub(super) fn change(rules: Pair<&Arc<Rules>>, now: Timestamp, key: &Key, draft: Draft) -> Change {
+pub(super) fn change(rules: BeforeAfter<&Arc<Rules>>, now: Timestamp, key: &Key, draft: Draft) -> Change {
     let words = words(key, &draft, now);
     let decision = |rules: &Arc<Rules>, sample: &Sample| {
         let (destination, path) = sample.asked();
