@@ -86,7 +86,7 @@ pub use observers::WouldDeny;
 pub use permit::ClientAuth;
 pub use problem::{Problem, Severity};
 pub use propose::{Level, ProposeOptions, propose};
-pub use replay::{Flip, Replay, replay};
+pub use replay::{ChangedVerdict, Replay, replay};
 pub use rollout::in_share;
 pub use rule::{Limits, Rate, Timeouts};
 pub use rules::{ReachLine, Rules};

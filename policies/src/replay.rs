@@ -25,12 +25,12 @@ pub struct Replay {
     /// How many were refused by something else than policies: a limit, a quota, a placeholder, a failure.
     pub refused_otherwise: usize,
     /// What would be otherwise, most frequent first.
-    pub flips: Vec<Flip>,
+    pub changed: Vec<ChangedVerdict>,
 }
 
 /// Recorded requests that the candidate answers otherwise, all in the same way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flip {
+pub struct ChangedVerdict {
     /// What was decided.
     pub before: Verdict,
     /// The code of what was decided, where it has one.
@@ -56,7 +56,7 @@ pub struct Flip {
 /// Judges what was recorded by a candidate, as if it were asked now.
 pub fn replay(observations: &[Observation], candidate: &Arc<Rules>, now: Timestamp) -> Replay {
     let mut found = Replay::default();
-    let mut flips: BTreeMap<String, Flip> = BTreeMap::new();
+    let mut changed: BTreeMap<String, ChangedVerdict> = BTreeMap::new();
     for one in observations {
         if one.is_refused_otherwise() {
             found.refused_otherwise += 1;
@@ -76,7 +76,7 @@ pub fn replay(observations: &[Observation], candidate: &Arc<Rules>, now: Timesta
         if after == one.verdict && !(after == Verdict::Allow && lost) {
             continue;
         }
-        let flip = Flip {
+        let change = ChangedVerdict {
             before: one.verdict,
             code: one.code.clone(),
             after,
@@ -88,15 +88,15 @@ pub fn replay(observations: &[Observation], candidate: &Arc<Rules>, now: Timesta
             count: 0,
             record: one.record.clone(),
         };
-        let key = format!("{:?}", (flip.before, &flip.code, flip.after, &flip.request, &flip.why));
-        let group = flips.entry(key).or_insert(flip);
+        let key = format!("{:?}", (change.before, &change.code, change.after, &change.request, &change.why));
+        let group = changed.entry(key).or_insert(change);
         group.count += 1;
         let new = one.credentials.iter().filter(|own| !group.credentials_before.contains(own));
         let new: Vec<_> = new.cloned().collect();
         group.credentials_before.extend(new);
     }
-    found.flips = flips.into_values().collect();
-    found.flips.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.request.cmp(&b.request)));
+    found.changed = changed.into_values().collect();
+    found.changed.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.request.cmp(&b.request)));
     found
 }
 
@@ -147,36 +147,36 @@ fn why(answer: &Result<Permit, Denied>) -> String {
 
 impl Replay {
     /// Whether something that passed would be refused, or would lose a credential.
-    pub fn takes_away(&self) -> bool {
+    pub fn narrows(&self) -> bool {
         let passes = |verdict: Verdict| matches!(verdict, Verdict::Allow | Verdict::Observe);
-        self.flips.iter().filter(|flip| passes(flip.before)).any(|flip| {
-            let lost = flip.credentials_before.iter().any(|own| !flip.credentials_after.contains(own));
-            !passes(flip.after) || lost
+        self.changed.iter().filter(|change| passes(change.before)).any(|change| {
+            let lost = change.credentials_before.iter().any(|own| !change.credentials_after.contains(own));
+            !passes(change.after) || lost
         })
     }
 
-    /// The same as JSON: `judged`, `skipped`, and `flips` with the fields of [`Flip`].
+    /// The same as JSON: `judged`, `skipped`, and `flips` with the fields of [`ChangedVerdict`].
     pub fn to_json(&self) -> Value {
         let names = |all: &[CredentialId]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let flip = |flip: &Flip| {
+        let change = |change: &ChangedVerdict| {
             json!({
-                "before": flip.before.as_str(),
-                "code": flip.code,
-                "after": flip.after.as_str(),
-                "request": flip.request,
-                "why": flip.why,
-                "credentials_before": names(&flip.credentials_before),
-                "credentials_after": names(&flip.credentials_after),
-                "depends_on_query": flip.depends_on_query,
-                "count": flip.count,
-                "record": flip.record,
+                "before": change.before.as_str(),
+                "code": change.code,
+                "after": change.after.as_str(),
+                "request": change.request,
+                "why": change.why,
+                "credentials_before": names(&change.credentials_before),
+                "credentials_after": names(&change.credentials_after),
+                "depends_on_query": change.depends_on_query,
+                "count": change.count,
+                "record": change.record,
             })
         };
         json!({
             "judged": self.judged,
             "skipped": self.skipped,
             "refused_otherwise": self.refused_otherwise,
-            "flips": self.flips.iter().map(flip).collect::<Vec<_>>(),
+            "flips": self.changed.iter().map(change).collect::<Vec<_>>(),
         })
     }
 }
@@ -184,32 +184,32 @@ impl Replay {
 impl fmt::Display for Replay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What would be taken away first, then what would be opened.
-        let mut flips: Vec<&Flip> = self.flips.iter().collect();
-        flips.sort_by_key(|flip| match flip.after {
+        let mut changed: Vec<&ChangedVerdict> = self.changed.iter().collect();
+        changed.sort_by_key(|change| match change.after {
             Verdict::Deny => 0,
             Verdict::Ask => 1,
             Verdict::Observe => 2,
             Verdict::Allow => 3,
         });
-        for flip in flips {
-            let Flip { before, after, request, why, count, record, .. } = flip;
-            let code = flip.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
+        for change in changed {
+            let ChangedVerdict { before, after, request, why, count, record, .. } = change;
+            let code = change.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
             writeln!(f, "{}{code} -> {}  {count} x {request}", before.as_str(), after.as_str())?;
             writeln!(f, "    now {why}; such as record {record}")?;
-            let lost: Vec<String> = flip
+            let lost: Vec<String> = change
                 .credentials_before
                 .iter()
-                .filter(|own| !flip.credentials_after.contains(own))
+                .filter(|own| !change.credentials_after.contains(own))
                 .map(ToString::to_string)
                 .collect();
             if !lost.is_empty() {
                 writeln!(f, "    without the credentials {}", lost.join(", "))?;
             }
-            if flip.depends_on_query {
+            if change.depends_on_query {
                 writeln!(f, "    a rule limits the query, whose values no record keeps: the answer may differ")?;
             }
         }
-        let changed: usize = self.flips.iter().map(|flip| flip.count).sum();
+        let changed: usize = self.changed.iter().map(|change| change.count).sum();
         write!(f, "{changed} of {} recorded requests would be answered otherwise", self.judged)?;
         if self.skipped > 0 {
             write!(f, "; {} records name no request and were left out", self.skipped)?;

@@ -109,7 +109,7 @@ impl Replay {
             output::Format::Json => output::print(&format!("{:#}\n", replay.to_json())),
             output::Format::Table => output::print(&format!("{replay}\n")),
         }
-        if self.fail_on_flip && replay.takes_away() {
+        if self.fail_on_flip && replay.narrows() {
             return Err(Failure::refused(anyhow!("the candidate takes away what was used")));
         }
         Ok(())

@@ -34,8 +34,8 @@ fn refusals_by_something_else_than_policies_are_no_changes() {
     all.extend(others.map(|code| observation("/limit", Verdict::Deny, Some(code))));
     all.push(observation("/limit", Verdict::Allow, Some("upstream_timeout")));
     let found = replay(&all, &rules, Timestamp::now());
-    assert_eq!((found.judged, found.refused_otherwise, found.flips.len()), (2, 6, 1));
-    assert_eq!(found.flips[0].code.as_deref(), Some("denied_path"));
+    assert_eq!((found.judged, found.refused_otherwise, found.changed.len()), (2, 6, 1));
+    assert_eq!(found.changed[0].code.as_deref(), Some("denied_path"));
     let told = found.to_string();
     assert!(told.starts_with("deny (denied_path) -> allow  1 x GET https://a.example:443/now\n"), "{told}");
     assert!(told.contains("; 6 were refused by something other than policies"), "{told}");
@@ -56,10 +56,11 @@ fn one_request_is_one_group_for_each_pair_of_codes() {
         observation("/x", Verdict::Observe, Some("denied_host")),
     ];
     let found = replay(&all, &rules, Timestamp::now());
-    let groups: Vec<_> = found.flips.iter().map(|flip| (flip.before, flip.code.as_deref(), flip.count)).collect();
+    let groups: Vec<_> =
+        found.changed.iter().map(|change| (change.before, change.code.as_deref(), change.count)).collect();
     assert_eq!(groups.len(), 3, "{groups:?}");
     assert_eq!(groups[0], (Verdict::Allow, None, 3));
-    assert_eq!(found.flips[0].credentials_before.len(), 2);
+    assert_eq!(found.changed[0].credentials_before.len(), 2);
 }
 
 #[test]
@@ -68,6 +69,6 @@ fn a_permit_to_pass_tls_through_covers_no_cleartext() {
     let over_http = Observation { scheme: Scheme::Http, port: 443, ..observation("/x", Verdict::Allow, None) };
     let all = [over_http, observation("/x", Verdict::Allow, None)];
     let found = replay(&all, &rules, Timestamp::now());
-    let groups: Vec<_> = found.flips.iter().map(|flip| (flip.request.as_str(), flip.after)).collect();
+    let groups: Vec<_> = found.changed.iter().map(|change| (change.request.as_str(), change.after)).collect();
     assert_eq!(groups, [("GET http://a.example:443/x", Verdict::Deny)]);
 }
