@@ -30,7 +30,7 @@ use crate::refusals::RefusalBudget;
 use crate::verify::KnownHead;
 use encode::encode;
 pub use found::{Found, HeadFile};
-use queue::Place;
+use queue::Enqueued;
 use recovery::OpenError;
 use shared::Shared;
 use wait::{Lead, Wait};
@@ -153,11 +153,11 @@ impl Journal {
         let shared = Arc::new(Shared::new(writer, durability));
         let owner = Owner { shared: shared.clone(), threads: Mutex::default() };
         let keeper = keeper::start(shared.clone())?;
-        shared.calls.keeper(keeper.thread().clone());
+        shared.wake_handles.keeper(keeper.thread().clone());
         owner.threads().push(keeper);
         if durability == Durability::Power {
             let syncer = keeper::start_syncer(shared.clone())?;
-            shared.calls.syncer(syncer.thread().clone());
+            shared.wake_handles.syncer(syncer.thread().clone());
             owner.threads().push(syncer);
         }
         Ok(Self(Arc::new(owner)))
@@ -175,7 +175,7 @@ impl Journal {
         if shared.closed.load(Ordering::Acquire) {
             shared.flush(&shared.queues);
         } else {
-            shared.arm();
+            shared.wake_keeper();
         }
     }
 
@@ -230,11 +230,11 @@ impl Journal {
         let queue = shared.queue();
         let now = shared.tick.load(Ordering::Relaxed);
         let place = encode(kind, record, |link, contents| queue.put_awaited(link, contents, now));
-        shared.arm();
+        shared.wake_keeper();
         let (waiter, leads) = match place {
-            Place::Full => return Err(Unavailable),
-            Place::Leader(waiter) => (waiter, true),
-            Place::Follower(waiter) => (waiter, false),
+            Enqueued::Full => return Err(Unavailable),
+            Enqueued::Leader(waiter) => (waiter, true),
+            Enqueued::Follower(waiter) => (waiter, false),
         };
         let lead = match shared.durability {
             Durability::Process if leads => Lead::Will,

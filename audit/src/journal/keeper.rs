@@ -70,7 +70,7 @@ impl<'a> Keeper<'a> {
 
     /// How long to sleep; `None` until someone calls.
     fn rest(&self) -> Option<Duration> {
-        if self.shared.armed.load(Ordering::Acquire) {
+        if self.shared.keeper_awake.load(Ordering::Acquire) {
             Some(TICK)
         } else if !self.shared.healthy.load(Ordering::Acquire) {
             Some(RETRY)
@@ -122,10 +122,10 @@ impl<'a> Keeper<'a> {
         if busy() {
             return;
         }
-        self.shared.armed.store(false, Ordering::Release);
+        self.shared.keeper_awake.store(false, Ordering::Release);
         // A record that came in between has seen the flag still up and called nobody.
         if busy() {
-            self.shared.armed.store(true, Ordering::Release);
+            self.shared.keeper_awake.store(true, Ordering::Release);
         }
     }
 }

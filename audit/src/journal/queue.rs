@@ -87,13 +87,13 @@ struct Waiter {
 
 /// Records that could not be kept.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Lost {
+pub(super) struct LostRecords {
     pub(super) count: u64,
     pub(super) first: i64,
     pub(super) last: i64,
 }
 
-impl Lost {
+impl LostRecords {
     pub(super) fn add(&mut self, other: Self) {
         if other.count == 0 {
             return;
@@ -110,7 +110,7 @@ impl Lost {
 
 /// What a record becomes when it is put into a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Enqueued {
     /// Somebody else will have it written.
     Follower(u32),
     /// Whoever put it here has to see to it that the queue is written.
@@ -141,10 +141,10 @@ struct State {
     waiters: Vec<Waiter>,
     free: Vec<u32>,
     /// Someone is about to write this queue.
-    led: bool,
+    has_leader: bool,
     /// How often it was taken: tells the keeper that it is being written anyway.
     taken: u32,
-    lost: Lost,
+    lost: LostRecords,
 }
 
 impl Queue {
@@ -152,7 +152,7 @@ impl Queue {
     pub(super) fn put(&self, link: Link, opened_in: u32, contents: &[u8]) {
         let mut state = self.lock();
         if state.batch.contents.len() + contents.len() > MAX_QUEUE_BYTES {
-            state.lost.add(Lost::one(link.time));
+            state.lost.add(LostRecords::one(link.time));
             return;
         }
         let length = contents.len() as u32;
@@ -160,15 +160,19 @@ impl Queue {
     }
 
     /// Puts a record whose writer waits for it; `now` is in ticks of the keeper.
-    pub(super) fn put_awaited(&self, link: Link, contents: &[u8], now: u32) -> Place {
+    pub(super) fn put_awaited(&self, link: Link, contents: &[u8], now: u32) -> Enqueued {
         let mut state = self.lock();
         if state.batch.contents.len() + contents.len() > MAX_QUEUE_BYTES {
-            return Place::Full;
+            return Enqueued::Full;
         }
         let waiter = state.admit(now);
         let length = contents.len() as u32;
         state.batch.push(Entry { link, length, waiter: Some(waiter), opened_in: 0, given_up: false }, contents);
-        if std::mem::replace(&mut state.led, true) { Place::Follower(waiter) } else { Place::Leader(waiter) }
+        if std::mem::replace(&mut state.has_leader, true) {
+            Enqueued::Follower(waiter)
+        } else {
+            Enqueued::Leader(waiter)
+        }
     }
 
     /// How a record stands; remembers whom to wake where that is still open.
@@ -194,7 +198,7 @@ impl Queue {
     }
 
     /// The future is gone. A record that is still in the queue is not written then.
-    pub(super) fn forsake(&self, waiter: u32) -> Progress {
+    pub(super) fn abandon(&self, waiter: u32) -> Progress {
         let mut state = self.lock();
         let found = &mut state.waiters[waiter as usize];
         let progress = found.progress;
@@ -209,10 +213,10 @@ impl Queue {
     }
 
     /// Takes what is in the queue, into an empty batch; gives what was lost meanwhile.
-    pub(super) fn take(&self, batch: &mut Batch) -> Lost {
+    pub(super) fn take(&self, batch: &mut Batch) -> LostRecords {
         let mut state = self.lock();
         std::mem::swap(&mut state.batch, batch);
-        state.led = false;
+        state.has_leader = false;
         state.taken = state.taken.wrapping_add(1);
         for entry in batch.entries.iter_mut() {
             let Some(waiter) = entry.waiter else { continue };
@@ -229,7 +233,7 @@ impl Queue {
     }
 
     /// Tells those who wait for a batch how it went; gives how many openings there were that nobody learned of.
-    pub(super) fn settle(&self, batch: &Batch, outcome: Progress, wakers: &mut Vec<Waker>) -> usize {
+    pub(super) fn complete(&self, batch: &Batch, outcome: Progress, wakers: &mut Vec<Waker>) -> usize {
         let mut unknown = 0;
         let mut state = self.lock();
         for (entry, waiter) in batch.entries.iter().filter_map(|entry| Some((entry, entry.waiter?))) {
@@ -305,10 +309,10 @@ mod tests {
         Link { time, kind: Kind::ExchangeOpened, salt: [0; 16], digest: [0; 32] }
     }
 
-    fn waiter(place: Place) -> u32 {
+    fn waiter(place: Enqueued) -> u32 {
         match place {
-            Place::Leader(waiter) | Place::Follower(waiter) => waiter,
-            Place::Full => panic!("nobody waits"),
+            Enqueued::Leader(waiter) | Enqueued::Follower(waiter) => waiter,
+            Enqueued::Full => panic!("nobody waits"),
         }
     }
 
@@ -316,10 +320,10 @@ mod tests {
     fn one_leads_until_the_queue_is_taken() {
         let queue = Queue::default();
         let mut batch = Batch::default();
-        assert!(matches!(queue.put_awaited(link(1), b"{}", 0), Place::Leader(_)));
-        assert!(matches!(queue.put_awaited(link(2), b"{}", 0), Place::Follower(_)));
+        assert!(matches!(queue.put_awaited(link(1), b"{}", 0), Enqueued::Leader(_)));
+        assert!(matches!(queue.put_awaited(link(2), b"{}", 0), Enqueued::Follower(_)));
         queue.take(&mut batch);
-        assert!(matches!(queue.put_awaited(link(3), b"{}", 0), Place::Leader(_)));
+        assert!(matches!(queue.put_awaited(link(3), b"{}", 0), Enqueued::Leader(_)));
         assert_eq!(batch.records().map(|(entry, _)| entry.link.time).collect::<Vec<_>>(), [1, 2]);
     }
 
@@ -330,7 +334,7 @@ mod tests {
             let mut batch = Batch::default();
             let mine = waiter(queue.put_awaited(link(1), b"{}", 0));
             queue.take(&mut batch);
-            queue.settle(&batch, Progress::Written(1), &mut Vec::new());
+            queue.complete(&batch, Progress::Written(1), &mut Vec::new());
             assert_eq!(queue.poll(mine, Waker::noop()), Progress::Written(1));
         }
         assert_eq!(queue.lock().waiters.len(), 1);
@@ -341,7 +345,7 @@ mod tests {
         let queue = Queue::default();
         let mut batch = Batch::default();
         let mine = waiter(queue.put_awaited(link(1), b"{}", 0));
-        queue.forsake(mine);
+        queue.abandon(mine);
         queue.take(&mut batch);
         assert!(batch.entries[0].given_up);
         assert_eq!(queue.lock().free.len(), 1);
@@ -353,8 +357,8 @@ mod tests {
         let mut batch = Batch::default();
         let mine = waiter(queue.put_awaited(link(1), b"{}", 0));
         queue.take(&mut batch);
-        assert_eq!(queue.forsake(mine), Progress::Taken);
-        assert_eq!(queue.settle(&batch, Progress::Written(1), &mut Vec::new()), 1);
+        assert_eq!(queue.abandon(mine), Progress::Taken);
+        assert_eq!(queue.complete(&batch, Progress::Written(1), &mut Vec::new()), 1);
         assert_eq!(queue.lock().free.len(), 1);
     }
 
@@ -375,7 +379,7 @@ mod tests {
         queue.put(link(1), 0, &contents);
         queue.put(link(2), 0, b"{}");
         queue.put(link(3), 0, b"{}");
-        assert_eq!(queue.put_awaited(link(4), b"{}", 0), Place::Full);
+        assert_eq!(queue.put_awaited(link(4), b"{}", 0), Enqueued::Full);
         let lost = queue.take(&mut Batch::default());
         assert_eq!((lost.count, lost.first, lost.last), (2, 2, 3));
     }

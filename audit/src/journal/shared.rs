@@ -30,25 +30,25 @@ pub(super) struct Shared {
     /// Records can be written.
     pub(super) healthy: AtomicBool,
     /// The keeper is awake and will look at the queues.
-    pub(super) armed: AtomicBool,
+    pub(super) keeper_awake: AtomicBool,
     /// Counts the keeper's ticks.
     pub(super) tick: AtomicU32,
     pub(super) sync_wanted: AtomicBool,
     pub(super) closed: AtomicBool,
     pub(super) stopped: AtomicBool,
     pub(super) last_seq: AtomicU64,
-    pub(super) calls: Calls,
+    pub(super) wake_handles: WakeHandles,
     pub(super) refusals: Refusals,
 }
 
 /// The threads that can be woken.
 #[derive(Default)]
-pub(super) struct Calls {
+pub(super) struct WakeHandles {
     keeper: OnceLock<Thread>,
     syncer: OnceLock<Thread>,
 }
 
-impl Calls {
+impl WakeHandles {
     pub(super) fn keeper(&self, thread: Thread) {
         self.keeper.get_or_init(|| thread);
     }
@@ -64,14 +64,14 @@ impl Shared {
             queues: Default::default(),
             durability,
             healthy: AtomicBool::new(writer.is_good()),
-            armed: AtomicBool::new(false),
+            keeper_awake: AtomicBool::new(false),
             tick: AtomicU32::new(0),
             sync_wanted: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             last_seq: AtomicU64::new(writer.head().seq),
             writer: Mutex::new(writer),
-            calls: Calls::default(),
+            wake_handles: WakeHandles::default(),
             refusals: Refusals::default(),
         }
     }
@@ -142,22 +142,22 @@ impl Shared {
     pub(super) fn publish(&self, writer: &Writer) {
         self.last_seq.store(writer.head().seq, Ordering::Release);
         if !writer.is_good() && self.healthy.swap(false, Ordering::AcqRel) {
-            self.calls.keeper.get().into_iter().for_each(Thread::unpark);
+            self.wake_handles.keeper.get().into_iter().for_each(Thread::unpark);
         } else if writer.is_good() {
             self.healthy.store(true, Ordering::Release);
         }
     }
 
     /// Makes sure that the keeper is awake, without a system call where it is.
-    pub(super) fn arm(&self) {
-        if !self.armed.load(Ordering::Acquire) && !self.armed.swap(true, Ordering::AcqRel) {
-            self.calls.keeper.get().into_iter().for_each(Thread::unpark);
+    pub(super) fn wake_keeper(&self) {
+        if !self.keeper_awake.load(Ordering::Acquire) && !self.keeper_awake.swap(true, Ordering::AcqRel) {
+            self.wake_handles.keeper.get().into_iter().for_each(Thread::unpark);
         }
     }
 
     pub(super) fn call_syncer(&self) {
         if !self.sync_wanted.swap(true, Ordering::AcqRel) {
-            self.calls.syncer.get().into_iter().for_each(Thread::unpark);
+            self.wake_handles.syncer.get().into_iter().for_each(Thread::unpark);
         }
     }
 }

@@ -62,7 +62,7 @@ impl Future for Wait<'_> {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        let progress = self.waiter.map(|waiter| self.queue.forsake(waiter));
+        let progress = self.waiter.map(|waiter| self.queue.abandon(waiter));
         match progress {
             Some(Progress::Written(number)) => *self.opened_in = number,
             Some(Progress::Taken | Progress::Lapsed) => *self.opened_in = IN_FLIGHT,

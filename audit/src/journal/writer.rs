@@ -12,7 +12,7 @@ use model::{Reason, Timestamp};
 use crate::chain::Head;
 use crate::journal::disk::{Disk, is_full};
 use crate::journal::encode::encode;
-use crate::journal::queue::{Batch, Entry, Lost, Progress, Queue};
+use crate::journal::queue::{Batch, Entry, LostRecords, Progress, Queue};
 use crate::record::{Fault, Kind, Record};
 
 /// The most bytes of contents that are kept while nothing can be written.
@@ -34,7 +34,7 @@ pub(super) struct Writer {
     /// What is being written: one batch for each queue that is served at a time.
     batches: Vec<Batch>,
     backlog: Batch,
-    lost: Lost,
+    lost: LostRecords,
     /// When the disk failed, and how.
     trouble: Option<(Timestamp, String)>,
 }
@@ -47,7 +47,7 @@ impl Writer {
             health: Health::Good,
             batches: Vec::new(),
             backlog: Batch::default(),
-            lost: Lost::default(),
+            lost: LostRecords::default(),
             trouble: None,
         }
     }
@@ -79,7 +79,7 @@ impl Writer {
         let mut batches = std::mem::take(&mut self.batches);
         let progress = self.commit(&mut batches);
         for (queue, batch) in queues.iter().zip(&mut batches) {
-            let unknown = queue.settle(batch, progress, wakers);
+            let unknown = queue.complete(batch, progress, wakers);
             if let Progress::Written(number) = progress {
                 self.disk.unclosed.unclaimed(number, unknown);
             }
@@ -118,7 +118,7 @@ impl Writer {
         let written = self.write_group(batches);
         match written {
             Ok(()) => {
-                self.lost = Lost::default();
+                self.lost = LostRecords::default();
                 batches.iter().for_each(|batch| self.disk.count(batch));
             }
             Err(_) => self.disk.roll_back(mark),
@@ -197,7 +197,7 @@ impl Writer {
         })();
         match written {
             Ok(()) => {
-                self.lost = Lost::default();
+                self.lost = LostRecords::default();
                 self.disk.count(backlog);
             }
             Err(_) => self.disk.roll_back(mark),
@@ -209,7 +209,7 @@ impl Writer {
     fn keep(&mut self, batch: &Batch) {
         for (entry, contents) in batch.records().filter(|(entry, _)| !entry.given_up) {
             if self.backlog.contents.len() + contents.len() > MAX_BACKLOG_BYTES {
-                self.lost.add(Lost::one(entry.link.time));
+                self.lost.add(LostRecords::one(entry.link.time));
             } else {
                 self.backlog.push(Entry { waiter: None, ..*entry }, contents);
             }
