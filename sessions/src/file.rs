@@ -257,7 +257,7 @@ fn session(document: Document) -> io::Result<Session> {
         token_replaced: Notify::new(),
         state: AtomicU8::new(state as u8),
         ended_at: document.ended.map(OnceLock::from).unwrap_or_default(),
-        over: Notify::new(),
+        ended_notify: Notify::new(),
         host_cookies: crate::cookies::HostCookies::default(),
         calls: crate::tool_call::ToolCalls::default(),
         saving: Mutex::new(()),

@@ -320,7 +320,7 @@ impl Registry {
     /// end take effect that no timer noticed, because the wall clock was set or the machine slept.
     pub fn wake_ended(&self, now: Timestamp) {
         let over = |session: &&Arc<Session>| session.is_expired(now) && session.stored_state() != State::Terminated;
-        self.read().sessions.values().filter(over).for_each(|session| session.over.notify_waiters());
+        self.read().sessions.values().filter(over).for_each(|session| session.ended_notify.notify_waiters());
     }
 
     /// The session with this id, live or over.
@@ -581,7 +581,7 @@ fn assemble(new: NewSession, grants: Vec<Grant>, now: Timestamp, expires: Option
         token_replaced: Notify::new(),
         state: AtomicU8::new(State::Running as u8),
         ended_at: OnceLock::new(),
-        over: Notify::new(),
+        ended_notify: Notify::new(),
         host_cookies: crate::cookies::HostCookies::default(),
         calls: crate::tool_call::ToolCalls::default(),
         saving: Mutex::new(()),

@@ -110,7 +110,7 @@ pub struct Session {
     pub(crate) token_replaced: Notify,
     pub(crate) state: AtomicU8,
     pub(crate) ended_at: OnceLock<Timestamp>,
-    pub(crate) over: Notify,
+    pub(crate) ended_notify: Notify,
     /// The cookies that hosts set in it.
     pub host_cookies: HostCookies,
     /// The tool calls that are open.
@@ -161,7 +161,7 @@ impl Session {
     /// # Cancellation
     /// Dropping the future leaves nothing behind.
     pub async fn ended(&self) {
-        let mut call = std::pin::pin!(self.over.notified());
+        let mut call = std::pin::pin!(self.ended_notify.notified());
         call.as_mut().enable();
         if self.stored_state() == State::Terminated {
             return;
@@ -313,7 +313,7 @@ impl Session {
         if first {
             let at = self.expires.map_or(now, |end| end.min(now));
             self.ended_at.get_or_init(|| at);
-            self.over.notify_waiters();
+            self.ended_notify.notify_waiters();
         }
         first
     }
