@@ -3,7 +3,7 @@
 use control::wire::CaDocument;
 
 use crate::Context;
-use crate::client::{Client, Missing, converse};
+use crate::client::{Client, IfMissing, converse};
 use crate::exit::Answer;
 use crate::output::{self, Format};
 
@@ -30,7 +30,7 @@ impl Ca {
     /// # Errors
     /// 3 where there is no CA yet, or the vault that keeps it cannot be used.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
-        let ca: CaDocument = converse(async { Client::find(context, Missing::Tell).await?.get("/v1/ca").await })?;
+        let ca: CaDocument = converse(async { Client::find(context, IfMissing::Fail).await?.get("/v1/ca").await })?;
         match &self.command {
             CaCommand::Export => output::print(&ca.pem),
             CaCommand::Show { format: Format::Json } => return output::json(&ca),

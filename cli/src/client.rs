@@ -23,7 +23,7 @@ use crate::Context;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::exit::{Answer, Failure, OrFail as _};
-use crate::foundation::{EarlierClock, Foundation, Policies, Rollback};
+use crate::foundation::{EarlierClock, Foundation, OnPolicyError, Rollback};
 
 /// How long another process may have the folder without answering.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -41,19 +41,19 @@ pub(crate) struct Client {
 
 /// Whether a command may make a data folder that is not there.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Missing {
+pub(crate) enum IfMissing {
     /// Make it, with a vault and a CA.
-    Make,
-    /// Say that there is nothing yet.
-    Tell,
+    Create,
+    /// Fail: there is no data folder yet.
+    Fail,
 }
 
 impl Client {
     /// Finds the process that serves the data folder, or opens it.
-    pub(crate) async fn find(context: &Context, missing: Missing) -> Answer<Self> {
+    pub(crate) async fn find(context: &Context, if_missing: IfMissing) -> Answer<Self> {
         let config = context.config()?;
         let dir = context.data_dir(&config)?;
-        if !dir.path().exists() && missing == Missing::Tell {
+        if !dir.path().exists() && if_missing == IfMissing::Fail {
             let shown = dir.path().display();
             return Err(Failure::unreachable(anyhow!(
                 "there is no data folder {shown} yet; `egret serve` or `egret vault init` makes it, and --data-dir or --config names another"
@@ -66,8 +66,14 @@ impl Client {
             }
             dir.prepare().or_unreachable()?;
             if let Some(lock) = dir.try_lock().or_unreachable()? {
-                let foundation =
-                    Foundation::open(config, dir, lock, Policies::Spared, Rollback::Refuse, EarlierClock::Distrust)?;
+                let foundation = Foundation::open(
+                    config,
+                    dir,
+                    lock,
+                    OnPolicyError::UseBuiltin,
+                    Rollback::Refuse,
+                    EarlierClock::Distrust,
+                )?;
                 foundation.notes.iter().for_each(|note| crate::output::say(note));
                 return Self::inside(foundation).await;
             }

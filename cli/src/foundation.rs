@@ -59,11 +59,11 @@ pub(crate) struct Foundation {
 
 /// What to do with policy files that cannot be used.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Policies {
+pub(crate) enum OnPolicyError {
     /// End the start: nothing may run under other policies than those that are configured.
-    Needed,
+    Fail,
     /// Go on with the built-in ones: the command does not judge requests.
-    Spared,
+    UseBuiltin,
 }
 
 /// What to do with a vault that is older than the records say.
@@ -103,7 +103,7 @@ impl Foundation {
         config: Config,
         dir: DataDir,
         lock: Lock,
-        policies: Policies,
+        on_policy_error: OnPolicyError,
         rollback: Rollback,
         earlier_clock: EarlierClock,
     ) -> Answer<Self> {
@@ -154,17 +154,16 @@ impl Foundation {
             evidence::end_all(&sessions, &journal, now);
         }
         evidence::settle(&sessions, &journal, &past, now).or_unreachable()?;
-        let need = policies;
-        let policies = Arc::new(load_policies(&config, &dir, need)?);
-        if need == Policies::Needed {
+        let policies = Arc::new(load_policies(&config, &dir, on_policy_error)?);
+        if on_policy_error == OnPolicyError::Fail {
             check_default_session(&config, &vault, &policies).or_usage()?;
         }
         // Recorded by the sidecar alone: a command does not judge requests.
-        policies.restore(&sessions, (need == Policies::Needed).then_some(&journal));
+        policies.restore(&sessions, (on_policy_error == OnPolicyError::Fail).then_some(&journal));
         record(&journal, &made, &vault);
         journal.flush();
         evidence::bind(&vault, &journal);
-        if need == Policies::Needed || evidence::sealed(&vault).or_unreachable()?.is_none() {
+        if on_policy_error == OnPolicyError::Fail || evidence::sealed(&vault).or_unreachable()?.is_none() {
             seal_evidence(&vault, &journal)?;
         }
         Ok(Self { dir, config, vault, ca, trust, journal, index, sessions, policies, notes: made.notes, lock })
@@ -460,10 +459,10 @@ fn write_trust(dir: &DataDir, ca: &Ca, trust: &Trust) -> anyhow::Result<()> {
     settings.with_context(|| format!("cannot write the settings of clients in {}", dir.trust().display()))
 }
 
-fn load_policies(config: &Config, dir: &DataDir, need: Policies) -> Answer<Loader> {
+fn load_policies(config: &Config, dir: &DataDir, on_policy_error: OnPolicyError) -> Answer<Loader> {
     match Loader::open(config.policies.clone(), &dir.session_policies()) {
         Ok(loader) => Ok(loader),
-        Err(error) if need == Policies::Spared => {
+        Err(error) if on_policy_error == OnPolicyError::UseBuiltin => {
             Loader::built_in(&dir.session_policies(), error.to_string()).or_unreachable()
         }
         Err(
@@ -528,7 +527,7 @@ fn check_generation(vault: &Vault, journal: &Journal, past: &Past<'_>, rollback:
 
 /// Wrong keys that the vault was tried with, now that it is open: without it there is no journal.
 fn record_tries(journal: &Journal, tries: &Tries) {
-    let Some((wrong, last)) = tries.to_tell() else { return };
+    let Some((wrong, last)) = tries.unreported() else { return };
     journal.append(Record {
         code: Some(Reason::UnsealFailed),
         count: Some(u64::from(wrong)),

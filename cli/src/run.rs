@@ -24,11 +24,11 @@ use crate::client::{Client, busy, encode};
 use crate::config::{Config, Key};
 use crate::data_dir::DataDir;
 use crate::exit::{Answer, Failure, OrFail as _};
-use crate::foundation::{EarlierClock, Foundation, Policies, Rollback};
+use crate::foundation::{EarlierClock, Foundation, OnPolicyError, Rollback};
 use crate::logging;
 use crate::output::say;
 use crate::serve::control_runtime;
-use crate::session_options::{NO_POLICY, documents, is_file};
+use crate::session_options::{NO_POLICY, documents, looks_like_path};
 use crate::sidecar::Sidecar;
 use crate::variables;
 
@@ -121,7 +121,7 @@ impl Run {
     }
 
     fn request(&self) -> Answer<SessionRequest> {
-        let (files, names): (Vec<&String>, Vec<&String>) = self.policies.iter().partition(|text| is_file(text));
+        let (files, names): (Vec<&String>, Vec<&String>) = self.policies.iter().partition(|text| looks_like_path(text));
         Ok(SessionRequest {
             policies: names.into_iter().cloned().collect(),
             observe: self.observe.clone(),
@@ -190,7 +190,7 @@ pub(crate) async fn become_sidecar(
     lock: crate::data_dir::Lock,
     tell: impl Fn(&str),
 ) -> Answer<(Client, Option<Sidecar>)> {
-    let (policies, rollback) = (Policies::Needed, Rollback::Refuse);
+    let (policies, rollback) = (OnPolicyError::Fail, Rollback::Refuse);
     let foundation = Foundation::open(config, dir.clone(), lock, policies, rollback, EarlierClock::Distrust)?;
     foundation.notes.iter().for_each(|note| tell(note));
     let sidecar = Sidecar::start(foundation).await?;

@@ -15,7 +15,7 @@ use crate::client::busy;
 use crate::config::{self, Config};
 use crate::data_dir::{DataDir, Lock};
 use crate::exit::{Answer, Failure, OrFail as _};
-use crate::foundation::{EarlierClock, Foundation, Policies, Rollback};
+use crate::foundation::{EarlierClock, Foundation, OnPolicyError, Rollback};
 use crate::logging;
 use crate::output::{print, say};
 use crate::sidecar::Sidecar;
@@ -64,9 +64,9 @@ impl Serve {
         config.deny_all = self.deny_all;
         let dir = context.data_dir(&config)?;
         dir.prepare().or_unreachable()?;
-        let lock = claim(&dir)?;
+        let lock = acquire_lock(&dir)?;
         let (rollback, earlier_clock) = (self.rollback(), self.earlier_clock());
-        let foundation = Foundation::open(config, dir, lock, Policies::Needed, rollback, earlier_clock)?;
+        let foundation = Foundation::open(config, dir, lock, OnPolicyError::Fail, rollback, earlier_clock)?;
         for warning in warnings(&foundation) {
             tracing::warn!("{warning}");
         }
@@ -146,7 +146,7 @@ pub(crate) fn control_runtime() -> Answer<Runtime> {
 }
 
 /// Takes the folder; a command that works in it has a moment to finish.
-fn claim(dir: &DataDir) -> Answer<Lock> {
+fn acquire_lock(dir: &DataDir) -> Answer<Lock> {
     let end = std::time::Instant::now() + HANDOVER;
     loop {
         if let Some(lock) = dir.try_lock().or_unreachable()? {

@@ -9,10 +9,10 @@ use control::wire::{
 };
 
 use crate::Context;
-use crate::client::{Client, Missing, converse, encode, path_with};
+use crate::client::{Client, IfMissing, converse, encode, path_with};
 use crate::exit::{Answer, Failure};
 use crate::output::{self, Format, shell_quoted};
-use crate::session_options::{NO_POLICY, documents, grant, is_file};
+use crate::session_options::{NO_POLICY, documents, grant, looks_like_path};
 
 /// Open and end sessions.
 #[derive(clap::Args)]
@@ -177,7 +177,7 @@ impl Session {
 
 impl Create {
     fn execute(&self, context: &Context) -> Answer {
-        let (files, names): (Vec<&String>, Vec<&String>) = self.policies.iter().partition(|text| is_file(text));
+        let (files, names): (Vec<&String>, Vec<&String>) = self.policies.iter().partition(|text| looks_like_path(text));
         let mut labels = BTreeMap::new();
         for (key, value) in &self.labels {
             if labels.insert(key.clone(), value.clone()).is_some() {
@@ -200,7 +200,7 @@ impl Create {
             peer: self.peer.clone(),
         };
         let (created, sidecar) = converse(async {
-            let mut client = Client::find(context, Missing::Tell).await?;
+            let mut client = Client::find(context, IfMissing::Fail).await?;
             let created: SessionCreated = client.post("/v1/sessions", &request).await?;
             Ok((created, client.is_sidecar()))
         })?;
@@ -243,7 +243,7 @@ impl Create {
 fn renew(context: &Context, id: &str, ca_path: Option<String>, format: Shown) -> Answer {
     let path = path_with(&format!("/v1/sessions/{}/token", encode(id)), &[("ca_path", ca_path)]);
     let renewed: SessionToken = converse(async {
-        let mut client = Client::find(context, Missing::Tell).await?;
+        let mut client = Client::find(context, IfMissing::Fail).await?;
         client.post(&path, &serde_json::json!({})).await
     })?;
     match format {
@@ -267,7 +267,7 @@ fn docker_lines(env: &BTreeMap<String, String>) -> String {
 
 fn list(context: &Context, format: Format) -> Answer {
     let found: List<SessionView> =
-        converse(async { Client::find(context, Missing::Tell).await?.get("/v1/sessions").await })?;
+        converse(async { Client::find(context, IfMissing::Fail).await?.get("/v1/sessions").await })?;
     if format == Format::Json {
         return output::json(&found.items);
     }
@@ -282,7 +282,7 @@ fn list(context: &Context, format: Format) -> Answer {
 
 fn show(context: &Context, id: &str, format: Format) -> Answer {
     let path = format!("/v1/sessions/{}", encode(id));
-    let one: SessionView = converse(async { Client::find(context, Missing::Tell).await?.get(&path).await })?;
+    let one: SessionView = converse(async { Client::find(context, IfMissing::Fail).await?.get(&path).await })?;
     if format == Format::Json {
         return output::json(&one);
     }
@@ -339,7 +339,7 @@ fn told(grant: &GrantView) -> String {
 
 fn revoke(context: &Context, id: &str, credential: &str) -> Answer {
     let path = format!("/v1/sessions/{}/credentials/{}", encode(id), encode(credential));
-    converse(async { Client::find(context, Missing::Tell).await?.delete(&path).await })?;
+    converse(async { Client::find(context, IfMissing::Fail).await?.delete(&path).await })?;
     output::say(&format!("the session {id} has lost the credential {credential}"));
     Ok(())
 }
@@ -347,7 +347,7 @@ fn revoke(context: &Context, id: &str, credential: &str) -> Answer {
 fn end(context: &Context, id: &str) -> Answer {
     let path = format!("/v1/sessions/{}/end", encode(id));
     let one: SessionView =
-        converse(async { Client::find(context, Missing::Tell).await?.post(&path, &serde_json::json!({})).await })?;
+        converse(async { Client::find(context, IfMissing::Fail).await?.post(&path, &serde_json::json!({})).await })?;
     output::say(&format!("the session {} is over", one.id));
     Ok(())
 }
@@ -356,7 +356,7 @@ fn end(context: &Context, id: &str) -> Answer {
 fn end_all(context: &Context, credential: Option<String>) -> Answer {
     let request = EndRequest { credential };
     let ended: List<SessionView> =
-        converse(async { Client::find(context, Missing::Tell).await?.post("/v1/sessions/end", &request).await })?;
+        converse(async { Client::find(context, IfMissing::Fail).await?.post("/v1/sessions/end", &request).await })?;
     for one in &ended.items {
         output::print(&format!("{}\n", one.id));
     }

@@ -54,7 +54,7 @@ pub(crate) fn documents<'a>(files: impl Iterator<Item = &'a String>) -> Answer<V
 }
 
 /// A name ends in no file's ending and begins with no path's beginning.
-pub(crate) fn is_file(text: &str) -> bool {
+pub(crate) fn looks_like_path(text: &str) -> bool {
     let named = [".yaml", ".yml"].iter().any(|end| text.ends_with(end));
     named || ["/", "./", "../"].iter().any(|start| text.starts_with(start))
 }
@@ -66,10 +66,10 @@ mod tests {
     #[test]
     fn names_and_files_are_told_apart() {
         for file in ["a.yaml", "dir/b.yml", "./c", "/etc/d", "../e"] {
-            assert!(is_file(file), "{file}");
+            assert!(looks_like_path(file), "{file}");
         }
         for name in ["coding-agent", "library/pypi"] {
-            assert!(!is_file(name), "{name}");
+            assert!(!looks_like_path(name), "{name}");
         }
     }
 }

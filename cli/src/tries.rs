@@ -51,7 +51,7 @@ impl Tries {
 
     /// How many tries in a row were wrong and when the last was, for the records: they come into being only when the vault
     /// is open.
-    pub(crate) fn to_tell(&self) -> Option<(u32, Timestamp)> {
+    pub(crate) fn unreported(&self) -> Option<(u32, Timestamp)> {
         self.read().map(|Wrong { wrong, last }| (wrong, last))
     }
 

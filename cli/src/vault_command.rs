@@ -18,7 +18,7 @@ use model::text_file::without_mark;
 use zeroize::Zeroizing;
 
 use crate::Context;
-use crate::client::{Client, Missing, converse, encode, path_with};
+use crate::client::{Client, IfMissing, converse, encode, path_with};
 use crate::exit::{Answer, Failure, OrFail as _};
 use crate::foundation::make_configured_key;
 use crate::output::{self, Format};
@@ -208,15 +208,16 @@ fn init(context: &Context) -> Answer {
     let dir = context.data_dir(&config)?;
     dir.prepare().or_unreachable()?;
     make_configured_key(&config, &dir)?;
-    let view =
-        converse(async { Client::find(context, Missing::Make).await?.get::<VaultView>("/v1/vaults/default").await })?;
+    let view = converse(async {
+        Client::find(context, IfMissing::Create).await?.get::<VaultView>("/v1/vaults/default").await
+    })?;
     output::say(&format!("the vault in {} is ready, locked with a {}", dir.path().display(), view.key));
     Ok(())
 }
 
 fn status(context: &Context, listing: &Listing) -> Answer {
     let view: VaultView =
-        converse(async { Client::find(context, Missing::Tell).await?.get("/v1/vaults/default").await })?;
+        converse(async { Client::find(context, IfMissing::Fail).await?.get("/v1/vaults/default").await })?;
     if listing.format == Format::Json {
         return output::json(&view);
     }
@@ -233,7 +234,8 @@ fn status(context: &Context, listing: &Listing) -> Answer {
 
 fn list(context: &Context, listing: &Listing) -> Answer {
     let path = path_with(CREDENTIALS, &[("tenant", listing.tenant.clone())]);
-    let found: List<CredentialView> = converse(async { Client::find(context, Missing::Tell).await?.get(&path).await })?;
+    let found: List<CredentialView> =
+        converse(async { Client::find(context, IfMissing::Fail).await?.get(&path).await })?;
     if listing.format == Format::Json {
         return output::json(&found.items);
     }
@@ -249,7 +251,7 @@ fn list(context: &Context, listing: &Listing) -> Answer {
 
 fn show(context: &Context, name: &str, listing: &Listing) -> Answer {
     let path = path_with(&format!("{CREDENTIALS}/{}", encode(name)), &[("tenant", listing.tenant.clone())]);
-    let one: CredentialView = converse(async { Client::find(context, Missing::Tell).await?.get(&path).await })?;
+    let one: CredentialView = converse(async { Client::find(context, IfMissing::Fail).await?.get(&path).await })?;
     if listing.format == Format::Json {
         return output::json(&one);
     }
@@ -298,7 +300,7 @@ fn remove(context: &Context, name: &str, tenant: Option<String>, version: Option
     let which = version.as_ref().map(|number| format!(", version {number}")).unwrap_or_default();
     let parameters = [("tenant", tenant), ("version", version)];
     let path = path_with(&format!("{CREDENTIALS}/{}", encode(name)), &parameters);
-    converse(async { Client::find(context, Missing::Tell).await?.delete(&path).await })?;
+    converse(async { Client::find(context, IfMissing::Fail).await?.delete(&path).await })?;
     output::say(&format!("removed the credential {name}{which}"));
     Ok(())
 }
@@ -311,7 +313,7 @@ impl Put {
         let kind = vault::Kind::new(&self.kind, []).unwrap_or_else(|_| vault::Kind::bearer());
         let weaknesses = kind.weaknesses(&vault::Secret::new(value.to_vec()));
         let view: CredentialView = converse(async {
-            let mut client = Client::find(context, Missing::Make).await?;
+            let mut client = Client::find(context, IfMissing::Create).await?;
             client.put(&path, Bytes::from_owner(Wiped(value))).await
         })?;
         output::say(&format!(

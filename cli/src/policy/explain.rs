@@ -10,7 +10,7 @@ use policies::{PolicySource, Question, Rules, SessionDocuments, Subject, Verdict
 
 use super::sources::{broken, named};
 use crate::Context;
-use crate::client::{Client, Missing, converse, encode};
+use crate::client::{Client, IfMissing, converse, encode};
 use crate::exit::{Answer, Failure, OrFail as _};
 use crate::output;
 
@@ -80,7 +80,7 @@ impl Explain {
             at: self.at,
         };
         let explained: Explained =
-            converse(async { Client::find(context, Missing::Tell).await?.post(&path, &request).await })?;
+            converse(async { Client::find(context, IfMissing::Fail).await?.post(&path, &request).await })?;
         self.print(&explained.explanation, &explained.text, explained.passes)
     }
 
@@ -124,7 +124,7 @@ impl Explain {
         };
         let path = format!("/v1/sessions/{}", encode(id));
         let (session, brought): (SessionView, List<PolicyDocument>) = converse(async {
-            let mut client = Client::find(context, Missing::Tell).await?;
+            let mut client = Client::find(context, IfMissing::Fail).await?;
             Ok((client.get(&path).await?, client.get(&format!("{path}/documents")).await?))
         })?;
         // A file tells what the session would be answered with that file in force.

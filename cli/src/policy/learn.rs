@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::sources::named;
 use crate::Context;
 use crate::audit_command::instant;
-use crate::client::{Client, Missing, converse, path_with};
+use crate::client::{Client, IfMissing, converse, path_with};
 use crate::exit::{Answer, Failure, OrFail as _};
 use crate::output;
 
@@ -133,7 +133,7 @@ impl Recorded {
                     ],
                 );
                 let page: List<Value> =
-                    converse(async { Client::find(context, Missing::Tell).await?.get(&path).await })?;
+                    converse(async { Client::find(context, IfMissing::Fail).await?.get(&path).await })?;
                 let seen = page.items.iter().filter_map(|record| record["seq"].as_u64()).max();
                 all.extend(page.items.iter().filter_map(observation));
                 match seen {

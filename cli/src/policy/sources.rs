@@ -14,7 +14,7 @@ use policies::{PolicySet, PolicySource, Problem, render};
 use crate::Context;
 use crate::exit::{Answer, Failure, OrFail as _};
 use crate::output;
-use crate::session_options::is_file;
+use crate::session_options::looks_like_path;
 
 /// Policy files, and the files of checks beside them.
 #[derive(Default)]
@@ -146,7 +146,7 @@ pub(super) fn named(context: &Context, wanted: &[String]) -> Answer<Named> {
     let mut policies = Vec::new();
     let mut replaced = Vec::new();
     for text in wanted {
-        if !is_file(text) {
+        if !looks_like_path(text) {
             policies.push(PolicyName::new(text.as_str()));
             continue;
         }

@@ -5,7 +5,7 @@ use policies::{CredentialFacts, Surroundings};
 use vault::Vault;
 
 use crate::Context;
-use crate::client::{Client, Missing, converse};
+use crate::client::{Client, IfMissing, converse};
 use crate::exit::Answer;
 use crate::output;
 
@@ -21,7 +21,7 @@ pub(super) fn read(context: &Context) -> Answer<Surroundings> {
     }
     let path = "/v1/vaults/default/credentials";
     let found: Answer<List<CredentialView>> =
-        converse(async { Client::find(context, Missing::Tell).await?.get(path).await });
+        converse(async { Client::find(context, IfMissing::Fail).await?.get(path).await });
     match found {
         Ok(found) => {
             let facts = |one: CredentialView| {

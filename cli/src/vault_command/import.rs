@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use self::dotenv::Variable;
 use super::{CREDENTIALS, Wiped};
 use crate::Context;
-use crate::client::{Client, Missing, converse};
+use crate::client::{Client, IfMissing, converse};
 use crate::exit::{Answer, Failure, OrFail as _};
 use crate::output::{self, Format, visible};
 
@@ -109,9 +109,9 @@ impl Import {
         let body = Bytes::from_owner(Wiped(document(&items)?));
         let path = if self.dry_run { format!("{CREDENTIALS}?dry_run=true") } else { CREDENTIALS.to_owned() };
         // A folder that is not there is made for what is put, not for a question.
-        let missing = if self.dry_run { Missing::Tell } else { Missing::Make };
+        let if_missing = if self.dry_run { IfMissing::Fail } else { IfMissing::Create };
         let done: List<ImportedView> =
-            converse(async { Client::find(context, missing).await?.post_bytes(&path, body).await })?;
+            converse(async { Client::find(context, if_missing).await?.post_bytes(&path, body).await })?;
         self.tell(&done.items)?;
         if left.is_empty() {
             return Ok(());

@@ -11,7 +11,7 @@ use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret, passph
 
 use super::{BackupLock, List, Listing, Lock, TenantKeyView, VaultView, Wiped, read_value, terminal};
 use crate::Context;
-use crate::client::{Client, Missing, busy, converse, path_with};
+use crate::client::{Client, IfMissing, busy, converse, path_with};
 use crate::exit::{Answer, Failure, OrFail as _};
 use crate::foundation::{passphrase_file, restore_vault};
 use crate::output::{self, Format};
@@ -21,7 +21,7 @@ const BACKUP: &str = "/v1/vaults/default/backup";
 pub(super) fn rotate(context: &Context, listing: &Listing) -> Answer {
     let path = path_with("/v1/vaults/default/rotate", &[("tenant", listing.tenant.clone())]);
     let done: List<TenantKeyView> =
-        converse(async { Client::find(context, Missing::Tell).await?.post(&path, &()).await })?;
+        converse(async { Client::find(context, IfMissing::Fail).await?.post(&path, &()).await })?;
     if listing.format == Format::Json {
         return output::json(&done.items);
     }
@@ -63,7 +63,7 @@ pub(super) fn rekey(context: &Context, lock: &Lock) -> Answer {
     let path = path_with("/v1/vaults/default/key", &parameters);
     let weakness = passphrase.as_ref().and_then(|text| passphrase_weakness(&Secret::new(text.to_vec())));
     let body = passphrase.map_or_else(Bytes::new, |text| Bytes::from_owner(Wiped(text)));
-    let view: VaultView = converse(async { Client::find(context, Missing::Tell).await?.put(&path, body).await })?;
+    let view: VaultView = converse(async { Client::find(context, IfMissing::Fail).await?.put(&path, body).await })?;
     if let Some(why) = weakness {
         output::say(&format!(
             "warning: the new passphrase {why}, and anyone with a copy of the vault can try passphrases without limit"
@@ -78,7 +78,7 @@ pub(super) fn rekey(context: &Context, lock: &Lock) -> Answer {
 }
 
 pub(super) fn backup(context: &Context, file: Option<&Path>) -> Answer {
-    let bytes = converse(async { Client::find(context, Missing::Tell).await?.bytes(BACKUP).await })?;
+    let bytes = converse(async { Client::find(context, IfMissing::Fail).await?.bytes(BACKUP).await })?;
     let Some(path) = file else {
         let mut out = std::io::stdout().lock();
         return out.write_all(&bytes).and_then(|()| out.flush()).context("cannot write the backup").or_unreachable();
@@ -108,7 +108,7 @@ pub(super) fn restore(context: &Context, file: &Path, lock: &BackupLock) -> Answ
             return Err(Failure::usage(anyhow!("a backup under another lock is restored while no sidecar runs")));
         }
         let view: VaultView =
-            converse(async { Client::find(context, Missing::Tell).await?.put(BACKUP, bytes.into()).await })?;
+            converse(async { Client::find(context, IfMissing::Fail).await?.put(BACKUP, bytes.into()).await })?;
         output::say(&format!("restored {} credentials, generation {}", view.credentials, view.generation));
         return Ok(());
     }
