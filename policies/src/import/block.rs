@@ -79,7 +79,7 @@ pub(super) fn managed_agent(text: &str) -> Result<Draft, ImportError> {
     }
     if flag(block, "allow_package_managers")? {
         let rule = draft.rule(MANAGERS_ID);
-        rule.read_only = true;
+        rule.methods = vec!["GET".to_owned(), "HEAD".to_owned()];
         rule.comment = Some("allow_package_managers: pip, npm, cargo, go, gem and apt, to read.".to_owned());
         for host in MANAGERS {
             draft.add(MANAGERS_ID, host, 0);

@@ -31,7 +31,8 @@ pub(super) struct DraftRule {
     pub(super) deny: bool,
     pub(super) http: bool,
     pub(super) port: Option<u16>,
-    pub(super) read_only: bool,
+    /// Empty: every method.
+    pub(super) methods: Vec<String>,
     pub(super) hosts: Vec<HostPattern>,
     pub(super) credentials: Vec<String>,
     pub(super) comment: Option<String>,
@@ -129,8 +130,8 @@ impl DraftRule {
         if self.http {
             matched.push_str(", scheme: http");
         }
-        if self.read_only {
-            matched.push_str(", methods: [GET, HEAD]");
+        if !self.methods.is_empty() {
+            write!(matched, ", methods: [{}]", self.methods.join(", ")).expect("a string takes every text");
         }
         let effect = if self.deny { "deny" } else { "allow" };
         write!(out, "  - id: {}\n    {effect}: {{{matched}}}\n", self.id).expect("a string takes every text");
@@ -153,7 +154,8 @@ impl DraftRule {
         let scheme = if self.http { "http" } else { "https" };
         let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
         let expect = if self.deny { "deny" } else { "allow" };
-        Some(format!("  - {{request: \"GET {scheme}://{host}{port}/\", expect: {expect}, rule: {}}}\n", self.id))
+        let method = self.methods.first().map_or("GET", String::as_str);
+        Some(format!("  - {{request: \"{method} {scheme}://{host}{port}/\", expect: {expect}, rule: {}}}\n", self.id))
     }
 }
 
