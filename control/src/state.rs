@@ -58,9 +58,10 @@ fn states(live: &[Arc<Session>], now: Timestamp) -> BTreeMap<String, usize> {
     states
 }
 
-/// What was wrong at the start, and what is wrong with sessions and credentials now.
+/// What was wrong at the start, and what is wrong with rules, sessions and credentials now.
 fn warnings(control: &Control, live: &[Arc<Session>], now: Timestamp) -> Vec<String> {
     let mut warnings = control.start.warnings.clone();
+    warnings.extend(control.misfits_in_force().iter().map(ToString::to_string));
     for session in live {
         if let Err(error) = control.policies.rules_of(session) {
             warnings.push(format!("requests of {} are refused (policy_unavailable): {error}", session.id));

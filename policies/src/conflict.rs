@@ -102,6 +102,7 @@ struct Given<'a> {
     addresses: Option<&'a BTreeSet<IpNet>>,
     limits: Limits,
     timeouts: Timeouts,
+    hold: Option<Duration>,
     approval_timeout: Option<Duration>,
 }
 
@@ -112,6 +113,7 @@ impl<'a> Given<'a> {
             addresses: rule.addresses.as_ref(),
             limits: rule.limits,
             timeouts: rule.timeouts,
+            hold: rule.hold,
             approval_timeout: rule.approval_timeout,
         }
     }

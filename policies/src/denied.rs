@@ -18,7 +18,7 @@ pub struct Denied {
     pub policy: Option<PolicyName>,
     /// The `reason` of that rule, for the client that is refused.
     pub author_message: Option<Arc<str>>,
-    /// How long an answer may be waited for, where a rule asks and says so.
+    /// How long the approval stays open, if the rule asks and has `within`.
     pub approval_timeout: Option<Duration>,
     /// More about the reason, from a closed list: `ambiguous` where parsers read the request differently.
     pub class: Option<&'static str>,

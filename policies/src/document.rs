@@ -39,6 +39,7 @@ pub(crate) struct RuleEntry {
     pub(crate) allow: Option<Spanned<Match>>,
     pub(crate) ask: Option<Spanned<Match>>,
     pub(crate) deny: Option<Spanned<Match>>,
+    pub(crate) hold: Option<Spanned<Scalar>>,
     pub(crate) within: Option<Spanned<Scalar>>,
     pub(crate) until: Option<Spanned<String>>,
     pub(crate) tls: Option<Spanned<TlsName>>,

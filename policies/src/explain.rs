@@ -33,7 +33,7 @@ pub struct Explanation {
     pub not_relayed: bool,
     /// The `reason` of the rule, for the client that is refused.
     pub author_message: Option<String>,
-    /// How long an answer may be waited for, where a rule asks and says so.
+    /// How long the approval stays open, if the rule asks and has `within`.
     pub approval_timeout: Option<Duration>,
     /// What the request gets; `None` where it does not pass.
     pub given: Option<Given>,

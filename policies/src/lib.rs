@@ -58,6 +58,7 @@ pub use checks::{Actual, CheckResult};
 pub use permit::Permit;
 pub use question::Question;
 pub use verdict::Verdict;
+mod unenforced;
 mod verdict;
 
 pub use auth_mode::AuthMode;

@@ -14,6 +14,7 @@ use crate::pattern::HostPattern;
 use crate::problem::code;
 use crate::rule::{Effect, Rule};
 use crate::rules::Rules;
+use crate::unenforced;
 
 /// What is known of the vault and the configuration around the policies.
 #[derive(Clone, Debug, Default)]
@@ -62,9 +63,10 @@ impl Rules {
         self.all().iter().flat_map(|rule| &rule.credentials)
     }
 
-    /// The rules of these policies that do not fit; those of policies that observe beside others are left out.
+    /// The rules of these policies that do not fit, or have a key without effect; those of policies that observe beside others are
+    /// left out.
     pub fn misfits(&self, around: &Surroundings) -> Vec<Misfit> {
-        self.all().iter().flat_map(|rule| of_rule(rule, around)).collect()
+        self.all().iter().flat_map(|rule| of_loaded_rule(rule, around)).collect()
     }
 }
 
@@ -75,10 +77,10 @@ impl PolicySet {
         policies.flat_map(|policy| &policy.rules).flat_map(|rule| &rule.credentials)
     }
 
-    /// The rules of the policies that are `chosen` and do not fit.
+    /// The rules of the policies that are `chosen` and do not fit, or have a key without effect.
     pub fn misfits(&self, around: &Surroundings, chosen: impl Fn(&PolicyName) -> bool) -> Vec<Misfit> {
         let policies = self.policies().filter(|policy| chosen(&policy.name));
-        policies.flat_map(|policy| &policy.rules).flat_map(|rule| of_rule(rule, around)).collect()
+        policies.flat_map(|policy| &policy.rules).flat_map(|rule| of_loaded_rule(rule, around)).collect()
     }
 }
 
@@ -92,7 +94,26 @@ impl Explanation {
     }
 }
 
-/// Everything about one rule.
+/// Everything about one rule that is loaded: also the keys without effect, which a check of files reports at their places.
+fn of_loaded_rule(rule: &Rule, around: &Surroundings) -> Vec<Misfit> {
+    let unenforced = unenforced::of_rule(rule).into_iter().map(|one| Misfit {
+        code: code::UNENFORCED,
+        policy: rule.policy.clone(),
+        rule: rule.id.clone(),
+        message: format!(
+            "rule `{}` ({}:{}, {}): {}",
+            rule.id,
+            rule.origin.file,
+            rule.origin.line,
+            code::UNENFORCED,
+            one.message
+        ),
+        help: one.help.to_owned(),
+    });
+    of_rule(rule, around).into_iter().chain(unenforced).collect()
+}
+
+/// Everything about one rule and what is around it.
 pub(crate) fn of_rule(rule: &Rule, around: &Surroundings) -> Vec<Misfit> {
     if rule.effect == Effect::Deny {
         return Vec::new();

@@ -127,6 +127,8 @@ pub(crate) mod code {
     pub(crate) const ODD_PATH: &str = "EG0058";
     /// A secret in a policy.
     pub(crate) const SECRET: &str = "EG0059";
+    /// A key that has no effect in this version.
+    pub(crate) const UNENFORCED: &str = "EG0060";
 }
 
 /// How bad it is.

@@ -42,7 +42,9 @@ pub(crate) struct Rule {
     pub(crate) websocket: bool,
     /// Its end; a deny of a policy that ends goes on.
     pub(crate) until: Option<Timestamp>,
-    /// With `ask`: how long an answer is waited for.
+    /// With `ask`: how long the request waits for an answer.
+    pub(crate) hold: Option<Duration>,
+    /// With `ask`: how long the approval stays open.
     pub(crate) approval_timeout: Option<Duration>,
     /// The bytes are passed on unread.
     pub(crate) pass_through: bool,

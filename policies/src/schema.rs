@@ -168,9 +168,9 @@ fn rule_conditions() -> Vec<Value> {
         json!({
             "$comment": "A deny gives nothing.",
             "if": {"required": ["deny"]},
-            "then": none(&["within", "tls", "limits", "timeouts", "use", "set", "client_auth", "addresses"]),
+            "then": none(&["hold", "within", "tls", "limits", "timeouts", "use", "set", "client_auth", "addresses"]),
         }),
-        json!({"$comment": "Only who asks waits.", "if": {"required": ["allow"]}, "then": none(&["within"])}),
+        json!({"$comment": "Only a rule that asks waits.", "if": {"required": ["allow"]}, "then": none(&["hold", "within"])}),
         json!({
             "$comment": "Credentials never travel in cleartext.",
             "if": {"anyOf": [

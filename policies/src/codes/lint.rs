@@ -86,7 +86,7 @@ rules:
 "],
         mended: &[r"policy: shop
 rules:
-  - {id: live, allow: {host: a.example.com, upgrade: websocket}}
+  - {id: live, allow: {host: a.example.com, methods: [POST]}}
 "],
     },
     Story {

@@ -125,4 +125,19 @@ rules:
   - {id: read, allow: {host: a.example.com}, use: [token]}
 "],
     },
+    Story {
+        code: "EG0060",
+        severity: Severity::Warning,
+        title: "A key without effect",
+        meaning: "The language has the key, and this version does not enforce it: `hold` and `within`, and what an `ask` rule would grant after an approval, because there are no approvals yet. `upgrade: websocket` in an allow or ask, because WebSockets are not relayed yet. `first_byte` with `tls: pass-through`. In `egret.yaml`, for example `audit.retention`.",
+        why: "The file reads as if the key worked. An `ask` rule refuses every request with 403 approval_required, and a rule for WebSockets allows none.",
+        broken: &[r"policy: shop
+rules:
+  - {id: deploy, ask: {host: a.example.com, methods: [POST]}, within: 10m}
+"],
+        mended: &[r"policy: shop
+rules:
+  - {id: deploy, ask: {host: a.example.com, methods: [POST]}}
+"],
+    },
 ];

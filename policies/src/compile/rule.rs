@@ -12,6 +12,7 @@ use crate::pattern::{HostPattern, PathPattern};
 use crate::problem::{Place, Reporter, code, quote};
 use crate::rule::{Effect, Origin, Rule};
 use crate::suffix::{self, Suffix};
+use crate::unenforced::{self, Unenforced};
 
 /// What all rules of one policy have in common.
 pub(super) struct Context<'a> {
@@ -54,6 +55,7 @@ pub(super) fn compile(
             Effect::Deny => own_end,
             Effect::Allow | Effect::Ask => [own_end, context.until].into_iter().flatten().min(),
         },
+        hold: entry.hold.as_ref().and_then(|hold| parts::duration(hold, reporter)),
         approval_timeout: entry.within.as_ref().and_then(|within| parts::duration(within, reporter)),
         pass_through: entry.tls.as_ref().is_some_and(|tls| tls.value == TlsName::PassThrough),
         addresses: entry.addresses.as_ref().map(|list| parts::addresses(list, reporter)),
@@ -172,18 +174,42 @@ fn report_grant(context: &Context<'_>, entry: &RuleEntry, matched: &Match, rule:
         let message = "`reason` is for refused clients, and this rule refuses no one";
         reporter.warn(code::MEANINGLESS_KEY, place(reason), message, "make it a comment");
     }
-    match (&entry.within, rule.effect) {
-        (Some(within), Effect::Allow | Effect::Deny) => {
-            let message = "`within` is how long an approval stays open, and this rule asks no one";
-            reporter.error(code::MEANINGLESS_KEY, place(within), message, "remove it, or write `ask`");
+    if rule.effect == Effect::Allow {
+        for (key, what, at) in [
+            ("hold", "how long a request waits for an approval", &entry.hold),
+            ("within", "how long an approval stays open", &entry.within),
+        ] {
+            let Some(at) = at.as_ref().map(place) else { continue };
+            let message = format!("`{key}` is {what}, and this rule asks no one");
+            reporter.error(code::MEANINGLESS_KEY, at, message, "remove it, or write `ask`");
         }
-        (_, Effect::Allow | Effect::Ask | Effect::Deny) => {}
     }
+    report_unenforced(entry, matched, rule, reporter);
     if rule.pass_through {
         report_unread(entry, matched, rule, reporter);
     }
     for pattern in &rule.hosts {
         report_undialable(pattern, &matched.host, rule, reporter);
+    }
+}
+
+/// Keys that are taken and have no effect in this version, each at its place.
+fn report_unenforced(entry: &RuleEntry, matched: &Match, rule: &Rule, reporter: &mut Reporter<'_>) {
+    for Unenforced { key, message, help } in unenforced::of_rule(rule) {
+        let first_byte = || entry.timeouts.as_ref().and_then(|times| times.value.first_byte.as_ref().map(place));
+        let at = match key {
+            "hold" => entry.hold.as_ref().map(place),
+            "within" => entry.within.as_ref().map(place),
+            "use" => entry.credentials.as_ref().map(place),
+            "set" => entry.set.as_ref().map(place),
+            "client_auth" => entry.client_auth.as_ref().map(place),
+            "limits" => entry.limits.as_ref().map(place),
+            "timeouts" => entry.timeouts.as_ref().map(place),
+            "upgrade" => matched.upgrade.as_ref().map(place),
+            "first_byte" => first_byte(),
+            _ => None,
+        };
+        reporter.warn(code::UNENFORCED, at.unwrap_or_else(|| place(&entry.id)), message, help);
     }
 }
 
@@ -224,6 +250,7 @@ fn report_unread(entry: &RuleEntry, matched: &Match, rule: &Rule, reporter: &mut
 
 fn report_deny(entry: &RuleEntry, reporter: &mut Reporter<'_>) {
     let grants = [
+        ("hold", entry.hold.as_ref().map(place)),
         ("within", entry.within.as_ref().map(place)),
         ("tls", entry.tls.as_ref().map(place)),
         ("limits", entry.limits.as_ref().map(place)),

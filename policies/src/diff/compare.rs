@@ -122,7 +122,7 @@ fn contents(rules: BeforeAfter<&[Arc<Rule>]>) -> BeforeAfter<Vec<usize>> {
                 "{:?}",
                 (
                     (&rule.policy, &rule.id, rule.effect, rule.scheme, &rule.ports, &rule.methods, paths, &rule.query),
-                    (&rule.tools, rule.websocket, rule.until, rule.approval_timeout, rule.pass_through),
+                    (&rule.tools, rule.websocket, rule.until, rule.hold, rule.approval_timeout, rule.pass_through),
                     (&rule.addresses, &rule.credentials, rule.limits, rule.timeouts),
                     (&rule.set, &rule.client_auth, rule.of_session),
                 )

@@ -264,6 +264,7 @@ fn backdrop(sets: BeforeAfter<&PolicySet>) -> Policy {
                     tools: None,
                     websocket,
                     until: None,
+                    hold: None,
                     approval_timeout: None,
                     pass_through: false,
                     addresses: None,

@@ -36,7 +36,7 @@ impl fmt::Display for Explanation {
             writeln!(f, "  its author says: {message}")?;
         }
         if let Some(timeout) = self.approval_timeout {
-            writeln!(f, "  an answer is waited for {}", span(timeout))?;
+            writeln!(f, "  within: {}, without effect: there are no approvals yet", span(timeout))?;
         }
         if let Some(given) = &self.given {
             write!(f, "{given}")?;

@@ -3,11 +3,12 @@
 use serde_saphyr::granit_parser::ScalarStyle;
 
 /// The keys of a rule, in the order of the documentation.
-const RULE_KEYS: [&str; 14] = [
+const RULE_KEYS: [&str; 15] = [
     "id",
     "allow",
     "ask",
     "deny",
+    "hold",
     "within",
     "tls",
     "addresses",

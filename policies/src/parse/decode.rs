@@ -343,6 +343,7 @@ impl Decoder<'_, '_> {
             allow: self.mapping(fields, "allow", Self::matched),
             ask: self.mapping(fields, "ask", Self::matched),
             deny: self.mapping(fields, "deny", Self::matched),
+            hold: self.amount(fields, "hold"),
             within: self.amount(fields, "within"),
             until: self.text(fields, "until"),
             tls: self.word(fields, "tls"),

@@ -195,7 +195,18 @@ pub(crate) const RULE: Table = Table {
             r#"{"host": "**.github.com", "methods": ["DELETE"]}"#,
             "Requests that never go, whatever other rules say.",
         ),
-        key("within", Shape::Amount(Form::Span), r#""10m""#, "With `ask`: how long an answer is waited for."),
+        key(
+            "hold",
+            Shape::Amount(Form::Span),
+            r#""25s""#,
+            "With `ask`: how long the request waits for an answer. No effect yet: there are no approvals.",
+        ),
+        key(
+            "within",
+            Shape::Amount(Form::Span),
+            r#""10m""#,
+            "With `ask`: how long the approval stays open. No effect yet: there are no approvals.",
+        ),
         key(
             "until",
             Shape::Text(Form::End),

@@ -24,7 +24,13 @@ fn every_example_is_a_policy_that_passes_its_checks() {
     assert!(examples.len() >= 4);
     for example in examples {
         let set = set(&[example]);
-        assert_eq!(set.warnings(), []);
+        // A rule for WebSockets is an example of what is not relayed yet.
+        let unrelayed = example.matches("upgrade: websocket}\n").count();
+        assert_eq!(
+            set.warnings().iter().map(|one| one.code).collect::<Vec<_>>(),
+            vec!["EG0060"; unrelayed],
+            "{example}"
+        );
         for result in set.run_checks(model::Timestamp::UNIX_EPOCH) {
             assert!(result.passed(), "{}", result.problem.unwrap());
         }

@@ -326,6 +326,8 @@ fn what_cannot_be_kept_is_an_error() {
         (rule("allow: {host: a.b.example}, use: [key], tls: pass-through"), "EG0035"),
         (rule("allow: {host: a.b.example, scheme: http}, tls: pass-through"), "EG0035"),
         (rule("allow: {host: a.b.example}, within: 5m"), "EG0014"),
+        (rule("allow: {host: a.b.example}, hold: 25s"), "EG0014"),
+        (rule("deny: {host: a.b.example}, hold: 25s"), "EG0014"),
         (rule("deny: {host: a.b.example}, limits: {concurrent: 1}"), "EG0014"),
         (rule("allow: {host: a.b.example}, limits: {requests: 600}"), "EG0033"),
         (rule("allow: {host: a.b.example}, limits: {request_body: 10MB}"), "EG0033"),
@@ -350,7 +352,8 @@ fn what_cannot_be_kept_is_an_error() {
 #[test]
 fn asks_that_rank_equal_and_differ_tie() {
     let text = "policy: p\nrules:\n  - {id: a, ask: {host: a.example}, within: 1m}\n  - {id: b, ask: {host: a.example}, within: 2m}\n";
-    assert_eq!(codes(text), ["EG0027"]);
+    assert_eq!(codes(text), ["EG0060", "EG0027", "EG0060"]);
+    assert_eq!(codes(&text.replace("within", "hold")), ["EG0060", "EG0027", "EG0060"]);
     let apart = "policy: p\nrules:\n  - {id: a, allow: {host: a.example, tool: x}, use: [k]}\n  - {id: b, allow: {host: a.example, tool: y}, use: [l]}\n";
     assert!(compile(&sources(&[apart])).is_ok());
     let apart = apart.replace("tool: x", "query: {a: x}").replace("tool: y", "query: {a: y}");

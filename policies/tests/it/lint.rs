@@ -89,3 +89,44 @@ fn a_rule_that_no_ceiling_lets_pass_never_matches() {
     let found = lint(&set, &sources, now(), &Surroundings::default());
     assert_eq!(found.iter().map(|p| (p.code, p.line)).collect::<Vec<_>>(), [("EG0043", 4)]);
 }
+
+/// Every key that is enforced, on each effect: none of them is reported as a key without effect.
+#[test]
+fn keys_that_are_enforced_are_not_reported() {
+    let text = "policy: p\nrules:\n  - id: all\n    allow: {host: a.example.com, port: 443, scheme: https, methods: [GET], path: /v1/**, query: {a: b}, tool: t}\n    use: [key]\n    addresses: [10.0.0.0/8]\n    set: {X-Team: red}\n    client_auth: {default: strip, pass: [Cookie], also: [X-Key]}\n    limits: {requests: 1/m, concurrent: 1, request_body: 1, response_body: 1, bytes_out: 1}\n    timeouts: {connect: 1s, first_byte: 1s, idle: 1s}\n    until: 2099-01-01\n  - id: tunnel\n    allow: {host: b.example.com}\n    tls: pass-through\n    limits: {concurrent: 1, bytes_out: 1}\n    timeouts: {connect: 1s, idle: 1s}\n  - id: asked\n    ask: {host: c.example.com, methods: [POST], path: /x}\n    addresses: [10.0.0.0/8]\n    until: 2099-01-01\n    reason: Ask ops.\n  - id: no-sockets\n    deny: {host: a.example.com, upgrade: websocket}\n    reason: No.\n";
+    let sources = sources(&[text]);
+    let set = compile(&sources).unwrap_or_else(|problems| panic!("{}", list(&problems)));
+    assert_eq!(set.warnings(), []);
+    assert_eq!(lint(&set, &sources, now(), &Surroundings::default()), []);
+    assert_eq!(set.misfits(&Surroundings::default(), |_| true), []);
+}
+
+#[test]
+fn keys_without_effect_are_reported_where_rules_are_loaded_and_explained() {
+    let sources = sources(&[
+        "policy: p\nrules:\n  - {id: deploy, ask: {host: a.example.com}, hold: 25s, within: 10m}\n  - {id: read, allow: {host: b.example.com}}\n",
+    ]);
+    let set = compile(&sources).unwrap();
+    let told: Vec<String> = set.misfits(&Surroundings::default(), |_| true).iter().map(ToString::to_string).collect();
+    let line = |key: &str| {
+        format!(
+            "policy `p`: rule `deploy` (0.yaml:3, EG0060): `{key}` has no effect yet: there are no approvals, so an `ask` rule refuses every request with 403 approval_required; remove it, or keep it for a version with approvals"
+        )
+    };
+    assert_eq!(told, [line("hold"), line("within")]);
+    let rules = set.rules_for_policies(&["p".into()]).unwrap();
+    let explained = |url: &str| {
+        let (destination, path) = egret_policies::read_url(url).unwrap();
+        let question = egret_policies::Question {
+            destination: &destination,
+            method: "GET",
+            path: &path,
+            websocket: false,
+            tool: None,
+            now: now(),
+        };
+        rules.explain(&question).with_misfits(&rules, &Surroundings::default()).warnings
+    };
+    assert_eq!(explained("https://a.example.com/"), [line("hold"), line("within")]);
+    assert_eq!(explained("https://b.example.com/"), [""; 0]);
+}
