@@ -6,6 +6,7 @@
 mod document;
 mod limits;
 mod problem;
+mod unenforced;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -13,7 +14,6 @@ use std::path::{Path, PathBuf};
 
 use audit::Durability;
 use certs::ListenerIdentity;
-use jiff::SignedDuration;
 use model::Host;
 use model::text_file::remove_mark;
 use proxy::{DefaultSession, Limits, Listen};
@@ -80,8 +80,8 @@ pub(crate) struct Config {
     pub key: Key,
     /// What a record survives before its request is sent.
     pub durability: Durability,
-    /// How long records are to be kept.
-    pub retention: Option<SignedDuration>,
+    /// Keys of the file that are valid and have no effect, a line each.
+    pub unenforced: Vec<String>,
     /// Files of CAs that are trusted besides the system's.
     pub ca_files: Vec<PathBuf>,
     /// Fixed answers that come before DNS.
@@ -126,7 +126,7 @@ impl Default for Config {
             policies: Vec::new(),
             key: Key::Default,
             durability: Durability::Process,
-            retention: None,
+            unenforced: Vec::new(),
             ca_files: Vec::new(),
             resolve: HashMap::new(),
             limits: Limits::default(),
@@ -154,7 +154,7 @@ pub(crate) fn load(path: &Path, home: Option<&Path>) -> anyhow::Result<Config> {
 
 fn compile(source: &Source<'_>, base: &Path, home: Option<&Path>) -> Result<Config, Problem> {
     let document = source.parse::<Document>()?;
-    not_yet(source, &document)?;
+    unenforced::refuse_reserved(source, &document)?;
     let at = |text: &str| place(base, home, text);
     let paths = |texts: &[Spanned<String>]| -> Vec<PathBuf> { texts.iter().map(|text| at(&text.value)).collect() };
     let mut config = Config { data_dir: document.data_dir.as_ref().map(|text| at(&text.value)), ..Config::default() };
@@ -168,7 +168,7 @@ fn compile(source: &Source<'_>, base: &Path, home: Option<&Path>) -> Result<Conf
     }
     config.void_tokens_after_unclean_stop = document.sessions.void_tokens_after_unclean_stop;
     config.danger_default_credentials = document.sessions.danger_default_credentials;
-    config.default_session = document.sessions.default.map(|default| DefaultSession {
+    config.default_session = document.sessions.default.as_ref().map(|default| DefaultSession {
         policies: default.policies.iter().map(|name| name.as_str().into()).collect(),
         credentials: default.credentials.iter().map(|name| name.as_str().into()).collect(),
     });
@@ -179,10 +179,7 @@ fn compile(source: &Source<'_>, base: &Path, home: Option<&Path>) -> Result<Conf
     if let Some(word) = &document.audit.durability {
         config.durability = durability(source, word)?;
     }
-    if let Some(text) = &document.audit.retention {
-        let span = control::parse_span(&text.value).map_err(|why| source.problem(text, why, None))?;
-        config.retention = Some(span);
-    }
+    config.unenforced = unenforced::find(source, &document)?;
     config.ca_files = paths(&document.upstream.ca_files);
     for (name, text) in &document.upstream.resolve {
         let (name, address) = fixed_answer(source, name, text)?;
@@ -200,24 +197,6 @@ fn place(base: &Path, home: Option<&Path>, text: &str) -> PathBuf {
         (Some(rest), Some(home)) => home.join(rest),
         _ => base.join(text),
     }
-}
-
-/// Keys that are reserved: silence about them would be a promise that nobody keeps.
-fn not_yet(source: &Source<'_>, document: &Document) -> Result<(), Problem> {
-    let listen = &document.listen;
-    let keys = [
-        ("listen.socks", &listen.socks),
-        ("listen.transparent", &listen.transparent),
-        ("listen.control", &listen.control),
-        ("upstream.proxy", &document.upstream.proxy),
-    ];
-    for (key, value) in keys {
-        if let Some(value) = value {
-            let help = "remove the key, or set it to null";
-            return Err(source.problem(value, format!("`{key}` is not available yet in this version"), Some(help)));
-        }
-    }
-    Ok(())
 }
 
 /// The permissions of unix sockets.

@@ -7,11 +7,10 @@ use crate::foundation::Foundation;
 
 /// A sentence for each.
 pub(crate) fn warnings(foundation: &Foundation) -> Vec<String> {
-    let Config { proxy, further, deny_all, retention, danger_default_credentials, .. } = &foundation.config;
+    let Config { proxy, further, deny_all, unenforced, danger_default_credentials, .. } = &foundation.config;
     let mut warnings = Vec::new();
     let mut warn = |applies: bool, text: &str| warnings.extend(applies.then(|| text.to_owned()));
     warn(*deny_all, "every request is refused (denied_all) until a start without --deny-all");
-    warn(retention.is_some(), "audit.retention is not applied yet: records are kept until someone removes them");
     warn(
         foundation.trust.system_roots() == 0,
         "the system has no trusted roots; only upstreams of upstream.ca_files can be verified (install ca-certificates)",
@@ -20,6 +19,7 @@ pub(crate) fn warnings(foundation: &Foundation) -> Vec<String> {
         *danger_default_credentials,
         "sessions.danger_default_credentials: any client that reaches the proxy uses the credentials of sessions.default",
     );
+    warnings.extend(unenforced.iter().cloned());
     for listen in std::iter::once(&Listen::Tcp(*proxy)).chain(further) {
         if let Listen::Tcp(address) = listen
             && !address.ip().is_loopback()

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
@@ -17,6 +18,8 @@ pub(super) struct Document {
     pub(super) vault: VaultDocument,
     pub(super) audit: AuditDocument,
     pub(super) upstream: UpstreamDocument,
+    pub(super) control: ControlDocument,
+    pub(super) containment: Option<Spanned<String>>,
     pub(super) limits: BTreeMap<String, Spanned<String>>,
 }
 
@@ -27,8 +30,12 @@ pub(super) struct ListenDocument {
     pub(super) proxy_unix_mode: Option<Spanned<String>>,
     pub(super) proxy_tls: Option<Spanned<TlsListenDocument>>,
     pub(super) socks: Option<Spanned<IgnoredAny>>,
+    pub(super) socks_tls: Option<Spanned<IgnoredAny>>,
+    pub(super) reverse: Option<Spanned<IgnoredAny>>,
     pub(super) transparent: Option<Spanned<IgnoredAny>>,
+    pub(super) dns: Option<Spanned<IgnoredAny>>,
     pub(super) control: Option<Spanned<IgnoredAny>>,
+    pub(super) health: Option<Spanned<IgnoredAny>>,
 }
 
 #[derive(Deserialize)]
@@ -101,7 +108,49 @@ pub(super) struct KeyDocument {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct AuditDocument {
     pub(super) durability: Option<Spanned<String>>,
-    pub(super) retention: Option<Spanned<String>>,
+    pub(super) retention: Option<Spanned<RetentionDocument>>,
+}
+
+/// How long records are kept, and how many bytes of them; a length of time may stand alone.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RetentionBounds {
+    pub(super) time: Option<Spanned<String>>,
+    pub(super) size: Option<Spanned<String>>,
+}
+
+/// As it is written.
+pub(super) enum RetentionDocument {
+    Time(String),
+    Bounds(RetentionBounds),
+}
+
+impl<'de> Deserialize<'de> for RetentionDocument {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TimeOrBounds;
+        impl<'de> Visitor<'de> for TimeOrBounds {
+            type Value = RetentionDocument;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a length of time, or `time` and `size`")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(RetentionDocument::Time(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                RetentionBounds::deserialize(MapAccessDeserializer::new(map)).map(RetentionDocument::Bounds)
+            }
+        }
+        deserializer.deserialize_any(TimeOrBounds)
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ControlDocument {
+    pub(super) peers: BTreeMap<String, Spanned<IgnoredAny>>,
 }
 
 #[derive(Default, Deserialize)]

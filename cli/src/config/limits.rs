@@ -94,7 +94,7 @@ pub(super) fn set(limits: &mut Limits, source: &Source<'_>, name: &str, text: &S
     Ok(())
 }
 
-fn size(text: &str) -> Option<usize> {
+pub(super) fn size(text: &str) -> Option<usize> {
     let (digits, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
         Some(at) => text.split_at(at),
         None => (text, ""),

@@ -47,6 +47,12 @@ impl Source<'_> {
         self.at(Some(value.referenced), message, help)
     }
 
+    /// A line for the log about a value that is taken, with its place and its code.
+    pub(super) fn warning<T>(&self, value: &Spanned<T>, code: &str, message: &str, help: &str) -> String {
+        let Problem { file, line, column, .. } = self.problem(value, String::new(), None);
+        format!("{file}:{line}:{column}: {message}; {help} ({code})")
+    }
+
     fn at(&self, location: Option<Location>, message: String, help: Option<&str>) -> Problem {
         let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let line = location.map_or(0, |place| number(place.line()));

@@ -15,13 +15,16 @@ fn refused(text: &str) -> String {
 fn every_key_of_the_documentation_is_read() {
     let config = read(
         "data_dir: ~/egret\n\
-         listen: {proxy: 127.0.0.1:0, socks: null, transparent: null, control: null}\n\
+         listen: {proxy: 127.0.0.1:0, socks: null, socks_tls: null, reverse: null, transparent: null, dns: null, control: null, \
+         health: null}\n\
          sessions: {default: {policies: [library/pypi], credentials: [github]}, danger_default_credentials: true, \
          void_tokens_after_unclean_stop: true}\n\
          policies: [policies, /srv/one.yaml]\n\
          vault: {key: {file: ./vault.key}}\n\
          audit: {durability: power, retention: 90d}\n\
          upstream: {ca_files: [ca.pem], resolve: {A.example: \"127.0.0.1\", b.example: ::1}, proxy: null}\n\
+         control: {peers: {}}\n\
+         containment: off\n\
          limits: {max_head_bytes: 64KiB, max_streams: 100, idle_timeout: 5m}\n",
     )
     .unwrap();
@@ -33,7 +36,6 @@ fn every_key_of_the_documentation_is_read() {
     assert_eq!(config.policies, [PathBuf::from("/etc/egret/policies"), PathBuf::from("/srv/one.yaml")]);
     assert_eq!(config.key, Key::File(PathBuf::from("/etc/egret/./vault.key")));
     assert!(matches!(config.durability, Durability::Power));
-    assert_eq!(config.retention, Some(SignedDuration::from_hours(90 * 24)));
     assert_eq!(config.ca_files, [PathBuf::from("/etc/egret/ca.pem")]);
     assert_eq!(config.resolve["a.example"], IpAddr::from([127, 0, 0, 1]));
     assert_eq!(config.limits.max_head_bytes, 65_536);
@@ -66,6 +68,32 @@ fn t259_the_proxy_listens_with_tls() {
     assert!(read("listen: {proxy_tls: null}\n").unwrap().proxy_tls.is_none());
     assert!(refused(&tls("localhost")).contains("invalid listen address `localhost`"));
     assert!(refused("listen: {proxy_tls: {address: \"127.0.0.1:1\"}}\n").contains("certificate"));
+}
+
+#[test]
+fn keys_without_effect_are_reported_with_their_place() {
+    let kept = "has no effect yet: records are kept until someone removes them; remove the key, and remove old records by hand";
+    let retention = |place: &str| format!("egret.yaml:{place}: `audit.retention` {kept} (EG0060)");
+    for (text, wanted) in [
+        ("audit:\n  durability: power\n  retention: 90d\n", retention("3:14")),
+        ("audit: {retention: {time: 90d, size: 20GiB}}\n", retention("1:20")),
+        (
+            "control:\n  peers: {\"uid:1000\": [runtime]}\n",
+            "egret.yaml:2:23: `control.peers` has no effect yet: `uid:1000` gets no role; remove the key; only root and the user of Egret use the socket (EG0060)".to_owned(),
+        ),
+        (
+            "containment: auto\n",
+            "egret.yaml:1:14: `containment` has no effect yet: the process is not contained; remove the key, or write `off` (EG0060)".to_owned(),
+        ),
+    ] {
+        assert_eq!(read(text).unwrap().unenforced, [wanted], "{text}");
+    }
+}
+
+#[test]
+fn keys_that_are_enforced_are_not_reported() {
+    let text = "data_dir: /d\nlisten: {proxy: 127.0.0.1:0, proxy_tls: {address: \"127.0.0.1:0\", certificate: c, key: k}}\nsessions: {default: {policies: [library/pypi], credentials: [a]}, danger_default_credentials: true, void_tokens_after_unclean_stop: true}\npolicies: [p]\nvault: {key: {file: k}}\naudit: {durability: power}\nupstream: {ca_files: [c], resolve: {a.example: 192.0.2.1}}\ncontrol: {peers: {}}\ncontainment: off\nlimits: {max_fields: 10}\n";
+    assert_eq!(read(text).unwrap().unenforced, [""; 0]);
 }
 
 #[test]
@@ -105,7 +133,13 @@ fn values_that_cannot_be_are_shown_where_they_stand() {
         ("policies: [\"\"]\n", "1:12", "empty value"),
         ("audit:\n  retention:\nlimits: {}\n", "2:12", "empty value"),
         ("listen:\n  socks: 127.0.0.1:1080\n", "2:10", "`listen.socks` is not available yet"),
+        ("listen: {health: 127.0.0.1:1}\n", "1:18", "`listen.health` is not available yet"),
         ("upstream:\n  proxy: {url: x}\n", "2:10", "`upstream.proxy` is not available yet"),
+        ("containment: required\n", "1:14", "`containment: required` cannot be met"),
+        ("containment: on\n", "1:14", "unknown containment `on`"),
+        ("audit: {retention: {}}\n", "1:20", "needs `time`, `size` or both"),
+        ("audit: {retention: {size: much}}\n", "1:27", "`much` is not a number of bytes"),
+        ("audit: {retention: {time: long}}\n", "1:27", "not a length of time"),
         ("audit: {durability: paper}\n", "1:21", "unknown durability `paper`"),
         ("audit: {retention: long}\n", "1:20", "not a length of time"),
         ("vault:\n  key: {file: a, passphrase_env: B}\n", "2:8", "`passphrase_env` alone"),
