@@ -5,6 +5,7 @@
 //! cannot be decided within bounds is said, and counts as granting more.
 
 mod addresses;
+mod ceiling;
 mod compare;
 mod findings;
 mod hosts;
@@ -48,6 +49,10 @@ pub struct Change {
     pub old: Option<Decision>,
     /// What it gets now.
     pub new: Option<Decision>,
+    /// When it begins, where that is later than the comparison.
+    since: Option<Timestamp>,
+    /// Whether it is about paths that servers read differently.
+    ambiguous: bool,
 }
 
 /// What can change for a request.
@@ -183,7 +188,7 @@ impl Diff {
 
 impl Change {
     fn without_request(kind: Kind, wider: bool, words: String) -> Self {
-        Self { kind, wider, words, detail: None, request: None, old: None, new: None }
+        Self { kind, wider, words, detail: None, request: None, old: None, new: None, since: None, ambiguous: false }
     }
 }
 

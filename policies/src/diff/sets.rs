@@ -8,6 +8,7 @@ use std::sync::Arc;
 use model::{PolicyName, RuleId, Scheme, Timestamp};
 use serde_json::{Value, json};
 
+use super::ceiling::{in_its_words, rule_of};
 use super::{BeforeAfter, Change, Diff, Kind, Side, diff, words};
 use crate::combine::PolicySet;
 use crate::combine_error::CombineError;
@@ -66,7 +67,7 @@ pub fn diff_sets(old: &PolicySet, new: &PolicySet, now: Timestamp) -> SetDiff {
 fn one(sets: BeforeAfter<&PolicySet>, name: &PolicyName, backdrop: &Policy, now: Timestamp) -> Diff {
     let find = |set: &'_ PolicySet| set.is_known(name).then(|| set.is_ceiling(name));
     let mut changes = match (find(sets.old), find(sets.new)) {
-        (Some(true), Some(true)) => over_everything(sets, name, backdrop, now).changes,
+        (Some(true), Some(true)) => over_everything(sets, name, backdrop, now),
         (Some(true), other) => {
             let words = format!("drops the ceiling `{name}`");
             let mut changes = vec![Change::without_request(Kind::CeilingDropped, true, words)];
@@ -116,14 +117,16 @@ fn alone(sets: BeforeAfter<&PolicySet>, name: &PolicyName, now: Timestamp) -> Ve
 }
 
 /// A ceiling over a session to which everything is allowed.
-fn over_everything(sets: BeforeAfter<&PolicySet>, name: &PolicyName, backdrop: &Policy, now: Timestamp) -> Diff {
+fn over_everything(sets: BeforeAfter<&PolicySet>, name: &PolicyName, backdrop: &Policy, now: Timestamp) -> Vec<Change> {
     let rules = |set: &PolicySet| {
         let ceiling: Vec<&Policy> = set.policies().filter(|policy| policy.name == *name).collect();
         Arc::new(Rules::new(set.digest().clone(), vec![backdrop], ceiling))
     };
-    let mut found = diff(&rules(sets.old), &rules(sets.new), now);
+    let rules = BeforeAfter { old: rules(sets.old), new: rules(sets.new) };
+    let found = diff(&rules.old, &rules.new, now).changes;
+    let mut found = in_its_words(found, &rules, sets, name);
     // The rules of the backdrop are in no file.
-    for change in &mut found.changes {
+    for change in &mut found {
         for decision in [&mut change.old, &mut change.new] {
             let is_backdrop = |one: &Decision| one.rule.as_ref().is_some_and(|rule| rule.policy == backdrop.name);
             *decision = decision.take().filter(|one| !is_backdrop(one));
@@ -172,11 +175,6 @@ fn denies(sets: BeforeAfter<&PolicySet>, name: &PolicyName, backdrop: &Policy, n
         }
     }
     by_rule.into_values().chain(others).collect()
-}
-
-fn rule_of<'a>(set: &'a PolicySet, policy: &PolicyName, id: &RuleId) -> Option<&'a Arc<Rule>> {
-    let policy = set.policies().find(|own| own.name == *policy)?;
-    policy.rules.iter().find(|rule| rule.id == *id)
 }
 
 fn no_longer_denied(old: &Rule, new: Option<&Arc<Rule>>) -> String {

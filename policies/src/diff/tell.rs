@@ -38,6 +38,8 @@ pub(super) fn change(rules: BeforeAfter<&Arc<Rules>>, now: Timestamp, key: &Key,
         request: draft.sample,
         old,
         new,
+        since: draft.since.filter(|since| *since > now),
+        ambiguous: key.ambiguous,
     }
 }
 

@@ -233,6 +233,92 @@ fn a_ceiling_that_goes_or_grows_is_wider() {
     assert!(!sets(&[policy, higher], &[policy, ceiling]).is_wider());
 }
 
+/// The changes of the ceiling `c` between these rules, as a terminal shows them.
+fn of_ceiling(old: &str, new: &str) -> String {
+    let text = |rules: &str| format!("policy: c\nceiling: true\nrules:\n{rules}");
+    sets(&[&text(old)], &[&text(new)]).to_string()
+}
+
+#[test]
+fn a_changed_ceiling_is_one_line_for_each_capability() {
+    let get = "  - {id: all, allow: {host: \"**\", methods: [GET]}}\n";
+    let put = get.replace("[GET]", "[GET, PUT]");
+    insta::assert_snapshot!(of_ceiling(get, &put), @"
+    policy `c`
+    + rule `all` allows GET and PUT to **, where it was GET to **
+        such as PUT https://x.x/
+        before: deny (denied_method) by policy `c`
+    grants more than before
+    ");
+    insta::assert_snapshot!(of_ceiling(&put, get), @"
+    policy `c`
+    - rule `all` allows GET to **, where it was GET and PUT to **
+        such as PUT https://x.x/
+        now: deny (denied_method) by policy `c`
+    grants nothing more than before
+    ");
+    // Every method, port and scheme of a deny is one capability.
+    let deny = "  - {id: never, deny: {host: [a.example, \"**.b.example\"]}}\n";
+    insta::assert_snapshot!(of_ceiling(&format!("{get}{deny}"), get), @"
+    policy `c`
+    + rule `never` no longer denies any method to a.example and **.b.example
+        such as GET https://a.example/
+        before: deny (denied_host) by rule `never` of policy `c` (0.yaml:5)
+    grants more than before
+    ");
+    let fewer = deny.replace("[a.example, \"**.b.example\"]", "a.example");
+    insta::assert_snapshot!(of_ceiling(&format!("{get}{deny}"), &format!("{get}{fewer}")), @"
+    policy `c`
+    + rule `never` denies any method to a.example, where it was any method to a.example and **.b.example
+        such as GET https://x.b.example/
+        before: deny (denied_host) by rule `never` of policy `c` (0.yaml:5)
+    grants more than before
+    ");
+    insta::assert_snapshot!(of_ceiling(get, &format!("{get}{deny}")), @"
+    policy `c`
+    - rule `never` denies any method to a.example and **.b.example
+        such as GET https://a.example/
+        now: deny (denied_host) by rule `never` of policy `c` (0.yaml:5)
+    grants nothing more than before
+    ");
+    // A new rule, another path, a limit, and a rule that asks.
+    let api = "  - {id: api, allow: {host: api.example, path: /v1/**}}\n";
+    insta::assert_snapshot!(of_ceiling(get, &format!("{get}{api}")), @"
+    policy `c`
+    + rule `api` allows any method to api.example with path /v1/**
+        such as POST https://api.example/v1/x
+        before: deny (denied_method) by policy `c`
+    - rule `all` allows less of GET to **, where servers can read the path in two ways
+        such as GET https://api.example/v1;/x
+        now: deny (denied_path) by policy `c`
+    grants more than before
+    ");
+    insta::assert_snapshot!(of_ceiling(api, &api.replace("/v1/**", "/v2/**")), @"
+    policy `c`
+    + rule `api` allows any method to api.example with path /v2/**, where it was any method to api.example with path /v1/**
+        such as GET https://api.example/v2/x
+        before: deny (denied_path) by policy `c`
+    - rule `api` allows any method to api.example with path /v2/**, where it was any method to api.example with path /v1/**
+        such as GET https://api.example/v1/x
+        now: deny (denied_path) by policy `c`
+    grants more than before
+    ");
+    let limited = |bytes: &str| get.replace("}}", &format!("}}, limits: {{request_body: {bytes}}}}}"));
+    insta::assert_snapshot!(of_ceiling(&limited("10"), &limited("20")), @"
+    policy `c`
+    + loosens request_body: 20 instead of 10 for GET to **
+        such as GET https://x.x/
+    grants more than before
+    ");
+    insta::assert_snapshot!(of_ceiling(get, &get.replace("allow", "ask")), @"
+    policy `c`
+    - rule `all` asks before GET to **
+        such as GET https://x.x/
+        now: ask (approval_required) by rule `all` of policy `c` (0.yaml:4)
+    grants nothing more than before
+    ");
+}
+
 #[test]
 fn a_policy_that_is_new_or_gone_is_compared_with_nothing() {
     let (p, q) = ("policy: p\nrules:\n  - {id: a, allow: {host: a.example}}\n", "policy: q\nrules: []\n");
