@@ -1,7 +1,7 @@
 //! Counts refusals that are too many for a record each.
 //!
 //! A peer can cause a refusal with a few bytes, and a record takes 700. In each interval, one origin (a session, or a source
-//! address as long as nobody is identified) gets a record for each of its first refusals; the rest is counted by outcome and
+//! address as long as no client is identified) gets a record for each of its first refusals; the rest is counted by outcome and
 //! code, and the counts are recorded at the end of the interval. The first refusal that is counted is recorded at once as a
 //! count of one: a process that is killed within the interval leaves a mark that it was counting.
 //!
@@ -35,7 +35,7 @@ pub(crate) type Class = (Outcome, Option<Reason>);
 pub(crate) enum Admission {
     /// It gets a record of its own.
     Recorded,
-    /// It is the first one that is counted: a record of this id says so at once.
+    /// It is the first one that is counted: a record of this id is written at once.
     Begins(RecordId),
     /// It is counted; the record of this id will contain the count.
     Counted(RecordId),
@@ -58,7 +58,7 @@ pub(crate) struct Aggregate<W> {
     pub(crate) last: Timestamp,
 }
 
-/// The refusals of one interval. `K` tells origins apart, `W` is what a record says of one.
+/// The refusals of one interval. `K` identifies an origin, `W` is the part of a record that describes it.
 #[derive(Debug)]
 pub(crate) struct Tally<K, W> {
     budget: Budget,

@@ -3,7 +3,7 @@
 //! ```text
 //! {"v":1,"seq":12,"time":"..","kind":"..","digest":"..","previous":"..","hash":"..","salt":"..","contents":{..}}
 //!
-//! digest = SHA-256(salt || contents)              salt as 16 bytes, contents as they stand in the line
+//! digest = SHA-256(salt || contents)              salt as 16 bytes, contents as written in the line
 //! hash   = SHA-256(previous || digest || head)    both as 32 bytes, head is the line before `,"digest"`
 //! ```
 //!
@@ -97,13 +97,13 @@ pub(crate) fn hash_of(previous: &Hash, digest: &Hash, head: &[u8]) -> Hash {
 pub(crate) const HEAD_FILE: &str = "head";
 
 impl Head {
-    /// The hash as it stands in lines.
+    /// The hash as written in lines.
     pub(crate) fn hash_text(&self) -> String {
         format::hex::<32, 64>(&self.hash).map(char::from).iter().collect()
     }
 }
 
-/// What the head file says beside the head itself.
+/// The contents of the head file besides the head itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Noted {
     pub(crate) head: Head,

@@ -2,7 +2,7 @@
 //!
 //! The journal is on the path of every request, so nothing here allocates or goes through `fmt`.
 
-/// The longest text that one field keeps, counted as it stands in the file, in bytes.
+/// The longest text that one field keeps, counted as written in the file, in bytes.
 pub(crate) const MAX_FIELD_BYTES: usize = 1024;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -70,7 +70,7 @@ pub(crate) fn hex<const BYTES: usize, const DIGITS: usize>(bytes: &[u8; BYTES]) 
     text
 }
 
-/// Reads lower case hex digits; `None` where anything else stands.
+/// Reads lower case hex digits; `None` for any other text.
 pub(crate) fn unhex<const BYTES: usize>(text: &[u8]) -> Option<[u8; BYTES]> {
     if text.len() != BYTES * 2 {
         return None;
@@ -123,7 +123,7 @@ fn civil(days: i64) -> (usize, usize, usize) {
     (year as usize, month as usize, day as usize)
 }
 
-/// Writes text as it stands between the quotes of a JSON string, at most [`MAX_FIELD_BYTES`]; true where it was cut.
+/// Writes text as the contents of a JSON string, at most [`MAX_FIELD_BYTES`]; returns whether it was truncated.
 pub(crate) fn escaped(out: &mut Vec<u8>, text: &str) -> bool {
     // Without an early end, so that the compiler can look at many bytes at a time.
     let special = text.bytes().fold(false, |special, byte| special | is_special(byte));
@@ -134,7 +134,7 @@ pub(crate) fn escaped(out: &mut Vec<u8>, text: &str) -> bool {
     false
 }
 
-/// Whether a byte does not stand for itself in a JSON string, or may do something to a terminal.
+/// Whether a byte must be escaped in a JSON string, or may have an effect on a terminal.
 fn is_special(byte: u8) -> bool {
     !(0x20..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\')
 }
@@ -153,7 +153,7 @@ fn escaped_slowly(out: &mut Vec<u8>, text: &str) -> bool {
     false
 }
 
-/// One character as it stands in a JSON string.
+/// One character as written in a JSON string.
 fn spelled(sign: char, buffer: &mut [u8; 12]) -> &[u8] {
     match sign {
         '"' => b"\\\"",

@@ -55,7 +55,7 @@ pub enum IndexError {
     Store {
         /// The file.
         path: PathBuf,
-        /// What SQLite said.
+        /// The error of SQLite.
         source: rusqlite::Error,
     },
     /// The journal could not be read.
@@ -63,7 +63,7 @@ pub enum IndexError {
     Journal {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
@@ -129,7 +129,7 @@ impl Index {
         Ok(())
     }
 
-    /// Brings the index to the end of the journal; gives the last sequence number it knows.
+    /// Brings the index to the end of the journal; returns the last sequence number in it.
     ///
     /// # Errors
     /// [`IndexError`] where journal or index cannot be used.
@@ -152,7 +152,7 @@ impl Index {
         }
     }
 
-    /// The records that a filter wants, in the order of the journal, as far as the index knows it.
+    /// The records that match a filter, in the order of the journal, as far as they are indexed.
     ///
     /// # Errors
     /// [`IndexError`] where the index cannot be used.
@@ -171,7 +171,7 @@ impl Index {
         Ok(rows)
     }
 
-    /// The last record that the index knows: an anchor that `verify_against` takes.
+    /// The last record in the index: an anchor for `verify_against`.
     ///
     /// # Errors
     /// [`IndexError`] where the index cannot be used.
@@ -370,7 +370,7 @@ impl Position {
         Ok(())
     }
 
-    /// Whether the last record taken still stands where it was read.
+    /// Whether the last indexed record is still at the place where it was read.
     fn stands(&self, files: &[Segment]) -> io::Result<bool> {
         if self.seq == 0 {
             return Ok(self.next == 0);
@@ -405,7 +405,7 @@ struct Stored<'a> {
 fn insert(connection: &Connection, line: &Line<'_>) -> rusqlite::Result<()> {
     let contents = line.body.and_then(|(_, contents)| std::str::from_utf8(contents).ok());
     let parsed = contents.and_then(|text| serde_json::from_str::<Stored<'_>>(text).ok());
-    // Contents that are no JSON would break every query that looks into them; `verify` is what speaks of damage.
+    // Contents that are not JSON would break every query that reads them; `verify` reports damage.
     let contents = contents.filter(|_| parsed.is_some());
     let stored = parsed.unwrap_or_default();
     let mut links = [0; 64];
@@ -538,14 +538,14 @@ fn schema() -> String {
     )
 }
 
-/// A number that changes whenever the schema does, so that an index of another build is made anew.
+/// A number that changes whenever the schema does, so that the index of another build is created again.
 fn version_of(schema: &str) -> i64 {
     let digest = Sha256::digest(schema.as_bytes());
     let first = digest.iter().take(4).fold(0u32, |number, byte| number << 8 | u32::from(*byte));
     i64::from(first >> 1) | 1
 }
 
-/// The CPU time of this thread: waiting for the disk costs nobody anything.
+/// The CPU time of this thread: waiting for the disk costs no CPU.
 fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)

@@ -1,8 +1,8 @@
 //! The evidence: an append-only folder of files, one record a line.
 //!
-//! Records are written in groups by those who wait for them. The first to come leads: it steps back
+//! Records are written in groups by the tasks that wait for them. The first task leads: it steps back
 //! once, so that the other tasks of its runtime can add theirs, then chains and writes all of them
-//! with one system call and wakes the others. Numbers and hashes come into being at that moment.
+//! with one system call and wakes the others. Numbers and hashes are assigned at that moment.
 //! No thread is woken for a record, and no lock is held across an await.
 
 mod disk;
@@ -58,10 +58,10 @@ pub enum JournalError {
     Io {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Whoever was asked does not want to go on with it.
+    /// The caller's check rejected it.
     #[error("{0}")]
     Refused(String),
     /// Another process writes it.
@@ -86,7 +86,7 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Whether records that were written are gone, so that what they said of sessions is too.
+    /// Whether records that were written are gone, so that what they recorded about sessions is too.
     pub fn has_lost_records(&self) -> bool {
         self.missing > 0 || self.corrupt.is_some()
     }
@@ -131,7 +131,7 @@ impl Journal {
         Self::open_if(dir, settings, |_| Ok(()))
     }
 
-    /// Opens the journal in a folder if `judge` wants to go on with what it holds; else nothing in the folder changes.
+    /// Opens the journal in a folder if `judge` accepts its contents; otherwise nothing in the folder changes.
     ///
     /// # Errors
     /// [`JournalError::Refused`] with the words of `judge`, and those of [`Journal::open`].
@@ -163,7 +163,7 @@ impl Journal {
         Ok(Self(Arc::new(owner)))
     }
 
-    /// Appends a record that nobody waits for: written within about 20 ms, and kept while the journal cannot be written.
+    /// Appends a record that no task waits for: written within about 20 ms, and kept while the journal cannot be written.
     pub fn append(&self, record: Record) {
         self.append_closing(&record, 0);
     }
@@ -216,7 +216,7 @@ impl Journal {
         self.append_opening(record.kind, &record, &mut 0).await
     }
 
-    /// Appends a record under another kind; tells in which segment it stands as soon as it does, even when dropped.
+    /// Appends a record under another kind; reports in which segment it is as soon as it is written, even when dropped.
     pub(crate) async fn append_opening(
         &self,
         kind: Kind,
@@ -260,7 +260,7 @@ impl Journal {
         self.0.shared.last_seq.load(Ordering::Acquire)
     }
 
-    /// Writes what was appended so far by any thread, so that what is appended next stands behind it.
+    /// Writes what was appended so far by any thread, so that what is appended next comes after it.
     pub fn flush(&self) {
         let shared = &self.0.shared;
         shared.flush(&shared.queues);
@@ -274,7 +274,7 @@ impl Journal {
     /// The last record, once it and all before it survive power loss: an anchor to keep elsewhere.
     ///
     /// # Errors
-    /// Where the disk does not take it.
+    /// If the disk does not accept it.
     pub fn synced_head(&self) -> io::Result<KnownHead> {
         self.flush();
         self.0.shared.writer().synced_head().map(|head| KnownHead::from(&head))

@@ -1,8 +1,8 @@
 //! What happened, kept as evidence: the record, the journal it is written to, the chain that binds
 //! the records, the trail of a running exchange, and the index that makes all of it queryable.
 //!
-//! This crate does not know the vault, so that no record can hold a secret by accident. It has no
-//! runtime either: the futures it gives work on any executor.
+//! This crate cannot name the vault, so that no record can contain a secret by accident. It has no
+//! runtime either: its futures work on any executor.
 
 mod aggregate;
 mod chain;

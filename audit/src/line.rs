@@ -76,7 +76,7 @@ impl Lines {
     }
 }
 
-/// A line as it stands in its file.
+/// A line as written in its file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RawLine<'a> {
     /// Where it begins, in bytes.
@@ -169,7 +169,7 @@ impl<'a> Line<'a> {
         Ok(())
     }
 
-    /// Checks the line by itself and that it continues from `before`; gives where the next one continues.
+    /// Checks the line by itself and that it continues from `before`; returns where the next one continues.
     pub(crate) fn follow(&self, before: &Head) -> Result<Head, LineError> {
         self.check()?;
         if self.seq != before.seq + 1 || self.previous != before.hash {
@@ -189,7 +189,7 @@ fn after<'a>(rest: &mut &'a [u8], text: &[u8]) -> Option<&'a [u8]> {
     Some(rest)
 }
 
-/// What stands after `text` and before `end`; `rest` goes on at `end`.
+/// The text after `text` and before `end`; `rest` continues at `end`.
 fn between<'a>(rest: &mut &'a [u8], text: &[u8], end: u8) -> Option<&'a [u8]> {
     after(rest, text)?;
     let length = rest.iter().position(|byte| *byte == end)?;

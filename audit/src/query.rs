@@ -5,7 +5,7 @@ use rusqlite::types::Value;
 
 use crate::record::{Decision, Kind};
 
-/// The most rows that one query gives.
+/// The largest number of rows of one query.
 pub const MAX_ROWS: u32 = 10_000;
 
 /// Which records are wanted; every condition that is given must hold.
@@ -62,7 +62,7 @@ impl Default for Filter {
     }
 }
 
-/// A statement and the values bound to it; nothing that a caller says ever stands in the text.
+/// A statement and the values bound to it; no text of a caller is ever part of the statement.
 pub(crate) struct Statement {
     pub(crate) sql: String,
     pub(crate) values: Vec<Value>,
@@ -118,7 +118,7 @@ impl Filter {
         Statement { sql, values: conditions.values }
     }
 
-    /// Whether the statement gives the newest row first.
+    /// Whether the statement returns the newest row first.
     pub(crate) fn backwards(&self) -> bool {
         self.after.is_none()
     }
@@ -177,7 +177,7 @@ fn text_of(instant: Timestamp) -> String {
     String::from_utf8(text).expect("an instant is written in ASCII")
 }
 
-/// One record as the index gives it.
+/// One record as the index returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Its sequence number.

@@ -1,4 +1,4 @@
-//! One audit record and its JSON form, version 1; `docs/audit.md` says the same and is tested against it.
+//! One audit record and its JSON form, version 1; `docs/audit.md` describes it, and a test compares them.
 //!
 //! What a record may keep is decided by its types: no header value, query value or body fits in.
 
@@ -30,7 +30,7 @@ macro_rules! words {
             /// Every variant, in the order of the documentation.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The word that stands in records.
+            /// The word in records.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)* }
             }
@@ -60,9 +60,9 @@ words! {
         ToolCallEnded = "tool_call.ended",
         /// A person is asked.
         ApprovalRequested = "approval.requested",
-        /// A person said yes.
+        /// A person approved.
         ApprovalGranted = "approval.granted",
-        /// A person said no.
+        /// A person denied.
         ApprovalDenied = "approval.denied",
         /// Nobody answered in time.
         ApprovalExpired = "approval.expired",
@@ -80,7 +80,7 @@ words! {
         CredentialRemoved = "credential.removed",
         /// A value came back to another tenant's session, and was masked there.
         CredentialMasked = "credential.masked",
-        /// A policy set came into force.
+        /// A policy set is in force.
         PolicyLoaded = "policy.loaded",
         /// A policy set was refused; the one before stays in force.
         PolicyRejected = "policy.rejected",
@@ -102,7 +102,7 @@ words! {
         CaRotated = "ca.rotated",
         /// A call of the control API was refused.
         ControlDenied = "control.denied",
-        /// The sidecar came up.
+        /// The sidecar started.
         SidecarStarted = "sidecar.started",
         /// The sidecar went down in order.
         SidecarStopped = "sidecar.stopped",
@@ -112,7 +112,7 @@ words! {
         SidecarIndexRebuilt = "sidecar.index_rebuilt",
         /// Refusals that were counted together, because they were too many for a record each.
         Aggregated = "aggregated",
-        /// Something is missing here, and this record says how much.
+        /// Records are missing here; this record contains how many.
         Gap = "gap",
     }
 }
@@ -135,7 +135,7 @@ impl Kind {
 }
 
 words! {
-    /// What the policy said.
+    /// The decision of the policy.
     Decision {
         /// It may go.
         Allow = "allow",
@@ -153,7 +153,7 @@ words! {
     Outcome {
         /// The response went through to its end.
         Ok = "ok",
-        /// Egret said no.
+        /// Egret refused it.
         Refused = "refused",
         /// The client went away.
         ClientAbort = "client_abort",
@@ -175,7 +175,7 @@ words! {
         Downstream = "downstream",
         /// The upstream's.
         Upstream = "upstream",
-        /// Nobody's: the policy wants it so.
+        /// No one's: the policy decided it.
         Policy = "policy",
         /// Ours.
         Egret = "egret",
@@ -187,7 +187,7 @@ words! {
     Attribution {
         /// By the proxy credentials of the connection.
         ProxyCredentials = "proxy_credentials",
-        /// By the listener it came in at.
+        /// By the listener that accepted it.
         Listener = "listener",
         /// By the peer of the unix socket.
         UnixPeer = "unix_peer",
@@ -199,7 +199,7 @@ words! {
         Marker = "marker",
         /// To a tool call, by the process that made the request.
         Process = "process",
-        /// To a tool call, by what the request says of itself.
+        /// To a tool call, by the marks of the request itself.
         Label = "label",
         /// To a tool call, by the time alone.
         Window = "window",
@@ -217,7 +217,7 @@ pub struct CredentialUse {
 
 /// What is known of one event. Fields that do not apply stay empty and are left out of the file.
 ///
-/// Sequence number, `previous` and `hash` are the journal's: they come into being when the record is written.
+/// Sequence number, `previous` and `hash` are the journal's: they are assigned when the record is written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// What it is about.
@@ -246,7 +246,7 @@ pub struct Record {
     pub trace: Option<Arc<str>>,
     /// The client's address, where no session was identified; of IPv6 its network where many are counted together.
     pub source: Option<IpAddr>,
-    /// What the policy said.
+    /// The decision of the policy.
     pub decision: Option<Decision>,
     /// Why it was refused or ended.
     pub code: Option<Reason>,
@@ -306,7 +306,7 @@ pub struct Record {
     pub outcome: Option<Outcome>,
     /// Whose fault that was.
     pub fault: Option<Fault>,
-    /// How many events this one record stands for, or how many bytes or records are missing.
+    /// The number of events that this record counts, or of bytes or records that are missing.
     pub count: Option<u64>,
     /// When the first of them happened.
     pub first: Option<Timestamp>,
@@ -315,7 +315,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// A record of a kind, with nothing else said.
+    /// A record of a kind, without other fields.
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,

@@ -41,7 +41,7 @@ struct Counters {
     strangers: Tally<Option<IpAddr>, Who>,
 }
 
-/// What an aggregated record says of the origin.
+/// The origin in an aggregated record.
 #[derive(Clone, Debug)]
 struct Who(Box<Record>);
 
@@ -70,7 +70,7 @@ impl Refusals {
         });
     }
 
-    /// Takes a record of something that was never opened: gives the records that are due before it, and the id of the record
+    /// Takes a record of something that was never opened: returns the records that are due before it, and the id of the record
     /// that counts it, or `None` where it gets a record of its own.
     pub(crate) fn admit(&self, record: &Record, now: Timestamp) -> (Vec<Record>, Option<RecordId>) {
         let mut guard = self.lock();

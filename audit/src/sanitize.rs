@@ -1,7 +1,7 @@
 //! The only way by which a text that is not Egret's own enters a record: session tokens and placeholders in it are masked, then it is escaped.
 //!
 //! A client can put a token where Egret records what it was asked for: in a path, a query name, a host label, an SNI. A
-//! token has one look (`egt_` and 43 letters and digits, a placeholder `egret_ph_` and 32), so it is found by its look, in
+//! token has one form (`egt_` and 43 letters and digits, a placeholder `egret_ph_` and 32), so it is found by its form, in
 //! either case, since a host is recorded in lower case. A text that shows one only after decoding (percent, base64) is masked whole.
 
 use std::borrow::Cow;
@@ -14,7 +14,7 @@ const MASK: &str = "***";
 /// What tokens and placeholders begin with.
 const MARKS: [&[u8]; 2] = [b"egt_", b"egret_ph_"];
 
-/// So many letters and digits after a mark make a token: fewer of its 43 (or 32) leave it unguessable.
+/// This many letters and digits after a mark make a token: fewer of its 43 (or 32) leave it unguessable.
 const MIN_LETTERS: usize = 16;
 
 /// How often percent escapes are undone.

@@ -22,11 +22,11 @@ pub struct Facts {
     pub user: Option<Arc<str>>,
     /// The agent.
     pub agent: Option<Arc<str>>,
-    /// The session; `None` where nobody could be identified.
+    /// The session; `None` if no client was identified.
     pub session: Option<SessionId>,
     /// How the exchange was tied to the session.
     pub attribution: Option<Attribution>,
-    /// The client's address, where nobody could be identified.
+    /// The client's address, if no client was identified.
     pub source: Option<IpAddr>,
 }
 
@@ -127,7 +127,7 @@ impl Trail {
         self.record.policy = Some(policy.clone());
     }
 
-    /// What the policy said; [`Trail::permitted`] says allow and a refusal says deny where nothing was said.
+    /// The decision of the policy. Without it, [`Trail::permitted`] sets allow, and a refusal sets deny.
     pub fn decision(&mut self, decision: Decision) {
         self.record.decision = Some(decision);
     }
@@ -164,7 +164,7 @@ impl Trail {
         self.record.stripped.push(name.into());
     }
 
-    /// What the client itself sent in this place gave way to a credential.
+    /// A credential has overwritten what the client itself sent in this location.
     pub fn replaced(&mut self, place: impl Into<Text>) {
         self.record.replaced.push(place.into());
     }
@@ -186,7 +186,7 @@ impl Trail {
         self.record.injected_into.push(place.into());
     }
 
-    /// The head of the response came, or was made: its status, and the time it took.
+    /// The head of the response arrived, or was generated: its status, and the time it took.
     pub fn status(&mut self, status: u16) {
         self.record.status = Some(status);
         self.record.first_byte = Some(self.began.elapsed());
@@ -211,7 +211,7 @@ impl Trail {
     /// Writes the opening record; nothing may be sent upstream before this returns `Ok`.
     ///
     /// # Errors
-    /// [`Unavailable`] where the journal cannot take it: the request must be refused.
+    /// [`Unavailable`] if the journal cannot write it: the request must be refused.
     ///
     /// # Cancellation
     /// Dropped before the opening record is written, it is not written; the closing one always is.
@@ -220,7 +220,7 @@ impl Trail {
         self.journal.append_opening(self.opening, &self.record, &mut self.opened_in).await
     }
 
-    /// Writes the closing record; gives the id of the record that contains the end: what a refusal shows as `Egret-Record`.
+    /// Writes the closing record; returns the id of the record that contains the end, which a refusal shows as `Egret-Record`.
     /// Where nothing was opened and the origin has had its share of records, that is the record that counts.
     pub fn close(mut self, outcome: Outcome, fault: impl Into<Option<Fault>>, code: Option<Reason>) -> RecordId {
         self.finish(outcome, fault.into(), code)

@@ -13,11 +13,11 @@ use crate::line::{Line, LineError, Lines, Segment, segments};
 pub struct Verified {
     /// Records in all.
     pub records: u64,
-    /// Files they stand in.
+    /// The number of their files.
     pub files: u64,
     /// Records whose contents were deleted; their place in the chain verifies.
     pub deleted: u64,
-    /// Records that say that something is missing.
+    /// Records about missing records.
     pub gaps: u64,
     /// Bytes of an unfinished last line: one that is being written, or was when the sidecar was killed.
     pub unfinished_bytes: u64,
@@ -45,7 +45,7 @@ pub struct KnownHead {
 pub struct Broken {
     /// The sequence number of the first record that cannot be trusted.
     pub seq: u64,
-    /// The file where it stands or should stand.
+    /// The file where it is or should be.
     pub file: PathBuf,
     /// The line in that file, from 1.
     pub line: u64,
@@ -64,7 +64,7 @@ pub enum Why {
     MissingFile,
     /// The journal ends before a record that is known to have been written.
     Ends(KnownHead),
-    /// Another record stands where a known one was written.
+    /// Another record is in the place of a known one.
     Differs(KnownHead),
     /// It could not be read.
     Unreadable(io::Error),
@@ -101,7 +101,7 @@ pub fn verify(dir: &Path) -> Result<Verified, Broken> {
 /// [`Broken`] names the first record that cannot be trusted.
 pub fn verify_against(dir: &Path, known: &[KnownHead]) -> Result<Verified, Broken> {
     let unreadable = |error| Broken { seq: 0, file: dir.to_owned(), line: 0, why: Why::Unreadable(error) };
-    // Read before the records, so that a sidecar that goes on writing is not taken for one that lost some.
+    // Read before the records, so that a sidecar that continues to write is not mistaken for one that lost some.
     let noted = chain::read_head(dir).map_err(unreadable)?;
     let mut anchors: Vec<KnownHead> =
         noted.iter().map(|noted| KnownHead::from(&noted.head)).chain(known.iter().cloned()).collect();
@@ -123,7 +123,7 @@ pub fn verify_against(dir: &Path, known: &[KnownHead]) -> Result<Verified, Broke
         return Err(walk.broken(&place.0, place.1, why));
     }
     walk.result.head = KnownHead::from(&walk.head);
-    // A head from before the first record shows nothing of those that came.
+    // A head from before the first record shows nothing of the later ones.
     walk.result.is_head_noted &= walk.head.seq == 0 || noted.is_some_and(|noted| noted.head.seq > 0);
     Ok(walk.result)
 }
@@ -143,7 +143,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// Verifies one file; gives the number of the line after its last.
+    /// Verifies one file; returns the number of the line after its last.
     fn file(&mut self, file: &Segment, last: bool) -> Result<u64, Broken> {
         let mut number = 1;
         let mut lines =

@@ -1,4 +1,4 @@
-//! What the records say happened to a session: a session's file that says otherwise was put back.
+//! What happened to a session, according to the records: a session's file that differs was restored from a copy.
 
 use model::{CredentialId, SessionId};
 use rusqlite::{OptionalExtension as _, params};

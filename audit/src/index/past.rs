@@ -1,4 +1,4 @@
-//! What the records say that a start has to know: from the index as far as it goes, and from the journal itself behind that. The index may
+//! The facts in the records that a start needs: from the index as far as it goes, and from the journal itself after that. The index may
 //! be far behind after a busy time, and filling it takes many times as long as reading.
 
 use std::borrow::Cow;
@@ -36,7 +36,7 @@ struct Of<'a> {
 }
 
 impl Index {
-    /// What the records say by now. Nothing is written, so that a full disk does not matter.
+    /// The facts in the records so far. Nothing is written, so that a full disk does not matter.
     ///
     /// # Errors
     /// [`IndexError`] where journal or index cannot be read.

@@ -22,7 +22,7 @@ pub(super) const TABLE: &str =
 /// How the field begins in a record that has it.
 const MARK: &[u8] = b"\"credentials\":[";
 
-/// What the records say about the use of one credential, of all its versions.
+/// The use of one credential according to the records, over all its versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uses {
     /// With how many exchanges it went.
@@ -32,7 +32,7 @@ pub struct Uses {
 }
 
 impl Index {
-    /// How often a credential went on a request, as far as the index knows the journal; `None` where it never did.
+    /// How often a credential was attached to a request, as far as the journal is indexed; `None` if it never was.
     ///
     /// # Errors
     /// [`IndexError`] where the index cannot be used.

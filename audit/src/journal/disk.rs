@@ -1,4 +1,4 @@
-//! The files: where the chain is continued, and what happens when the disk does not take it.
+//! The files: where the chain is continued, and what happens if the disk does not accept it.
 //!
 //! A write that fails leaves the file and the chain as they were before it. A file or folder that
 //! was removed or replaced underneath counts as a failed write, found by looking after writing.
@@ -70,8 +70,8 @@ impl Disk {
         Ok(folder)
     }
 
-    /// Continues a segment that exists, or begins the next one. A disk that is full is no error: it is told by what
-    /// [`Disk::reserve`] gives.
+    /// Continues a segment that exists, or begins the next one. A full disk is not an error here:
+    /// [`Disk::reserve`] reports it.
     pub(super) fn open(dir: &Path, folder: OwnedFd, number: u32, head: Head, sizes: Sizes) -> io::Result<Self> {
         let segment = Segment::new(dir, number);
         let file = open_segment(&segment.path, false)?;
@@ -95,7 +95,7 @@ impl Disk {
         })
     }
 
-    /// Reserves the space that is kept free; gives the error where the disk has none.
+    /// Reserves the space that is kept free; returns the error if the disk has none.
     ///
     /// # Errors
     /// Any other failure.
@@ -115,7 +115,7 @@ impl Disk {
         self.segment.number
     }
 
-    /// Begins a group of writes that stand or fall together; all of it goes into one segment.
+    /// Begins a group of writes that succeed or fail together, in one segment.
     pub(super) fn begin(&mut self) -> io::Result<Mark> {
         if self.length >= self.sizes.segment_bytes {
             self.rotate()?;

@@ -1,4 +1,4 @@
-//! What a journal holds before anything in it is repaired: what tells a new one from one that lost its evidence.
+//! The state of a journal before anything in it is repaired: it distinguishes a new journal from one that lost its evidence.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
-//! The threads beside the journal: one that looks after what nobody looks after, and in `power` mode one that syncs.
+//! The threads beside the journal: one that writes records that no task waits for, and in `power` mode one that syncs.
 //!
 //! In `process` mode the data path writes its own records; the keeper only takes what lay too long,
-//! retries a disk that failed, lets go of those who waited too long, and notes the head.
+//! retries a disk that failed, releases the tasks that waited too long, and notes the head.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use crate::journal::shared::Shared;
 
-/// One tick: a record that nobody waits for lies at most two of them.
+/// One tick: a record that no task waits for is queued for two of them at most.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How many ticks a writer waits for its record before it is told that it cannot be written.
+/// How many ticks a writer waits for its record before the wait fails.
 const PATIENCE_TICKS: u32 = 180;
 
 /// How often a disk that failed is tried again.
@@ -96,7 +96,7 @@ impl<'a> Keeper<'a> {
         self.disarm();
     }
 
-    /// Takes what lies since the last tick and that nobody is about to take.
+    /// Takes the records that are queued since the last tick and that no task is about to take.
     fn serve_queues(&mut self) {
         for (queue, taken) in self.shared.queues.iter().zip(&mut self.taken) {
             let load = queue.load();
@@ -123,7 +123,7 @@ impl<'a> Keeper<'a> {
             return;
         }
         self.shared.keeper_awake.store(false, Ordering::Release);
-        // A record that came in between has seen the flag still up and called nobody.
+        // A record that came in between has seen the flag still set and woken no thread.
         if busy() {
             self.shared.keeper_awake.store(true, Ordering::Release);
         }

@@ -1,4 +1,4 @@
-//! Where records wait for their turn, and where those who wait for a record are told how it went.
+//! The queues of records, and the results for the tasks that wait for them.
 //!
 //! There are a few queues, and a thread always uses the same one: the tasks of one runtime meet
 //! here, the runtimes hardly ever do. Every lock is held for a few instructions only.
@@ -23,11 +23,11 @@ pub(super) struct Batch {
 pub(super) struct Entry {
     pub(super) link: Link,
     pub(super) length: u32,
-    /// Who waits for it.
+    /// The task that waits for it.
     pub(super) waiter: Option<u32>,
     /// For a closing record: the segment that holds its opening one; 0 where there is none.
     pub(super) opened_in: u32,
-    /// Whoever wanted it gave up before it was written.
+    /// The task that waited for it gave up before it was written.
     pub(super) given_up: bool,
 }
 
@@ -60,7 +60,7 @@ impl Batch {
     }
 }
 
-/// How the write of an awaited record stands.
+/// The state of an awaited record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     /// In the queue.
@@ -71,11 +71,11 @@ pub(super) enum Progress {
     Written(u32),
     /// Not written, and never will be.
     Failed,
-    /// Being written for longer than anybody waits; it may or may not succeed.
+    /// Being written for longer than a task waits; it may or may not succeed.
     Lapsed,
 }
 
-/// One who waits. Both the record and the future refer to it; it is free again when neither does.
+/// A waiting task. Both the record and the future refer to it; it is free again when neither does.
 #[derive(Debug)]
 struct Waiter {
     progress: Progress,
@@ -111,9 +111,9 @@ impl LostRecords {
 /// What a record becomes when it is put into a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Enqueued {
-    /// Somebody else will have it written.
+    /// Another task writes it.
     Follower(u32),
-    /// Whoever put it here has to see to it that the queue is written.
+    /// The caller has to write the queue.
     Leader(u32),
     /// There is no room.
     Full,
@@ -124,7 +124,7 @@ pub(super) enum Enqueued {
 pub(super) struct Load {
     /// Something is to be written.
     pub(super) pending: bool,
-    /// Someone waits, or has not yet looked.
+    /// A task waits, or has not yet read its result.
     pub(super) awaited: bool,
     /// How often the queue was taken so far.
     pub(super) taken: u32,
@@ -140,15 +140,15 @@ struct State {
     batch: Batch,
     waiters: Vec<Waiter>,
     free: Vec<u32>,
-    /// Someone is about to write this queue.
+    /// A task is about to write this queue.
     has_leader: bool,
-    /// How often it was taken: tells the keeper that it is being written anyway.
+    /// How often it was taken: shows the keeper that it is being written anyway.
     taken: u32,
     lost: LostRecords,
 }
 
 impl Queue {
-    /// Puts a record that nobody waits for.
+    /// Adds a record that no task waits for.
     pub(super) fn put(&self, link: Link, opened_in: u32, contents: &[u8]) {
         let mut state = self.lock();
         if state.batch.contents.len() + contents.len() > MAX_QUEUE_BYTES {
@@ -175,7 +175,7 @@ impl Queue {
         }
     }
 
-    /// How a record stands; remembers whom to wake where that is still open.
+    /// The state of a record; stores the waker if it is still open.
     pub(super) fn poll(&self, waiter: u32, waker: &Waker) -> Progress {
         let mut state = self.lock();
         let found = &mut state.waiters[waiter as usize];
@@ -212,7 +212,7 @@ impl Queue {
         progress
     }
 
-    /// Takes what is in the queue, into an empty batch; gives what was lost meanwhile.
+    /// Takes what is in the queue, into an empty batch; returns the records that were lost meanwhile.
     pub(super) fn take(&self, batch: &mut Batch) -> LostRecords {
         let mut state = self.lock();
         std::mem::swap(&mut state.batch, batch);
@@ -232,7 +232,7 @@ impl Queue {
         std::mem::take(&mut state.lost)
     }
 
-    /// Tells those who wait for a batch how it went; gives how many openings there were that nobody learned of.
+    /// Reports the result to the tasks that wait for a batch; returns the number of openings without such a task.
     pub(super) fn complete(&self, batch: &Batch, outcome: Progress, wakers: &mut Vec<Waker>) -> usize {
         let mut unknown = 0;
         let mut state = self.lock();
@@ -249,7 +249,7 @@ impl Queue {
         unknown
     }
 
-    /// Lets go of those who have waited since before `limit`, in ticks of the keeper.
+    /// Releases the tasks that have waited since before `limit`, in ticks of the keeper.
     pub(super) fn expire(&self, now: u32, limit: u32, wakers: &mut Vec<Waker>) {
         let mut state = self.lock();
         for waiter in &mut state.waiters {
@@ -265,7 +265,7 @@ impl Queue {
         }
     }
 
-    /// What the keeper wants to know.
+    /// The state that the keeper needs.
     pub(super) fn load(&self) -> Load {
         let state = self.lock();
         Load {

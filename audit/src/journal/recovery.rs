@@ -1,7 +1,7 @@
-//! Opening: finds the end of the chain, repairs what a crash left, and says so in the journal itself.
+//! Opening: finds the end of the chain, repairs what a crash left, and records that in the journal itself.
 //!
 //! A torn end is cut off. A damaged place before the end is left as it is, for `verify` to name:
-//! the journal goes on in a new file. Whatever was open when the previous run died is closed as `aborted`.
+//! the journal continues in a new file. Whatever was open when the previous run died is closed as `aborted`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::DirBuilder;
@@ -28,7 +28,7 @@ const CLOSINGS: usize = 1_000;
 pub(super) enum OpenError {
     /// The folder or a file in it cannot be used.
     Io(io::Error),
-    /// Whoever was asked does not want to go on with it.
+    /// The caller's check rejected it.
     Refused(String),
 }
 
@@ -104,13 +104,13 @@ fn no_space() -> Record {
     }
 }
 
-/// Where the journal goes on.
+/// Where the journal continues.
 struct End {
     number: u32,
     head: Head,
 }
 
-/// Where the journal goes on if it ends as it was noted to, with nothing open: then there is nothing to repair,
+/// Where the journal continues if it ends as noted, with nothing open: then there is nothing to repair,
 /// and a start does not have to read a whole file.
 fn closed_in_order(files: &[Segment], noted: Option<Noted>) -> io::Result<Option<End>> {
     let (Some(last), Some(noted)) = (files.last(), noted.filter(|noted| noted.open == 0)) else { return Ok(None) };
@@ -124,7 +124,7 @@ fn closed_in_order(files: &[Segment], noted: Option<Noted>) -> io::Result<Option
     Ok(head.filter(|head| *head == noted.head).map(|head| End { number: last.number, head }))
 }
 
-/// What is found on the way, and what is to be said of it.
+/// The findings of a recovery, and the records about them.
 #[derive(Default)]
 struct Repair {
     found: Recovery,
@@ -270,7 +270,7 @@ impl Survey {
         }
     }
 
-    /// Whether the bad end is what a crash leaves: nothing good follows, and nobody noted that it was good.
+    /// Whether the bad end is what a crash leaves: nothing valid follows, and no head notes that it was valid.
     fn is_torn(&self, noted: Option<Head>) -> bool {
         let last = self.head.map_or(0, |head| head.seq);
         let noted_later = noted.is_some_and(|noted| noted.seq > last);
@@ -324,7 +324,7 @@ fn last_start(files: &[Segment]) -> io::Result<usize> {
     Ok(0)
 }
 
-/// The exchange that contents speak of: their second field, where they speak of one.
+/// The exchange of the contents: their second field, if they have one.
 fn exchange_of(contents: &[u8]) -> Option<&str> {
     let rest = contents.strip_prefix(b"{\"id\":\"")?;
     let end = rest.iter().position(|byte| *byte == b'"')?;
@@ -333,7 +333,7 @@ fn exchange_of(contents: &[u8]) -> Option<&str> {
     std::str::from_utf8(rest.get(..end)?).ok()
 }
 
-/// Writes the closing record of an opening that nobody closed.
+/// Writes the closing record of an opening that was not closed.
 fn close(journal: &Journal, files: &[Segment], opening: &Opening) -> io::Result<()> {
     let mut lines = Lines::open(&files[opening.file].path, opening.start)?;
     let raw = lines.next()?;

@@ -1,4 +1,4 @@
-//! What the journal, its threads and those who wait have in common.
+//! The state that the journal, its threads and the waiting tasks share.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ thread_local! {
     static WAKERS: Cell<Vec<Waker>> = const { Cell::new(Vec::new()) };
 }
 
-/// What the journal, its threads and its waiters have in common.
+/// The state that the journal, its threads and the waiting tasks share.
 pub(super) struct Shared {
     pub(super) queues: [Queue; QUEUES],
     pub(super) writer: Mutex<Writer>,
@@ -85,7 +85,7 @@ impl Shared {
         model::sync::lock(&self.writer)
     }
 
-    /// The writer, unless someone is writing.
+    /// The writer, unless another thread is writing.
     pub(super) fn idle_writer(&self) -> Option<MutexGuard<'_, Writer>> {
         match self.writer.try_lock() {
             Ok(writer) => Some(writer),
@@ -94,7 +94,7 @@ impl Shared {
         }
     }
 
-    /// Writes what is in some queues and wakes those who waited for it.
+    /// Writes what is in some queues and wakes the tasks that waited for it.
     pub(super) fn flush(&self, queues: &[Queue]) {
         self.flush_with(self.writer(), queues);
     }
@@ -112,7 +112,7 @@ impl Shared {
         WAKERS.set(wakers);
     }
 
-    /// For the keeper, which must not wait: has a queue written by a thread that may wait.
+    /// For the keeper, which must not wait: a thread that may wait writes the queue.
     pub(super) fn serve(&self, queue: &Queue) {
         match self.durability {
             Durability::Power => self.call_syncer(),
@@ -131,7 +131,7 @@ impl Shared {
         }
     }
 
-    /// Notes the head; false where someone is writing.
+    /// Notes the head; false if another thread is writing.
     pub(super) fn note(&self) -> bool {
         let writer = self.idle_writer();
         let free = writer.is_some();

@@ -1,4 +1,4 @@
-//! Which segments hold openings that nobody has closed yet: what a restart has to look into.
+//! The segments with openings that are not closed yet: a restart has to read them.
 
 use std::collections::VecDeque;
 
@@ -12,7 +12,7 @@ pub(super) struct Unclosed {
     counts: VecDeque<u64>,
     /// The segment of the first count.
     from: u32,
-    /// Where openings stand whose writers did not learn it; their closings come in about this order.
+    /// The segments of openings whose writers did not learn the result; their closings come in about this order.
     unclaimed: VecDeque<u32>,
 }
 
@@ -27,7 +27,7 @@ impl Unclosed {
         self.counts.resize((segment - self.from + 1) as usize, 0);
     }
 
-    /// Counts what a batch opens and closes that now stands in a segment.
+    /// Counts the openings and closings of a batch that is now in a segment.
     pub(super) fn count(&mut self, batch: &Batch, segment: u32) {
         for entry in batch.entries.iter().filter(|entry| !entry.given_up) {
             if entry.link.kind.opens() {

@@ -1,4 +1,4 @@
-//! Waiting for one record, and writing for all who wait.
+//! Waiting for one record, and writing for all waiting tasks.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,7 +8,7 @@ use crate::journal::queue::{Progress, Queue};
 use crate::journal::shared::Shared;
 use crate::journal::unclosed::IN_FLIGHT;
 
-/// Whether one who waits also writes.
+/// Whether a waiting task also writes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lead {
     No,

@@ -1,8 +1,8 @@
 //! From queues to disk, and what becomes of records while the disk does not take them.
 //!
 //! Three states. *Good*: everything is written. *Low*: the disk is full and its reserve released, so
-//! what nobody waits for is still written and everything else refused. *Down*: nothing is written,
-//! what nobody waits for is kept up to a bound, and what exceeds it is counted.
+//! records that no task waits for are still written, and everything else is refused. *Down*: nothing is written,
+//! records that no task waits for are kept up to a bound, and what exceeds it is counted.
 
 use std::io;
 use std::task::Waker;
@@ -52,7 +52,7 @@ impl Writer {
         }
     }
 
-    /// Begins on a disk that is full: nothing that waits is written until there is space, and what nobody waits for is
+    /// Begins on a disk that is full: no awaited record is written until there is space, and the others are
     /// written as long as it fits.
     pub(super) fn begin_full(&mut self, error: &io::Error) {
         model::log_limited!(error, %error, "the disk of the audit journal is full; requests are refused until it has space");
@@ -68,7 +68,7 @@ impl Writer {
         self.disk.head()
     }
 
-    /// Writes what is in some queues, as one group, and settles with those who wait for it.
+    /// Writes what is in some queues, as one group, and reports the result to the waiting tasks.
     pub(super) fn flush(&mut self, queues: &[Queue], wakers: &mut Vec<Waker>) {
         if self.batches.len() < queues.len() {
             self.batches.resize_with(queues.len(), Batch::default);
@@ -88,7 +88,7 @@ impl Writer {
         self.batches = batches;
     }
 
-    /// Writes batches if it can; those who wait learn the answer, the rest is kept.
+    /// Writes batches if it can; waiting tasks get the result, the rest is kept.
     fn commit(&mut self, batches: &mut [Batch]) -> Progress {
         if self.health == Health::Good {
             match self.write(batches) {
@@ -96,7 +96,7 @@ impl Writer {
                 Err(error) => self.fail(&error),
             }
         }
-        // Nobody who waits is served from here on: a request must not go because a reserve took its record.
+        // No waiting task is served from here on: a request must not be sent because a reserve took its record.
         for entry in batches.iter_mut().flat_map(|batch| &mut batch.entries) {
             entry.given_up |= entry.waiter.is_some();
         }
@@ -112,7 +112,7 @@ impl Writer {
         Progress::Failed
     }
 
-    /// Writes batches and what is to be said of losses; all or nothing.
+    /// Writes batches and the records about losses; all or nothing.
     fn write(&mut self, batches: &[Batch]) -> io::Result<()> {
         let mark = self.disk.begin()?;
         let written = self.write_group(batches);
@@ -205,7 +205,7 @@ impl Writer {
         written
     }
 
-    /// Keeps what nobody waits for until it can be written.
+    /// Keeps the records that no task waits for until they can be written.
     fn keep(&mut self, batch: &Batch) {
         for (entry, contents) in batch.records().filter(|(entry, _)| !entry.given_up) {
             if self.backlog.contents.len() + contents.len() > MAX_BACKLOG_BYTES {
@@ -216,7 +216,7 @@ impl Writer {
         }
     }
 
-    /// What is to be said of the time in which the journal could not be written.
+    /// The records about the time in which the journal could not be written.
     fn loss(&self) -> Record {
         let at = |micros| Timestamp::from_microsecond(micros).ok();
         let mut gap = Record { count: Some(self.lost.count), ..gap() };
@@ -252,7 +252,7 @@ impl Writer {
         Ok(self.disk.head())
     }
 
-    /// Syncs at the end, and says what could not be written.
+    /// Syncs at the end, and reports what could not be written.
     pub(super) fn finish(&mut self) {
         if self.health == Health::Down {
             let records = self.backlog.entries.len() as u64 + self.lost.count;
