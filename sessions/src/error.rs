@@ -61,7 +61,7 @@ pub enum ListenerError {
     },
 }
 
-/// Why proxy credentials are not those of a live session. The client is told none of this.
+/// Why proxy credentials are not those of a live session. The client sees none of this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// No session has this id.

@@ -125,7 +125,7 @@ pub(crate) fn path_of(dir: &Path, id: &SessionId) -> PathBuf {
 /// Writes the session's file: a new file, flushed, then renamed over the old one.
 ///
 /// # Errors
-/// Whatever the file system says.
+/// The error of the file system.
 pub(crate) fn save(dir: &Path, session: &Session, budgets: &[(Scope, u64)]) -> io::Result<()> {
     let text = serde_json::to_vec(&document(session, budgets)?)?;
     let target = path_of(dir, &session.id);
@@ -214,7 +214,7 @@ fn budget(document: BudgetDocument) -> io::Result<(Scope, u64)> {
 /// Reads a session's file.
 ///
 /// # Errors
-/// Whatever the file system says, or `InvalidData` with what is wrong in it.
+/// The error of the file system, or `InvalidData` with what is wrong in it.
 pub(crate) fn load(path: &Path) -> io::Result<Session> {
     let mut text = Vec::new();
     File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut text)?;

@@ -43,7 +43,7 @@ pub struct Grant {
     pub bounds: Bounds,
     /// The hosts of the credential when it was granted. They outlive the grant and the credential.
     pub(crate) audience: OnceLock<Audience>,
-    /// What stands before the placeholder's mark.
+    /// The text before the placeholder's mark.
     pub(crate) prefix: String,
     /// Of the placeholder from its mark on; `None` for a session that was offered none.
     pub(crate) placeholder: Option<Fingerprint>,

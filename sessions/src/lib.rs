@@ -1,7 +1,7 @@
 //! Who is asking: sessions, their tokens, grants and placeholders.
 //!
-//! Nothing here knows HTTP, policies or secrets. Tokens and placeholders rest as SHA-256 digests
-//! only; a reader of the folder can end no session and speak for none.
+//! No HTTP, policies or secrets. Tokens and placeholders are stored as SHA-256 digests
+//! only; with a copy of the folder no one can end a session or use it.
 
 mod budget;
 mod cookies;

@@ -40,7 +40,7 @@ pub struct Created {
 
 /// A placeholder as the client gets it.
 pub struct Offered {
-    /// The credential it stands for.
+    /// The credential that it represents.
     pub credential: CredentialId,
     /// The environment variable to offer it under.
     pub env: Option<String>,
@@ -316,7 +316,7 @@ impl Registry {
         live(session, now).map(|session| Identified::new(session, Means::ProxyCredentials, generation))
     }
 
-    /// Wakes all who wait in [`Session::ended`] for a session whose time is over: called several times a second, it makes an
+    /// Wakes all tasks that wait in [`Session::ended`] for a session whose time is over: called several times a second, it makes an
     /// end take effect that no timer noticed, because the wall clock was set or the machine slept.
     pub fn wake_ended(&self, now: Timestamp) {
         let over = |session: &&Arc<Session>| session.is_expired(now) && session.stored_state() != State::Terminated;
@@ -349,7 +349,7 @@ impl Registry {
         Ok(Ending { session, first })
     }
 
-    /// Takes back the tokens of all live sessions, on disk too, and gives the sessions: someone else may have learned the tokens. Each
+    /// Takes back the tokens of all live sessions, on disk too, and returns the sessions: someone else may have learned the tokens. Each
     /// session lives on and can be reached again with a token from [`Registry::renew_token`].
     ///
     /// # Errors
@@ -437,7 +437,7 @@ impl Registry {
         }
     }
 
-    /// Sets how often a grant was drawn upon, where the records say more than the session's file.
+    /// Sets how often a grant was used, if the records count more uses than the session's file.
     ///
     /// # Errors
     /// A file that cannot be written.

@@ -1,4 +1,4 @@
-//! One session: who, what it may use, and until when.
+//! One session: the client, what it may use, and until when.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -52,7 +52,7 @@ impl State {
     }
 }
 
-/// The policy documents that a session brought: a namespace that nobody else sees. Their texts are kept elsewhere.
+/// The policy documents that a session brought: a namespace that no other session sees. Their texts are kept elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OwnDocuments {
@@ -77,7 +77,7 @@ pub enum Channel {
     Peer(u32),
 }
 
-/// One identified client; held by every connection that speaks for it.
+/// One identified client; every connection of it holds one.
 pub struct Session {
     /// The id, which is also the proxy user name.
     pub id: SessionId,
@@ -179,7 +179,7 @@ impl Session {
         self.calls.begin(call, clock::now())
     }
 
-    /// Notes that a tool call ends; gives it back, where it was open.
+    /// Notes that a tool call ends; returns it if it was open.
     pub fn end_tool_call(&self, id: &str) -> Option<ToolCall> {
         self.calls.end(id)
     }
@@ -202,7 +202,7 @@ impl Session {
     /// Whether a request with this method could be lent the credential now; nothing is counted.
     ///
     /// # Errors
-    /// [`Withheld`] says what speaks against it.
+    /// [`Withheld`] is the reason why not.
     pub fn check_use(&self, credential: &CredentialId, method: &str, now: Timestamp) -> Result<(), Withheld> {
         let (grant, grant_use) = self.look(credential, method, now)?;
         let spent = match grant_use.call {
@@ -215,7 +215,7 @@ impl Session {
     /// Takes one use of the grant for a request with this method.
     ///
     /// # Errors
-    /// [`Withheld`] says what speaks against it; nothing is counted then.
+    /// [`Withheld`] is the reason why not; nothing is counted then.
     pub fn record_use(&self, credential: &CredentialId, method: &str, now: Timestamp) -> Result<GrantUse, Withheld> {
         let (grant, grant_use) = self.look(credential, method, now)?;
         if let Some(call) = grant_use.call {
@@ -225,7 +225,7 @@ impl Session {
         Ok(grant_use)
     }
 
-    /// Whether what was lent may still be used: the grant stands, and the tool call that it was lent by is open.
+    /// Whether an issued credential may still be used: the grant is valid, and the tool call that it was issued for is open.
     pub fn still_lends(&self, credential: &CredentialId, call: Option<CallSerial>) -> bool {
         self.grants(credential) && call.is_none_or(|call| self.calls.is_open(call))
     }
@@ -259,7 +259,7 @@ impl Session {
         (range == (0..text.len())).then_some(credential)
     }
 
-    /// The credential whose placeholder stands at `mark` (one that [`crate::find_marks`] found), and
+    /// The credential whose placeholder is at `mark` (one that [`crate::find_marks`] found), and
     /// the whole placeholder's place, with its prefix: what the value replaces.
     pub fn placeholder_in(&self, bytes: &[u8], mark: Range<usize>) -> Option<(Range<usize>, &CredentialId)> {
         let print = Fingerprint::of(bytes.get(mark.clone())?);
@@ -297,7 +297,7 @@ impl Session {
         State::ALL.get(number).copied().unwrap_or(State::Terminated)
     }
 
-    /// Sets the state unless the session is over; gives the state before.
+    /// Sets the state unless the session is over; returns the previous state.
     pub(crate) fn set_state(&self, state: State) -> State {
         let terminated = State::Terminated as u8;
         let swap = |old| (old != terminated).then_some(state as u8);

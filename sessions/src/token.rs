@@ -87,7 +87,7 @@ pub(crate) fn draw_placeholder() -> String {
     format!("{PLACEHOLDER_MARK}{}", draw(PLACEHOLDER_LETTERS))
 }
 
-/// Uniform letters: bytes that would favor the first letters are drawn again.
+/// Uniform characters: bytes that would favor the first characters are drawn again.
 fn draw(count: usize) -> String {
     let fair = u8::MAX - u8::MAX % 62;
     let mut text = String::with_capacity(count);

@@ -1,5 +1,5 @@
 //! The tool calls of a session that are under way, as the runtime marks their begin and end. They live in memory: a
-//! sidecar that starts anew knows of none, and what policies say of an unknown tool holds.
+//! sidecar that starts again has none, and policies treat the tool as unknown.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
