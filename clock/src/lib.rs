@@ -1,8 +1,8 @@
 //! The time by which ends are judged: of sessions, grants, credentials and rules.
 //!
 //! Two clocks are read together: the wall clock, which anyone with the right to set it can move, and the time since boot,
-//! which counts through sleep (CLOCK_BOOTTIME) and which nobody can set. The judging time is the time since boot plus the
-//! largest difference between the two that was ever seen. So it never runs backwards and never stands still: a wall clock
+//! which counts through sleep (CLOCK_BOOTTIME) and which cannot be set. The judging time is the time since boot plus the
+//! largest difference between the two that was ever seen. So it never runs backwards and never stops: a wall clock
 //! that is set forward takes effect at once, one that is set back changes nothing, and a machine that slept has aged.
 //!
 //! What has ended therefore stays ended. Records and certificates show the wall clock, as other machines see it.
@@ -29,7 +29,7 @@ pub struct Reading {
 /// A wall clock that was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What the wall clock would show now if nobody had set it.
+    /// The wall clock as if it had never been set.
     pub expected: Timestamp,
     /// What it shows.
     pub wall: Timestamp,
@@ -67,7 +67,7 @@ impl Clock {
         self.largest.fetch_max(floor.as_microsecond() - reading.boot, Ordering::AcqRel);
     }
 
-    /// Whether the wall clock was set since this was last called; the first call gives nothing.
+    /// Whether the wall clock was set since this was last called; the first call returns nothing.
     pub fn step(&self, reading: Reading) -> Option<Step> {
         let difference = reading.wall - reading.boot;
         let before = self.observed.swap(difference, Ordering::AcqRel);

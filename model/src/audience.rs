@@ -35,7 +35,7 @@ pub enum AudienceError {
     TooWide(String),
 }
 
-/// Top-level names that nobody can register (RFC 6761, RFC 6762, and `internal` by ICANN): wildcards below them are fine.
+/// Top-level names that cannot be registered (RFC 6761, RFC 6762, and `internal` by ICANN): wildcards below them are fine.
 const PRIVATE_TOP_LEVELS: [&str; 6] = ["example", "internal", "invalid", "local", "localhost", "test"];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ enum Hosts {
 }
 
 impl Audience {
-    /// Reads patterns such as `api.github.com`, `*.example.com`, `**.example.com:8443`; the port is 443 where none stands.
+    /// Reads patterns such as `api.github.com`, `*.example.com`, `**.example.com:8443`; the port is 443 if there is none.
     ///
     /// # Errors
     /// [`AudienceError`] names the pattern.

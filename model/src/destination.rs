@@ -66,7 +66,7 @@ pub enum HostError {
     /// A name that does not survive UTS 46 processing unchanged.
     #[error("the host is not a valid internationalized name")]
     Idna,
-    /// The last label is numeric but the whole is no IPv4 address.
+    /// The last label is numeric but the whole is not an IPv4 address.
     #[error("the host ends in a number but is no IPv4 address")]
     Ipv4,
     /// Not an IPv6 address, or one with a zone.
@@ -81,7 +81,7 @@ pub enum HostError {
 }
 
 impl Host {
-    /// Reads a host as it stands in a URI (IPv6 in brackets).
+    /// Reads a host as written in a URI (IPv6 in brackets).
     ///
     /// # Errors
     /// [`HostError`] names what is wrong with it.
@@ -91,7 +91,7 @@ impl Host {
         }
         if let Some(inner) = text.strip_prefix('[') {
             let inner = inner.strip_suffix(']').ok_or(HostError::Ipv6)?;
-            // The standard parser knows no zone; `::ffff:1.2.3.4` stays an IPv6 address and is classified as one.
+            // The standard parser does not support zones; `::ffff:1.2.3.4` stays an IPv6 address and is classified as one.
             return inner.parse().map(Self::V6).map_err(|_| HostError::Ipv6);
         }
         let name = if text.is_ascii() { ascii_name(text)? } else { international_name(text)? };
@@ -276,7 +276,7 @@ impl Destination {
         Self { scheme, host, port }
     }
 
-    /// The destination of an authority, with the scheme's port where none stands.
+    /// The destination of an authority, with the scheme's port if there is none.
     pub fn of(scheme: Scheme, authority: Authority) -> Self {
         Self { scheme, port: authority.port.unwrap_or(scheme.default_port()), host: authority.host }
     }

@@ -1,4 +1,4 @@
-//! What a header field of a request means for who acts and where the request goes: one table of names, used by the policy
+//! The meaning of a header field for the acting identity and the destination: one table of names, used by the policy
 //! compiler and by the data path.
 //!
 //! Names are compared after folding: case is ignored, and every character that is neither a letter nor a digit equals `-`. Many
@@ -22,7 +22,7 @@ pub enum FieldRole {
     Actor,
     /// Restricts which tenants a service accepts; only a policy may set it.
     Tenant,
-    /// Tells the server who the client is, as a trusted proxy would; never forwarded from a sandbox.
+    /// Identifies the client to the server, as a trusted proxy would; never forwarded from a sandbox.
     Identity,
     /// Renames the host or path of the request for some servers; never forwarded from a sandbox.
     Target,
@@ -148,7 +148,7 @@ fn is_override(folded: &str) -> bool {
     })
 }
 
-/// Names that no table lists and that say themselves that they carry a credential.
+/// Names that no table lists and whose words show that they carry a credential.
 fn looks_secret(folded: &str) -> bool {
     if table::NOT_SECRET.contains(&folded) || folded.contains("csrf") || folded.contains("xsrf") {
         return false;

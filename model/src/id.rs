@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// The letters of a 128-bit id in text: Crockford's base 32 in lower case, without i, l, o and u.
+/// The characters of a 128-bit id in text: Crockford's base 32 in lower case, without i, l, o and u.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// Writes 16 bytes as 26 characters that sort as the bytes do.

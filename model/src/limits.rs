@@ -68,7 +68,7 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
     digits(number)?.checked_mul(factor)
 }
 
-/// Prints a number of bytes in the largest unit that gives a whole number, as [`parse_bytes`] reads it.
+/// Prints a number of bytes in the largest unit that divides it, as [`parse_bytes`] reads it.
 pub fn print_bytes(bytes: u64) -> String {
     let unit = SIZES.iter().rev().find(|(_, factor)| *factor > 1 && bytes > 0 && bytes.is_multiple_of(*factor));
     unit.map_or_else(|| bytes.to_string(), |(name, factor)| format!("{}{name}", bytes / factor))

@@ -83,7 +83,7 @@ impl RequestPath {
     }
 
     /// Whether the path holds a dot segment or a backslash in any spelling, or more than one kind of ambiguity, so
-    /// that nobody can list what servers make of it. Where a rule has a path, such a request is refused.
+    /// that the readings of servers cannot be listed. Where a rule has a path, such a request is refused.
     pub fn is_ambiguous(&self) -> bool {
         self.ambiguous
     }

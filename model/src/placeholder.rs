@@ -5,12 +5,12 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-/// What every placeholder holds; the credential's own prefix may stand before it.
+/// Every placeholder contains it; the credential's own prefix may come before it.
 pub const PLACEHOLDER_MARK: &str = "egret_ph_";
 
 /// How many letters and digits follow the mark: 62^32 > 2^190.
 pub const PLACEHOLDER_LETTERS: usize = 32;
-/// Where placeholders stand in `bytes`, without their prefixes: the mark and the 32 bytes after it.
+/// The places of placeholders in `bytes`, without their prefixes: the mark and the 32 bytes after it.
 ///
 /// One of the 32 may be no letter or digit, so that a damaged placeholder is still seen as one and
 /// refused instead of sent on. Linear in `bytes`.

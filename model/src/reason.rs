@@ -11,7 +11,7 @@ pub enum Reason {
     AmbiguousFraming,
     /// The host is missing, repeated or no host.
     BadHost,
-    /// The request target is no target that a proxy accepts.
+    /// The request target is not one that a proxy accepts.
     BadTarget,
     /// No rule reaches this host.
     DeniedHost,
@@ -35,7 +35,7 @@ pub enum Reason {
     DeniedPlaintext,
     /// No rule allows this protocol here.
     ProtocolNotAllowed,
-    /// A placeholder stands where its credential may not go.
+    /// A placeholder was sent where its credential may not be used.
     PlaceholderMisplaced,
     /// A placeholder that is not this session's.
     PlaceholderUnknown,
@@ -121,7 +121,7 @@ pub enum Reason {
     TailTruncated,
     /// The vault was changed by someone else.
     VaultCorrupt,
-    /// The vault is older than the journal says.
+    /// The vault is older than the journal.
     VaultRollback,
     /// The credential was revoked during the exchange.
     CredentialRevoked,
@@ -210,7 +210,7 @@ impl Reason {
         Self::ClockStep,
     ];
 
-    /// The code as it stands in answers and records.
+    /// The code in responses and records.
     pub fn code(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",

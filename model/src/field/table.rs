@@ -254,7 +254,7 @@ pub(super) const NAMES: &[(&str, FieldRole)] = &[
     // The copies that servers behind a proxy read in place of the original.
     ("redirect-http-authorization", Secret),
     ("http-authorization", Secret),
-    // Select who acts.
+    // Select the acting identity.
     ("x-goog-user-project", Actor),
     ("openai-organization", Actor),
     ("openai-project", Actor),
@@ -286,7 +286,7 @@ pub(super) const NAMES: &[(&str, FieldRole)] = &[
     ("ciscospark-allowed-domains", Tenant),
     ("x-zoomapps-policy", Tenant),
     ("ibm-cloud-tenant", Tenant),
-    // What a trusted proxy says about its client.
+    // A trusted proxy describes its client.
     ("remote-user", Identity),
     ("remote-name", Identity),
     ("remote-email", Identity),

@@ -70,7 +70,7 @@ fn kinds(full: &[Unit]) -> Result<Kinds, Unlisted> {
         return Err(Unlisted);
     }
     let mut kinds = Kinds::default();
-    // What takes two decodings gives a second decision to a server that decodes twice, and two kinds of those are too many.
+    // A text that takes two decodings has another reading on a server that decodes twice, and two kinds of those are too many.
     let mut inner = Kinds::default();
     let mut previous = None;
     for unit in full {

@@ -1,7 +1,7 @@
 //! Readings of a path: decoded texts in which every character has one spelling.
 //!
-//! A wildcard must never match half an escape, so a reading holds characters and no escapes. Two characters stand for
-//! what a decoded text could not tell apart; both are controls, which no reading holds otherwise.
+//! A wildcard must never match half an escape, so a reading holds characters and no escapes. Two characters represent
+//! what a decoded text could not distinguish; both are controls, which no reading holds otherwise.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -114,7 +114,7 @@ pub(super) fn written(units: &[Unit], kept: bool) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
-/// A character of a reading as it stands in a request target.
+/// A character of a reading as written in a request target.
 pub fn path_escape(c: char) -> Cow<'static, str> {
     match c {
         ENCODED_SLASH => Cow::Borrowed("%2F"),
@@ -131,7 +131,7 @@ pub fn path_escape(c: char) -> Cow<'static, str> {
     }
 }
 
-/// A reading as it could stand in a request target: what people are shown.
+/// A reading as it could be written in a request target: the form for messages.
 pub fn written_path(reading: &str) -> String {
     reading.chars().map(path_escape).collect()
 }

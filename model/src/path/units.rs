@@ -46,7 +46,7 @@ pub(super) fn decoded_fully(path: &[u8]) -> Vec<Unit> {
     stack
 }
 
-/// What the last three bytes stand for, where they are an escape.
+/// The byte of the last three bytes, if they are an escape.
 fn escape_on_top(stack: &[Unit]) -> Option<Unit> {
     let [.., sign, high, low] = stack else { return None };
     if sign.byte != b'%' {
@@ -57,7 +57,7 @@ fn escape_on_top(stack: &[Unit]) -> Option<Unit> {
     Some(Unit { byte, depth })
 }
 
-/// The byte that two hex digits stand for.
+/// The byte of two hex digits.
 pub(crate) fn hex_pair(bytes: &[u8]) -> Option<u8> {
     let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
     Some(digit(*bytes.first()?)? << 4 | digit(*bytes.get(1)?)?)
