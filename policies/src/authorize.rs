@@ -20,7 +20,7 @@ impl Rules {
     ///
     /// # Errors
     /// [`Denied`] by a rule that denies in any reading of its path, by one that asks in all of them, or because no rule
-    /// allows it in all of them. Where its query asks for another method (`_method`), also by what is said of that one.
+    /// allows it in all of them. Where its query asks for another method (`_method`), also by the answer for that one.
     pub fn authorize(self: &Arc<Self>, question: &Question<'_>) -> Result<Permit, Denied> {
         let permit = self.authorize_method(question)?;
         self.authorize_overrides(question, &permit)?;
@@ -47,7 +47,7 @@ impl Rules {
         if let Some(rule) = self.denied(question) {
             return Err(Denied::by(self.rule(rule)));
         }
-        // Nobody is asked for what a ceiling refuses anyway.
+        // No approval is asked for what a ceiling refuses anyway.
         let mut ask = None;
         let mut permit = match self.granted(&self.granting, question) {
             Ok(rule) => Permit::new(self, rule),
@@ -126,7 +126,7 @@ impl Rules {
     }
 
     /// The rule of one layer that allows in every reading of the path. A rule that asks asks only where it is the
-    /// same in all of them too: nobody can say yes to what another reading would be refused.
+    /// same in all of them too: an approval cannot cover what another reading would be refused.
     fn granted(&self, layer: &PolicyLayer, question: &Question<'_>) -> Result<usize, Denied> {
         if self.is_unclear(&[layer], question) {
             return Err(Denied::ambiguous());
@@ -150,7 +150,7 @@ impl Rules {
     }
 
     /// The rule that names the request most exactly: first by its host, then by the entry's rank. Among
-    /// equals, which then say the same, the order of names decides, so that file order does not.
+    /// equals, which then grant the same, the order of names decides, so that file order does not.
     pub(crate) fn best(&self, index: &Index, question: &Question<'_>, path: PathReading<'_>) -> Option<usize> {
         let path = index.text(path);
         let found = index.visit(question.destination.host(), |bucket| {

@@ -46,7 +46,7 @@ pub fn read_url(url: &str) -> Result<(Destination, RequestPath), String> {
 }
 
 impl CheckRequest {
-    /// Reads `METHOD scheme://host[:port][/path][?query]`; the error says what is wrong.
+    /// Reads `METHOD scheme://host[:port][/path][?query]`; the error is a sentence that describes the fault.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (method, url) = text.split_once(' ').ok_or("a check's request is a method, a space and a URL")?;
         let (destination, path) = read_url(url)?;

@@ -13,7 +13,7 @@ use crate::question::Question;
 use crate::rules::Rules;
 use crate::verdict::Verdict;
 
-/// What the rules said to a check.
+/// The answer of the rules to a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actual {
     /// In one word.
@@ -59,14 +59,14 @@ pub struct CheckResult {
     pub line: usize,
     /// Its column, in characters counted from 1.
     pub column: usize,
-    /// What the rules said.
+    /// The answer of the rules.
     pub actual: Actual,
-    /// What is to be told; `None` where the check passed.
+    /// The problem; `None` if the check passed.
     pub problem: Option<Problem>,
 }
 
 impl CheckResult {
-    /// Whether the rules said what was expected.
+    /// Whether the answer is the expected one.
     pub fn passed(&self) -> bool {
         self.problem.is_none()
     }

@@ -52,7 +52,7 @@ impl<'a, I: Iterator<Item = &'a Rule> + Clone> Joined<'a, I> {
         lists(first) || named.any(lists)
     }
 
-    /// Whether no rule says anything, so that the default applies as it is.
+    /// Whether no rule has `client_auth`, so that the default applies.
     pub(crate) fn is_default(&self) -> bool {
         !self.matching.clone().any(|rule| rule.client_auth.is_some())
     }

@@ -1,4 +1,4 @@
-//! The long story behind every code: what it means, why it is refused, and an example with its cure.
+//! The explanation of every code: what it means, why it is refused, and an example with its fix.
 
 mod identity;
 mod lint;
@@ -26,11 +26,11 @@ pub struct Story {
     pub why: &'static str,
     /// Files that have the problem.
     pub broken: &'static [&'static str],
-    /// The same files, mended.
+    /// The same files, fixed.
     pub mended: &'static [&'static str],
 }
 
-/// Tells the story of a code such as `EG0012`; letters may be small.
+/// The explanation of a code such as `EG0012`; lower case is accepted.
 pub fn explain_code(code: &str) -> Option<&'static Story> {
     stories().find(|story| story.code.eq_ignore_ascii_case(code))
 }

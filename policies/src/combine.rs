@@ -40,7 +40,7 @@ impl PolicySet {
         self.policies.keys()
     }
 
-    /// What a policy says about itself.
+    /// The description of a policy.
     pub fn description(&self, policy: &PolicyName) -> Option<&str> {
         self.policies.get(policy)?.description.as_deref()
     }
@@ -60,7 +60,7 @@ impl PolicySet {
         self.policies.get(policy).is_some_and(|policy| policy.observe)
     }
 
-    /// What is probably not meant as it is written, though the files are acceptable.
+    /// What is probably not meant, in files that are acceptable.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
     }
@@ -69,7 +69,7 @@ impl PolicySet {
         self.policies.values()
     }
 
-    /// What the policies of a session say together: those that it names, those that apply to it, and the
+    /// The rules of a session's policies together: those that it names, those that apply to it, and the
     /// ceilings over it. The same answer in any order of names, made once and kept. No policies: rules that
     /// deny everything.
     ///
@@ -103,8 +103,8 @@ impl PolicySet {
         combine(view, named, ceilings)
     }
 
-    /// What these policies say together under the ceilings that are over every session and those that are named,
-    /// without a session. Where nothing but ceilings is named, they speak as if they granted.
+    /// The rules of these policies together under the ceilings that are over every session and those that are named,
+    /// without a session. If only ceilings are named, they are evaluated as if they granted.
     ///
     /// # Errors
     /// As [`PolicySet::rules_for_session`].
@@ -120,7 +120,7 @@ impl PolicySet {
         combine(self.digest.clone(), granting, self.policies.values().filter(is_over).collect()).map(Arc::new)
     }
 
-    /// What one policy says alone, without ceilings.
+    /// The rules of one policy alone, without ceilings.
     pub(crate) fn alone(&self, policy: &Policy) -> Arc<Rules> {
         Arc::new(Rules::new(self.digest.clone(), vec![policy], Vec::new()))
     }

@@ -2,7 +2,7 @@
 //! request, rank equal and differ in what they give; and reading a host beside not reading it. Errors, because
 //! neither file order nor rule order may choose.
 //!
-//! The time is near-linear in rules and bounded in any case: rules are compared in pairs only where nothing tells them
+//! The time is near-linear in rules and bounded in any case: rules are compared in pairs only if nothing distinguishes them
 //! apart at once (`separate.rs`, `hosts.rs`), and rules that would need more comparisons than the budget has are refused.
 
 mod hosts;
@@ -24,7 +24,7 @@ pub(crate) use hosts::mixed;
 use separate::Search;
 pub(crate) use settings::{MAX_SETTING_RULES, SetConflict, set_conflicts, unequal_header};
 
-/// How many contradictions are looked for; nobody reads more.
+/// How many contradictions are searched for; no one reads more.
 const MAX_FOUND: usize = 1000;
 
 /// What the comparisons of one set of rules may cost, in compared characters: so much, and so much more for each way in
@@ -35,7 +35,7 @@ const BUDGET_A_WAY: u64 = 40_000;
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ties {
-    /// The pairs of rules, by their places, that no rank tells apart; sorted.
+    /// The pairs of rules, by their places, that no rank distinguishes; sorted.
     pub(crate) pairs: Vec<(usize, usize)>,
     /// A rule, by its place, that is like so many others that the search was given up.
     pub(crate) unsearched: Option<usize>,
@@ -62,7 +62,7 @@ struct Peer<'a> {
     effect: usize,
 }
 
-/// The pairs of rules that no rank tells apart.
+/// The pairs of rules that no rank distinguishes.
 pub(crate) fn ties(rules: &[Arc<Rule>]) -> Ties {
     ties_between(rules, |_, _| true)
 }

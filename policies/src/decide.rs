@@ -43,7 +43,7 @@ pub struct ConnectQuery<'a> {
 
 impl Rules {
     /// Whether any rule could allow a request to this host and port, and whether its bytes are read. A CONNECT
-    /// does not say which scheme will follow, so it is enough that one scheme is open.
+    /// does not show which scheme will follow, so it is enough that one scheme is open.
     ///
     /// # Errors
     /// [`Denied`] where none could, or where a rule denies the whole of host and port.

@@ -10,7 +10,7 @@ use crate::rule::{Effect, Rule};
 /// Why not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied {
-    /// The stable code; `approval_required` where somebody may still say yes.
+    /// The stable code; `approval_required` if an approval could allow it.
     pub reason: Reason,
     /// The rule that denies or asks; `None` where no rule allows.
     pub rule: Option<RuleId>,
@@ -70,12 +70,12 @@ impl Denied {
         Self::unmatched(if is_special(host) { Reason::DeniedAddress } else { Reason::DeniedHost })
     }
 
-    /// The same denial, by a policy rather than by silence.
+    /// The same denial, attributed to a policy.
     pub(crate) fn under(self, policy: &PolicyName) -> Self {
         Self { policy: Some(policy.clone()), ..self }
     }
 
-    /// Whether somebody may still say yes.
+    /// Whether an approval could allow it.
     pub fn is_ask(&self) -> bool {
         self.reason == Reason::ApprovalRequired
     }

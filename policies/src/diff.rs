@@ -1,8 +1,8 @@
 //! What a change of policies grants and takes away: exact, found on the patterns and not by trying requests.
 //!
-//! Hosts, paths and everything else that a rule can limit are cut into classes that no rule of either side tells
-//! apart. One request of each class goes through the very indexes and ranks of the data path on both sides. What
-//! cannot be decided within bounds is said, and counts as granting more.
+//! Hosts, paths and everything else that a rule can limit are split into classes that no rule of either side
+//! distinguishes. One request of each class goes through the very indexes and ranks of the data path on both sides. What
+//! cannot be decided within bounds is reported, and counts as granting more.
 
 mod addresses;
 mod ceiling;
@@ -66,15 +66,15 @@ pub enum Kind {
     Unread,
     /// A credential can be added.
     CredentialUsable,
-    /// Somebody is asked: wider where it was refused.
+    /// An approval is needed: wider if it was refused.
     Asked,
-    /// Nobody is asked any more: wider where it passes.
+    /// No approval is needed any more: wider if it passes.
     Unasked,
     /// More addresses may be dialed.
     AddressesWidened,
     /// More may pass, or longer.
     LimitsLoosened,
-    /// The client may act as somebody else: a header is no longer set, or authentication of its own passes.
+    /// The client may act as someone else: a header is no longer set, or authentication of its own passes.
     IdentityLoosened,
     /// A ceiling is gone.
     CeilingDropped,
@@ -153,7 +153,7 @@ impl<T> BeforeAfter<T> {
     }
 }
 
-/// Compares what two sessions' rules say from `now` on.
+/// Compares the rules of two sessions from `now` on.
 ///
 /// Exact for all requests: hosts, schemes, ports, methods, paths, queries, tools, upgrades, times, addresses,
 /// credentials and limits. Where a path has two readings, a request that shows a change is looked for, and where

@@ -1,19 +1,19 @@
-//! A policy file as it is written: what it says, with the place of every value that can be wrong.
+//! A policy file as written: its values, with the place of every value that can be wrong.
 //!
 //! `parse` makes it. No value is empty and no text reads as a boolean, so an `Option` is `None` only where
-//! the key is not there, or where what stands there was reported and the file is refused.
+//! the key is not there, or if its value was reported and the file is refused.
 
 use crate::auth_mode::AuthMode;
 use crate::problem::Place;
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Spanned<T> {
     pub(crate) value: T,
     pub(crate) place: Place,
 }
 
-/// Where a value stands.
+/// The place of a value.
 pub(crate) fn place<T>(value: &Spanned<T>) -> Place {
     value.place
 }
@@ -112,7 +112,7 @@ pub(crate) struct CheckEntry {
     pub(crate) at: Option<Spanned<String>>,
 }
 
-/// One of a few words that a key knows.
+/// One of a few words that a key accepts.
 pub(crate) trait Word: Copy + 'static {
     /// Each word as it is written.
     const WORDS: &'static [(&'static str, Self)];
@@ -209,7 +209,7 @@ impl Word for Expect {
 pub(crate) enum Scalar {
     Text(String),
     Number(i64),
-    /// What stands without quotes and reads as something that no key takes.
+    /// Text without quotes that YAML reads as something that no key accepts.
     Other(String),
 }
 
@@ -221,7 +221,7 @@ pub(crate) enum OneOrMany {
 }
 
 impl OneOrMany {
-    /// Each value with its place; a value written alone stands where the whole stands.
+    /// Each value with its place; a single value has the place of the whole.
     pub(crate) fn items(whole: &Spanned<Self>) -> Vec<(&Scalar, Place)> {
         match &whole.value {
             Self::One(value) => vec![(value, place(whole))],

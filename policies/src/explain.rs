@@ -1,5 +1,5 @@
-//! The decision of the data path, told: what decides, which other rules matched and why they lost, and what the
-//! nearest rule would have needed. The verdict is that of the very same functions, never a second opinion.
+//! The decision of the data path, explained: what decides, which other rules matched and why they do not decide, and what the
+//! closest rule would have needed. The verdict is that of the very same functions, never a second opinion.
 
 mod decision;
 mod matching;
@@ -43,11 +43,11 @@ pub struct Explanation {
     pub ambiguous: bool,
     /// The other rules that match, and why each does not decide.
     pub others: Vec<OverriddenRule>,
-    /// What each ceiling says, where the session's own rules let the request come so far.
+    /// The answer of each ceiling, if the session's own rules allow the request.
     pub ceilings: Vec<CeilingReport>,
     /// What policies that observe beside others would have refused.
     pub would_deny: Vec<ObserverReport>,
-    /// What the nearest rule would have needed; `None` where the request passes or a rule says no.
+    /// What the closest rule would have needed; `None` if the request passes or a rule refuses it.
     pub closest: Option<ClosestRule>,
     /// What does not fit the vault or the configuration, where they were asked: see [`Explanation::with_misfits`].
     pub warnings: Vec<String>,
@@ -62,7 +62,7 @@ pub struct Given {
     pub addresses: Vec<(RulePlace, Vec<IpNet>)>,
     /// The headers that are set, by name in lower case.
     pub set: Vec<(String, String)>,
-    /// What rules say about authentication that the client itself sends; `None` where the default applies.
+    /// How rules handle authentication that the client itself sends; `None` if the default applies.
     pub client_auth: Option<ClientAuthReport>,
     /// Every rule whose `limits`, `set` or `client_auth` apply, the one that decides among them.
     pub restricted_by: Vec<RulePlace>,
@@ -109,7 +109,7 @@ pub struct OverriddenRule {
     pub why: String,
 }
 
-/// What one ceiling says.
+/// The answer of one ceiling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CeilingReport {
     /// The ceiling.
@@ -122,7 +122,7 @@ pub struct CeilingReport {
     pub closest: Option<ClosestRule>,
 }
 
-/// What one policy says that observes beside others.
+/// The answer of one policy that observes beside others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObserverReport {
     /// The policy.

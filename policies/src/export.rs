@@ -1,5 +1,5 @@
-//! A policy to the networking blocks of hosted agents and containers. Such a block knows hosts and nothing else; what
-//! a policy says beyond that is refused in words, so that a block never opens more than the policy it came from.
+//! A policy to the networking blocks of hosted agents and containers. Such a block supports only hosts; everything
+//! else in a policy is refused with a reason, so that a block never opens more than the policy it came from.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ pub enum Target {
 /// Writes what the policy allows as such a block, in JSON.
 ///
 /// # Errors
-/// Everything that the block cannot say, a sentence each; also where the set has no such policy.
+/// Everything that the block cannot express, a sentence each; also if the set does not have the policy.
 pub fn export(target: Target, set: &PolicySet, name: &PolicyName) -> Result<String, Vec<String>> {
     let Some(policy) = set.policies().find(|policy| policy.name == *name) else {
         return Err(vec![format!("policy `{name}` is not loaded")]);

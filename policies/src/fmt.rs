@@ -1,6 +1,6 @@
 //! One layout for policy files: what `egret policy fmt` writes.
 //!
-//! The source is laid out again from what the parser saw: comments stay with what they stand at, lines stay
+//! The source is laid out again from the parser's events: comments stay at their values, lines stay
 //! broken where their author broke them, and nothing moves but the keys within a rule. Before a text is given
 //! back it is read again and compared, value by value, with the one that came in.
 
@@ -62,7 +62,7 @@ fn quote_patterns(text: &str) -> String {
     new
 }
 
-/// Whether both texts say the same: value by value, and in what the compiler finds in them.
+/// Whether both texts mean the same: value by value, and for the compiler.
 fn is_same(source: &PolicySource, old: &str, new: &str) -> bool {
     let (Some(before), Some(after)) = (read::read(old), read::read(new)) else { return false };
     before.root.says() == after.root.says()

@@ -1,5 +1,5 @@
-//! Lists of hosts that other tools keep, to policy files. What such a list cannot mean here, or means more widely
-//! than a rule may say, is left out and told in a comment: a person decides about it.
+//! Lists of hosts that other tools keep, to policy files. What a rule cannot express, or may not allow as widely, is left out and
+//! listed in a comment: a person decides about it.
 
 mod block;
 mod draft;
@@ -14,7 +14,7 @@ use crate::problem::Problem;
 
 pub(crate) use block::{MANAGERS, MANAGERS_ID};
 
-/// The line that lets an editor complete a policy file, where the schema lies beside it.
+/// The line that lets an editor complete a policy file, if the schema is in the same folder.
 pub const SCHEMA_LINE: &str = "# yaml-language-server: $schema=egret-policy.schema.json";
 
 /// What a list of hosts comes from.
@@ -60,7 +60,7 @@ pub enum ImportError {
 /// Makes a policy file with this name of what other tools keep. It compiles, and its checks pass.
 ///
 /// # Errors
-/// [`ImportError`] where nothing of it can be said as a policy.
+/// [`ImportError`] if nothing of it can be expressed as a policy.
 pub fn import(origin: Origin, name: &str, text: &str) -> Result<String, ImportError> {
     let text = text.trim_start_matches('\u{feff}');
     let draft = match origin {

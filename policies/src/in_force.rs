@@ -32,7 +32,7 @@ pub struct Own<'a> {
     pub digest: &'a SnapshotDigest,
 }
 
-/// Why a session's documents are not taken, though they compile.
+/// Why a session's documents are refused after they compile.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PublishError {
     /// They contradict what the session names or what applies to it.

@@ -323,7 +323,7 @@ impl Bucket {
         self.unconditional.at(port).copied()
     }
 
-    /// Every rule that could match this port, whatever it says of requests; one with several paths more than once.
+    /// Every rule that could match this port, with any conditions on requests; one with several paths more than once.
     pub(crate) fn all_rules(&self, port: u16) -> impl Iterator<Item = usize> {
         let by_path = self.by_path.values().flat_map(Folder::all);
         self.pathless.at(port).chain(by_path).map(|entry| entry.rule)

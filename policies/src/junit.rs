@@ -7,7 +7,7 @@ use crate::checks::CheckResult;
 use crate::problem::{Problem, Severity};
 
 /// One document: a suite for each file, a case for each check, named after its policy and its request. What keeps
-/// files from being used stands as a case that ended in an error.
+/// files from being used is a case that ended in an error.
 pub fn junit(results: &[CheckResult], problems: &[Problem]) -> String {
     let mut files: BTreeMap<&str, (Vec<&CheckResult>, Vec<&Problem>)> = BTreeMap::new();
     for result in results {
@@ -77,7 +77,7 @@ pub fn junit(results: &[CheckResult], problems: &[Problem]) -> String {
     out
 }
 
-/// Text for an attribute or an element; signs that XML does not have are replaced.
+/// Text for an attribute or an element; characters that XML does not have are replaced.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for sign in text.chars() {

@@ -2,7 +2,7 @@
 //!
 //! Pure: no files, no sockets, no clock, no async. The same sources and the same question give the
 //! same answer, always. A [`PolicySet`] is an immutable snapshot; [`Rules`] is what one session's
-//! policies say together; a [`Permit`] is the only proof that a request may go.
+//! policies allow together; a [`Permit`] is the only proof that a request may go.
 
 mod auth_mode;
 mod authorize;

@@ -1,4 +1,4 @@
-//! What policy files say and probably do not mean: asked when they are checked, never for a request.
+//! What policy files probably do not mean: searched when they are checked, never for a request.
 //!
 //! Everything here is a warning: the files are acceptable and in force as they are written. What makes a file
 //! unacceptable is found by `compile`.

@@ -16,7 +16,7 @@ pub struct WouldDeny {
     pub policy: PolicyName,
     /// Deny or ask.
     pub verdict: Verdict,
-    /// What it would have said.
+    /// Its denial.
     pub denied: Denied,
 }
 
@@ -24,11 +24,11 @@ impl Rules {
     /// What each policy that observes beside others would have refused.
     pub fn would_deny(&self, question: &Question<'_>) -> Vec<WouldDeny> {
         let judge = |(policy, rules): &(PolicyName, Arc<Self>)| {
-            // What it says is worth nothing after its end.
+            // It has no effect after its end.
             if !rules.observes(question.now) {
                 return None;
             }
-            // An observer alone lets pass what it would refuse, and knows why.
+            // An observer alone allows what it would refuse, and its permit has the reason.
             let denied = match rules.authorize(question) {
                 Ok(permit) => permit.would_deny()?.clone(),
                 Err(denied) => denied,

@@ -1,4 +1,4 @@
-//! The one place that knows YAML: text in, [`Document`] and the problems out.
+//! The one parser of YAML: text in, [`Document`] and the problems out.
 //!
 //! Strict YAML 1.2 under a tight budget. `tree` makes nodes from the events of the parser, where anchors,
 //! tags, quotes and empty values are still visible, and reports their misuses; `decode` makes the document
@@ -54,7 +54,7 @@ pub(crate) fn is_strict(reporter: &mut Reporter<'_>) -> bool {
     refuse_hidden(reporter).is_some() && tree::read(reporter).is_some() && !reporter.has_errors()
 }
 
-/// A sign that shows a reader something else than what YAML reads: a line that ends for one of them alone, an order of
+/// A character that looks different to a reader than to YAML: a line that ends for one of them alone, an order of
 /// reading that is turned round, or nothing at all. A rule could hide behind it, or look as if it were there.
 fn refuse_hidden(reporter: &mut Reporter<'_>) -> Option<()> {
     let text = reporter.text();

@@ -241,7 +241,7 @@ impl Permit {
     }
 }
 
-/// What happens to authentication that the client sends with one request: what all rules that match it say together.
+/// What happens to authentication that the client sends with one request: by all rules that match it together.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientAuth<'a>(pub(crate) &'a Permit);
 
@@ -267,7 +267,7 @@ impl ClientAuth<'_> {
         self.0.also_names()
     }
 
-    /// Whether no rule says anything, so that the default applies as it is.
+    /// Whether no rule has `client_auth`, so that the default applies.
     pub fn is_default(&self) -> bool {
         self.0.joined_client_auth().is_default()
     }

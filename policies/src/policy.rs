@@ -14,7 +14,7 @@ use crate::selector::Selector;
 pub(crate) struct Policy {
     pub(crate) name: PolicyName,
     pub(crate) file: Arc<str>,
-    /// Where its name stands.
+    /// The place of its name.
     pub(crate) place: Place,
     pub(crate) description: Option<String>,
     pub(crate) observe: bool,

@@ -1,4 +1,4 @@
-//! What is wrong with a policy file, said so that its author can mend it: a stable code, the place, the
+//! What is wrong with a policy file, so that its author can fix it: a stable code, the place, the
 //! line itself with a mark under it, and what to write instead.
 
 mod reporter;
@@ -27,7 +27,7 @@ pub(crate) mod code {
     pub(crate) const MISSING_KEY: &str = "EG0007";
     /// A value of the wrong kind.
     pub(crate) const WRONG_TYPE: &str = "EG0008";
-    /// The name of a policy, rule, set or credential that is no name.
+    /// The name of a policy, rule, set or credential that is not valid.
     pub(crate) const BAD_NAME: &str = "EG0010";
     /// A policy name twice.
     pub(crate) const DUPLICATE_POLICY: &str = "EG0011";
@@ -61,7 +61,7 @@ pub(crate) mod code {
     pub(crate) const METADATA_RANGE: &str = "EG0025";
     /// A credential where requests travel in cleartext.
     pub(crate) const CLEARTEXT_CREDENTIAL: &str = "EG0026";
-    /// Two allows that no rank tells apart.
+    /// Two allows that no rank distinguishes.
     pub(crate) const TIE: &str = "EG0027";
     /// A check whose request is none.
     pub(crate) const CHECK_REQUEST: &str = "EG0028";
@@ -136,7 +136,7 @@ pub(crate) mod code {
 pub enum Severity {
     /// The files are not taken.
     Error,
-    /// The files are taken; what they say is probably not what was meant.
+    /// The files are accepted; they probably do not mean what was intended.
     Warning,
 }
 
@@ -157,7 +157,7 @@ pub struct Problem {
     pub column: usize,
     /// How many characters are to blame, at least 1.
     pub width: usize,
-    /// The line as it stands in the file.
+    /// The line of the file.
     pub source_line: String,
     /// What to write instead.
     pub help: Option<String>,
@@ -204,7 +204,7 @@ pub(crate) fn quote(text: &str) -> String {
     }
 }
 
-/// Where something stands in a file.
+/// A place in a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     /// Counted from 1; 0 where the whole file is meant.

@@ -21,9 +21,9 @@ use crate::verdict::Verdict;
 pub enum Level {
     /// The very paths.
     Exact,
-    /// Numbers and ids in paths stand for any.
+    /// Numbers and ids in paths become wildcards.
     Path,
-    /// Three paths of one folder stand for all below it.
+    /// Three paths of one folder become all paths below it.
     Folder,
     /// The whole host, with the methods that were seen; three names of one domain for all its names.
     Host,
@@ -119,7 +119,7 @@ struct Draft {
 }
 
 /// Writes a policy that allows what was seen: what was allowed, and what passed only because a policy observed.
-/// Counts and days stand in comments, what was refused at the end. The text compiles, its checks pass, and it is
+/// Counts and days are in comments, refused requests at the end. The text compiles, its checks pass, and it is
 /// laid out as [`fmt`] does.
 pub fn propose(observations: &[Observation], options: &ProposeOptions) -> String {
     let taken = |one: &&Observation| match one.verdict {
@@ -184,7 +184,7 @@ fn draft(wanted: &[&Observation], level: Level, whole: &BTreeSet<String>) -> Vec
 }
 
 /// The rules of one place. Paths that came with the same methods and credentials share one; others would get methods
-/// that nobody used on them.
+/// that no request used on them.
 fn of_place(
     place: &Place,
     by_path: BTreeMap<String, Requests>,
@@ -249,7 +249,7 @@ fn example(place: &Place, method: Option<&String>, path: &str) -> String {
     format!("{} {scheme}://{}{port}{path}", method.map_or("GET", String::as_str), place.host)
 }
 
-/// Three names of one domain, in rules that are alike otherwise, stand for all its names.
+/// Three names of one domain, in rules that are alike otherwise, become all its names.
 fn widen_hosts(drafts: Vec<Draft>) -> Vec<Draft> {
     type Alike = (String, Place, BTreeSet<String>, BTreeSet<CredentialId>);
     let mut groups: BTreeMap<Alike, Vec<Draft>> = BTreeMap::new();
@@ -373,7 +373,7 @@ fn id_of(draft: &Draft, taken: &mut BTreeSet<String>) -> String {
     id
 }
 
-/// What was refused, as comments: whether it should have been is not for a proposal to say.
+/// What was refused, as comments: a proposal does not decide whether it should have been.
 fn refused(left: &[&Observation]) -> String {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for one in left {

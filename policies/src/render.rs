@@ -125,7 +125,7 @@ fn end_column(problem: &Problem) -> usize {
     problem.column + problem.width
 }
 
-/// Where the long story is told.
+/// Where the code is explained.
 fn explain(code: &str) -> String {
     format!("egret policy explain {code}")
 }
@@ -141,7 +141,7 @@ fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-/// A path as the reference of a URI (RFC 3986): what is not unreserved is written in percent signs.
+/// A path as the reference of a URI (RFC 3986): what is not unreserved is percent-encoded.
 fn uri(path: &str) -> String {
     let mut uri = String::new();
     for byte in path.bytes() {

@@ -1,4 +1,4 @@
-//! Requests of the past, judged by the rules of tomorrow.
+//! Recorded requests, judged by the rules of a candidate.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::question::Question;
 use crate::rules::Rules;
 use crate::verdict::Verdict;
 
-/// What a candidate says of recorded requests.
+/// The answers of a candidate to recorded requests.
 #[derive(Clone, Debug, Default)]
 pub struct Replay {
     /// How many were judged.
@@ -35,7 +35,7 @@ pub struct ChangedVerdict {
     pub before: Verdict,
     /// The code of what was decided, where it has one.
     pub code: Option<String>,
-    /// What the candidate says.
+    /// The answer of the candidate.
     pub after: Verdict,
     /// The request, with the names of query parameters.
     pub request: String,
@@ -107,7 +107,7 @@ pub(crate) fn judge(one: &Observation, rules: &Arc<Rules>, now: Timestamp) -> Op
         Ok(passage) => passage,
     };
     let (Some(method), Some(recorded)) = (&one.method, &one.path) else {
-        // What was not read must be read now: which requests were in it, nobody knows.
+        // What was not read must be read now: it is not known which requests were in it.
         drop(passage);
         return Some((Err(Denied::unmatched(model::Reason::ProtocolNotAllowed)), false));
     };

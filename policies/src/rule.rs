@@ -40,7 +40,7 @@ pub(crate) struct Rule {
     pub(crate) tools: Option<Vec<TextPattern>>,
     /// Whether it is about WebSocket handshakes.
     pub(crate) websocket: bool,
-    /// Its end; a deny of a policy that ends goes on.
+    /// Its end; a deny of a policy that ends stays in force.
     pub(crate) until: Option<Timestamp>,
     /// With `ask`: how long the request waits for an answer.
     pub(crate) hold: Option<Duration>,
@@ -111,7 +111,7 @@ impl Rule {
         self.paths.is_none() && (self.effect == Effect::Deny || path != "*")
     }
 
-    /// Nobody knowing the tool, an allow does not match, and every other rule does.
+    /// If the tool is not known, an allow does not match, and every other rule does.
     pub(crate) fn covers_tool(&self, tool: Option<&str>) -> bool {
         let Some(own) = &self.tools else { return true };
         tool.map_or(self.effect != Effect::Allow, |tool| own.iter().any(|pattern| pattern.matches(tool)))

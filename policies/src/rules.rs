@@ -1,4 +1,4 @@
-//! The rules of one session: what its policies say together.
+//! The rules of one session: those of its policies together.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::rule::{Effect, Rule};
 /// How many ceilings may be over one session.
 pub(crate) const MAX_CEILINGS: usize = 8;
 
-/// What one session's policies say together: immutable, shared by every exchange of such sessions.
+/// The rules of one session's policies together: immutable, shared by every exchange of such sessions.
 #[derive(Debug)]
 pub struct Rules {
     snapshot: SnapshotDigest,
@@ -28,7 +28,7 @@ pub struct Rules {
     pub(crate) observers: Vec<(PolicyName, Arc<Self>)>,
 }
 
-/// The allows and asks of policies that speak as one.
+/// The allows and asks of policies that are evaluated as one.
 #[derive(Debug)]
 pub(crate) struct PolicyLayer {
     /// The policy, where it is one; of the session's own, the first.
@@ -39,7 +39,7 @@ pub(crate) struct PolicyLayer {
     pub(crate) restricting: Index,
 }
 
-/// That no policy of the session enforces.
+/// No policy of the session enforces: requests that no rule allows pass until this time.
 #[derive(Debug)]
 struct ObserveMode {
     policy: PolicyName,
@@ -172,7 +172,7 @@ pub struct ReachLine {
     pub policy: PolicyName,
     /// The rule.
     pub rule: RuleId,
-    /// Whether somebody is asked first.
+    /// Whether an approval is needed first.
     pub asks: bool,
     /// `http` or `https`.
     pub scheme: &'static str,

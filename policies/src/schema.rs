@@ -1,6 +1,6 @@
 //! The JSON Schema of a policy file (draft 2020-12), for editors: made of the very table that the decoder uses.
 //!
-//! What the schema refuses, the compiler refuses. The other way round a schema cannot say everything: that a set
+//! What the schema refuses, the compiler refuses. Conversely, a schema cannot express everything: that a set
 //! is defined, a name is unique, two rules tie, or a host is below a public suffix.
 
 use model::Reason;

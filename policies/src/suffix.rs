@@ -1,6 +1,6 @@
 //! Who can get a name under a suffix, by the Public Suffix List.
 
-/// What the list knows of a name that stands behind a wildcard.
+/// The entry of the list for the name after a wildcard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Suffix {
     /// Somebody owns it with all that is below.
@@ -11,7 +11,7 @@ pub(crate) enum Suffix {
     Service,
 }
 
-/// Judges a canonical name. A top-level domain that the list does not know, such as `internal`, counts as a
+/// Judges a canonical name. A top-level domain that is not in the list, such as `internal`, counts as a
 /// registry, as does every name of one label.
 pub(crate) fn of(name: &str) -> Suffix {
     match psl::suffix(name.as_bytes()) {

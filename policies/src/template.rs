@@ -1,7 +1,7 @@
 //! Ready-made policies with something to fill in: an organization, a bucket, a region.
 //!
-//! The language itself knows no parameters. A template is the text of a policy with words such as `YOUR-ORG` in it,
-//! and a comment line for each that says what it is; filled, it is a policy file like any other.
+//! The language itself has no parameters. A template is the text of a policy with words such as `YOUR-ORG` in it,
+//! and a comment line for each that describes it; filled, it is a policy file like any other.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::compile::PolicySource;
 use crate::fmt::fmt;
 
-/// What stands before the name of a parameter in the text of a template.
+/// The text before the name of a parameter in a template.
 const WORD: &str = "YOUR-";
 const DECLARATION: &str = "# parameter ";
 const NAME_KEY: &str = "policy: ";
@@ -59,14 +59,14 @@ pub struct Template {
 pub struct Parameter {
     /// Its name, such as `org`.
     pub name: String,
-    /// What it stands for.
+    /// Its meaning.
     pub description: &'static str,
 }
 
 /// Why no policy was made from a template.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TemplateError {
-    /// There is no template of this name.
+    /// The template was not found.
     #[error("there is no template `{0}`")]
     UnknownTemplate(String),
     /// A value was given that the template has no use for.
@@ -84,7 +84,7 @@ pub enum TemplateError {
         template: &'static str,
         /// What has to be given.
         parameter: String,
-        /// What it stands for.
+        /// Its meaning.
         description: &'static str,
     },
     /// A value that could mean more than a name.

@@ -1,11 +1,11 @@
 //! The verdict of rules in one word.
 
-/// What rules say of a request.
+/// The answer of rules to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// It is refused.
     Deny,
-    /// It is refused until somebody says yes.
+    /// It is refused until someone approves.
     Ask,
     /// No rule allows it, and it passes because a policy observes.
     Observe,

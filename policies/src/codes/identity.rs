@@ -1,4 +1,4 @@
-//! Stories of what a request says about who sends it.
+//! Explanations of the codes about the identity in a request.
 
 use super::Story;
 use crate::problem::Severity;

@@ -1,4 +1,4 @@
-//! Stories of what is probably not meant.
+//! Explanations of the codes about what is probably not meant.
 
 use super::Story;
 use crate::problem::Severity;

@@ -1,4 +1,4 @@
-//! Stories of policies that do not fit each other, the vault or the configuration.
+//! Explanations of the codes about policies that do not match each other, the vault or the configuration.
 
 use super::Story;
 use crate::problem::Severity;

@@ -1,4 +1,4 @@
-//! Stories of what rules, policies and checks say together.
+//! Explanations of the codes about rules, policies and checks together.
 
 use super::Story;
 use crate::problem::Severity;

@@ -1,4 +1,4 @@
-//! `set` and `client_auth` of a rule: what the request says about who sends it.
+//! `set` and `client_auth` of a rule: the identity in a request.
 
 use model::FieldRole;
 use model::field::{field_role, fold_name, same_name};
@@ -162,7 +162,7 @@ pub(super) fn client_auth(entry: &Spanned<ClientAuthEntry>, reporter: &mut Repor
     RuleClientAuth { mode: default.as_ref().map(|default| default.value.0), pass, also }
 }
 
-/// Fields that steer a request, speak for a proxy or restrict the tenant are removed whatever a rule says.
+/// Fields that steer a request, describe a proxy or restrict the tenant are removed regardless of rules.
 fn may_pass(name: &str) -> bool {
     match field_role(name) {
         FieldRole::Plain | FieldRole::Secret | FieldRole::Actor | FieldRole::Resource => true,

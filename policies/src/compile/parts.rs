@@ -24,7 +24,7 @@ const MAX_SPAN: Duration = Duration::from_secs(7 * 86_400);
 /// A warning names so many of the metadata services that a range holds.
 const SHOWN_SERVICES: usize = 4;
 
-/// Names stand in records, answers and commands: letters, digits and `-_.`, in a policy's name also `/`.
+/// Names occur in records, responses and commands: letters, digits and `-_.`, in a policy's name also `/`.
 pub(super) fn check_name(what: &str, name: &str, at: Place, reporter: &mut Reporter<'_>) {
     let part = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -209,7 +209,7 @@ pub(super) fn query(
     parameters
 }
 
-/// Values in which `*` matches any run of characters. A number stands for its digits.
+/// Values in which `*` matches any run of characters. A number means its digits.
 pub(super) fn text_patterns(key: &str, list: &Spanned<OneOrMany>, reporter: &mut Reporter<'_>) -> Vec<TextPattern> {
     let mut patterns = Vec::new();
     for (item, at) in items(key, list, reporter) {

@@ -23,7 +23,7 @@ pub(super) struct Context<'a> {
     pub(super) until: Option<Timestamp>,
 }
 
-/// Compiles one rule; `None` where it says none or several of allow, ask and deny.
+/// Compiles one rule; `None` if it has none or several of allow, ask and deny.
 pub(super) fn compile(
     context: &Context<'_>,
     entry: &RuleEntry,
@@ -50,7 +50,7 @@ pub(super) fn compile(
         query: matched.query.as_ref().map(|pairs| parts::query(pairs, reporter)),
         tools: matched.tool.as_ref().map(|list| parts::text_patterns("tool", list, reporter)),
         websocket: matched.upgrade.is_some(),
-        // What a policy grants ends with it; what it denies ends only where the rule says so.
+        // What a policy grants ends with it; what it denies ends only if the rule has `until`.
         until: match effect {
             Effect::Deny => own_end,
             Effect::Allow | Effect::Ask => [own_end, context.until].into_iter().flatten().min(),
@@ -137,7 +137,7 @@ fn hosts(
     hosts
 }
 
-/// An allow names whom it trusts; nobody knows all the owners below a suffix that is open to the public.
+/// An allow names the hosts that it trusts; below a suffix that is open to the public, the owners are not known.
 fn report_wide(pattern: &HostPattern, at: Place, reporter: &mut Reporter<'_>) {
     let tail = match pattern {
         HostPattern::Any => {

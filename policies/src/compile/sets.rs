@@ -43,7 +43,7 @@ impl<'a> HostSets<'a> {
         Self { sets }
     }
 
-    /// The hosts of a set, which is in use from now on; none where there is no such set.
+    /// The hosts of a set, which is in use from now on; none if the set is not defined.
     pub(super) fn resolve(&mut self, name: &str, at: Place, reporter: &mut Reporter<'_>) -> Vec<HostPattern> {
         if let Some(set) = self.sets.get_mut(name) {
             set.used = true;

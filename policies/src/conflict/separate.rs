@@ -23,7 +23,7 @@ const MAX_NAMES: usize = 8;
 /// How many dimensions are tried, the most selective first.
 const MAX_DIMENSIONS: usize = 24;
 
-/// A dimension in which rules can be told apart.
+/// A dimension that can distinguish rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Dimension<'a> {
     Port,
@@ -124,7 +124,7 @@ impl<'s> Search<'s> {
 
     fn pairs_within(&mut self, peers: &[Peer<'_>]) {
         let mut peers = peers.to_vec();
-        // Rules that give the same stand together, so that none of them is compared with another.
+        // Rules that grant the same are in one group, so that none of them is compared with another.
         peers.sort_unstable_by_key(|peer| (peer.effect, peer.at));
         let mut after = 0;
         for (n, peer) in peers.iter().enumerate() {
@@ -254,7 +254,7 @@ fn key(pattern: &str, side: Side, length: usize) -> Option<&[u8]> {
     }
 }
 
-/// What stands before the first wildcard, or after the last, and whether that is all.
+/// The text before the first wildcard, or after the last, and whether that is all.
 fn literal(pattern: &str, side: Side) -> (&[u8], bool) {
     let part = match side {
         Side::Front => pattern.split('*').next(),
@@ -263,7 +263,7 @@ fn literal(pattern: &str, side: Side) -> (&[u8], bool) {
     (part.unwrap_or_default().as_bytes(), !pattern.contains('*'))
 }
 
-/// The dimensions that tell these rules apart, the most selective first.
+/// The dimensions that distinguish these rules, the most selective first.
 fn plan<'a>(peers: &[Peer<'a>]) -> Vec<Dimension<'a>> {
     let mut dimensions = vec![Dimension::Port, Dimension::Method, Dimension::Segments];
     for field in fields(peers) {

@@ -18,7 +18,7 @@ use crate::question::Question;
 use crate::rule::{Rule, covered_unnamed};
 use crate::rules::Rules;
 
-/// How many classes of requests to one group of hosts are judged, before it is said that it is not known.
+/// How many classes of requests to one group of hosts are compared, before the result is undecided.
 const MAX_CLASSES: usize = 3_000_000;
 
 /// How many pairs of classes of paths are weighed for one way to ask.
@@ -43,11 +43,11 @@ pub(super) struct Draft {
     pub(super) hosts: BTreeSet<String>,
     pub(super) scheme_ports: BTreeSet<(u16, &'static str)>,
     pub(super) methods: BTreeSet<String>,
-    /// The methods that rules tell apart here and that are not among those; only where all that no rule names are.
+    /// The methods that rules distinguish here and that are not among those; only where all that no rule names are.
     pub(super) every_method_but: Option<BTreeSet<String>>,
     pub(super) paths: BTreeSet<String>,
     pub(super) tools: BTreeSet<String>,
-    /// The tools that rules tell apart here.
+    /// The tools that rules distinguish here.
     pub(super) all_tools: BTreeSet<String>,
     pub(super) websocket: BTreeSet<bool>,
     pub(super) since: Option<Timestamp>,
@@ -81,7 +81,7 @@ struct Place<'a> {
     unclear: RequestPath,
 }
 
-/// Classes of which both sides say the same, and what they say.
+/// Classes with the same answers of both sides, and the answers.
 type Group<'a> = (&'a (Reading, Reading), Vec<usize>);
 
 /// One way to ask.
@@ -112,7 +112,7 @@ pub(super) fn compare(old: &Arc<Rules>, new: &Arc<Rules>, now: Timestamp) -> Fou
     comparison.found
 }
 
-/// A number for everything that a rule says beside its hosts, the same on both sides.
+/// A number for everything in a rule except its hosts, the same on both sides.
 fn contents(rules: BeforeAfter<&[Arc<Rule>]>) -> BeforeAfter<Vec<usize>> {
     let mut known: HashMap<String, usize> = HashMap::new();
     let mut numbers = |rules: &[Arc<Rule>]| {
@@ -316,7 +316,7 @@ impl<'a> Comparison<'a> {
         observes(self.sides.old) == observes(self.sides.new)
     }
 
-    /// Two rules became one, say, and whether a request can read as both is not known.
+    /// For example, two rules became one, and it is not known whether a request can match both.
     fn unreached(
         &mut self,
         place: &Place<'_>,
@@ -354,7 +354,7 @@ impl<'a> Comparison<'a> {
     ) {
         for finding in self.findings(old, new).iter() {
             let key = Key { finding: finding.clone(), old: old.decides(), new: new.decides(), ambiguous };
-            // It is told in the words of the rule that says more exactly where it is.
+            // The rule that is more exact about the place describes it.
             let rules: Vec<(Side, usize)> = [(Side::Old, key.old), (Side::New, key.new)]
                 .into_iter()
                 .filter_map(|(side, at)| Some((side, at?)))
@@ -434,7 +434,7 @@ impl Draft {
 }
 
 /// The classes whose pairs could get something else than each of them alone does: where the sides differ in kind,
-/// or where a rule of one side stands for several of the other.
+/// or where a rule of one side corresponds to several of the other.
 fn unlike(groups: &[Group<'_>], paths: &Paths<'_>) -> Vec<bool> {
     let layers = |reading: &Reading| {
         std::iter::once(reading.granting).chain(reading.ceilings.iter().copied()).collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! Hosts in groups that no host pattern of either side tells apart, with the rules that can match each.
+//! Hosts in groups that no host pattern of either side distinguishes, with the rules that can match each.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -33,7 +33,7 @@ pub(super) struct Hosts<'a> {
 struct Pattern<'a> {
     pattern: &'a HostPattern,
     rules: BeforeAfter<Vec<usize>>,
-    /// Shared by patterns under which the same rules stand.
+    /// Shared by patterns that have the same rules.
     kind: usize,
 }
 
@@ -70,7 +70,7 @@ impl<'a> Hosts<'a> {
 }
 
 impl Hosts<'_> {
-    /// Whether the same stands under each pattern of the group on both sides, by the numbers of what rules say.
+    /// Whether each pattern of the group has the same rules on both sides, by the numbers of their contents.
     pub(super) fn is_unchanged(&self, group: &HostGroup, contents: &BeforeAfter<Vec<usize>>) -> bool {
         let says = |side: Side, at: usize| {
             let mut found: Vec<usize> =

@@ -1,4 +1,4 @@
-//! What one side says of one class of requests, found with the very rules, indexes and ranks of the data path.
+//! The answer of one side to one class of requests, with the rules, indexes and ranks of the data path.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::question::Question;
 use crate::rule::Rule;
 use crate::rules::{PolicyLayer, Rules};
 
-/// What one layer says of one reading of a path.
+/// The answer of one layer to one reading of a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) enum Said {
     #[default]
@@ -20,7 +20,7 @@ pub(super) enum Said {
     Asks(usize),
 }
 
-/// What all layers say of one reading of a path.
+/// The answers of all layers to one reading of a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Reading {
     pub(super) denies: Option<usize>,
@@ -35,7 +35,7 @@ pub(super) struct Reading {
 pub(super) enum Outcome {
     /// By a rule that denies, or because none allows.
     Refused(Option<usize>),
-    /// What it gets once somebody said yes, and the rule that asks.
+    /// What it gets after an approval, and the rule that asks.
     Asked {
         by: usize,
         grant: Grant,
@@ -111,7 +111,7 @@ impl<'a> SideRules<'a> {
         }
     }
 
-    /// What the rules say of one reading; the question's own path lends only its query.
+    /// The answers of the rules to one reading; only the query of the question's own path is used.
     pub(super) fn read(self, question: &Question<'_>, path: PathReading<'_>) -> Reading {
         let layer = |layer: &PolicyLayer| match self.rules.best(&layer.asks, question, path) {
             Some(rule) => Said::Asks(rule),
@@ -219,7 +219,7 @@ fn common(readings: &[&Reading]) -> Reading {
 }
 
 impl Outcome {
-    /// What it gets, now or once somebody said yes.
+    /// What it gets, now or after an approval.
     pub(super) fn grant(&self) -> Option<&Grant> {
         match self {
             Self::Refused(_) => None,

@@ -1,4 +1,4 @@
-//! Paths in classes that no path pattern of either side tells apart, and requests whose path has several readings.
+//! Paths in classes that no path pattern of either side distinguishes, and requests whose path has several readings.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -37,14 +37,14 @@ impl PathAtom {
         PathReading::new(&self.text, &self.folded)
     }
 
-    /// The reading as it stands in a request target.
+    /// The reading as written in a request target.
     pub(super) fn target(&self) -> String {
         if self.text == "*" { self.text.clone() } else { written_path(&self.text) }
     }
 }
 
 impl<'a> Paths<'a> {
-    /// The classes that these patterns tell apart, and the target `*`, which is no path.
+    /// The classes that these patterns distinguish, and the target `*`, which is not a path.
     pub(super) fn of(patterns: Vec<&'a PathPattern>) -> Self {
         let found = path_atoms(&patterns);
         let mut made = Self { atoms: Vec::new(), complete: found.complete, patterns, classes: HashMap::new() };
@@ -67,7 +67,7 @@ impl<'a> Paths<'a> {
     }
 
     fn class(&self, path: PathReading<'_>) -> Vec<bool> {
-        // The target `*` is told from every path, also where no pattern names it.
+        // The target `*` is distinct from every path, even if no pattern names it.
         let server = std::iter::once(path.text() == "*");
         server.chain(self.patterns.iter().map(|pattern| pattern.covers(path))).collect()
     }

@@ -1,4 +1,4 @@
-//! The ways to ask a host, of which no rule tells more apart: schemes, ports, methods, tools, queries and times.
+//! The forms of a request to a host that rules distinguish: schemes, ports, methods, tools, queries and times.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,15 +13,15 @@ use crate::rule::{Effect, Rule};
 /// How many queries are tried for the rules of one host.
 const MAX_QUERIES: usize = 4096;
 
-/// How many sets of values of one parameter are told apart where it stands more than once.
+/// How many sets of values of one parameter are distinguished if it occurs more than once.
 const MAX_UNIONS: usize = 64;
 
-/// Every way to ask one host that some rule could tell from the others.
+/// Every form of a request to one host that some rule could distinguish from the others.
 #[derive(Debug)]
 pub(super) struct Ways {
     pub(super) scheme_ports: Vec<(Scheme, u16)>,
     pub(super) methods: Vec<String>,
-    /// The one that stands for all that no rule names.
+    /// The one that represents all that no rule names.
     pub(super) other_method: String,
     pub(super) websocket: Vec<bool>,
     pub(super) tools: Vec<Option<String>>,
@@ -33,7 +33,7 @@ pub(super) struct Ways {
 }
 
 impl Ways {
-    /// The ways that these rules tell apart from `now` on. Where a policy observes, what no rule names passes too.
+    /// The forms that these rules distinguish from `now` on. If a policy observes, what no rule names passes too.
     pub(super) fn of(rules: &BeforeAfter<Vec<&Rule>>, observed: &[Timestamp], now: Timestamp) -> Self {
         let rules: Vec<&Rule> = [Side::Old, Side::New].into_iter().flat_map(|side| rules.side(side)).copied().collect();
         let observes = observed.iter().any(|until| now < *until);
@@ -101,7 +101,7 @@ fn methods(rules: &[&Rule]) -> (Vec<String>, String) {
     (methods, other)
 }
 
-/// No tool known, and one of each class that the patterns tell apart.
+/// No tool known, and one of each class that the patterns distinguish.
 fn tools(rules: &[&Rule], complete: &mut bool) -> Vec<Option<String>> {
     let patterns: Vec<&TextPattern> = rules.iter().flat_map(|rule| rule.tools.iter().flatten()).collect();
     let mut tools = vec![None];
@@ -139,7 +139,7 @@ fn queries(rules: &[&Rule], complete: &mut bool) -> Vec<RequestPath> {
     parsed
 }
 
-/// The ways in which one parameter can stand, one for each answer that rules with these lists can give.
+/// The forms of one parameter, one for each answer that rules with these lists can have.
 fn parameter(name: &str, lists: &BTreeSet<&Vec<TextPattern>>, complete: &mut bool) -> Vec<String> {
     let patterns: Vec<&TextPattern> = lists.iter().flat_map(|list| list.iter()).collect();
     let wanted: Vec<query::Parameters> =
@@ -191,7 +191,7 @@ fn parameter(name: &str, lists: &BTreeSet<&Vec<TextPattern>>, complete: &mut boo
     ways
 }
 
-/// A name or a value as it stands in a query; the sign at `raw` is left as it is.
+/// A name or a value as written in a query; the character at `raw` is not escaped.
 fn escaped(text: &str, raw: Option<usize>) -> String {
     let mut escaped = String::new();
     for (at, byte) in text.bytes().enumerate() {

@@ -44,7 +44,7 @@ pub struct SetDiff {
 ///
 /// Each policy is judged alone, under the ceilings of its set, and all but those of the library together. Of other combinations it is
 /// certain that no policy denies less in them than before; where one policy's allow is more exact than another's,
-/// it is the rules of that very session that tell, by [`diff`].
+/// compare the rules of that session with [`diff`].
 pub fn diff_sets(old: &PolicySet, new: &PolicySet, now: Timestamp) -> SetDiff {
     let sets = BeforeAfter { old, new };
     let names: BTreeSet<&PolicyName> = old.names().chain(new.names()).collect();
@@ -162,7 +162,7 @@ fn denies(sets: BeforeAfter<&PolicySet>, name: &PolicyName, backdrop: &Policy, n
                 by_rule.entry(rule.id.clone()).or_insert_with(|| Change {
                     kind: Kind::DenyDropped,
                     words: no_longer_denied(rule, rule_of(sets.new, name, &rule.id)),
-                    // The rule of the backdrop is none of anybody's.
+                    // The rule of the backdrop is in no file.
                     new: None,
                     ..change
                 });
@@ -314,7 +314,7 @@ impl SetDiff {
     }
 }
 
-/// Each policy with its changes; those that only the combination shows stand at the end.
+/// Each policy with its changes; those that only the combination shows are at the end.
 impl fmt::Display for SetDiff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for found in &self.policies {

@@ -1,4 +1,4 @@
-//! A rule in its own words: what its match names, and nothing that it leaves out.
+//! A rule as a phrase: what its match names, and nothing that it omits.
 
 use std::fmt::Display;
 

@@ -1,4 +1,4 @@
-//! An answer of the rules with the place of the rule that gives it.
+//! An answer of the rules, with the place of the rule that decides.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::rule::{Effect, Rule};
 use crate::rules::Rules;
 use crate::verdict::Verdict;
 
-/// A rule and where it stands.
+/// A rule and its place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RulePlace {
     /// Its policy.

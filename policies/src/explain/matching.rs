@@ -1,4 +1,4 @@
-//! Rule by rule: whether one matches, why it loses to another, and what it lacks to match.
+//! Rule by rule: whether one matches, why another overrides it, and which conditions it does not meet.
 
 use std::cmp::Ordering;
 
@@ -109,7 +109,7 @@ fn best_path<'a>(rule: &'a Rule, path: PathReading<'_>) -> Option<&'a PathPatter
     rule.paths.iter().flatten().filter(|pattern| pattern.covers(path)).max_by_key(|pattern| pattern.rank())
 }
 
-/// The rule that goes along furthest, and everything that it lacks; among equals the one that lacks least, then
+/// The closest rule, and its unmet conditions; among equals the one with the fewest, then
 /// the one that names the host most exactly.
 pub(super) fn closest<'a>(rules: impl Iterator<Item = &'a Rule>, question: &Question<'_>) -> Option<ClosestRule> {
     let host = question.destination.host();
@@ -166,13 +166,13 @@ fn related(pattern: &HostPattern, name: &str) -> Option<String> {
 /// The stage of the path.
 const PATH: usize = 4;
 
-/// One thing that keeps a rule from matching; later stages are nearer.
+/// One condition that is not met; later stages are closer.
 struct UnmetCondition {
     stage: usize,
     words: String,
 }
 
-/// Everything that keeps a rule of this host from matching, in the order in which it is judged.
+/// The conditions of a rule of this host that a request does not meet, in the order in which they are evaluated.
 fn unmet_conditions(rule: &Rule, question: &Question<'_>) -> Vec<UnmetCondition> {
     let destination = question.destination;
     let mut unmet = Vec::new();

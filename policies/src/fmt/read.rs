@@ -36,7 +36,7 @@ struct Reader<'a> {
     next: usize,
     /// Up to where the text is read.
     at: usize,
-    /// What stands before the next value, once it is read; what has been taken from it is gone.
+    /// The lines before the next value, once it is read; what has been taken from it is gone.
     ahead: Option<Ahead<'a>>,
 }
 
@@ -65,7 +65,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Where the next value begins, or brackets close, or the text ends. Blocks begin and end without a sign.
+    /// Where the next value begins, or brackets close, or the text ends. Blocks begin and end without a character.
     fn end_of_gap(&self) -> usize {
         let mut ahead = self.events.get(self.next..).unwrap_or_default().iter();
         #[expect(clippy::wildcard_enum_match_arm, reason = "the rest are single values and opening brackets")]
@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
         std::mem::take(&mut self.look().lines)
     }
 
-    /// Takes the next event, which has a sign in the text.
+    /// Takes the next event, which has a character in the text.
     fn sign(&mut self) -> Option<(Event<'a>, Range<usize>)> {
         let (event, range) = self.events.get(self.next)?.clone();
         self.next += 1;
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
         Some((event, range))
     }
 
-    /// The comment on the rest of the line, where nothing but a comma or colon stands before it.
+    /// The comment on the rest of the line, if only a comma or colon is before it.
     fn comment(&mut self) -> Option<Comment<'a>> {
         let rest = self.text.get(self.at..)?;
         let begin = rest
@@ -202,7 +202,7 @@ impl<'a> Reader<'a> {
         let end = self.end_of_gap();
         let start = self.slice(0..end).rfind('\n').map_or(0, |at| at + 1);
         let blanks = |line: &str| line.len() - line.trim_start_matches(' ').len();
-        // A dash may stand on a line before its value.
+        // A dash may be on a line before its value.
         let dash = self.look().gap.split('\n').skip(1).find(|line| line.trim_start_matches(' ').starts_with('-'));
         let next = match dash {
             Some(line) => blanks(line),

@@ -26,12 +26,12 @@ const MATCH_KEYS: [&str; 8] = ["host", "port", "scheme", "methods", "path", "que
 /// A whole file.
 #[derive(Debug)]
 pub(super) struct File<'a> {
-    /// What stands before the first value.
+    /// The lines before the first value.
     pub(super) head: Vec<Line<'a>>,
     pub(super) root: Node<'a>,
     /// Behind the first value, where it is written in brackets.
     pub(super) trail: Option<Comment<'a>>,
-    /// What stands behind the last value.
+    /// The lines after the last value.
     pub(super) foot: Vec<Line<'a>>,
 }
 
@@ -81,7 +81,7 @@ pub(super) struct Entry<'a> {
     /// Whether it begins a line; only within brackets.
     pub(super) breaks: bool,
     pub(super) key: Option<Scalar<'a>>,
-    /// How many blanks stand between the key and the value.
+    /// The number of blanks between the key and the value.
     pub(super) blanks: usize,
     /// Behind the key, where the value begins below.
     pub(super) header: Option<Comment<'a>>,
@@ -106,7 +106,7 @@ pub(super) struct Scalar<'a> {
     pub(super) column: usize,
 }
 
-/// What a value says, however it is written.
+/// The meaning of a value, independent of its spelling.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Says<'n> {
     Text(&'n str),

@@ -71,7 +71,7 @@ impl Writer {
         }
     }
 
-    /// A value where the line stands; blocks begin at `indent`, what else goes on below at `inner`.
+    /// A value on the current line; blocks begin at `indent`, other continuations at `inner`.
     fn node(&mut self, node: &Node<'_>, indent: usize, inner: usize) {
         match node {
             Node::Scalar(scalar) => self.scalar(scalar, inner.saturating_sub(STEP)),
@@ -123,7 +123,7 @@ impl Writer {
         self.tail(tail, indent + STEP);
     }
 
-    /// A key with its value, in a block whose keys stand at `indent`.
+    /// A key with its value, in a block whose keys are at `indent`.
     fn pair(&mut self, entry: &Entry<'_>, indent: usize) {
         self.key(entry);
         self.comment(entry.header);
@@ -137,7 +137,7 @@ impl Writer {
             self.break_line();
             self.lines(&entry.between, inner);
             self.begin_line(inner);
-            // What goes on below a value on its own line is not indented further.
+            // The continuation of a value on its own line is not indented further.
             self.node(&entry.value, inner, if matches!(entry.value, Node::Flow { .. }) { inner + STEP } else { inner });
         } else {
             self.indent(entry.blanks);
@@ -153,7 +153,7 @@ impl Writer {
         }
     }
 
-    /// A single value, held by what stands at `indent`.
+    /// A single value, part of the block at `indent`.
     fn scalar(&mut self, scalar: &Scalar<'_>, indent: usize) {
         if matches!(scalar.style, ScalarStyle::Literal | ScalarStyle::Folded) {
             return self.block_of_text(scalar, indent);

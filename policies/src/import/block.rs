@@ -6,7 +6,7 @@ use super::ImportError;
 use super::draft::{Draft, name_of, unique};
 use super::lines::domain;
 
-/// The rule that stands for `allow_package_managers`.
+/// The rule for `allow_package_managers`.
 pub(crate) const MANAGERS_ID: &str = "package-managers";
 
 /// Where package managers read: pip, npm, cargo, go, gem and apt.
@@ -31,7 +31,7 @@ pub(crate) const MANAGERS: [&str; 15] = [
 fn read(text: &str) -> Result<Value, ImportError> {
     let unreadable = |why: String| ImportError::Unreadable(format!("the block cannot be read: {why}"));
     serde_json::from_str(text).or_else(|json| {
-        // YAML takes everything that JSON is; what looks like JSON is told in the words of JSON.
+        // YAML includes JSON; errors in what looks like JSON use the parser of JSON.
         let is_json = text.trim_start().starts_with('{');
         serde_saphyr::from_str::<Value>(text)
             .map_err(|yaml| unreadable(if is_json { json.to_string() } else { yaml.to_string() }))
@@ -55,7 +55,7 @@ fn flag(block: &Value, key: &str) -> Result<bool, ImportError> {
     value.ok_or_else(|| ImportError::Unreadable(format!("`{key}` is neither true nor false")))
 }
 
-/// What else stands in the block.
+/// The other keys of the block.
 fn note_unknown(draft: &mut Draft, block: &Value, known: &[&str]) {
     for key in block.as_object().into_iter().flat_map(|object| object.keys()) {
         if !known.contains(&key.as_str()) {
@@ -84,7 +84,7 @@ pub(super) fn managed_agent(text: &str) -> Result<Draft, ImportError> {
         for host in MANAGERS {
             draft.add(MANAGERS_ID, host, 0);
         }
-        // Two rules for one host would be told apart by nothing but their methods.
+        // Two rules for one host would differ only in their methods.
         let listed = draft.rule(MANAGERS_ID).hosts.clone();
         let open = draft.rule("allowed-hosts").hosts.clone();
         if listed.iter().any(|host| open.contains(host)) {

@@ -20,7 +20,7 @@ pub(super) struct Draft {
     pub(super) rules: Vec<DraftRule>,
     /// What could not be taken over, a sentence each.
     pub(super) notes: Vec<String>,
-    /// The list says itself that nothing may be reached.
+    /// The list itself allows nothing.
     pub(super) is_closed: bool,
 }
 
@@ -140,7 +140,7 @@ impl DraftRule {
         }
     }
 
-    /// A check that its first host is judged by it, where no other rule can have a say.
+    /// A check that its first host is judged by it, if no other rule can match.
     fn check(&self, rules: &[&Self]) -> Option<String> {
         let host = self.hosts.iter().find_map(|host| match host {
             HostPattern::Exact(host) => Some(host.clone()),
@@ -194,13 +194,13 @@ pub(super) fn name_of(text: &str) -> String {
     let sign = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c.to_ascii_lowercase() } else { '-' };
     let name: String = text.chars().map(sign).take(MAX_NAME_CHARS).collect();
     let name = name.trim_matches(['-', '_', '.']);
-    // What begins otherwise, or is one of the words of YAML, would have to stand in quotes.
+    // What begins otherwise, or is one of the words of YAML, would need quotes.
     let words = ["true", "false", "yes", "no", "on", "off", "null"];
     let plain = name.starts_with(|c: char| c.is_ascii_alphabetic()) && !words.contains(&name);
     if plain { name.to_owned() } else { format!("list-{name}").trim_end_matches('-').to_owned() }
 }
 
-/// Text for a comment: one line, no signs that steer a terminal, not endless.
+/// Text for a comment: one line, bounded, without characters that control a terminal.
 fn visible(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(200).collect()
 }

@@ -1,4 +1,4 @@
-//! Checks that would pass whatever the rules said, or that another one says already.
+//! Checks that would pass with any rules, or that repeat another one.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::policy::Policy;
 use crate::problem::{Place, code};
 use crate::verdict::Verdict;
 
-/// Reports checks that stand twice, and refusals expected of hosts that have nothing to do with the policy.
+/// Reports duplicate checks, and refusals expected of hosts that the policy does not name.
 pub(super) fn report(policy: &Policy, desk: &mut Desk<'_>) {
     let mut seen = HashMap::new();
     for check in &policy.checks {
@@ -47,7 +47,7 @@ fn idle(check: &Check, desk: &mut Desk<'_>, message: String) {
 fn is_foreign(host: &Host, policy: &Policy) -> bool {
     let domain = |name: &str| psl::domain_str(name).unwrap_or(name).to_owned();
     let Host::Name(name) = host else { return false };
-    // A name that can never be (RFC 6761) stands for all that no rule names.
+    // A name that cannot exist (RFC 6761) represents all that no rule names.
     if name.ends_with(".invalid") {
         return false;
     }

@@ -40,7 +40,7 @@ fn paths(wide: &Rule, narrow: &Rule) -> bool {
     }
 }
 
-/// Shown for equal patterns, for paths without wildcards, and for what lies below a `/x/**`.
+/// Shown for equal patterns, for paths without wildcards, and for paths below a `/x/**`.
 fn contains(wide: &PathPattern, narrow: &PathPattern) -> bool {
     // Only a deny is folded, and what it covers of an allow is what it covers of the allow's patterns folded.
     let lower = |text: &str| if wide.is_folded() { text.to_ascii_lowercase() } else { text.to_owned() };

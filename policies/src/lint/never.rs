@@ -11,7 +11,7 @@ use crate::policy::Policy;
 use crate::problem::code;
 use crate::rule::{Effect, Rule};
 
-/// Top-level names that stand for networks of one's own (RFC 6762, RFC 8375, and `internal` by ICANN).
+/// Top-level names of private networks (RFC 6762, RFC 8375, and `internal` by ICANN).
 const PRIVATE_SUFFIXES: [&str; 7] = ["internal", "local", "localhost", "lan", "corp", "home", "home.arpa"];
 
 /// Reports rules that contradict HTTP, names of private networks that nothing lets be dialed, and rules that a

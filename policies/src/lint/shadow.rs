@@ -8,7 +8,7 @@ use crate::policy::Policy;
 use crate::problem::code;
 use crate::rule::{Effect, Rule};
 
-/// Reports every allow and ask whose requests are all denied or asked by others, and rules that stand twice.
+/// Reports every allow and ask whose requests are all denied or asked by others, and duplicate rules.
 pub(super) fn report(policy: &Policy, desk: &mut Desk<'_>) {
     for (at, rule) in policy.rules.iter().enumerate() {
         let stronger = |other: &&Arc<Rule>| other.effect > rule.effect;

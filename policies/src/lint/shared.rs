@@ -8,7 +8,7 @@ use crate::rule::{Effect, Rule};
 
 const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 
-/// Hosts whose customers are told apart by the credential of a request alone.
+/// Hosts that distinguish their customers only by the credential of a request.
 const SHARED: &[&str] = &[
     "anthropic.com",
     "api.airtable.com",

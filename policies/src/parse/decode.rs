@@ -1,7 +1,7 @@
 //! Nodes to the document, by the table of the language, with everything reported that does not fit it.
 //!
-//! What is broken is left out, or stands in by a value that gives rise to no further problem, so that the
-//! rest can be searched. Problems that could follow from what is left out are then not told.
+//! What is broken is left out, or replaced by a value that causes no further problem, so that the
+//! rest can be searched. Problems that could follow from what is left out are then not reported.
 
 use std::collections::HashSet;
 
@@ -36,7 +36,7 @@ const CONSEQUENCES: [&str; 15] = [
     code::SELECTOR,
 ];
 
-/// Decodes the whole file; `None` where it is no mapping at all.
+/// Decodes the whole file; `None` if it is not a mapping.
 pub(super) fn document(root: &Node, reporter: &mut Reporter<'_>) -> Option<Document> {
     let broken = reporter.has_errors();
     let mut decoder = Decoder { reporter, faults: 0 };
@@ -68,7 +68,7 @@ pub(super) fn document(root: &Node, reporter: &mut Reporter<'_>) -> Option<Docum
     Some(document)
 }
 
-/// Decodes a file of checks; `None` where it is no mapping at all.
+/// Decodes a file of checks; `None` if it is not a mapping.
 pub(super) fn suite(root: &Node, reporter: &mut Reporter<'_>) -> Option<SuiteDocument> {
     let mut decoder = Decoder { reporter, faults: 0 };
     let fields = decoder.fields(root, &keys::SUITE, "the file")?;
@@ -85,7 +85,7 @@ pub(super) fn suite(root: &Node, reporter: &mut Reporter<'_>) -> Option<SuiteDoc
     })
 }
 
-/// The entries of one mapping that the table knows, each once.
+/// The entries of one mapping that are in the table, each once.
 struct Fields<'n> {
     at: Place,
     /// How much did not fit before this mapping.
@@ -105,7 +105,7 @@ impl Decoder<'_, '_> {
         self.reporter.error(code, at, message, help);
     }
 
-    /// Says what stands where something else should; nothing where that was said already.
+    /// Reports a value of the wrong kind, unless that was reported already.
     fn mismatch(&mut self, node: &Node, subject: &str, expected: &str, help: String) {
         match &node.kind {
             Kind::Broken => self.faults += 1,
@@ -122,7 +122,7 @@ impl Decoder<'_, '_> {
         self.mismatch(node, &format!("`{}`", key.name), expected.trim_end_matches(','), help);
     }
 
-    /// The entries of a mapping; unknown keys, keys that stand there twice and keys that are missing are reported.
+    /// The entries of a mapping; unknown, duplicate and missing keys are reported.
     fn fields<'n>(&mut self, node: &'n Node, table: &'static Table, subject: &str) -> Option<Fields<'n>> {
         let Kind::Map(entries) = &node.kind else {
             let names: Vec<_> = table.keys.iter().map(|key| key.name).collect();
@@ -147,7 +147,7 @@ impl Decoder<'_, '_> {
                 Some(key) => fields.entries.push((key, value)),
             }
         }
-        // What stands behind a misspelled key is looked into like what was meant.
+        // The value of a misspelled key is decoded as that of the intended key.
         for (name, value) in &meant {
             let key = table.keys.iter().find(|key| key.name == *name && fits(key.shape, value));
             if let Some(key) = key.filter(|_| fields.get(name).is_none()) {
@@ -425,7 +425,7 @@ impl<'n> Fields<'n> {
     }
 }
 
-/// Whether the value is of the kind that stands behind such a key.
+/// Whether the value is of the kind that such a key has.
 fn fits(shape: Shape, node: &Node) -> bool {
     match (&node.kind, shape) {
         (
@@ -457,7 +457,7 @@ fn written(node: &Node) -> String {
     }
 }
 
-/// What stands there, as messages begin.
+/// The value, as messages begin.
 fn said(node: &Node) -> String {
     match &node.kind {
         Kind::Scalar(Scalar::Text(text)) => format!("the text {}", quote(text)),

@@ -1,14 +1,14 @@
-//! The keys of the language, in one table: what the decoder accepts, what it says where something else
-//! stands, and what editors are told (`schema`).
+//! The keys of the language, in one table: what the decoder accepts, what it reports for other
+//! values, and what editors show (`schema`).
 
 use crate::document::{AuthModeName, Expect, Mode, SchemeName, TlsName, UpgradeName, Word};
 
 /// The keys of one kind of mapping.
 #[derive(Debug)]
 pub(crate) struct Table {
-    /// What it is, as messages say it.
+    /// What it is, for messages.
     pub(crate) what: &'static str,
-    /// Where its keys stand, as messages say it.
+    /// Where its keys belong, for messages.
     pub(crate) home: &'static str,
     pub(crate) about: &'static str,
     pub(crate) keys: &'static [Key],
@@ -25,7 +25,7 @@ pub(crate) struct Key {
     pub(crate) example: &'static str,
 }
 
-/// What stands behind a key.
+/// The value of a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
     Text(Form),
@@ -259,7 +259,7 @@ pub(crate) const RULE: Table = Table {
     ],
 };
 
-/// What stands behind `allow`, `ask` and `deny`.
+/// The value of `allow`, `ask` and `deny`.
 pub(crate) const MATCH: Table = Table {
     what: "what a rule matches",
     home: "in `allow`, `ask` or `deny`",
@@ -390,7 +390,7 @@ pub(crate) const CHECK: Table = Table {
     ],
 };
 
-/// A file of checks, which is no policy.
+/// A file of checks, which is not a policy.
 pub(crate) const SUITE: Table = Table {
     what: "a file of checks",
     home: "at the top of the file",
@@ -434,7 +434,7 @@ pub(crate) const SUITE_SESSION: Table = Table {
 pub(crate) const TABLES: [&Table; 8] = [&POLICY, &RULE, &MATCH, &SELECTOR, &CLIENT_AUTH, &LIMITS, &TIMEOUTS, &CHECK];
 
 impl Shape {
-    /// What is expected, as messages say it.
+    /// What is expected, for messages.
     pub(crate) fn expected(self) -> String {
         match self {
             Self::Text(_) => "one text".to_owned(),

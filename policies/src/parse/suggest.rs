@@ -2,7 +2,7 @@
 
 use super::keys::{Key, TABLES, Table};
 
-/// What people write who know another language, and where it stands in this one.
+/// Keys of other languages, and their place in this one.
 const SYNONYMS: &[(&str, &str, &str)] = &[
     ("a policy", "name", "policy"),
     ("a policy", "desc", "description"),
@@ -38,7 +38,7 @@ const SYNONYMS: &[(&str, &str, &str)] = &[
 
 /// Advice on a key that the mapping does not have.
 pub(super) struct Advice {
-    /// What the author is told.
+    /// The help for the author.
     pub(super) help: String,
     /// The key of the same mapping that was probably meant.
     pub(super) meant: Option<&'static str>,
@@ -62,7 +62,7 @@ pub(super) fn advice(field: &str, here: &Table) -> Advice {
     Advice { help, meant }
 }
 
-/// Where a key stands that the language has, but not here.
+/// The place of a key that the language has, but not here.
 fn homes(field: &str, here: &Table) -> Option<String> {
     let has = |table: &&&Table| table.what != here.what && table.keys.iter().any(|key| key.name == field);
     let homes: Vec<_> = TABLES.iter().filter(has).map(|table| table.home).collect();
@@ -75,7 +75,7 @@ fn closest(field: &str, keys: &[Key], most: usize) -> Option<&'static str> {
     near.filter(|(d, name)| *d <= most && *d * 2 < name.len()).min_by_key(|(d, _)| *d).map(|(_, name)| name)
 }
 
-/// How many letters are to be added, removed, replaced or swapped with their neighbor; the case, and `-` for `_`, do not count.
+/// How many characters are to be added, removed, replaced or swapped with their neighbor; the case, and `-` for `_`, do not count.
 pub(super) fn distance(a: &str, b: &str) -> usize {
     const MAX_CHARS: usize = 32;
     let fold = |text: &str| -> Vec<char> {

@@ -10,7 +10,7 @@ use crate::problem::{Place, Reporter, code, quote};
 const MAX_DEPTH: usize = 12;
 /// The most events of the parser: starts and ends of lists and mappings, and single values.
 const MAX_EVENTS: usize = 200_000;
-/// The most signs that are read as if they stood in quotes, to find what else is wrong.
+/// The largest number of characters that are read as if they were in quotes, to find further problems.
 const MAX_REPAIRS: usize = 20;
 /// The largest file that is read once more after such a repair, in bytes.
 const MAX_REPAIRED_BYTES: usize = 64 * 1024;
@@ -31,7 +31,7 @@ pub(super) enum Kind {
     List(Vec<Node>),
     /// Keys and values, in the order of the file.
     Map(Vec<(Node, Node)>),
-    /// Was reported; whatever it should be, nothing more is said of it.
+    /// Was reported; no further problem of it is.
     Broken,
 }
 
@@ -47,7 +47,7 @@ struct Open {
 enum Stop {
     /// It was reported.
     Reported,
-    /// The text is no YAML from here on.
+    /// The text is not YAML from here on.
     Syntax(ScanError),
 }
 
@@ -78,7 +78,7 @@ pub(super) fn read(reporter: &mut Reporter<'_>) -> Option<Node> {
     }
 }
 
-/// A sign that no value can begin with was read as a letter.
+/// A character that no value can begin with was read as text.
 struct Repair {
     sign: char,
     line: usize,
@@ -261,7 +261,7 @@ impl<'b, 'a> Builder<'b, 'a> {
         self.reporter.error(code::UNQUOTED, at, message, help);
     }
 
-    /// What stands without quotes means in every reader of YAML what it says.
+    /// Text without quotes means the same in every reader of YAML.
     fn plain(&mut self, value: &str, at: Place) -> Kind {
         if let Some(repair) = self.repairs.iter().find(|r| (r.line, r.column) == (at.line, at.column)) {
             return Kind::Scalar(Scalar::Text(value.replacen('_', &repair.sign.to_string(), 1)));
@@ -302,7 +302,7 @@ impl<'b, 'a> Builder<'b, 'a> {
     }
 }
 
-/// Reads what stands without quotes: a whole number, something that some reader takes for a number, or a text.
+/// Reads text without quotes: a whole number, something that some reader takes for a number, or a text.
 fn scalar(text: &str) -> Scalar {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let canonical = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
@@ -381,14 +381,14 @@ fn tab(error: &ScanError, reporter: &Reporter<'_>, at: Place) -> Option<Place> {
     Some(Place { line, column: column(line)? + 1, width: 1 })
 }
 
-/// The name of a set that stands here without quotes; empty where there is none.
+/// The name of a set without quotes here; empty if there is none.
 fn word(line: &str, column: usize) -> String {
     let mut rest = line.chars().skip(column.saturating_sub(1));
     let Some('@') = rest.next() else { return String::new() };
     std::iter::once('@').chain(rest.take_while(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c))).collect()
 }
 
-/// What the sign at the place of a syntax error suggests.
+/// The advice for the character at the place of a syntax error.
 fn syntax_help(reporter: &Reporter<'_>, at: Place) -> String {
     let line = reporter.line(at.line);
     let sign = line.chars().nth(at.column.saturating_sub(1));

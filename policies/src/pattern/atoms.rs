@@ -1,9 +1,9 @@
 //! One text for each way in which a text can fit several patterns at once.
 //!
-//! Patterns that a comparison of two policies knows cut all texts into classes whose members no pattern tells
-//! apart. This walks the patterns side by side, sign by sign, as one automaton: each set of places that can be
+//! The patterns of a comparison split all texts into classes whose members no pattern
+//! distinguishes. This walks the patterns side by side, character by character, as one automaton: each set of places that can be
 //! reached at the same time is one state, and each set of patterns that can end at the same time is one class.
-//! A sign that no pattern asks for at its place stands for all the others, so nothing is sampled. Paths are walked as
+//! A character that no pattern has at its place represents all the others, so nothing is sampled. Paths are walked as
 //! readings: decoded, in both cases of a letter where a folded pattern asks for it.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
@@ -47,7 +47,7 @@ struct Program {
     folded: bool,
 }
 
-/// A pattern and a place in it; the last bit tells that a segment of `Folders` is open.
+/// A pattern and a place in it; the last bit is set while a segment of `Folders` is open.
 type Place = (u32, u32);
 
 /// The classes of paths, each with a reading of it, one that is the only reading of a path where there is one.
@@ -140,14 +140,14 @@ fn text_programs(patterns: &[&TextPattern]) -> Vec<Program> {
     texts.into_iter().map(program).collect()
 }
 
-/// How good a text is as the one that stands for its class.
+/// How good a text is as the example of its class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Worth {
     /// No request can hold it.
     Broken,
     /// It has two readings.
     Ambiguous,
-    /// Good, though it ends at a slash.
+    /// Good, but it ends at a slash.
     Folder,
     Good,
 }
@@ -190,18 +190,18 @@ impl Walk<'_> {
         (found, complete)
     }
 
-    /// Every state that can be reached, with a text that leads there; tells each text that was tried.
+    /// Every state that can be reached, with a text that leads there; reports each text that was tried.
     fn states(&self, start: Vec<Place>, mut tell: impl FnMut(Vec<u32>, &str)) -> (Vec<(Vec<Place>, String)>, bool) {
         let first = if self.path { "/" } else { "" };
         tell(self.hits(&start), first);
-        // Behind a slash the next sign is not one, so that is a part of the state.
+        // After a slash the next character is not a slash, so that is part of the state.
         let slash = |text: &str| self.path && text.ends_with('/');
         let mut seen: HashSet<(Vec<Place>, bool)> = HashSet::from([(start.clone(), slash(first))]);
         let mut waiting = VecDeque::from([(start, first.to_owned())]);
         let mut reached = Vec::new();
         while let Some((state, text)) = waiting.pop_front() {
             for sign in self.signs(&state) {
-                // A pattern never asks for an empty segment, so one tells nothing that another does not.
+                // A pattern never asks for an empty segment, so one is enough.
                 if sign == '/' && slash(&text) {
                     continue;
                 }
@@ -223,7 +223,7 @@ impl Walk<'_> {
         (reached, true)
     }
 
-    /// The signs that some pattern asks for here, and one that none does.
+    /// The characters that some pattern has here, and one that none has.
     fn signs(&self, state: &[Place]) -> Vec<char> {
         let asked: BTreeSet<char> = state
             .iter()
@@ -237,7 +237,7 @@ impl Walk<'_> {
             .collect();
         let other = ('a'..='z').rev().cycle().skip(2).take(26).chain('0'..='9').chain('A'..='Z').chain("-_~".chars());
         let other = other.chain(if self.path { '-'..='-' } else { '\u{e0}'..='\u{17f}' }).find(|c| !asked.contains(c));
-        // Longer texts with plain signs read better, so the other sign goes first.
+        // Longer texts with plain characters read better, so the other character comes first.
         other.into_iter().chain(asked).collect()
     }
 
@@ -249,7 +249,7 @@ impl Walk<'_> {
         self.programs.get(pattern as usize)?.steps.get((place >> 1) as usize).copied()
     }
 
-    /// The places behind one more sign.
+    /// The places after one more character.
     fn step(&self, state: &[Place], sign: char) -> Vec<Place> {
         let mut next = Vec::new();
         for &(pattern, place) in state {
@@ -269,7 +269,7 @@ impl Walk<'_> {
         finish(next)
     }
 
-    /// Adds a place and those that are reached from it without a sign.
+    /// Adds a place and those that are reached from it without a character.
     fn enter(&self, places: &mut Vec<Place>, pattern: u32, place: u32) {
         places.push((pattern, place));
         match self.at((pattern, place)) {

@@ -1,6 +1,6 @@
 //! Host patterns: a name, `*.b` for one more label, `**.b` for one or more, `**` for any.
 //!
-//! A wildcard stands only as the whole first label, so the index finds it by the ends of a name.
+//! A wildcard is only the whole first label, so the index finds it by the ends of a name.
 
 use std::fmt;
 use std::sync::Arc;

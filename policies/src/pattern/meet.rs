@@ -32,7 +32,7 @@ pub(super) fn texts_meet(a: &str, b: &str) -> bool {
     }
 }
 
-/// Whether what stands before the first wildcard and after the last is not different already, which is soon told: of
+/// Whether the texts before the first wildcard and after the last do not differ already, which is quick to find: of
 /// thousands of rules for one host, most differ there.
 fn ends_fit(a: &str, b: &str) -> bool {
     let fixed = |(x, y): &(u8, u8)| *x != b'*' && *y != b'*';
@@ -49,7 +49,7 @@ fn parts(pattern: &str) -> Vec<Part<'_>> {
             parts.push(Part::Segment(segment));
             continue;
         }
-        // At the end it stands for one segment or more: `/x/**` does not match `/x`.
+        // At the end it matches one segment or more: `/x/**` does not match `/x`.
         if segments.peek().is_none() {
             parts.push(Part::Segment("*"));
         }
@@ -60,7 +60,7 @@ fn parts(pattern: &str) -> Vec<Part<'_>> {
     parts
 }
 
-/// Whether one sequence fits two patterns, in which `any` marks what stands for any run; by the table
+/// Whether one sequence fits two patterns, in which `any` marks a wildcard for any run; by the table
 /// of whether their ends meet, so in time proportional to its size.
 fn meet<T>(a: &[T], b: &[T], any: impl Fn(&T) -> bool, same: impl Fn(&T, &T) -> bool) -> bool {
     let width = b.len() + 1;

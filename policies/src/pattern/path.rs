@@ -56,7 +56,7 @@ enum PathClass {
 impl PathPattern {
     /// Reads a pattern as written.
     pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
-        // The target of a server-wide OPTIONS request, which is no path; only its very name covers it.
+        // The target of a server-wide OPTIONS request, which is not a path; only `*` itself covers it.
         if text == "*" {
             return Ok(Self { source: text.into(), text: text.into(), folded: false, shape: Shape::Exact });
         }
@@ -137,12 +137,12 @@ impl PathPattern {
         }
     }
 
-    /// What stands before the first wildcard.
+    /// The text before the first wildcard.
     pub(crate) fn literal_prefix(&self) -> &str {
         self.text.split('*').next().filter(|_| !self.is_exact()).unwrap_or(&self.text)
     }
 
-    /// What stands after the last wildcard.
+    /// The text after the last wildcard.
     fn literal_suffix(&self) -> &str {
         self.text.rsplit('*').next().unwrap_or(&self.text)
     }

@@ -8,7 +8,7 @@ use super::meet::texts_meet;
 /// The longest pattern, in bytes.
 const MAX_PATTERN_BYTES: usize = 256;
 
-/// One text pattern; no other sign is special, and case counts.
+/// One text pattern; no other character is special, and case counts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TextPattern(Box<str>);
 

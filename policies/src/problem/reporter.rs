@@ -4,10 +4,10 @@ use std::cell::OnceCell;
 
 use super::{Place, Problem, Severity};
 
-/// How many errors, and how many warnings, one file is told.
+/// How many errors, and how many warnings, are reported for one file.
 const MAX_PROBLEMS: usize = 100;
 
-/// How much of a line is kept, in characters; a longer one is no line that anyone wrote by hand.
+/// How much of a line is kept, in characters; a longer one was not written by hand.
 const MAX_LINE_CHARS: usize = 1000;
 
 /// Collects the problems of one file.
@@ -37,7 +37,7 @@ impl<'a> Reporter<'a> {
         start.and_then(|start| self.text.get(*start..)?.lines().next()).unwrap_or_default()
     }
 
-    /// Adds a problem, once. Beyond a bound they only say again that the file is not acceptable.
+    /// Adds a problem, once. Beyond a bound, more of them add nothing.
     pub(crate) fn push(&mut self, problem: Problem) {
         if self.takes(problem.code, problem.severity) && !self.problems.contains(&problem) {
             self.problems.push(problem);
@@ -92,7 +92,7 @@ impl<'a> Reporter<'a> {
         self.problems.iter().any(|problem| problem.severity == Severity::Error)
     }
 
-    /// Whether no more errors are told.
+    /// Whether no more errors are reported.
     pub(crate) fn is_full(&self) -> bool {
         self.problems.iter().filter(|problem| problem.severity == Severity::Error).count() >= MAX_PROBLEMS
     }

@@ -8,7 +8,7 @@ use super::Level;
 use crate::lint::holds_token;
 use crate::pattern::PathPattern;
 
-/// How many paths of one folder stand for the folder.
+/// How many paths of one folder become the whole folder.
 const SIBLINGS: usize = 3;
 
 /// The patterns of each path; none at the level of hosts.
@@ -67,7 +67,7 @@ fn written_pattern(reading: &str) -> String {
     reading.chars().map(escaped).collect()
 }
 
-/// Whether a path can be said exactly: no rule with a path covers an ambiguous one, and some readings fit no pattern.
+/// Whether a rule can name a path exactly: no rule with a path covers an ambiguous one, and some readings fit no pattern.
 pub(super) fn can_be_said(path: &str) -> bool {
     let is_pattern = |reading: &String| !reading.contains('*') && PathPattern::parse(reading).is_ok();
     path == "*"
@@ -78,7 +78,7 @@ fn without_ids(path: &str) -> String {
     path.split('/').map(|segment| if is_id(segment) { "*" } else { segment }).collect::<Vec<_>>().join("/")
 }
 
-/// The path with another text for each segment that looks like a secret (a webhook's token, say): policies are not kept secret.
+/// The path with another text for each segment that looks like a secret (for example a webhook's token): policies are not kept secret.
 pub(super) fn without_secrets(path: &str, instead: &str) -> String {
     path.split('/').map(|segment| if is_secret(segment) { instead } else { segment }).collect::<Vec<_>>().join("/")
 }
