@@ -31,6 +31,8 @@ mod server;
 mod share;
 mod status;
 mod steps;
+#[cfg(test)]
+mod testing;
 mod trail;
 mod tunnel;
 mod upstream;

@@ -154,7 +154,11 @@ pub fn start(parts: Parts) -> Result<Running, StartError> {
     Ok(running)
 }
 
-fn proxy(
+/// Everything that the cores share.
+///
+/// # Errors
+/// The default session could not be made.
+pub(crate) fn proxy(
     parts: Parts,
     listening: Vec<SocketAddr>,
     draining: watch::Receiver<bool>,
@@ -239,7 +243,11 @@ fn spawn(
         .map_err(StartError::System)
 }
 
-fn core(proxy: Arc<Proxy>) -> io::Result<Arc<Core>> {
+/// What one core has for itself; nothing runs on it yet.
+///
+/// # Errors
+/// The resolver's settings are unusable.
+pub(crate) fn core(proxy: Arc<Proxy>) -> io::Result<Arc<Core>> {
     let Config { limits, .. } = &proxy.config;
     // Half of what a session may have is left for connections in use, on whichever core.
     let idle_of_session = limits.max_session_upstreams / (2 * proxy.config.threads.max(1));

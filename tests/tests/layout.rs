@@ -56,7 +56,9 @@ fn modules(name: &str) -> BTreeMap<String, String> {
             let module =
                 path.strip_prefix(&folder).unwrap().with_extension("").display().to_string().replace('/', "::");
             let module = module.strip_suffix("::mod").unwrap_or(&module).to_owned();
-            if path.extension().is_none_or(|end| end != "rs") || module.split("::").any(|part| part == "tests") {
+            if path.extension().is_none_or(|end| end != "rs")
+                || module.split("::").any(|part| ["tests", "testing"].contains(&part))
+            {
                 continue;
             }
             let text = std::fs::read_to_string(&path).unwrap();

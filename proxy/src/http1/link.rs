@@ -177,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
     }
 
     /// The request of a head, whose body is read from this connection.
-    pub(super) fn request(self: &Arc<Self>, client: Identified, read: ReadHead) -> Received {
+    pub(crate) fn request(self: &Arc<Self>, client: Identified, read: ReadHead) -> Received {
         let ReadHead { head, fields, wishes } = read;
         let body = match head.framing {
             Framing::Length(0) => None,

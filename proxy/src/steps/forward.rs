@@ -321,18 +321,4 @@ fn host(destination: &Destination) -> HeaderValue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cookies_go_in_one_field() {
-        let mut fields = HeaderMap::new();
-        for value in ["a=1", "b=2; c=3"] {
-            fields.append(header::COOKIE, HeaderValue::from_static(value));
-        }
-        join_cookies(&mut fields);
-        let cookies: Vec<&HeaderValue> = fields.get_all(header::COOKIE).iter().collect();
-        assert_eq!(cookies, ["a=1; b=2; c=3"]);
-        assert!(cookies.iter().all(|value| value.is_sensitive()));
-    }
-}
+mod tests;

@@ -282,3 +282,6 @@ fn kind_fits(kind: &Kind, place: &Location) -> bool {
         (Some(_) | None, _) => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

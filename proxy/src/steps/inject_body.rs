@@ -240,3 +240,6 @@ fn unread(error: ReadError) -> Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

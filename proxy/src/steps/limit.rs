@@ -183,25 +183,4 @@ fn head_bytes(routed: &Routed) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use model::Rate;
-
-    use super::*;
-
-    fn bound(rule: &str, limits: Limits) -> Bound {
-        Bound { scope: Scope::Rule("p".into(), rule.into()), limits }
-    }
-
-    #[test]
-    fn the_strictest_of_each_kind_holds_and_names_its_rule() {
-        let bounds = [
-            bound("wide", Limits { request_body: Some(100), response_body: Some(5), ..Limits::default() }),
-            bound("narrow", Limits { request_body: Some(10), bytes_out: Some(7), ..Limits::default() }),
-            bound("none", Limits { requests: Rate::parse("1/s"), ..Limits::default() }),
-        ];
-        let narrow = Scope::Rule("p".into(), "narrow".into());
-        assert_eq!(least(&bounds, |limits| limits.request_body), Some(ByteLimit { scope: narrow.clone(), bytes: 10 }));
-        assert_eq!(budgets(&bounds), [ByteLimit { scope: narrow, bytes: 7 }]);
-        assert_eq!(least(&bounds, |limits| limits.concurrent), None);
-    }
-}
+mod tests;

@@ -98,3 +98,120 @@ fn noted(located: AllowedAddresses, open: &mut Trail) -> AllowedAddresses {
     }
     located
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use model::Reason;
+    use vault::{Kind, NewCredential};
+
+    use super::*;
+    use crate::steps::inject::inject;
+    use crate::steps::route::route;
+    use crate::testing::{ADDRESS, Bench, HOST, Line, Setup, upstream};
+
+    const RULE: &str = "{id: r, allow: {host: api.example.com}, use: [token], addresses: [192.0.2.0/24]}";
+    const GET: &str = "GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
+
+    fn bench() -> Bench {
+        Setup::new(&[RULE]).credential("token", Kind::bearer()).build()
+    }
+
+    async fn armed(bench: &Bench, line: &Line<'_>) -> Armed {
+        let routed = route(bench.exchange(), bench.asked(GET).await).unwrap();
+        inject(line.wanted(), routed, &line.active, &mut bench.trail()).unwrap()
+    }
+
+    /// How a request would reach its upstream: `pooled`, `addresses` or `name`.
+    async fn choice(bench: &Bench) -> Result<(Key, &'static str), Refusal> {
+        let line = bench.line("GET", "/");
+        let choice = prepare(line.permitted(), &armed(bench, &line).await, &mut bench.trail())?;
+        let kind = match choice.kind {
+            UpstreamKind::Pooled(_) => "pooled",
+            UpstreamKind::Addresses(_) => "addresses",
+            UpstreamKind::Name => "name",
+        };
+        Ok((choice.key, kind))
+    }
+
+    #[tokio::test]
+    async fn a_kept_connection_goes_to_requests_with_the_very_same_key() {
+        let bench = bench();
+        let (key, kind) = choice(&bench).await.unwrap();
+        assert_eq!((key.credentials.clone(), kind), (vec![("token".into(), 1)], "addresses"));
+        let (kept, _theirs) = upstream();
+        bench.core.pool.put(key.clone(), kept);
+        let line = bench.line("GET", "/");
+        let armed = armed(&bench, &line).await;
+        let mut trail = bench.trail();
+        let choice_made = prepare(line.permitted(), &armed, &mut trail).unwrap();
+        let UpstreamKind::Pooled(kept) = choice_made.kind else { panic!("not the kept connection") };
+        assert!(kept.reused && kept.slot.is_some());
+        trail.cut();
+        assert_eq!(bench.last_closed()["address"], "192.0.2.7");
+        bench.core.pool.put(key, kept);
+        // Another value of the credential: whoever holds the connection open may take it for the old one's.
+        bench
+            .put(NewCredential::new("token".into(), Kind::bearer(), vec![HOST.to_owned()]), "another-value-9876543210");
+        let (key, kind) = choice(&bench).await.unwrap();
+        assert_eq!((key.credentials, kind), (vec![("token".into(), 2)], "addresses"));
+    }
+
+    #[tokio::test]
+    async fn a_kept_connection_to_an_address_that_the_rule_does_not_cover_is_not_used() {
+        let bench = bench();
+        let (key, _) = choice(&bench).await.unwrap();
+        let (mut kept, _theirs) = upstream();
+        kept.address = SocketAddr::from(([198, 51, 100, 1], 443));
+        bench.core.pool.put(key, kept);
+        assert_eq!(choice(&bench).await.unwrap().1, "addresses");
+    }
+
+    #[tokio::test]
+    async fn a_known_address_refuses_without_a_lookup_and_an_unknown_name_waits_for_one() {
+        let refused = |bench: Bench| async move { choice(&bench).await.unwrap_err() };
+        let no_addresses = Bench::new(&["{id: r, allow: {host: api.example.com}}"]);
+        let refusal = refused(no_addresses).await;
+        assert_eq!((refusal.reason(), refusal.address()), (Reason::DeniedAddress, Some(ADDRESS.into())));
+        assert_eq!(refusal.rule().unwrap().as_str(), "r");
+        let mut setup = Setup::new(&["{id: r, allow: {host: api.example.com}, addresses: [127.0.0.0/8]}"]);
+        setup.config.resolve = [(HOST.to_owned(), [127, 0, 0, 1].into())].into();
+        setup.listening = vec![SocketAddr::from(([127, 0, 0, 1], 443))];
+        assert_eq!(refused(setup.build()).await.reason(), Reason::DeniedSelf);
+        let mut setup = Setup::new(&["{id: r, allow: {host: api.example.com}}"]);
+        setup.config.resolve = [].into();
+        assert_eq!(choice(&setup.build()).await.unwrap().1, "name");
+    }
+
+    #[tokio::test]
+    async fn http2_is_spoken_where_the_client_does_over_tls() {
+        let versions = |scheme, version| async move {
+            let mut setup = Setup::new(&[
+                "{id: r, allow: {host: api.example.com}, addresses: [192.0.2.0/24]}",
+                "{id: c, allow: {host: api.example.com, scheme: http}, addresses: [192.0.2.0/24]}",
+            ]);
+            setup.scheme = scheme;
+            let bench = setup.build();
+            let line = bench.line("GET", "/");
+            let mut armed = armed(&bench, &line).await;
+            armed.version = version;
+            prepare(line.permitted(), &armed, &mut bench.trail()).unwrap().key.versions
+        };
+        assert_eq!(versions(Scheme::Https, Version::HTTP_2).await, HttpVersions::Http2OrHttp1);
+        assert_eq!(versions(Scheme::Https, Version::HTTP_11).await, HttpVersions::Http1);
+        assert_eq!(versions(Scheme::Http, Version::HTTP_2).await, HttpVersions::Http1);
+    }
+
+    #[tokio::test]
+    async fn a_session_has_no_more_upstream_connections_than_it_may() {
+        let mut setup = Setup::new(&[RULE]);
+        setup.config.limits.max_session_upstreams = 1;
+        let bench = setup.build();
+        let (key, _) = choice(&bench).await.unwrap();
+        let (kept, _theirs) = upstream();
+        bench.core.pool.put(key, kept);
+        let _other = establish::upstream_slot(bench.exchange()).unwrap();
+        assert_eq!(choice(&bench).await.unwrap_err().reason(), Reason::SessionQuota);
+    }
+}

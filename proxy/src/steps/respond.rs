@@ -77,3 +77,6 @@ pub(crate) fn answer(refusal: &Refusal, record: &str, form: Form) -> Response<Bo
     response.headers_mut().insert(header::CONTENT_TYPE, form.content_type());
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,3 +81,108 @@ fn remove_named_by_connection(fields: &mut HeaderMap) -> Result<Vec<HeaderName>,
 fn malformed(detail: &'static str) -> Refusal {
     Refusal::of(Reason::Malformed, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Bench, collect, fields};
+
+    const RULE: &str = "{id: r, allow: {host: api.example.com}}";
+
+    async fn routed(head: &str) -> Result<Routed, Refusal> {
+        let bench = Bench::new(&[RULE]);
+        let asked = bench.asked(head).await;
+        route(bench.exchange(), asked)
+    }
+
+    async fn refused(head: &str) -> Reason {
+        routed(head).await.err().unwrap().reason()
+    }
+
+    #[tokio::test]
+    async fn a_request_names_the_destination_of_its_connection() {
+        for head in [
+            "GET /a?b HTTP/1.1\r\nHost: api.example.com\r\n\r\n",
+            "GET /a?b HTTP/1.1\r\nHost: API.example.com:443\r\n\r\n",
+            "GET https://api.example.com/a?b HTTP/1.1\r\nHost: api.example.com\r\n\r\n",
+        ] {
+            assert_eq!(routed(head).await.unwrap().path.target(), "/a?b", "{head}");
+        }
+        for head in [
+            "GET / HTTP/1.1\r\nHost: other.example.com\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: api.example.com:8443\r\n\r\n",
+            "GET http://api.example.com/ HTTP/1.1\r\nHost: api.example.com\r\n\r\n",
+            "GET https://other.example.com/ HTTP/1.1\r\nHost: other.example.com\r\n\r\n",
+        ] {
+            assert_eq!(refused(head).await, Reason::AuthorityMismatch, "{head}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_body_stays_and_the_asterisk_is_a_path() {
+        let routed =
+            routed("OPTIONS * HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 2\r\n\r\nhi").await.unwrap();
+        assert_eq!((routed.method.as_str(), routed.path.target(), routed.websocket), ("OPTIONS", "*", false));
+        assert_eq!(routed.body.announced(), Some(2));
+    }
+
+    #[tokio::test]
+    async fn fields_of_one_hop_are_removed_with_what_connection_lists() {
+        let head = "GET / HTTP/1.1\r\nHost: api.example.com\r\nConnection: X-Hop, keep-alive\r\nX-Hop: 1\r\nKeep-Alive: 5\r\n\
+                    TE: trailers, gzip\r\nX-End: 2\r\n\r\n";
+        let routed = routed(head).await.unwrap();
+        let mut left: Vec<(&str, &[u8])> =
+            routed.fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        left.retain(|(name, _)| *name != "host");
+        assert_eq!(left, [("x-end", &b"2"[..]), ("te", b"trailers")]);
+        assert_eq!(routed.named_by_connection, ["x-hop"]);
+        assert!(routed.stripped.is_empty(), "{:?}", routed.stripped);
+    }
+
+    #[test]
+    fn connection_cannot_list_what_has_to_arrive() {
+        for listed in ["Content-Length", "host", "authorization, close", "cookie", "not a name"] {
+            let mut head = fields(&[("connection", listed), ("x", "1")]);
+            let refusal = remove_named_by_connection(&mut head).unwrap_err();
+            assert_eq!(refusal.reason(), Reason::Malformed, "{listed}");
+        }
+        let mut head = fields(&[("x", "1")]);
+        assert!(remove_named_by_connection(&mut head).unwrap().is_empty());
+        assert_eq!(head, fields(&[("x", "1")]));
+    }
+
+    #[tokio::test]
+    async fn steering_fields_are_removed_and_named() {
+        let head =
+            "GET / HTTP/1.1\r\nHost: api.example.com\r\nX-Forwarded-Host: other.example.com\r\nAccept: */*\r\n\r\n";
+        let routed = routed(head).await.unwrap();
+        assert_eq!(routed.stripped, ["x-forwarded-host"]);
+        assert_eq!(routed.fields.get("accept").unwrap(), "*/*");
+        assert!(!routed.fields.contains_key("x-forwarded-host"));
+        let framing = "GET / HTTP/1.1\r\nHost: api.example.com\r\nContent_Length: 1\r\n\r\n";
+        assert_eq!(refused(framing).await, Reason::AmbiguousFraming);
+    }
+
+    #[tokio::test]
+    async fn a_websocket_is_seen_before_its_fields_are_removed() {
+        let head = "GET / HTTP/1.1\r\nHost: api.example.com\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n";
+        let routed = routed(head).await.unwrap();
+        assert!(
+            routed.websocket && !routed.fields.contains_key("upgrade") && !routed.fields.contains_key("connection")
+        );
+    }
+
+    #[tokio::test]
+    async fn the_tool_at_work_is_that_of_the_session() {
+        let bench = Bench::new(&[RULE]);
+        assert!(bench.session.begin_tool_call(sessions::ToolCall { id: "c1".into(), tool: "fetch".into() }));
+        let asked = bench.asked("POST / HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 3\r\n\r\nabc").await;
+        let routed = route(bench.exchange(), asked).unwrap();
+        assert_eq!(routed.tool.as_deref(), Some("fetch"));
+        let line = bench.line("POST", "/");
+        let windows = bench.core.proxy.slot_bodies.windows(&bench.session.id);
+        let flow = crate::fed::flow(false);
+        let upload = crate::body::upload::Upload::new(routed.body, None, None, &line.active, (&flow, windows));
+        assert_eq!(collect(upload).await.unwrap().0, "abc");
+    }
+}
