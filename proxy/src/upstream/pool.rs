@@ -7,10 +7,11 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use certs::VerifiedChain;
 use model::{CredentialId, Destination, SessionId};
+use tokio::time::Instant;
 
 use crate::limits::quota::UpstreamSlot;
 use crate::upstream::dial::HttpVersions;
@@ -160,3 +161,6 @@ impl Upstream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
