@@ -11,7 +11,7 @@ use audit::{Fault, Outcome};
 use model::{Destination, Host, Reason};
 use policies::Permit;
 use rustls::server::Acceptor;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -82,7 +82,7 @@ pub(crate) async fn reach(exchange: Exchange<'_>, permit: Permit, open: &mut Tra
 ///
 /// # Cancellation
 /// Both ends are closed, and the record says so.
-pub(crate) async fn pass(exchange: Exchange<'_>, ready: Ready, client: PrefixedStream<ClientStream>, mut open: Trail) {
+pub(crate) async fn pass(exchange: Exchange<'_>, ready: Ready, client: PrefixedStream<ClientStream>, open: Trail) {
     let Exchange { core, destination, .. } = exchange;
     let Ready { upstream, active, permit, slot: _slot, allowance } = ready;
     let counts = Counts::default();
@@ -92,7 +92,7 @@ pub(crate) async fn pass(exchange: Exchange<'_>, ready: Ready, client: PrefixedS
         let limits = &core.proxy.limits;
         let (hello, unread) = (limits.handshake_timeout, limits.unread_timeout);
         let (client, ahead) = client.into_parts();
-        let ways = Ways { client, ahead, upstream, hello, unread, allowance, response_body };
+        let ways = Ways { client, ahead, upstream: upstream.into_split(), hello, unread, allowance, response_body };
         tokio::select! {
             biased;
             cut = active.terminated() => Ending::Termination(cut),
@@ -100,7 +100,12 @@ pub(crate) async fn pass(exchange: Exchange<'_>, ready: Ready, client: PrefixedS
             ending = ways.copy(destination, &counts, idle) => ending,
         }
     };
-    let Counts { up, down } = &counts;
+    close(open, &counts, ending);
+}
+
+/// Ends the record of a tunnel.
+fn close(mut open: Trail, counts: &Counts, ending: Ending) {
+    let Counts { up, down } = counts;
     open.body(up.load(Ordering::Relaxed), down.load(Ordering::Relaxed));
     match ending {
         Ending::Closed => open.close(Outcome::Ok, None, None),
@@ -111,12 +116,7 @@ pub(crate) async fn pass(exchange: Exchange<'_>, ready: Ready, client: PrefixedS
             open.close(Outcome::Timeout, Some(Fault::Downstream), None);
         }
         Ending::Termination(cut) => open.terminated(&cut),
-        Ending::SessionEnded => {
-            if exchange.client.token_is_replaced() {
-                open.detail("replaced_token");
-            }
-            open.close(Outcome::Aborted, Some(Fault::Policy), Some(Reason::SessionEnded));
-        }
+        Ending::SessionEnded => open.session_ended(),
         Ending::TooLarge => open.response_too_large(),
         Ending::OddHello => open.close(Outcome::Aborted, Some(Fault::Downstream), Some(Reason::Malformed)),
         Ending::OtherName(name) => {
@@ -127,6 +127,7 @@ pub(crate) async fn pass(exchange: Exchange<'_>, ready: Ready, client: PrefixedS
 }
 
 /// How a tunnel ended.
+#[derive(Debug)]
 enum Ending {
     /// Both sides said that they were done.
     Closed,
@@ -150,11 +151,12 @@ struct Counts {
 }
 
 /// Both ends of a tunnel.
-struct Ways {
-    client: ClientStream,
+struct Ways<C, R, W> {
+    client: C,
     /// What was read of the client beyond its CONNECT.
     ahead: Vec<u8>,
-    upstream: TcpStream,
+    /// What is read of the upstream, and written to it.
+    upstream: (R, W),
     /// How long a ClientHello may take.
     hello: Duration,
     /// How long a client may leave unread what came for it.
@@ -165,11 +167,11 @@ struct Ways {
     response_body: Option<ByteLimit>,
 }
 
-impl Ways {
+impl<C: AsyncRead + AsyncWrite, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Ways<C, R, W> {
     /// Copies both directions until one fails, both have ended, or nothing moves for `idle`.
     async fn copy(self, destination: &Destination, counts: &Counts, idle: Duration) -> Ending {
         let (from_client, mut to_client) = tokio::io::split(self.client);
-        let (mut from_upstream, mut to_upstream) = self.upstream.into_split();
+        let (mut from_upstream, mut to_upstream) = self.upstream;
         let mut from_client = PrefixedStream::new(from_client, self.ahead);
         let moved = Moved::new();
         let mut allowance = self.allowance;
@@ -294,3 +296,6 @@ async fn server_name<S: AsyncRead + Unpin>(stream: &mut PrefixedStream<S>) -> Re
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

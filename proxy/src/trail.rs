@@ -336,6 +336,20 @@ impl Trail {
         self.close(Outcome::Refused, Some(Fault::Upstream), Some(Reason::RedactionImpossible));
     }
 
+    /// Ends the record of an exchange whose session has ended, or whose client's token was replaced.
+    pub(crate) fn session_ended(mut self) {
+        self.note_replaced_token();
+        self.close(Outcome::Aborted, Some(Fault::Policy), Some(Reason::SessionEnded));
+    }
+
+    fn note_replaced_token(&mut self) {
+        if self.client.as_ref().is_some_and(Identified::token_is_replaced)
+            && let Some(record) = &mut self.record
+        {
+            record.detail("replaced_token");
+        }
+    }
+
     /// Ends the record of what was terminated after its answer had begun.
     pub(crate) fn terminated(mut self, cut: &Termination) {
         let (outcome, fault, detail) = cut.ending();
@@ -368,12 +382,12 @@ impl Trail {
 
     fn end_early(&mut self) {
         self.end_upload();
+        if self.client_ended() {
+            self.note_replaced_token();
+        }
         let Some(mut trail) = self.record.take() else { return };
         let cut = self.active.as_ref().and_then(|active| active.termination().cloned());
         if self.client_ended() {
-            if self.client.as_ref().is_some_and(Identified::token_is_replaced) {
-                trail.detail("replaced_token");
-            }
             trail.close(Outcome::Aborted, Some(Fault::Policy), Some(Reason::SessionEnded));
         } else if let Some(cut) = cut.or_else(|| self.is_unread().then_some(Termination::Timer(Timer::Unread))) {
             let (outcome, fault, detail) = cut.ending();
