@@ -68,3 +68,24 @@ impl HttpBody for Body {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::collect;
+
+    #[tokio::test]
+    async fn a_body_of_ours_is_one_piece_of_known_length() {
+        let body = Body::own("hello");
+        assert_eq!((body.is_own(), body.is_end_stream(), body.size_hint().exact()), (true, false, Some(5)));
+        assert_eq!(collect(body).await.unwrap(), ("hello".into(), None));
+    }
+
+    #[tokio::test]
+    async fn an_empty_body_and_one_for_head_have_ended() {
+        for body in [Body::own(""), Body::own("hello").for_head()] {
+            assert_eq!((body.is_own(), body.is_end_stream(), body.size_hint().exact()), (true, true, Some(0)));
+            assert_eq!(collect(body).await.unwrap(), (Bytes::new(), None));
+        }
+    }
+}

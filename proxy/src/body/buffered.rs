@@ -213,3 +213,6 @@ impl Contents {
         Ok(self.incoming.is_none() && self.read.len() <= max)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,3 +80,31 @@ impl Body for Incoming {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Bench, collect, response};
+
+    #[tokio::test]
+    async fn a_body_is_the_same_from_a_client_and_from_an_upstream() {
+        let bench = Bench::new(&["{id: r, allow: {host: api.example.com}}"]);
+        let asked = bench.asked("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello").await;
+        let came = response(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").await;
+        for body in [asked.request.into_body(), came.into_body()] {
+            assert_eq!((body.is_end_stream(), body.size_hint().exact()), (false, Some(5)));
+            assert_eq!(collect(body).await.unwrap(), ("hello".into(), None));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_without_a_body_has_ended() {
+        let bench = Bench::new(&["{id: r, allow: {host: api.example.com}}"]);
+        let asked = bench.asked("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let came = response(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+        for body in [asked.request.into_body(), came.into_body(), Incoming::Empty] {
+            assert_eq!((body.is_end_stream(), body.size_hint().exact()), (true, Some(0)));
+            assert_eq!(collect(body).await.unwrap(), (Bytes::new(), None));
+        }
+    }
+}

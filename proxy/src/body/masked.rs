@@ -54,3 +54,57 @@ impl Masked {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use vault::{Kind, NewCredential};
+
+    use super::*;
+    use crate::testing::{Bench, HOST, VALUE};
+
+    fn bench() -> Bench {
+        Bench::new(&["{id: r, allow: {host: api.example.com}}"])
+    }
+
+    /// Of a response that began when the vault had nothing for its host.
+    fn masked(bench: &Bench, can_begin_late: bool) -> Masked {
+        let known = Known::now(&bench.core.proxy.needles, bench.destination.host(), &Vec::new()).unwrap();
+        Masked { known, tenant: TenantId::default(), rewriter: None, can_begin_late }
+    }
+
+    fn put(bench: &Bench, host: &str) {
+        bench.put(NewCredential::new("token".into(), Kind::bearer(), vec![host.to_owned()]), VALUE);
+    }
+
+    #[test]
+    fn a_value_that_is_stored_while_a_body_streams_is_masked_from_then_on() {
+        let bench = bench();
+        let needles = &bench.core.proxy.needles;
+        let mut masked = masked(&bench, true);
+        masked.follow(needles).unwrap();
+        put(&bench, "other.example.com");
+        masked.follow(needles).unwrap();
+        assert!(masked.rewrites().is_none(), "nothing is known of this host");
+        put(&bench, HOST);
+        masked.follow(needles).unwrap();
+        let shown = masked.rewriter().unwrap().take(Bytes::from(format!("a {VALUE} b")), true).unwrap();
+        assert_eq!(shown, format!("a {} b", "*".repeat(VALUE.len())));
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_searched_from_there_on_ends() {
+        let bench = bench();
+        let mut masked = masked(&bench, false);
+        put(&bench, HOST);
+        let late = masked.follow(&bench.core.proxy.needles);
+        assert!(matches!(late, Err(Unmaskable::Late)), "{late:?}");
+    }
+
+    #[test]
+    fn without_a_rewriter_the_length_is_the_upstreams() {
+        let bench = bench();
+        assert_eq!(masked(&bench, true).hint(Some(7)).exact(), Some(7));
+        assert_eq!(masked(&bench, true).hint(None).exact(), None);
+    }
+}

@@ -370,3 +370,6 @@ impl Drop for Running {
         self.flow.end_upload(end, share::now());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,3 +83,75 @@ impl TrailerFilter {
             || self.also.iter().any(|also| is_read_as(name, also))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Bench, fields};
+
+    fn filter(bench: &Bench, mode: AuthMode, announced: bool) -> TrailerFilter {
+        let names = |all: &[&str]| all.iter().map(|name| Box::from(*name)).collect();
+        TrailerFilter {
+            mode,
+            announced,
+            listed: names(&["x-sum", "authorization", "x-taken", "x-acme", "content-length"]),
+            taken: names(&["x-taken"]),
+            also: names(&["x-acme"]),
+            active: bench.line("POST", "/").active,
+            removed: Arc::default(),
+        }
+    }
+
+    fn bench() -> Bench {
+        Bench::new(&["{id: r, allow: {host: api.example.com}}"])
+    }
+
+    #[test]
+    fn only_what_the_head_lists_and_nothing_else_claims_passes() {
+        let bench = bench();
+        let filter = filter(&bench, AuthMode::Strip, true);
+        let mut trailers = fields(&[
+            ("x-sum", "1"),
+            ("x-unlisted", "1"),
+            ("authorization", "1"),
+            ("x-taken", "1"),
+            ("x-acme", "1"),
+            ("content-length", "1"),
+        ]);
+        assert_eq!(filter.apply(&mut trailers), Ok(()));
+        assert_eq!(trailers, fields(&[("x-sum", "1")]));
+        let mut removed = filter.removed().take();
+        removed.sort_unstable();
+        let names = ["authorization", "content-length", "x-acme", "x-taken", "x-unlisted"];
+        assert_eq!(removed, names.map(|name| format!("trailer {name}")));
+        assert!(filter.removed().take().is_empty(), "they are taken once");
+    }
+
+    #[test]
+    fn without_te_none_passes() {
+        let bench = bench();
+        let mut trailers = fields(&[("x-sum", "1")]);
+        assert_eq!(filter(&bench, AuthMode::Allow, false).apply(&mut trailers), Ok(()));
+        assert!(trailers.is_empty());
+    }
+
+    #[test]
+    fn authentication_in_a_trailer_ends_the_exchange_where_it_is_refused() {
+        let bench = bench();
+        for name in ["authorization", "x-acme"] {
+            let filter = filter(&bench, AuthMode::Refuse, true);
+            assert_eq!(filter.apply(&mut fields(&[(name, "1")])), Err(Reason::ForeignCredential));
+            assert_eq!(filter.active.termination().unwrap().reason(), Reason::ForeignCredential);
+        }
+        let filter = filter(&bench, AuthMode::Refuse, true);
+        assert_eq!(filter.apply(&mut fields(&[("x-unlisted", "1")])), Ok(()));
+        assert!(filter.active.termination().is_none());
+    }
+
+    #[test]
+    fn so_many_names_are_recorded() {
+        let removed = Removed::default();
+        (0..MAX_NAMED + 5).for_each(|n| removed.note(&format!("x-{n}")));
+        assert_eq!(removed.take().len(), MAX_NAMED);
+    }
+}
