@@ -400,3 +400,6 @@ pub(crate) async fn reevaluate(proxy: Arc<Proxy>, live: Arc<ActiveExchanges>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

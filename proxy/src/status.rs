@@ -78,3 +78,89 @@ fn reach(line: &policies::ReachLine) -> serde_json::Value {
     }
     shown
 }
+
+#[cfg(test)]
+mod tests {
+    use model::Scheme;
+    use serde_json::Value;
+    use vault::Kind;
+
+    use super::*;
+    use crate::testing::{Bench, Setup, VALUE};
+
+    fn destination(name: &str) -> Destination {
+        Destination::new(Scheme::Http, Host::parse(name).unwrap(), 80)
+    }
+
+    fn bench() -> Bench {
+        let rules = [
+            "{id: read, allow: {host: api.example.com, methods: [GET], path: /items/**}, use: [token]}",
+            "{id: pay, ask: {host: pay.example.com}}",
+            "{id: never, deny: {host: other.example.com}}",
+        ];
+        Setup::new(&rules).credential("token", Kind::bearer()).build()
+    }
+
+    async fn asked(bench: &Bench, line: &str) -> Result<Vec<u8>, Refusal> {
+        let asked = bench.asked(&format!("{line} HTTP/1.1\r\nHost: egret.internal\r\n\r\n")).await;
+        document(bench.exchange(), &asked)
+    }
+
+    #[test]
+    fn one_name_is_reserved_and_those_below_it_lead_nowhere() {
+        let names =
+            ["egret.internal", "EGRET.internal", "x.egret.internal", "xegret.internal", "internal", "192.0.2.1"];
+        let judged = names.map(|name| (is_reserved(&destination(name)), is_below(&destination(name))));
+        assert_eq!(
+            judged,
+            [(true, false), (true, false), (false, true), (false, false), (false, false), (false, false)]
+        );
+    }
+
+    #[tokio::test]
+    async fn the_document_tells_the_session_what_it_may_reach_and_no_value() {
+        let bench = bench();
+        let bytes = asked(&bench, "GET /").await.unwrap();
+        let text = std::str::from_utf8(&bytes).unwrap();
+        assert!(text.ends_with("}\n") && !text.contains(VALUE) && !text.contains("egret_ph_"), "{text}");
+        let document: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(document["session"], bench.session.id.as_str());
+        assert_eq!((&document["policies"], &document["documents"]), (&json!(["p"]), &json!([])));
+        assert_eq!(document["placeholders"], json!([{"credential": "token", "env": null}]));
+        assert_eq!(document["expires"], bench.session.expires.unwrap().to_string());
+        let read = json!({
+            "policy": "p", "rule": "read", "scheme": "https", "hosts": ["api.example.com"], "ports": [443],
+            "methods": ["GET"], "paths": ["/items/**"],
+        });
+        let pay = json!({
+            "policy": "p", "rule": "pay", "scheme": "https", "hosts": ["pay.example.com"], "ports": [443],
+            "methods": [], "paths": [], "needs": "approval",
+        });
+        assert_eq!(document["reach"], json!([pay, read]));
+    }
+
+    #[tokio::test]
+    async fn nothing_else_is_served() {
+        let bench = bench();
+        for (line, reason) in [
+            ("GET /v1/sessions", Reason::DeniedSelf),
+            ("POST /v1", Reason::DeniedSelf),
+            ("GET /metrics", Reason::DeniedSelf),
+            ("GET /v10", Reason::DeniedPath),
+            ("GET /other", Reason::DeniedPath),
+            ("POST /", Reason::DeniedMethod),
+        ] {
+            assert_eq!(asked(&bench, line).await.unwrap_err().reason(), reason, "{line}");
+        }
+        assert!(asked(&bench, "HEAD /").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_session_whose_policies_cannot_be_used_learns_that() {
+        let bench = bench();
+        let text = "policy: another\nrules: []\n".to_owned();
+        let source = policies::PolicySource { name: "another.yaml".to_owned(), text };
+        bench.core.proxy.policies.replace(policies::compile(&[source]).unwrap());
+        assert_eq!(asked(&bench, "GET /").await.unwrap_err().reason(), Reason::PolicyUnavailable);
+    }
+}

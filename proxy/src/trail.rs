@@ -470,3 +470,6 @@ fn static_method(method: &http::Method) -> Option<&'static str> {
         .into_iter()
         .find(|name| method.as_str() == *name)
 }
+
+#[cfg(test)]
+mod tests;
