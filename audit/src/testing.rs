@@ -62,10 +62,9 @@ pub(crate) fn records(dir: &Path) -> Vec<(String, Value)> {
     for segment in segments(dir).unwrap() {
         let mut lines = Lines::open(&segment.path, 0).unwrap();
         while let Some(raw) = lines.next().unwrap() {
-            if let Ok(line) = Line::parse(raw.bytes) {
-                let contents = line.body.map_or(Value::Null, |(_, contents)| serde_json::from_slice(contents).unwrap());
-                found.push((line.kind.to_owned(), contents));
-            }
+            let line = Line::parse(raw.bytes).unwrap_or_else(|error| panic!("{error}: {:?}", raw.bytes.escape_ascii()));
+            let contents = line.body.map_or(Value::Null, |(_, contents)| serde_json::from_slice(contents).unwrap());
+            found.push((line.kind.to_owned(), contents));
         }
     }
     found

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::egret::Egret;
 
-/// Makes one call; gives status and document.
+/// Makes one call; gives status and document, which is null where the answer has no body.
 pub fn call(egret: &Egret, method: &str, path: &str, body: &Value) -> (u16, Value) {
     let mut stream = UnixStream::connect(egret.data().join("control.sock")).unwrap();
     let body = if body.is_null() { String::new() } else { body.to_string() };
@@ -20,6 +20,9 @@ pub fn call(egret: &Egret, method: &str, path: &str, body: &Value) -> (u16, Valu
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {answer}"));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let document = serde_json::from_str(body).unwrap_or(Value::Null);
+    let document = match body {
+        "" => Value::Null,
+        body => serde_json::from_str(body).unwrap_or_else(|error| panic!("no JSON document ({error}): {answer}")),
+    };
     (status.unwrap_or_else(|| panic!("no status: {head}")), document)
 }

@@ -492,15 +492,21 @@ fn status_field(pid: u32, name: &str) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// The proxy's address out of `egret.json`: a string, or the first of a list.
+/// The first address of the proxy in `egret.json`, once that process wrote it.
 fn proxy_address(path: &Path, pid: u32) -> Option<SocketAddr> {
-    let document: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => panic!("{}: {error}", path.display()),
+    };
+    // It is replaced as a whole, so it is never found half written.
+    let document: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     if document.get("pid").and_then(Value::as_u64) != Some(pid.into()) {
         return None;
     }
-    let proxy = document.get("proxy").or_else(|| document.pointer("/addresses/proxy"))?;
-    let text = proxy.as_str().or_else(|| proxy.get(0).and_then(Value::as_str))?;
-    text.parse().ok()
+    // Listeners of unix sockets have no address.
+    let proxies = document["proxy"].as_array().unwrap_or_else(|| panic!("no listeners in {text}"));
+    Some(proxies.first().and_then(Value::as_str).unwrap_or_else(|| panic!("no listener in {text}")).parse().unwrap())
 }
 
 /// A session out of what `session create --format json` printed.

@@ -1,6 +1,7 @@
 //! Audit records as the tests see them: JSON objects, read from the journal's files.
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -31,31 +32,44 @@ impl Record {
     }
 }
 
-/// Every complete line of the journal in `folder`, in order.
+/// Every complete line of the journal in `folder`, in order; nothing where there is no folder. Panics for a complete line that is
+/// not a record.
 pub fn journal(folder: &Path) -> Vec<Record> {
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
-        .unwrap_or_default();
-    files.retain(|path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "jsonl"));
+    let mut files = match std::fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => panic!("{}: {error}", folder.display()),
+    };
+    files.retain(|path: &PathBuf| path.extension().is_some_and(|end| end == "jsonl"));
     files.sort();
-    let mut records = Vec::new();
-    for file in files {
-        let text = String::from_utf8_lossy(&std::fs::read(&file).unwrap_or_default()).into_owned();
-        let whole = text.rfind('\n').and_then(|end| text.get(..end)).unwrap_or_default();
-        records.extend(whole.lines().filter_map(|line| serde_json::from_str(line).ok()).map(|v| Record(flatten(v))));
-    }
-    records
+    files.iter().flat_map(|file| lines(file)).collect()
 }
 
-/// The contents of a record may stand in an object of their own beside the chain's fields.
-fn flatten(mut value: Value) -> Value {
-    for name in ["contents", "body", "content", "record"] {
-        let Some(Value::Object(inner)) = value.as_object_mut().and_then(|outer| outer.remove(name)) else { continue };
-        for (field, inner) in inner {
-            value[field] = inner;
-        }
+/// The complete lines of one file.
+fn lines(file: &Path) -> Vec<Record> {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        // The folder was moved away after it was listed.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+        Err(error) => panic!("{}: {error}", file.display()),
+    };
+    let whole = text.rfind('\n').and_then(|end| text.get(..end)).unwrap_or_default();
+    let record = |line| match serde_json::from_str(line) {
+        Ok(value) => Record(flatten(value)),
+        Err(error) => panic!("{}: {error}: {line}", file.display()),
+    };
+    whole.lines().map(record).collect()
+}
+
+/// The contents of a record, beside the fields of the chain; they are absent where they were deleted.
+fn flatten(mut line: Value) -> Value {
+    let fields = line.as_object_mut().unwrap_or_else(|| panic!("a line of the journal is not an object"));
+    match fields.remove("contents") {
+        Some(Value::Object(contents)) => fields.extend(contents),
+        Some(other) => panic!("the contents of a record are not an object: {other}"),
+        None => {}
     }
-    value
+    line
 }
 
 /// The record with this id, once it is written.
