@@ -231,7 +231,9 @@ fn check_after_crash(world: &World, mark: &str) {
     }
     for path in opened.keys() {
         let outcome = closed.get(path).unwrap_or_else(|| panic!("{path} was never closed"));
-        assert!(["ok", "aborted", "client_abort"].contains(&outcome.as_str()), "{path} ended as {outcome}");
+        // A closing record is written a moment after its exchange has ended. One that was not when the process was killed was
+        // written by the next start, which cannot tell how the exchange would have ended.
+        assert!(["ok", "aborted"].contains(&outcome.as_str()), "{path} ended as {outcome}");
     }
     world.egret.verify();
 }
@@ -288,10 +290,9 @@ fn t147_an_ended_session_is_closed_with_all_that_streams() {
     // The stream never ends by itself: the gate stays shut.
     let rest = wire.rest();
     assert!(!rest.windows(5).any(|window| window == b"0\r\n\r\n"), "the cut body looks finished");
-    assert!(
-        h2.get(&target, "/cut-after").is_ok_and(|answer| answer.status != 200)
-            || world.origin.seen("/cut-after").is_empty()
-    );
+    // Until its connection is closed too, a request on it is refused.
+    wait::until("the end of the other connection", || h2.get(&target, "/cut-after").is_err().then_some(()));
+    world.origin.assert_saw_nothing_of("/cut-after");
     let record = world.egret.record_where("the cut exchange", |r| {
         r.text("kind") == "exchange.closed" && r.text("path").starts_with("/gated") && r.text("session") == session.id
     });

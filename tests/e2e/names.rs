@@ -151,9 +151,7 @@ fn t026_hosts_that_are_no_hosts() {
         "fir$t.origin.test",
     ] {
         let answer = connect(&world, &session, &world.target(host));
-        assert_eq!(answer.status, 400, "{host}: {answer:?}");
-        let code = refusal::problem(&answer)["code"].clone();
-        assert!(code == "bad_host" || code == "malformed" || code == "bad_target", "{host}: {code}");
+        assert_eq!((answer.status, refusal::problem(&answer)["code"].as_str()), (400, Some("bad_host")), "{host}");
     }
 }
 

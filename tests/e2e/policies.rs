@@ -244,6 +244,11 @@ pub(crate) fn rewrite(world: &World, policy: &str) {
     fs::write(path, fill(&world.origin, policy)).unwrap();
 }
 
+/// The download ended after its first event, without the last chunk.
+fn assert_broken_off(mut streaming: Wire) {
+    assert_eq!(String::from_utf8_lossy(&streaming.rest()), "\n\n\r\n");
+}
+
 /// Begins a download that stands still after its first event.
 pub(crate) fn download(world: &World, session: &Session, gate: &str) -> Wire {
     let target = world.target(HOSTS[0]);
@@ -278,7 +283,7 @@ fn unread(world: &World, session: &Session) -> Wire {
 fn t074_a_reload_while_connections_live() {
     let world = world_of(BEFORE);
     let session = world.egret.session(&["live"], &[]);
-    let mut streaming = download(&world, &session, "t074");
+    let streaming = download(&world, &session, "t074");
     let mut tunnel = unread(&world, &session);
     tunnel.send(format!("GET /t074-unread HTTP/1.1\r\nHost: {}\r\n\r\n", HOSTS[2]));
     assert_eq!(tunnel.answer().status, 200);
@@ -293,17 +298,12 @@ fn t074_a_reload_while_connections_live() {
     let loaded = world.egret.record_where("the new policies", |record| {
         record.text("kind") == "policy.loaded" && record.0["snapshot"] != before
     });
-    let cut = closing(&world.egret, "exchange.closed", &session);
-    let cut = if cut.text("path").starts_with("/gated") {
-        cut
-    } else {
-        world.egret.record_where("the cut download", |record| {
-            record.text("path") == "/gated/t074" && record.text("kind") == "exchange.closed"
-        })
-    };
+    let cut = world.egret.record_where("the cut download", |record| {
+        record.text("path") == "/gated/t074" && record.text("kind") == "exchange.closed"
+    });
     assert_eq!((cut.text("outcome").as_str(), cut.text("code").as_str()), ("aborted", "denied_host"));
     assert!(seconds(&cut) - seconds(&loaded) < 1.0, "cut {} after the reload", seconds(&cut) - seconds(&loaded));
-    assert!(streaming.try_answer_to("GET").is_none() || streaming.is_closed());
+    assert_broken_off(streaming);
     let closed = closing(&world.egret, "tunnel.closed", &session);
     assert_eq!((closed.text("outcome").as_str(), closed.text("code").as_str()), ("aborted", "denied_host"));
     assert!(seconds(&closed) - seconds(&loaded) < 1.0);
@@ -414,12 +414,12 @@ fn t079_a_rule_that_expires_in_the_middle_of_a_download() {
     );
     let world = world_of(&policy);
     let session = world.egret.session(&["live"], &[]);
-    let mut streaming = download(&world, &session, "t079");
+    let streaming = download(&world, &session, "t079");
     let cut = closing(&world.egret, "exchange.closed", &session);
     assert_eq!((cut.text("outcome").as_str(), cut.text("code").as_str()), ("aborted", "denied_host"));
     let late = seconds(&cut) - until.as_microsecond() as f64 / 1e6;
     assert!((0.0..1.0).contains(&late), "cut {late} s after the end");
-    assert!(streaming.try_answer_to("GET").is_none() || streaming.is_closed());
+    assert_broken_off(streaming);
     let refused = client::connect(&world.egret, Some(&session), &world.target(HOSTS[0])).0;
     refusal::expect_denied(&world.egret, &refused, 403, "denied_host");
 }
@@ -488,17 +488,22 @@ fn t076_reloads_under_load() {
         let mut asked = 0;
         while !storm.is_finished() || asked < 20 {
             let answer = client::connect(&world.egret, Some(&session), &world.target(HOSTS[0])).0;
-            assert!(matches!(answer.status, 200 | 403), "{answer:?}");
+            // Which of the two it is depends on the snapshot of that moment, which only its record names.
+            assert!([200, 403].contains(&answer.status), "{answer:?}");
             asked += 1;
         }
         storm.join().unwrap();
     });
     let judged =
         world.egret.records().into_iter().filter(|record| record.text("host") == HOSTS[0] && record.has("snapshot"));
+    let decisions = std::collections::BTreeMap::from([(open, "allow"), (closed, "deny")]);
     for record in judged {
-        let snapshot = record.text("snapshot");
-        let allowed = record.text("decision") == "allow";
-        assert!((snapshot == open && allowed) || (snapshot == closed && !allowed), "{:?}", record.0);
+        assert_eq!(
+            Some(record.text("decision").as_str()),
+            decisions.get(&record.text("snapshot")).copied(),
+            "{}",
+            record.0
+        );
     }
 }
 

@@ -139,12 +139,7 @@ fn every_kind_is_added() {
     assert_eq!(seen("/added-basic").value("authorization"), Some(format!("Basic {}", it.pair())));
     assert_eq!(seen("/added-header").value("x-api-key"), Some(it.header.value().to_owned()));
     let encoded = it.query.value().replace('/', "%2F");
-    let target = seen("/added-query").target;
-    assert!(
-        target == format!("/added-query?a=1&key={encoded}")
-            || target == format!("/added-query?a=1&key={}", it.query.value()),
-        "{target}"
-    );
+    assert_eq!(seen("/added-query").target, format!("/added-query?a=1&key={encoded}"));
     let record = it.world.egret.record_where("the record", |r| {
         r.text("path").starts_with("/added-bearer") && r.text("kind") == "exchange.closed"
     });
@@ -182,8 +177,7 @@ fn a_placeholder_in_the_query_is_swapped() {
     let answer = it.get(&session, "query.origin.test", &format!("/swapped-query?key={query}&a=1"));
     assert_eq!(answer.status, 200, "{answer:?}");
     let target = it.world.origin.seen_once("/swapped-query").target;
-    assert!(target.contains(&it.query.value().replace('/', "%2F")) || target.contains(it.query.value()), "{target}");
-    assert_eq!(target.matches("key=").count(), 1, "{target}");
+    assert_eq!(target, format!("/swapped-query?a=1&key={}", it.query.value().replace('/', "%2F")));
     it.world.origin.assert_saw_nothing_of("egret_ph_");
 }
 
@@ -205,11 +199,7 @@ fn t080_placeholder_at_another_host() {
     for host in ["open.origin.test", "header.origin.test"] {
         let answer = it.get_with(&session, host, "/t080", &field);
         let record = refusal::expect_denied(&it.world.egret, &answer, 403, "placeholder_misplaced");
-        assert!(
-            record.text("credentials").contains("bearer") || record.0.to_string().contains("bearer"),
-            "{}",
-            record.0
-        );
+        assert_eq!(record.0["credentials"], serde_json::json!([{"name": "bearer", "version": 1}]), "{}", record.0);
         assert!(!contains(&answer.everything(), placeholder.as_bytes()), "the refusal repeats the placeholder");
     }
     it.world.origin.assert_saw_nothing_of("t080");
@@ -458,15 +448,14 @@ fn t108_a_client_that_asks_for_its_secrets() {
         refusal::expect_denied(&it.world.egret, &answer, 403, "denied_self");
     }
     // The socket has no name that a proxy could dial: what looks like one is a host that no rule allows, or none at all.
-    for (host, codes) in [
-        ("control.sock", &["denied_host"][..]),
-        ("egret", &["denied_host"]),
-        ("localhost", &["denied_host"]),
-        ("unix%3A%2Fcontrol.sock", &["bad_host", "bad_target"]),
+    for (host, code) in [
+        ("control.sock", "denied_host"),
+        ("egret", "denied_host"),
+        ("localhost", "denied_host"),
+        ("unix%3A%2Fcontrol.sock", "bad_host"),
     ] {
         let answer = ask(&format!("http://{host}/v1/vaults/default/credentials"), host);
-        let code = refusal::problem(&answer)["code"].as_str().unwrap().to_owned();
-        assert!(codes.contains(&code.as_str()), "{host}: {code}");
+        assert_eq!(refusal::problem(&answer)["code"], code, "{host}");
     }
     // What Egret does tell about credentials is their names.
     let told = ask("http://egret.internal/", "egret.internal");
@@ -572,9 +561,9 @@ fn t090_echo_outside_the_body() {
     for host in
         ["bearer.origin.test", "h1.origin.test", "basic.origin.test", "basic-h1.origin.test", "header.origin.test"]
     {
-        for place in ["header", "cookie", "location", "trailer"] {
+        for (place, status) in [("header", 200), ("cookie", 200), ("location", 302), ("trailer", 200)] {
             let answer = it.get_with(&session, host, &format!("/into/{place}"), "TE: trailers\r\n");
-            assert!(matches!(answer.status, 200 | 302), "{host} {place}: {answer:?}");
+            assert_eq!(answer.status, status, "{host} {place}: {answer:?}");
             it.assert_masked(&answer);
         }
     }

@@ -371,9 +371,6 @@ fn t210_a_start_on_a_full_disk_refuses_and_recovers() {
         command.args(["--map-root-user", "--mount", "sh", "-c", script]).arg(folder.path()).stdout(Stdio::null());
         command
     };
-    if !mount("mount -t tmpfs tmpfs \"$0\"").stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
-        return; // A system that lets nobody mount has no small disk to offer.
-    }
     let script = "mount -t tmpfs -o size=24m tmpfs \"$0\" && exec \"$@\"";
     let name = "strangers::t210_a_start_on_a_full_disk_refuses_and_recovers";
     let mut test = mount(script);
