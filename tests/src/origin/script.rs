@@ -1,7 +1,6 @@
 //! Raw answers: what no HTTP library would write.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -44,7 +43,7 @@ impl Script {
                             return;
                         }
                         // Lets the reader take this piece by itself; correctness never hangs on it.
-                        tokio::time::sleep(Duration::from_millis(1)).await;
+                        tokio::task::yield_now().await;
                     }
                     Step::Gate(name) => state.wait_at(name).await,
                     Step::Close => {
