@@ -1,5 +1,5 @@
 //! How long many rules of one host compile and combine, by how they differ, at 1,000, 3,000 and 10,000 rules:
-//! `cargo run --release -p egret-policies --example conflict_bench`.
+//! `cargo run --release -p egret-policies --example bench_conflicts`.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What a record costs: `cargo run --release -p egret-audit --example journal_bench [FOLDER [TASKS]]`.
+//! What a record costs: `cargo run --release -p egret-audit --example bench_journal [FOLDER [TASKS]]`.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement that a person reads")]
 

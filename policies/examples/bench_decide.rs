@@ -1,6 +1,6 @@
 //! Nanoseconds per decision at 10 to 100,000 rules, on hosts of their own and on one host, and how long they
 //! compile:
-//! `cargo run --release -p egret-policies --example decide_bench`.
+//! `cargo run --release -p egret-policies --example bench_decide`.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
