@@ -126,15 +126,20 @@ impl Changes {
     /// A change that was noticed and not yet told is told by the next call, as far as something changes again;
     /// the caller that drops this future reloads by itself.
     pub(super) async fn next(&mut self) {
-        if self.noticed.recv().await.is_none() {
-            return std::future::pending().await;
-        }
-        let first = Instant::now();
-        let mut told = false;
-        while tokio::time::timeout(SETTLE, self.noticed.recv()).await.is_ok() {
-            if first.elapsed() > RESTLESS && !std::mem::replace(&mut told, true) {
-                tracing::warn!("the policy folders keep changing; they are read once they are quiet for a moment");
-            }
+        settled(&mut self.noticed).await;
+    }
+}
+
+/// Resolves at the end of a burst of notices.
+async fn settled(noticed: &mut Receiver<()>) {
+    if noticed.recv().await.is_none() {
+        return std::future::pending().await;
+    }
+    let first = Instant::now();
+    let mut told = false;
+    while tokio::time::timeout(SETTLE, noticed.recv()).await.is_ok() {
+        if first.elapsed() > RESTLESS && !std::mem::replace(&mut told, true) {
+            tracing::warn!("the policy folders keep changing; they are read once they are quiet for a moment");
         }
     }
 }
@@ -143,27 +148,36 @@ impl Changes {
 mod tests {
     use std::fs;
     use std::io::Write as _;
+    use std::pin::pin;
 
     use super::*;
 
-    const PIECES: usize = 250;
+    /// The time before and behind the moment at which a burst is over.
+    const TICK: Duration = Duration::from_millis(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_written_slowly_is_told_once_it_is_whole() {
+        let (notice, mut noticed) = mpsc::channel(1);
+        let mut told = pin!(settled(&mut noticed));
+        assert!(tokio::time::timeout(RESTLESS, told.as_mut()).await.is_err(), "nothing has changed");
+        // Longer than what is warned of.
+        for _ in 0..100 {
+            notice.try_send(()).unwrap();
+            assert!(tokio::time::timeout(SETTLE - TICK, told.as_mut()).await.is_err(), "it is still being written");
+        }
+        tokio::time::timeout(2 * TICK, told).await.unwrap();
+    }
 
     #[tokio::test]
-    async fn a_file_that_is_written_slowly_is_told_once_it_is_whole() {
+    async fn each_write_to_a_file_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("slow.yaml");
         let mut changes = policies(&[folder.path().to_owned()]).unwrap();
-        let target = path.clone();
-        let writer = std::thread::spawn(move || {
-            let mut file = fs::File::create(target).unwrap();
-            for _ in 0..PIECES {
-                file.write_all(b"x").unwrap();
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        });
+        let mut file = fs::File::create(folder.path().join("p.yaml")).unwrap();
         changes.next().await;
-        assert_eq!(fs::read(&path).unwrap().len(), PIECES);
-        writer.join().unwrap();
+        file.write_all(b"x").unwrap();
+        changes.next().await;
+        drop(file);
+        changes.next().await;
     }
 
     #[tokio::test]
