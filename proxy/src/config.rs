@@ -108,8 +108,10 @@ pub struct Limits {
     pub upstream_keep_alive: Duration,
     /// Bytes of a request body that is kept to swap a placeholder in it (default 1 MiB).
     pub max_slot_body_bytes: usize,
-    /// Bytes of all such bodies together; one session may take a quarter (default 64 MiB).
+    /// Bytes of all such bodies together, and of what decodes bodies (default 64 MiB).
     pub max_slot_bodies_bytes: usize,
+    /// The same for one session, which never takes more than a quarter of the whole (default 12 MiB).
+    pub max_session_slot_bodies_bytes: usize,
     /// Such a body, from the first byte that is waited for to its last (default 60 s).
     pub slot_body_timeout: Duration,
     /// A request waits at most this long for the journal (default 2 s).
@@ -211,6 +213,7 @@ impl Default for Limits {
             upstream_keep_alive: Duration::from_secs(60),
             max_slot_body_bytes: 1 << 20,
             max_slot_bodies_bytes: 64 << 20,
+            max_session_slot_bodies_bytes: 12 << 20,
             slot_body_timeout: Duration::from_secs(60),
             audit_timeout: Duration::from_secs(2),
             max_requests: 4_096,

@@ -68,15 +68,16 @@ async fn attempt(exchange: Exchange<'_>, asked: Asked, trail: &mut Trail) -> Res
     // Addresses that are known refuse the request without a trace outside, so without an opening record.
     let mut choice = locate::prepare(permitted, &armed, trail)?;
     trail.permitted().await?; // durable before a name is looked up or a byte leaves
-    let reply = tokio::select! {
+    let redacted = tokio::select! {
         biased;
         terminated = active.terminated() => Err(terminated.refusal()),
-        reply = async {
+        redacted = async {
             locate::locate(permitted, &mut choice, trail).await?;
-            forward::forward(permitted, armed, choice, trail).await
-        } => reply,
+            let reply = forward::forward(permitted, armed, choice, trail).await?;
+            redact::redact(exchange, reply, part).await
+        } => redacted,
     };
-    let redacted = redact::redact(exchange, reply.map_err(under)?, part).map_err(under)?;
+    let redacted = redacted.map_err(under)?;
     limit::check_response(trail.admission(), redacted.hint().exact())?;
     client_auth::note_cookies(session, destination, redacted.response.headers());
     Ok(redacted)

@@ -336,7 +336,7 @@ impl From<policies::Denied> for Refusal {
             (Reason::ApprovalRequired, _) => {
                 "a rule of the session's policies requires an approval, and this version cannot ask for one: the request is refused"
             }
-            (Reason::Overloaded, _) => "there is no memory left to decode the request body",
+            (Reason::Overloaded | Reason::SessionQuota, _) => "there is no memory left to decode the request body",
             (_, Some(_)) => "a rule of the session's policies refuses this",
             (_, None) => "no rule of the session's policies allows this",
         };

@@ -191,7 +191,7 @@ pub(crate) fn proxy(
     Ok(Proxy {
         counters: Counters::default(),
         lookups: Lookups::new(limits.max_lookups),
-        slot_bodies: Budget::new(limits.max_slot_bodies_bytes),
+        slot_bodies: Budget::new(limits.max_slot_bodies_bytes, limits.max_session_slot_bodies_bytes),
         needles: HostNeedles::new(parts.vault.clone()),
         quotas: Quotas::new(limits.clone()),
         places: Places::new(limits.clone()),

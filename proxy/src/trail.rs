@@ -23,7 +23,6 @@ use crate::credentials::client_auth::Removed;
 use crate::downlink::Downlink;
 use crate::flow::{Flow, UploadEnd};
 use crate::limits::admission::Admission;
-use crate::limits::budget::Windows;
 use crate::limits::quota::RequestSlot;
 use crate::limits::timer::Timer;
 use crate::refusal::Refusal;
@@ -99,11 +98,6 @@ impl Trail {
     /// The most that the response's body may be, and whose limit that is.
     pub(crate) fn admission(&self) -> &Admission {
         &self.admission
-    }
-
-    /// For the windows in which the response is decoded.
-    pub(crate) fn windows(&self) -> Option<Windows> {
-        self.client.as_ref().map(|client| self.proxy.slot_bodies.windows(&client.session().id))
     }
 
     /// The values that must not pass.
@@ -333,7 +327,8 @@ impl Trail {
     /// Ends the record of a response in which secrets could not be masked any more.
     pub(crate) fn unmaskable(mut self, why: &Unmaskable) {
         self.record().detail(why.to_string());
-        self.close(Outcome::Refused, Some(Fault::Upstream), Some(Reason::RedactionImpossible));
+        let fault = Refusal::of(why.reason(), "").row().fault;
+        self.close(Outcome::Refused, Some(fault), Some(why.reason()));
     }
 
     /// Ends the record of an exchange whose session has ended, or whose client's token was replaced.

@@ -7,6 +7,7 @@
 
 mod aws_chunked;
 mod brotli;
+mod memory;
 mod zstd;
 
 use std::io::{self, Write};
@@ -182,9 +183,9 @@ impl Decoder {
         }
     }
 
-    /// The bytes of memory that its windows take, as far as they are known.
-    pub fn window_bytes(&self) -> usize {
-        self.layers.iter().map(|layer| layer.undo.window_bytes()).sum()
+    /// The bytes of memory that its windows and tables use now. They grow with what was decoded.
+    pub fn memory_bytes(&self) -> usize {
+        self.layers.iter().map(|layer| layer.undo.memory_bytes()).sum()
     }
 
     /// Takes the next bytes of the body, when all before them were undone.
@@ -335,11 +336,13 @@ impl Undo {
         }
     }
 
-    fn window_bytes(&self) -> usize {
+    fn memory_bytes(&self) -> usize {
         match self {
-            Self::Brotli(brotli) => brotli.window_bytes(),
+            Self::Brotli(brotli) => brotli.memory_bytes(),
+            // The library allocates the whole window with the head of a frame: what the frame declares, or its content if that is
+            // less.
             Self::Zstd(zstd) => zstd.context.sizeof(),
-            // At most 32 KiB.
+            // A window of 32 KiB, which the memory of a request covers.
             Self::Gzip(_) | Self::Inflate(_) | Self::AwsChunked(_) | Self::Undecided => 0,
         }
     }

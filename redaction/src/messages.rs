@@ -132,8 +132,8 @@ impl MessageDecoder {
     }
 
     /// The bytes of memory that the window of the coding takes, as far as that is known.
-    pub fn window_bytes(&self) -> usize {
-        self.decoder.as_ref().map_or(0, Decoder::window_bytes)
+    pub fn memory_bytes(&self) -> usize {
+        self.decoder.as_ref().map_or(0, Decoder::memory_bytes)
     }
 
     /// Gives what compressed messages hold to `take`, until that returns false.

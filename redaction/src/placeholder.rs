@@ -106,9 +106,9 @@ impl Scanner {
     }
 
     /// The bytes of memory that the windows of its codings take, as far as they are known.
-    pub fn window_bytes(&self) -> usize {
-        let of_messages = |reading: &Reading| reading.messages.as_ref().map_or(0, MessageDecoder::window_bytes);
-        let of_body = |reading: &Reading| reading.decoder.as_ref().map_or(0, Decoder::window_bytes);
+    pub fn memory_bytes(&self) -> usize {
+        let of_messages = |reading: &Reading| reading.messages.as_ref().map_or(0, MessageDecoder::memory_bytes);
+        let of_body = |reading: &Reading| reading.decoder.as_ref().map_or(0, Decoder::memory_bytes);
         self.readings.iter().map(|reading| of_body(reading) + of_messages(reading)).sum()
     }
 

@@ -7,6 +7,7 @@ mod clients;
 mod clocks;
 mod codings;
 mod contention;
+mod decoding;
 mod demo;
 mod evidence;
 mod faults;

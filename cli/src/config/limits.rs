@@ -38,6 +38,7 @@ const FIELDS: &[(&str, Field)] = &[
     ("upstream_keep_alive", Field::Time(|limits| &mut limits.upstream_keep_alive)),
     ("max_slot_body_bytes", Field::Bytes(|limits| &mut limits.max_slot_body_bytes)),
     ("max_slot_bodies_bytes", Field::Bytes(|limits| &mut limits.max_slot_bodies_bytes)),
+    ("max_session_slot_bodies_bytes", Field::Bytes(|limits| &mut limits.max_session_slot_bodies_bytes)),
     ("slot_body_timeout", Field::Time(|limits| &mut limits.slot_body_timeout)),
     ("audit_timeout", Field::Time(|limits| &mut limits.audit_timeout)),
     ("max_requests", Field::Count(|limits| &mut limits.max_requests)),

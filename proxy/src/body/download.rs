@@ -18,7 +18,6 @@ use crate::body::rewriter::{Rewriter, Unmaskable};
 use crate::flow::Flow;
 use crate::http1::wire::BodyError;
 use crate::limits::allowance::ByteLimit;
-use crate::limits::budget::Windows;
 use crate::share;
 use crate::trail::Trail;
 use crate::upstream::pool::{Key, Pool, Upstream};
@@ -65,8 +64,6 @@ impl PoolReturn {
 pub(crate) struct ResponseBody {
     incoming: Incoming,
     masked: Masked,
-    /// What the windows of its codings take.
-    windows: Option<Windows>,
     open: Option<Trail>,
     flow: Arc<Flow>,
     back: Option<PoolReturn>,
@@ -92,22 +89,11 @@ impl ResponseBody {
         limit: Option<ByteLimit>,
     ) -> Self {
         flow.head_came(incoming.size_hint().exact().is_some(), share::now());
-        let windows = open.windows();
         let open = Some(open);
-        let mut relay = Self {
-            incoming,
-            masked,
-            windows,
-            open,
-            flow,
-            back,
-            pending: None,
-            pause: None,
-            bytes: 0,
-            limit,
-            ended: false,
-        };
-        if relay.incoming.is_end_stream() {
+        let mut relay =
+            Self { incoming, masked, open, flow, back, pending: None, pause: None, bytes: 0, limit, ended: false };
+        // Of a coded body, what was decoded before the head is still to come.
+        if relay.incoming.is_end_stream() && !relay.decodes() {
             relay.finish();
         }
         relay
@@ -148,11 +134,11 @@ impl ResponseBody {
             if let Err(error) = self.follow_vault() {
                 return self.unmaskable(error);
             }
-            match self.masked.rewriter().map(Rewriter::next) {
-                Some(Err(error)) => return self.unmaskable(error),
-                Some(Ok(Some(data))) if data.is_empty() => continue,
-                Some(Ok(Some(data))) => return self.pass(data),
-                Some(Ok(None)) | None => {}
+            match self.next_decoded() {
+                Err(error) => return self.unmaskable(error),
+                Ok(Some(data)) if data.is_empty() => continue,
+                Ok(Some(data)) => return self.pass(data),
+                Ok(None) => {}
             }
             let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Pending => {
@@ -181,12 +167,12 @@ impl ResponseBody {
                 return Poll::Ready(Some(Err(self.cut(timer.into()))));
             }
             // What was decoded is given piece by piece, the end of it after the last.
-            let last = self.incoming.is_end_stream() && !self.masked.rewrites().is_some_and(Rewriter::decodes);
+            let last = self.incoming.is_end_stream() && !self.decodes();
             let data = match self.masked.rewriter() {
                 None => Ok(data),
                 Some(rewriter) => rewriter.take(data, last),
             };
-            let data = match data.and_then(|data| self.hold_windows().map(|()| data)) {
+            let data = match data.and_then(|data| self.masked.hold_memory().map(|()| data)) {
                 Ok(data) => data,
                 Err(error) => return self.unmaskable(error),
             };
@@ -202,10 +188,17 @@ impl ResponseBody {
         }
     }
 
-    /// Counts the memory of the windows in which the body is decoded.
-    fn hold_windows(&mut self) -> Result<(), Unmaskable> {
-        let bytes = self.masked.rewrites().map_or(0, Rewriter::window_bytes);
-        self.windows.as_mut().map_or(Ok(()), |windows| windows.hold(bytes)).map_err(|_| Unmaskable::Memory)
+    /// Whether the body is in a coding.
+    fn decodes(&self) -> bool {
+        self.masked.rewrites().is_some_and(Rewriter::decodes)
+    }
+
+    /// More of what came before, decoded and masked.
+    fn next_decoded(&mut self) -> Result<Option<Bytes>, Unmaskable> {
+        let Some(rewriter) = self.masked.rewriter() else { return Ok(None) };
+        let decoded = rewriter.next()?;
+        // The window grows with each piece.
+        self.masked.hold_memory().map(|()| decoded)
     }
 
     /// Masks what follows for what was stored meanwhile, too.

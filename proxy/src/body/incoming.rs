@@ -24,6 +24,8 @@ pub(crate) enum Incoming {
     Http2(hyper::body::Incoming),
     /// Of a response over HTTP/2.
     Stream(http2::client::ResponseBody),
+    /// Of which only trailers are left.
+    Trailers(Option<Frame<Bytes>>),
 }
 
 impl From<Option<RequestBody>> for Incoming {
@@ -54,6 +56,7 @@ impl Body for Incoming {
             Self::Request(body) => body.poll_frame(cx),
             Self::Response(body) => body.poll_frame(cx),
             Self::Stream(body) => body.poll_frame(cx),
+            Self::Trailers(trailers) => Poll::Ready(trailers.take().map(Ok)),
             Self::Http2(body) => {
                 Pin::new(body).poll_frame(cx).map_err(|error| BodyError::Broken(io::Error::other(error)))
             }
@@ -66,6 +69,7 @@ impl Body for Incoming {
             Self::Request(body) => body.has_ended(),
             Self::Response(body) => body.has_ended(),
             Self::Stream(body) => body.has_ended(),
+            Self::Trailers(trailers) => trailers.is_none(),
             Self::Http2(body) => body.is_end_stream(),
         }
     }
@@ -76,6 +80,7 @@ impl Body for Incoming {
             Self::Request(body) => body.hint(),
             Self::Response(body) => body.hint(),
             Self::Stream(body) => body.hint(),
+            Self::Trailers(_) => SizeHint::with_exact(0),
             Self::Http2(body) => body.size_hint(),
         }
     }

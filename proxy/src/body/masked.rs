@@ -5,6 +5,7 @@ use model::TenantId;
 
 use crate::body::known::{HostNeedles, Known};
 use crate::body::rewriter::{Rewriter, Unmaskable};
+use crate::limits::budget::Decoding;
 use redaction::stream::Masker;
 
 /// What masks a body, also for values that are stored while it streams.
@@ -15,6 +16,8 @@ pub(crate) struct Masked {
     pub(crate) rewriter: Option<Box<Rewriter>>,
     /// Whether what is left of a body that was not masked from its beginning can be searched.
     pub(crate) can_begin_late: bool,
+    /// What decoding the body takes.
+    pub(crate) decoding: Decoding,
 }
 
 impl Masked {
@@ -35,6 +38,15 @@ impl Masked {
     /// As [`Masked::rewriter`], to look at it.
     pub(crate) fn rewrites(&self) -> Option<&Rewriter> {
         self.rewriter.as_deref()
+    }
+
+    /// Counts the memory that decoding takes now.
+    ///
+    /// # Errors
+    /// There is none left for it.
+    pub(crate) fn hold_memory(&mut self) -> Result<(), Unmaskable> {
+        let bytes = self.rewrites().map_or(0, Rewriter::memory_bytes);
+        self.decoding.hold(bytes).map_err(Unmaskable::Memory)
     }
 
     /// From here on masks what is in the vault now. Costs an atomic load where that did not change.

@@ -4,10 +4,12 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::SizeHint;
+use model::Reason;
 use thiserror::Error;
 use vault::NeedleOwner;
 
 use crate::body::range::Slice;
+use crate::limits::budget::Spent;
 use redaction::codec::{CodingError, Decoder};
 use redaction::messages::{Messages, Part, begins_with, is_in_messages, is_text};
 use redaction::stream::{Guessed, Masker, Sets};
@@ -30,9 +32,19 @@ pub(crate) enum Unmaskable {
     /// The vault.
     #[error("a secret of this host does not open")]
     Unopened,
-    /// The window of its coding.
+    /// What decodes it takes too much.
     #[error("there is no memory left to decode the response")]
-    Memory,
+    Memory(Spent),
+}
+
+impl Unmaskable {
+    /// The code of it.
+    pub(crate) fn reason(self) -> Reason {
+        match self {
+            Self::Memory(spent) => spent.reason(),
+            Self::Coding(_) | Self::Guessed(_) | Self::Late | Self::Unopened => Reason::RedactionImpossible,
+        }
+    }
 }
 
 /// Rewrites one response.
@@ -47,6 +59,8 @@ pub(crate) struct Rewriter {
     count_in_fields: u64,
     /// What of the slice is complete, while what surrounds it is still looked at.
     complete: Vec<Bytes>,
+    /// What was decoded before the head is sent.
+    begun: Bytes,
 }
 
 impl Rewriter {
@@ -56,7 +70,17 @@ impl Rewriter {
         let messages = (is_in_messages(fields) && !is_text(fields) && slice.is_none()).then(Messages::default);
         let parts = begins_with(fields, b"multipart/").then(Parts::default);
         let (in_fields, count_in_fields) = (Vec::new(), masker.found());
-        Self { masker, decoder, slice, messages, parts, in_fields, count_in_fields, complete: Vec::new() }
+        Self {
+            masker,
+            decoder,
+            slice,
+            messages,
+            parts,
+            in_fields,
+            count_in_fields,
+            complete: Vec::new(),
+            begun: Bytes::new(),
+        }
     }
 
     /// Masks what follows of a body whose beginning has passed. Only of one that is whole and in no coding.
@@ -73,6 +97,15 @@ impl Rewriter {
             return Err(Unmaskable::Late);
         }
         Ok(self.masker.renew(sets)?)
+    }
+
+    /// Takes the next bytes of a coded body before the head is sent; whether its first ones are decoded. [`Rewriter::next`] gives them.
+    pub(crate) fn begin(&mut self, bytes: &[u8]) -> Result<bool, Unmaskable> {
+        let Some(decoder) = &mut self.decoder else { return Ok(true) };
+        decoder.feed(bytes);
+        let Some(decoded) = decoder.next_piece()? else { return Ok(false) };
+        self.begun = self.mask(decoded.into())?;
+        Ok(true)
     }
 
     /// Takes the next bytes from the upstream; [`Rewriter::next`] gives what they become.
@@ -109,6 +142,9 @@ impl Rewriter {
 
     /// More of what was pushed last; `None` where that was all. What is given can be empty.
     pub(crate) fn next(&mut self) -> Result<Option<Bytes>, Unmaskable> {
+        if !self.begun.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.begun)));
+        }
         let Some(decoder) = &mut self.decoder else { return Ok(None) };
         let Some(decoded) = decoder.next_piece()? else { return Ok(None) };
         self.mask(decoded.into()).map(Some)
@@ -135,9 +171,9 @@ impl Rewriter {
         Ok(self.complete.drain(..).reduce(joined).unwrap_or_default())
     }
 
-    /// The bytes of memory that the window of the coding takes, as far as that is known.
-    pub(crate) fn window_bytes(&self) -> usize {
-        self.decoder.as_ref().map_or(0, Decoder::window_bytes)
+    /// The bytes of memory that decoding takes now.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.decoder.as_ref().map_or(0, Decoder::memory_bytes)
     }
 
     /// Whether what comes is in a coding.

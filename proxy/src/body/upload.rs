@@ -10,7 +10,7 @@ use crate::flow::{Flow, UploadEnd};
 use crate::http1::chunks::MAX_TRAILER_BYTES;
 use crate::http1::wire::BodyError;
 use crate::limits::allowance::Allowance;
-use crate::limits::budget::{Share, Spent, Windows};
+use crate::limits::budget::{Decoding, Share};
 use crate::share;
 use crate::share::pace;
 use bytes::{Bytes, BytesMut};
@@ -43,8 +43,8 @@ struct Running {
     /// What came and is still to be counted against the limits.
     uncounted: Option<Frame<Bytes>>,
     watch: Option<BodyScanner>,
-    /// What the windows of its codings take.
-    windows: Windows,
+    /// What decoding it takes.
+    decoding: Decoding,
     /// What passes of the trailers; `None` where there are none.
     filter: Option<TrailerFilter>,
     /// What came and may be the beginning of a placeholder.
@@ -103,14 +103,6 @@ impl BodyScanner {
     }
 }
 
-/// The code of a body for whose window there is no memory left.
-fn reason_of(spent: Spent) -> Reason {
-    match spent {
-        Spent::Session => Reason::SessionQuota,
-        Spent::Whole => Reason::Overloaded,
-    }
-}
-
 impl Upload {
     /// Streams what the client sends.
     pub(crate) fn new(
@@ -118,7 +110,7 @@ impl Upload {
         watch: Option<BodyScanner>,
         filter: Option<TrailerFilter>,
         active: &Arc<ActiveExchange>,
-        (flow, windows): (&Arc<Flow>, Windows),
+        (flow, decoding): (&Arc<Flow>, Decoding),
     ) -> Self {
         if payload.is_empty() {
             return Self(None);
@@ -135,7 +127,7 @@ impl Upload {
                 allowance,
                 uncounted: None,
                 watch,
-                windows,
+                decoding,
                 filter,
                 held: BytesMut::new(),
                 trailers,
@@ -216,7 +208,7 @@ impl Running {
         };
         let Some(watch) = &mut self.watch else { return Ok(Some(Frame::data(data))) };
         let holds = watch.bytes_to_hold(&data)?;
-        self.windows.hold(watch.scanner.window_bytes()).map_err(|spent| watch.reject(reason_of(spent)))?;
+        self.decoding.hold(watch.scanner.memory_bytes()).map_err(|spent| watch.reject(spent.reason()))?;
         if holds == Some(0) && self.held.is_empty() {
             return Ok(Some(Frame::data(data)));
         }

@@ -1,19 +1,33 @@
-//! How much memory bodies take that are kept for their slots, and the windows of bodies that are decoded: all together, and those of
-//! one session.
+//! How much memory bodies take that are kept for their slots, and what decodes bodies: all together, and those of one session.
+//!
+//! Sessions that take all they can must leave something for the next one. So a session may hold no more than is left for all others:
+//! the more sessions are greedy, the smaller is what each can take, and the last bytes are never gone.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use model::SessionId;
+use model::{Reason, SessionId};
 
-/// One session may take this part of the whole.
+use crate::refusal::Refusal;
+
+/// One session may take this part of the whole at most.
 const SESSIONS: usize = 4;
+
+/// What decodes a body grows by pieces; memory is taken in steps of this, so that not every piece takes the lock.
+const STEP: usize = 64 << 10;
 
 /// The bytes that are kept now.
 #[derive(Debug)]
 pub(crate) struct Budget {
     max: usize,
-    kept: Mutex<HashMap<SessionId, usize>>,
+    max_session: usize,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    whole: usize,
+    sessions: HashMap<SessionId, usize>,
 }
 
 /// What one body takes of it; given back when it is dropped.
@@ -24,20 +38,23 @@ pub(crate) struct Share {
     bytes: usize,
 }
 
-/// What the windows of one body's codings take.
+/// What decodes one body takes.
 #[derive(Debug)]
-pub(crate) struct Windows {
+pub(crate) struct Decoding {
     share: Share,
 }
 
-impl Windows {
-    /// Takes what is missing up to these bytes.
+impl Decoding {
+    /// Takes what is missing up to these bytes, in whole steps.
     ///
     /// # Errors
     /// There is no memory left for it.
     pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Spent> {
-        // Most bodies have no window, and nothing is locked for them.
-        if bytes <= self.share.bytes { Ok(()) } else { self.share.take(bytes - self.share.bytes) }
+        // Most bodies are in no coding, and nothing is locked for them.
+        if bytes <= self.share.bytes {
+            return Ok(());
+        }
+        self.share.take(bytes.div_ceil(STEP).saturating_mul(STEP) - self.share.bytes)
     }
 }
 
@@ -46,14 +63,33 @@ impl Windows {
 pub(crate) enum Spent {
     /// The session has taken its part.
     Session,
-    /// All is taken.
+    /// All is taken, or no more than the session has is left for others.
     Whole,
 }
 
+impl Spent {
+    /// The code of it.
+    pub(crate) fn reason(self) -> Reason {
+        match self {
+            Self::Session => Reason::SessionQuota,
+            Self::Whole => Reason::Overloaded,
+        }
+    }
+
+    /// What a body is refused with that finds no memory.
+    pub(crate) fn refusal(self) -> Refusal {
+        let detail = match self {
+            Self::Session => "the session's bodies that are kept for their slots or decoded take all of its memory",
+            Self::Whole => "bodies that are kept for their slots or decoded take all of the memory for them",
+        };
+        Refusal::of(self.reason(), detail).with_class("slot_bodies_bytes")
+    }
+}
+
 impl Budget {
-    /// Of at most `max` bytes.
-    pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, kept: Mutex::default() })
+    /// Of at most `max` bytes, and for one session at most `max_session` or a quarter.
+    pub(crate) fn new(max: usize, max_session: usize) -> Arc<Self> {
+        Arc::new(Self { max, max_session: max_session.min(max / SESSIONS), kept: Mutex::default() })
     }
 
     /// A share of nothing yet.
@@ -61,9 +97,9 @@ impl Budget {
         Share { budget: self.clone(), session: session.clone(), bytes: 0 }
     }
 
-    /// For the windows of one body's codings, which take nothing yet.
-    pub(crate) fn windows(self: &Arc<Self>, session: &SessionId) -> Windows {
-        Windows { share: self.share(session) }
+    /// For what decodes one body, which takes nothing yet.
+    pub(crate) fn decoding(self: &Arc<Self>, session: &SessionId) -> Decoding {
+        Decoding { share: self.share(session) }
     }
 }
 
@@ -71,15 +107,16 @@ impl Share {
     /// Takes these bytes more.
     pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Spent> {
         let mut kept = model::sync::lock(&self.budget.kept);
-        let whole: usize = kept.values().sum();
-        let own = kept.entry(self.session.clone()).or_default();
-        if own.saturating_add(bytes) > self.budget.max / SESSIONS {
+        let own = kept.sessions.get(&self.session).copied().unwrap_or_default().saturating_add(bytes);
+        let whole = kept.whole.saturating_add(bytes);
+        if own > self.budget.max_session {
             return Err(Spent::Session);
         }
-        if whole.saturating_add(bytes) > self.budget.max {
+        if own > self.budget.max.saturating_sub(whole) {
             return Err(Spent::Whole);
         }
-        *own += bytes;
+        kept.whole = whole;
+        kept.sessions.insert(self.session.clone(), own);
         self.bytes += bytes;
         Ok(())
     }
@@ -88,10 +125,11 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         let mut kept = model::sync::lock(&self.budget.kept);
-        if let Some(own) = kept.get_mut(&self.session) {
+        kept.whole = kept.whole.saturating_sub(self.bytes);
+        if let Some(own) = kept.sessions.get_mut(&self.session) {
             *own = own.saturating_sub(self.bytes);
             if *own == 0 {
-                kept.remove(&self.session);
+                kept.sessions.remove(&self.session);
             }
         }
     }
@@ -102,28 +140,75 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_takes_its_part_and_all_take_no_more_than_there_is() {
-        let budget = Budget::new(100);
+    fn a_session_takes_its_part_and_leaves_as_much_for_the_next() {
+        let budget = Budget::new(160, 40);
         let share = |id: &str| budget.share(&SessionId::new(id));
         let (mut one, mut more) = (share("a"), share("a"));
-        assert_eq!((one.take(20), more.take(6), more.take(5)), (Ok(()), Err(Spent::Session), Ok(())));
-        let others: Vec<Share> = ["b", "c", "d"]
+        assert_eq!((one.take(30), more.take(11), more.take(10)), (Ok(()), Err(Spent::Session), Ok(())));
+        let others = ["b", "c"].map(|id| {
+            let mut share = share(id);
+            share.take(40).unwrap();
+            share
+        });
+        // Of the 40 that are left, each next one gets half of what it finds.
+        let mut late = [share("d"), share("e"), share("f")];
+        assert_eq!(
+            [21, 11, 6].iter().zip(&mut late).map(|(bytes, late)| late.take(*bytes)).collect::<Vec<_>>(),
+            [Err(Spent::Whole), Ok(()), Ok(())]
+        );
+        assert_eq!((late[0].take(12), late[0].take(11)), (Err(Spent::Whole), Ok(())));
+        drop(one);
+        assert_eq!((late[0].take(10), late[1].take(9)), (Ok(()), Ok(())));
+        drop((more, others, late));
+        let kept = budget.kept.lock().unwrap();
+        assert_eq!((kept.whole, kept.sessions.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_session_never_takes_more_than_a_quarter() {
+        let budget = Budget::new(100, usize::MAX);
+        let mut share = budget.share(&SessionId::new("a"));
+        assert_eq!((share.take(26), share.take(25)), (Err(Spent::Session), Ok(())));
+    }
+
+    #[test]
+    fn what_decodes_takes_whole_steps() {
+        let budget = Budget::new(64 * STEP, 4 * STEP);
+        let held = || budget.kept.lock().unwrap().whole;
+        let (mut one, mut other) = (budget.decoding(&SessionId::new("a")), budget.decoding(&SessionId::new("a")));
+        assert_eq!((one.hold(0), held()), (Ok(()), 0));
+        assert_eq!((one.hold(1), held()), (Ok(()), STEP));
+        assert_eq!((one.hold(STEP), held()), (Ok(()), STEP));
+        assert_eq!((one.hold(STEP + 1), held()), (Ok(()), 2 * STEP));
+        assert_eq!((other.hold(2 * STEP), one.hold(2 * STEP + 1)), (Ok(()), Err(Spent::Session)));
+        drop(other);
+        assert_eq!((one.hold(4 * STEP), held()), (Ok(()), 4 * STEP));
+        drop(one);
+        assert_eq!(held(), 0);
+    }
+
+    #[test]
+    fn t293_greedy_sessions_leave_memory_for_an_honest_one() {
+        let limits = crate::config::Limits::default();
+        let budget = Budget::new(limits.max_slot_bodies_bytes, limits.max_session_slot_bodies_bytes);
+        // Each takes windows of a mebibyte as long as it gets any.
+        let greedy: Vec<Vec<Decoding>> = ["a", "b", "c", "d"]
             .map(|id| {
-                let mut share = share(id);
-                share.take(25).unwrap();
-                share
+                let next = || {
+                    let mut decoding = budget.decoding(&SessionId::new(id));
+                    decoding.hold(1 << 20).is_ok().then_some(decoding)
+                };
+                std::iter::from_fn(next).collect()
             })
             .into();
-        assert_eq!(share("e").take(1), Err(Spent::Whole));
-        drop(one);
-        assert_eq!(share("e").take(20), Ok(()));
-        assert_eq!(share("e").take(21), Err(Spent::Whole));
-        drop((more, others));
-        let mut windows = budget.windows(&SessionId::new("a"));
-        assert_eq!((windows.hold(20), windows.hold(15), windows.hold(26)), (Ok(()), Ok(()), Err(Spent::Session)));
-        assert_eq!(share("a").take(6), Err(Spent::Session));
-        drop(windows);
-        assert_eq!(share("a").take(25), Ok(()));
-        assert!(budget.kept.lock().unwrap().is_empty());
+        assert_eq!(greedy.iter().map(Vec::len).collect::<Vec<_>>(), [12; 4]);
+        let mut more = budget.decoding(&SessionId::new("a"));
+        assert_eq!(more.hold(1), Err(Spent::Session));
+        let mut honest = budget.decoding(&SessionId::new("honest"));
+        assert_eq!(honest.hold(8 << 20), Ok(()));
+        assert_eq!(honest.hold((8 << 20) + 1), Err(Spent::Whole));
+        let refusals =
+            [Spent::Session, Spent::Whole].map(|spent| (spent.reason(), spent.refusal().row().status.as_u16()));
+        assert_eq!(refusals, [(Reason::SessionQuota, 429), (Reason::Overloaded, 503)]);
     }
 }

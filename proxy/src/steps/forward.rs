@@ -181,8 +181,8 @@ fn assemble(permitted: Permitted<'_>, armed: Armed, flow: &Arc<Flow>) -> (Outgoi
     }
     let Exchange { core, .. } = permitted.exchange;
     let session = permitted.exchange.session();
-    let windows = core.proxy.slot_bodies.windows(&session.id);
-    let body = Upload::new(body, watch, trailers, permitted.active, (flow, windows));
+    let decoding = core.proxy.slot_bodies.decoding(&session.id);
+    let body = Upload::new(body, watch, trailers, permitted.active, (flow, decoding));
     fields.insert(header::HOST, host(permitted.exchange.destination));
     (Outgoing { method, target, fields, body: Some(body) }, (leases, patterns))
 }

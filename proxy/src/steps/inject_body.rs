@@ -14,7 +14,6 @@ use crate::body::buffered::ReadError;
 use crate::credentials::access::{CredentialRequest, misplaced};
 use crate::credentials::attach::internal;
 use crate::credentials::body_slots::{Ambiguous, BodyFormat};
-use crate::limits::budget::Spent;
 use crate::refusal::{Refusal, broken_off, trailers_too_large};
 use crate::steps::inject::{Armed, owner};
 use crate::trail::Trail;
@@ -223,14 +222,7 @@ fn unclear() -> Refusal {
 fn unread(error: ReadError) -> Refusal {
     match error {
         ReadError::Broken => broken_off(),
-        ReadError::Spent(Spent::Session) => Refusal::of(
-            Reason::SessionQuota,
-            "the session's request bodies, in which credentials have slots, take all of its memory",
-        ),
-        ReadError::Spent(Spent::Whole) => Refusal::of(
-            Reason::Overloaded,
-            "request bodies in which credentials have slots take all of the memory for them",
-        ),
+        ReadError::Spent(spent) => spent.refusal(),
         ReadError::Over(limited) => limited.refusal(),
         ReadError::Misplaced => misplaced("a trailer of the request holds a placeholder"),
         ReadError::TrailersTooLarge => trailers_too_large(),

@@ -5,9 +5,10 @@
 //! response is masked whose host is named by the audience of any credential, for the values of all of these.
 
 use std::borrow::Cow;
+use std::pin::Pin;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use http_body::SizeHint;
+use http_body::{Body as _, Frame, SizeHint};
 use model::Reason;
 
 use crate::body::incoming::Incoming;
@@ -15,7 +16,7 @@ use crate::body::known::Known;
 use crate::body::masked::Masked;
 use crate::body::range;
 use crate::body::range::{Fit, Part, Slice};
-use crate::body::rewriter::{Rewriter, mask_fields};
+use crate::body::rewriter::{Rewriter, Unmaskable, mask_fields};
 use crate::context::Exchange;
 use crate::credentials::access::unavailable;
 use crate::refusal::Refusal;
@@ -103,16 +104,69 @@ fn ask_for_identity(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>
 /// Prepares a response for the client.
 ///
 /// # Errors
-/// `redaction_impossible` where secrets could be in the body and cannot be found there, or where the head holds one among guesses.
-pub(crate) fn redact(exchange: Exchange<'_>, reply: Reply, part: Option<Part>) -> Result<Redacted, Refusal> {
+/// `redaction_impossible` where secrets could be in the body and cannot be found there, or where the head holds one among guesses;
+/// `session_quota` and `overloaded` where there is no memory to decode it, `upstream_protocol` where it breaks off before that.
+///
+/// # Cancellation
+/// The response is dropped.
+pub(crate) async fn redact(exchange: Exchange<'_>, reply: Reply, part: Option<Part>) -> Result<Redacted, Refusal> {
+    let mut redacted = rewrite(exchange, reply, part)?;
+    if redacted.masked.rewrites().is_some_and(Rewriter::decodes) {
+        // Boxed: few responses are coded, and every exchange would be larger by it.
+        Box::pin(begin(redacted.response.body_mut(), &mut redacted.masked)).await?;
+    }
+    Ok(redacted)
+}
+
+/// Decodes the first bytes of a body before its head is sent. Then its window is known and its memory is taken, and a response for
+/// which there is none is refused: after the head it could only end.
+async fn begin(incoming: &mut Incoming, masked: &mut Masked) -> Result<(), Refusal> {
+    loop {
+        masked.hold_memory().map_err(unmaskable)?;
+        let frame = std::future::poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)).await;
+        let frame = frame.transpose().map_err(|error| {
+            tracing::debug!(%error, "a coded response broke off");
+            Refusal::of(Reason::UpstreamProtocol, "the upstream broke off before the first bytes of its response")
+        })?;
+        let data = match frame.map(Frame::into_data) {
+            None => return Ok(()),
+            Some(Ok(data)) => data,
+            Some(Err(trailers)) => {
+                *incoming = Incoming::Trailers(Some(trailers));
+                return Ok(());
+            }
+        };
+        if masked.rewriter().map_or(Ok(true), |rewriter| rewriter.begin(&data)).map_err(unmaskable)? {
+            return masked.hold_memory().map_err(unmaskable);
+        }
+    }
+}
+
+fn unmaskable(why: Unmaskable) -> Refusal {
+    match why {
+        Unmaskable::Memory(spent) => spent.refusal(),
+        Unmaskable::Guessed(_) => {
+            impossible("the response holds a secret among many values that look like it").with_class("guesses")
+        }
+        Unmaskable::Coding(_) | Unmaskable::Late | Unmaskable::Unopened => Refusal::of(why.reason(), why.to_string()),
+    }
+}
+
+/// Masks the head, and prepares what masks the body.
+fn rewrite(exchange: Exchange<'_>, reply: Reply, part: Option<Part>) -> Result<Redacted, Refusal> {
     let (proxy, destination, tenant) = (&exchange.core.proxy, exchange.destination, &exchange.session().tenant);
     let Reply { mut response, leases, patterns, upstreamed } = reply;
     // What was put while the upstream thought about it counts too.
     let known = Known::now(&proxy.needles, destination.host(), &patterns)?;
     drop(leases);
     let sets = known.sets();
-    let mut masked =
-        Masked { known, tenant: tenant.clone(), rewriter: None, can_begin_late: can_begin_late(&response) };
+    let mut masked = Masked {
+        known,
+        tenant: tenant.clone(),
+        rewriter: None,
+        can_begin_late: can_begin_late(&response),
+        decoding: proxy.slot_bodies.decoding(&exchange.session().id),
+    };
     if sets.is_empty() {
         return Ok(Redacted { response, masked, upstreamed });
     }

@@ -2,13 +2,18 @@
 
 use std::io;
 
-use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
+use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState};
 
+use super::memory::{Counting, PAGE_BYTES};
 use super::{MAX_WINDOW_BITS, PIECE};
+
+type State = BrotliState<Counting, Counting, Counting>;
 
 /// Brotli.
 pub(super) struct Brotli {
-    state: BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>,
+    state: State,
+    /// The bytes of its tables.
+    tables: Counting,
     pub(super) has_ended: bool,
     pub(super) has_more: bool,
     pub(super) out: Vec<u8>,
@@ -16,14 +21,22 @@ pub(super) struct Brotli {
 
 impl Brotli {
     pub(super) fn new() -> Self {
+        let tables = Counting::default();
         // The strict state refuses the large windows that RFC 7932 does not have.
-        let state =
-            BrotliState::new_strict(StandardAlloc::default(), StandardAlloc::default(), StandardAlloc::default());
-        Self { state, has_ended: false, has_more: false, out: Vec::new() }
+        let state = BrotliState::new_strict(tables.clone(), tables.clone(), tables.clone());
+        Self { state, tables, has_ended: false, has_more: false, out: Vec::new() }
     }
 
-    pub(super) fn window_bytes(&self) -> usize {
-        1_usize.checked_shl(self.state.window_bits).unwrap_or_default()
+    /// The memory that it uses: its tables, and the window as far as it was written. The library reserves the whole window at
+    /// once, however little follows, but a page of it takes memory only when it is written.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let window = self.state.ringbuffer.mapped_bytes();
+        let written = match self.state.rb_roundtrips {
+            // The library writes to both ends of it when it is reserved.
+            0 => usize::try_from(self.state.pos).unwrap_or_default().saturating_add(2 * PAGE_BYTES),
+            _ => window,
+        };
+        size_of::<State>() + self.tables.bytes() + written.min(window)
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -42,7 +55,7 @@ impl Brotli {
             &mut total,
             &mut self.state,
         );
-        if self.state.window_bits > 0 && self.window_bytes() > 1 << MAX_WINDOW_BITS {
+        if self.state.window_bits > MAX_WINDOW_BITS {
             return Err(io::ErrorKind::InvalidData.into());
         }
         match result {

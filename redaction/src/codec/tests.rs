@@ -80,9 +80,10 @@ fn t093_codings_are_undone_however_they_are_cut() {
         }
         let single: Vec<&[u8]> = packed.chunks(1).collect();
         assert_eq!(decode(&mut Decoder::of(&fields(names)).unwrap().unwrap(), &single).unwrap(), text, "{names}");
-        let short = &packed[..packed.len() - 1];
-        let broken = decode(&mut Decoder::of(&fields(names)).unwrap().unwrap(), &[short]);
-        assert_eq!(broken, Err(CodingError::Broken), "{names}, cut short");
+        for length in 1..packed.len() {
+            let broken = decode(&mut Decoder::of(&fields(names)).unwrap().unwrap(), &[&packed[..length]]);
+            assert_eq!(broken, Err(CodingError::Broken), "{names}, the first {length} bytes");
+        }
     }
     let members = [coded(&["gzip"], b"one, "), coded(&["gzip"], b"two")].concat();
     assert_eq!(decode(&mut Decoder::of(&fields("gzip")).unwrap().unwrap(), &[&members]).unwrap(), b"one, two");
@@ -148,9 +149,22 @@ fn t133_bombs_are_given_up() {
     assert_eq!(decode(&mut decoder, &[&honest]).unwrap().len(), FREE_BYTES as usize);
 }
 
+/// Bytes that do not compress.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    let words = std::iter::repeat_with(&mut next);
+    words.flatten().take(length).collect()
+}
+
 #[test]
 fn t133_windows_are_bounded() {
-    let noise: Vec<u8> = (0..40_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let noise = noise(160_000);
     let zstd_of = |window: u32| {
         let mut encoder = ::zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
         encoder.window_log(window).unwrap();
@@ -170,10 +184,70 @@ fn t133_windows_are_bounded() {
         assert_eq!(decoded.is_ok(), fits, "{names}");
         if fits {
             assert_eq!(decoded.unwrap(), noise);
-            assert!((8 << 20..9 << 20).contains(&decoder.window_bytes()), "{names}: {}", decoder.window_bytes());
         }
     }
-    assert_eq!(Decoder::of(&fields("gzip")).unwrap().unwrap().window_bytes(), 0);
+    assert_eq!(Decoder::of(&fields("gzip")).unwrap().unwrap().memory_bytes(), 0);
+}
+
+/// Brotli in a window of 4 MiB, as far as it is sent after each of these pieces.
+fn brotli_pieces(pieces: &[&[u8]]) -> Vec<Vec<u8>> {
+    let mut encoder = ::brotli::CompressorWriter::new(Vec::new(), 4096, 1, 22);
+    let mut sent = 0;
+    let mut out = Vec::new();
+    for piece in pieces {
+        encoder.write_all(piece).unwrap();
+        encoder.flush().unwrap();
+        out.push(encoder.get_ref()[sent..].to_vec());
+        sent = encoder.get_ref().len();
+    }
+    out
+}
+
+#[test]
+fn t293_the_memory_of_brotli_grows_with_what_was_decoded() {
+    let noise = noise(1 << 20);
+    let pieces = brotli_pieces(&[&noise[..500], &noise, &noise, &noise, &noise, &noise]);
+    let mut decoder = Decoder::of(&fields("br")).unwrap().unwrap();
+    let mut memory = vec![decoder.memory_bytes()];
+    for piece in &pieces {
+        decoder.feed(piece);
+        while decoder.next_piece().unwrap().is_some() {}
+        memory.push(decoder.memory_bytes());
+    }
+    assert!(memory[0] < 32 << 10 && memory[1] < 96 << 10, "{memory:?}");
+    let tables = 96 << 10;
+    for (mebibytes, memory) in [1, 2, 3, 4, 4].iter().zip(&memory[2..]) {
+        assert!((mebibytes << 20..(mebibytes << 20) + tables).contains(memory), "{mebibytes} MiB: {memory}");
+    }
+}
+
+#[test]
+fn t293_the_tables_of_brotli_count() {
+    let mut counting = memory::Counting::default();
+    let table: memory::Table<u32> = brotli_decompressor::Allocator::<u32>::alloc_cell(&mut counting, 1_000);
+    assert_eq!(counting.bytes(), 4_000);
+    drop(table);
+    assert_eq!(counting.bytes(), 0);
+}
+
+#[test]
+fn t293_the_memory_of_zstd_is_what_its_frame_needs() {
+    let memory = |window: u32, size: Option<u64>| {
+        let mut encoder = ::zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(window).unwrap();
+        encoder.set_pledged_src_size(size).unwrap();
+        encoder.write_all(b"text").unwrap();
+        let mut decoder = Decoder::of(&fields("zstd")).unwrap().unwrap();
+        decoder.feed(&encoder.finish().unwrap());
+        while decoder.next_piece().unwrap().is_some() {}
+        decoder.memory_bytes()
+    };
+    let kib = 1 << 10;
+    assert!(memory(23, Some(4)) < 300 * kib, "{}", memory(23, Some(4)));
+    for window in [20, 23] {
+        let bytes = memory(window, None);
+        assert!(((1 << window)..(1 << window) + 800 * kib).contains(&bytes), "{window}: {bytes}");
+    }
 }
 
 #[test]
