@@ -136,6 +136,14 @@ impl MessageDecoder {
         self.decoder.as_ref().map_or(0, Decoder::memory_bytes)
     }
 
+    /// The body has ended: whether it ended within a compressed message.
+    ///
+    /// # Errors
+    /// It did.
+    pub fn finish(&self) -> Result<(), CodingError> {
+        if self.compressed && !self.messages.is_between() { Err(CodingError::Broken) } else { Ok(()) }
+    }
+
     /// Gives what compressed messages hold to `take`, until that returns false.
     ///
     /// # Errors

@@ -146,9 +146,27 @@ impl Scanner {
             Some(_) | None => Ok(verdict),
         }
     }
+
+    /// The body has ended; what it is coded in must have ended, too. A server could take for the content what an early end leaves, or
+    /// bytes that are in no coding.
+    ///
+    /// # Errors
+    /// In none of its readings is the body complete.
+    pub fn finish(&mut self) -> Result<(), CodingError> {
+        let mut readings = std::mem::take(&mut self.readings);
+        let mut ends = readings.iter_mut().map(Reading::finish);
+        let Some(first) = ends.next() else { return Ok(()) };
+        ends.fold(first, Result::or)
+    }
 }
 
 impl Reading {
+    /// Whether all of its layers ended with the body.
+    fn finish(&mut self) -> Result<(), CodingError> {
+        self.decoder.as_mut().map_or(Ok(()), Decoder::finish)?;
+        self.messages.as_ref().map_or(Ok(()), MessageDecoder::finish)
+    }
+
     /// Whether it finds what does not stand in the body as it is sent.
     fn is_coded(&self) -> bool {
         self.content.is_some() || self.messages.as_ref().is_some_and(MessageDecoder::has_coding)
@@ -524,6 +542,72 @@ mod tests {
         let sly = [stored(&[body.as_bytes(), &padding].concat(), 0), coded(&["raw"], b"")].concat();
         assert_eq!(sly.get(..2), Some(&[0x78, 0x9c][..]));
         assert!(scan("deflate", &[&sly]).unwrap().0);
+    }
+
+    /// Whether a body can be searched to its end.
+    fn searched(fields: &HeaderMap, pieces: &[&[u8]]) -> Result<(), CodingError> {
+        let mut scanner = Scanner::new(fields).unwrap();
+        for piece in pieces {
+            scanner.push(piece)?;
+        }
+        scanner.finish()
+    }
+
+    #[test]
+    fn t082_an_early_end_is_no_end_in_any_coding() {
+        for (names, codings) in [
+            ("gzip", &["gzip"][..]),
+            ("deflate", &["zlib"]),
+            ("deflate", &["raw"]),
+            ("br", &["br"]),
+            ("zstd", &["zstd"]),
+            ("gzip, zstd", &["gzip", "zstd"]),
+            ("deflate, br", &["raw", "br"]),
+        ] {
+            let packed = coded(codings, b"some text, and the same text again");
+            assert_eq!(searched(&fields(names), &[&packed]), Ok(()), "{names}");
+            let single: Vec<&[u8]> = packed.chunks(1).collect();
+            assert_eq!(searched(&fields(names), &single), Ok(()), "{names}");
+            for length in 1..packed.len() {
+                let short = searched(&fields(names), &[&packed[..length]]);
+                assert_eq!(short, Err(CodingError::Broken), "{names}, the first {length} bytes");
+            }
+            assert_eq!(searched(&fields(names), &[]), Ok(()), "{names}: nothing is in every coding");
+        }
+        let framed = coded(&["aws-chunked"], b"some text in pieces");
+        let end = framed.len() - b"\r\n".len();
+        for length in 1..framed.len() {
+            let short = searched(&fields("aws-chunked"), &[&framed[..length]]);
+            // The empty line behind the trailers is often left out, and so are the trailers.
+            let is_whole = framed[..length].ends_with(b"chunk-signature=0\r\n") || length == end;
+            assert_eq!(short.is_ok(), is_whole, "the first {length} bytes");
+        }
+    }
+
+    #[test]
+    fn t082_a_short_body_that_is_in_no_coding_is_refused_in_each() {
+        for names in ["gzip", "deflate", "br", "zstd", "gzip, gzip", "zstd, br"] {
+            for body in [&b"h"[..], b"hi", b"{}", b"hello", b"x=1", b"{\"a\": 1}"] {
+                let text = String::from_utf8_lossy(body);
+                assert_eq!(searched(&fields(names), &[body]), Err(CodingError::Broken), "{names}: {text}");
+            }
+        }
+        assert_eq!(searched(&fields("identity"), &[b"h"]), Ok(()));
+        let mut plain = Scanner::plain();
+        assert_eq!((plain.push(b"h"), plain.finish()), (Ok(Verdict::Clear), Ok(())));
+    }
+
+    #[test]
+    fn t082_a_body_that_ends_within_a_compressed_message_is_refused() {
+        let fields = head("application/grpc", "zstd");
+        let body = [message(0, b"plain"), message(1, &coded(&["zstd"], b"packed"))].concat();
+        assert_eq!(searched(&fields, &[&body]), Ok(()));
+        for length in 0..body.len() {
+            // What is not compressed was looked through as far as it came.
+            let is_within = length > message(0, b"plain").len();
+            let short = searched(&fields, &[&body[..length]]);
+            assert_eq!(short.is_err(), is_within, "the first {length} bytes");
+        }
     }
 
     #[test]

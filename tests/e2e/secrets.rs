@@ -55,7 +55,7 @@ const HOSTS: &[&str] = &[
 ];
 
 pub(crate) struct Secrets {
-    world: World,
+    pub(crate) world: World,
     bearer: Canary,
     password: Canary,
     header: Canary,

@@ -97,6 +97,14 @@ impl BodyScanner {
         Err(self.reject(reason))
     }
 
+    /// The body has ended: whether its coding has, too.
+    fn finish(&mut self) -> Result<(), UploadError> {
+        match self.scanner.finish() {
+            Err(_) if self.must_search => Err(self.reject(Reason::CodingUnsupported)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     fn reject(&self, reason: Reason) -> UploadError {
         self.active.end_for(reason);
         UploadError::Withheld
@@ -187,8 +195,17 @@ impl Running {
         }
     }
 
+    /// Whether no more data follows what was taken, as far as that is known by now.
+    fn is_last(&self) -> bool {
+        let is_complete = |incoming: &Incoming| {
+            incoming.is_end_stream() || (self.had_length && incoming.size_hint().exact() == Some(0))
+        };
+        self.front.is_empty() && self.uncounted.is_none() && self.incoming.as_ref().is_none_or(is_complete)
+    }
+
     /// What may go on now of a frame that came; `None` where all of it is held.
     fn take(&mut self, frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, UploadError> {
+        let is_last = self.is_last();
         let data = match frame.into_data() {
             Ok(data) => data,
             Err(trailers) if size_of(&trailers) > MAX_TRAILER_BYTES as u64 => {
@@ -200,14 +217,22 @@ impl Running {
                 return Err(watch.map_or(UploadError::Withheld, |watch| watch.reject(Reason::PlaceholderMisplaced)));
             }
             // Nothing can follow that would make a placeholder of what is held.
-            Err(trailers) if self.held.is_empty() => return self.filtered(trailers).map(Some),
+            Err(trailers) if self.held.is_empty() => {
+                self.finish()?;
+                return self.filtered(trailers).map(Some);
+            }
             Err(trailers) => {
+                self.finish()?;
                 self.trailers = Some(trailers);
                 return Ok(Some(Frame::data(self.held.split().freeze())));
             }
         };
         let Some(watch) = &mut self.watch else { return Ok(Some(Frame::data(data))) };
         let holds = watch.bytes_to_hold(&data)?;
+        // Before the last bytes go: where the length was announced, they make the request complete.
+        if is_last {
+            watch.finish()?;
+        }
         self.decoding.hold(watch.scanner.memory_bytes()).map_err(|spent| watch.reject(spent.reason()))?;
         if holds == Some(0) && self.held.is_empty() {
             return Ok(Some(Frame::data(data)));
@@ -221,6 +246,11 @@ impl Running {
         };
         let passed = self.held.split_to(self.held.len().saturating_sub(holds)).freeze();
         Ok((!passed.is_empty()).then(|| Frame::data(passed)))
+    }
+
+    /// The data has ended.
+    fn finish(&mut self) -> Result<(), UploadError> {
+        self.watch.as_mut().map_or(Ok(()), BodyScanner::finish)
     }
 
     /// Trailers without what may not pass.
@@ -293,6 +323,10 @@ impl Running {
             if passed.is_some() {
                 return Poll::Ready(passed);
             }
+        }
+        if let Err(error) = self.finish() {
+            self.held.clear();
+            return Poll::Ready(Some(Err(error)));
         }
         // The mark was only a mark.
         let rest = (!self.held.is_empty()).then(|| Ok(Frame::data(self.held.split().freeze())));
