@@ -6,6 +6,7 @@ mod origin;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -19,7 +20,7 @@ use self::origin::Origin;
 use crate::Context;
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::exit::{Answer, OrFail as _};
+use crate::exit::{Answer, Failure, OrFail as _};
 use crate::logging;
 use crate::output::{self, print};
 use crate::run::become_sidecar;
@@ -32,13 +33,14 @@ const VARIABLE: &str = "DEMO_TOKEN";
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// Show the product on loopback: a policy, a placeholder in the sandbox, the credential at the origin, the records. Needs no network,
-/// no configuration and no data folder, and removes what it makes.
+/// no configuration and no data folder, and removes what it makes. Interrupted by a signal, it removes that too and exits with 128 plus
+/// the number of the signal.
 #[derive(clap::Args)]
 pub(crate) struct Demo {}
 
 impl Demo {
     /// # Errors
-    /// 3 where a folder, a socket or a store of the demo cannot be made.
+    /// 3 where a folder, a socket or a store of the demo cannot be made; 128 and the number of a signal that interrupts it.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
         logging::start("error", false)?;
         let runtime = control_runtime()?;
@@ -49,7 +51,7 @@ impl Demo {
         let done = runtime.block_on(async {
             tokio::select! {
                 biased;
-                () = signals.next() => Ok(()),
+                signal = signals.next() => Err(Failure::code_of_command(signal.exit_code())),
                 done = show(context, &folder.0) => done,
             }
         });
@@ -59,23 +61,33 @@ impl Demo {
 }
 
 /// The signals that end the demo, so that its folder is removed then too.
-struct Signals([Signal; 4]);
+struct Signals(Vec<(Interruption, Signal)>);
+
+/// A signal that ended the demo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Interruption(SignalKind);
+
+impl Interruption {
+    /// As a shell reports a command that a signal ended.
+    fn exit_code(self) -> u8 {
+        // The four have numbers below 16.
+        u8::try_from(self.0.as_raw_value()).map_or(u8::MAX, |number| number.saturating_add(128))
+    }
+}
 
 impl Signals {
     fn catch() -> std::io::Result<Self> {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
-        let [interrupt, terminate, hangup, quit] = kinds.map(signal);
-        Ok(Self([interrupt?, terminate?, hangup?, quit?]))
+        let caught = kinds.into_iter().map(|kind| Ok((Interruption(kind), signal(kind)?)));
+        caught.collect::<std::io::Result<_>>().map(Self)
     }
 
-    async fn next(&mut self) {
-        let [interrupt, terminate, hangup, quit] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-            _ = quit.recv() => {}
-        }
+    async fn next(&mut self) -> Interruption {
+        std::future::poll_fn(|cx| {
+            let came = self.0.iter_mut().find_map(|(kind, signal)| signal.poll_recv(cx).is_ready().then_some(*kind));
+            came.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 }
 
