@@ -81,15 +81,14 @@ fn reach(line: &policies::ReachLine) -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
-    use model::Scheme;
     use serde_json::Value;
     use vault::Kind;
 
     use super::*;
     use crate::testing::{Bench, Setup, VALUE};
 
-    fn destination(name: &str) -> Destination {
-        Destination::new(Scheme::Http, Host::parse(name).unwrap(), 80)
+    fn host(name: &str) -> Host {
+        Host::parse(name).unwrap()
     }
 
     fn bench() -> Bench {
@@ -110,7 +109,7 @@ mod tests {
     fn one_name_is_reserved_and_those_below_it_lead_nowhere() {
         let names =
             ["egret.internal", "EGRET.internal", "x.egret.internal", "xegret.internal", "internal", "192.0.2.1"];
-        let judged = names.map(|name| (is_reserved(&destination(name)), is_below(&destination(name))));
+        let judged = names.map(|name| (is_reserved(&host(name)), is_below(&host(name))));
         assert_eq!(
             judged,
             [(true, false), (true, false), (false, true), (false, false), (false, false), (false, false)]

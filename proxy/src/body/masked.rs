@@ -82,7 +82,8 @@ mod tests {
     /// Of a response that began when the vault had nothing for its host.
     fn masked(bench: &Bench, can_begin_late: bool) -> Masked {
         let known = Known::now(&bench.core.proxy.needles, bench.destination.host(), &Vec::new()).unwrap();
-        Masked { known, tenant: TenantId::default(), rewriter: None, can_begin_late }
+        let decoding = bench.core.proxy.slot_bodies.decoding(&bench.session.id);
+        Masked { known, tenant: TenantId::default(), rewriter: None, can_begin_late, decoding }
     }
 
     fn put(bench: &Bench, host: &str) {

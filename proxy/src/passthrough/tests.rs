@@ -192,7 +192,7 @@ async fn a_record_names_how_its_tunnel_ended() {
 }
 
 fn tunnel(bench: &Bench) -> Permit {
-    let knock = policies::Knock { host: bench.destination.host(), port: 443, now: clock::now() };
+    let knock = policies::ConnectQuery { host: bench.destination.host(), port: 443, now: clock::now() };
     let Ok(policies::Passage::Tunnel(permit)) = bench.rules().decide(&knock) else { panic!("no tunnel") };
     permit
 }

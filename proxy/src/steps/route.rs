@@ -180,9 +180,9 @@ mod tests {
         let routed = route(bench.exchange(), asked).unwrap();
         assert_eq!(routed.tool.as_deref(), Some("fetch"));
         let line = bench.line("POST", "/");
-        let windows = bench.core.proxy.slot_bodies.windows(&bench.session.id);
+        let decoding = bench.core.proxy.slot_bodies.decoding(&bench.session.id);
         let flow = crate::fed::flow(false);
-        let upload = crate::body::upload::Upload::new(routed.body, None, None, &line.active, (&flow, windows));
+        let upload = crate::body::upload::Upload::new(routed.body, None, None, &line.active, (&flow, decoding));
         assert_eq!(collect(upload).await.unwrap().0, "abc");
     }
 }

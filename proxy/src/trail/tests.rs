@@ -35,8 +35,8 @@ fn each_end_has_its_outcome_fault_and_code() {
             reason: Reason::CredentialUnavailable,
             rule: None,
             policy: None,
-            words: None,
-            within: None,
+            author_message: None,
+            approval_timeout: None,
             class: Some("rule_ended"),
         })
     };

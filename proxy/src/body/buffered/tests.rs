@@ -93,7 +93,7 @@ async fn trailers_are_judged_before_anything_is_sent() {
 async fn its_memory_and_its_limits_are_counted() {
     let bench = bench();
     // A session may take a fourth of it.
-    let budget = Budget::new(16);
+    let budget = Budget::new(16, 16);
     let (mut body, _client) = payload(&bench, "Content-Length: 5\r\n", "hello").await;
     let spent = body.read(9, LONG, budget.share(&bench.session.id)).await;
     assert_eq!(spent, Err(ReadError::Spent(Spent::Session)));

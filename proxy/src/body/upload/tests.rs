@@ -7,6 +7,7 @@ use vault::Kind;
 use super::*;
 use crate::fed::{coded, content_encoding, flow};
 use crate::limits::allowance::ByteLimit;
+use crate::limits::budget::Spent;
 use crate::request::Asked;
 use crate::testing::{Bench, HOST, Line, Setup, collect};
 
@@ -41,9 +42,9 @@ impl<'b> Streaming<'b> {
 
     fn of(bench: &'b Bench, asked: Asked, client: DuplexStream, change: impl FnOnce(Payload) -> Payload) -> Self {
         let line = bench.line("POST", "/");
-        let (flow, windows) = (flow(false), bench.core.proxy.slot_bodies.windows(&bench.session.id));
+        let (flow, decoding) = (flow(false), bench.core.proxy.slot_bodies.decoding(&bench.session.id));
         let payload = change(Payload::from(asked.request.into_body()));
-        let upload = Upload::new(payload, None, None, &line.active, (&flow, windows));
+        let upload = Upload::new(payload, None, None, &line.active, (&flow, decoding));
         Self { line, flow, upload, client }
     }
 
@@ -225,5 +226,5 @@ async fn nothing_passes_once_it_was_stopped_and_one_that_is_dropped_was_not_whol
 
 #[test]
 fn memory_that_is_spent_names_whose() {
-    assert_eq!([reason_of(Spent::Session), reason_of(Spent::Whole)], [Reason::SessionQuota, Reason::Overloaded]);
+    assert_eq!([Spent::Session.reason(), Spent::Whole.reason()], [Reason::SessionQuota, Reason::Overloaded]);
 }

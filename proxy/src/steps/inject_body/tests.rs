@@ -33,9 +33,9 @@ async fn sent(bench: &Bench, fields: &str, body: &str) -> Result<(Armed, String)
     let armed = inject(line.wanted(), routed, &line.active, &mut trail)?;
     let mut armed = inject_body(&bench.core, line.wanted(), armed, &mut trail).await?;
     trail.cut();
-    let (flow, windows) = (flow(false), bench.core.proxy.slot_bodies.windows(&bench.session.id));
+    let (flow, decoding) = (flow(false), bench.core.proxy.slot_bodies.decoding(&bench.session.id));
     let payload = std::mem::replace(&mut armed.body, crate::body::incoming::Incoming::Empty.into());
-    let upload = Upload::new(payload, armed.watch.take(), None, &line.active, (&flow, windows));
+    let upload = Upload::new(payload, armed.watch.take(), None, &line.active, (&flow, decoding));
     let body = collect(upload).await.unwrap().0;
     Ok((armed, String::from_utf8_lossy(&body).into_owned()))
 }

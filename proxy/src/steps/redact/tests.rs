@@ -32,7 +32,7 @@ async fn redacted(bench: &Bench, head: &str, came: &[u8]) -> Result<Redacted, Re
     let (_, part) = prepared(bench, "GET", head).await?;
     let upstreamed = Upstreamed { flow: flow(true), back: None };
     let reply = Reply { response: response(came).await, leases: Vec::new(), patterns: Vec::new(), upstreamed };
-    redact(bench.exchange(), reply, part)
+    redact(bench.exchange(), reply, part).await
 }
 
 /// The response as the client gets it: its fields, and its body as text.

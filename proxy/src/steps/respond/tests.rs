@@ -26,7 +26,9 @@ fn bench() -> Bench {
 /// A response in which nothing is masked.
 fn redacted(bench: &Bench, response: Response<Incoming>, flow: &Arc<Flow>, back: Option<PoolReturn>) -> Redacted {
     let known = Known::now(&bench.core.proxy.needles, bench.destination.host(), &Vec::new()).unwrap();
-    let masked = Masked { known, tenant: bench.session.tenant.clone(), rewriter: None, can_begin_late: true };
+    let decoding = bench.core.proxy.slot_bodies.decoding(&bench.session.id);
+    let tenant = bench.session.tenant.clone();
+    let masked = Masked { known, tenant, rewriter: None, can_begin_late: true, decoding };
     Redacted { response, masked, upstreamed: Upstreamed { flow: flow.clone(), back } }
 }
 
@@ -70,10 +72,10 @@ async fn a_refusal_names_the_record_that_it_closes() {
 
 #[test]
 fn a_refusal_says_when_and_how_to_come_again() {
-    let fields = refusal_fields(&Refusal::of(Reason::RateLimited, "no").with_retry_after(7), "rec_1");
+    let fields = Refusal::of(Reason::RateLimited, "no").with_retry_after(7).fields("rec_1");
     assert_eq!(fields.get("retry-after").unwrap(), "7");
     assert!(!fields.contains_key("proxy-authenticate"));
-    let fields = refusal_fields(&Refusal::of(Reason::SessionRequired, "no"), "rec_1");
+    let fields = Refusal::of(Reason::SessionRequired, "no").fields("rec_1");
     assert_eq!(fields.get("proxy-authenticate").unwrap(), "Basic realm=\"egret\", charset=\"UTF-8\"");
     assert!(!fields.contains_key("retry-after"));
 }
