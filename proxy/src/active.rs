@@ -6,10 +6,8 @@
 //! keeps that poll from coming, its connection is closed a quarter of a second later.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use audit::{Fault, Outcome};
 use certs::{Trust, VerifiedChain};
 use model::{Destination, PolicyName, RequestPath, RuleId, Timestamp};
 use policies::{ConnectQuery, Denied, Permit, Question, Rules};
@@ -18,13 +16,12 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use crate::Proxy;
+use crate::context::Exchange;
 use crate::credentials::access::IssuedCredential;
 use crate::downlink::Downlink;
 use crate::flow::Flow;
-use crate::limits::allowance::Limited;
-use crate::limits::timer::Timer;
-use crate::refusal::Refusal;
 use crate::rules;
+use crate::termination::Termination;
 
 /// How often a core looks at what is under way.
 pub(crate) const PERIOD: Duration = Duration::from_millis(250);
@@ -55,58 +52,6 @@ pub(crate) enum Asked {
     Tunnel,
 }
 
-/// Why an exchange is terminated.
-#[derive(Clone, Debug)]
-pub(crate) enum Termination {
-    /// The policies, the vault or what was found in it refuse it now.
-    Denied(Denied),
-    /// It stood still, or moved too slowly.
-    Timer(Timer),
-    /// It exceeds a limit.
-    Limit(Limited),
-}
-
-impl Termination {
-    /// The code.
-    pub(crate) fn reason(&self) -> model::Reason {
-        match self {
-            Self::Denied(denied) => denied.reason,
-            Self::Timer(timer) => timer.reason(),
-            Self::Limit(limited) => limited.reason,
-        }
-    }
-
-    /// The answer, where none has begun.
-    pub(crate) fn refusal(self) -> Refusal {
-        match self {
-            Self::Denied(denied) => denied.into(),
-            Self::Timer(timer) => timer.refusal(),
-            Self::Limit(limited) => limited.refusal(),
-        }
-    }
-
-    /// How a record ends whose answer had begun: outcome, fault, and what refines the code.
-    pub(crate) fn ending(&self) -> (Outcome, Fault, Option<&'static str>) {
-        match self {
-            Self::Denied(denied) => (Outcome::Aborted, Fault::Policy, denied.class),
-            Self::Timer(timer) => (Outcome::Timeout, timer.fault(), Some(timer.name())),
-            Self::Limit(limited) => (Outcome::Aborted, Fault::Policy, Some(limited.limit())),
-        }
-    }
-}
-
-impl From<Timer> for Termination {
-    fn from(timer: Timer) -> Self {
-        Self::Timer(timer)
-    }
-}
-
-impl From<Limited> for Termination {
-    fn from(limited: Limited) -> Self {
-        Self::Limit(limited)
-    }
-}
-
 /// The rule that gave the permit; without a rule, the policy that observes.
 struct GrantedBy {
     policy: PolicyName,
@@ -127,18 +72,34 @@ pub(crate) struct ActiveExchange {
     chain: Mutex<Option<Arc<VerifiedChain>>>,
     /// When the permit ends, by the policies that judged it last.
     until: Mutex<Option<Timestamp>>,
-    cut: OnceLock<Termination>,
-    waker: Mutex<Option<Waker>>,
-    /// How its bodies move, once it is sent.
-    flow: OnceLock<Arc<Flow>>,
+    /// How its bodies move, and what terminates it.
+    flow: Arc<Flow>,
     /// The connection or stream that it came on, which is closed where its client keeps the cut from being seen.
     downlink: Arc<Downlink>,
 }
 
 impl ActiveExchange {
-    /// Why it is cut, if it is.
+    /// How its bodies move, and what terminates it.
+    pub(crate) fn flow(&self) -> &Arc<Flow> {
+        &self.flow
+    }
+
+    /// Why it is terminated, if it is.
     pub(crate) fn termination(&self) -> Option<&Termination> {
-        self.cut.get()
+        self.flow.termination()
+    }
+
+    /// Terminates it, in both directions. The first reason counts.
+    pub(crate) fn terminate(&self, termination: Termination) {
+        self.flow.terminate(termination);
+    }
+
+    /// Resolves once it is terminated.
+    ///
+    /// # Cancellation
+    /// Leaves nothing behind.
+    pub(crate) async fn terminated(&self) -> Termination {
+        std::future::poll_fn(|cx| self.flow.poll_terminated(cx)).await
     }
 
     /// Notes the credentials that go on it; where one was revoked in this very moment, it is cut.
@@ -187,57 +148,14 @@ impl ActiveExchange {
         self.end(denied(reason));
     }
 
-    /// Watches over its bodies from now on.
-    pub(crate) fn sends(&self, flow: &Arc<Flow>) {
-        // An exchange is sent once.
-        let _first = self.flow.set(flow.clone());
-    }
-
     fn end_if_timed_out(&self, now: Instant) {
-        if let Some(timer) = self.flow.get().and_then(|flow| flow.fired(now)) {
+        if let Some(timer) = self.flow.fired(now) {
             self.terminate(timer.into());
         }
     }
 
-    /// Ready once it is cut; for one waiter at a time.
-    pub(crate) fn poll_terminated(&self, cx: &Context<'_>) -> Poll<Termination> {
-        let cut = || self.cut.get().map_or(Poll::Pending, |cut| Poll::Ready(cut.clone()));
-        if cut().is_pending() {
-            let mut waker = model::sync::lock(&self.waker);
-            match &*waker {
-                Some(own) if own.will_wake(cx.waker()) => {}
-                Some(_) | None => *waker = Some(cx.waker().clone()),
-            }
-        }
-        // It may have been cut before the waker was there.
-        cut()
-    }
-
-    /// Resolves once it is cut.
-    ///
-    /// # Cancellation
-    /// Leaves nothing behind.
-    pub(crate) async fn terminated(&self) -> Termination {
-        std::future::poll_fn(|cx| self.poll_terminated(cx)).await
-    }
-
     fn end(&self, denied: Denied) {
         self.terminate(Termination::Denied(denied));
-    }
-
-    /// Terminates it, in both directions. The first reason counts.
-    pub(crate) fn terminate(&self, cut: Termination) {
-        if self.cut.set(cut).is_err() {
-            return;
-        }
-        // Its own lock is not held: what ends with the request may look at this exchange.
-        let waker = model::sync::lock(&self.waker).take();
-        if let Some(flow) = self.flow.get() {
-            flow.stop();
-        }
-        if let Some(waker) = waker {
-            waker.wake();
-        }
     }
 
     fn is_over(&self, now: Timestamp) -> bool {
@@ -318,29 +236,21 @@ impl Drop for ActiveExchange {
 
 impl ActiveExchanges {
     /// Adds an exchange or tunnel, with its permit and what it came on, for as long as what is given back is held.
-    pub(crate) fn add(
-        self: &Arc<Self>,
-        session: &Arc<Session>,
-        destination: &Destination,
-        asked: Asked,
-        (permit, downlink): (&Permit, &Arc<Downlink>),
-    ) -> Arc<ActiveExchange> {
+    pub(crate) fn add(self: &Arc<Self>, exchange: Exchange<'_>, asked: Asked, permit: &Permit) -> Arc<ActiveExchange> {
         let granted_by = GrantedBy { policy: permit.policy().clone(), rule: permit.rule().cloned() };
         let mut all = self.all();
         let entry = all.vacant_entry();
         let active = Arc::new(ActiveExchange {
             listed: (self.clone(), entry.key()),
-            session: session.clone(),
-            destination: destination.clone(),
+            session: exchange.session().clone(),
+            destination: exchange.destination.clone(),
             asked,
             granted_by,
             lent: OnceLock::new(),
             chain: Mutex::default(),
             until: Mutex::new(permit.until()),
-            cut: OnceLock::new(),
-            waker: Mutex::new(None),
-            flow: OnceLock::new(),
-            downlink: downlink.clone(),
+            flow: exchange.flow.clone(),
+            downlink: exchange.downlink.clone(),
         });
         entry.insert(Arc::downgrade(&active));
         active

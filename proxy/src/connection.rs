@@ -23,6 +23,7 @@ use crate::entry::patience::Patience;
 use crate::entry::prefixed_stream::PrefixedStream;
 use crate::entry::stall;
 use crate::entry::stall::Unread;
+use crate::flow::Flow;
 use crate::http1::head::RequestHead;
 use crate::http1::link::{Arrived, Door, HeadFault, Identify, Link, Received};
 use crate::http1::serve::{End, Service, serve};
@@ -36,7 +37,7 @@ use crate::steps::respond;
 use crate::steps::{decide, parse};
 use crate::trail::Trail;
 use crate::tunnel::{Tunnel, serve_http1, serve_http2};
-use crate::{Core, Proxy, exchange, passthrough};
+use crate::{Core, Proxy, exchange, passthrough, share};
 
 /// Serves one downstream connection to its end.
 ///
@@ -178,7 +179,8 @@ async fn tunnel(core: Arc<Core>, arrival: TunnelArrival, entrance: &Entrance) {
         // Its bytes are not read; they count as what its rule is for.
         let destination = endpoint.with_scheme(Scheme::Https);
         let downlink = entrance.must_close();
-        let exchange = Exchange { core: &core, client: &client, destination: &destination, downlink };
+        let flow = Arc::new(Flow::new(share::now()));
+        let exchange = Exchange { core: &core, client: &client, destination: &destination, flow: &flow, downlink };
         return Box::pin(pass_through(exchange, permit, stream)).await;
     }
     if http::establish(&mut stream).await.is_err() {
@@ -276,11 +278,11 @@ impl Plain<'_> {
             Err(refusal) => return respond::refuse(entrance.open(), &refusal),
         };
         let arrival = http::request(client, &head);
-        let mut open = entrance.open();
         let destination = match admit(&core.proxy, &arrival) {
             // A host that is not read takes no request in absolute form: that one is judged, and refused, by its rules.
             Ok((endpoint, _passage)) => endpoint.with_scheme(arrival.scheme.unwrap_or(Scheme::Https)),
             Err(rejected) => {
+                let mut open = entrance.open();
                 if let Some(endpoint) = rejected.endpoint {
                     open.destination(&endpoint.with_scheme(arrival.scheme.unwrap_or(Scheme::Https)));
                 }
@@ -288,10 +290,10 @@ impl Plain<'_> {
                 return respond::refuse(open, &rejected.refusal);
             }
         };
-        open.destination(&destination);
-        let downlink = entrance.must_close();
-        let exchange = Exchange { core, client: &arrival.client, destination: &destination, downlink };
-        exchange::exchange(exchange, Asked { head, request: request.map(Incoming::from) }, open).await
+        let (flow, downlink) = (Arc::new(Flow::new(share::now())), entrance.must_close());
+        let exchange = Exchange { core, client: &arrival.client, destination: &destination, flow: &flow, downlink };
+        let trail = Trail::new(exchange);
+        exchange::exchange(exchange, Asked { head, request: request.map(Incoming::from) }, trail).await
     }
 }
 

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use model::Destination;
-use policies::Permit;
 use sessions::{Identified, Session};
 
 use crate::Core;
-use crate::active::ActiveExchange;
 use crate::downlink::Downlink;
+use crate::flow::Flow;
 
 /// One exchange: borrowed, never changed.
 #[derive(Clone, Copy)]
@@ -16,6 +15,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) core: &'a Core,
     pub(crate) client: &'a Identified,
     pub(crate) destination: &'a Destination,
+    /// How its bodies move, and what terminates it; of this exchange alone.
+    pub(crate) flow: &'a Arc<Flow>,
     /// The connection or stream that it came on, which is closed where its client keeps an end from being seen.
     pub(crate) downlink: &'a Arc<Downlink>,
 }
@@ -25,12 +26,4 @@ impl<'a> Exchange<'a> {
     pub(crate) fn session(&self) -> &'a Arc<Session> {
         self.client.session()
     }
-}
-
-/// An exchange that a rule permits.
-#[derive(Clone, Copy)]
-pub(crate) struct Permitted<'a> {
-    pub(crate) exchange: Exchange<'a>,
-    pub(crate) permit: &'a Permit,
-    pub(crate) active: &'a Arc<ActiveExchange>,
 }

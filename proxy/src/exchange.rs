@@ -9,9 +9,11 @@ use http::Response;
 
 use crate::body::answer::Body;
 use crate::contain::contain;
-use crate::context::{Exchange, Permitted};
+use crate::context::Exchange;
 use crate::credentials::access::{CredentialRequest, Methods};
 use crate::credentials::client_auth;
+use crate::limits::admission::Held;
+use crate::permitted::Permitted;
 use crate::refusal::{Form, Refusal};
 use crate::request::Asked;
 use crate::rules;
@@ -35,11 +37,11 @@ pub(crate) async fn exchange(exchange: Exchange<'_>, asked: Asked, mut trail: Tr
     respond::respond(trail, outcome, form)
 }
 
-async fn attempt(exchange: Exchange<'_>, asked: Asked, trail: &mut Trail) -> Result<Redacted, Refusal> {
-    let Exchange { core, client, destination, downlink } = exchange;
+async fn attempt(exchange: Exchange<'_>, asked: Asked, trail: &mut Trail) -> Result<(Redacted, Held), Refusal> {
+    let Exchange { core, client, destination, .. } = exchange;
     identify::still_live(client)?;
     let session = client.session();
-    trail.takes(core.proxy.quotas.request(&session.id)?);
+    let slot = core.proxy.quotas.request(&session.id)?;
     let rules = rules::in_force(&core.proxy, session)?;
     trail.snapshot(rules.snapshot());
     let mut routed = route::route(exchange, asked)?;
@@ -48,11 +50,10 @@ async fn attempt(exchange: Exchange<'_>, asked: Asked, trail: &mut Trail) -> Res
     }
     let permit = authorize::authorize(exchange, &rules, &routed, trail)?;
     trail.permit(&permit);
-    let active = core.active.add(session, destination, authorize::asked(&routed), (&permit, downlink));
-    trail.stands(active.clone());
+    let active = core.active.add(exchange, authorize::asked(&routed), &permit);
     let permitted = Permitted { exchange, permit: &permit, active: &active };
     let under = |refusal: Refusal| refusal.under(permit.rule(), permit.policy());
-    trail.admitted(limit::limit(exchange, &permit, &mut routed).await?);
+    let held = Held::new(slot, limit::limit(exchange, &permit, &mut routed).await?);
     let methods = Methods::of(&routed.method, &routed.path);
     let wanted =
         CredentialRequest { vault: &core.proxy.vault, session, destination, permit: &permit, methods: &methods };
@@ -62,9 +63,6 @@ async fn attempt(exchange: Exchange<'_>, asked: Asked, trail: &mut Trail) -> Res
     active.lend(&core.proxy, armed.lent.clone());
     identify::persist_use_count(core, session, &armed.lent).await?;
     trail.stripped(armed.stripped.iter().cloned());
-    if let Some(trailers) = &armed.trailers {
-        trail.trailers(trailers.removed());
-    }
     // Addresses that are known refuse the request without a trace outside, so without an opening record.
     let mut choice = locate::prepare(permitted, &armed, trail)?;
     trail.permitted().await?; // durable before a name is looked up or a byte leaves
@@ -78,9 +76,9 @@ async fn attempt(exchange: Exchange<'_>, asked: Asked, trail: &mut Trail) -> Res
         } => redacted,
     };
     let redacted = redacted.map_err(under)?;
-    limit::check_response(trail.admission(), redacted.hint().exact())?;
+    limit::check_response(&held.admission, redacted.hint().exact())?;
     client_auth::note_cookies(session, destination, redacted.response.headers());
-    Ok(redacted)
+    Ok((redacted, held))
 }
 
 fn protocol_of(asked: &Asked) -> &'static str {

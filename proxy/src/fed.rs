@@ -49,7 +49,9 @@ impl http_body::Body for Fed {
 /// The flow of an exchange whose timers are a minute long.
 pub(crate) fn flow(bodiless: bool) -> Arc<Flow> {
     let pace = Pace { first_byte: Duration::from_secs(60), idle: Duration::from_secs(60), unread: None, rate: None };
-    Arc::new(Flow::new(pace, bodiless, Instant::now()))
+    let flow = Flow::new(Instant::now());
+    flow.prepare(pace, bodiless, Instant::now());
+    Arc::new(flow)
 }
 
 /// These bytes in one coding after the other: `gzip`, `zlib`, or deflate without a frame.

@@ -1,4 +1,5 @@
-//! How the two directions of one exchange move: what has passed, who is waited for and since when, and when both have ended.
+//! How the two directions of one exchange move: what has passed, who is waited for and since when, when both have ended, and what
+//! terminates them. Made when the exchange begins.
 //!
 //! The bodies report here; `active` looks four times a second whether a timer has fired. In each direction either the peer
 //! that sends is waited for (`Source`) or the one that receives (`Sink`). That tells whose fault a standstill is, and keeps a
@@ -8,14 +9,18 @@
 //! record waits here for the end of the request (`when_upload_ends`); after `stop` no byte passes any more, so that the count is final.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard};
-use std::task::{Context, Waker};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::limits::meter::{Meter, MinimumRate};
 use crate::limits::timer::Timer;
+use crate::termination::Termination;
+
+/// How many names of removed trailers are recorded for one request.
+const MAX_REMOVED_TRAILERS: usize = 32;
 
 /// The bounds in time of one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +33,11 @@ pub(crate) struct Pace {
     pub(crate) unread: Option<Duration>,
     /// The least that must move; `None` where a rule sets `idle` and thereby allows any pace.
     pub(crate) rate: Option<MinimumRate>,
+}
+
+impl Pace {
+    /// Of an exchange that sends nothing yet.
+    const UNBOUNDED: Self = Self { first_byte: Duration::MAX, idle: Duration::MAX, unread: None, rate: None };
 }
 
 /// How a request body ended.
@@ -78,6 +88,10 @@ type AtEnd = Box<dyn FnOnce(UploadEnd) + Send>;
 
 struct State {
     pace: Pace,
+    /// Whether it is known what will be sent, and how fast.
+    prepared: bool,
+    /// The names of trailers that were removed from the request.
+    removed: Vec<String>,
     up: Direction,
     down: Direction,
     /// Whether the length of the response is known, so that it has no reason to pause.
@@ -95,25 +109,85 @@ struct State {
 /// Both directions of one exchange.
 pub(crate) struct Flow {
     state: Mutex<State>,
+    termination: OnceLock<Termination>,
+    /// Who waits for the termination.
+    terminated: Mutex<Option<Waker>>,
 }
 
 impl Flow {
-    /// An exchange whose request has no body where `bodiless`.
-    pub(crate) fn new(pace: Pace, bodiless: bool, now: Instant) -> Self {
-        let direction = |phase| Direction { bytes: 0, phase, since: now, meter: Meter::default() };
+    /// An exchange that begins: nothing is sent yet.
+    pub(crate) fn new(now: Instant) -> Self {
+        let direction = || Direction { bytes: 0, phase: Phase::Before, since: now, meter: Meter::default() };
         let state = State {
-            pace,
-            up: direction(if bodiless { Phase::Ended } else { Phase::Before }),
-            down: direction(Phase::Before),
+            pace: Pace::UNBOUNDED,
+            prepared: false,
+            removed: Vec::new(),
+            up: direction(),
+            down: direction(),
             sized: false,
-            end: bodiless.then_some(UploadEnd::Whole),
+            end: None,
             begun: false,
             writing: Writing::Unreported,
             stopped: false,
             waker: None,
             at_end: None,
         };
-        Self { state: Mutex::new(state) }
+        Self { state: Mutex::new(state), termination: OnceLock::new(), terminated: Mutex::default() }
+    }
+
+    /// The request is about to be sent at this pace; it has no body where `bodiless`.
+    pub(crate) fn prepare(&self, pace: Pace, bodiless: bool, now: Instant) {
+        let mut state = self.lock();
+        (state.pace, state.prepared, state.up.since, state.down.since) = (pace, true, now, now);
+        // One that was terminated meanwhile has ended already.
+        if bodiless && state.end.is_none() {
+            (state.up.phase, state.end) = (Phase::Ended, Some(UploadEnd::Whole));
+        }
+    }
+
+    /// Why the exchange is terminated, if it is.
+    pub(crate) fn termination(&self) -> Option<&Termination> {
+        self.termination.get()
+    }
+
+    /// Ready once it is terminated; for one waiter at a time.
+    pub(crate) fn poll_terminated(&self, cx: &Context<'_>) -> Poll<Termination> {
+        let termination = || self.termination.get().map_or(Poll::Pending, |why| Poll::Ready(why.clone()));
+        if termination().is_pending() {
+            let mut waker = model::sync::lock(&self.terminated);
+            match &*waker {
+                Some(own) if own.will_wake(cx.waker()) => {}
+                Some(_) | None => *waker = Some(cx.waker().clone()),
+            }
+        }
+        // It may have been terminated before the waker was there.
+        termination()
+    }
+
+    /// Terminates the exchange, in both directions. The first reason counts.
+    pub(crate) fn terminate(&self, termination: Termination) {
+        if self.termination.set(termination).is_err() {
+            return;
+        }
+        // Its own lock is not held: what ends with the request may look at this exchange.
+        let waker = model::sync::lock(&self.terminated).take();
+        self.stop();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Notes the name of a trailer that was removed from the request, up to a bound.
+    pub(crate) fn note_removed_trailer(&self, name: &str) {
+        let removed = &mut self.lock().removed;
+        if removed.len() < MAX_REMOVED_TRAILERS {
+            removed.push(format!("trailer {name}"));
+        }
+    }
+
+    /// Takes the names that were noted so far.
+    pub(crate) fn take_removed_trailers(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock().removed)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -123,6 +197,11 @@ impl Flow {
     /// Bytes of the request body that were sent.
     pub(crate) fn sent(&self) -> u64 {
         self.lock().up.bytes
+    }
+
+    /// Whether the request was about to be sent, or was sent.
+    pub(crate) fn is_prepared(&self) -> bool {
+        self.lock().prepared
     }
 
     /// How the request body ended, once it has.

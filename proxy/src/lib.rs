@@ -24,6 +24,7 @@ mod http2;
 mod limits;
 mod own_fields;
 mod passthrough;
+mod permitted;
 mod refusal;
 mod request;
 mod rules;
@@ -31,6 +32,7 @@ mod server;
 mod share;
 mod status;
 mod steps;
+mod termination;
 #[cfg(test)]
 mod testing;
 mod trail;

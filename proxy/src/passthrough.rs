@@ -15,10 +15,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::active::{ActiveExchange, Asked, Termination};
+use crate::active::{ActiveExchange, Asked};
 use crate::context::Exchange;
 use crate::entry::listener::ClientStream;
 use crate::entry::prefixed_stream::PrefixedStream;
+use crate::limits::admission::Held;
 use crate::limits::allowance::{Allowance, ByteLimit};
 use crate::limits::quota::UpstreamSlot;
 use crate::limits::timer::Timer;
@@ -26,6 +27,7 @@ use crate::refusal::Refusal;
 use crate::share::pace;
 use crate::steps::limit;
 use crate::steps::limit::TunnelAdmission;
+use crate::termination::Termination;
 use crate::trail::Trail;
 use crate::upstream::dial;
 use crate::upstream::dial::Target;
@@ -42,6 +44,7 @@ pub(crate) struct Ready {
     active: Arc<ActiveExchange>,
     permit: Permit,
     slot: UpstreamSlot,
+    held: Held,
     /// Of what the client sends.
     allowance: Option<Allowance>,
 }
@@ -54,16 +57,16 @@ pub(crate) struct Ready {
 /// # Cancellation
 /// The record is closed, the socket too.
 pub(crate) async fn reach(exchange: Exchange<'_>, permit: Permit, open: &mut Trail) -> Result<Ready, Refusal> {
-    let Exchange { core, destination, downlink, .. } = exchange;
+    let Exchange { core, destination, .. } = exchange;
     let session = exchange.session();
     open.snapshot(permit.snapshot());
     open.permit(&permit);
     open.tls("pass-through");
-    open.takes(core.proxy.quotas.request(&session.id)?);
+    let request = core.proxy.quotas.request(&session.id)?;
     let slot = core.proxy.quotas.upstream(&session.id, destination)?;
-    let active = core.active.add(session, destination, Asked::Tunnel, (&permit, downlink));
+    let active = core.active.add(exchange, Asked::Tunnel, &permit);
     let TunnelAdmission { admission, allowance } = limit::limit_tunnel(core, session, &permit)?;
-    open.admitted(admission);
+    let held = Held::new(request, admission);
     let target = Target::new(core, destination, &permit);
     // Addresses that are known refuse the tunnel without a trace outside, so without an opening record.
     if let Some(first) = target.known()?.and_then(|located| located.first()) {
@@ -74,7 +77,7 @@ pub(crate) async fn reach(exchange: Exchange<'_>, permit: Permit, open: &mut Tra
     let limit = permit.timeouts().connect.unwrap_or(core.proxy.limits.connect_timeout);
     let (upstream, address) = dial::connect_passthrough(&located, limit).await?;
     open.address(address.ip());
-    Ok(Ready { upstream, active, permit, slot, allowance })
+    Ok(Ready { upstream, active, permit, slot, held, allowance })
 }
 
 /// Passes bytes both ways until both ends are closed, one fails, nothing moves for too long, the session ends or the
@@ -84,9 +87,9 @@ pub(crate) async fn reach(exchange: Exchange<'_>, permit: Permit, open: &mut Tra
 /// Both ends are closed, and the record says so.
 pub(crate) async fn pass(exchange: Exchange<'_>, ready: Ready, client: PrefixedStream<ClientStream>, open: Trail) {
     let Exchange { core, destination, .. } = exchange;
-    let Ready { upstream, active, permit, slot: _slot, allowance } = ready;
+    let Ready { upstream, active, permit, slot: _slot, held, allowance } = ready;
     let counts = Counts::default();
-    let response_body = open.admission().response_body().cloned();
+    let response_body = held.admission.response_body().cloned();
     let idle = permit.timeouts().idle.unwrap_or(core.proxy.limits.idle_timeout);
     let ending = {
         let limits = &core.proxy.limits;
@@ -101,6 +104,7 @@ pub(crate) async fn pass(exchange: Exchange<'_>, ready: Ready, client: PrefixedS
         }
     };
     close(open, &counts, ending);
+    drop(held);
 }
 
 /// Ends the record of a tunnel.

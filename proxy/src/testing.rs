@@ -23,12 +23,15 @@ use vault::{KeyFile, Kind, NewCredential, Secret, Vault};
 use crate::active::{ActiveExchange, Asked as Judged};
 use crate::body::incoming::Incoming;
 use crate::body::upload::Upload;
-use crate::context::{Exchange, Permitted};
+use crate::context::Exchange;
 use crate::credentials::access::{CredentialRequest, Methods};
 use crate::downlink::Downlink;
 use crate::fed::flow;
+use crate::flow::Flow;
 use crate::http1::client::{Client, Outgoing};
 use crate::http1::link::{Arrived, Door, Link};
+use crate::limits::admission::{Admission, Held};
+use crate::permitted::Permitted;
 use crate::request::Asked;
 use crate::trail::Trail;
 use crate::upstream::pool::{Sender, Upstream};
@@ -45,7 +48,7 @@ pub(crate) const VALUE: &str = "value-of-the-credential-0123456789";
 const STREAM_BYTES: usize = 1 << 20;
 
 /// Made once: a key and the roots of the system take longer than all the rest.
-static CA: LazyLock<Arc<Ca>> = LazyLock::new(|| Arc::new(Ca::create(Timestamp::now()).unwrap().0));
+static CA: LazyLock<Arc<Ca>> = LazyLock::new(|| Arc::new(Ca::create(clock::now()).unwrap().0));
 static TRUST: LazyLock<Arc<Trust>> = LazyLock::new(|| Arc::new(Trust::load(&[], &CA).unwrap()));
 
 /// What a bench is made of.
@@ -114,6 +117,7 @@ pub(crate) struct Bench {
     pub(crate) client: Identified,
     pub(crate) session: Arc<Session>,
     pub(crate) destination: Destination,
+    pub(crate) flow: Arc<Flow>,
     pub(crate) downlink: Arc<Downlink>,
     placeholders: Vec<Offered>,
     _draining: watch::Sender<bool>,
@@ -132,7 +136,7 @@ impl Bench {
         let key = KeyFile(folder.path().join("key"));
         key.create().unwrap();
         let vault = Vault::create(&folder.path().join("vault"), &key).unwrap();
-        let now = Timestamp::now();
+        let now = clock::now();
         let mut grants = Vec::new();
         for new in setup.credentials {
             let credential = new.id.clone();
@@ -165,6 +169,7 @@ impl Bench {
             client,
             session: created.session,
             destination,
+            flow: Arc::new(Flow::new(tokio::time::Instant::now())),
             downlink: Arc::default(),
             placeholders: created.placeholders,
             _draining: draining_sender,
@@ -173,15 +178,23 @@ impl Bench {
     }
 
     pub(crate) fn exchange(&self) -> Exchange<'_> {
-        let Self { core, client, destination, downlink, .. } = self;
-        Exchange { core, client, destination, downlink }
+        let Self { core, client, destination, flow, downlink, .. } = self;
+        Exchange { core, client, destination, flow, downlink }
     }
 
     /// The open record of a request to the destination.
     pub(crate) fn trail(&self) -> Trail {
-        let mut trail = Trail::new(&self.core.proxy, &self.client, &self.downlink);
-        trail.destination(&self.destination);
-        trail
+        Trail::new(self.exchange())
+    }
+
+    /// As [`Bench::trail`], of an exchange whose bodies move like this.
+    pub(crate) fn trail_of(&self, flow: &Arc<Flow>) -> Trail {
+        Trail::new(Exchange { flow, ..self.exchange() })
+    }
+
+    /// What an exchange without limits holds.
+    pub(crate) fn held(&self) -> Held {
+        Held::new(self.core.proxy.quotas.request(&self.session.id).unwrap(), Admission::default())
     }
 
     /// The session's rules.
@@ -202,7 +215,7 @@ impl Bench {
 
     /// A new value for a credential.
     pub(crate) fn put(&self, new: NewCredential, value: &str) {
-        self.core.proxy.vault.put(new, Secret::new(value.as_bytes().to_vec()), Timestamp::now()).unwrap();
+        self.core.proxy.vault.put(new, Secret::new(value.as_bytes().to_vec()), clock::now()).unwrap();
     }
 
     /// A request that the rules permit.
@@ -214,13 +227,14 @@ impl Bench {
             path: &path,
             websocket: false,
             tool: None,
-            now: Timestamp::now(),
+            now: clock::now(),
         };
         let permit = self.rules().authorize(&question).unwrap();
         let methods = Methods::of(&method, &path);
         let asked = Judged::Request { method, path, websocket: false, tool: None };
-        let active = self.core.active.add(&self.session, &self.destination, asked, (&permit, &self.downlink));
-        Line { bench: self, permit, active, methods }
+        let flow = Arc::new(Flow::new(tokio::time::Instant::now()));
+        let active = self.core.active.add(Exchange { flow: &flow, ..self.exchange() }, asked, &permit);
+        Line { bench: self, permit, flow, active, methods }
     }
 
     /// A request as it arrives in a tunnel of the session.
@@ -281,13 +295,18 @@ impl Bench {
 pub(crate) struct Line<'b> {
     bench: &'b Bench,
     pub(crate) permit: Permit,
+    flow: Arc<Flow>,
     pub(crate) active: Arc<ActiveExchange>,
     methods: Methods,
 }
 
 impl Line<'_> {
     pub(crate) fn permitted(&self) -> Permitted<'_> {
-        Permitted { exchange: self.bench.exchange(), permit: &self.permit, active: &self.active }
+        Permitted {
+            exchange: Exchange { flow: &self.flow, ..self.bench.exchange() },
+            permit: &self.permit,
+            active: &self.active,
+        }
     }
 
     pub(crate) fn wanted(&self) -> CredentialRequest<'_> {

@@ -5,124 +5,79 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use audit::{Attribution, CredentialUse, Decision, Facts, Fault, Kind, Outcome, Record};
 use http::StatusCode;
-use model::{Destination, Endpoint, Reason, RequestPath, SnapshotDigest};
+use model::{Destination, Endpoint, Host, Reason, RequestPath, SnapshotDigest};
 use policies::{Permit, WouldDeny};
 use sessions::{Identified, Means, ToolCall};
 use vault::NeedleOwner;
 
 use crate::Proxy;
-use crate::active::{ActiveExchange, Termination};
-use crate::body::known::HostNeedles;
 use crate::body::rewriter::Unmaskable;
 use crate::context::Exchange;
-use crate::credentials::client_auth::Removed;
 use crate::downlink::Downlink;
 use crate::flow::{Flow, UploadEnd};
-use crate::limits::admission::Admission;
-use crate::limits::quota::RequestSlot;
 use crate::limits::timer::Timer;
 use crate::refusal::Refusal;
 use crate::share;
+use crate::termination::Termination;
 
-/// The open record of one exchange.
+/// The open record of one exchange. Complete when it is made, but for the facts that go into the record.
 pub(crate) struct Trail {
+    /// Taken out when it is closed.
     record: Option<audit::Trail>,
     /// `None` for a client that is not identified.
     client: Option<Identified>,
     proxy: Arc<Proxy>,
-    active: Option<Arc<ActiveExchange>>,
     /// What it came on; `None` for a client that is not identified.
     downlink: Option<Arc<Downlink>>,
-    /// How the bodies move, once the request is sent.
+    /// How its bodies move; `None` where no exchange has begun.
     flow: Option<Arc<Flow>>,
-    /// The trailers that were removed.
-    trailers: Option<Arc<Removed>>,
-    /// Given back when the record closes.
-    admission: Admission,
-    /// Its place among the requests in progress, given back with the record.
-    slot: Option<RequestSlot>,
-    destination: Option<Destination>,
 }
 
 impl Trail {
-    /// Opens a record of what came on `downlink`; nothing is written before the first byte is about to leave or the exchange ends.
-    pub(crate) fn new(proxy: &Arc<Proxy>, client: &Identified, downlink: &Arc<Downlink>) -> Self {
-        let record = audit::Trail::begin(&proxy.journal, facts(client));
-        Self::with(proxy, record, Some(client), Some(downlink))
+    /// Opens the record of an exchange; nothing is written before the first byte is about to leave or the exchange ends.
+    pub(crate) fn new(exchange: Exchange<'_>) -> Self {
+        let record = audit::Trail::begin(&exchange.core.proxy.journal, facts(exchange.client));
+        Self::of(exchange, record)
+    }
+
+    /// Opens the record of a tunnel whose bytes are not read.
+    pub(crate) fn tunnel(exchange: Exchange<'_>) -> Self {
+        let record = audit::Trail::begin_tunnel(&exchange.core.proxy.journal, facts(exchange.client));
+        Self::of(exchange, record)
+    }
+
+    fn of(exchange: Exchange<'_>, record: audit::Trail) -> Self {
+        let Exchange { core, client, destination, flow, downlink } = exchange;
+        let mut trail = Self {
+            record: Some(record),
+            client: Some(client.clone()),
+            proxy: core.proxy.clone(),
+            downlink: Some(downlink.clone()),
+            flow: Some(flow.clone()),
+        };
+        trail.destination(destination);
+        trail
+    }
+
+    /// Opens a record of what came on `downlink` before an exchange has begun.
+    pub(crate) fn before(proxy: &Arc<Proxy>, client: &Identified, downlink: &Arc<Downlink>) -> Self {
+        Self {
+            record: Some(audit::Trail::begin(&proxy.journal, facts(client))),
+            client: Some(client.clone()),
+            proxy: proxy.clone(),
+            downlink: Some(downlink.clone()),
+            flow: None,
+        }
     }
 
     /// Opens the record of a connection that is not identified.
     pub(crate) fn stranger(proxy: &Arc<Proxy>, source: IpAddr) -> Self {
         let facts = Facts { source: Some(source), ..Facts::default() };
-        Self::with(proxy, audit::Trail::begin(&proxy.journal, facts), None, None)
-    }
-
-    /// Opens the record of a tunnel whose bytes are not read.
-    pub(crate) fn tunnel(exchange: Exchange<'_>) -> Self {
-        let Exchange { core, destination, downlink, .. } = exchange;
-        let record = audit::Trail::begin_tunnel(&core.proxy.journal, facts(exchange.client));
-        let mut trail = Self::with(&core.proxy, record, Some(exchange.client), Some(downlink));
-        trail.destination(destination);
-        trail
-    }
-
-    fn with(
-        proxy: &Arc<Proxy>,
-        record: audit::Trail,
-        client: Option<&Identified>,
-        downlink: Option<&Arc<Downlink>>,
-    ) -> Self {
-        Self {
-            record: Some(record),
-            client: client.cloned(),
-            proxy: proxy.clone(),
-            active: None,
-            downlink: downlink.cloned(),
-            flow: None,
-            trailers: None,
-            admission: Admission::default(),
-            slot: None,
-            destination: None,
-        }
-    }
-
-    /// What it was admitted with; given back when the record closes, so when both directions have ended.
-    pub(crate) fn admitted(&mut self, admission: Admission) {
-        self.admission = admission;
-    }
-
-    /// The most that the response's body may be, and whose limit that is.
-    pub(crate) fn admission(&self) -> &Admission {
-        &self.admission
-    }
-
-    /// The values that must not pass.
-    pub(crate) fn needles(&self) -> &HostNeedles {
-        &self.proxy.needles
-    }
-
-    /// The request is sent: its bytes are counted there, and none passes after the record is closed.
-    pub(crate) fn sends(&mut self, flow: &Arc<Flow>) {
-        self.flow = Some(flow.clone());
-    }
-
-    /// Holds its place among the requests in progress.
-    pub(crate) fn takes(&mut self, slot: RequestSlot) {
-        self.slot = Some(slot);
-    }
-
-    /// What looks whether it may still go on.
-    pub(crate) fn stands(&mut self, active: Arc<ActiveExchange>) {
-        self.active = Some(active);
-    }
-
-    /// Why it was cut, if it was.
-    pub(crate) fn poll_terminated(&self, cx: &Context<'_>) -> Poll<Termination> {
-        self.active.as_ref().map_or(Poll::Pending, |active| active.poll_terminated(cx))
+        let record = Some(audit::Trail::begin(&proxy.journal, facts));
+        Self { record, client: None, proxy: proxy.clone(), downlink: None, flow: None }
     }
 
     fn record(&mut self) -> &mut audit::Trail {
@@ -137,7 +92,6 @@ impl Trail {
     /// Where it goes.
     pub(crate) fn destination(&mut self, destination: &Destination) {
         self.record().destination(destination);
-        self.destination = Some(destination.clone());
     }
 
     /// What is asked.
@@ -162,11 +116,6 @@ impl Trail {
         for name in names {
             self.record().stripped(name);
         }
-    }
-
-    /// Where the names of trailers are noted that are removed while the request is sent.
-    pub(crate) fn trailers(&mut self, removed: Arc<Removed>) {
-        self.trailers = Some(removed);
     }
 
     /// What the client itself had sent in a place that a credential took.
@@ -264,24 +213,24 @@ impl Trail {
 
     /// Ends the request where it still runs: the count is final then, and no byte leaves after the record.
     fn end_upload(&mut self) {
-        let Some(flow) = self.flow.take() else { return };
+        let (Some(flow), Some(record)) = (&self.flow, &mut self.record) else { return };
+        if !flow.is_prepared() {
+            return;
+        }
         if !flow.is_sent_whole() {
             flow.stop();
         }
-        if let Some(trail) = &mut self.record {
-            trail.request_bytes(flow.sent());
-            let removed = self.trailers.as_ref().map(|trailers| trailers.take()).unwrap_or_default();
-            removed.into_iter().for_each(|name| trail.stripped(name));
-        }
+        record.request_bytes(flow.sent());
+        flow.take_removed_trailers().into_iter().for_each(|name| record.stripped(name));
     }
 
     /// Records other tenants' secrets that came back and were masked, for these tenants alone: in the record of the exchange
     /// it would tell its own tenant that they exist.
-    pub(crate) fn foreign_redactions(&self, found: &[(NeedleOwner, u64)]) {
+    pub(crate) fn foreign_redactions(&self, host: &Host, found: &[(NeedleOwner, u64)]) {
         for (owner, count) in found {
             self.proxy.journal.append(Record {
                 tenant: Some(owner.tenant.clone()),
-                host: self.destination.as_ref().map(|destination| destination.host().clone()),
+                host: Some(host.clone()),
                 credentials: vec![CredentialUse { name: owner.credential.clone(), version: owner.version }],
                 redactions: Some(*count),
                 detail: Some("the value came back in a response to another tenant, and was masked".into()),
@@ -361,9 +310,7 @@ impl Trail {
 
     /// Whether something from outside ended it.
     fn is_terminated(&self) -> bool {
-        self.client_ended()
-            || self.active.as_ref().is_some_and(|active| active.termination().is_some())
-            || self.proxy.is_stopped()
+        self.client_ended() || self.termination().is_some() || self.proxy.is_stopped()
     }
 
     /// Whether its client may not go on.
@@ -371,17 +318,24 @@ impl Trail {
         self.client.as_ref().is_some_and(|client| !client.is_live(share::judging_time()))
     }
 
+    fn termination(&self) -> Option<&Termination> {
+        self.flow.as_ref().and_then(|flow| flow.termination())
+    }
+
     fn is_unread(&self) -> bool {
         self.downlink.as_ref().is_some_and(|downlink| downlink.is_unread())
     }
 
     fn end_early(&mut self) {
+        if self.record.is_none() {
+            return;
+        }
         self.end_upload();
         if self.client_ended() {
             self.note_replaced_token();
         }
         let Some(mut trail) = self.record.take() else { return };
-        let cut = self.active.as_ref().and_then(|active| active.termination().cloned());
+        let cut = self.termination().cloned();
         if self.client_ended() {
             trail.close(Outcome::Aborted, Some(Fault::Policy), Some(Reason::SessionEnded));
         } else if let Some(cut) = cut.or_else(|| self.is_unread().then_some(Termination::Timer(Timer::Unread))) {

@@ -24,6 +24,7 @@ use crate::entry::paced::Paced;
 use crate::entry::patience::Patience;
 use crate::entry::stall::Unread;
 use crate::exchange::exchange;
+use crate::flow::Flow;
 use crate::http1::link::{Door, Link, Received};
 use crate::http1::serve::{Service, serve};
 use crate::http2::frames::{Frames, Peer};
@@ -32,6 +33,7 @@ use crate::http2::streams;
 use crate::http2::streams::StreamExecutor;
 use crate::refusal::{Form, Refusal};
 use crate::request::Asked;
+use crate::share;
 use crate::share::Spawner;
 use crate::steps::respond;
 use crate::trail::Trail;
@@ -62,10 +64,14 @@ impl Tunnel {
         streams::current().unwrap_or_else(|| self.must_close.clone())
     }
 
-    /// The record of a request in this tunnel.
-    fn open(&self, downlink: &Arc<Downlink>) -> Trail {
-        let mut open = Trail::new(&self.core.proxy, &self.client, downlink);
+    /// The record of what comes in this tunnel and begins no exchange.
+    fn open(&self) -> Trail {
+        let mut open = Trail::before(&self.core.proxy, &self.client, &self.downlink());
         open.destination(&self.destination);
+        self.note_sni(open)
+    }
+
+    fn note_sni(&self, mut open: Trail) -> Trail {
         if self.without_sni {
             open.sni("absent");
         }
@@ -75,8 +81,9 @@ impl Tunnel {
     /// Serves one request.
     async fn exchange(&self, asked: Asked) -> Response<Body> {
         let Self { core, client, destination, .. } = self;
-        let downlink = self.downlink();
-        exchange(Exchange { core, client, destination, downlink: &downlink }, asked, self.open(&downlink)).await
+        let (flow, downlink) = (Arc::new(Flow::new(share::now())), self.downlink());
+        let begun = Exchange { core, client, destination, flow: &flow, downlink: &downlink };
+        exchange(begun, asked, self.note_sni(Trail::new(begun))).await
     }
 }
 
@@ -98,7 +105,7 @@ where
             tracing::debug!(%error, "a connection ended");
             if breaks_http2(&error) {
                 let refusal = Refusal::of(Reason::Malformed, "the client breaks the protocol of HTTP/2");
-                drop(tunnel.open(&tunnel.downlink()).refuse(&refusal.with_class("http2")));
+                drop(tunnel.open().refuse(&refusal.with_class("http2")));
             }
         },
         () = tunnel.client.ended() => {}
@@ -138,7 +145,7 @@ impl Service for Tunnel {
     async fn call(&self, received: Result<Received, Refusal>) -> Response<Body> {
         let asked = match received {
             Ok(received) => received.into(),
-            Err(refusal) => return respond::refuse(self.open(&self.downlink()), &refusal),
+            Err(refusal) => return respond::refuse(self.open(), &refusal),
         };
         let response = self.exchange(asked).await;
         // A client that names another host on this connection is confused or lies; either way it ends.
@@ -172,7 +179,7 @@ where
     until_over(&tunnel, connection, http2::Connection::graceful_shutdown).await;
     if exceeded.load(Ordering::Relaxed) {
         let refusal = Refusal::of(Reason::RateLimited, "the client sent too many control frames");
-        drop(tunnel.open(&tunnel.downlink()).refuse(&refusal.with_class("control_frames")));
+        drop(tunnel.open().refuse(&refusal.with_class("control_frames")));
     }
 }
 
@@ -199,7 +206,7 @@ async fn http2_request(tunnel: &Tunnel, request: Request<Http2Body>) -> Result<R
             tunnel.exchange(asked).await
         }
         Err(refusal) => {
-            let mut open = tunnel.open(&tunnel.downlink());
+            let mut open = tunnel.open();
             open.asked(request.method(), None, "h2");
             let record = open.refuse(&refusal);
             if refusal.reason() == Reason::Malformed {

@@ -2,6 +2,7 @@
 
 use std::future::Future as _;
 use std::pin::pin;
+use std::task::Poll;
 
 use certs::Ca;
 use model::Reason;
@@ -10,7 +11,7 @@ use vault::{Kind, NewCredential};
 
 use super::*;
 use crate::credentials::access::IssuedCredential;
-use crate::fed::flow;
+use crate::flow::Pace;
 use crate::testing::{Bench, HOST, Setup};
 
 const RULE: &str = "{id: r, allow: {host: api.example.com}, use: [token]}";
@@ -146,8 +147,10 @@ async fn an_upstream_whose_ca_is_trusted_no_more_ends_the_exchange() {
 #[tokio::test(start_paused = true)]
 async fn a_timer_that_fires_ends_the_exchange_and_its_request() {
     let bench = bench();
-    let (line, flow) = (bench.line("POST", "/a"), flow(false));
-    line.active.sends(&flow);
+    let line = bench.line("POST", "/a");
+    let flow = line.active.flow().clone();
+    let (minute, now) = (Duration::from_secs(60), Instant::now());
+    flow.prepare(Pace { first_byte: minute, idle: minute, unread: None, rate: None }, false, now);
     flow.begin(Instant::now());
     tokio::time::advance(Duration::from_secs(59)).await;
     look(&bench).await;

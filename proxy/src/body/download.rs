@@ -11,14 +11,15 @@ use http_body::{Body as _, Frame, SizeHint};
 use model::field::is_forbidden_in_trailers;
 use tokio::time::Sleep;
 
-use crate::active::Termination;
 use crate::body::incoming::Incoming;
 use crate::body::masked::Masked;
 use crate::body::rewriter::{Rewriter, Unmaskable};
 use crate::flow::Flow;
 use crate::http1::wire::BodyError;
+use crate::limits::admission::Held;
 use crate::limits::allowance::ByteLimit;
 use crate::share;
+use crate::termination::Termination;
 use crate::trail::Trail;
 use crate::upstream::pool::{Key, Pool, Upstream};
 use model::Reason;
@@ -64,7 +65,8 @@ impl PoolReturn {
 pub(crate) struct ResponseBody {
     incoming: Incoming,
     masked: Masked,
-    open: Option<Trail>,
+    /// Until the record is closed, or waits for the end of the request.
+    open: Option<(Trail, Held)>,
     flow: Arc<Flow>,
     back: Option<PoolReturn>,
     /// What follows when the rest of the data was sent.
@@ -83,12 +85,12 @@ impl ResponseBody {
     pub(crate) fn new(
         incoming: Incoming,
         masked: Masked,
-        open: Trail,
+        open: (Trail, Held),
         flow: Arc<Flow>,
         back: Option<PoolReturn>,
-        limit: Option<ByteLimit>,
     ) -> Self {
         flow.head_came(incoming.size_hint().exact().is_some(), share::now());
+        let limit = open.1.admission.response_body().cloned();
         let open = Some(open);
         let mut relay =
             Self { incoming, masked, open, flow, back, pending: None, pause: None, bytes: 0, limit, ended: false };
@@ -118,7 +120,7 @@ impl ResponseBody {
         if self.ended {
             return Poll::Ready(None);
         }
-        if let Some(Poll::Ready(cut)) = self.open.as_ref().map(|open| open.poll_terminated(cx)) {
+        if let Poll::Ready(cut) = self.flow.poll_terminated(cx) {
             return Poll::Ready(Some(Err(self.cut(cut))));
         }
         let polled = self.poll_upstream(cx);
@@ -203,8 +205,7 @@ impl ResponseBody {
 
     /// Masks what follows for what was stored meanwhile, too.
     fn follow_vault(&mut self) -> Result<(), Unmaskable> {
-        let Some(open) = &self.open else { return Ok(()) };
-        self.masked.follow(open.needles())
+        self.masked.follow()
     }
 
     /// The upstream broke off: what is held back, then the error.
@@ -299,7 +300,7 @@ impl ResponseBody {
     /// Secrets of the record's tenant that were masked, and where; those of others are for their own records.
     fn found(&self, open: &Trail) -> (u64, Vec<String>) {
         let Some(rewriter) = self.masked.rewrites() else { return (0, Vec::new()) };
-        open.foreign_redactions(rewriter.foreign());
+        open.foreign_redactions(self.masked.host(), rewriter.foreign());
         (rewriter.found(), rewriter.locations())
     }
 
@@ -319,20 +320,24 @@ impl ResponseBody {
         {
             back.put();
         }
-        if let Some(mut open) = self.open.take() {
+        if let Some((mut open, held)) = self.open.take() {
             let (found, locations) = self.found(&open);
             open.response(self.bytes, found, locations);
-            self.flow.when_upload_ends(move |end| open.complete(end));
+            self.flow.when_upload_ends(move |end| {
+                open.complete(end);
+                drop(held);
+            });
         }
     }
 
     fn fail(&mut self, close: impl FnOnce(Trail)) {
         self.ended = true;
         self.back = None;
-        if let Some(mut open) = self.open.take() {
+        if let Some((mut open, held)) = self.open.take() {
             let (found, locations) = self.found(&open);
             open.response(self.bytes, found, locations);
             close(open);
+            drop(held);
         }
     }
 }

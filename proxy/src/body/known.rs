@@ -65,6 +65,11 @@ impl Known {
         Ok(Self { host: host.clone(), generation, latest, first: None, made })
     }
 
+    /// The host.
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// All of it.
     pub(crate) fn sets(&self) -> Sets {
         Sets::new(self.latest.clone(), self.first.clone(), self.made.clone())

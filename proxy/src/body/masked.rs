@@ -1,15 +1,19 @@
 //! What masks the body of one response.
 
-use http_body::SizeHint;
-use model::TenantId;
+use std::sync::Arc;
 
-use crate::body::known::{HostNeedles, Known};
+use http_body::SizeHint;
+use model::{Host, TenantId};
+
+use crate::Proxy;
+use crate::body::known::Known;
 use crate::body::rewriter::{Rewriter, Unmaskable};
 use crate::limits::budget::Decoding;
 use redaction::stream::Masker;
 
 /// What masks a body, also for values that are stored while it streams.
 pub(crate) struct Masked {
+    pub(crate) proxy: Arc<Proxy>,
     pub(crate) known: Known,
     pub(crate) tenant: TenantId,
     /// `None` as long as the host is in no audience.
@@ -21,6 +25,11 @@ pub(crate) struct Masked {
 }
 
 impl Masked {
+    /// The host that the response comes from.
+    pub(crate) fn host(&self) -> &Host {
+        self.known.host()
+    }
+
     /// What the client can expect, when the upstream still has `left` to send.
     pub(crate) fn hint(&self, left: Option<u64>) -> SizeHint {
         match (&self.rewriter, left) {
@@ -53,8 +62,10 @@ impl Masked {
     ///
     /// # Errors
     /// Where what follows cannot be searched for it.
-    pub(crate) fn follow(&mut self, needles: &HostNeedles) -> Result<(), Unmaskable> {
-        let Some(sets) = self.known.follow(needles).map_err(|_| Unmaskable::Unopened)? else { return Ok(()) };
+    pub(crate) fn follow(&mut self) -> Result<(), Unmaskable> {
+        let Some(sets) = self.known.follow(&self.proxy.needles).map_err(|_| Unmaskable::Unopened)? else {
+            return Ok(());
+        };
         match &mut self.rewriter {
             Some(rewriter) => return rewriter.renew(sets),
             None if sets.is_empty() => {}
@@ -83,7 +94,8 @@ mod tests {
     fn masked(bench: &Bench, can_begin_late: bool) -> Masked {
         let known = Known::now(&bench.core.proxy.needles, bench.destination.host(), &Vec::new()).unwrap();
         let decoding = bench.core.proxy.slot_bodies.decoding(&bench.session.id);
-        Masked { known, tenant: TenantId::default(), rewriter: None, can_begin_late, decoding }
+        let proxy = bench.core.proxy.clone();
+        Masked { proxy, known, tenant: TenantId::default(), rewriter: None, can_begin_late, decoding }
     }
 
     fn put(bench: &Bench, host: &str) {
@@ -93,14 +105,13 @@ mod tests {
     #[test]
     fn a_value_that_is_stored_while_a_body_streams_is_masked_from_then_on() {
         let bench = bench();
-        let needles = &bench.core.proxy.needles;
         let mut masked = masked(&bench, true);
-        masked.follow(needles).unwrap();
+        masked.follow().unwrap();
         put(&bench, "other.example.com");
-        masked.follow(needles).unwrap();
+        masked.follow().unwrap();
         assert!(masked.rewrites().is_none(), "nothing is known of this host");
         put(&bench, HOST);
-        masked.follow(needles).unwrap();
+        masked.follow().unwrap();
         let shown = masked.rewriter().unwrap().take(Bytes::from(format!("a {VALUE} b")), true).unwrap();
         assert_eq!(shown, format!("a {} b", "*".repeat(VALUE.len())));
     }
@@ -110,7 +121,7 @@ mod tests {
         let bench = bench();
         let mut masked = masked(&bench, false);
         put(&bench, HOST);
-        let late = masked.follow(&bench.core.proxy.needles);
+        let late = masked.follow();
         assert!(matches!(late, Err(Unmaskable::Late)), "{late:?}");
     }
 

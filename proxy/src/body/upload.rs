@@ -1,6 +1,6 @@
 //! A request body on its way to the upstream: counted, searched for placeholders, never held longer than they are.
 
-use crate::active::{ActiveExchange, Termination};
+use crate::active::ActiveExchange;
 use crate::body::buffered::{Contents, Payload};
 use crate::body::incoming::Incoming;
 use crate::body::trailers::{holds_placeholder, size_of};
@@ -13,6 +13,7 @@ use crate::limits::allowance::Allowance;
 use crate::limits::budget::{Decoding, Share};
 use crate::share;
 use crate::share::pace;
+use crate::termination::Termination;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use model::Reason;

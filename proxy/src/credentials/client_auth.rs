@@ -24,7 +24,7 @@ mod trailers;
 
 pub(crate) use cookies::note as note_cookies;
 use query::{folded, without};
-pub(crate) use trailers::{Removed, TrailerFilter};
+pub(crate) use trailers::TrailerFilter;
 
 /// The locations that credentials of Egret take on one request: the client's own values there are overwritten.
 #[derive(Default)]
@@ -358,7 +358,6 @@ pub(crate) fn trailer_filter(
         taken: own.fields.iter().map(|name| Box::from(name.as_str())).chain(set).collect(),
         also: wanted.permit.client_auth().also_names().map(Box::from).collect(),
         active: active.clone(),
-        removed: std::sync::Arc::default(),
     }
 }
 

@@ -88,7 +88,7 @@ impl Entrance {
     /// Opens a record for the session of the connection, or for the stranger.
     pub(crate) fn open(&self) -> Trail {
         match self.client.get() {
-            Some(client) => Trail::new(&self.proxy, client, &self.must_close),
+            Some(client) => Trail::before(&self.proxy, client, &self.must_close),
             None => Trail::stranger(&self.proxy, self.source),
         }
     }

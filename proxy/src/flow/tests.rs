@@ -11,10 +11,17 @@ const RATE: MinimumRate = MinimumRate { bytes: 240, grace: Duration::from_secs(3
 const FIRST_BYTE: Duration = Duration::from_secs(300);
 const PACE: Pace = Pace { first_byte: FIRST_BYTE, idle: IDLE, unread: Some(UNREAD), rate: Some(RATE) };
 
+/// A flow whose request is about to be sent.
+fn prepared(pace: Pace, bodiless: bool, now: Instant) -> Flow {
+    let flow = Flow::new(now);
+    flow.prepare(pace, bodiless, now);
+    flow
+}
+
 /// A flow, and the instants of its life in seconds.
 fn flow(pace: Pace) -> (Flow, impl Fn(u64) -> Instant) {
     let start = Instant::now();
-    (Flow::new(pace, false, start), move |seconds| start + Duration::from_secs(seconds))
+    (prepared(pace, false, start), move |seconds| start + Duration::from_secs(seconds))
 }
 
 /// One byte a second from the client: the second in which it ends.
@@ -76,7 +83,7 @@ fn whose_turn_it_was_tells_whose_fault_it_is() {
 fn a_request_without_a_body_waits_for_the_first_byte_from_its_beginning() {
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
-    let flow = Flow::new(PACE, true, start);
+    let flow = prepared(PACE, true, start);
     assert_eq!(flow.fired(at(10_000)), None, "dialing has its own timer");
     flow.begin(at(100));
     assert_eq!((flow.fired(at(400)), flow.fired(at(401))), (None, Some(Timer::FirstByte)));
@@ -179,4 +186,25 @@ fn a_request_that_waits_to_be_written_can_be_stopped_and_can_fail() {
         flow.upload_written(at(3));
         assert!(!flow.is_sent_whole(), "the first end counts");
     }
+}
+
+#[test]
+fn so_many_names_of_removed_trailers_are_recorded() {
+    let flow = Flow::new(Instant::now());
+    (0..MAX_REMOVED_TRAILERS + 5).for_each(|n| flow.note_removed_trailer(&format!("x-{n}")));
+    let taken = flow.take_removed_trailers();
+    assert_eq!((taken.len(), taken[0].as_str()), (MAX_REMOVED_TRAILERS, "trailer x-0"));
+    assert!(flow.take_removed_trailers().is_empty(), "they are taken once");
+}
+
+#[test]
+fn what_is_terminated_before_it_is_sent_is_never_sent() {
+    let start = Instant::now();
+    let flow = Flow::new(start);
+    flow.terminate(Timer::Idle.into());
+    flow.terminate(Timer::Unread.into());
+    flow.prepare(PACE, true, start);
+    assert_eq!(flow.upload_end(), Some(UploadEnd::Stopped));
+    assert!(flow.poll_stopped(&Context::from_waker(Waker::noop())));
+    assert_eq!(flow.termination().map(Termination::reason), Some(Timer::Idle.reason()), "the first reason counts");
 }

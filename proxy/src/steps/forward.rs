@@ -11,7 +11,7 @@ use crate::Core;
 use crate::body::download::PoolReturn;
 use crate::body::incoming::Incoming;
 use crate::body::upload::Upload;
-use crate::context::{Exchange, Permitted};
+use crate::context::Exchange;
 use crate::flow::{Flow, Pace, UploadEnd};
 use crate::hop_by_hop;
 use crate::http1;
@@ -19,6 +19,7 @@ use crate::http1::client::Failure;
 use crate::http2;
 use crate::limits::quota::UpstreamSlot;
 use crate::own_fields;
+use crate::permitted::Permitted;
 use crate::refusal::{Refusal, broken_off};
 use crate::share;
 use crate::steps::inject::Armed;
@@ -63,9 +64,8 @@ pub(crate) async fn forward(
     open: &mut Trail,
 ) -> Result<Reply, Refusal> {
     let UpstreamChoice { key, kind } = choice;
-    let flow = Arc::new(Flow::new(pace(permitted, armed.version), armed.body.is_empty(), share::now()));
-    permitted.active.sends(&flow);
-    open.sends(&flow);
+    let flow = permitted.exchange.flow.clone();
+    flow.prepare(pace(permitted, armed.version), armed.body.is_empty(), share::now());
     let (mut request, secrets) = assemble(permitted, armed, &flow);
     let mut upstream = match kind {
         UpstreamKind::Pooled(kept) => kept,

@@ -3,7 +3,8 @@
 use http::Version;
 use model::Scheme;
 
-use crate::context::{Exchange, Permitted};
+use crate::context::Exchange;
+use crate::permitted::Permitted;
 use crate::refusal::Refusal;
 use crate::steps::inject::Armed;
 use crate::trail::Trail;

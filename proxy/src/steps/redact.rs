@@ -161,6 +161,7 @@ fn rewrite(exchange: Exchange<'_>, reply: Reply, part: Option<Part>) -> Result<R
     drop(leases);
     let sets = known.sets();
     let mut masked = Masked {
+        proxy: proxy.clone(),
         known,
         tenant: tenant.clone(),
         rewriter: None,

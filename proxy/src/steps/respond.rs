@@ -7,15 +7,16 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::body::answer::Body;
 use crate::body::download::ResponseBody;
+use crate::limits::admission::Held;
 use crate::refusal::{Form, Refusal};
 use crate::steps::forward::Upstreamed;
 use crate::steps::redact::Redacted;
 use crate::trail::Trail;
 
 /// Turns the outcome of the line into the response that the client sees, and sees to it that the record closes with it.
-pub(crate) fn respond(trail: Trail, outcome: Result<Redacted, Refusal>, form: Form) -> Response<Body> {
+pub(crate) fn respond(trail: Trail, outcome: Result<(Redacted, Held), Refusal>, form: Form) -> Response<Body> {
     match outcome {
-        Ok(redacted) => relay(trail, redacted),
+        Ok((redacted, held)) => relay(trail, redacted, held),
         Err(refusal) => {
             let record = trail.refuse(&refusal);
             answer(&refusal, &record, form)
@@ -43,7 +44,7 @@ pub(crate) fn respond_with_document(mut trail: Trail, outcome: Result<Vec<u8>, R
     }
 }
 
-fn relay(mut trail: Trail, redacted: Redacted) -> Response<Body> {
+fn relay(mut trail: Trail, redacted: Redacted, held: Held) -> Response<Body> {
     let Redacted { response, masked, upstreamed } = redacted;
     let Upstreamed { flow, back } = upstreamed;
     trail.status(response.status());
@@ -52,8 +53,7 @@ fn relay(mut trail: Trail, redacted: Redacted) -> Response<Body> {
     if parts.headers.remove(header::ALT_SVC).is_some() {
         trail.stripped([Cow::Borrowed("alt-svc")]);
     }
-    let limit = trail.admission().response_body().cloned();
-    let relay = ResponseBody::new(incoming, masked, trail, flow, back, limit);
+    let relay = ResponseBody::new(incoming, masked, (trail, held), flow, back);
     Response::from_parts(parts, Body::relayed(relay))
 }
 

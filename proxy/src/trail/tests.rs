@@ -150,12 +150,12 @@ async fn without_a_journal_nothing_is_permitted() {
 #[test]
 fn the_upload_ends_with_the_record_and_its_count_is_final() {
     let bench = bench();
-    let (flow, mut trail) = (flow(false), bench.trail());
-    trail.sends(&flow);
+    let flow = flow(false);
+    let trail = bench.trail_of(&flow);
     flow.upload_passed(5, Instant::now());
     trail.cut();
     assert_eq!(flow.upload_end(), Some(UploadEnd::Stopped));
-    assert!(flow.poll_stopped(&Context::from_waker(std::task::Waker::noop())));
+    assert!(flow.poll_stopped(&std::task::Context::from_waker(std::task::Waker::noop())));
     assert_eq!(bench.closing()["request_bytes"], 5);
 }
 
@@ -178,25 +178,9 @@ fn what_cut_an_exchange_comes_before_a_drain_and_a_drain_before_the_client() {
     assert_eq!(ended(&bench, Trail::cut), unread);
     let line = bench.line("GET", "/");
     line.active.end_for(Reason::PlaceholderMisplaced);
-    let cut = |mut trail: Trail| {
-        trail.stands(line.active.clone());
-        trail.cut();
-    };
-    assert_eq!(ended(&bench, cut), ["aborted", "policy", "placeholder_misplaced", ""].map(str::to_owned));
-}
-
-#[test]
-fn what_it_holds_is_given_back_when_it_closes() {
-    let bench = bench();
-    let quotas = &bench.core.proxy.quotas;
-    let mut trail = bench.trail();
-    trail.takes(quotas.request(&bench.session.id).unwrap());
-    let left = bench.core.proxy.limits.max_session_requests - 1;
-    let others: Vec<_> = (0..left).map_while(|_| quotas.request(&bench.session.id).ok()).collect();
-    assert!(quotas.request(&bench.session.id).is_err());
-    trail.cut();
-    assert!(quotas.request(&bench.session.id).is_ok());
-    drop(others);
+    let before = bench.closed().len();
+    bench.trail_of(line.active.flow()).cut();
+    assert_eq!(ending(&bench.closed()[before]), ["aborted", "policy", "placeholder_misplaced", ""].map(str::to_owned));
 }
 
 #[test]
@@ -204,7 +188,7 @@ fn other_tenants_learn_of_their_secrets_in_records_of_their_own() {
     let bench = bench();
     let owner = NeedleOwner { tenant: "acme".into(), credential: "token".into(), version: 2 };
     let trail = bench.trail();
-    trail.foreign_redactions(&[(owner, 4)]);
+    trail.foreign_redactions(bench.destination.host(), &[(owner, 4)]);
     trail.cut();
     assert!(bench.closing().get("redactions").is_none(), "{}", bench.closing());
     let masked = bench.records().into_iter().find(|record| record["kind"] == "credential.masked").unwrap();

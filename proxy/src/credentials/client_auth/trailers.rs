@@ -1,7 +1,7 @@
 //! Trailers of a request: only those pass whose names the head lists in `Trailer`. None passes that has a role in the head, that is
 //! needed before the content, or whose name the policy or a credential of Egret's takes.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
 use model::field::{is_forbidden_in_trailers, is_read_as};
@@ -9,9 +9,6 @@ use model::{FieldRole, Reason, field_role};
 use policies::AuthMode;
 
 use crate::active::ActiveExchange;
-
-/// How many names of removed trailers are recorded for one request.
-const MAX_NAMED: usize = 32;
 
 /// What passes of the trailers of one request. They come after the head has left, so what is refused ends the exchange.
 pub(crate) struct TrailerFilter {
@@ -25,33 +22,9 @@ pub(crate) struct TrailerFilter {
     /// Names that a rule counts as authentication.
     pub(super) also: Vec<Box<str>>,
     pub(super) active: Arc<ActiveExchange>,
-    pub(super) removed: Arc<Removed>,
-}
-
-/// The names of trailers that were removed, for the record.
-#[derive(Debug, Default)]
-pub(crate) struct Removed(Mutex<Vec<String>>);
-
-impl Removed {
-    /// Takes the names that were noted so far.
-    pub(crate) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *model::sync::lock(&self.0))
-    }
-
-    fn note(&self, name: &str) {
-        let mut names = model::sync::lock(&self.0);
-        if names.len() < MAX_NAMED {
-            names.push(format!("trailer {name}"));
-        }
-    }
 }
 
 impl TrailerFilter {
-    /// Where the names of what is removed are noted.
-    pub(crate) fn removed(&self) -> Arc<Removed> {
-        self.removed.clone()
-    }
-
     /// Removes what may not pass.
     ///
     /// # Errors
@@ -64,7 +37,7 @@ impl TrailerFilter {
                 return Err(Reason::ForeignCredential);
             }
             trailers.remove(&name);
-            self.removed.note(name.as_str());
+            self.active.flow().note_removed_trailer(name.as_str());
         }
         Ok(())
     }
@@ -98,7 +71,6 @@ mod tests {
             taken: names(&["x-taken"]),
             also: names(&["x-acme"]),
             active: bench.line("POST", "/").active,
-            removed: Arc::default(),
         }
     }
 
@@ -120,11 +92,11 @@ mod tests {
         ]);
         assert_eq!(filter.apply(&mut trailers), Ok(()));
         assert_eq!(trailers, fields(&[("x-sum", "1")]));
-        let mut removed = filter.removed().take();
+        let mut removed = filter.active.flow().take_removed_trailers();
         removed.sort_unstable();
         let names = ["authorization", "content-length", "x-acme", "x-taken", "x-unlisted"];
         assert_eq!(removed, names.map(|name| format!("trailer {name}")));
-        assert!(filter.removed().take().is_empty(), "they are taken once");
+        assert!(filter.active.flow().take_removed_trailers().is_empty(), "they are taken once");
     }
 
     #[test]
@@ -146,12 +118,5 @@ mod tests {
         let filter = filter(&bench, AuthMode::Refuse, true);
         assert_eq!(filter.apply(&mut fields(&[("x-unlisted", "1")])), Ok(()));
         assert!(filter.active.termination().is_none());
-    }
-
-    #[test]
-    fn so_many_names_are_recorded() {
-        let removed = Removed::default();
-        (0..MAX_NAMED + 5).for_each(|n| removed.note(&format!("x-{n}")));
-        assert_eq!(removed.take().len(), MAX_NAMED);
     }
 }

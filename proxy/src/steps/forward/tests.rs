@@ -185,7 +185,7 @@ async fn the_body_goes_on_while_the_answer_is_waited_for_and_is_counted() {
     let line = bench.line("POST", "/");
     let (armed, mut client) = armed(&bench, &line, POST).await;
     let (choice, mut upstream) = kept(&bench, true);
-    let mut trail = bench.trail();
+    let mut trail = bench.trail_of(line.active.flow());
     let both = async {
         let want = "POST / HTTP/1.1\r\nhost: api.example.com\r\ncontent-length: 4\r\n\r\nab";
         let mut read = vec![0; want.len()];

@@ -38,7 +38,7 @@ async fn redacted(bench: &Bench, head: &str, came: &[u8]) -> Result<Redacted, Re
 /// The response as the client gets it: its fields, and its body as text.
 async fn shown(bench: &Bench, head: &str, came: &[u8]) -> (http::response::Parts, String) {
     let redacted = redacted(bench, head, came).await.unwrap();
-    let (parts, body) = respond(bench.trail(), Ok(redacted), Form::Problem).into_parts();
+    let (parts, body) = respond(bench.trail(), Ok((redacted, bench.held())), Form::Problem).into_parts();
     let body = collect(body).await.unwrap().0;
     (parts, String::from_utf8_lossy(&body).into_owned())
 }
@@ -102,7 +102,8 @@ async fn a_secret_is_masked_in_fields_body_and_trailers() {
     let chunked =
         format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: {VALUE}\r\n\r\n");
     let redacted = redacted(&bench, "", chunked.as_bytes()).await.unwrap();
-    let (body, trailers) = collect(respond(bench.trail(), Ok(redacted), Form::Problem).into_body()).await.unwrap();
+    let (body, trailers) =
+        collect(respond(bench.trail(), Ok((redacted, bench.held())), Form::Problem).into_body()).await.unwrap();
     assert_eq!((body, trailers.unwrap()), ("hi".into(), fields(&[("x-sum", &stars(VALUE))])));
 }
 

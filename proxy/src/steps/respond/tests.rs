@@ -28,7 +28,8 @@ fn redacted(bench: &Bench, response: Response<Incoming>, flow: &Arc<Flow>, back:
     let known = Known::now(&bench.core.proxy.needles, bench.destination.host(), &Vec::new()).unwrap();
     let decoding = bench.core.proxy.slot_bodies.decoding(&bench.session.id);
     let tenant = bench.session.tenant.clone();
-    let masked = Masked { known, tenant, rewriter: None, can_begin_late: true, decoding };
+    let proxy = bench.core.proxy.clone();
+    let masked = Masked { proxy, known, tenant, rewriter: None, can_begin_late: true, decoding };
     Redacted { response, masked, upstreamed: Upstreamed { flow: flow.clone(), back } }
 }
 
@@ -95,7 +96,8 @@ async fn a_record_closes_when_the_body_ends_and_the_connection_is_kept() {
     let (kept, _theirs) = upstream();
     let back = PoolReturn { pool: bench.core.pool.clone(), key: key(&bench), upstream: kept };
     let whole = response(b"HTTP/1.1 201 Created\r\nAlt-Svc: h3=\":443\"\r\nContent-Length: 5\r\n\r\nhello").await;
-    let response = respond(bench.trail(), Ok(redacted(&bench, whole, &flow(true), Some(back))), Form::Problem);
+    let response =
+        respond(bench.trail(), Ok((redacted(&bench, whole, &flow(true), Some(back)), bench.held())), Form::Problem);
     assert_eq!(response.status(), StatusCode::CREATED);
     assert!(!response.headers().contains_key("alt-svc"));
     assert_eq!(response.body().size_hint().exact(), Some(5));
@@ -111,7 +113,8 @@ async fn a_record_closes_when_the_body_ends_and_the_connection_is_kept() {
 async fn a_response_without_a_body_closes_its_record_at_once() {
     let bench = bench();
     let empty = response(b"HTTP/1.1 204 No Content\r\n\r\n").await;
-    let response = respond(bench.trail(), Ok(redacted(&bench, empty, &flow(true), None)), Form::Problem);
+    let response =
+        respond(bench.trail(), Ok((redacted(&bench, empty, &flow(true), None), bench.held())), Form::Problem);
     assert!(response.body().is_end_stream());
     assert_eq!((&bench.closing()["outcome"], &bench.closing()["response_bytes"]), (&"ok".into(), &0.into()));
 }
@@ -122,7 +125,7 @@ async fn a_client_that_leaves_within_the_body_ends_the_exchange_and_the_connecti
     let (kept, _theirs) = upstream();
     let back = PoolReturn { pool: bench.core.pool.clone(), key: key(&bench), upstream: kept };
     let (begun, _upstream) = responding(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe").await;
-    drop(respond(bench.trail(), Ok(redacted(&bench, begun, &flow(true), Some(back))), Form::Problem));
+    drop(respond(bench.trail(), Ok((redacted(&bench, begun, &flow(true), Some(back)), bench.held())), Form::Problem));
     assert_eq!(
         (&bench.closing()["outcome"], &bench.closing()["fault"]),
         (&"client_abort".into(), &"downstream".into())
@@ -134,7 +137,8 @@ async fn a_client_that_leaves_within_the_body_ends_the_exchange_and_the_connecti
 async fn an_upstream_that_breaks_off_is_not_shown_as_whole() {
     let bench = bench();
     let broken = response(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe").await;
-    let response = respond(bench.trail(), Ok(redacted(&bench, broken, &flow(true), None)), Form::Problem);
+    let response =
+        respond(bench.trail(), Ok((redacted(&bench, broken, &flow(true), None), bench.held())), Form::Problem);
     assert_eq!(collect(response.into_body()).await.unwrap_err(), "the upstream broke off");
     let closed = bench.closing();
     assert_eq!((&closed["outcome"], &closed["code"]), (&"upstream_reset".into(), &"upstream_protocol".into()));
@@ -144,12 +148,12 @@ async fn an_upstream_that_breaks_off_is_not_shown_as_whole() {
 #[tokio::test]
 async fn a_record_waits_for_the_end_of_the_request() {
     let bench = bench();
-    let (flow, mut trail) = (flow(false), bench.trail());
-    trail.sends(&flow);
+    let flow = flow(false);
+    let trail = bench.trail_of(&flow);
     let (kept, _theirs) = upstream();
     let back = PoolReturn { pool: bench.core.pool.clone(), key: key(&bench), upstream: kept };
     let early = response(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
-    let response = respond(trail, Ok(redacted(&bench, early, &flow, Some(back))), Form::Problem);
+    let response = respond(trail, Ok((redacted(&bench, early, &flow, Some(back)), bench.held())), Form::Problem);
     assert_eq!(collect(response.into_body()).await.unwrap().0, "hi");
     assert!(bench.closed().is_empty(), "the request is still being sent");
     assert!(bench.core.pool.take(&key(&bench), |_| true).is_none(), "the rest of the request may be on it");
@@ -159,15 +163,32 @@ async fn a_record_waits_for_the_end_of_the_request() {
 }
 
 #[tokio::test]
+async fn what_an_exchange_holds_is_given_back_with_its_record() {
+    let bench = bench();
+    let quotas = &bench.core.proxy.quotas;
+    let left = bench.core.proxy.limits.max_session_requests - 1;
+    let others: Vec<_> = (0..left).map_while(|_| quotas.request(&bench.session.id).ok()).collect();
+    let flow = flow(false);
+    let early = response(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+    let passed = Ok((redacted(&bench, early, &flow, None), bench.held()));
+    let response = respond(bench.trail_of(&flow), passed, Form::Problem);
+    assert_eq!(collect(response.into_body()).await.unwrap().0, "hi");
+    assert!(quotas.request(&bench.session.id).is_err(), "the request is still being sent");
+    flow.end_upload(UploadEnd::Whole, tokio::time::Instant::now());
+    assert!(quotas.request(&bench.session.id).is_ok());
+    drop(others);
+}
+
+#[tokio::test]
 async fn more_than_a_response_may_be_ends_it() {
     let bench = Bench::new(&["{id: r, allow: {host: api.example.com}, limits: {response_body: 4}}"]);
     let asked = bench.asked("GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n").await;
     let mut routed = crate::steps::route::route(bench.exchange(), asked).unwrap();
     let permit = bench.line("GET", "/").permit;
-    let mut trail = bench.trail();
-    trail.admitted(crate::steps::limit::limit(bench.exchange(), &permit, &mut routed).await.unwrap());
+    let admission = crate::steps::limit::limit(bench.exchange(), &permit, &mut routed).await.unwrap();
+    let held = Held::new(bench.core.proxy.quotas.request(&bench.session.id).unwrap(), admission);
     let (long, mut upstream) = responding(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n").await;
-    let response = respond(trail, Ok(redacted(&bench, long, &flow(true), None)), Form::Problem);
+    let response = respond(bench.trail(), Ok((redacted(&bench, long, &flow(true), None), held)), Form::Problem);
     upstream.write_all(b"1\r\n5\r\n0\r\n\r\n").await.unwrap();
     assert_eq!(collect(response.into_body()).await.unwrap_err(), "the response exceeds a limit");
     let closed = bench.closing();
