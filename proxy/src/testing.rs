@@ -12,7 +12,7 @@ use audit::{Durability, Journal, Settings};
 use bytes::Bytes;
 use certs::{Ca, Leaves, Trust};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
-use model::{CredentialId, Destination, Host, RequestPath, Scheme, Timestamp};
+use model::{CredentialId, Destination, Host, RequestPath, Scheme};
 use policies::{InForce, Permit, PolicySet, PolicySource, Question, Rules};
 use serde_json::Value;
 use sessions::{Bounds, GrantRequest, Identified, NewSession, Offered, Proof, Registry, Session};
