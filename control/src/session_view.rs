@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use model::SessionId;
-use policies::{Question, Verdict};
+use model::{CredentialId, Reason, SessionId, Timestamp};
+use policies::{GrantState, Grants, Question, Verdict};
+use sessions::{Session, Withheld};
 
 use crate::problem::{Json, Problem};
 use crate::session::unknown;
@@ -37,19 +38,61 @@ pub(crate) async fn explain(
     let (destination, path) = policies::read_url(&request.url).map_err(Problem::invalid)?;
     let rules = control.policies.rules_of(&session).map_err(|error| Problem::policy(error.to_string()))?;
     let around = control.around(&session.tenant, &rules);
-    let explanation = rules.explain(&Question {
+    let question = Question {
         destination: &destination,
         method: &request.method,
         path: &path,
         websocket: request.websocket,
         tool: request.tool.as_deref(),
         now: request.at.unwrap_or_else(clock::now),
-    });
-    let explanation = explanation.with_misfits(&rules, &around);
+    };
+    let grants = grants(&control, &session, &question);
+    let explanation = rules.explain(&question).with_misfits(&rules, &around);
+    let explanation = match before_rules(&control, &session, question.now) {
+        Some((reason, detail)) => explanation.refuse(reason, detail),
+        None => explanation.with_grants(&question, &around, &grants).with_address(&rules, &question, &around),
+    };
     let passes = match explanation.decision.verdict {
         Verdict::Allow | Verdict::Observe => true,
         Verdict::Ask | Verdict::Deny => false,
     };
     let (text, explanation) = (explanation.to_string(), explanation.to_json());
     Ok(axum::Json(Explained { passes, explanation, text }))
+}
+
+/// What refuses every request of the session before its rules are asked.
+fn before_rules(control: &Control, session: &Session, now: Timestamp) -> Option<(Reason, &'static str)> {
+    if !session.is_live(now) {
+        return Some((Reason::SessionInvalid, "the session has ended"));
+    }
+    control.start.deny_all.then_some((Reason::DeniedAll, "the operator has stopped all requests"))
+}
+
+/// What becomes of the session's credentials on a request. A tool call that is named is taken for an open one.
+fn grants(control: &Control, session: &Session, question: &Question<'_>) -> Grants {
+    let overrides = question.path.query().map(model::method_overrides).unwrap_or_default();
+    let methods = || std::iter::once(question.method).chain(overrides.iter().map(String::as_str));
+    let has_expired = |id: &CredentialId| {
+        let expires = control.vault.slot(&session.tenant, id).and_then(|shape| shape.expires());
+        expires.is_some_and(|expires| expires <= question.now)
+    };
+    let state = |id: &CredentialId| {
+        let unavailable = Reason::CredentialUnavailable;
+        let (code, why) = match methods().try_for_each(|method| session.check_use(id, method, question.now)) {
+            Err(Withheld::NoToolCall) if question.tool.is_some() => return GrantState::Usable,
+            Ok(()) if has_expired(id) => return GrantState::Expired,
+            Ok(()) => return GrantState::Usable,
+            Err(Withheld::Method) => return GrantState::OtherMethod,
+            Err(Withheld::Exhausted) => (Reason::BudgetExhausted, "it went on as many requests as the grant allows"),
+            Err(Withheld::Expired) => (unavailable, "the time of the grant is over"),
+            Err(Withheld::NoToolCall) => (unavailable, "it is granted for tool calls, and no single one is open"),
+            Err(Withheld::NotGranted) => (unavailable, "it was taken away from the session"),
+        };
+        GrantState::Refused(code, why.to_owned())
+    };
+    let granted = session.grants.iter().map(|grant| &grant.credential).filter(|id| session.grants(id));
+    Grants {
+        is_running: session.is_running(question.now),
+        credentials: granted.map(|id| (id.clone(), state(id))).collect(),
+    }
 }

@@ -31,6 +31,9 @@ pub struct Explanation {
     pub decision: Decision,
     /// Whether it passes by policy and is refused on the wire all the same: a WebSocket handshake, which is not relayed yet.
     pub not_relayed: bool,
+    /// Why the request is refused whatever the rules say: see [`Explanation::refuse`], [`Explanation::with_grants`] and
+    /// [`Explanation::with_address`].
+    pub detail: Option<String>,
     /// The `reason` of the rule, for the client that is refused.
     pub author_message: Option<String>,
     /// How long the approval stays open, if the rule asks and has `within`.
@@ -173,6 +176,7 @@ impl Rules {
         Explanation {
             request: tell::request(question),
             not_relayed: question.websocket && answer.is_ok(),
+            detail: None,
             author_message: denied.and_then(|denied| denied.author_message.as_ref()).map(ToString::to_string),
             approval_timeout: denied.and_then(|denied| denied.approval_timeout),
             given: answer.as_ref().ok().map(|permit| self.given(permit)),

@@ -24,6 +24,7 @@ mod document;
 mod explain;
 mod export;
 mod fmt;
+mod granted;
 mod import;
 mod in_force;
 mod index;
@@ -76,6 +77,7 @@ pub use explain::{
 };
 pub use export::{Target, export};
 pub use fmt::fmt;
+pub use granted::{GrantState, Grants};
 pub use import::{ImportError, Origin, SCHEMA_LINE, import};
 pub use in_force::{InForce, Own, PublishError};
 pub use junit::junit;

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use model::{AddressClass, CredentialId, Host, PolicyName, RuleId};
+use model::field::{fold_name, same_name};
+use model::{AddressClass, CredentialId, Host, PolicyName, RuleId, parameter_names};
 
 use crate::combine::PolicySet;
 use crate::explain::Explanation;
@@ -142,7 +143,7 @@ pub(crate) fn of_rule(rule: &Rule, around: &Surroundings) -> Vec<Misfit> {
             None => {}
         }
     }
-    if let Some((message, help)) = same_location(rule, around) {
+    if let Some((message, help)) = in_same_location(rule, around) {
         note(code::SAME_LOCATION, message, help);
     }
     for (name, address) in &around.resolve {
@@ -182,12 +183,30 @@ fn places(facts: &CredentialFacts) -> Vec<(HostPattern, u16)> {
     facts.audience.iter().filter_map(place).collect()
 }
 
+/// Whether the audience of a credential has this host and port.
+pub(crate) fn covers(facts: &CredentialFacts, host: &Host, port: u16) -> bool {
+    places(facts).iter().any(|(own, at)| *at == port && own.matches(host))
+}
+
+/// Whether two credentials go to one location, in some spelling that servers read alike.
+pub(crate) fn same_location(one: &str, other: &str) -> bool {
+    let of_kind = |kind: &str| Some((one.strip_prefix(kind)?, other.strip_prefix(kind)?));
+    if let Some((one, other)) = of_kind("header ") {
+        return same_name(one, other);
+    }
+    if let Some((one, other)) = of_kind("query ") {
+        let folded = |spelled| parameter_names(spelled).first().map(|name| fold_name(name).into_owned());
+        return folded(one) == folded(other);
+    }
+    one == other
+}
+
 fn holds(audience: &[(HostPattern, u16)], host: &HostPattern, port: u16) -> bool {
     audience.iter().any(|(own, at)| *at == port && own.contains(host))
 }
 
 /// Two credentials of the rule that go to one location at one host.
-fn same_location(rule: &Rule, around: &Surroundings) -> Option<(String, String)> {
+fn in_same_location(rule: &Rule, around: &Surroundings) -> Option<(String, String)> {
     let known: Vec<_> = rule
         .credentials
         .iter()
@@ -201,8 +220,9 @@ fn same_location(rule: &Rule, around: &Surroundings) -> Option<(String, String)>
         rule.hosts.iter().any(|host| ports().any(|port| holds(a, host, port) && holds(b, host, port)))
     };
     let mut pairs = known.iter().enumerate().flat_map(|(at, one)| known.iter().skip(at + 1).map(move |two| (one, two)));
-    let ((first, location, _), (second, ..)) =
-        pairs.find(|((_, location, audience), (_, other, others))| location == other && both(audience, others))?;
+    let ((first, location, _), (second, ..)) = pairs.find(|((_, location, audience), (_, other, others))| {
+        same_location(location, other) && both(audience, others)
+    })?;
     let message = format!(
         "rule `{}` uses `{first}` and `{second}`, which both go to {location}: a session that has both must send the placeholder of one of them",
         rule.id

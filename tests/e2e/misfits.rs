@@ -2,8 +2,8 @@
 
 use egret_tests::client::{self, Answer};
 use egret_tests::egret::Session;
-use egret_tests::refusal;
-use serde_json::Value;
+use egret_tests::{control, refusal};
+use serde_json::{Value, json};
 
 use crate::world::World;
 
@@ -18,8 +18,15 @@ rules:
   - id: outside
     allow: {host: outside.origin.test, port: PORT, LOCAL}
     use: [work]
+  - id: fixed
+    allow: {host: fixed.origin.test, port: PORT, LOCAL}
+    use: [team]
+    set: {X-Team: fixed}
+  - id: far
+    allow: {host: far.origin.test, port: PORT}
 ";
-const HOSTS: [&str; 3] = ["both.origin.test", "unknown.origin.test", "outside.origin.test"];
+const HOSTS: [&str; 5] =
+    ["both.origin.test", "unknown.origin.test", "outside.origin.test", "fixed.origin.test", "far.origin.test"];
 
 fn get(world: &World, session: &Session, host: &str, path: &str, fields: &str) -> Answer {
     client::get_with(&world.egret, session, &world.target(host), path, fields)
@@ -88,4 +95,71 @@ fn a_request_without_a_credential_of_its_rule_is_recorded_with_the_cause() {
         assert!(text.contains(&format!("warning[{code}]: rule `{rule}` uses ")), "{text} {checked:?}");
     }
     assert!(world.egret.log().contains("rule `unknown` uses `acmee`"), "{}", world.egret.log());
+}
+
+/// Whether the request passes, and its code, as `POST /v1/sessions/{id}/explain` gives them; as text and as JSON.
+fn explained(world: &World, session: &Session, host: &str) -> (bool, Option<String>) {
+    let url = format!("https://{}/explained", world.target(host));
+    let path = format!("/v1/sessions/{}/explain", session.id);
+    let (status, told) = control::call(&world.egret, "POST", &path, &json!({ "method": "GET", "url": url }));
+    let (json, text) = (&told["explanation"], told["text"].as_str().unwrap());
+    let code = json["code"].as_str().map(str::to_owned);
+    let verdict = match &code {
+        Some(code) => format!("\ndeny ({code}) by rule"),
+        None => "\nallow by rule".to_owned(),
+    };
+    assert!(status == 200 && text.contains(&verdict), "{told}");
+    assert_eq!(json["decision"], if code.is_some() { "deny" } else { "allow" }, "{told}");
+    let detail = json["detail"].as_str().unwrap_or_default();
+    assert!(text.contains(detail) && detail.is_empty() == code.is_none(), "{told}");
+    (told["passes"].as_bool().unwrap(), code)
+}
+
+#[test]
+fn explain_gives_the_verdict_that_the_request_of_a_session_gets() {
+    let world = World::new(&HOSTS, &[POLICY], |setup| setup);
+    let (both, fixed) = (world.target("both.origin.test"), world.target("fixed.origin.test"));
+    world.egret.put("work", &["--kind", "bearer", "--audience", &both]);
+    world.egret.put("home", &["--kind", "bearer", "--audience", &both]);
+    world.egret.put("team", &["--kind", "header", "--header", "X-Team", "--audience", &fixed]);
+    world.egret.put("acmee", &["--kind", "bearer", "--audience", &world.target("unknown.origin.test")]);
+    let all = world.egret.session(&["misfits"], &["work", "home", "team", "acmee"]);
+    let one = world.egret.session(&["misfits"], &["home"]);
+    let reading = world.egret.session(&["misfits"], &["work", "home,methods=POST"]);
+    let spent = world.egret.session(&["misfits"], &["home,uses=1"]);
+    assert_eq!(get(&world, &spent, "both.origin.test", "/spends", "").status, 200);
+    let calling = world.egret.session(&["misfits"], &["home,per=tool_call"]);
+    let none = world.egret.session(&["misfits"], &[]);
+    world.egret.ok(&["vault", "rm", "acmee"], "");
+    for (session, host, code) in [
+        (&all, "both.origin.test", Some("credential_conflict")),
+        (&one, "both.origin.test", None),
+        (&none, "both.origin.test", None),
+        (&reading, "both.origin.test", None),
+        (&spent, "both.origin.test", Some("budget_exhausted")),
+        (&calling, "both.origin.test", Some("credential_unavailable")),
+        (&all, "fixed.origin.test", Some("credential_conflict")),
+        (&one, "fixed.origin.test", None),
+        (&all, "unknown.origin.test", Some("credential_unavailable")),
+        (&none, "unknown.origin.test", None),
+        (&all, "outside.origin.test", None),
+        (&none, "far.origin.test", Some("denied_address")),
+    ] {
+        let answer = get(&world, session, host, "/explained", "");
+        let got = (answer.status != 200).then(|| refusal::problem(&answer)["code"].as_str().unwrap().to_owned());
+        assert_eq!(got.as_deref(), code, "{host}: {answer:?}");
+        assert_eq!(explained(&world, session, host), (code.is_none(), got), "{host}");
+    }
+    // The command, also where it judges by a policy that is named.
+    let (url, config) = (format!("https://{both}/"), world.egret.config().display().to_string());
+    for more in [&["--format", "json"][..], &[], &["--policy", "misfits", "--config", &config]] {
+        let explain = ["policy", "explain", "--session", &all.id, "GET", &url];
+        let told = world.egret.run(&[&explain[..], more].concat(), "");
+        let text = String::from_utf8_lossy(&told.stdout).into_owned();
+        assert!(
+            text.contains("credential_conflict") && text.contains("uses `work` and `home` in one location"),
+            "{text}"
+        );
+        assert_eq!(told.status.code(), Some(1), "{more:?}: {told:?}");
+    }
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use control::wire::{ExplainRequest, Explained, List, PolicyDocument, SessionView};
-use model::{PolicyName, TenantId, Timestamp};
-use policies::{PolicySource, Question, Rules, SessionDocuments, Subject, Verdict};
+use control::wire::{ExplainRequest, Explained, GrantView, List, PolicyDocument, SessionView};
+use model::{PolicyName, Reason, TenantId, Timestamp};
+use policies::{GrantState, Grants, PolicySource, Question, Rules, SessionDocuments, Subject, Verdict};
 
 use super::sources::{broken, named};
+use super::surroundings;
 use crate::Context;
 use crate::client::{Client, IfMissing, converse, encode};
 use crate::exit::{Answer, Failure, OrFail as _};
@@ -86,16 +87,25 @@ impl Explain {
 
     fn judge(&self, context: &Context, method: &str, url: &str) -> Answer {
         let (destination, path) = policies::read_url(url).map_err(|why| Failure::usage(anyhow!(why)))?;
-        let rules = self.rules(context)?;
-        let explanation = rules.explain(&Question {
+        let (rules, session) = self.rules(context)?;
+        let question = Question {
             destination: &destination,
             method,
             path: &path,
             websocket: self.websocket,
             tool: self.tool.as_deref(),
             now: self.at.unwrap_or_else(Timestamp::now),
-        });
-        let explanation = explanation.with_misfits(&rules, &super::surroundings::read(context)?);
+        };
+        // The sidecar of a session was asked already.
+        let around = match &session {
+            Some(_) => surroundings::of_vault(context)?,
+            None => surroundings::read(context)?,
+        };
+        let mut explanation = rules.explain(&question).with_misfits(&rules, &around);
+        if let Some(session) = session {
+            explanation = explanation.with_grants(&question, &around, &grants(&session, method));
+        }
+        let explanation = explanation.with_address(&rules, &question, &around);
         let passes = match explanation.decision.verdict {
             Verdict::Allow | Verdict::Observe => true,
             Verdict::Ask | Verdict::Deny => false,
@@ -114,13 +124,14 @@ impl Explain {
         }
     }
 
-    fn rules(&self, context: &Context) -> Answer<Arc<Rules>> {
+    /// The rules, and the session that they are of.
+    fn rules(&self, context: &Context) -> Answer<(Arc<Rules>, Option<SessionView>)> {
         let Some(id) = &self.session else {
             if self.policies.is_empty() {
                 return Err(Failure::usage(anyhow!("name policies with --policy, or a session with --session")));
             }
             let found = named(context, &self.policies)?;
-            return found.set.rules_for_policies(&found.policies).or_usage();
+            return Ok((found.set.rules_for_policies(&found.policies).or_usage()?, None));
         };
         let path = format!("/v1/sessions/{}", encode(id));
         let (session, brought): (SessionView, List<PolicyDocument>) = converse(async {
@@ -132,7 +143,7 @@ impl Explain {
         wanted.extend(self.policies.iter().cloned());
         let found = named(context, &wanted)?;
         let (tenant, labels): (TenantId, BTreeMap<String, String>) =
-            (TenantId::new(session.tenant.as_str()), session.labels);
+            (TenantId::new(session.tenant.as_str()), session.labels.clone());
         let mut policies: Vec<PolicyName> = found.policies;
         policies.sort();
         policies.dedup();
@@ -141,7 +152,30 @@ impl Explain {
         let sources: Vec<_> =
             brought.items.into_iter().map(|one| PolicySource { name: one.name, text: one.text }).collect();
         let documents = SessionDocuments::compile(&sources).map_err(|problems| broken(&problems))?;
-        found.set.rules_with(&subject, &documents).map(Arc::new).or_usage()
+        let rules = found.set.rules_with(&subject, &documents).map(Arc::new).or_usage()?;
+        Ok((rules, Some(session)))
+    }
+}
+
+/// What becomes of the session's credentials on a request with this method, as far as the session shows it.
+fn grants(session: &SessionView, method: &str) -> Grants {
+    let state = |one: &GrantView| {
+        let methods = &one.grant.methods;
+        if !methods.is_empty() && methods.iter().all(|own| own != method) {
+            return GrantState::OtherMethod;
+        }
+        match one.grant.uses {
+            Some(uses) if one.used >= uses => {
+                let why = "it went on as many requests as the grant allows";
+                GrantState::Refused(Reason::BudgetExhausted, why.to_owned())
+            }
+            Some(_) | None => GrantState::Usable,
+        }
+    };
+    let granted = session.grants.iter().filter(|one| !one.revoked);
+    Grants {
+        is_running: session.state == "running",
+        credentials: granted.map(|one| (one.grant.name.as_str().into(), state(one))).collect(),
     }
 }
 

@@ -12,11 +12,19 @@ use crate::output;
 /// Reads them where a configuration or a data folder is named (`--config`, `--data-dir`) and a vault is there. Nothing is made, and
 /// a vault that cannot be asked is reported and left out.
 pub(super) fn read(context: &Context) -> Answer<Surroundings> {
-    let config = context.config()?;
     let is_named = context.common.config.is_some() || context.common.data_dir.is_some();
-    let resolve = config.resolve.clone().into_iter().collect();
-    let around = Surroundings { resolve, ..Surroundings::default() };
-    if !is_named || !Vault::exists(&context.data_dir(&config)?.vault()) {
+    if is_named { of_vault(context) } else { fixed_addresses(context) }
+}
+
+fn fixed_addresses(context: &Context) -> Answer<Surroundings> {
+    let resolve = context.config()?.resolve.clone().into_iter().collect();
+    Ok(Surroundings { resolve, ..Surroundings::default() })
+}
+
+/// Reads them where a vault is there.
+pub(super) fn of_vault(context: &Context) -> Answer<Surroundings> {
+    let around = fixed_addresses(context)?;
+    if !Vault::exists(&context.data_dir(&context.config()?)?.vault()) {
         return Ok(around);
     }
     let path = "/v1/vaults/default/credentials";

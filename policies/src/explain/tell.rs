@@ -29,6 +29,9 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.request)?;
         writeln!(f, "{}", self.decision)?;
+        if let Some(detail) = &self.detail {
+            writeln!(f, "  cause: {detail}")?;
+        }
         if self.not_relayed {
             writeln!(f, "  not relayed yet: this version answers every WebSocket handshake with 403 denied_upgrade")?;
         }
@@ -222,6 +225,7 @@ impl Explanation {
             "policy": self.decision.policy.as_ref().map(|policy| policy.as_str()),
             "unread": self.decision.unread,
             "not_relayed": self.not_relayed,
+            "detail": self.detail,
             "reason": self.author_message,
             "within_ms": self.approval_timeout.map(millis),
             "permit": self.given.as_ref().map(Given::to_json),
