@@ -163,3 +163,45 @@ fn explain_gives_the_verdict_that_the_request_of_a_session_gets() {
         assert_eq!(told.status.code(), Some(1), "{more:?}: {told:?}");
     }
 }
+
+#[test]
+fn a_fixed_address_that_the_rule_does_not_cover_is_recorded_with_the_setting() {
+    let world = World::new(&HOSTS, &[POLICY], |setup| setup);
+    let session = world.egret.session(&["misfits"], &[]);
+    let answer = get(&world, &session, "far.origin.test", "/far", "");
+    let record = refusal::expect_denied(&world.egret, &answer, 403, "denied_address");
+    let told = ["detail", "host", "address", "policy", "rule"].map(|name| record.text(name));
+    let detail = "upstream.resolve gives an address that the rule's `addresses` do not cover";
+    assert_eq!(told, [detail, "far.origin.test", "127.0.0.1", "misfits", "far"]);
+    world.origin.assert_saw_nothing_of("/far");
+}
+
+#[test]
+fn policies_that_conflict_for_a_session_are_recorded_with_both_rules() {
+    let web = "policy: web\nrules:\n  - id: web\n    allow: {host: both.origin.test, port: PORT, LOCAL}\n";
+    let more = "policy: more\nrules:\n  - id: more\n    allow: {host: far.origin.test, port: PORT, LOCAL}\n";
+    let world = World::new(&HOSTS, &[web, more], |setup| setup);
+    let session = world.egret.session(&["web", "more"], &[]);
+    assert_eq!(get(&world, &session, "both.origin.test", "/before", "").status, 200);
+    world.egret.terminate();
+    let file = world.egret.folder().join("policies/policy-1.yaml");
+    let conflicting =
+        crate::world::fill(&world.origin, &web.replace("web", "more").replace("LOCAL}", "LOCAL}\n    use: [k]"));
+    std::fs::write(&file, conflicting).unwrap();
+    world.egret.launch();
+    let refused = |detail: &str| {
+        let answer = get(&world, &session, "both.origin.test", "/conflict", "");
+        let record = refusal::expect(&world.egret, &answer, 503, "policy_unavailable");
+        assert_eq!((record.text("detail").as_str(), record.text("fault").as_str()), (detail, "egret"));
+        assert!(!answer.text().contains("policy `more`"), "the client sees no rule: {}", answer.text());
+    };
+    refused(
+        "rule `more` of policy `more` and rule `web` of policy `web` can match one request, rank equal and differ in what they give",
+    );
+    // One that is gone is named as well.
+    world.egret.terminate();
+    std::fs::remove_file(&file).unwrap();
+    world.egret.launch();
+    refused("policy `more` is not loaded");
+    world.origin.assert_saw_nothing_of("/conflict");
+}
