@@ -230,11 +230,11 @@ impl Running {
         };
         let Some(watch) = &mut self.watch else { return Ok(Some(Frame::data(data))) };
         let holds = watch.bytes_to_hold(&data)?;
+        self.decoding.hold(watch.scanner.memory_bytes()).map_err(|spent| watch.reject(spent.reason()))?;
         // Before the last bytes go: where the length was announced, they make the request complete.
         if is_last {
             watch.finish()?;
         }
-        self.decoding.hold(watch.scanner.memory_bytes()).map_err(|spent| watch.reject(spent.reason()))?;
         if holds == Some(0) && self.held.is_empty() {
             return Ok(Some(Frame::data(data)));
         }
