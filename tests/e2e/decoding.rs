@@ -52,6 +52,14 @@ fn brotli(text: &[u8]) -> Vec<u8> {
     encoder.into_inner()
 }
 
+/// A window of 8 MiB, of which nearly nothing is used.
+fn large_zstd() -> Vec<u8> {
+    let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(23).unwrap();
+    encoder.write_all(b"some text").unwrap();
+    encoder.finish().unwrap()
+}
+
 /// An answer with this body in this coding, in one chunk, and what ends it.
 fn answer(coding: &str, body: &[u8], end: &str) -> Vec<u8> {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -75,11 +83,7 @@ fn world(limits: &str) -> World {
         script(host, steps);
     }
     script(HOSTS[1], vec![Step::Write(answer("br", &brotli(b"some text"), "0\r\n\r\n"))]);
-    // A window of 8 MiB, of which nothing is used.
-    let mut large = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
-    large.window_log(23).unwrap();
-    large.write_all(b"some text").unwrap();
-    script(HOSTS[2], vec![Step::Write(answer("zstd", &large.finish().unwrap(), "0\r\n\r\n"))]);
+    script(HOSTS[2], vec![Step::Write(answer("zstd", &large_zstd(), "0\r\n\r\n"))]);
     script(HOSTS[3], vec![Step::Write(answer("br", b"\xff\xff\xff", "0\r\n\r\n"))]);
     script(HOSTS[4], vec![Step::Write(answer("br", &brotli(b"some text")[..1], "")), Step::Close]);
     script(HOSTS[5], vec![Step::Write(answer("br", b"", "0\r\n\r\n"))]);
@@ -150,6 +154,12 @@ fn t293_a_response_that_cannot_be_decoded_is_refused_before_its_head() {
     let session = world.egret.session(&["decoding"], &[]);
     let large = get(&world, &session, HOSTS[2]);
     assert_eq!(refusal::expect(&world.egret, &large, 429, "session_quota").text("detail"), "slot_bodies_bytes");
+    // Uploads share the same memory.
+    let target = world.target(HOSTS[1]);
+    let (head, body) = (format!("POST /t293 HTTP/1.1\r\nHost: {target}\r\nContent-Encoding: zstd\r\n"), large_zstd());
+    let mut wire = Tunnel::to(&target).open(&world.egret, &session);
+    wire.send([format!("{head}Content-Length: {}\r\n\r\n", body.len()).as_bytes(), &body].concat());
+    refusal::expect(&world.egret, &wire.answer(), 429, "session_quota");
     refusal::expect(&world.egret, &get(&world, &session, HOSTS[3]), 502, "redaction_impossible");
     refusal::expect(&world.egret, &get(&world, &session, HOSTS[4]), 502, "upstream_protocol");
     for host in &HOSTS[5..7] {
