@@ -150,6 +150,10 @@ fn explain_gives_the_verdict_that_the_request_of_a_session_gets() {
         assert_eq!(got.as_deref(), code, "{host}: {answer:?}");
         assert_eq!(explained(&world, session, host), (code.is_none(), got), "{host}");
     }
+    world.egret.ok(&["session", "end", &none.id], "");
+    let (answer, _) = client::connect(&world.egret, Some(&none), &both);
+    refusal::expect(&world.egret, &answer, 407, "session_invalid");
+    assert_eq!(explained(&world, &none, "both.origin.test"), (false, Some("session_invalid".to_owned())));
     // The command, also where it judges by a policy that is named.
     let (url, config) = (format!("https://{both}/"), world.egret.config().display().to_string());
     for more in [&["--format", "json"][..], &[], &["--policy", "misfits", "--config", &config]] {
