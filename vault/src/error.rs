@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::credential::{CredentialError, ValueError};
 use crate::format::FormatError;
 use crate::kek::KeyError;
-use crate::store::{StoreAction, StoreError};
+use crate::store::error::{StoreAction, StoreError};
 use crate::weakness::Weakness;
 use secret::RngUnavailable;
 

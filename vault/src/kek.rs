@@ -13,7 +13,8 @@ use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::key::{KEY_BYTES, Key};
-use crate::store::{StoreError, open_private};
+use crate::private_file::open_private;
+use crate::store::error::StoreError;
 use secret::Secret;
 
 /// Bytes of a vault's salt.

@@ -13,6 +13,7 @@ mod forms;
 pub mod kek;
 mod key;
 pub mod lease;
+mod private_file;
 pub mod search;
 mod state;
 pub mod store;

@@ -1,5 +1,7 @@
 //! Keeps ciphertext only: one file, replaced whole, so that a crash leaves the old or the new one.
 
+pub(crate) mod error;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -7,76 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::OFlags;
-use rustix::io::Errno;
-use thiserror::Error;
+use self::error::io_error;
+use crate::private_file::{is_ours, open_alone};
 
-/// The largest vault that is read or written.
-pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
-
-/// What a store does with its file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreAction {
-    /// Looks for it.
-    Find,
-    /// Opens it.
-    Open,
-    /// Reads it.
-    Read,
-    /// Writes it.
-    Write,
-    /// Removes it.
-    Remove,
-}
-
-impl StoreAction {
-    /// As a participle, for messages.
-    pub fn as_participle(self) -> &'static str {
-        match self {
-            Self::Find => "found",
-            Self::Open => "opened",
-            Self::Read => "read",
-            Self::Write => "written",
-            Self::Remove => "removed",
-        }
-    }
-}
-
-/// Why ciphertext could not be read or written.
-#[derive(Debug, Error)]
-pub enum StoreError {
-    /// The file does not lie there safely.
-    #[error("{} {why}", path.display())]
-    Unsafe {
-        /// The file or its folder.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// The system refused.
-    #[error("{} cannot be {}", path.display(), action.as_participle())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried.
-        action: StoreAction,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The new file is in place, but power loss could still undo it.
-    #[error("{} is written but not known to survive power loss", path.display())]
-    NotDurable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// Larger than any vault.
-    #[error("the vault exceeds {MAX_FILE_BYTES} bytes")]
-    TooLarge,
-}
+pub use self::error::{MAX_FILE_BYTES, StoreAction, StoreError};
 
 /// Where the sealed bytes of one vault lie.
 pub trait Store: Send + Sync {
@@ -187,50 +123,6 @@ impl Store for FileStore {
     fn has_recovered(&self) -> bool {
         self.recovered.load(Ordering::Relaxed)
     }
-}
-
-/// Opens a file that only we can read, and that has no second name through which another process could write it.
-fn open_alone(path: &Path) -> Result<File, StoreError> {
-    let file = open_checked(path, OFlags::NOFOLLOW)?;
-    let found = file.metadata().map_err(|source| io_error(path, StoreAction::Read, source))?;
-    if found.nlink() != 1 {
-        return Err(StoreError::Unsafe { path: path.to_owned(), why: "has a second name (hard link)" });
-    }
-    Ok(file)
-}
-
-/// Opens a file that only we can read; a symbolic link is followed, as mounted secrets are such.
-pub(crate) fn open_private(path: &Path) -> Result<File, StoreError> {
-    open_checked(path, OFlags::empty())
-}
-
-fn open_checked(path: &Path, flags: OFlags) -> Result<File, StoreError> {
-    // Without NONBLOCK, a pipe in the file's place would hold us forever.
-    let flags = i32::try_from((flags | OFlags::NONBLOCK).bits()).expect("open flags are small");
-    let file =
-        OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|source| match source.raw_os_error() {
-            Some(code) if code == Errno::LOOP.raw_os_error() => {
-                StoreError::Unsafe { path: path.to_owned(), why: "is a symbolic link" }
-            }
-            Some(_) | None => io_error(path, StoreAction::Open, source),
-        })?;
-    let found = file.metadata().map_err(|source| io_error(path, StoreAction::Read, source))?;
-    let refuse = |why| Err(StoreError::Unsafe { path: path.to_owned(), why });
-    match () {
-        () if !found.is_file() => refuse("is no regular file"),
-        () if found.mode() & 0o077 != 0 => refuse("can be read or written by others (its mode must be 0600)"),
-        () if !is_ours(&found) => refuse("belongs to another user"),
-        () => Ok(file),
-    }
-}
-
-/// Root and we ourselves are no others.
-fn is_ours(found: &fs::Metadata) -> bool {
-    found.uid() == 0 || found.uid() == rustix::process::geteuid().as_raw()
-}
-
-fn io_error(path: &Path, action: StoreAction, source: io::Error) -> StoreError {
-    StoreError::Io { path: path.to_owned(), action, source }
 }
 
 #[cfg(test)]
