@@ -47,6 +47,7 @@ pub fn write_failed(vault: &Vault, error: &VaultError) -> Option<Record> {
     let why = match error {
         StoreError::Io { action, source, .. } => format!("not {}: {source}", action.as_participle()),
         StoreError::NotDurable { source, .. } => format!("written, and may not survive power loss: {source}"),
+        StoreError::Conflict { .. } => format!("not written: {error}"),
         StoreError::Unsafe { why, .. } => format!("the file or its folder {why}"),
         StoreError::TooLarge => error.to_string(),
     };

@@ -13,7 +13,8 @@ use http::StatusCode;
 use model::{CredentialId, TenantId};
 use serde::Deserialize;
 use vault::{
-    BodySlot, BodySlots, CredentialSummary, DEFAULT_GRACE, Kind, NewCredential, Secret, Vault, VaultError, VaultStatus,
+    BodySlot, BodySlots, CredentialSummary, DEFAULT_GRACE, Kind, NewCredential, Secret, StoreError, Vault, VaultError,
+    VaultStatus,
 };
 
 use crate::env::check_variable;
@@ -253,6 +254,7 @@ pub(crate) fn refused(error: VaultError) -> Problem {
             Problem::invalid(crate::problem::chain(&error))
         }
         VaultError::Unknown => Problem::not_found(error.to_string()),
+        VaultError::Store(StoreError::Conflict { .. }) => Problem::conflict(crate::problem::chain(&error)),
         VaultError::NotAVault | VaultError::Format(_) | VaultError::OtherLock => {
             Problem::invalid(crate::problem::chain(&error))
         }

@@ -34,12 +34,14 @@ impl vault::Store for Memory {
         Ok(self.bytes.lock().unwrap().clone())
     }
 
-    fn replace(&self, bytes: &[u8]) -> Result<(), vault::StoreError> {
+    fn replace(&self, expected: vault::Stored, bytes: &[u8]) -> Result<(), vault::StoreError> {
+        let mut held = self.bytes.lock().unwrap();
+        vault::Stored::of(held.as_deref()).check(expected)?;
         if self.full.load(std::sync::atomic::Ordering::Relaxed) {
             let source = io::Error::from(io::ErrorKind::StorageFull);
             return Err(vault::StoreError::Io { path: "memory".into(), action: vault::StoreAction::Write, source });
         }
-        *self.bytes.lock().unwrap() = Some(bytes.to_vec());
+        *held = Some(bytes.to_vec());
         Ok(())
     }
 }
@@ -446,4 +448,20 @@ async fn t164_a_change_that_cannot_be_written_is_recorded() {
     let (_, puts) = api.call(Method::GET, "/v1/records?kind=credential.put", Value::Null).await;
     assert_eq!(puts["items"].as_array().unwrap().len(), 1, "{puts}");
     assert!(!api.journal().contains("sEcReT"));
+}
+
+#[tokio::test]
+async fn a_change_of_a_vault_that_another_process_replaced_is_a_conflict() {
+    let store = Memory::default();
+    let api = Api::open_with(|_, key| Vault::create_in(Box::new(store.clone()), key).unwrap());
+    let older = store.bytes.lock().unwrap().clone();
+    api.put("k", "kind=bearer&audience=a.example", "sEcReT-value").await;
+    *store.bytes.lock().unwrap() = older.clone();
+    let (status, problem) = api.call(Method::DELETE, "/v1/vaults/default/credentials/k", Value::Null).await;
+    let why = "the stored vault is generation 1 and not generation 2: another process has replaced it";
+    assert_eq!((status, &problem["code"]), (409, &json!("conflict")), "{problem}");
+    assert_eq!(problem["detail"], format!("the vault's file cannot be used: {why}"));
+    assert!(*store.bytes.lock().unwrap() == older, "nothing was written");
+    let (_, records) = api.call(Method::GET, "/v1/records?code=vault_write_failed", Value::Null).await;
+    assert_eq!(records["items"][0]["detail"], format!("not written: {why}"), "{records}");
 }

@@ -13,7 +13,7 @@ use memchr::memmem;
 use model::{Authority, TenantId, Timestamp};
 use redaction::Needles;
 use redaction::stream::{Guessed, Masker, Sets};
-use vault::{KeyFile, Kind, NewCredential, Secret, Store, StoreError, Vault};
+use vault::{KeyFile, Kind, NewCredential, Secret, Store, StoreError, Stored, Vault};
 
 /// Made up: a token, a password, and a text that is escaped in every encoding.
 const SECRETS: [(&str, &str); 3] =
@@ -30,8 +30,10 @@ impl Store for Memory {
         Ok(self.0.lock().expect("no holder panics").clone())
     }
 
-    fn replace(&self, bytes: &[u8]) -> Result<(), StoreError> {
-        *self.0.lock().expect("no holder panics") = Some(bytes.to_vec());
+    fn replace(&self, expected: Stored, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut held = self.0.lock().expect("no holder panics");
+        Stored::of(held.as_deref()).check(expected)?;
+        *held = Some(bytes.to_vec());
         Ok(())
     }
 }

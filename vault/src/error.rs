@@ -74,6 +74,7 @@ impl VaultError {
         match self {
             Self::Exists => "vault_exists",
             Self::Missing => "vault_missing",
+            Self::Store(StoreError::Conflict { .. }) => "vault_conflict",
             Self::Store(StoreError::Unsafe { .. }) => "vault_unsafe",
             Self::Store(
                 StoreError::Io { action: StoreAction::Write, .. }

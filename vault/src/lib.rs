@@ -32,7 +32,7 @@ pub use model::Audience;
 pub use secret::{Memory, NeedleOwner, Secret, memory, probe};
 pub use state::Version;
 pub use state::{CredentialSummary, VersionSummary};
-pub use store::{Store, StoreAction, StoreError};
+pub use store::{Store, StoreAction, StoreError, Stored};
 pub use strength::passphrase_weakness;
 pub use vault::{HostValues, Vault, VaultStatus};
 pub use weakness::Weakness;

@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::FlockOperation;
+
 use self::error::io_error;
+use crate::format;
 use crate::private_file::{is_ours, open_alone};
 
-pub use self::error::{MAX_FILE_BYTES, StoreAction, StoreError};
+pub use self::error::{MAX_FILE_BYTES, StoreAction, StoreError, Stored};
 
 /// Where the sealed bytes of one vault lie.
 pub trait Store: Send + Sync {
@@ -22,11 +25,12 @@ pub trait Store: Send + Sync {
     /// [`StoreError`] where something is there that cannot be read or trusted.
     fn read(&self) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Puts these bytes in the place of the old ones, whole or not at all.
+    /// Puts these bytes in the place of the old ones, whole or not at all, and only if the old ones are the expected ones
+    /// (compare and swap): of two writers that expect the same, one wins and the other gets [`StoreError::Conflict`].
     ///
     /// # Errors
     /// [`StoreError::NotDurable`] where they are in place and may not last; any other where the old ones still are.
-    fn replace(&self, bytes: &[u8]) -> Result<(), StoreError>;
+    fn replace(&self, expected: Stored, bytes: &[u8]) -> Result<(), StoreError>;
 
     /// Whether something that a crash had left was removed when the bytes were read.
     fn has_recovered(&self) -> bool {
@@ -34,9 +38,30 @@ pub trait Store: Send + Sync {
     }
 }
 
+impl Stored {
+    /// What a store with these bytes has. The header's proof needs the key and is not verified: a changed number keeps a
+    /// writer from writing, and nothing opens by it.
+    pub fn of(bytes: Option<&[u8]>) -> Self {
+        match bytes.map(format::read_header) {
+            None => Self::Nothing,
+            Some(Err(_)) => Self::Unreadable,
+            Some(Ok(header)) => Self::Generation(header.generation),
+        }
+    }
+
+    /// Whether this is what a writer expects.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] where it is not.
+    pub fn check(self, expected: Self) -> Result<(), StoreError> {
+        if self == expected { Ok(()) } else { Err(StoreError::Conflict { expected, found: self }) }
+    }
+}
+
 /// A vault in a file of mode 0600 in a folder that only its owner writes.
 ///
-/// A second process is kept out by the lock of the data folder, not here.
+/// The lock of the data folder keeps a second sidecar out. A writer locks the folder itself (`flock`) from the comparison to
+/// the last sync, so that nothing is lost even if two processes use one file.
 #[derive(Clone, Debug)]
 pub struct FileStore {
     path: PathBuf,
@@ -81,6 +106,26 @@ impl FileStore {
         }
     }
 
+    /// Opens the folder and waits for another writer, which has the lock for one write; closing the folder releases it.
+    fn lock_folder(&self) -> Result<File, StoreError> {
+        let path = self.folder();
+        let folder = File::open(path).map_err(|source| io_error(path, StoreAction::Open, source))?;
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&folder, FlockOperation::LockExclusive))
+            .map_err(|error| io_error(path, StoreAction::Lock, error.into()))?;
+        Ok(folder)
+    }
+
+    /// The first bytes of the file, at most so many; `None` where there is no file.
+    fn read_up_to(&self, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        if fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return Ok(None);
+        }
+        let file = open_alone(&self.path)?;
+        let mut bytes = Vec::new();
+        file.take(limit).read_to_end(&mut bytes).map_err(|source| io_error(&self.path, StoreAction::Read, source))?;
+        Ok(Some(bytes))
+    }
+
     fn write_temporary(&self, bytes: &[u8]) -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.temporary)?;
         file.write_all(bytes)?;
@@ -92,32 +137,29 @@ impl FileStore {
 impl Store for FileStore {
     fn read(&self) -> Result<Option<Vec<u8>>, StoreError> {
         self.check_folder()?;
+        let _folder = self.lock_folder()?;
         if self.remove_temporary()? {
             self.recovered.store(true, Ordering::Relaxed);
         }
-        if fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-            return Ok(None);
-        }
-        let file = open_alone(&self.path)?;
-        let mut bytes = Vec::new();
-        let read = |source| io_error(&self.path, StoreAction::Read, source);
-        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(read)?;
-        if bytes.len() as u64 > MAX_FILE_BYTES { Err(StoreError::TooLarge) } else { Ok(Some(bytes)) }
+        let bytes = self.read_up_to(MAX_FILE_BYTES + 1)?;
+        let is_too_large = bytes.as_ref().is_some_and(|bytes| bytes.len() as u64 > MAX_FILE_BYTES);
+        if is_too_large { Err(StoreError::TooLarge) } else { Ok(bytes) }
     }
 
-    fn replace(&self, bytes: &[u8]) -> Result<(), StoreError> {
+    fn replace(&self, expected: Stored, bytes: &[u8]) -> Result<(), StoreError> {
         if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(StoreError::TooLarge);
         }
         self.check_folder()?;
+        let folder = self.lock_folder()?;
+        Stored::of(self.read_up_to(format::MAX_HEADER_BYTES)?.as_deref()).check(expected)?;
         self.remove_temporary()?;
         if let Err(source) = self.write_temporary(bytes) {
             // After a failed fsync the pages may be gone: the file is thrown away, never synced again.
             drop(self.remove_temporary());
             return Err(io_error(&self.path, StoreAction::Write, source));
         }
-        let synced = File::open(self.folder()).and_then(|folder| folder.sync_all());
-        synced.map_err(|source| StoreError::NotDurable { path: self.path.clone(), source })
+        folder.sync_all().map_err(|source| StoreError::NotDurable { path: self.path.clone(), source })
     }
 
     fn has_recovered(&self) -> bool {

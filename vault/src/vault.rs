@@ -16,7 +16,7 @@ use crate::kek::{KeyDerivation, KeySource};
 use crate::lease::{Lease, LeaseError};
 use crate::search;
 use crate::state::{CredentialSummary, Draft, Entry, INTERNAL, State, VaultLock, Version, summary};
-use crate::store::{FileStore, Store, StoreError};
+use crate::store::{FileStore, Store, StoreError, Stored};
 use secret::random;
 use secret::{Secret, SecretForms};
 
@@ -26,8 +26,9 @@ pub struct Vault {
     state: ArcSwap<State>,
     /// The newest generation that readers may see. Never older than that of `state`.
     newest: AtomicU64,
-    /// Held while a change is written, never while a value is read.
-    writing: Mutex<()>,
+    /// What the store has as this vault read or wrote it last, and so expects it. Held while a change is written, never while
+    /// a value is read.
+    stored: Mutex<Stored>,
     reads: AtomicU64,
     /// Keys that were replaced by themselves, until somebody records it.
     replaced: Mutex<Vec<(TenantId, u32)>>,
@@ -93,7 +94,7 @@ impl Vault {
         if store.read()?.is_some() {
             return Err(VaultError::Exists);
         }
-        let vault = Self::assemble(store, State::new(lock(source)?));
+        let vault = Self::assemble(store, Stored::Nothing, State::new(lock(source)?));
         vault.change(|_| Ok(()))?;
         Ok(vault)
     }
@@ -104,7 +105,7 @@ impl Vault {
     /// As [`Vault::open`].
     pub fn open_in(store: Box<dyn Store>, source: &dyn KeySource) -> Result<Self, VaultError> {
         let bytes = store.read()?.ok_or(VaultError::Missing)?;
-        Ok(Self::assemble(store, open_bytes(&bytes, source)?))
+        Ok(Self::assemble(store, Stored::of(Some(&bytes)), open_bytes(&bytes, source)?))
     }
 
     /// Puts a credential, or a new version of it, and gives the version.
@@ -240,14 +241,18 @@ impl Vault {
     pub fn restore_to(path: &Path, source: &dyn KeySource, backup: &[u8], generation: u64) -> Result<Self, VaultError> {
         let store = FileStore::new(path);
         let held = store.read()?;
+        let stored = Stored::of(held.as_deref());
         let mut state = open_bytes(backup, source)?;
         // What is lost with it is still to be masked. Where the lock is another one, only its generation is known.
         if let Some(held) = held.as_deref().and_then(|held| open_bytes(held, source).ok()) {
             state = state.after(&held, whole_micros(clock::now()))?;
         }
-        let written = held.and_then(|held| format::read_header(&held).ok()).map_or(0, |header| header.generation);
+        let written = match stored {
+            Stored::Nothing | Stored::Unreadable => 0,
+            Stored::Generation(written) => written,
+        };
         state.generation = state.generation.max(generation).max(written);
-        let vault = Self::assemble(Box::new(store), state);
+        let vault = Self::assemble(Box::new(store), stored, state);
         vault.change(|_| Ok(()))?;
         Ok(vault)
     }
@@ -372,12 +377,12 @@ impl Vault {
         self.open_value(entry).map(Some).ok_or(VaultError::Corrupt)
     }
 
-    fn assemble(store: Box<dyn Store>, state: State) -> Self {
+    fn assemble(store: Box<dyn Store>, stored: Stored, state: State) -> Self {
         Self {
             store,
             newest: AtomicU64::new(state.generation),
             state: ArcSwap::from_pointee(state),
-            writing: Mutex::default(),
+            stored: Mutex::new(stored),
             reads: AtomicU64::default(),
             replaced: Mutex::default(),
             along: OnceLock::new(),
@@ -402,9 +407,12 @@ impl Vault {
     }
 
     /// Makes the next generation, on disk first; nothing changes where that fails.
+    ///
+    /// A conflict is reported and not retried: this vault would have to adopt what another process wrote, without the check
+    /// that a start makes (is it an old copy?), and the edit was made for what this one has.
     fn change<T>(&self, edit: impl FnOnce(&mut State) -> Result<T, VaultError>) -> Result<T, VaultError> {
-        // The lock guards nothing but the order of writers; one that panicked left nothing half done.
-        let _writing = model::sync::lock(&self.writing);
+        // One that panicked left nothing half done: the store is written last.
+        let mut stored = model::sync::lock(&self.stored);
         let mut next = State::clone(&self.state.load());
         next.generation += 1;
         next.replaced.clear();
@@ -415,18 +423,14 @@ impl Vault {
         {
             put_internal(&mut next, along.name, &value)?;
         }
-        match self.store.replace(&encode(&next)) {
-            Ok(()) => {
-                self.show_generation(next);
-                Ok(done)
-            }
-            // The file shows the new generation, so memory does too; the caller still learns that it may not last.
-            Err(error @ StoreError::NotDurable { .. }) => {
-                self.show_generation(next);
-                Err(error.into())
-            }
-            Err(error) => Err(error.into()),
+        let replaced = self.store.replace(*stored, &encode(&next));
+        // Where only the last sync failed, the file shows the new generation, so memory does too; the caller still learns that
+        // it may not last.
+        if matches!(replaced, Ok(()) | Err(StoreError::NotDurable { .. })) {
+            *stored = Stored::Generation(next.generation);
+            self.show_generation(next);
         }
+        replaced.map(|()| done).map_err(VaultError::from)
     }
 
     /// Makes a generation that is on disk the one that readers see.

@@ -1,5 +1,6 @@
 //! Why ciphertext cannot be read or written.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,8 @@ pub enum StoreAction {
     Find,
     /// Opens it.
     Open,
+    /// Locks it against other writers.
+    Lock,
     /// Reads it.
     Read,
     /// Writes it.
@@ -29,6 +32,7 @@ impl StoreAction {
         match self {
             Self::Find => "found",
             Self::Open => "opened",
+            Self::Lock => "locked",
             Self::Read => "read",
             Self::Write => "written",
             Self::Remove => "removed",
@@ -36,9 +40,28 @@ impl StoreAction {
     }
 }
 
+/// What a store has, by the header of the bytes: their generation is the number by which writers find each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// Nothing yet.
+    Nothing,
+    /// Bytes without the header of a vault.
+    Unreadable,
+    /// A vault of this generation.
+    Generation(u64),
+}
+
 /// Why ciphertext could not be read or written.
 #[derive(Debug, Error)]
 pub enum StoreError {
+    /// Another writer was faster: the old bytes are not those that the new ones were made from. Nothing was written.
+    #[error("the stored vault is {found} and not {expected}: another process has replaced it")]
+    Conflict {
+        /// What the new bytes were made from.
+        expected: Stored,
+        /// What the store has.
+        found: Stored,
+    },
     /// The file does not lie there safely.
     #[error("{} {why}", path.display())]
     Unsafe {
@@ -70,6 +93,16 @@ pub enum StoreError {
     /// Larger than any vault.
     #[error("the vault exceeds {MAX_FILE_BYTES} bytes")]
     TooLarge,
+}
+
+impl fmt::Display for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("missing"),
+            Self::Unreadable => f.write_str("unreadable"),
+            Self::Generation(number) => write!(f, "generation {number}"),
+        }
+    }
 }
 
 pub(crate) fn io_error(path: &Path, action: StoreAction, source: io::Error) -> StoreError {

@@ -28,8 +28,10 @@ fn why(store: &FileStore) -> &'static str {
 fn what_is_written_is_read() {
     let (_folder, store) = folder();
     assert!(store.read().unwrap().is_none());
+    let mut expected = Stored::Nothing;
     for content in [&b"one"[..], b"two, longer", b""] {
-        store.replace(content).unwrap();
+        store.replace(expected, content).unwrap();
+        expected = Stored::Unreadable;
         assert_eq!(store.read().unwrap().as_deref(), Some(content));
     }
     assert_eq!(fs::metadata(&store.path).unwrap().mode() & 0o777, 0o600);
@@ -40,7 +42,7 @@ fn what_is_written_is_read() {
 fn t166_a_link_in_the_place_of_the_vault_is_refused() {
     let (folder, store) = folder();
     let real = folder.path().join("real");
-    FileStore::new(&real).replace(b"x").unwrap();
+    FileStore::new(&real).replace(Stored::Nothing, b"x").unwrap();
     symlink(&real, &store.path).unwrap();
     assert_eq!(why(&store), "is a symbolic link");
     fs::remove_file(&store.path).unwrap();
@@ -54,7 +56,7 @@ fn t166_a_link_in_the_place_of_the_vault_is_refused() {
 #[test]
 fn t166_modes_that_let_others_in_are_refused() {
     let (folder, store) = folder();
-    store.replace(b"x").unwrap();
+    store.replace(Stored::Nothing, b"x").unwrap();
     for bits in [0o644, 0o660, 0o602, 0o610] {
         mode(&store.path, bits);
         assert!(why(&store).contains("0600"), "{bits:o}");
@@ -63,7 +65,7 @@ fn t166_modes_that_let_others_in_are_refused() {
     for bits in [0o777, 0o775, 0o707, 0o1777] {
         mode(folder.path(), bits);
         assert_eq!(why(&store), "is a folder that others may write", "{bits:o}");
-        assert!(matches!(store.replace(b"y"), Err(StoreError::Unsafe { .. })), "{bits:o}");
+        assert!(matches!(store.replace(Stored::Unreadable, b"y"), Err(StoreError::Unsafe { .. })), "{bits:o}");
     }
     mode(folder.path(), 0o711);
     assert_eq!(store.read().unwrap().as_deref(), Some(&b"x"[..]));
@@ -84,12 +86,12 @@ fn t166_what_is_no_file_is_refused() {
 #[test]
 fn t167_what_a_crash_left_is_removed_and_never_read() {
     let (_folder, store) = folder();
-    store.replace(b"old").unwrap();
+    store.replace(Stored::Nothing, b"old").unwrap();
     fs::write(&store.temporary, b"half of the n").unwrap();
     assert_eq!(store.read().unwrap().as_deref(), Some(&b"old"[..]));
     assert!(!store.temporary.exists());
     fs::write(&store.temporary, b"half of the n").unwrap();
-    store.replace(b"new").unwrap();
+    store.replace(Stored::Unreadable, b"new").unwrap();
     assert_eq!(store.read().unwrap().as_deref(), Some(&b"new"[..]));
 }
 
@@ -99,7 +101,7 @@ fn t166_a_link_in_the_place_of_the_new_file_is_not_followed() {
     let victim = folder.path().join("victim");
     fs::write(&victim, b"untouched").unwrap();
     symlink(&victim, &store.temporary).unwrap();
-    store.replace(b"new").unwrap();
+    store.replace(Stored::Nothing, b"new").unwrap();
     assert_eq!(fs::read(&victim).unwrap(), b"untouched");
     assert_eq!(store.read().unwrap().as_deref(), Some(&b"new"[..]));
 }
@@ -107,20 +109,21 @@ fn t166_a_link_in_the_place_of_the_new_file_is_not_followed() {
 #[test]
 fn t164_a_failed_write_leaves_the_old_file() {
     let (folder, store) = folder();
-    store.replace(b"old").unwrap();
+    store.replace(Stored::Nothing, b"old").unwrap();
     // A folder in the place of the new file cannot be removed as a file, nor written.
     fs::create_dir(&store.temporary).unwrap();
     fs::write(store.temporary.join("x"), b"").unwrap();
-    assert!(matches!(store.replace(b"new"), Err(StoreError::Io { .. })));
+    assert!(matches!(store.replace(Stored::Unreadable, b"new"), Err(StoreError::Io { .. })));
     assert_eq!(fs::read(&store.path).unwrap(), b"old");
     drop(folder);
-    assert!(matches!(store.replace(b"new"), Err(StoreError::Io { .. })), "the folder itself is gone");
+    let gone = store.replace(Stored::Nothing, b"new");
+    assert!(matches!(gone, Err(StoreError::Io { .. })), "the folder itself is gone");
 }
 
 #[test]
 fn a_vault_without_bounds_is_not_read() {
     let (_folder, store) = folder();
-    store.replace(b"").unwrap();
+    store.replace(Stored::Nothing, b"").unwrap();
     File::options().write(true).open(&store.path).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
     assert!(matches!(store.read(), Err(StoreError::TooLarge)));
 }

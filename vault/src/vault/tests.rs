@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the tests look at made-up values")]
 
+mod conflicts;
 mod needles;
 
 use model::{Authority, Host};
@@ -52,8 +53,9 @@ impl Store for Memory {
         Ok(self.0.lock().unwrap().bytes.clone())
     }
 
-    fn replace(&self, bytes: &[u8]) -> Result<(), StoreError> {
+    fn replace(&self, expected: Stored, bytes: &[u8]) -> Result<(), StoreError> {
         let mut content = self.0.lock().unwrap();
+        Stored::of(content.bytes.as_deref()).check(expected)?;
         let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
         match content.fault {
             Some(Fault::Write) => Err(StoreError::Io { path: "memory".into(), action: StoreAction::Write, source }),
