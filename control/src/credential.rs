@@ -10,21 +10,19 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use http::StatusCode;
-use model::{CredentialId, TenantId};
+use model::{Audience, CredentialId, TenantId};
 use serde::Deserialize;
 use vault::{
-    BodySlot, BodySlots, CredentialSummary, DEFAULT_GRACE, Kind, NewCredential, Secret, StoreError, Vault, VaultError,
-    VaultStatus,
+    BodySlot, BodySlots, CredentialSpec, CredentialSummary, DEFAULT_GRACE, Kind, NewCredential, Secret, StoreError,
+    Vault, VaultError, VaultStatus,
 };
 
 use crate::env::check_variable;
-use crate::problem::{Problem, Query};
+use crate::problem::{Problem, Query, chain};
 use crate::span::parse_span;
 use crate::surroundings::location;
 use crate::wire::{BodySlotDocument, CredentialRequest, CredentialView, List, VaultView, VersionView};
 use crate::{Control, blocking, uses};
-
-const MAX_NAME_BYTES: usize = 128;
 
 /// Which tenant is meant.
 #[derive(Deserialize)]
@@ -146,29 +144,25 @@ pub(crate) async fn remove(
 }
 
 pub(crate) fn read(name: &str, request: CredentialRequest) -> Result<NewCredential, Problem> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(plain) {
-        let allowed =
-            format!("a credential's name is 1 to {MAX_NAME_BYTES} letters, digits, dots, hyphens and underscores");
-        return Err(Problem::invalid(allowed));
-    }
     if let Some(variable) = &request.env {
         check_variable(variable).map_err(Problem::invalid)?;
     }
-    let audience =
-        request.audience.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect();
+    let hosts: Vec<&str> = request.audience.split(',').map(str::trim).filter(|host| !host.is_empty()).collect();
+    let audience = Audience::parse(&hosts).map_err(|error| Problem::invalid(chain(&error)))?;
     Ok(NewCredential {
         tenant: request.tenant.as_deref().map(TenantId::new).unwrap_or_default(),
         id: CredentialId::new(name),
-        kind: kind(&request)?,
-        also: also(&request)?,
-        audience,
-        body: slots(&request)?,
-        env: request.env,
-        prefix: request.prefix,
-        expires: request.expires,
-        description: request.description,
-        owner: request.owner,
+        spec: CredentialSpec {
+            kind: kind(&request)?,
+            also: also(&request)?,
+            audience,
+            body: slots(&request)?,
+            env: request.env,
+            prefix: request.prefix,
+            expires: request.expires,
+            description: request.description,
+            owner: request.owner,
+        },
         grace: match request.grace.as_deref().map(parse_span).transpose().map_err(Problem::invalid)? {
             Some(grace) => grace.unsigned_abs(),
             None => DEFAULT_GRACE,
@@ -178,7 +172,7 @@ pub(crate) fn read(name: &str, request: CredentialRequest) -> Result<NewCredenti
 }
 
 /// The kind with its options, which people set by other names than those that are sealed.
-fn kind(request: &CredentialRequest) -> Result<Kind, Problem> {
+pub(crate) fn kind(request: &CredentialRequest) -> Result<Kind, Problem> {
     let known = Kind::options_of(&request.kind);
     let option =
         |(flag, value): (&String, &String)| match known.iter().find(|option| option.flag.replace('-', "_") == *flag) {
@@ -207,7 +201,8 @@ fn slots(request: &CredentialRequest) -> Result<BodySlots, Problem> {
 }
 
 fn view(tenant: &TenantId, summary: CredentialSummary) -> CredentialView {
-    let location = summary.body.is_empty().then(|| location(&summary.kind)).flatten();
+    let spec = summary.spec;
+    let location = spec.body.is_empty().then(|| location(&spec.kind)).flatten();
     let slot = |slot: &BodySlot| match slot {
         BodySlot::Json(pointer) => BodySlotDocument::Json(pointer.clone()),
         BodySlot::Form(field) => BodySlotDocument::Form(field.clone()),
@@ -215,19 +210,19 @@ fn view(tenant: &TenantId, summary: CredentialSummary) -> CredentialView {
     CredentialView {
         name: summary.id.to_string(),
         tenant: tenant.to_string(),
-        kind: summary.kind.to_string(),
-        also: summary.also.iter().map(ToString::to_string).collect(),
+        kind: spec.kind.to_string(),
+        also: spec.also.iter().map(ToString::to_string).collect(),
         location,
-        audience: summary.audience,
-        body_swaps: (!summary.body.is_empty()).then(|| summary.body.swaps()),
-        body: summary.body.iter().map(slot).collect(),
-        env: summary.env,
-        prefix: summary.prefix,
+        audience: spec.audience.patterns(),
+        body_swaps: (!spec.body.is_empty()).then(|| spec.body.swaps()),
+        body: spec.body.iter().map(slot).collect(),
+        env: spec.env,
+        prefix: spec.prefix,
         version: summary.version,
         updated: Some(summary.updated),
-        expires: summary.expires,
-        description: summary.description,
-        owner: summary.owner,
+        expires: spec.expires,
+        description: spec.description,
+        owner: spec.owner,
         created: Some(summary.created),
         versions: summary.versions.into_iter().map(version_view).collect(),
         uses: None,
@@ -250,14 +245,10 @@ fn unknown(name: &str) -> Problem {
 
 pub(crate) fn refused(error: VaultError) -> Problem {
     match &error {
-        VaultError::Value(_) | VaultError::Weak(_) | VaultError::Credential(_) => {
-            Problem::invalid(crate::problem::chain(&error))
-        }
+        VaultError::Value(_) | VaultError::Weak(_) | VaultError::Credential(_) => Problem::invalid(chain(&error)),
         VaultError::Unknown => Problem::not_found(error.to_string()),
-        VaultError::Store(StoreError::Conflict { .. }) => Problem::conflict(crate::problem::chain(&error)),
-        VaultError::NotAVault | VaultError::Format(_) | VaultError::OtherLock => {
-            Problem::invalid(crate::problem::chain(&error))
-        }
+        VaultError::Store(StoreError::Conflict { .. }) => Problem::conflict(chain(&error)),
+        VaultError::NotAVault | VaultError::Format(_) | VaultError::OtherLock => Problem::invalid(chain(&error)),
         VaultError::Exists
         | VaultError::Missing
         | VaultError::Store(_)

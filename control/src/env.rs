@@ -116,9 +116,7 @@ pub fn environment<'a>(
 /// # Errors
 /// What is wrong with the name, as a sentence.
 pub fn check_variable(name: &str) -> Result<(), String> {
-    let mut signs = name.chars();
-    let begins = signs.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-    if !begins || !signs.all(|c| c.is_ascii_alphanumeric() || c == '_') {
+    if !vault::credential::is_variable(name) {
         return Err(format!(
             "{name:?} is not the name of an environment variable: write letters, digits and underscores, without a digit in front"
         ));

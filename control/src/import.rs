@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use vault::{NewCredential, Secret, ValueError, VaultError, Weakness};
 use zeroize::Zeroizing;
 
-use crate::credential::{about, read, refused};
+use crate::credential::{about, kind, read, refused};
 use crate::problem::{Problem, Query, chain};
 use crate::wire::{CredentialRequest, ImportedView, List};
 use crate::{Control, blocking};
@@ -125,19 +125,22 @@ impl Item {
     /// What is risky about the value; nothing where the credential cannot be put anyway.
     pub fn weaknesses(&self) -> Vec<Weakness> {
         let read = read(&self.name, self.request.clone());
-        read.map_or_else(|_| Vec::new(), |new| new.kind.weaknesses(&self.value.secret()))
+        read.map_or_else(|_| Vec::new(), |new| new.spec.kind.weaknesses(&self.value.secret()))
     }
 
     fn prepare(&self, now: Timestamp) -> Result<(NewCredential, Secret), Vec<Fault>> {
         let fault = |place, what| Fault { place: Some(place), name: Some(self.name.clone()), what };
         let start = self.value.start;
-        let new = read(&self.name, self.request.clone())
-            .map_err(|problem| vec![fault(start, problem.detail().to_owned())])?;
         let secret = self.value.secret();
         let weak = || {
-            let weak = new.kind.weaknesses(&secret).into_iter().filter(|_| !new.allow_weak);
+            let kind = kind(&self.request).ok().filter(|_| !self.request.allow_weak);
+            let weak = kind.map(|kind| kind.weaknesses(&secret)).into_iter().flatten();
             weak.map(|weakness| fault(start, VaultError::Weak(weakness).to_string()))
         };
+        let new = read(&self.name, self.request.clone());
+        let new = new.map_err(|problem| {
+            std::iter::once(fault(start, problem.detail().to_owned())).chain(weak()).collect::<Vec<_>>()
+        })?;
         match new.check(&secret, now) {
             Ok(()) => Ok((new, secret)),
             Err(VaultError::Value(error)) => Err(vec![fault(self.value.place_of(error), error.to_string())]),
@@ -529,8 +532,8 @@ fn view(request: &CredentialRequest, new: &NewCredential) -> ImportedView {
         name: new.id.to_string(),
         tenant: new.tenant.to_string(),
         kind: request.kind.clone(),
-        audience: new.audience.clone(),
-        env: new.env.clone(),
+        audience: new.spec.audience.patterns(),
+        env: new.spec.env.clone(),
         version: 0,
     }
 }

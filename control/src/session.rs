@@ -16,6 +16,7 @@ use sessions::{
     Bounds, Channel, Created, Grant, GrantRequest, NewSession, OwnDocuments, Per, Registry, Scope, Session,
     SessionError,
 };
+use vault::CredentialSpec;
 
 use crate::env::{dialed, environment, proxy_url};
 use crate::load_error::LoadError;
@@ -422,11 +423,11 @@ fn grant(control: &Control, tenant: &TenantId, asked: &GrantDocument, now: Times
         let detail = format!("there is no credential {name:?} in the vault; put it there with `egret vault put`");
         return Err(Problem::credential(detail));
     };
-    if held.expires.is_some_and(|end| end <= now) {
+    if held.spec.expires.is_some_and(|end| end <= now) {
         return Err(Problem::credential(format!("the credential {name:?} has ended; put a new value")));
     }
-    let audience = control.vault.slot(tenant, &credential).map(|shape| shape.audience().clone());
-    Ok(GrantRequest { credential, env: held.env, prefix: held.prefix, bounds: bounds(asked)?, audience })
+    let CredentialSpec { env, prefix, audience, .. } = held.spec;
+    Ok(GrantRequest { credential, env, prefix, bounds: bounds(asked)?, audience: Some(audience) })
 }
 
 fn bounds(asked: &GrantDocument) -> Result<Bounds, Problem> {

@@ -71,7 +71,7 @@ fn warnings(control: &Control, live: &[Arc<Session>], now: Timestamp) -> Vec<Str
     let tenants: BTreeSet<_> = live.iter().map(|session| session.tenant.clone()).chain([TenantId::default()]).collect();
     for tenant in tenants {
         for held in control.vault.list(&tenant) {
-            let Some(end) = held.expires.filter(|end| *end <= soon) else { continue };
+            let Some(end) = held.spec.expires.filter(|end| *end <= soon) else { continue };
             let whose = if tenant == TenantId::default() { String::new() } else { format!(" of the tenant {tenant}") };
             let when = if end <= now { "has expired" } else { "expires soon" };
             warnings.push(format!("the credential {}{whose} {when} ({end}); put a new value", held.id));

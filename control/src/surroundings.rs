@@ -57,7 +57,7 @@ impl Control {
             for summary in tenants.iter().filter_map(|tenant| self.vault.show(tenant, credential)) {
                 let shape = self.vault.slot(&summary.tenant, credential);
                 let facts = around.credentials.entry(credential.clone()).or_default();
-                facts.audience.extend(summary.audience);
+                facts.audience.extend(summary.spec.audience.patterns());
                 facts.location = shape.filter(CredentialShape::is_added).and_then(|shape| location(shape.kind()));
             }
         }

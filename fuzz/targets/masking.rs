@@ -13,7 +13,7 @@ use memchr::memmem;
 use model::{Authority, TenantId, Timestamp};
 use redaction::Needles;
 use redaction::stream::{Guessed, Masker, Sets};
-use vault::{KeyFile, Kind, NewCredential, Secret, Store, StoreError, Stored, Vault};
+use vault::{Audience, CredentialSpec, KeyFile, Kind, NewCredential, Secret, Store, StoreError, Stored, Vault};
 
 /// Made up: a token, a password, and a text that is escaped in every encoding.
 const SECRETS: [(&str, &str); 3] =
@@ -47,7 +47,8 @@ static NEEDLES: LazyLock<Arc<Needles>> = LazyLock::new(|| {
     for (kind, value) in SECRETS {
         let fields = (kind == "query").then(|| ("name", "key".to_owned()));
         let shape = Kind::new(kind, fields).expect("a kind");
-        let new = NewCredential::new(kind.into(), shape, vec!["a.example".to_owned()]);
+        let spec = CredentialSpec::new(shape, Audience::parse(&["a.example"]).expect("a host"));
+        let new = NewCredential::new(kind.into(), spec);
         vault.put(new, Secret::new(value.into()), Timestamp::UNIX_EPOCH).expect("it is put");
     }
     let host = Authority::parse("a.example", true).expect("a host").host;

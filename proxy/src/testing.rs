@@ -18,7 +18,7 @@ use serde_json::Value;
 use sessions::{Bounds, GrantRequest, Identified, NewSession, Offered, Proof, Registry, Session};
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio::sync::watch;
-use vault::{KeyFile, Kind, NewCredential, Secret, Vault};
+use vault::{Audience, CredentialSpec, KeyFile, Kind, NewCredential, Secret, Vault};
 
 use crate::active::{ActiveExchange, Asked as Judged};
 use crate::body::incoming::Incoming;
@@ -50,6 +50,11 @@ const STREAM_BYTES: usize = 1 << 20;
 /// Made once: a key and the roots of the system take longer than all the rest.
 static CA: LazyLock<Arc<Ca>> = LazyLock::new(|| Arc::new(Ca::create(clock::now()).unwrap().0));
 static TRUST: LazyLock<Arc<Trust>> = LazyLock::new(|| Arc::new(Trust::load(&[], &CA).unwrap()));
+
+/// A credential for one host.
+pub(crate) fn credential(id: &str, kind: Kind, host: &str) -> NewCredential {
+    NewCredential::new(id.into(), CredentialSpec::new(kind, Audience::parse(&[host]).unwrap()))
+}
 
 /// What a bench is made of.
 pub(crate) struct Setup {
@@ -85,7 +90,7 @@ impl Setup {
 
     /// With a credential of the audience [`HOST`] whose value is [`VALUE`].
     pub(crate) fn credential(self, id: &str, kind: Kind) -> Self {
-        self.with_credential(NewCredential::new(id.into(), kind, vec![HOST.to_owned()]))
+        self.with_credential(credential(id, kind, HOST))
     }
 
     /// With this credential.

@@ -6,7 +6,9 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use egret_vault::{Argon2id, KeyFile, KeySource, Kind, NewCredential, Passphrase, Secret, Vault};
+use egret_vault::{
+    Argon2id, Audience, CredentialSpec, KeyFile, KeySource, Kind, NewCredential, Passphrase, Secret, Vault,
+};
 use model::{Authority, Destination, Scheme, TenantId, Timestamp};
 
 const ROUNDS: u32 = 200_000;
@@ -104,5 +106,6 @@ fn put(vault: &Vault, id: &str) -> Result<(), Box<dyn Error>> {
 }
 
 fn new(id: &str) -> NewCredential {
-    NewCredential::new(id.into(), Kind::bearer(), vec!["**.example.com".to_owned(), "api.github.com".to_owned()])
+    let audience = Audience::parse(&["**.example.com", "api.github.com"]).expect("two hosts");
+    NewCredential::new(id.into(), CredentialSpec::new(Kind::bearer(), audience))
 }

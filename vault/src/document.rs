@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::credential::{BodySlot, BodySlots, Kind, Shape};
+use crate::credential::{BodySlot, BodySlots, CredentialSpec, Kind, Shape};
 use model::Audience;
 
 #[derive(Serialize, Deserialize)]
@@ -83,16 +83,17 @@ pub(crate) fn write(shape: &Shape) -> Vec<u8> {
         BodySlot::Json(pointer) => SlotDocument::Json(pointer.clone()),
         BodySlot::Form(field) => SlotDocument::Form(field.clone()),
     };
+    let spec = &shape.spec;
     let document = Document {
-        kind: KindDocument::of(&shape.kind),
-        also: shape.also.iter().map(KindDocument::of).collect(),
-        audience: shape.audience.patterns(),
-        body: shape.body.iter().map(slot).collect(),
-        body_swaps: shape.body.swaps(),
-        env: shape.env.clone(),
-        prefix: shape.prefix.clone(),
-        description: shape.description.clone(),
-        owner: shape.owner.clone(),
+        kind: KindDocument::of(&spec.kind),
+        also: spec.also.iter().map(KindDocument::of).collect(),
+        audience: spec.audience.patterns(),
+        body: spec.body.iter().map(slot).collect(),
+        body_swaps: spec.body.swaps(),
+        env: spec.env.clone(),
+        prefix: spec.prefix.clone(),
+        description: spec.description.clone(),
+        owner: spec.owner.clone(),
         fingerprint: shape.fingerprint.clone(),
     };
     serde_json::to_vec(&document).expect("texts and lists of texts are always JSON")
@@ -105,17 +106,16 @@ pub(crate) fn read(bytes: &[u8], version: u32, expires: Option<Timestamp>) -> Op
         SlotDocument::Json(pointer) => BodySlot::Json(pointer),
         SlotDocument::Form(field) => BodySlot::Form(field),
     };
-    Some(Shape {
+    let spec = CredentialSpec {
         kind: document.kind.kind()?,
         also: document.also.into_iter().map(KindDocument::kind).collect::<Option<_>>()?,
         audience: Audience::parse(&document.audience).ok()?,
         body: BodySlots::new(document.body.into_iter().map(slot).collect(), document.body_swaps).ok()?,
         env: document.env,
         prefix: document.prefix,
+        expires,
         description: document.description,
         owner: document.owner,
-        fingerprint: document.fingerprint,
-        expires,
-        version,
-    })
+    };
+    Some(Shape { spec, fingerprint: document.fingerprint, version })
 }

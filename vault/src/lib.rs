@@ -22,8 +22,8 @@ pub mod vault;
 mod weakness;
 
 pub use credential::{
-    BodySlot, BodySlots, CredentialError, CredentialShape, DEFAULT_GRACE, Kind, KindOption, NewCredential, Placement,
-    Slot, ValueError, percent_encode,
+    BodySlot, BodySlots, CredentialError, CredentialShape, CredentialSpec, DEFAULT_GRACE, Kind, KindOption,
+    NewCredential, Placement, Slot, ValueError, percent_encode,
 };
 pub use error::VaultError;
 pub use kek::{Argon2id, KeyDerivation, KeyError, KeyFile, KeySource, Passphrase, PassphraseAndKeyFile};

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use model::{CredentialId, Host, TenantId, Timestamp};
 use zeroize::Zeroizing;
 
-use crate::credential::{BodySlots, CredentialShape, DEFAULT_GRACE, Kind};
+use crate::credential::{CredentialShape, CredentialSpec, DEFAULT_GRACE};
 use crate::document;
 use crate::envelope::{Envelope, OpenError};
 use crate::error::VaultError;
@@ -98,30 +98,14 @@ pub struct CredentialSummary {
     pub tenant: TenantId,
     /// Its name.
     pub id: CredentialId,
-    /// How it goes onto a request.
-    pub kind: Kind,
-    /// Further kinds of locations in which its placeholder is substituted.
-    pub also: Vec<Kind>,
-    /// The hosts it may go to.
-    pub audience: Vec<String>,
-    /// Where in bodies its placeholder is swapped.
-    pub body: BodySlots,
-    /// The variable its placeholder is offered under.
-    pub env: Option<String>,
-    /// What its placeholders begin with.
-    pub prefix: Option<String>,
-    /// For people.
-    pub description: Option<String>,
-    /// Who answers for it.
-    pub owner: Option<String>,
+    /// What it is.
+    pub spec: CredentialSpec,
     /// The number of its value.
     pub version: Version,
     /// When its first value was put.
     pub created: Timestamp,
     /// When its present value was put.
     pub updated: Timestamp,
-    /// From when on it is no longer lent.
-    pub expires: Option<Timestamp>,
     /// Its versions, the oldest first and the one in use last.
     pub versions: Vec<VersionSummary>,
 }
@@ -673,18 +657,10 @@ pub(crate) fn summary(versions: &[Arc<Entry>]) -> Option<CredentialSummary> {
     Some(CredentialSummary {
         tenant: label.tenant.clone(),
         id: label.id.clone(),
-        kind: shape.kind().clone(),
-        also: shape.kinds().skip(1).cloned().collect(),
-        audience: shape.audience().patterns(),
-        body: shape.body().clone(),
-        env: shape.env().map(str::to_owned),
-        prefix: shape.prefix().map(str::to_owned),
-        description: shape.description().map(str::to_owned),
-        owner: shape.owner().map(str::to_owned),
+        spec: shape.spec().clone(),
         version: label.version,
         created: label.created,
         updated: label.updated,
-        expires: label.expires,
         versions: versions.iter().map(version).collect(),
     })
 }

@@ -117,14 +117,12 @@ impl NewCredential {
     /// # Errors
     /// [`VaultError::Value`], [`VaultError::Weak`] or [`VaultError::Credential`].
     pub fn check(&self, value: &Secret, now: Timestamp) -> Result<(), VaultError> {
-        for kind in std::iter::once(&self.kind).chain(&self.also) {
-            kind.check_value(value)?;
-        }
-        self.shape(1, String::new())?;
-        if let Some(weakness) = self.kind.weaknesses(value).into_iter().next().filter(|_| !self.allow_weak) {
+        self.spec.kinds().try_for_each(|kind| kind.check_value(value))?;
+        self.check_fields()?;
+        if let Some(weakness) = self.spec.kind.weaknesses(value).into_iter().next().filter(|_| !self.allow_weak) {
             return Err(VaultError::Weak(weakness));
         }
-        if self.expires.is_some_and(|end| end <= now) { Err(CredentialError::Expired.into()) } else { Ok(()) }
+        if self.spec.expires.is_some_and(|end| end <= now) { Err(CredentialError::Expired.into()) } else { Ok(()) }
     }
 }
 
@@ -163,7 +161,10 @@ fn bits(value: &[u8]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use model::Audience;
+
     use super::*;
+    use crate::credential::CredentialSpec;
 
     fn kind(name: &str) -> Kind {
         Kind::new(name, []).unwrap()
@@ -211,26 +212,28 @@ mod tests {
     #[test]
     fn t099_what_a_vault_would_refuse_is_refused_without_one() {
         let now: Timestamp = "2026-11-26T00:00:00Z".parse().unwrap();
-        let new = |audience: &str| NewCredential::new("name".into(), kind("bearer"), vec![audience.to_owned()]);
+        let spec = || CredentialSpec::new(kind("bearer"), Audience::parse(&["api.example.com"]).unwrap());
+        let new = || NewCredential::new("name".into(), spec());
         let value = || Secret::new(b"a-value-of-some-length".to_vec());
-        assert!(new("api.example.com").check(&value(), now).is_ok());
-        assert!(matches!(new("*").check(&value(), now), Err(VaultError::Credential(_))));
+        assert!(new().check(&value(), now).is_ok());
+        let misnamed = NewCredential { id: "-x".into(), ..new() };
+        assert!(matches!(misnamed.check(&value(), now), Err(VaultError::Credential(CredentialError::Name))));
         let broken = Secret::new(b"two\nlines".to_vec());
-        assert!(matches!(new("api.example.com").check(&broken, now), Err(VaultError::Value(_))));
+        assert!(matches!(new().check(&broken, now), Err(VaultError::Value(_))));
         // Every location has to be able to hold it.
         let cookie = Kind::new("cookie", [("name", "sid".to_owned())]).unwrap();
-        let both = NewCredential { also: vec![cookie], ..new("api.example.com") };
+        let both = NewCredential { spec: CredentialSpec { also: vec![cookie], ..spec() }, ..new() };
         assert!(both.check(&value(), now).is_ok());
         let ends_a_cookie = Secret::new(b"a;value-of-some-length".to_vec());
-        assert!(new("api.example.com").check(&ends_a_cookie, now).is_ok());
+        assert!(new().check(&ends_a_cookie, now).is_ok());
         assert!(matches!(both.check(&ends_a_cookie, now), Err(VaultError::Value(_))));
         for weak in ["test", "changeme", "12345678901"] {
             let value = || Secret::new(weak.as_bytes().to_vec());
-            assert!(matches!(new("api.example.com").check(&value(), now), Err(VaultError::Weak(_))), "{weak}");
-            let allowed = NewCredential { allow_weak: true, ..new("api.example.com") };
+            assert!(matches!(new().check(&value(), now), Err(VaultError::Weak(_))), "{weak}");
+            let allowed = NewCredential { allow_weak: true, ..new() };
             assert!(allowed.check(&value(), now).is_ok(), "{weak}");
         }
-        let over = NewCredential { expires: Some(now), ..new("api.example.com") };
+        let over = NewCredential { spec: CredentialSpec { expires: Some(now), ..spec() }, ..new() };
         assert!(matches!(over.check(&value(), now), Err(VaultError::Credential(CredentialError::Expired))));
     }
 }

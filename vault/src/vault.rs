@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use arc_swap::ArcSwap;
 use model::{CredentialId, Destination, Host, Scheme, TenantId, Timestamp};
 
-use crate::credential::{CredentialError, CredentialShape, MAX_VERSIONS, NewCredential, check_name};
+use crate::credential::{CredentialError, CredentialShape, MAX_VERSIONS, NewCredential, Shape, check_name};
 use crate::document;
 use crate::error::{MAX_INTERNAL_BYTES, VaultError};
 use crate::format;
@@ -476,8 +476,10 @@ fn put_one(state: &mut State, new: NewCredential, value: &Secret, now: Timestamp
     let created = state.find(&new.tenant, &new.id).map_or(now, |entry| entry.item.label.created);
     let version = state.last_version(&new.tenant, &new.id).saturating_add(1);
     let key = state.key(&new.tenant, now)?;
-    let shape = new.shape(version, key.fingerprint(value))?;
-    let label = Draft::label(new.tenant, new.id, version, &key, [created, now], new.expires.map(whole_micros));
+    let mut spec = new.spec;
+    spec.expires = spec.expires.map(whole_micros);
+    let label = Draft::label(new.tenant, new.id, version, &key, [created, now], spec.expires);
+    let shape = Shape { spec, fingerprint: key.fingerprint(value), version };
     let description = document::write(&shape);
     let draft = Draft { label, description: &description, shape: Some(CredentialShape::new(shape)) };
     let until = now.checked_add(new.grace).map_err(|_| CredentialError::Grace)?;

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 
-use egret_vault::{KeyFile, Kind, Memory, NewCredential, Secret, Vault, memory};
+use egret_vault::{Audience, CredentialSpec, KeyFile, Kind, Memory, NewCredential, Secret, Vault, memory};
 use model::{Authority, Destination, Scheme, TenantId, Timestamp};
 
 /// The secret is this pattern with every bit turned, so that looking for it puts no copy of it into memory.
@@ -48,11 +48,8 @@ fn nothing_of_a_secret_stays_in_memory() {
 }
 
 fn credential() -> NewCredential {
-    NewCredential::new(
-        "name".into(),
-        Kind::new("header", [("name", "x-api-key".to_owned())]).unwrap(),
-        vec!["api.example.com".to_owned()],
-    )
+    let kind = Kind::new("header", [("name", "x-api-key".to_owned())]).unwrap();
+    NewCredential::new("name".into(), CredentialSpec::new(kind, Audience::parse(&["api.example.com"]).unwrap()))
 }
 
 /// How often the secret stands in the writable memory of this process.

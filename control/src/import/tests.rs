@@ -35,8 +35,12 @@ fn a_list_and_an_object_by_name_say_the_same() {
             items.iter().map(value_of).collect::<Vec<_>>(),
             ["sk-a-0123456789abcdefXYZ", "sk-b-0123456789abcdefXYZ"]
         );
-        let shown: Vec<_> = prepared.iter().map(|(new, _)| (new.id.as_str(), new.audience.len(), &new.env)).collect();
-        assert_eq!(shown, [("a", 2, &None), ("b", 1, &Some("B".to_owned()))]);
+        let shown: Vec<_> = prepared
+            .iter()
+            .map(|(new, _)| (new.id.as_str(), new.spec.audience.patterns(), new.spec.env.as_deref()))
+            .collect();
+        let hosts = |hosts: &[&str]| hosts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(shown, [("a", hosts(&["a.example", "b.example"]), None), ("b", hosts(&["b.example"]), Some("B"))]);
     }
 }
 

@@ -7,12 +7,12 @@ use std::task::Poll;
 use certs::Ca;
 use model::Reason;
 use sessions::{Per, ToolCall};
-use vault::{Kind, NewCredential};
+use vault::Kind;
 
 use super::*;
 use crate::credentials::access::IssuedCredential;
 use crate::flow::Pace;
-use crate::testing::{Bench, HOST, Setup};
+use crate::testing::{Bench, HOST, Setup, credential};
 
 const RULE: &str = "{id: r, allow: {host: api.example.com}, use: [token]}";
 
@@ -83,7 +83,7 @@ async fn a_rotated_credential_finishes_and_a_removed_one_does_not() {
     let bench = bench();
     let line = bench.line("GET", "/a");
     lend(&bench, &line.active);
-    let new = NewCredential::new("token".into(), Kind::bearer(), vec![HOST.to_owned()]);
+    let new = credential("token", Kind::bearer(), HOST);
     look_while(&bench, || bench.put(new, "another-value-9876543210")).await;
     assert_eq!(reason(&line.active), None);
     let remove = || bench.core.proxy.vault.remove(&bench.session.tenant, &"token".into()).unwrap();

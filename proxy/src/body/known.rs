@@ -117,6 +117,7 @@ mod tests {
     use vault::{Kind, NewCredential, Secret};
 
     use super::*;
+    use crate::testing::credential;
 
     fn needles_of(folder: &std::path::Path) -> HostNeedles {
         use std::os::unix::fs::PermissionsExt as _;
@@ -127,7 +128,7 @@ mod tests {
     }
 
     fn put(needles: &HostNeedles, name: &str, host: &str, value: &str, grace: u64) {
-        let new = NewCredential::new(name.into(), Kind::bearer(), vec![host.to_owned()]);
+        let new = credential(name, Kind::bearer(), host);
         let new = NewCredential { grace: std::time::Duration::from_secs(grace), ..new };
         needles.vault.put(new, Secret::new(value.as_bytes().to_vec()), Timestamp::now()).unwrap();
     }

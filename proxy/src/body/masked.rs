@@ -81,10 +81,10 @@ impl Masked {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use vault::{Kind, NewCredential};
+    use vault::Kind;
 
     use super::*;
-    use crate::testing::{Bench, HOST, VALUE};
+    use crate::testing::{Bench, HOST, VALUE, credential};
 
     fn bench() -> Bench {
         Bench::new(&["{id: r, allow: {host: api.example.com}}"])
@@ -99,7 +99,7 @@ mod tests {
     }
 
     fn put(bench: &Bench, host: &str) {
-        bench.put(NewCredential::new("token".into(), Kind::bearer(), vec![host.to_owned()]), VALUE);
+        bench.put(credential("token", Kind::bearer(), host), VALUE);
     }
 
     #[test]

@@ -105,12 +105,12 @@ mod tests {
     use std::net::SocketAddr;
 
     use model::Reason;
-    use vault::{Kind, NewCredential};
+    use vault::Kind;
 
     use super::*;
     use crate::steps::inject::inject;
     use crate::steps::route::route;
-    use crate::testing::{ADDRESS, Bench, HOST, Line, Setup, upstream};
+    use crate::testing::{ADDRESS, Bench, HOST, Line, Setup, credential, upstream};
 
     const RULE: &str = "{id: r, allow: {host: api.example.com}, use: [token], addresses: [192.0.2.0/24]}";
     const GET: &str = "GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
@@ -153,8 +153,7 @@ mod tests {
         assert_eq!(bench.last_closed()["address"], "192.0.2.7");
         bench.core.pool.put(key, kept);
         // Another value of the credential: whoever holds the connection open may take it for the old one's.
-        bench
-            .put(NewCredential::new("token".into(), Kind::bearer(), vec![HOST.to_owned()]), "another-value-9876543210");
+        bench.put(credential("token", Kind::bearer(), HOST), "another-value-9876543210");
         let (key, kind) = choice(&bench).await.unwrap();
         assert_eq!((key.credentials, kind), (vec![("token".into(), 2)], "addresses"));
     }

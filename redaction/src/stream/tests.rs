@@ -130,8 +130,9 @@ fn t102_the_secret_of_another_tenant_is_masked_and_not_counted() {
     let (folder, now) = (tempfile::tempdir().unwrap(), model::Timestamp::now());
     let vault = vault_of(folder.path());
     for (tenant, value) in [("default", "value-of-default-1"), ("acme", "value-of-acme-2222")] {
-        let kind = vault::Kind::bearer();
-        let new = vault::NewCredential::new("github".into(), kind, vec!["api.github.com".to_owned()]);
+        let audience = vault::Audience::parse(&["api.github.com"]).unwrap();
+        let spec = vault::CredentialSpec::new(vault::Kind::bearer(), audience);
+        let new = vault::NewCredential::new("github".into(), spec);
         let new = vault::NewCredential { tenant: tenant.into(), ..new };
         vault.put(new, vault::Secret::new(value.as_bytes().to_vec()), now).unwrap();
     }

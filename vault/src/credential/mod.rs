@@ -9,6 +9,7 @@ mod header;
 mod kind;
 mod query;
 mod slots;
+mod spec;
 mod template;
 
 use std::fmt;
@@ -25,6 +26,7 @@ pub use credential_kind::{KindOption, Slot};
 pub use kind::Kind;
 pub use query::percent_encode;
 pub use slots::{BodySlot, BodySlots, MAX_BODY_SLOTS, MAX_BODY_SWAPS};
+pub use spec::{CredentialSpec, is_variable};
 
 /// The longest value of a credential; it has to fit into a request head.
 pub const MAX_VALUE_BYTES: usize = 16 * 1024;
@@ -189,26 +191,8 @@ pub struct NewCredential {
     pub tenant: TenantId,
     /// Its name.
     pub id: CredentialId,
-    /// How it goes onto a request.
-    pub kind: Kind,
-    /// Further kinds of locations in which its placeholder is substituted, for clients of one service that differ. A rule's `use` adds the
-    /// credential in the location of `kind` alone.
-    pub also: Vec<Kind>,
-    /// The hosts it may go to: `api.github.com`, `*.example.com`, `**.example.com:8443`.
-    pub audience: Vec<String>,
-    /// Where in bodies its placeholder is swapped. A credential with such places goes only where its placeholder
-    /// stands: it is never added by a rule alone.
-    pub body: BodySlots,
-    /// The variable its placeholder is offered under.
-    pub env: Option<String>,
-    /// What its placeholders begin with, such as `sk-ant-`.
-    pub prefix: Option<String>,
-    /// From when on it is no longer lent.
-    pub expires: Option<Timestamp>,
-    /// For people.
-    pub description: Option<String>,
-    /// Who answers for it, for people.
-    pub owner: Option<String>,
+    /// What it is.
+    pub spec: CredentialSpec,
     /// How long the version before it is still redacted, and may finish what began with it.
     pub grace: Duration,
     /// Whether a value is taken that can be guessed.
@@ -216,52 +200,17 @@ pub struct NewCredential {
 }
 
 impl NewCredential {
-    /// A credential of the default tenant that has nothing but what it must have.
-    pub fn new(id: CredentialId, kind: Kind, audience: Vec<String>) -> Self {
-        Self {
-            tenant: TenantId::default(),
-            id,
-            kind,
-            also: Vec::new(),
-            audience,
-            body: BodySlots::default(),
-            env: None,
-            prefix: None,
-            expires: None,
-            description: None,
-            owner: None,
-            grace: DEFAULT_GRACE,
-            allow_weak: false,
-        }
+    /// A credential of the default tenant.
+    pub fn new(id: CredentialId, spec: CredentialSpec) -> Self {
+        Self { tenant: TenantId::default(), id, spec, grace: DEFAULT_GRACE, allow_weak: false }
     }
 
-    /// Judges everything but the value, of which it takes the fingerprint.
-    pub(crate) fn shape(&self, version: u32, fingerprint: String) -> Result<Shape, CredentialError> {
+    /// Judges everything but the value and the end.
+    pub(crate) fn check_fields(&self) -> Result<(), CredentialError> {
         check_name(self.tenant.as_str())?;
         check_name(self.id.as_str())?;
-        let fits = |text: &Option<String>, fits: fn(&str) -> bool| text.as_deref().is_none_or(fits);
-        match () {
-            () if !fits(&self.env, is_variable) => Err(CredentialError::Env),
-            () if !fits(&self.prefix, is_prefix) => Err(CredentialError::Prefix),
-            () if !fits(&self.description, is_description) => Err(CredentialError::Description),
-            () if !fits(&self.owner, is_description) => Err(CredentialError::Description),
-            () if self.grace > MAX_GRACE => Err(CredentialError::Grace),
-            () if self.kind.slot().is_none() && self.body.is_empty() => Err(CredentialError::NoSlot),
-            () if !fits_beside(&self.kind, &self.also) => Err(CredentialError::Also),
-            () => Ok(Shape {
-                kind: self.kind.clone(),
-                also: self.also.clone(),
-                audience: Audience::parse(&self.audience)?,
-                body: self.body.clone(),
-                env: self.env.clone(),
-                prefix: self.prefix.clone(),
-                description: self.description.clone(),
-                owner: self.owner.clone(),
-                fingerprint,
-                expires: self.expires,
-                version,
-            }),
-        }
+        self.spec.check()?;
+        if self.grace > MAX_GRACE { Err(CredentialError::Grace) } else { Ok(()) }
     }
 }
 
@@ -271,16 +220,9 @@ pub struct CredentialShape(Arc<Shape>);
 
 #[derive(Debug)]
 pub(crate) struct Shape {
-    pub(crate) kind: Kind,
-    pub(crate) also: Vec<Kind>,
-    pub(crate) audience: Audience,
-    pub(crate) body: BodySlots,
-    pub(crate) env: Option<String>,
-    pub(crate) prefix: Option<String>,
-    pub(crate) description: Option<String>,
-    pub(crate) owner: Option<String>,
+    pub(crate) spec: CredentialSpec,
+    /// Of the value.
     pub(crate) fingerprint: String,
-    pub(crate) expires: Option<Timestamp>,
     pub(crate) version: u32,
 }
 
@@ -289,54 +231,49 @@ impl CredentialShape {
         Self(Arc::new(shape))
     }
 
+    /// What it is.
+    pub fn spec(&self) -> &CredentialSpec {
+        &self.0.spec
+    }
+
     /// How it goes onto a request.
     pub fn kind(&self) -> &Kind {
-        &self.0.kind
+        &self.0.spec.kind
     }
 
     /// Every kind of location in which its placeholder is substituted: its own first.
     pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
-        std::iter::once(&self.0.kind).chain(&self.0.also)
+        self.0.spec.kinds()
     }
 
     /// Where it may go.
     pub fn audience(&self) -> &Audience {
-        &self.0.audience
+        &self.0.spec.audience
     }
 
     /// Whether it may go there; https only.
     pub fn covers(&self, destination: &Destination) -> bool {
-        self.0.audience.covers(destination)
+        self.0.spec.audience.covers(destination)
     }
 
     /// Where in bodies its placeholder is swapped.
     pub fn body(&self) -> &BodySlots {
-        &self.0.body
+        &self.0.spec.body
     }
 
     /// Whether a rule that uses it puts it on requests by itself; otherwise it only takes its placeholder's place.
     pub fn is_added(&self) -> bool {
-        self.0.body.is_empty()
+        self.0.spec.body.is_empty()
     }
 
     /// The variable its placeholder is offered under.
     pub fn env(&self) -> Option<&str> {
-        self.0.env.as_deref()
+        self.0.spec.env.as_deref()
     }
 
     /// What its placeholders begin with.
     pub fn prefix(&self) -> Option<&str> {
-        self.0.prefix.as_deref()
-    }
-
-    /// For people.
-    pub fn description(&self) -> Option<&str> {
-        self.0.description.as_deref()
-    }
-
-    /// Who answers for it.
-    pub fn owner(&self) -> Option<&str> {
-        self.0.owner.as_deref()
+        self.0.spec.prefix.as_deref()
     }
 
     /// Sixteen hex digits that tell this value from the tenant's others, and nothing of what it is.
@@ -346,12 +283,12 @@ impl CredentialShape {
 
     /// From when on it is no longer lent.
     pub fn expires(&self) -> Option<Timestamp> {
-        self.0.expires
+        self.0.spec.expires
     }
 
     /// Whether it is past its end.
     pub fn is_expired(&self, now: Timestamp) -> bool {
-        self.0.expires.is_some_and(|end| end <= now)
+        self.0.spec.expires.is_some_and(|end| end <= now)
     }
 
     /// Its version; the first is 1.
@@ -380,32 +317,7 @@ fn copy(parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
 }
 
 pub(crate) fn check_name(name: &str) -> Result<(), CredentialError> {
-    let begins = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-    if begins && name.len() <= MAX_NAME_BYTES && is_plain(name) { Ok(()) } else { Err(CredentialError::Name) }
-}
-
-/// Whether the same value can be sent in these further locations: none of them twice, and no pair or body.
-fn fits_beside(kind: &Kind, also: &[Kind]) -> bool {
-    let is_plain = |kind: &Kind| kind.usable_as_full_value() && kind.slot().is_some();
-    let distinct = also.iter().enumerate().all(|(n, one)| one.slot() != kind.slot() && !also[..n].contains(one));
-    also.len() <= MAX_FURTHER_LOCATIONS && (also.is_empty() || is_plain(kind)) && also.iter().all(is_plain) && distinct
-}
-
-fn is_plain(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-}
-
-fn is_variable(name: &str) -> bool {
-    let begins = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-    begins && name.len() <= MAX_NAME_BYTES && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-}
-
-fn is_prefix(text: &str) -> bool {
-    !text.is_empty() && text.len() <= MAX_PREFIX_BYTES && is_plain(text)
-}
-
-fn is_description(text: &str) -> bool {
-    text.len() <= MAX_DESCRIPTION_BYTES && !text.chars().any(char::is_control)
+    if spec::is_name(name) { Ok(()) } else { Err(CredentialError::Name) }
 }
 
 #[cfg(test)]

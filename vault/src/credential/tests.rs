@@ -40,8 +40,14 @@ fn patterns(kind: &Kind, value: &str) -> Vec<Vec<u8>> {
     kind.patterns(&secret(value)).iter().map(|pattern| pattern.to_vec()).collect()
 }
 
-fn new(kind: Kind) -> NewCredential {
-    NewCredential::new("name".into(), kind, vec!["api.example.com".to_owned()])
+fn spec(kind: Kind) -> CredentialSpec {
+    CredentialSpec::new(kind, Audience::parse(&["api.example.com"]).unwrap())
+}
+
+/// The spec as it is sealed and opened again.
+fn reopened(spec: CredentialSpec) -> CredentialSpec {
+    let shape = Shape { spec, fingerprint: String::new(), version: 1 };
+    crate::document::read(&crate::document::write(&shape), 1, None).unwrap().spec
 }
 
 #[test]
@@ -168,28 +174,38 @@ fn slots_in_bodies_are_pointers_or_fields() {
         assert_eq!(BodySlots::new(vec![form()], swaps), Err(CredentialError::BodySwaps));
     }
     assert_eq!(BodySlots::new(vec![form(); MAX_BODY_SLOTS + 1], 1), Err(CredentialError::BodySlot));
-    assert_eq!(new(kind("body")).shape(1, String::new()).unwrap_err(), CredentialError::NoSlot);
+    assert_eq!(spec(kind("body")).check(), Err(CredentialError::NoSlot));
     let body = BodySlots::new(vec![form(), BodySlot::Json("/a".to_owned())], 2).unwrap();
-    let shape = NewCredential { body: body.clone(), ..new(kind("body")) }.shape(1, String::new()).unwrap();
-    let read = crate::document::read(&crate::document::write(&shape), 1, None).unwrap();
-    assert_eq!((read.body, read.kind), (body, kind("body")));
+    let spec = CredentialSpec { body, ..spec(kind("body")) };
+    assert_eq!(spec.check(), Ok(()));
+    assert_eq!(reopened(spec.clone()), spec);
 }
 
 #[test]
 fn names_are_plain() {
-    let named = |tenant: &str, id: &str| NewCredential { tenant: tenant.into(), id: id.into(), ..new(Kind::bearer()) };
-    assert!(named("acme-2", "github.token_1").shape(1, String::new()).is_ok());
+    let named = |tenant: &str, id: &str| {
+        let new = NewCredential::new(id.into(), spec(Kind::bearer()));
+        NewCredential { tenant: tenant.into(), ..new }.check_fields()
+    };
+    assert_eq!(named("acme-2", "github.token_1"), Ok(()));
     for name in ["", ".", "-x", "a/b", "a b", "a\n", "egret:internal", &"x".repeat(MAX_NAME_BYTES + 1)] {
-        assert_eq!(named("default", name).shape(1, String::new()).unwrap_err(), CredentialError::Name, "{name:?}");
-        assert_eq!(named(name, "name").shape(1, String::new()).unwrap_err(), CredentialError::Name, "{name:?}");
+        assert_eq!(named("default", name), Err(CredentialError::Name), "{name:?}");
+        assert_eq!(named(name, "name"), Err(CredentialError::Name), "{name:?}");
     }
     for env in ["", "1A", "A-B", "A B", "A=B"] {
-        let with = NewCredential { env: Some(env.to_owned()), ..new(Kind::bearer()) };
-        assert_eq!(with.shape(1, String::new()).unwrap_err(), CredentialError::Env, "{env:?}");
+        let with = CredentialSpec { env: Some(env.to_owned()), ..spec(Kind::bearer()) };
+        assert_eq!(with.check(), Err(CredentialError::Env), "{env:?}");
     }
     for prefix in ["", "a b", "a\"", &"x".repeat(MAX_PREFIX_BYTES + 1)] {
-        let with = NewCredential { prefix: Some(prefix.to_owned()), ..new(Kind::bearer()) };
-        assert_eq!(with.shape(1, String::new()).unwrap_err(), CredentialError::Prefix, "{prefix:?}");
+        let with = CredentialSpec { prefix: Some(prefix.to_owned()), ..spec(Kind::bearer()) };
+        assert_eq!(with.check(), Err(CredentialError::Prefix), "{prefix:?}");
+    }
+    for text in ["two\nlines", &"x".repeat(MAX_DESCRIPTION_BYTES + 1)] {
+        let (description, owner) = (Some(text.to_owned()), Some(text.to_owned()));
+        let described = CredentialSpec { description, ..spec(Kind::bearer()) };
+        let owned = CredentialSpec { owner, ..spec(Kind::bearer()) };
+        assert_eq!(described.check(), Err(CredentialError::Description), "{text:?}");
+        assert_eq!(owned.check(), Err(CredentialError::Description), "{text:?}");
     }
 }
 
@@ -227,25 +243,24 @@ fn a_placeholder_is_framed_by_what_the_credential_names_alone() {
         let refused = Kind::new("bearer", [("template", (*template).to_owned())]).unwrap_err();
         assert_eq!(refused, CredentialError::Template, "{template:?}");
     }
-    let shape = new(quoted.clone()).shape(1, String::new()).unwrap();
-    assert_eq!(crate::document::read(&crate::document::write(&shape), 1, None).unwrap().kind, quoted);
+    assert_eq!(reopened(spec(quoted.clone())).kind, quoted);
 }
 
 #[test]
 fn a_credential_may_have_further_locations() {
     let also = |texts: &[&str]| texts.iter().map(|text| Kind::location(text)).collect::<Result<Vec<_>, _>>();
-    let shape = |kind: Kind, texts: &[&str]| {
-        let new = NewCredential::new("key".into(), kind, vec!["api.example.com".to_owned()]);
-        NewCredential { also: also(texts)?, ..new }.shape(1, String::new())
+    let checked = |kind: Kind, texts: &[&str]| {
+        let spec = CredentialSpec { also: also(texts)?, ..spec(kind) };
+        spec.check().map(|()| spec)
     };
-    let both = shape(header("x-api-key", None), &["bearer", "query:key"]).unwrap();
-    let slots: Vec<_> = CredentialShape::new(both).kinds().map(|kind| kind.to_string()).collect();
+    let both = checked(header("x-api-key", None), &["bearer", "query:key"]).unwrap();
+    let slots: Vec<_> = both.kinds().map(|kind| kind.to_string()).collect();
     assert_eq!(slots, ["header x-api-key", "bearer", "query key"]);
     for bad in ["header", "bearer:x", "basic", "body", "nothing", "header:", "cookie:a b"] {
-        assert!(shape(kind("bearer"), &[bad]).is_err(), "{bad}");
+        assert!(checked(kind("bearer"), &[bad]).is_err(), "{bad}");
     }
     for twice in [&["bearer"][..], &["query:a", "query:a"], &["query:a", "query:b", "query:c", "query:d", "query:e"]] {
-        assert_eq!(shape(kind("bearer"), twice).err(), Some(CredentialError::Also), "{twice:?}");
+        assert_eq!(checked(kind("bearer"), twice).err(), Some(CredentialError::Also), "{twice:?}");
     }
-    assert_eq!(shape(kind("basic"), &["bearer"]).err(), Some(CredentialError::Also), "a pair is another value");
+    assert_eq!(checked(kind("basic"), &["bearer"]).err(), Some(CredentialError::Also), "a pair is another value");
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use egret_vault::{KeyFile, Kind, NewCredential, Secret, Vault, VaultError};
+use egret_vault::{Audience, CredentialSpec, KeyFile, Kind, NewCredential, Secret, Vault, VaultError};
 use model::{Authority, Destination, Scheme, TenantId, Timestamp};
 use tempfile::TempDir;
 
@@ -34,20 +34,21 @@ pub(crate) fn open(folder: &Path) -> (Vault, usize) {
 /// Puts the next version, whose value says its number.
 pub(crate) fn put(vault: &Vault) {
     let next = vault.show(&TenantId::default(), &"name".into()).map_or(1, |shown| shown.version + 1);
-    let new = NewCredential {
-        grace: Duration::ZERO,
-        ..NewCredential::new("name".into(), Kind::bearer(), vec!["api.example.com".to_owned()])
-    };
+    let new = NewCredential { grace: Duration::ZERO, ..named("name") };
     vault.put(new, Secret::new(value_of(next)), Timestamp::now()).unwrap();
 }
 
 /// Puts the next version and four others, in one change.
 pub(crate) fn import(vault: &Vault) {
     let next = vault.show(&TenantId::default(), &"name".into()).map_or(1, |shown| shown.version + 1);
-    let one = |name: &str| NewCredential::new(name.into(), Kind::bearer(), vec!["api.example.com".to_owned()]);
-    let others = ["a", "b", "c", "d"].map(|name| (one(name), Secret::new(value_of(1))));
-    let all = std::iter::once((one("name"), Secret::new(value_of(next)))).chain(others).collect();
+    let others = ["a", "b", "c", "d"].map(|name| (named(name), Secret::new(value_of(1))));
+    let all = std::iter::once((named("name"), Secret::new(value_of(next)))).chain(others).collect();
     vault.put_all(all, Timestamp::now()).unwrap();
+}
+
+fn named(name: &str) -> NewCredential {
+    let audience = Audience::parse(&["api.example.com"]).unwrap();
+    NewCredential::new(name.into(), CredentialSpec::new(Kind::bearer(), audience))
 }
 
 pub(crate) fn value_of(version: u32) -> Vec<u8> {

@@ -2,11 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use vault::NewCredential;
 
 use super::*;
 use crate::steps::route::route;
-use crate::testing::{Bench, HOST, Setup, VALUE};
+use crate::testing::{Bench, HOST, Setup, VALUE, credential};
 
 const RULE: &str = "{id: r, allow: {host: api.example.com}, use: [token]}";
 
@@ -125,7 +124,7 @@ async fn a_placeholder_needs_the_rule_the_audience_tls_and_a_running_session() {
     };
     let unused = Setup::new(&["{id: r, allow: {host: api.example.com}}"]).credential("token", kind("header:X-Key"));
     assert_eq!(send(unused.build()).await, Reason::PlaceholderMisplaced);
-    let elsewhere = NewCredential::new("token".into(), kind("header:X-Key"), vec!["other.example.com".to_owned()]);
+    let elsewhere = credential("token", kind("header:X-Key"), "other.example.com");
     let elsewhere = Setup::new(&[RULE]).with_credential(elsewhere);
     assert_eq!(send(elsewhere.build()).await, Reason::PlaceholderMisplaced);
     let mut plain = Setup::new(&["{id: r, allow: {host: api.example.com, scheme: http}}"]);
@@ -138,7 +137,7 @@ async fn a_placeholder_needs_the_rule_the_audience_tls_and_a_running_session() {
 
 #[tokio::test]
 async fn a_request_goes_without_a_credential_that_is_not_for_its_host_and_the_record_says_so() {
-    let elsewhere = NewCredential::new("token".into(), Kind::bearer(), vec!["other.example.com".to_owned()]);
+    let elsewhere = credential("token", Kind::bearer(), "other.example.com");
     let bench = Setup::new(&[RULE]).with_credential(elsewhere).build();
     let armed = armed(&bench, "/", "").await.unwrap();
     assert!(armed.leases.is_empty() && !armed.fields.contains_key("authorization"));

@@ -1,20 +1,20 @@
 //! Credentials in bodies, against values.
 
-use vault::{BodySlots, Kind, NewCredential};
+use vault::{BodySlots, Kind};
 
 use super::*;
 use crate::body::upload::Upload;
 use crate::fed::flow;
 use crate::steps::inject::inject;
 use crate::steps::route::route;
-use crate::testing::{Bench, HOST, Setup, VALUE, collect};
+use crate::testing::{Bench, HOST, Setup, VALUE, collect, credential};
 
 const JSON: &str = "Content-Type: application/json\r\n";
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
 
 fn setup(slots: Vec<BodySlot>) -> Setup {
-    let new = NewCredential::new("token".into(), Kind::bearer(), vec![HOST.to_owned()]);
-    let new = NewCredential { body: BodySlots::new(slots, 1).unwrap(), ..new };
+    let mut new = credential("token", Kind::bearer(), HOST);
+    new.spec.body = BodySlots::new(slots, 1).unwrap();
     Setup::new(&["{id: r, allow: {host: api.example.com}, use: [token]}"]).with_credential(new)
 }
 

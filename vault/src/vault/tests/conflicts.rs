@@ -1,4 +1,4 @@
-//! Several writers of one store: each replaces only what it has read, so that none undoes the work of another.
+//! Several writers: of one vault, which takes them in turn, and of one store, where each replaces only what it has read.
 
 use std::sync::Barrier;
 
@@ -125,4 +125,24 @@ fn a_change_that_may_not_last_is_what_the_next_one_expects() {
     store.fail(None);
     vault.put(named("second"), canary(), now()).unwrap();
     assert_eq!(names(&open(&store.bytes()).unwrap()), ["first", "github", "second"]);
+}
+
+#[test]
+fn writers_on_many_threads_lose_nothing() {
+    let (store, vault) = created();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let vault = &vault;
+            scope.spawn(move || {
+                for number in 0..10 {
+                    let id = format!("name-{thread}-{number}");
+                    vault.put(NewCredential { id: id.as_str().into(), ..github() }, canary(), now()).unwrap();
+                    assert_eq!(lent(vault, "default", &id), CANARY);
+                }
+            });
+        }
+    });
+    let again = open(&store.bytes()).unwrap();
+    assert_eq!(again.list(&TenantId::default()).len(), 40);
+    assert_eq!(again.generation(), 41);
 }

@@ -27,12 +27,10 @@ fn found(vault: &Vault, host: &str, text: &str) -> Vec<String> {
 fn t102_the_needles_of_a_host_are_every_tenants() {
     let (_store, vault) = created();
     let value = |text: &str| Secret::new(text.as_bytes().to_vec());
-    let wild = vec!["*.registry.example:8443".to_owned()];
+    let wild = with_audience(&["*.registry.example:8443"]);
     vault.put(github(), value("value-of-default"), now()).unwrap();
     vault.put(NewCredential { tenant: "acme".into(), ..github() }, value("value-of-acme-7"), now()).unwrap();
-    vault
-        .put(NewCredential { id: "other".into(), audience: wild, ..github() }, value("value-of-other"), now())
-        .unwrap();
+    vault.put(NewCredential { id: "other".into(), ..wild }, value("value-of-other"), now()).unwrap();
     let text = "value-of-default value-of-acme-7 value-of-other";
     assert_eq!(found(&vault, "api.github.com", text), ["acme github 1", "default github 1"]);
     assert_eq!(found(&vault, "a.registry.example", text), ["default other 1"], "on any port");
@@ -116,7 +114,7 @@ fn t272_what_is_removed_stays_masked_and_is_nothing_else() {
 #[test]
 fn t272_what_another_audience_takes_the_place_of_stays_masked() {
     let (_store, vault) = created();
-    let audience = |host: &str| NewCredential { audience: vec![host.to_owned()], ..github() };
+    let audience = |host: &str| with_audience(&[host]);
     vault.put(audience(HOST), value("first-value"), clock::now()).unwrap();
     // The same value for another host, then another value.
     vault.put(audience("other.example"), value("first-value"), clock::now()).unwrap();

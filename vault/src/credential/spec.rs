@@ -1,0 +1,102 @@
+//! What a credential is besides its name and its value: the one set of fields that putting, sealing and listing share, and
+//! the one place where they are judged.
+
+use model::{Audience, Timestamp};
+
+use super::{
+    BodySlots, CredentialError, Kind, MAX_DESCRIPTION_BYTES, MAX_FURTHER_LOCATIONS, MAX_NAME_BYTES, MAX_PREFIX_BYTES,
+};
+
+/// What a credential is. The kind, the audience and the locations in bodies are parsed before they come here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialSpec {
+    /// How it is attached to a request.
+    pub kind: Kind,
+    /// Further kinds of locations in which its placeholder is substituted, for clients of one service that differ. A rule's `use` adds the
+    /// credential in the location of `kind` alone.
+    pub also: Vec<Kind>,
+    /// The hosts it may go to: `api.github.com`, `*.example.com`, `**.example.com:8443`.
+    pub audience: Audience,
+    /// Where in bodies its placeholder is substituted. A credential with such locations is never added by a rule alone.
+    pub body: BodySlots,
+    /// The variable its placeholder is offered under.
+    pub env: Option<String>,
+    /// What its placeholders begin with, such as `sk-ant-`.
+    pub prefix: Option<String>,
+    /// From when on it is no longer lent.
+    pub expires: Option<Timestamp>,
+    /// For people.
+    pub description: Option<String>,
+    /// Who answers for it, for people.
+    pub owner: Option<String>,
+}
+
+impl CredentialSpec {
+    /// A credential that has nothing but what it must have.
+    pub fn new(kind: Kind, audience: Audience) -> Self {
+        Self {
+            kind,
+            also: Vec::new(),
+            audience,
+            body: BodySlots::default(),
+            env: None,
+            prefix: None,
+            expires: None,
+            description: None,
+            owner: None,
+        }
+    }
+
+    /// Every kind of location in which its placeholder is substituted: its own first.
+    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        std::iter::once(&self.kind).chain(&self.also)
+    }
+
+    /// Judges all of it but the end, which depends on the time.
+    ///
+    /// # Errors
+    /// [`CredentialError`] names the field.
+    pub fn check(&self) -> Result<(), CredentialError> {
+        let fits = |text: &Option<String>, fits: fn(&str) -> bool| text.as_deref().is_none_or(fits);
+        match () {
+            () if !fits(&self.env, is_variable) => Err(CredentialError::Env),
+            () if !fits(&self.prefix, is_prefix) => Err(CredentialError::Prefix),
+            () if !fits(&self.description, is_description) => Err(CredentialError::Description),
+            () if !fits(&self.owner, is_description) => Err(CredentialError::Description),
+            () if self.kind.slot().is_none() && self.body.is_empty() => Err(CredentialError::NoSlot),
+            () if !fits_beside(&self.kind, &self.also) => Err(CredentialError::Also),
+            () => Ok(()),
+        }
+    }
+}
+
+/// Whether this can be the name of a credential or of a tenant.
+pub(crate) fn is_name(name: &str) -> bool {
+    let begins = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    begins && name.len() <= MAX_NAME_BYTES && is_plain(name)
+}
+
+/// Whether this can be the name of an environment variable.
+pub fn is_variable(name: &str) -> bool {
+    let begins = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    begins && name.len() <= MAX_NAME_BYTES && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// Whether the same value can be sent in these further locations: none of them twice, and no pair or body.
+fn fits_beside(kind: &Kind, also: &[Kind]) -> bool {
+    let is_plain = |kind: &Kind| kind.usable_as_full_value() && kind.slot().is_some();
+    let distinct = also.iter().enumerate().all(|(n, one)| one.slot() != kind.slot() && !also[..n].contains(one));
+    also.len() <= MAX_FURTHER_LOCATIONS && (also.is_empty() || is_plain(kind)) && also.iter().all(is_plain) && distinct
+}
+
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+fn is_prefix(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_PREFIX_BYTES && is_plain(text)
+}
+
+fn is_description(text: &str) -> bool {
+    text.len() <= MAX_DESCRIPTION_BYTES && !text.chars().any(char::is_control)
+}
