@@ -5,9 +5,9 @@ mod reading;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
+use api::List;
 use audit::{Decision, Filter, KnownHead};
 use control::parse_span;
-use control::wire::List;
 use jiff::SignedDuration;
 use model::{Reason, SessionId, Timestamp};
 use serde_json::Value;

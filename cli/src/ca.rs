@@ -1,6 +1,6 @@
 //! `egret ca`: the CA that clients must trust.
 
-use control::wire::CaDocument;
+use api::CaDocument;
 
 use crate::Context;
 use crate::client::{Client, IfMissing, converse};

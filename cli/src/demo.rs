@@ -10,8 +10,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use api::{CredentialView, List, SessionCreated, SessionRequest};
 use bytes::Bytes;
-use control::wire::{CredentialView, List, SessionCreated, SessionRequest};
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -148,7 +148,7 @@ async fn tour(mut control: crate::client::Client, origin: &Origin, policy: &str)
     print(&format!("2. The vault holds a credential, made up for this demo:\n\n   {secret}\n\n"));
     let request = SessionRequest {
         policies: vec!["demo".to_owned()],
-        credentials: vec![control::wire::GrantDocument::of("demo")],
+        credentials: vec![api::GrantDocument::of("demo")],
         ..SessionRequest::default()
     };
     let session: SessionCreated = control.post("/v1/sessions", &request).await?;

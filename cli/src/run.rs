@@ -11,7 +11,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use control::wire::{GrantDocument, Rollout, SessionCreated, SessionRequest, SessionView};
+use api::{GrantDocument, Rollout, SessionCreated, SessionRequest, SessionView};
 use rustix::process::{Pid, Signal, kill_process};
 use sessions::Session;
 use tokio::process::{Child, Command};

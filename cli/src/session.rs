@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::anyhow;
-use control::wire::{
+use api::{
     EndRequest, GrantDocument, GrantView, LimitsDocument, List, Rollout, SessionCreated, SessionRequest, SessionToken,
     SessionView, ViewDocument,
 };

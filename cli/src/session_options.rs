@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use control::wire::{GrantDocument, PolicyDocument, Rollout};
+use api::{GrantDocument, PolicyDocument, Rollout};
 
 use crate::client::read_text;
 use crate::exit::Answer;

@@ -1,7 +1,7 @@
 //! `egret status`: one screen about the sidecar that serves the data folder.
 
 use anyhow::anyhow;
-use control::wire::{Status as Document, VaultView};
+use api::{Status as Document, VaultView};
 
 use crate::Context;
 use crate::client::{Client, busy, converse};

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use control::wire::{ScanDocument, ScanRequest};
+use api::{ScanDocument, ScanRequest};
 
 use crate::client::Client;
 use crate::exit::Answer;

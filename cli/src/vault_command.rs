@@ -10,9 +10,9 @@ use std::io::{IsTerminal as _, Read};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
+use api::{BodySlotDocument, CredentialView, List, TenantKeyView, VaultView};
 use bytes::Bytes;
 use control::env::check_variable;
-use control::wire::{BodySlotDocument, CredentialView, List, TenantKeyView, VaultView};
 use model::Timestamp;
 use model::text_file::without_mark;
 use zeroize::Zeroizing;

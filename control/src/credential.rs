@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use api::{BodySlotDocument, CredentialRequest, CredentialView, List, VaultView, VersionView};
 use audit::{CredentialUse, Kind as RecordKind, Record};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -21,7 +22,6 @@ use crate::env::check_variable;
 use crate::problem::{Problem, Query, chain};
 use crate::span::parse_span;
 use crate::surroundings::location;
-use crate::wire::{BodySlotDocument, CredentialRequest, CredentialView, List, VaultView, VersionView};
 use crate::{Control, blocking, uses};
 
 /// Which tenant is meant.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use api::{CredentialRequest, ImportedView, List};
 use audit::{Kind as RecordKind, Record};
 use axum::body::Bytes;
 use axum::extract::State;
@@ -22,7 +23,6 @@ use zeroize::Zeroizing;
 
 use crate::credential::{about, kind, read, refused};
 use crate::problem::{Problem, Query, chain};
-use crate::wire::{CredentialRequest, ImportedView, List};
 use crate::{Control, blocking};
 
 /// The largest document; values that were escaped grow to six times their size at most.

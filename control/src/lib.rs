@@ -27,7 +27,6 @@ mod vault_file;
 
 pub mod env;
 pub mod trust;
-pub mod wire;
 
 use std::collections::BTreeMap;
 use std::io;

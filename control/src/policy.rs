@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use api::PoliciesView;
 use axum::extract::State;
 use model::PolicyName;
 
 use crate::problem::Problem;
-use crate::wire::PoliciesView;
 use crate::{Control, blocking};
 
 /// `GET /v1/policies`

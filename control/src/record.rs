@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use api::List;
 use audit::{Decision, Filter, Kind, Row};
 use axum::extract::State;
 use model::{SessionId, Timestamp};
 use serde::Deserialize;
 
 use crate::problem::{Problem, Query};
-use crate::wire::List;
 use crate::{Control, blocking};
 
 /// The query of `GET /v1/records`.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::{ScanDocument, ScanRequest};
 use axum::extract::State;
 use model::TenantId;
 
 use crate::problem::{Json, Problem};
-use crate::wire::{ScanDocument, ScanRequest};
 use crate::{Control, blocking};
 
 /// `POST /v1/vaults/default/scan`: names of texts, never a value or the name of a credential.

@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use api::{
+    CaView, EndRequest, GrantDocument, GrantView, LimitsDocument, List, SessionCreated, SessionRequest, SessionToken,
+    SessionView, ViewDocument,
+};
 use audit::{CredentialUse, Journal, Kind, Record};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
@@ -24,10 +28,6 @@ use crate::problem::{Json, Problem, chain};
 use crate::session_documents::sources;
 use crate::span::{parse_span, print_span};
 use crate::trust::{MoveError, TrustFiles};
-use crate::wire::{
-    CaView, EndRequest, GrantDocument, GrantView, LimitsDocument, List, SessionCreated, SessionRequest, SessionToken,
-    SessionView, ViewDocument,
-};
 use crate::{CaFacts, Control, blocking};
 
 type Shared = State<Arc<Control>>;

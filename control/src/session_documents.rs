@@ -6,13 +6,12 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use api::PolicyDocument;
 use model::SessionId;
 use model::text_file::without_mark;
 use policies::{InForce, PolicySource};
 use serde::{Deserialize, Serialize};
 use sessions::Session;
-
-use crate::wire::PolicyDocument;
 
 const VERSION: u32 = 1;
 /// Each byte of a text takes at most six in JSON.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::{ExplainRequest, Explained, List, PolicyDocument};
 use axum::extract::{Path, State};
 use model::{CredentialId, Reason, SessionId, Timestamp};
 use policies::{GrantState, Grants, Question, Verdict};
@@ -9,7 +10,6 @@ use sessions::{Session, Withheld};
 
 use crate::problem::{Json, Problem};
 use crate::session::unknown;
-use crate::wire::{ExplainRequest, Explained, List, PolicyDocument};
 use crate::{Control, blocking};
 
 type Shared = State<Arc<Control>>;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use api::{CaDocument, Health, Status, UnusableSession};
 use axum::extract::State;
 use http::StatusCode;
 use jiff::SignedDuration;
@@ -13,7 +14,6 @@ use crate::Control;
 use crate::credential::vault_view;
 use crate::loader::named;
 use crate::session::ca_view;
-use crate::wire::{CaDocument, Health, Status, UnusableSession};
 
 /// A credential that expires within this time is worth a warning.
 const SOON: SignedDuration = SignedDuration::from_hours(72);

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use api::CredentialView;
 use audit::{IndexError, Uses};
 use model::{CredentialId, TenantId};
 
 use crate::Control;
-use crate::wire::CredentialView;
 
 /// Adds to each credential of the tenant what the records say; waits for the disk.
 pub(crate) fn add_to_all(control: &Control, tenant: &TenantId, views: &mut [CredentialView]) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::{List, TenantKeyView, VaultView};
 use audit::{Kind, Record};
 use axum::body::Bytes;
 use axum::extract::State;
@@ -14,7 +15,6 @@ use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret, Vault,
 use crate::change::key_rotated;
 use crate::credential::{refused, vault_view};
 use crate::problem::{Problem, Query, chain};
-use crate::wire::{List, TenantKeyView, VaultView};
 use crate::{Control, blocking};
 
 type Shared = State<Arc<Control>>;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The crates whose sources are looked at.
-const CRATES: [&str; 12] = [
+const CRATES: [&str; 13] = [
     "model",
     "clock",
     "secret",
@@ -15,6 +15,7 @@ const CRATES: [&str; 12] = [
     "certs",
     "audit",
     "sessions",
+    "api",
     "proxy",
     "control",
     "cli",

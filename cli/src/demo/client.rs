@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use api::SessionCreated;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use certs::{Ca, Trust};
-use control::wire::SessionCreated;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use control::wire::{ExplainRequest, Explained, GrantView, List, PolicyDocument, SessionView};
+use api::{ExplainRequest, Explained, GrantView, List, PolicyDocument, SessionView};
 use model::{PolicyName, Reason, TenantId, Timestamp};
 use policies::{GrantState, Grants, PolicySource, Question, Rules, SessionDocuments, Subject, Verdict};
 

@@ -1,7 +1,7 @@
 //! `egret policy propose` and `replay`: policies and what was recorded.
 
 use anyhow::anyhow;
-use control::wire::List;
+use api::List;
 use model::{CredentialId, Host, PolicyName, RuleId, Scheme, Timestamp};
 use policies::{Level, Observation, ProposeOptions, Verdict};
 use serde_json::Value;

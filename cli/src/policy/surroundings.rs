@@ -1,6 +1,6 @@
 //! What policy files are compared with: `upstream.resolve`, and the credentials of the vault, without their values.
 
-use control::wire::{CredentialView, List};
+use api::{CredentialView, List};
 use policies::{CredentialFacts, Surroundings};
 use vault::Vault;
 

@@ -9,9 +9,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
+use api::{CredentialRequest, ImportedView, List};
 use bytes::Bytes;
 use control::import::{Fault, Item, prepare, read_document};
-use control::wire::{CredentialRequest, ImportedView, List};
 use model::Timestamp;
 use vault::Weakness;
 use zeroize::Zeroizing;

@@ -1,4 +1,5 @@
-//! The documents of the API: what goes in and what comes out. `cli` speaks these too.
+//! The documents of the control API: what goes in and what comes out. The server (`control`) and its clients (`cli`, an SDK)
+//! share them; there is no HTTP here.
 
 use std::collections::BTreeMap;
 use std::fmt;
