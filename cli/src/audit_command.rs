@@ -5,7 +5,7 @@ mod reading;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
-use api::List;
+use api::{List, RecordQuery};
 use audit::{Decision, Filter, KnownHead};
 use control::parse_span;
 use jiff::SignedDuration;
@@ -157,7 +157,7 @@ impl Query {
         }
         let config = context.config()?;
         let dir = context.data_dir(&config)?;
-        let path = self.path();
+        let path = path_with("/v1/records", &self.query())?;
         let answered = converse(async {
             match Client::to_sidecar(&dir).await? {
                 Some(mut client) => client.get::<List<Box<RawValue>>>(&path).await.map(Some),
@@ -192,25 +192,22 @@ impl Query {
         })
     }
 
-    fn path(&self) -> String {
-        let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
-        path_with(
-            "/v1/records",
-            &[
-                ("since", time(self.since)),
-                ("until", time(self.until)),
-                ("session", self.session.clone()),
-                ("host", self.host.clone()),
-                ("decision", self.decision.clone()),
-                ("code", self.code.clone()),
-                ("kind", self.kind.clone()),
-                ("method", self.method.as_deref().map(str::to_uppercase)),
-                ("credential", self.credential.clone()),
-                ("id", self.id.clone()),
-                ("after", self.after.map(|seq| seq.to_string())),
-                ("limit", Some(self.limit.to_string())),
-            ],
-        )
+    fn query(&self) -> RecordQuery {
+        RecordQuery {
+            since: self.since,
+            until: self.until,
+            session: self.session.clone(),
+            host: self.host.clone(),
+            decision: self.decision.clone(),
+            code: self.code.clone(),
+            kind: self.kind.clone(),
+            method: self.method.as_deref().map(str::to_uppercase),
+            credential: self.credential.clone(),
+            id: self.id.clone(),
+            after: self.after,
+            before: None,
+            limit: Some(self.limit),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use api::ProblemDocument;
 use bytes::Bytes;
 use control::{Control, Gate};
 use http::{Method, Request, StatusCode, header};
@@ -148,6 +149,11 @@ impl Client {
         serde_json::from_slice(&body).context("the answer cannot be understood").or_unreachable()
     }
 
+    /// Makes a call that takes nothing and gets a document.
+    pub(crate) async fn post_empty<T: DeserializeOwned>(&mut self, path: &str) -> Answer<T> {
+        self.post(path, &serde_json::Map::new()).await
+    }
+
     /// Sends a document that is written already and gets one.
     pub(crate) async fn post_bytes<T: DeserializeOwned>(&mut self, path: &str, document: Bytes) -> Answer<T> {
         let body = self.call(Method::POST, path, Some("application/json"), document).await?;
@@ -197,10 +203,8 @@ async fn exchange(
 
 /// A problem document (RFC 9457) as a failure of the command.
 fn failure(status: StatusCode, body: &[u8]) -> Failure {
-    let document: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let text = |name: &str| document.get(name).and_then(serde_json::Value::as_str);
-    let said = text("detail").or(text("title")).unwrap_or("the call failed").to_owned();
-    let error = anyhow!(said);
+    let problem = serde_json::from_slice(body).map(|problem: ProblemDocument| problem.detail);
+    let error = anyhow!(problem.unwrap_or_else(|_| "the call failed".to_owned()));
     match status {
         StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::FORBIDDEN => Failure::refused(error),
         status if status.is_client_error() => Failure::usage(error),
@@ -219,20 +223,9 @@ pub(crate) fn busy(dir: &DataDir) -> String {
     format!("another egret{who} uses the data folder {}; stop it, or give another --data-dir", dir.path().display())
 }
 
-/// A path with parameters, percent-encoded (RFC 3986).
-pub(crate) fn path_with(path: &str, parameters: &[(&str, Option<String>)]) -> String {
-    let given: Vec<_> =
-        parameters.iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(value.as_deref()?)))).collect();
-    if given.is_empty() { path.to_owned() } else { format!("{path}?{}", given.join("&")) }
-}
-
-/// One segment or value, percent-encoded.
-pub(crate) fn encode(text: &str) -> String {
-    let sign = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(sign).collect()
+/// A path with the parameters of a query.
+pub(crate) fn path_with(path: &str, query: &impl Serialize) -> Answer<String> {
+    api::path_with(path, query).context("the request cannot be made").or_usage()
 }
 
 /// Runs a command's conversation on a small runtime of its own.

@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use api::{CredentialView, List, SessionCreated, SessionRequest};
+use api::{CredentialView, List, RecordQuery, SessionCreated, SessionRequest};
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -142,7 +142,7 @@ async fn tour(mut control: crate::client::Client, origin: &Origin, policy: &str)
     let secret = origin::made_up_secret().or_unreachable()?;
     let path = format!(
         "/v1/vaults/default/credentials/demo?kind=bearer&audience={}&env={VARIABLE}",
-        crate::client::encode(&format!("{HOST}:{port}"))
+        api::encode(&format!("{HOST}:{port}"))
     );
     let _put: CredentialView = control.put(&path, Bytes::from(secret.clone())).await?;
     print(&format!("2. The vault holds a credential, made up for this demo:\n\n   {secret}\n\n"));
@@ -172,8 +172,8 @@ async fn tour(mut control: crate::client::Client, origin: &Origin, policy: &str)
         "6. A host that no rule allows is refused, before its name is looked up:\n\n   CONNECT example.com:443\n   {}\n\n",
         line(&refused)
     ));
-    let query = crate::client::path_with("/v1/records", &[("session", Some(session.session.id.clone()))]);
-    let records: List<Value> = control.get(&query).await?;
+    let query = RecordQuery { session: Some(session.session.id.clone()), ..RecordQuery::default() };
+    let records: List<Value> = control.get(&crate::client::path_with("/v1/records", &query)?).await?;
     print("7. The records, written before a byte left (`egret audit query`):\n\n");
     let rows = records.items.iter().map(|record| {
         let text = |name: &str| record.get(name).map(plain).unwrap_or_default();

@@ -11,7 +11,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use api::{GrantDocument, Rollout, SessionCreated, SessionRequest, SessionView};
+use api::{GrantDocument, Rollout, SessionCreated, SessionRequest, SessionView, encode};
 use rustix::process::{Pid, Signal, kill_process};
 use sessions::Session;
 use tokio::process::{Child, Command};
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::Context;
 use crate::child;
-use crate::client::{Client, busy, encode};
+use crate::client::{Client, busy};
 use crate::config::{Config, Key};
 use crate::data_dir::DataDir;
 use crate::exit::{Answer, Failure, OrFail as _};
@@ -243,7 +243,7 @@ fn pass_on(child: &Child, signal: Signal) {
 
 async fn end(client: &mut Client, id: &str) -> Answer {
     let path = format!("/v1/sessions/{}/end", encode(id));
-    client.post::<SessionView>(&path, &serde_json::json!({})).await.map(drop)
+    client.post_empty::<SessionView>(&path).await.map(drop)
 }
 
 /// Waits until the sessions of others that joined are over. Sessions from before were told another

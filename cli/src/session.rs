@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::anyhow;
 use api::{
     EndRequest, GrantDocument, GrantView, LimitsDocument, List, Rollout, SessionCreated, SessionRequest, SessionToken,
-    SessionView, ViewDocument,
+    SessionView, TokenQuery, ViewDocument, encode,
 };
 
 use crate::Context;
-use crate::client::{Client, IfMissing, converse, encode, path_with};
+use crate::client::{Client, IfMissing, converse, path_with};
 use crate::exit::{Answer, Failure};
 use crate::output::{self, Format, shell_quoted};
 use crate::session_options::{NO_POLICY, documents, grant, looks_like_path};
@@ -241,10 +241,10 @@ impl Create {
 
 /// Gives a session another token.
 fn renew(context: &Context, id: &str, ca_path: Option<String>, format: Shown) -> Answer {
-    let path = path_with(&format!("/v1/sessions/{}/token", encode(id)), &[("ca_path", ca_path)]);
+    let path = path_with(&format!("/v1/sessions/{}/token", encode(id)), &TokenQuery { ca_path })?;
     let renewed: SessionToken = converse(async {
         let mut client = Client::find(context, IfMissing::Fail).await?;
-        client.post(&path, &serde_json::json!({})).await
+        client.post_empty(&path).await
     })?;
     match format {
         Shown::Json => return output::json(&renewed),
@@ -346,8 +346,7 @@ fn revoke(context: &Context, id: &str, credential: &str) -> Answer {
 
 fn end(context: &Context, id: &str) -> Answer {
     let path = format!("/v1/sessions/{}/end", encode(id));
-    let one: SessionView =
-        converse(async { Client::find(context, IfMissing::Fail).await?.post(&path, &serde_json::json!({})).await })?;
+    let one: SessionView = converse(async { Client::find(context, IfMissing::Fail).await?.post_empty(&path).await })?;
     output::say(&format!("the session {} is over", one.id));
     Ok(())
 }

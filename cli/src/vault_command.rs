@@ -5,12 +5,13 @@ mod keys;
 mod kinds;
 mod terminal;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{IsTerminal as _, Read};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
-use api::{BodySlotDocument, CredentialView, List, TenantKeyView, VaultView};
+use api::{BodySlotDocument, CredentialQuery, CredentialView, List, TenantQuery, VaultView, encode};
 use bytes::Bytes;
 use control::env::check_variable;
 use model::Timestamp;
@@ -18,7 +19,7 @@ use model::text_file::without_mark;
 use zeroize::Zeroizing;
 
 use crate::Context;
-use crate::client::{Client, IfMissing, converse, encode, path_with};
+use crate::client::{Client, IfMissing, converse, path_with};
 use crate::exit::{Answer, Failure, OrFail as _};
 use crate::foundation::make_configured_key;
 use crate::output::{self, Format};
@@ -120,6 +121,12 @@ struct Listing {
     /// The tenant.
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
+}
+
+impl Listing {
+    fn whose(&self) -> TenantQuery {
+        TenantQuery { tenant: self.tenant.clone() }
+    }
 }
 
 #[derive(clap::Args)]
@@ -233,7 +240,7 @@ fn status(context: &Context, listing: &Listing) -> Answer {
 }
 
 fn list(context: &Context, listing: &Listing) -> Answer {
-    let path = path_with(CREDENTIALS, &[("tenant", listing.tenant.clone())]);
+    let path = path_with(CREDENTIALS, &listing.whose())?;
     let found: List<CredentialView> =
         converse(async { Client::find(context, IfMissing::Fail).await?.get(&path).await })?;
     if listing.format == Format::Json {
@@ -250,7 +257,7 @@ fn list(context: &Context, listing: &Listing) -> Answer {
 }
 
 fn show(context: &Context, name: &str, listing: &Listing) -> Answer {
-    let path = path_with(&format!("{CREDENTIALS}/{}", encode(name)), &[("tenant", listing.tenant.clone())]);
+    let path = path_with(&format!("{CREDENTIALS}/{}", encode(name)), &listing.whose())?;
     let one: CredentialView = converse(async { Client::find(context, IfMissing::Fail).await?.get(&path).await })?;
     if listing.format == Format::Json {
         return output::json(&one);
@@ -296,10 +303,8 @@ fn last_used(one: &CredentialView) -> String {
 }
 
 fn remove(context: &Context, name: &str, tenant: Option<String>, version: Option<u32>) -> Answer {
-    let version = version.map(|number| number.to_string());
-    let which = version.as_ref().map(|number| format!(", version {number}")).unwrap_or_default();
-    let parameters = [("tenant", tenant), ("version", version)];
-    let path = path_with(&format!("{CREDENTIALS}/{}", encode(name)), &parameters);
+    let which = version.map(|number| format!(", version {number}")).unwrap_or_default();
+    let path = path_with(&format!("{CREDENTIALS}/{}", encode(name)), &CredentialQuery { tenant, version })?;
     converse(async { Client::find(context, IfMissing::Fail).await?.delete(&path).await })?;
     output::say(&format!("removed the credential {name}{which}"));
     Ok(())
@@ -308,7 +313,7 @@ fn remove(context: &Context, name: &str, tenant: Option<String>, version: Option
 impl Put {
     fn execute(&self, context: &Context) -> Answer {
         let value = self.value()?;
-        let path = self.path();
+        let path = self.path()?;
         // Kinds that need to know more have nothing else in their value; of a pair the password is judged.
         let kind = vault::Kind::new(&self.kind, []).unwrap_or_else(|_| vault::Kind::bearer());
         let weaknesses = kind.weaknesses(&vault::Secret::new(value.to_vec()));
@@ -326,7 +331,7 @@ impl Put {
         Ok(())
     }
 
-    fn path(&self) -> String {
+    fn path(&self) -> Answer<String> {
         let slots = (self.body_json.iter().map(|pointer| BodySlotDocument::Json(pointer.clone())))
             .chain(self.body_form.iter().map(|field| BodySlotDocument::Form(field.clone())));
         let slots: Vec<BodySlotDocument> = slots.collect();
@@ -347,7 +352,8 @@ impl Put {
             ("allow_weak", self.allow_weak.then(|| "true".to_owned())),
         ];
         parameters.extend(self.options.0.iter().map(|(flag, value)| (flag.as_str(), Some(value.clone()))));
-        path_with(&format!("{CREDENTIALS}/{}", encode(&self.name)), &parameters)
+        let given: BTreeMap<_, _> = parameters.into_iter().collect();
+        path_with(&format!("{CREDENTIALS}/{}", encode(&self.name)), &given)
     }
 
     fn value(&self) -> Answer<Zeroizing<Vec<u8>>> {

@@ -5,14 +5,15 @@
 
 use std::sync::Arc;
 
-use api::{BodySlotDocument, CredentialRequest, CredentialView, List, VaultView, VersionView};
+use api::{
+    BodySlotDocument, CredentialQuery, CredentialRequest, CredentialView, List, TenantQuery, VaultView, VersionView,
+};
 use audit::{CredentialUse, Kind as RecordKind, Record};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use http::StatusCode;
 use model::{Audience, CredentialId, TenantId};
-use serde::Deserialize;
 use vault::{
     BodySlot, BodySlots, CredentialSpec, CredentialSummary, DEFAULT_GRACE, Kind, NewCredential, Secret, StoreError,
     Vault, VaultError, VaultStatus,
@@ -24,25 +25,8 @@ use crate::span::parse_span;
 use crate::surroundings::location;
 use crate::{Control, blocking, uses};
 
-/// Which tenant is meant.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Whose {
-    tenant: Option<String>,
-}
-
-/// Which version of whose credential is meant; without a number, all of it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Which {
-    tenant: Option<String>,
-    version: Option<u32>,
-}
-
-impl Whose {
-    fn tenant(&self) -> TenantId {
-        self.tenant.as_deref().map(TenantId::new).unwrap_or_default()
-    }
+fn tenant_of(named: Option<&str>) -> TenantId {
+    named.map(TenantId::new).unwrap_or_default()
 }
 
 type Shared = State<Arc<Control>>;
@@ -68,9 +52,9 @@ pub(crate) fn vault_view(vault: &Vault) -> VaultView {
 /// `GET /v1/vaults/default/credentials`
 pub(crate) async fn list(
     State(control): Shared,
-    Query(whose): Query<Whose>,
+    Query(whose): Query<TenantQuery>,
 ) -> Result<axum::Json<List<CredentialView>>, Problem> {
-    let tenant = whose.tenant();
+    let tenant = tenant_of(whose.tenant.as_deref());
     blocking(move || {
         let mut items: Vec<_> = control.vault.list(&tenant).into_iter().map(|summary| view(&tenant, summary)).collect();
         uses::add_to_all(&control, &tenant, &mut items);
@@ -83,9 +67,9 @@ pub(crate) async fn list(
 pub(crate) async fn show(
     State(control): Shared,
     Path(name): Path<String>,
-    Query(whose): Query<Whose>,
+    Query(whose): Query<TenantQuery>,
 ) -> Result<axum::Json<CredentialView>, Problem> {
-    let tenant = whose.tenant();
+    let tenant = tenant_of(whose.tenant.as_deref());
     let summary = control.vault.show(&tenant, &CredentialId::new(name.as_str())).ok_or_else(|| unknown(&name))?;
     let mut view = view(&tenant, summary);
     blocking(move || {
@@ -122,11 +106,11 @@ pub(crate) async fn put(
 pub(crate) async fn remove(
     State(control): Shared,
     Path(name): Path<String>,
-    Query(which): Query<Which>,
+    Query(which): Query<CredentialQuery>,
 ) -> Result<StatusCode, Problem> {
     control.recording()?;
     blocking(move || {
-        let tenant = which.tenant.as_deref().map(TenantId::new).unwrap_or_default();
+        let tenant = tenant_of(which.tenant.as_deref());
         let id = CredentialId::new(name.as_str());
         let summary = control.vault.show(&tenant, &id).ok_or_else(|| unknown(&name))?;
         let removed = control.change(|vault| match which.version {
@@ -150,7 +134,7 @@ pub(crate) fn read(name: &str, request: CredentialRequest) -> Result<NewCredenti
     let hosts: Vec<&str> = request.audience.split(',').map(str::trim).filter(|host| !host.is_empty()).collect();
     let audience = Audience::parse(&hosts).map_err(|error| Problem::invalid(chain(&error)))?;
     Ok(NewCredential {
-        tenant: request.tenant.as_deref().map(TenantId::new).unwrap_or_default(),
+        tenant: tenant_of(request.tenant.as_deref()),
         id: CredentialId::new(name),
         spec: CredentialSpec {
             kind: kind(&request)?,

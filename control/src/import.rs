@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use api::{CredentialRequest, ImportedView, List};
+use api::{CredentialRequest, ImportQuery, ImportedView, List};
 use audit::{Kind as RecordKind, Record};
 use axum::body::Bytes;
 use axum::extract::State;
@@ -475,19 +475,10 @@ impl fmt::Debug for Value {
     }
 }
 
-/// The query of `POST /v1/vaults/default/credentials`.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Manner {
-    /// Only say what would be done.
-    #[serde(default)]
-    dry_run: bool,
-}
-
 /// `POST /v1/vaults/default/credentials`: all of them or none, in one change of the vault.
 pub(crate) async fn import(
     State(control): State<Arc<Control>>,
-    Query(manner): Query<Manner>,
+    Query(ImportQuery { dry_run }): Query<ImportQuery>,
     document: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, axum::Json<List<ImportedView>>), Problem> {
     let document = Zeroizing::new(Vec::from(document?));
@@ -499,14 +490,14 @@ pub(crate) async fn import(
         let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
         Problem::invalid(told.join("; "))
     })?;
-    if !manner.dry_run {
+    if !dry_run {
         control.recording()?;
     }
     blocking(move || {
         let mut items: Vec<_> = all.iter().map(|(request, (new, _))| view(request, new)).collect();
         let named: Vec<_> = all.iter().map(|(_, (new, _))| (new.tenant.clone(), new.id.clone())).collect();
         let all: Vec<_> = all.into_iter().map(|(_, prepared)| prepared).collect();
-        let done = if manner.dry_run {
+        let done = if dry_run {
             control.vault.versions_if_put(all, now).map_err(refused)?
         } else {
             let versions = control.change(|vault| vault.put_all(all, now)).map_err(refused)?;
@@ -521,7 +512,7 @@ pub(crate) async fn import(
         for (item, version) in items.iter_mut().zip(done) {
             item.version = version;
         }
-        let status = if manner.dry_run { StatusCode::OK } else { StatusCode::CREATED };
+        let status = if dry_run { StatusCode::OK } else { StatusCode::CREATED };
         Ok((status, axum::Json(List { items })))
     })
     .await?

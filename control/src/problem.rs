@@ -1,12 +1,12 @@
 //! How the API says no: `application/problem+json` (RFC 9457) with a stable `code`.
 
+use api::ProblemDocument;
 use axum::body::Body;
 use axum::extract::rejection::{BytesRejection, JsonRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use model::Reason;
-use serde_json::json;
 
 /// One refusal of the API.
 #[derive(Debug)]
@@ -104,14 +104,9 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let document = json!({
-            "type": format!("http://egret.internal/codes/{}", self.code),
-            "title": self.title,
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-            "code": self.code,
-        });
-        let mut response = Response::new(Body::from(document.to_string()));
+        let document = ProblemDocument::new(self.status.as_u16(), self.code, self.title, &self.detail);
+        let text = serde_json::to_vec(&document).expect("texts and numbers are always JSON");
+        let mut response = Response::new(Body::from(text));
         *response.status_mut() = self.status;
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -2,38 +2,18 @@
 
 use std::sync::Arc;
 
-use api::List;
+use api::{List, RecordQuery};
 use audit::{Decision, Filter, Kind, Row};
 use axum::extract::State;
-use model::{SessionId, Timestamp};
-use serde::Deserialize;
+use model::SessionId;
 
 use crate::problem::{Problem, Query};
 use crate::{Control, blocking};
 
-/// The query of `GET /v1/records`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Wanted {
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
-    session: Option<String>,
-    host: Option<String>,
-    decision: Option<String>,
-    code: Option<String>,
-    kind: Option<String>,
-    method: Option<String>,
-    credential: Option<String>,
-    id: Option<String>,
-    after: Option<u64>,
-    before: Option<u64>,
-    limit: Option<u32>,
-}
-
 /// `GET /v1/records`: with everything that is in the journal by now.
 pub(crate) async fn query(
     State(control): State<Arc<Control>>,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<RecordQuery>,
 ) -> Result<axum::Json<List<Row>>, Problem> {
     let filter = filter(wanted)?;
     let rows = blocking(move || {
@@ -45,7 +25,7 @@ pub(crate) async fn query(
     Ok(axum::Json(List { items: rows }))
 }
 
-fn filter(wanted: Wanted) -> Result<Filter, Problem> {
+fn filter(wanted: RecordQuery) -> Result<Filter, Problem> {
     let decision = wanted.decision.map(|word| {
         let known = "decision is one of allow, deny, ask and observe";
         Decision::from_word(&word).ok_or_else(|| Problem::invalid(known))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use api::{
     CaView, EndRequest, GrantDocument, GrantView, LimitsDocument, List, SessionCreated, SessionRequest, SessionToken,
-    SessionView, ViewDocument,
+    SessionView, StateRequest, TokenQuery, ViewDocument,
 };
 use audit::{CredentialUse, Journal, Kind, Record};
 use axum::extract::{Path, Query, State};
@@ -15,7 +15,6 @@ use http::{HeaderValue, StatusCode, header};
 use jiff::SignedDuration;
 use model::{CredentialId, Limits, PolicyName, Rate, Reason, SessionId, TenantId, Timestamp};
 use policies::{Own, PolicySet, SessionDocuments, Subject};
-use serde::Deserialize;
 use sessions::{
     Bounds, Channel, Created, Grant, GrantRequest, NewSession, OwnDocuments, Per, Registry, Scope, Session,
     SessionError,
@@ -80,18 +79,11 @@ pub(crate) async fn create(State(control): Shared, Json(request): Json<SessionRe
     Ok(response)
 }
 
-/// The query of `POST /v1/sessions/{id}/token`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Placed {
-    ca_path: Option<String>,
-}
-
 /// `POST /v1/sessions/{id}/token`: another token; the one before opens no connection any more.
 pub(crate) async fn renew_token(
     State(control): Shared,
     Path(id): Path<String>,
-    Query(Placed { ca_path }): Query<Placed>,
+    Query(TokenQuery { ca_path }): Query<TokenQuery>,
 ) -> Result<Response, Problem> {
     control.recording()?;
     let id = SessionId::new(id.as_str());
@@ -173,18 +165,11 @@ pub(crate) async fn end_all(
     Ok(axum::Json(List { items: ended.await??.iter().map(|session| view(&control, session, now)).collect() }))
 }
 
-/// The body of `PUT /v1/sessions/{id}/state`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NewState {
-    state: String,
-}
-
 /// `PUT /v1/sessions/{id}/state`
 pub(crate) async fn set_state(
     State(control): Shared,
     Path(id): Path<String>,
-    Json(body): Json<NewState>,
+    Json(body): Json<StateRequest>,
 ) -> Result<axum::Json<SessionView>, Problem> {
     let known = "the states are running, idle, rescheduling and terminated";
     let state = sessions::State::from_name(&body.state).ok_or_else(|| Problem::invalid(known))?;

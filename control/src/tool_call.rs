@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
+use api::{ToolCallRequest, ToolCallView};
 use audit::{Kind, Record};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use model::{SessionId, Timestamp};
-use serde::{Deserialize, Serialize};
 use sessions::{MAX_OPEN_CALLS, Registry, Session, ToolCall};
 
 use crate::problem::Problem;
@@ -18,29 +18,11 @@ use crate::{Control, blocking};
 /// The longest id or name, in bytes.
 const MAX_TEXT_BYTES: usize = 256;
 
-/// The body of `POST /v1/sessions/{id}/tool_calls`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Begin {
-    /// What the runtime calls it; drawn where it is left out.
-    id: Option<String>,
-    /// The tool's name.
-    tool: String,
-}
-
-/// A tool call.
-#[derive(Serialize)]
-pub(crate) struct ToolCallView {
-    id: String,
-    session: String,
-    tool: String,
-}
-
 /// `POST /v1/sessions/{id}/tool_calls`
 pub(crate) async fn begin(
     State(control): State<Arc<Control>>,
     Path(id): Path<String>,
-    crate::problem::Json(body): crate::problem::Json<Begin>,
+    crate::problem::Json(body): crate::problem::Json<ToolCallRequest>,
 ) -> Result<(StatusCode, Json<ToolCallView>), Problem> {
     control.recording()?;
     let fits = |text: &str| !text.is_empty() && text.len() <= MAX_TEXT_BYTES && !text.chars().any(char::is_control);

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use api::{List, TenantKeyView, VaultView};
+use api::{KeyQuery, List, TenantKeyView, TenantQuery, VaultView};
 use audit::{Kind, Record};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use http::{HeaderValue, header};
 use model::TenantId;
-use serde::Deserialize;
 use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret, Vault, VaultError};
 
 use crate::change::key_rotated;
@@ -19,29 +18,10 @@ use crate::{Control, blocking};
 
 type Shared = State<Arc<Control>>;
 
-/// Which tenant's key is to be rotated; every tenant's where none is named.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Rotation {
-    tenant: Option<String>,
-}
-
-/// What the vault is to be locked with; the passphrase, if any, is the body.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Lock {
-    #[serde(default)]
-    passphrase: bool,
-    key_file: Option<std::path::PathBuf>,
-    /// Whether the other part of a lock of two parts is dropped.
-    #[serde(default)]
-    only: bool,
-}
-
-/// `POST /v1/vaults/default/rotate`
+/// `POST /v1/vaults/default/rotate`: every tenant's key where none is named.
 pub(crate) async fn rotate(
     State(control): Shared,
-    Query(rotation): Query<Rotation>,
+    Query(rotation): Query<TenantQuery>,
 ) -> Result<axum::Json<List<TenantKeyView>>, Problem> {
     control.recording()?;
     blocking(move || {
@@ -64,7 +44,7 @@ pub(crate) async fn rotate(
 /// `PUT /v1/vaults/default/key`: the body is the new passphrase, or empty.
 pub(crate) async fn rekey(
     State(control): Shared,
-    Query(lock): Query<Lock>,
+    Query(lock): Query<KeyQuery>,
     passphrase: Result<Bytes, BytesRejection>,
 ) -> Result<axum::Json<VaultView>, Problem> {
     let passphrase = Secret::new(Vec::from(passphrase?));
@@ -94,7 +74,7 @@ fn is_locked_with_both(vault: &Vault) -> bool {
     lock.passphrase.is_some() && lock.key_file
 }
 
-fn source(lock: Lock, passphrase: Secret) -> Result<Box<dyn KeySource>, Problem> {
+fn source(lock: KeyQuery, passphrase: Secret) -> Result<Box<dyn KeySource>, Problem> {
     let key_file = lock.key_file.map(KeyFile);
     match (lock.passphrase, key_file) {
         (true, _) if passphrase.is_empty() => Err(Problem::invalid("the new passphrase is empty")),

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use api::{ExplainRequest, Explained, GrantView, List, PolicyDocument, SessionView};
+use api::{ExplainRequest, Explained, GrantView, List, PolicyDocument, SessionView, encode};
 use model::{PolicyName, Reason, TenantId, Timestamp};
 use policies::{GrantState, Grants, PolicySource, Question, Rules, SessionDocuments, Subject, Verdict};
 
 use super::sources::{broken, named};
 use super::surroundings;
 use crate::Context;
-use crate::client::{Client, IfMissing, converse, encode};
+use crate::client::{Client, IfMissing, converse};
 use crate::exit::{Answer, Failure, OrFail as _};
 use crate::output;
 

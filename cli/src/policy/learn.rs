@@ -1,7 +1,7 @@
 //! `egret policy propose` and `replay`: policies and what was recorded.
 
 use anyhow::anyhow;
-use api::List;
+use api::{List, RecordQuery};
 use model::{CredentialId, Host, PolicyName, RuleId, Scheme, Timestamp};
 use policies::{Level, Observation, ProposeOptions, Verdict};
 use serde_json::Value;
@@ -14,7 +14,7 @@ use crate::exit::{Answer, Failure, OrFail as _};
 use crate::output;
 
 /// How many records are asked for at a time.
-const PAGE: usize = 1_000;
+const PAGE: u32 = 1_000;
 
 /// The name under which Egret itself answers: no policy allows or refuses it.
 const OWN_NAME: &str = "egret.internal";
@@ -122,22 +122,21 @@ impl Recorded {
         for kind in ["exchange.closed", "tunnel.closed"] {
             let mut after = 0_u64;
             loop {
-                let path = path_with(
-                    "/v1/records",
-                    &[
-                        ("since", Some(self.since.to_string())),
-                        ("session", self.session.clone()),
-                        ("kind", Some(kind.to_owned())),
-                        ("after", Some(after.to_string())),
-                        ("limit", Some(PAGE.to_string())),
-                    ],
-                );
+                let query = RecordQuery {
+                    since: Some(self.since),
+                    session: self.session.clone(),
+                    kind: Some(kind.to_owned()),
+                    after: Some(after),
+                    limit: Some(PAGE),
+                    ..RecordQuery::default()
+                };
+                let path = path_with("/v1/records", &query)?;
                 let page: List<Value> =
                     converse(async { Client::find(context, IfMissing::Fail).await?.get(&path).await })?;
                 let seen = page.items.iter().filter_map(|record| record["seq"].as_u64()).max();
                 all.extend(page.items.iter().filter_map(observation));
                 match seen {
-                    Some(seen) if seen > after && page.items.len() == PAGE => after = seen,
+                    Some(seen) if seen > after && page.items.len() == PAGE as usize => after = seen,
                     Some(_) | None => break,
                 }
             }

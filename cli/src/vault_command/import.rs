@@ -9,7 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use api::{CredentialRequest, ImportedView, List};
+use api::{CredentialRequest, ImportQuery, ImportedView, List};
 use bytes::Bytes;
 use control::import::{Fault, Item, prepare, read_document};
 use model::Timestamp;
@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use self::dotenv::Variable;
 use super::{CREDENTIALS, Wiped};
 use crate::Context;
-use crate::client::{Client, IfMissing, converse};
+use crate::client::{Client, IfMissing, converse, path_with};
 use crate::exit::{Answer, Failure, OrFail as _};
 use crate::output::{self, Format, visible};
 
@@ -107,7 +107,7 @@ impl Import {
         warnings.iter().for_each(|warning| output::say(&format!("warning: {}", visible(warning))));
         items.iter().for_each(warn_of);
         let body = Bytes::from_owner(Wiped(document(&items)?));
-        let path = if self.dry_run { format!("{CREDENTIALS}?dry_run=true") } else { CREDENTIALS.to_owned() };
+        let path = path_with(CREDENTIALS, &ImportQuery { dry_run: self.dry_run })?;
         // A folder that is not there is made for what is put, not for a question.
         let if_missing = if self.dry_run { IfMissing::Fail } else { IfMissing::Create };
         let done: List<ImportedView> =

@@ -6,10 +6,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
+use api::{KeyQuery, List, TenantKeyView, VaultView};
 use bytes::Bytes;
 use vault::{KeyFile, KeySource, Passphrase, PassphraseAndKeyFile, Secret, passphrase_weakness};
 
-use super::{BackupLock, List, Listing, Lock, TenantKeyView, VaultView, Wiped, read_value, terminal};
+use super::{BackupLock, Listing, Lock, Wiped, read_value, terminal};
 use crate::Context;
 use crate::client::{Client, IfMissing, busy, converse, path_with};
 use crate::exit::{Answer, Failure, OrFail as _};
@@ -19,9 +20,9 @@ use crate::output::{self, Format};
 const BACKUP: &str = "/v1/vaults/default/backup";
 
 pub(super) fn rotate(context: &Context, listing: &Listing) -> Answer {
-    let path = path_with("/v1/vaults/default/rotate", &[("tenant", listing.tenant.clone())]);
+    let path = path_with("/v1/vaults/default/rotate", &listing.whose())?;
     let done: List<TenantKeyView> =
-        converse(async { Client::find(context, IfMissing::Fail).await?.post(&path, &()).await })?;
+        converse(async { Client::find(context, IfMissing::Fail).await?.post_empty(&path).await })?;
     if listing.format == Format::Json {
         return output::json(&done.items);
     }
@@ -53,14 +54,12 @@ pub(super) fn rekey(context: &Context, lock: &Lock) -> Answer {
                 KeyFile(path.clone()).create().or_usage()?;
                 output::say(&format!("made the key file {}", path.display()));
             }
-            Some(path.to_str().ok_or_else(|| Failure::usage(anyhow!("the key file's name is not UTF-8")))?.to_owned())
+            Some(path)
         }
         None => None,
     };
-    let flag = |is_set: bool| is_set.then(|| "true".to_owned());
-    let parameters =
-        [("passphrase", flag(passphrase.is_some())), ("key_file", key_file.clone()), ("only", flag(lock.only))];
-    let path = path_with("/v1/vaults/default/key", &parameters);
+    let query = KeyQuery { passphrase: passphrase.is_some(), key_file, only: lock.only };
+    let path = path_with("/v1/vaults/default/key", &query)?;
     let weakness = passphrase.as_ref().and_then(|text| passphrase_weakness(&Secret::new(text.to_vec())));
     let body = passphrase.map_or_else(Bytes::new, |text| Bytes::from_owner(Wiped(text)));
     let view: VaultView = converse(async { Client::find(context, IfMissing::Fail).await?.put(&path, body).await })?;

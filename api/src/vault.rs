@@ -1,0 +1,45 @@
+//! Calls about the vault as a whole.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The key of one tenant, as `POST /v1/vaults/default/rotate` answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TenantKeyView {
+    /// Whose it is; `egret:internal` has Egret's own values.
+    pub tenant: String,
+    /// Its number, from 1.
+    pub key: u32,
+}
+
+/// `GET /v1/vaults/default`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VaultView {
+    /// Whether it is open; a sidecar whose vault is not does not start.
+    pub open: bool,
+    /// What it is locked with: `key file`, `passphrase` or `passphrase and key file`.
+    pub key: String,
+    /// How many credentials it holds, of all tenants.
+    pub credentials: usize,
+    /// How many times it was written.
+    pub generation: u64,
+    /// How plaintext is kept in memory: `secret`, `locked` or `ordinary`.
+    #[serde(default)]
+    pub memory: String,
+    /// How many times a value was opened since the vault was.
+    #[serde(default)]
+    pub opened: u64,
+}
+
+/// The query of `PUT /v1/vaults/default/key`: what the vault is to be locked with; the passphrase, if any, is the body.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeyQuery {
+    /// Whether the body is the new passphrase.
+    pub passphrase: bool,
+    /// The new key file.
+    pub key_file: Option<PathBuf>,
+    /// Whether the other part of a lock of two parts is dropped.
+    pub only: bool,
+}
