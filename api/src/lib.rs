@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::bounds::{GrantDocument, GrantView, LimitsDocument};
 pub use self::credential::{
-    BodySlotDocument, CredentialQuery, CredentialRequest, CredentialView, ImportQuery, ImportedView, ScanDocument,
-    ScanRequest, TenantQuery, VersionView,
+    BodySlotDocument, CredentialDocument, CredentialQuery, CredentialRequest, CredentialView, ImportQuery,
+    ImportedView, ScanDocument, ScanRequest, TenantQuery, VersionView,
 };
 pub use self::problem::ProblemDocument;
 pub use self::query::{encode, parameters, path_with};

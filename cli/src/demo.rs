@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use api::{CredentialView, List, RecordQuery, SessionCreated, SessionRequest};
+use api::{CredentialDocument, CredentialRequest, CredentialView, List, RecordQuery, SessionCreated, SessionRequest};
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -140,10 +140,14 @@ async fn tour(mut control: crate::client::Client, origin: &Origin, policy: &str)
         indented(policy)
     ));
     let secret = origin::made_up_secret().or_unreachable()?;
-    let path = format!(
-        "/v1/vaults/default/credentials/demo?kind=bearer&audience={}&env={VARIABLE}",
-        api::encode(&format!("{HOST}:{port}"))
-    );
+    let spec = CredentialDocument {
+        kind: "bearer".to_owned(),
+        audience: vec![format!("{HOST}:{port}")],
+        env: Some(VARIABLE.to_owned()),
+        ..CredentialDocument::default()
+    };
+    let request = CredentialRequest { spec, ..CredentialRequest::default() };
+    let path = crate::client::path_with("/v1/vaults/default/credentials/demo", &request)?;
     let _put: CredentialView = control.put(&path, Bytes::from(secret.clone())).await?;
     print(&format!("2. The vault holds a credential, made up for this demo:\n\n   {secret}\n\n"));
     let request = SessionRequest {

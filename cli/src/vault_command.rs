@@ -5,13 +5,15 @@ mod keys;
 mod kinds;
 mod terminal;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{IsTerminal as _, Read};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
-use api::{BodySlotDocument, CredentialQuery, CredentialView, List, TenantQuery, VaultView, encode};
+use api::{
+    BodySlotDocument, CredentialDocument, CredentialQuery, CredentialRequest, CredentialView, List, TenantQuery,
+    VaultView, encode,
+};
 use bytes::Bytes;
 use control::env::check_variable;
 use model::Timestamp;
@@ -248,9 +250,10 @@ fn list(context: &Context, listing: &Listing) -> Answer {
     }
     let rows = found.items.into_iter().map(|one| {
         let (uses, last) = (uses(&one), last_used(&one));
-        let expires = one.expires.map(|end| end.to_string()).unwrap_or_else(|| "never".to_owned());
         let version = one.version.to_string();
-        [one.name, one.kind, one.audience.join(","), one.env.unwrap_or_default(), version, expires, uses, last]
+        let CredentialDocument { kind, audience, env, expires, .. } = one.spec;
+        let expires = expires.map(|end| end.to_string()).unwrap_or_else(|| "never".to_owned());
+        [one.name, kind, audience.join(","), env.unwrap_or_default(), version, expires, uses, last]
     });
     output::table(["name", "kind", "audience", "env", "version", "expires", "uses", "last used"], rows);
     Ok(())
@@ -264,23 +267,24 @@ fn show(context: &Context, name: &str, listing: &Listing) -> Answer {
     }
     let time = |time: Option<Timestamp>| time.map(|time| time.to_string()).unwrap_or_else(|| "never".to_owned());
     let (uses, last_used) = (uses(&one), last_used(&one));
+    let spec = one.spec;
     output::facts(&[
         ("name", one.name),
         ("tenant", one.tenant),
-        ("kind", one.kind),
-        ("also in", one.also.join(", ")),
-        ("audience", one.audience.join(", ")),
-        ("body", one.body.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
-        ("env", one.env.unwrap_or_default()),
-        ("prefix", one.prefix.unwrap_or_default()),
+        ("kind", spec.kind),
+        ("also in", spec.also.join(", ")),
+        ("audience", spec.audience.join(", ")),
+        ("body", spec.body.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+        ("env", spec.env.unwrap_or_default()),
+        ("prefix", spec.prefix.unwrap_or_default()),
         ("version", one.version.to_string()),
         ("updated", time(one.updated)),
-        ("expires", time(one.expires)),
+        ("expires", time(spec.expires)),
         ("created", time(one.created)),
         ("uses", uses),
         ("last used", last_used),
-        ("owner", one.owner.unwrap_or_default()),
-        ("description", one.description.unwrap_or_default()),
+        ("owner", spec.owner.unwrap_or_default()),
+        ("description", spec.description.unwrap_or_default()),
     ]);
     let rows = one.versions.into_iter().map(|version| {
         let until = version.until.map_or_else(|| "in use".to_owned(), |until| format!("redacted until {until}"));
@@ -313,7 +317,7 @@ fn remove(context: &Context, name: &str, tenant: Option<String>, version: Option
 impl Put {
     fn execute(&self, context: &Context) -> Answer {
         let value = self.value()?;
-        let path = self.path()?;
+        let path = path_with(&format!("{CREDENTIALS}/{}", encode(&self.name)), &self.request())?;
         // Kinds that need to know more have nothing else in their value; of a pair the password is judged.
         let kind = vault::Kind::new(&self.kind, []).unwrap_or_else(|_| vault::Kind::bearer());
         let weaknesses = kind.weaknesses(&vault::Secret::new(value.to_vec()));
@@ -325,35 +329,33 @@ impl Put {
             "put the credential {}, version {}, for {}",
             view.name,
             view.version,
-            view.audience.join(", ")
+            view.spec.audience.join(", ")
         ));
         import::warn(&view.name, &weaknesses);
         Ok(())
     }
 
-    fn path(&self) -> Answer<String> {
-        let slots = (self.body_json.iter().map(|pointer| BodySlotDocument::Json(pointer.clone())))
+    fn request(&self) -> CredentialRequest {
+        let body = (self.body_json.iter().map(|pointer| BodySlotDocument::Json(pointer.clone())))
             .chain(self.body_form.iter().map(|field| BodySlotDocument::Form(field.clone())));
-        let slots: Vec<BodySlotDocument> = slots.collect();
-        let slots = (!slots.is_empty()).then(|| serde_json::to_string(&slots).unwrap_or_default());
-        let mut parameters = vec![
-            ("kind", Some(self.kind.clone())),
-            ("also", (!self.also.is_empty()).then(|| self.also.join(","))),
-            ("audience", Some(self.audience.join(","))),
-            ("body", slots),
-            ("body_swaps", self.body_swaps.map(|swaps| swaps.to_string())),
-            ("env", self.env.clone()),
-            ("prefix", self.prefix.clone()),
-            ("expires", self.expires.map(|end| end.to_string())),
-            ("description", self.description.clone()),
-            ("owner", self.owner.clone()),
-            ("grace", self.grace.clone()),
-            ("tenant", self.tenant.clone()),
-            ("allow_weak", self.allow_weak.then(|| "true".to_owned())),
-        ];
-        parameters.extend(self.options.0.iter().map(|(flag, value)| (flag.as_str(), Some(value.clone()))));
-        let given: BTreeMap<_, _> = parameters.into_iter().collect();
-        path_with(&format!("{CREDENTIALS}/{}", encode(&self.name)), &given)
+        CredentialRequest {
+            spec: CredentialDocument {
+                kind: self.kind.clone(),
+                also: self.also.clone(),
+                audience: self.audience.clone(),
+                body: body.collect(),
+                body_swaps: self.body_swaps,
+                env: self.env.clone(),
+                prefix: self.prefix.clone(),
+                expires: self.expires,
+                description: self.description.clone(),
+                owner: self.owner.clone(),
+            },
+            grace: self.grace.clone(),
+            tenant: self.tenant.clone(),
+            allow_weak: self.allow_weak,
+            options: self.options.0.clone(),
+        }
     }
 
     fn value(&self) -> Answer<Zeroizing<Vec<u8>>> {

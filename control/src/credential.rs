@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use api::{
-    BodySlotDocument, CredentialQuery, CredentialRequest, CredentialView, List, TenantQuery, VaultView, VersionView,
+    BodySlotDocument, CredentialDocument, CredentialQuery, CredentialRequest, CredentialView, List, TenantQuery,
+    VaultView, VersionView,
 };
 use audit::{CredentialUse, Kind as RecordKind, Record};
 use axum::body::Bytes;
@@ -128,24 +129,24 @@ pub(crate) async fn remove(
 }
 
 pub(crate) fn read(name: &str, request: CredentialRequest) -> Result<NewCredential, Problem> {
-    if let Some(variable) = &request.env {
+    let document = &request.spec;
+    if let Some(variable) = &document.env {
         check_variable(variable).map_err(Problem::invalid)?;
     }
-    let hosts: Vec<&str> = request.audience.split(',').map(str::trim).filter(|host| !host.is_empty()).collect();
-    let audience = Audience::parse(&hosts).map_err(|error| Problem::invalid(chain(&error)))?;
+    let audience = Audience::parse(&document.audience).map_err(|error| Problem::invalid(chain(&error)))?;
     Ok(NewCredential {
         tenant: tenant_of(request.tenant.as_deref()),
         id: CredentialId::new(name),
         spec: CredentialSpec {
             kind: kind(&request)?,
-            also: also(&request)?,
+            also: also(document)?,
             audience,
-            body: slots(&request)?,
-            env: request.env,
-            prefix: request.prefix,
-            expires: request.expires,
-            description: request.description,
-            owner: request.owner,
+            body: slots(document)?,
+            env: document.env.clone(),
+            prefix: document.prefix.clone(),
+            expires: document.expires,
+            description: document.description.clone(),
+            owner: document.owner.clone(),
         },
         grace: match request.grace.as_deref().map(parse_span).transpose().map_err(Problem::invalid)? {
             Some(grace) => grace.unsigned_abs(),
@@ -157,60 +158,71 @@ pub(crate) fn read(name: &str, request: CredentialRequest) -> Result<NewCredenti
 
 /// The kind with its options, which people set by other names than those that are sealed.
 pub(crate) fn kind(request: &CredentialRequest) -> Result<Kind, Problem> {
-    let known = Kind::options_of(&request.kind);
+    let name = request.spec.kind.as_str();
+    let known = Kind::options_of(name);
     let option =
         |(flag, value): (&String, &String)| match known.iter().find(|option| option.flag.replace('-', "_") == *flag) {
             Some(option) => Ok((option.name, value.clone())),
-            None if Kind::names().any(|kind| kind == request.kind) => {
-                Err(Problem::invalid(format!("the kind {} does not take {flag}", request.kind)))
+            None if Kind::names().any(|kind| kind == name) => {
+                Err(Problem::invalid(format!("the kind {name} does not take {flag}")))
             }
             None => Ok(("", value.clone())),
         };
     let options = request.options.iter().map(option).collect::<Result<Vec<_>, _>>()?;
-    Kind::new(&request.kind, options).map_err(|error| Problem::invalid(error.to_string()))
+    Kind::new(name, options).map_err(|error| Problem::invalid(error.to_string()))
 }
 
-fn also(request: &CredentialRequest) -> Result<Vec<Kind>, Problem> {
-    let texts = request.also.iter().flat_map(|texts| texts.split(',')).map(str::trim).filter(|text| !text.is_empty());
-    texts.map(Kind::location).collect::<Result<_, _>>().map_err(|error| Problem::invalid(error.to_string()))
+fn also(document: &CredentialDocument) -> Result<Vec<Kind>, Problem> {
+    document
+        .also
+        .iter()
+        .map(|text| Kind::location(text))
+        .collect::<Result<_, _>>()
+        .map_err(|error| Problem::invalid(error.to_string()))
 }
 
-fn slots(request: &CredentialRequest) -> Result<BodySlots, Problem> {
+fn slots(document: &CredentialDocument) -> Result<BodySlots, Problem> {
     let slot = |slot: &BodySlotDocument| match slot {
         BodySlotDocument::Json(pointer) => BodySlot::Json(pointer.clone()),
         BodySlotDocument::Form(field) => BodySlot::Form(field.clone()),
     };
-    BodySlots::new(request.body.iter().map(slot).collect(), request.body_swaps.unwrap_or(1))
+    BodySlots::new(document.body.iter().map(slot).collect(), document.body_swaps.unwrap_or(1))
         .map_err(|error| Problem::invalid(error.to_string()))
 }
 
 fn view(tenant: &TenantId, summary: CredentialSummary) -> CredentialView {
-    let spec = summary.spec;
-    let location = spec.body.is_empty().then(|| location(&spec.kind)).flatten();
+    let CredentialSummary { id, spec, version, created, updated, versions, .. } = summary;
+    CredentialView {
+        name: id.to_string(),
+        tenant: tenant.to_string(),
+        location: spec.body.is_empty().then(|| location(&spec.kind)).flatten(),
+        spec: document(spec),
+        version,
+        updated: Some(updated),
+        created: Some(created),
+        versions: versions.into_iter().map(version_view).collect(),
+        uses: None,
+        last_used: None,
+    }
+}
+
+/// A credential as it is listed.
+pub(crate) fn document(spec: CredentialSpec) -> CredentialDocument {
     let slot = |slot: &BodySlot| match slot {
         BodySlot::Json(pointer) => BodySlotDocument::Json(pointer.clone()),
         BodySlot::Form(field) => BodySlotDocument::Form(field.clone()),
     };
-    CredentialView {
-        name: summary.id.to_string(),
-        tenant: tenant.to_string(),
+    CredentialDocument {
         kind: spec.kind.to_string(),
         also: spec.also.iter().map(ToString::to_string).collect(),
-        location,
         audience: spec.audience.patterns(),
         body_swaps: (!spec.body.is_empty()).then(|| spec.body.swaps()),
         body: spec.body.iter().map(slot).collect(),
         env: spec.env,
         prefix: spec.prefix,
-        version: summary.version,
-        updated: Some(summary.updated),
         expires: spec.expires,
         description: spec.description,
         owner: spec.owner,
-        created: Some(summary.created),
-        versions: summary.versions.into_iter().map(version_view).collect(),
-        uses: None,
-        last_used: None,
     }
 }
 

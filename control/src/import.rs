@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use api::{CredentialRequest, ImportQuery, ImportedView, List};
+use api::{CredentialDocument, CredentialRequest, ImportQuery, ImportedView, List};
 use audit::{Kind as RecordKind, Record};
 use axum::body::Bytes;
 use axum::extract::State;
@@ -279,6 +279,7 @@ fn is_acceptable(field: &str, value: &serde_json::Value) -> bool {
 fn wrong_form((field, value): (&String, &serde_json::Value)) -> String {
     let form = match field.as_str() {
         "audience" => "text (hosts separated by commas) or a list of texts",
+        "also" => "text (locations separated by commas) or a list of texts",
         "body" => "a list of {\"json\": POINTER} and {\"form\": FIELD}",
         "body_swaps" => "a number from 1 to 16",
         "expires" => "an instant such as \"2030-01-31T18:00:00Z\"",
@@ -325,7 +326,6 @@ impl<'de> Deserialize<'de> for Fields<'de> {
                     let is_repeated = match key.as_str() {
                         "name" => fields.name.replace(map.next_value()?).is_some(),
                         "value" => fields.value.replace(map.next_value()?).is_some(),
-                        "audience" => fields.rest.insert(key.clone(), joined(map.next_value()?)).is_some(),
                         _ => fields.rest.insert(key.clone(), map.next_value()?).is_some(),
                     };
                     if is_repeated {
@@ -337,15 +337,6 @@ impl<'de> Deserialize<'de> for Fields<'de> {
         }
 
         deserializer.deserialize_map(Reader)
-    }
-}
-
-/// Hosts may be a list too, as credentials are shown.
-fn joined(hosts: serde_json::Value) -> serde_json::Value {
-    let texts = hosts.as_array().map(|list| list.iter().map(serde_json::Value::as_str).collect::<Option<Vec<_>>>());
-    match texts {
-        Some(Some(texts)) => texts.join(",").into(),
-        Some(None) | None => hosts,
     }
 }
 
@@ -518,15 +509,10 @@ pub(crate) async fn import(
     .await?
 }
 
+/// Its kind is shown by name alone, as the document has it.
 fn view(request: &CredentialRequest, new: &NewCredential) -> ImportedView {
-    ImportedView {
-        name: new.id.to_string(),
-        tenant: new.tenant.to_string(),
-        kind: request.kind.clone(),
-        audience: new.spec.audience.patterns(),
-        env: new.spec.env.clone(),
-        version: 0,
-    }
+    let spec = CredentialDocument { kind: request.spec.kind.clone(), ..crate::credential::document(new.spec.clone()) };
+    ImportedView { name: new.id.to_string(), tenant: new.tenant.to_string(), spec, version: 0 }
 }
 
 #[cfg(test)]

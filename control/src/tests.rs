@@ -8,6 +8,7 @@ mod misfits;
 use std::path::Path;
 
 use ::policies::{PolicySource, compile};
+use api::{BodySlotDocument, CredentialDocument, CredentialRequest, CredentialView};
 use audit::Durability;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -464,4 +465,31 @@ async fn a_change_of_a_vault_that_another_process_replaced_is_a_conflict() {
     assert!(*store.bytes.lock().unwrap() == older, "nothing was written");
     let (_, records) = api.call(Method::GET, "/v1/records?code=vault_write_failed", Value::Null).await;
     assert_eq!(records["items"][0]["detail"], format!("not written: {why}"), "{records}");
+}
+
+#[tokio::test]
+async fn a_query_that_a_client_writes_is_read_as_it_was_meant() {
+    let api = Api::open();
+    let spec = CredentialDocument {
+        kind: "header".into(),
+        also: vec!["bearer".into(), "query:key".into()],
+        audience: vec!["a.example".into(), "*.b.example:8443".into()],
+        body: vec![BodySlotDocument::Json("/a,b".into()), BodySlotDocument::Form("secret".into())],
+        body_swaps: Some(2),
+        env: Some("KEY".into()),
+        prefix: Some("sk-".into()),
+        expires: Some("2090-01-31T18:00:00Z".parse().unwrap()),
+        description: Some("reads & writes, 100%".into()),
+        owner: Some("platform".into()),
+    };
+    let options = BTreeMap::from([("header".into(), "X-Api-Key".into())]);
+    let request = CredentialRequest { spec: spec.clone(), allow_weak: true, options, ..CredentialRequest::default() };
+    let query = ::api::path_with("", &request).unwrap();
+    let (status, shown) = api.put("k", query.trim_start_matches('?'), "weak").await;
+    assert_eq!(status, 201, "{shown}");
+    let shown: CredentialView = serde_json::from_value(shown).unwrap();
+    // A listing shows locations with a blank.
+    let also = vec!["bearer".into(), "query key".into()];
+    assert_eq!(shown.spec, CredentialDocument { kind: "header X-Api-Key".into(), also, ..spec });
+    assert_eq!((shown.name.as_str(), shown.location), ("k", None));
 }

@@ -33,7 +33,7 @@ pub(super) fn of_vault(context: &Context) -> Answer<Surroundings> {
     match found {
         Ok(found) => {
             let facts = |one: CredentialView| {
-                (one.name.as_str().into(), CredentialFacts { audience: one.audience, location: one.location })
+                (one.name.as_str().into(), CredentialFacts { audience: one.spec.audience, location: one.location })
             };
             Ok(Surroundings { credentials: found.items.into_iter().map(facts).collect(), is_complete: true, ..around })
         }

@@ -9,7 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use api::{CredentialRequest, ImportQuery, ImportedView, List};
+use api::{CredentialDocument, CredentialRequest, ImportQuery, ImportedView, List};
 use bytes::Bytes;
 use control::import::{Fault, Item, prepare, read_document};
 use model::Timestamp;
@@ -200,16 +200,18 @@ impl Import {
                 plan.warnings.push(format!("{place}: {name}: the `$` is taken as it is; nothing is substituted"));
             }
             let mut request = self.request(&name)?;
-            request.audience = audience;
+            request.spec.audience = audience;
             plan.items.push(Item { name: credential, request, value });
         }
         Ok(plan)
     }
 
-    fn audience_of(&self, variable: &str) -> Option<String> {
-        let named: Vec<&str> =
-            self.audiences.iter().filter(|(name, _)| name == variable).map(|(_, hosts)| hosts.as_str()).collect();
-        let hosts = if named.is_empty() { self.audience.join(",") } else { named.join(",") };
+    fn audience_of(&self, variable: &str) -> Option<Vec<String>> {
+        let named: Vec<&String> =
+            self.audiences.iter().filter(|(name, _)| name == variable).map(|(_, hosts)| hosts).collect();
+        let lists = if named.is_empty() { self.audience.iter().collect() } else { named };
+        let hosts = lists.into_iter().flat_map(|list| list.split(',')).map(str::trim).filter(|host| !host.is_empty());
+        let hosts: Vec<String> = hosts.map(str::to_owned).collect();
         (!hosts.is_empty()).then_some(hosts)
     }
 
@@ -220,20 +222,23 @@ impl Import {
             return Err(Failure::usage(anyhow!("--as names {variable} twice")));
         }
         let (kind, place) = kind.split_once(':').map_or((kind, None), |(kind, place)| (kind, Some(place)));
-        // What is not said here stays as the API takes it where nothing is said.
-        let mut request = serde_json::json!({"kind": kind, "audience": "", "env": variable, "tenant": self.tenant});
-        match (kind, place) {
+        let options = match (kind, place) {
             // Their names are called as they are.
-            ("header" | "query" | "cookie", Some(name)) => request[kind] = name.into(),
-            ("bearer" | "basic", None) => {}
+            ("header" | "query" | "cookie", Some(name)) => BTreeMap::from([(kind.to_owned(), name.to_owned())]),
+            ("bearer" | "basic", None) => BTreeMap::new(),
             _ => {
                 return Err(Failure::usage(anyhow!(
                     "--as {variable}: write bearer, basic, header:NAME (header:X-Api-Key), query:NAME (query:key) or \
                      cookie:NAME; other kinds are put one by one, or in a JSON document"
                 )));
             }
-        }
-        serde_json::from_value(request).context("the request cannot be made").or_usage()
+        };
+        let spec = CredentialDocument {
+            kind: kind.to_owned(),
+            env: Some(variable.to_owned()),
+            ..CredentialDocument::default()
+        };
+        Ok(CredentialRequest { spec, tenant: self.tenant.clone(), options, ..CredentialRequest::default() })
     }
 
     fn wants(&self, names: &[&str]) -> bool {
@@ -271,8 +276,8 @@ impl Import {
         } else {
             let rows = done.iter().map(|one| {
                 let what = if one.version == 1 { "new".to_owned() } else { format!("version {}", one.version) };
-                let env = one.env.clone().unwrap_or_default();
-                [one.name.clone(), one.kind.clone(), one.audience.join(","), env, what]
+                let CredentialDocument { kind, audience, env, .. } = &one.spec;
+                [one.name.clone(), kind.clone(), audience.join(","), env.clone().unwrap_or_default(), what]
             });
             output::table(["name", "kind", "audience", "env", "put as"], rows);
         }
@@ -327,7 +332,9 @@ fn document(items: &[Item]) -> Answer<Zeroizing<Vec<u8>>> {
     for item in items {
         let unwritable = || Failure::usage(anyhow!("the credential {} cannot be written", item.name));
         let mut fields = serde_json::to_value(&item.request).map_err(|_| unwritable())?;
-        fields.as_object_mut().ok_or_else(unwritable)?.insert("name".to_owned(), item.name.clone().into());
+        let given = fields.as_object_mut().ok_or_else(unwritable)?;
+        given.retain(|_, value| !value.is_null());
+        given.insert("name".to_owned(), item.name.clone().into());
         let fields = fields.to_string();
         let value = item.value.text().map_err(|place| {
             Failure::usage(anyhow!("{place}: {}: the value is not UTF-8, and only UTF-8 can be imported", item.name))
