@@ -1,7 +1,8 @@
 //! Outcomes of checks as JUnit XML, which every pipeline shows.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite, XmlString};
 
 use crate::checks::CheckResult;
 use crate::problem::{Problem, Severity};
@@ -9,96 +10,54 @@ use crate::problem::{Problem, Severity};
 /// One document: a suite for each file, a case for each check, named after its policy and its request. What keeps
 /// files from being used is a case that ended in an error.
 pub fn junit(results: &[CheckResult], problems: &[Problem]) -> String {
-    let mut files: BTreeMap<&str, (Vec<&CheckResult>, Vec<&Problem>)> = BTreeMap::new();
-    for result in results {
-        files.entry(&result.file).or_default().0.push(result);
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+    let errors = errors.map(|error| (&error.file, error_case(error)));
+    let results = results.iter().map(|result| (&result.file, result_case(result)));
+    let mut suites: BTreeMap<&str, TestSuite> = BTreeMap::new();
+    for (file, mut case) in errors.chain(results) {
+        case.extra.insert("file".into(), legal(file));
+        suites.entry(file).or_insert_with(|| TestSuite::new(legal(file))).add_test_case(case);
     }
-    let errors: Vec<&Problem> = problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
-    for error in &errors {
-        files.entry(&error.file).or_default().1.push(error);
-    }
-    let failed = |results: &mut dyn Iterator<Item = &CheckResult>| results.filter(|result| !result.passed()).count();
-    let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let failures = failed(&mut results.iter());
-    let mut line = |text: String| writeln!(out, "{text}").expect("a string takes every text");
-    line(format!(
-        "<testsuites name=\"egret policy check\" tests=\"{}\" failures=\"{failures}\" errors=\"{}\">",
-        results.len() + errors.len(),
-        errors.len()
-    ));
-    for (file, (results, errors)) in files {
-        let failures = failed(&mut results.iter().copied());
-        line(format!(
-            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" errors=\"{}\" skipped=\"0\">",
-            escaped(file),
-            results.len() + errors.len(),
-            errors.len()
-        ));
-        for error in errors {
-            line(format!(
-                "    <testcase classname=\"policy file\" name=\"{}\" file=\"{}\" line=\"{}\">",
-                error.code,
-                escaped(file),
-                error.line
-            ));
-            line(format!(
-                "      <error type=\"{}\" message=\"{}\">{}</error>",
-                error.code,
-                escaped(&error.message),
-                escaped(&error.to_string())
-            ));
-            line("    </testcase>".to_owned());
-        }
-        for result in results {
-            let case = format!(
-                "    <testcase classname=\"{}\" name=\"{}\" file=\"{}\" line=\"{}\"",
-                escaped(result.policy.as_str()),
-                escaped(&result.request),
-                escaped(file),
-                result.line
-            );
-            match &result.problem {
-                None => line(format!("{case}/>")),
-                Some(problem) => {
-                    line(format!("{case}>"));
-                    line(format!(
-                        "      <failure type=\"{}\" message=\"{}\">{}</failure>",
-                        problem.code,
-                        escaped(&problem.message),
-                        escaped(&problem.to_string())
-                    ));
-                    line("    </testcase>".to_owned());
-                }
-            }
-        }
-        line("  </testsuite>".to_owned());
-    }
-    line("</testsuites>".to_owned());
-    out
+    let mut report = Report::new("egret policy check");
+    report.add_test_suites(suites.into_values());
+    report.to_string().expect("a string takes every text")
 }
 
-/// Text for an attribute or an element; characters that XML does not have are replaced.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for sign in text.chars() {
-        match sign {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\n' | '\t' => out.push(sign),
-            _ if sign.is_control() || matches!(sign, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
-            _ => out.push(sign),
-        }
-    }
-    out
+fn error_case(error: &Problem) -> TestCase {
+    case(("policy file", error.code), error.line, failed(NonSuccessKind::Error, error))
+}
+
+fn result_case(result: &CheckResult) -> TestCase {
+    let failure = result.problem.as_ref().map(|problem| failed(NonSuccessKind::Failure, problem));
+    let status = failure.unwrap_or_else(TestCaseStatus::success);
+    case((result.policy.as_str(), &result.request), result.line, status)
+}
+
+fn case((class, name): (&str, &str), line: usize, status: TestCaseStatus) -> TestCase {
+    let mut case = TestCase::new(legal(name), status);
+    case.set_classname(legal(class));
+    case.extra.insert("line".into(), line.to_string().into());
+    case
+}
+
+fn failed(kind: NonSuccessKind, problem: &Problem) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(kind);
+    status.set_type(problem.code).set_message(legal(&problem.message)).set_description(legal(&problem.to_string()));
+    status
+}
+
+/// Characters that XML 1.0 does not have are replaced, and tabs are blanks. The library removes tabs and some of those characters,
+/// and passes on U+FFFE and U+FFFF, with which no reader accepts the document.
+fn legal(text: &str) -> XmlString {
+    let is_illegal = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{fffe}' | '\u{ffff}');
+    text.replace('\t', " ").replace(is_illegal, "\u{fffd}").into()
 }
 
 #[cfg(test)]
 mod tests {
     use model::Timestamp;
 
-    use super::junit;
+    use super::*;
     use crate::compile::{PolicySource, compile};
 
     #[test]
@@ -107,13 +66,25 @@ mod tests {
         let set = compile(&[PolicySource { name: "p.yaml".into(), text: text.into() }]).unwrap();
         insta::assert_snapshot!(junit(&set.run_checks(Timestamp::UNIX_EPOCH), &[]));
     }
+
     #[test]
     fn a_file_that_is_not_acceptable_is_an_error() {
         let problems = compile(&[PolicySource { name: "p.yaml".into(), text: "policy: p\nrule: []\n".into() }]);
         let text = junit(&[], &problems.expect_err("there is no such key"));
         assert!(
-            text.contains("tests=\"1\" failures=\"0\" errors=\"1\"") && text.contains("<error type=\"EG0006\""),
+            text.contains("tests=\"1\" skipped=\"0\" failures=\"0\" errors=\"1\"") && text.contains("type=\"EG0006\">"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn characters_that_xml_does_not_have_are_replaced() {
+        let marked = legal("a\u{fffe}b\u{ffff}c\u{1b}[1md\u{0}e\u{85}\nf\tg");
+        assert_eq!(marked.as_str(), "a\u{fffd}b\u{fffd}c\u{fffd}[1md\u{fffd}e\u{fffd}\nf g");
+        assert_eq!(
+            XmlString::new("a\tb\u{0}\u{fffe}\u{ffff}").as_str(),
+            "ab\u{fffe}\u{ffff}",
+            "as the library does it"
         );
     }
 }
