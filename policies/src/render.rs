@@ -3,15 +3,16 @@
 //! Every function gives a text and prints nothing. Columns count characters from 1, and an end is the first
 //! column after what is marked.
 
+mod sarif;
+
 use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::codes::{Story, explain_code, stories};
+use crate::codes::explain_code;
 use crate::problem::{Problem, Severity};
 
-/// How SARIF calls its format.
-const SARIF_SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
+pub use self::sarif::sarif;
 
 /// For people: each problem with its line and a mark under it, separated by empty lines.
 pub fn human(problems: &[Problem]) -> String {
@@ -42,60 +43,6 @@ fn object(problem: &Problem) -> Value {
         "title": explain_code(problem.code).map(|story| story.title),
         "explain": explain(problem.code),
     })
-}
-
-/// For code scanning: one SARIF 2.1.0 run, with every code as a rule.
-pub fn sarif(problems: &[Problem]) -> String {
-    let rules: Vec<Value> = stories().map(sarif_rule).collect();
-    let results: Vec<Value> = problems.iter().map(sarif_result).collect();
-    pretty(&json!({
-        "$schema": SARIF_SCHEMA,
-        "version": "2.1.0",
-        "runs": [{
-            "tool": {"driver": {"name": "egret", "semanticVersion": env!("CARGO_PKG_VERSION"), "rules": rules}},
-            "columnKind": "unicodeCodePoints",
-            "results": results,
-        }],
-    }))
-}
-
-fn sarif_rule(story: &Story) -> Value {
-    json!({
-        "id": story.code,
-        "name": story.name(),
-        "shortDescription": {"text": story.title},
-        "fullDescription": {"text": format!("{} {}", story.meaning, story.why)},
-        "help": {"text": story.to_string(), "markdown": story.markdown()},
-        "defaultConfiguration": {"level": severity(story.severity)},
-        "properties": {"tags": ["security", "policy"]},
-    })
-}
-
-fn sarif_result(problem: &Problem) -> Value {
-    let region = if problem.line == 0 {
-        json!({"startLine": 1})
-    } else {
-        json!({
-            "startLine": problem.line,
-            "startColumn": problem.column,
-            "endLine": problem.line,
-            "endColumn": end_column(problem),
-            "snippet": {"text": problem.source_line},
-        })
-    };
-    let mut result = json!({
-        "ruleId": problem.code,
-        "level": severity(problem.severity),
-        "message": {"text": with_help(problem)},
-        "locations": [{"physicalLocation": {
-            "artifactLocation": {"uri": uri(&problem.file)},
-            "region": region,
-        }}],
-    });
-    if let Some(at) = stories().position(|story| story.code == problem.code) {
-        result["ruleIndex"] = json!(at);
-    }
-    result
 }
 
 /// For the log of a pipeline on GitHub, which shows each line at its place in the changed files.
@@ -141,19 +88,6 @@ fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-/// A path as the reference of a URI (RFC 3986): what is not unreserved is percent-encoded.
-fn uri(path: &str) -> String {
-    let mut uri = String::new();
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            uri.push(char::from(byte));
-        } else {
-            write!(uri, "%{byte:02X}").expect("a string takes all");
-        }
-    }
-    uri
-}
-
 /// The text of a workflow command, which ends with its line.
 fn escaped(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
@@ -167,6 +101,7 @@ fn property(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codes::stories;
 
     fn problem(file: &str, line: usize, message: &str) -> Problem {
         Problem {
