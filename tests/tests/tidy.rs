@@ -146,6 +146,8 @@ fn libraries_stay_where_they_belong() {
         ("hickory-resolver", &["proxy"]),
         ("rusqlite", &["audit"]),
         ("clap", &["cli"]),
+        ("quick-junit", &["policies"]),
+        ("serde-sarif", &["policies"]),
         ("aes-gcm", &["vault"]),
         ("argon2", &["vault"]),
     ] {
