@@ -1,7 +1,7 @@
 //! Rules that do not fit the vault, the configuration or each other: what the client, the record and the commands say.
 
 use egret_tests::client::{self, Answer};
-use egret_tests::egret::Session;
+use egret_tests::egret::{Egret, Session, Setup};
 use egret_tests::{control, refusal};
 use serde_json::{Value, json};
 
@@ -208,4 +208,35 @@ fn policies_that_conflict_for_a_session_are_recorded_with_both_rules() {
     world.egret.launch();
     refused("policy `more` is not loaded");
     world.origin.assert_saw_nothing_of("/conflict");
+}
+
+/// Keys that this version accepts and does not enforce: a user sees each where files are checked, loaded and explained.
+#[test]
+fn keys_without_effect_are_reported_by_every_command() {
+    let policy = "policy: waiting\nrules:\n  - id: deploy\n    ask: {host: deploy.example.com, methods: [POST]}\n    within: 10m\n  - {id: read, allow: {host: deploy.example.com, methods: [GET]}}\n";
+    let egret = Egret::start(&Setup::default().policy(policy).config("audit: {retention: 90d}"));
+    let why = "`within` has no effect yet: there are no approvals, so an `ask` rule refuses every request with 403 approval_required";
+    let kept = "`audit.retention` has no effect yet: records are kept until someone removes them";
+    let config = egret.config().display().to_string();
+    let output = |args: &[&str]| {
+        let output = egret.run(&[&["--config", &config], args].concat(), "");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let checked = output(&["policy", "check"]);
+    assert!(checked.contains(&format!("warning[EG0060]: {why}")) && checked.contains(":5:13"), "{checked}");
+    let explain = |method| {
+        output(&["policy", "explain", "--policy", "waiting", method, "https://deploy.example.com/"])
+            .lines()
+            .filter(|line| line.starts_with("warning: "))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let (asked, read) = (explain("POST"), explain("GET"));
+    assert!(asked.len() == 1 && asked[0].contains(why) && asked[0].contains(", EG0060)"), "{asked:?}");
+    assert_eq!(read, [""; 0]);
+    let status = output(&["status"]);
+    let log = egret.log();
+    for text in [&status, &log] {
+        assert!(text.contains(why) && text.contains(kept) && text.contains("(EG0060)"), "{text}");
+    }
 }
