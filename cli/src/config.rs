@@ -55,7 +55,7 @@ impl TlsListener {
     }
 }
 
-/// Everything that the file can say.
+/// Everything in the file.
 #[derive(Debug)]
 pub(crate) struct Config {
     /// Where it was read from.

@@ -14,7 +14,7 @@ use crate::Context;
 use crate::exit::Answer;
 use crate::output;
 
-/// Check policy files, and say what they mean.
+/// Check policy files, and explain them.
 #[derive(clap::Args)]
 pub(crate) struct Policy {
     #[command(subcommand)]
@@ -23,7 +23,7 @@ pub(crate) struct Policy {
 
 #[derive(clap::Subcommand)]
 enum PolicyCommand {
-    /// Read policy files, say everything that is wrong with them, and run their checks.
+    /// Read policy files, report everything that is wrong with them, and run their checks.
     Check(check::Check),
     /// Say what policies answer to a request and why; or what the code of a problem means.
     Explain(explain::Explain),
@@ -47,8 +47,8 @@ enum PolicyCommand {
 
 impl Policy {
     /// # Errors
-    /// 1 where the answer is no: a file is not acceptable, a check fails, a request is refused, a block cannot say
-    /// what a policy says; 2 where something cannot be read; 3 where a session must be asked for and nobody answers.
+    /// 1 if the answer is no: a file is not acceptable, a check fails, a request is refused, a block cannot
+    /// express a policy; 2 if something cannot be read; 3 if a session must be asked for and no sidecar answers.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
         match &self.command {
             PolicyCommand::Check(check) => check.execute(context),

@@ -95,7 +95,7 @@ impl Serve {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
             }
-            // Watched anew before they are read, so that no change is lost between.
+            // Watched again before they are read, so that no change is lost between.
             match watch(&watched) {
                 Ok(anew) => changes = anew,
                 Err(error) => tracing::error!("{error:#}; they are still read on SIGHUP and by call"),
@@ -159,7 +159,7 @@ fn acquire_lock(dir: &DataDir) -> Answer<Lock> {
     }
 }
 
-/// SIGHUP: of the configuration what can change while it runs; gives the paths of policies, where they were read anew.
+/// SIGHUP: the parts of the configuration that can change at run time; returns the paths of policies, if they were read again.
 async fn reload(context: &Context, sidecar: &Sidecar) -> Option<Vec<PathBuf>> {
     match read_again(context) {
         Ok(Some(config)) => {

@@ -111,7 +111,7 @@ pub(super) struct AuditDocument {
     pub(super) retention: Option<Spanned<RetentionDocument>>,
 }
 
-/// How long records are kept, and how many bytes of them; a length of time may stand alone.
+/// How long records are kept, and how many bytes of them; a length of time may be alone.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RetentionBounds {

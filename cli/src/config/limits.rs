@@ -1,4 +1,4 @@
-//! The keys of `limits`, each with its unit; one table says them all.
+//! The keys of `limits`, each with its unit, in one table.
 
 use std::time::Duration;
 

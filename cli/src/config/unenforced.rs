@@ -1,4 +1,4 @@
-//! Keys of the contract that this version does not serve: silence about them would be a promise that nobody keeps.
+//! Keys of the contract that this version does not serve: silence about them would be a false promise.
 //!
 //! A key that asks for a listener, another route or a guarantee ends the start if it is set. A key that only bounds or permits
 //! something is accepted and reported with its place.

@@ -14,7 +14,7 @@ use crate::Context;
 use crate::exit::{Answer, Failure};
 use crate::output;
 
-/// Read policy files, say everything that is wrong with them, and run their checks: those within them, and those
+/// Read policy files, report everything that is wrong with them, and run their checks: those within them, and those
 /// of `*.test.yaml` files beside them.
 #[derive(clap::Args)]
 pub(super) struct Check {

@@ -10,7 +10,7 @@ use crate::Context;
 use crate::exit::{Answer, Failure};
 use crate::output;
 
-/// Make a policy file of a list of hosts that another tool keeps. What cannot be taken over is told in comments.
+/// Make a policy file of a list of hosts that another tool keeps. What cannot be taken over is listed in comments.
 #[derive(clap::Args)]
 pub(super) struct Import {
     /// What the list comes from.
@@ -78,7 +78,7 @@ impl Import {
     }
 }
 
-/// Write a policy as the networking block of a hosted agent or container. What such a block cannot say is refused.
+/// Write a policy as the networking block of a hosted agent or container. What such a block cannot express is refused.
 #[derive(clap::Args)]
 pub(super) struct Export {
     /// What the block is for.
@@ -100,7 +100,7 @@ enum To {
 
 impl Export {
     /// # Errors
-    /// 1 where the block cannot say what the policy says; 2 where the policy cannot be read.
+    /// 1 if the block cannot express the policy; 2 if the policy cannot be read.
     pub(super) fn execute(&self, context: &Context) -> Answer {
         let target = match self.to {
             To::ManagedAgent => Target::ManagedAgent,

@@ -41,7 +41,7 @@ pub(super) struct Explain {
     format: output::Format,
 }
 
-/// An instant, or a day, which stands for its end.
+/// An instant, or a day, which means its end.
 fn instant(text: &str) -> Result<Timestamp, String> {
     let help =
         || "write an instant such as 2027-01-31T18:00:00Z, or a day such as 2027-01-31 (its end, UTC)".to_owned();
@@ -138,7 +138,7 @@ impl Explain {
             let mut client = Client::find(context, IfMissing::Fail).await?;
             Ok((client.get(&path).await?, client.get(&format!("{path}/documents")).await?))
         })?;
-        // A file tells what the session would be answered with that file in force.
+        // With a file, the answer is the one with that file in force.
         let mut wanted: Vec<String> = loaded(&session);
         wanted.extend(self.policies.iter().cloned());
         let found = named(context, &wanted)?;

@@ -51,9 +51,9 @@ pub(super) struct Propose {
 enum Generalize {
     /// The very paths.
     Exact,
-    /// Numbers and ids in paths stand for any.
+    /// Numbers and ids in paths become wildcards.
     Path,
-    /// Three paths of one folder stand for all below it.
+    /// Three paths of one folder become all paths below it.
     Folder,
     /// The whole host, with the methods that were seen.
     Host,
@@ -145,7 +145,7 @@ impl Recorded {
     }
 }
 
-/// What a record tells of a request; `None` where no client was identified, nothing was judged, or Egret itself answered.
+/// The request of a record; `None` if no client was identified, nothing was judged, or Egret itself answered.
 fn observation(record: &Value) -> Option<Observation> {
     let text = |field: &str| record[field].as_str().map(str::to_owned);
     let unread = record["kind"] == "tunnel.closed";
@@ -153,7 +153,7 @@ fn observation(record: &Value) -> Option<Observation> {
     if host == OWN_NAME || host.strip_suffix(OWN_NAME).is_some_and(|front| front.ends_with('.')) {
         return None;
     }
-    // What came to nothing for other reasons than policy says nothing about policy.
+    // A request that failed for other reasons than policy shows nothing about policy.
     let verdict = match record["decision"].as_str()? {
         "allow" => Verdict::Allow,
         "observe" => Verdict::Observe,

@@ -58,7 +58,7 @@ impl Files {
         }
         if is_suite(path) {
             self.add_suite(path)?;
-            // What it checks stands beside it.
+            // The policy that it checks is beside it.
             let beside = twin(path, ".test.", ".").filter(|policy| policy.is_file());
             return beside.map_or(Ok(()), |policy| self.add_policy(&policy));
         }
@@ -90,7 +90,7 @@ impl Files {
     }
 }
 
-/// A file that is named twice, or stands in a folder that is named too, counts once.
+/// A file that is named twice, or is in a folder that is named too, counts once.
 fn add_once(sources: &mut Vec<PolicySource>, source: PolicySource) {
     if sources.iter().all(|own| own.name != source.name) {
         sources.push(source);
@@ -140,7 +140,7 @@ pub(super) struct Named {
 }
 
 /// The policies that are configured or built in, and those of the files that are named; of each name or file, its
-/// policy. A file that is named stands for the configured policy of the same name: it is probably its next version.
+/// policy. A file that is named replaces the configured policy of the same name: it is probably its next version.
 pub(super) fn named(context: &Context, wanted: &[String]) -> Answer<Named> {
     let mut sources: Vec<PolicySource> = Vec::new();
     let mut policies = Vec::new();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// Files are read once nothing has changed for so long, so that none is read while it is written.
 const SETTLE: Duration = Duration::from_millis(200);
-/// Changes that go on for longer than this are told of; they are waited for all the same.
+/// Changes that continue for longer than this are reported; the wait continues.
 const RESTLESS: Duration = Duration::from_secs(10);
 
 /// Changes to come; watching ends when it is dropped.
@@ -21,7 +21,7 @@ pub(super) struct Changes {
 }
 
 /// Watches these files and folders as they are now. A folder that is replaced by another is seen to be, and has to be
-/// watched anew: so it is done after every change.
+/// watched again: so it is done after every change.
 pub(super) fn policies(paths: &[PathBuf]) -> notify::Result<Changes> {
     let (notice, noticed) = mpsc::channel(1);
     let places: Vec<Place> = paths.iter().flat_map(|path| Place::all_of(path)).collect();
@@ -73,7 +73,7 @@ enum Place {
 }
 
 impl Place {
-    /// The places of a configured path: a folder and its own entry, or a file with the folder it stands in; every link on
+    /// The places of a configured path: a folder and its own entry, or a file with its folder; every link on
     /// the way to it; and where a part of the way is missing, the entry that would bring it back.
     fn all_of(path: &Path) -> Vec<Self> {
         let mut places = Vec::new();
@@ -113,7 +113,7 @@ impl Place {
     }
 }
 
-/// Reading is what a reload itself does; the end of writing is told as an access too.
+/// Reading is what a reload itself does; the end of writing is reported as an access too.
 fn changes(kind: EventKind) -> bool {
     !matches!(kind, EventKind::Access(_)) || kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
 }
@@ -123,7 +123,7 @@ impl Changes {
     /// within a burst of changes may be half a file.
     ///
     /// # Cancellation
-    /// A change that was noticed and not yet told is told by the next call, as far as something changes again;
+    /// A change that was noticed and not yet reported is reported by the next call, as far as something changes again;
     /// the caller that drops this future reloads by itself.
     pub(super) async fn next(&mut self) {
         settled(&mut self.noticed).await;
