@@ -1,6 +1,6 @@
 //! Keys that the language has and this version does not enforce: a file with them is taken, and each of them is reported.
 //!
-//! A key that is silently ignored would be a promise that nobody keeps. `compile` reports each at its place, and the rule as a whole is
+//! To ignore a key silently would be a false promise. `compile` reports each at its place, and the rule as a whole is
 //! reported wherever rules are loaded and explained (see `misfits.rs`).
 
 use crate::rule::{Effect, Rule, Timeouts};

@@ -1,7 +1,7 @@
 //! A changed ceiling in the words of its rules: one line for each capability.
 //!
 //! A ceiling is compared over a policy that allows everything, which is cut into many classes by scheme, port, method and upgrade. Those
-//! are nobody's rules: what changes is what one rule of the ceiling allows, asks or denies.
+//! are in no file: what changes is what one rule of the ceiling allows, asks or denies.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

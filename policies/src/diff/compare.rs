@@ -8,9 +8,9 @@ use model::{Destination, PathReading, RequestPath, Scheme, Timestamp};
 
 use super::findings::{Finding, findings};
 use super::hosts::{HostGroup, Hosts};
-use super::outcome::{Entrance, Outcome, Reading, Said, SideRules};
+use super::outcome::{Entrance, LayerAnswer, Outcome, Reading, SideRules};
 use super::paths::{AMBIGUOUS, Paths};
-use super::requests::Ways;
+use super::requests::RequestForms;
 use super::{BeforeAfter, Sample, Side};
 use crate::decide::ConnectQuery;
 use crate::pattern::PathPattern;
@@ -71,10 +71,10 @@ struct Comparison<'a> {
 }
 
 /// One group of hosts with everything that is compared for it.
-struct Place<'a> {
+struct GroupScope<'a> {
     at: usize,
     group: &'a HostGroup,
-    ways: Ways,
+    forms: RequestForms,
     rules: BeforeAfter<Vec<&'a Rule>>,
     /// Targets with several readings, each with the classes of its readings.
     ambiguous: Vec<(String, Vec<usize>)>,
@@ -86,7 +86,7 @@ type Group<'a> = (&'a (Reading, Reading), Vec<usize>);
 
 /// One way to ask.
 #[derive(Clone, Copy)]
-struct Way<'a> {
+struct RequestForm<'a> {
     scheme: Scheme,
     port: u16,
     method: &'a str,
@@ -147,31 +147,31 @@ impl<'a> Comparison<'a> {
             .filter_map(|side| side.rules.observe_until())
             .filter(|_| !special)
             .collect();
-        let ways = Ways::of(&rules, &observed, now);
-        if ways.scheme_ports.is_empty() {
+        let forms = RequestForms::of(&rules, &observed, now);
+        if forms.scheme_ports.is_empty() {
             return;
         }
         let patterns: Vec<&PathPattern> =
             [&rules.old, &rules.new].into_iter().flatten().flat_map(|rule| rule.paths.iter().flatten()).collect();
         let paths = Paths::of(distinct(patterns));
-        if !(paths.complete && ways.complete) {
+        if !(paths.complete && forms.complete) {
             self.undecided(group, "has patterns with more meanings than are told apart");
         }
-        if ways.count().saturating_mul(paths.atoms.len()) > MAX_CLASSES {
+        if forms.count().saturating_mul(paths.atoms.len()) > MAX_CLASSES {
             self.undecided(group, "has rules with more combinations than are judged");
             return;
         }
         let ambiguous = paths.ambiguous();
         let unclear = RequestPath::parse(AMBIGUOUS).expect("a path");
-        let place = Place { at, group, ways, rules, ambiguous, unclear };
-        for &now in &place.ways.times {
-            for &(scheme, port) in &place.ways.scheme_ports {
+        let scope = GroupScope { at, group, forms, rules, ambiguous, unclear };
+        for &now in &scope.forms.times {
+            for &(scheme, port) in &scope.forms.scheme_ports {
                 let connect = ConnectQuery { host: &group.host, port, now };
                 let entrances = BeforeAfter {
                     old: self.sides.old.entrance(scheme, &connect),
                     new: self.sides.new.entrance(scheme, &connect),
                 };
-                self.compare_scheme_port(&place, &paths, &entrances, (scheme, port, now));
+                self.compare_scheme_port(&scope, &paths, &entrances, (scheme, port, now));
             }
         }
     }
@@ -182,22 +182,22 @@ impl<'a> Comparison<'a> {
 
     fn compare_scheme_port(
         &mut self,
-        place: &Place<'a>,
+        scope: &GroupScope<'a>,
         paths: &Paths<'_>,
         entrances: &BeforeAfter<Entrance>,
         (scheme, port, now): (Scheme, u16, Timestamp),
     ) {
-        let destination = Destination::new(scheme, place.group.host.clone(), port);
-        for method in &place.ways.methods {
-            for &websocket in &place.ways.websocket {
-                for tool in &place.ways.tools {
-                    for query in &place.ways.queries {
+        let destination = Destination::new(scheme, scope.group.host.clone(), port);
+        for method in &scope.forms.methods {
+            for &websocket in &scope.forms.websocket {
+                for tool in &scope.forms.tools {
+                    for query in &scope.forms.queries {
                         let tool = tool.as_deref();
                         let question =
                             Question { destination: &destination, method, path: query, websocket, tool, now };
                         let query = query.query();
-                        let way = Way { scheme, port, method, websocket, tool, query, now };
-                        self.compare_way(place, paths, entrances, &question, way);
+                        let form = RequestForm { scheme, port, method, websocket, tool, query, now };
+                        self.compare_form(scope, paths, entrances, &question, form);
                     }
                 }
             }
@@ -205,13 +205,13 @@ impl<'a> Comparison<'a> {
     }
 
     /// Puts every class of paths to both sides, then those with several readings.
-    fn compare_way(
+    fn compare_form(
         &mut self,
-        place: &Place<'a>,
+        scope: &GroupScope<'a>,
         paths: &Paths<'_>,
         entrances: &BeforeAfter<Entrance>,
         question: &Question<'_>,
-        way: Way<'_>,
+        form: RequestForm<'_>,
     ) {
         let sides = self.sides;
         let read = |reading: PathReading<'_>| {
@@ -232,7 +232,7 @@ impl<'a> Comparison<'a> {
         let by_class: Vec<(Reading, Reading)> = paths.atoms.iter().map(|atom| read(atom.reading())).collect();
         let mut groups: HashMap<&(Reading, Reading), Vec<usize>> = HashMap::new();
         // The target `*` has no query.
-        let judged = |at: &usize| paths.atoms[*at].text != "*" || way.query.is_none();
+        let judged = |at: &usize| paths.atoms[*at].text != "*" || form.query.is_none();
         for at in (0..by_class.len()).filter(judged) {
             groups.entry(&by_class[at]).or_default().push(at);
         }
@@ -244,41 +244,41 @@ impl<'a> Comparison<'a> {
             let plain: Vec<&str> =
                 atoms.iter().filter(|at| paths.atoms[**at].plain).map(|at| paths.atoms[*at].text.as_str()).collect();
             if let Some(first) = atoms.iter().find(|at| paths.atoms[**at].plain) {
-                self.record(place, way, (&plain, &paths.atoms[*first].target()), false, (&old, &new));
+                self.record(scope, form, (&plain, &paths.atoms[*first].target()), false, (&old, &new));
                 seen.insert((old, new));
             }
         }
         if matches!((&entrances.old, &entrances.new), (Entrance::Settled(_), Entrance::Settled(_))) {
             return;
         }
-        for (target, classes) in &place.ambiguous {
+        for (target, classes) in &scope.ambiguous {
             let (old, new) = outcomes(&classes.iter().map(|class| &by_class[*class]).collect::<Vec<_>>());
             if seen.insert((old.clone(), new.clone())) {
                 let texts: Vec<&str> = classes.iter().map(|class| paths.atoms[*class].text.as_str()).collect();
-                self.record(place, way, (&texts, target), true, (&old, &new));
+                self.record(scope, form, (&texts, target), true, (&old, &new));
             }
         }
-        let sent = place.unclear.readings().next().expect("a path has a reading");
+        let sent = scope.unclear.readings().next().expect("a path has a reading");
         let (before, after) = read(sent);
-        let unclear = Question { path: &place.unclear, ..*question };
+        let unclear = Question { path: &scope.unclear, ..*question };
         let settle = |side: SideRules<'_>, entrance: &Entrance, reading: &Reading| match entrance {
             Entrance::Read => side.unclear(&unclear, reading),
             Entrance::Settled(outcome) => outcome.clone(),
         };
         let (old, new) = (settle(sides.old, &entrances.old, &before), settle(sides.new, &entrances.new, &after));
         if seen.insert((old.clone(), new.clone())) {
-            self.record(place, way, (&[AMBIGUOUS], AMBIGUOUS), true, (&old, &new));
+            self.record(scope, form, (&[AMBIGUOUS], AMBIGUOUS), true, (&old, &new));
         }
-        self.weigh_pairs(place, paths, way, question, (&groups, &seen), outcomes);
+        self.weigh_pairs(scope, paths, form, question, (&groups, &seen), outcomes);
     }
 
     /// Looks for pairs of classes that could get more as the readings of one path, where no such path was found and
     /// none is excluded.
     fn weigh_pairs(
         &mut self,
-        place: &Place<'a>,
+        scope: &GroupScope<'a>,
         paths: &Paths<'_>,
-        way: Way<'_>,
+        form: RequestForm<'_>,
         question: &Question<'_>,
         (groups, seen): (&[Group<'_>], &HashSet<(Outcome, Outcome)>),
         outcomes: impl Fn(&[&(Reading, Reading)]) -> (Outcome, Outcome),
@@ -291,7 +291,7 @@ impl<'a> Comparison<'a> {
         };
         let pairs = unlike.iter().filter(|unlike| **unlike).count().saturating_mul(2 * groups.len());
         if pairs > MAX_PAIRS {
-            self.undecided(place.group, "has more pairs of paths that could be two readings of one than are weighed");
+            self.undecided(scope.group, "has more pairs of paths that could be two readings of one than are weighed");
             return;
         }
         for (n, (sent, sent_atoms)) in groups.iter().enumerate() {
@@ -304,7 +304,7 @@ impl<'a> Comparison<'a> {
                     continue;
                 }
                 if !is_excluded(paths, sent_atoms, other_atoms) {
-                    self.unreached(place, way, paths, (sent_atoms[0], other_atoms[0]), &old, &new);
+                    self.unreached(scope, form, paths, (sent_atoms[0], other_atoms[0]), &old, &new);
                 }
             }
         }
@@ -319,8 +319,8 @@ impl<'a> Comparison<'a> {
     /// For example, two rules became one, and it is not known whether a request can match both.
     fn unreached(
         &mut self,
-        place: &Place<'_>,
-        way: Way<'_>,
+        scope: &GroupScope<'_>,
+        form: RequestForm<'_>,
         paths: &Paths<'_>,
         (sent, resolved): (usize, usize),
         old: &Outcome,
@@ -329,8 +329,8 @@ impl<'a> Comparison<'a> {
         if self.findings(old, new).iter().any(|finding| finding.wider) {
             let (sent, resolved) = (paths.atoms[sent].target(), paths.atoms[resolved].target());
             self.undecided(
-                place.group,
-                &format!("could get more for {} where a path reads as `{sent}` and as `{resolved}`", way.method),
+                scope.group,
+                &format!("could get more for {} where a path reads as `{sent}` and as `{resolved}`", form.method),
             );
         }
     }
@@ -346,8 +346,8 @@ impl<'a> Comparison<'a> {
 
     fn record(
         &mut self,
-        place: &Place<'a>,
-        way: Way<'_>,
+        scope: &GroupScope<'a>,
+        form: RequestForm<'_>,
         (readings, target): (&[&str], &str),
         ambiguous: bool,
         (old, new): (&Outcome, &Outcome),
@@ -360,10 +360,10 @@ impl<'a> Comparison<'a> {
                 .filter_map(|(side, at)| Some((side, at?)))
                 .collect();
             let draft = self.found.drafts.entry(key).or_default();
-            if draft.groups.insert(place.at) {
-                let hosts = self.hosts.patterns_of(place.group, &rules);
+            if draft.groups.insert(scope.at) {
+                let hosts = self.hosts.patterns_of(scope.group, &rules);
                 if hosts.is_empty() {
-                    draft.hosts.insert(place.group.host.to_string());
+                    draft.hosts.insert(scope.group.host.to_string());
                 }
                 draft.hosts.extend(hosts);
             }
@@ -374,12 +374,12 @@ impl<'a> Comparison<'a> {
                     Side::New => self.sides.new.rule(rule),
                 })
                 .collect();
-            draft.add(place, way, (readings, target), &rules);
+            draft.add(scope, form, (readings, target), &rules);
         }
     }
 }
 
-impl Place<'_> {
+impl GroupScope<'_> {
     /// The tool in words: those of a pattern, where one names it.
     fn tool(&self, tool: Option<&str>) -> String {
         let mut named = self.rules.old.iter().chain(&self.rules.new).flat_map(|rule| rule.tools.iter().flatten());
@@ -392,21 +392,27 @@ impl Place<'_> {
 }
 
 impl Draft {
-    fn add(&mut self, place: &Place<'_>, way: Way<'_>, (readings, target): (&[&str], &str), rules: &[&Rule]) {
-        self.scheme_ports.insert((way.port, way.scheme.as_str()));
-        if !self.methods.contains(way.method) {
-            self.methods.insert(way.method.to_owned());
+    fn add(
+        &mut self,
+        scope: &GroupScope<'_>,
+        form: RequestForm<'_>,
+        (readings, target): (&[&str], &str),
+        rules: &[&Rule],
+    ) {
+        self.scheme_ports.insert((form.port, form.scheme.as_str()));
+        if !self.methods.contains(form.method) {
+            self.methods.insert(form.method.to_owned());
         }
-        if way.method == place.ways.other_method && self.every_method_but.is_none() {
+        if form.method == scope.forms.other_method && self.every_method_but.is_none() {
             let uncovered = |method: &&String| covered_unnamed(method);
-            self.every_method_but = Some(place.ways.methods.iter().filter(uncovered).cloned().collect());
+            self.every_method_but = Some(scope.forms.methods.iter().filter(uncovered).cloned().collect());
         }
-        if place.ways.tools.len() > 1 {
-            self.all_tools.extend(place.ways.tools.iter().map(|tool| place.tool(tool.as_deref())));
-            self.tools.insert(place.tool(way.tool));
+        if scope.forms.tools.len() > 1 {
+            self.all_tools.extend(scope.forms.tools.iter().map(|tool| scope.tool(tool.as_deref())));
+            self.tools.insert(scope.tool(form.tool));
         }
-        self.websocket.insert(way.websocket);
-        self.since = Some(self.since.map_or(way.now, |since| since.min(way.now)));
+        self.websocket.insert(form.websocket);
+        self.since = Some(self.since.map_or(form.now, |since| since.min(form.now)));
         for text in readings {
             let folded = text.to_ascii_lowercase();
             let patterns = rules.iter().flat_map(|rule| rule.paths.iter().flatten());
@@ -420,14 +426,14 @@ impl Draft {
         }
         if self.sample.is_none() {
             self.sample = Some(Sample {
-                host: place.group.host.clone(),
-                scheme: way.scheme,
-                port: way.port,
-                method: way.method.to_owned(),
-                target: way.query.map_or_else(|| target.to_owned(), |query| format!("{target}?{query}")),
-                websocket: way.websocket,
-                tool: way.tool.map(str::to_owned),
-                at: way.now,
+                host: scope.group.host.clone(),
+                scheme: form.scheme,
+                port: form.port,
+                method: form.method.to_owned(),
+                target: form.query.map_or_else(|| target.to_owned(), |query| format!("{target}?{query}")),
+                websocket: form.websocket,
+                tool: form.tool.map(str::to_owned),
+                at: form.now,
             });
         }
     }
@@ -444,8 +450,9 @@ fn unlike(groups: &[Group<'_>], paths: &Paths<'_>) -> Vec<bool> {
         for (layer, both) in layers(old).into_iter().zip(layers(new)).enumerate() {
             // No rule both allows and asks.
             let both = match both {
-                (Said::Allows(old), Said::Allows(new)) | (Said::Asks(old), Said::Asks(new)) => Some((old, new)),
-                (Said::Allows(_) | Said::Asks(_) | Said::Nothing, _) => None,
+                (LayerAnswer::Allows(old), LayerAnswer::Allows(new))
+                | (LayerAnswer::Asks(old), LayerAnswer::Asks(new)) => Some((old, new)),
+                (LayerAnswer::Allows(_) | LayerAnswer::Asks(_) | LayerAnswer::Nothing, _) => None,
             };
             if let Some((old, new)) = both {
                 partners.entry((false, layer, old)).or_default().insert(new);
@@ -458,11 +465,12 @@ fn unlike(groups: &[Group<'_>], paths: &Paths<'_>) -> Vec<bool> {
         let (before, after) = (layers(old), layers(new));
         let layers_differ = before.len() != after.len()
             || before.iter().zip(&after).enumerate().any(|(layer, both)| match both {
-                (Said::Allows(old), Said::Allows(new)) | (Said::Asks(old), Said::Asks(new)) => {
+                (LayerAnswer::Allows(old), LayerAnswer::Allows(new))
+                | (LayerAnswer::Asks(old), LayerAnswer::Asks(new)) => {
                     several((false, layer, *old)) || several((true, layer, *new))
                 }
-                (Said::Nothing, Said::Nothing) => false,
-                (Said::Allows(_) | Said::Asks(_) | Said::Nothing, _) => true,
+                (LayerAnswer::Nothing, LayerAnswer::Nothing) => false,
+                (LayerAnswer::Allows(_) | LayerAnswer::Asks(_) | LayerAnswer::Nothing, _) => true,
             });
         let differs = old.denies.is_some() != new.denies.is_some() || layers_differ;
         // What no plain path shows was not judged alone.

@@ -13,7 +13,7 @@ use crate::rules::{PolicyLayer, Rules};
 
 /// The answer of one layer to one reading of a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) enum Said {
+pub(super) enum LayerAnswer {
     #[default]
     Nothing,
     Allows(usize),
@@ -24,8 +24,8 @@ pub(super) enum Said {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Reading {
     pub(super) denies: Option<usize>,
-    pub(super) granting: Said,
-    pub(super) ceilings: Vec<Said>,
+    pub(super) granting: LayerAnswer,
+    pub(super) ceilings: Vec<LayerAnswer>,
     /// Every rule that matches and restricts.
     pub(super) restricting: Vec<usize>,
 }
@@ -114,8 +114,8 @@ impl<'a> SideRules<'a> {
     /// The answers of the rules to one reading; only the query of the question's own path is used.
     pub(super) fn read(self, question: &Question<'_>, path: PathReading<'_>) -> Reading {
         let layer = |layer: &PolicyLayer| match self.rules.best(&layer.asks, question, path) {
-            Some(rule) => Said::Asks(rule),
-            None => self.rules.best(&layer.allows, question, path).map_or(Said::Nothing, Said::Allows),
+            Some(rule) => LayerAnswer::Asks(rule),
+            None => self.rules.best(&layer.allows, question, path).map_or(LayerAnswer::Nothing, LayerAnswer::Allows),
         };
         let mut restricting = Vec::new();
         for layer in std::iter::once(&self.rules.granting).chain(&self.rules.ceilings) {
@@ -144,7 +144,7 @@ impl<'a> SideRules<'a> {
 
     /// What a request gets whose path is ambiguous, read as sent where no rule has a path.
     pub(super) fn unclear(self, question: &Question<'_>, sent: &Reading) -> Outcome {
-        let silent = |unclear: bool, said: Said| if unclear { Said::Nothing } else { said };
+        let silent = |unclear: bool, answer: LayerAnswer| if unclear { LayerAnswer::Nothing } else { answer };
         if sent.denies.is_some() || self.rules.is_unclear(&[], question) {
             return Outcome::Refused(sent.denies);
         }
@@ -153,7 +153,9 @@ impl<'a> SideRules<'a> {
             restricting: sent.restricting.clone(),
             denies: None,
             granting: silent(self.rules.is_unclear(&[&self.rules.granting], question), sent.granting),
-            ceilings: layers.map(|(said, layer)| silent(self.rules.is_unclear(&[layer], question), *said)).collect(),
+            ceilings: layers
+                .map(|(answer, layer)| silent(self.rules.is_unclear(&[layer], question), *answer))
+                .collect(),
         };
         self.granted(question, &reading)
     }
@@ -169,24 +171,24 @@ impl<'a> SideRules<'a> {
 
     fn granted(self, question: &Question<'_>, reading: &Reading) -> Outcome {
         let (rule, asks) = match reading.granting {
-            Said::Allows(rule) => (Some(rule), None),
-            Said::Nothing | Said::Asks(_) if self.observes(question) => (None, None),
-            Said::Asks(rule) => (Some(rule), Some(rule)),
-            Said::Nothing => return Outcome::Refused(None),
+            LayerAnswer::Allows(rule) => (Some(rule), None),
+            LayerAnswer::Nothing | LayerAnswer::Asks(_) if self.observes(question) => (None, None),
+            LayerAnswer::Asks(rule) => (Some(rule), Some(rule)),
+            LayerAnswer::Nothing => return Outcome::Refused(None),
         };
         let restricting = sorted(reading.restricting.clone());
         if self.sets_disagree(&restricting) {
             return Outcome::Refused(None);
         }
         let (mut asks, mut grant) = (asks, Grant { rule, ceilings: Vec::new(), restricting, unread: false });
-        for said in &reading.ceilings {
-            match *said {
-                Said::Allows(rule) => grant.ceilings.push(rule),
-                Said::Asks(by) => {
+        for answer in &reading.ceilings {
+            match *answer {
+                LayerAnswer::Allows(rule) => grant.ceilings.push(rule),
+                LayerAnswer::Asks(by) => {
                     asks = asks.or(Some(by));
                     grant.ceilings.push(by);
                 }
-                Said::Nothing => return Outcome::Refused(None),
+                LayerAnswer::Nothing => return Outcome::Refused(None),
             }
         }
         match asks {
@@ -204,9 +206,9 @@ fn sorted(mut rules: Vec<usize>) -> Vec<usize> {
 
 /// Of several readings: only what is the same in all of them counts.
 fn common(readings: &[&Reading]) -> Reading {
-    let same = |mut said: Box<dyn Iterator<Item = Said> + '_>| {
-        let first = said.next().unwrap_or(Said::Nothing);
-        if said.all(|other| other == first) { first } else { Said::Nothing }
+    let same = |mut answer: Box<dyn Iterator<Item = LayerAnswer> + '_>| {
+        let first = answer.next().unwrap_or(LayerAnswer::Nothing);
+        if answer.all(|other| other == first) { first } else { LayerAnswer::Nothing }
     };
     let ceilings = readings.first().map_or(0, |reading| reading.ceilings.len());
     Reading {

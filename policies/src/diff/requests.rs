@@ -18,7 +18,7 @@ const MAX_UNIONS: usize = 64;
 
 /// Every form of a request to one host that some rule could distinguish from the others.
 #[derive(Debug)]
-pub(super) struct Ways {
+pub(super) struct RequestForms {
     pub(super) scheme_ports: Vec<(Scheme, u16)>,
     pub(super) methods: Vec<String>,
     /// The one that represents all that no rule names.
@@ -32,7 +32,7 @@ pub(super) struct Ways {
     pub(super) complete: bool,
 }
 
-impl Ways {
+impl RequestForms {
     /// The forms that these rules distinguish from `now` on. If a policy observes, what no rule names passes too.
     pub(super) fn of(rules: &BeforeAfter<Vec<&Rule>>, observed: &[Timestamp], now: Timestamp) -> Self {
         let rules: Vec<&Rule> = [Side::Old, Side::New].into_iter().flat_map(|side| rules.side(side)).copied().collect();
@@ -122,16 +122,16 @@ fn queries(rules: &[&Rule], complete: &mut bool) -> Vec<RequestPath> {
     }
     let mut queries = vec![String::new()];
     for (name, lists) in limits {
-        let ways = parameter(name, &lists, complete);
-        if queries.len().saturating_mul(ways.len()) > MAX_QUERIES {
+        let forms = parameter(name, &lists, complete);
+        if queries.len().saturating_mul(forms.len()) > MAX_QUERIES {
             *complete = false;
             break;
         }
-        let join = |front: &String, way: &String| match (front.as_str(), way.as_str()) {
+        let join = |front: &String, form: &String| match (front.as_str(), form.as_str()) {
             ("", one) | (one, "") => one.to_owned(),
-            (front, way) => format!("{front}&{way}"),
+            (front, form) => format!("{front}&{form}"),
         };
-        queries = ways.iter().flat_map(|way| queries.iter().map(move |front| join(front, way))).collect();
+        queries = forms.iter().flat_map(|form| queries.iter().map(move |front| join(front, form))).collect();
     }
     let target = |query: &String| if query.is_empty() { "/".to_owned() } else { format!("/?{query}") };
     let parsed: Vec<RequestPath> = queries.iter().filter_map(|query| RequestPath::parse(&target(query)).ok()).collect();
@@ -186,9 +186,9 @@ fn parameter(name: &str, lists: &BTreeSet<&Vec<TextPattern>>, complete: &mut boo
     for query in unions.into_values() {
         found.entry(answers(&query)).or_insert(query);
     }
-    let mut ways: Vec<String> = found.into_values().collect();
-    ways.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
-    ways
+    let mut forms: Vec<String> = found.into_values().collect();
+    forms.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+    forms
 }
 
 /// A name or a value as written in a query; the character at `raw` is not escaped.
