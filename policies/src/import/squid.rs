@@ -352,10 +352,10 @@ impl Importer {
         }
         let is_plain = terms.unknown.is_none() && terms.clients.is_empty();
         if let Some(methods) = methods.filter(|_| is_plain && terms.excluded.is_empty()) {
-            let rule = self.draft.rule(&format!("deny-{}", methods.iter().cloned().collect::<Vec<_>>().join("-")));
+            let id = self.id_of("every-host", "deny-", Scope { is_http: false, methods: Some(methods) });
+            let rule = self.draft.rule(&id);
             rule.deny = true;
             rule.methods = methods.iter().cloned().collect();
-            let id = rule.id.clone();
             self.draft.add(&id, "**", line.number);
             return Ok(true);
         }

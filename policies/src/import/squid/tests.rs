@@ -97,7 +97,11 @@ fn a_denied_method_is_never_lost() {
     assert!(policy.contains("deny: {host: \"@good-deny-post\", methods: [POST]}"), "{policy}");
     assert_eq!(notes(&policy), [""; 0], "{policy}");
     let policy = answers(&format!("http_access deny post\n{after}"), &REQUESTS, "+---+");
-    assert!(policy.contains("deny: {host: \"@deny-post\", methods: [POST]}"), "{policy}");
+    assert!(policy.contains("deny: {host: \"@every-host-deny-post\", methods: [POST]}"), "{policy}");
+    // A list of that name is another matter.
+    let taken = "acl every-host-deny-post dstdomain .example.org\nhttp_access deny every-host-deny-post\n";
+    let policy = answers(&format!("{taken}http_access deny post\n{after}"), &REQUESTS, "+---+");
+    assert!(policy.contains("deny: {host: \"@every-host-deny-post-x\", methods: [POST]}"), "{policy}");
     // CONNECT is every request over https.
     answers(&format!("http_access deny CONNECT bad\n{after}"), &REQUESTS, "++---");
     let policy = answers(&format!("http_access deny post bad localnet\n{after}"), &REQUESTS, "++--+");
