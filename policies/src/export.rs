@@ -86,17 +86,17 @@ impl Export {
         }
         let https = BTreeSet::from([Scheme::Https.default_port()]);
         let said = [
-            (rule.scheme != Some(Scheme::Https), "`scheme: http`: the block does not tell http from https"),
+            (rule.scheme != Some(Scheme::Https), "`scheme: http`: the block does not distinguish http and https"),
             (rule.ports.as_ref() != Some(&https), "`port`: the block has no ports"),
             (rule.methods.is_some(), "`methods`: the block allows every method"),
             (rule.paths.is_some(), "`path`: the block allows every path"),
             (rule.query.is_some(), "`query`: the block allows every query"),
             (rule.tools.is_some(), "`tool`: the block does not know tool calls"),
-            (rule.websocket, "`upgrade`: the block does not tell WebSockets"),
+            (rule.websocket, "`upgrade`: the block does not distinguish WebSockets"),
             (rule.until.is_some(), "`until`: the block has no end"),
             (rule.pass_through, "`tls`: the block does not say how TLS is treated"),
             (rule.addresses.is_some(), "`addresses`: the block does not bound what names resolve to"),
-            (!rule.credentials.is_empty(), "`use`: secrets stand beside the block, with their values"),
+            (!rule.credentials.is_empty(), "`use`: secrets are beside the block, with their values"),
             (rule.limits != Limits::default(), "`limits`: the block has none"),
             (rule.timeouts != Timeouts::default(), "`timeouts`: the block has none"),
         ];

@@ -101,7 +101,7 @@ rules:
         code: "EG0022",
         severity: Severity::Error,
         title: "Not a path pattern",
-        meaning: "A path begins with `/`. `*` matches a run of characters within a segment, `**` whole segments; other glob characters, dot segments, empty segments and queries do not stand in it.",
+        meaning: "A path begins with `/`. `*` matches a run of characters within a segment, `**` whole segments; other glob characters, dot segments, empty segments and queries are not allowed.",
         why: "A pattern that servers and the proxy could read differently protects nothing.",
         broken: &[r#"policy: shop
 rules:

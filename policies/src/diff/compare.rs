@@ -155,7 +155,7 @@ impl<'a> Comparison<'a> {
             [&rules.old, &rules.new].into_iter().flatten().flat_map(|rule| rule.paths.iter().flatten()).collect();
         let paths = Paths::of(distinct(patterns));
         if !(paths.complete && forms.complete) {
-            self.undecided(group, "has patterns with more meanings than are told apart");
+            self.undecided(group, "has patterns with more meanings than are distinguished");
         }
         if forms.count().saturating_mul(paths.atoms.len()) > MAX_CLASSES {
             self.undecided(group, "has rules with more combinations than are judged");

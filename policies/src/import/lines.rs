@@ -84,8 +84,7 @@ pub(super) fn endpoints(text: &str) -> Draft {
         rule.http = port == 80;
         if ![80, 443].contains(&port) {
             rule.port = Some(port);
-            rule.comment =
-                Some(format!("The list does not tell what is spoken on port {port}; this takes it for https."));
+            rule.comment = Some(format!("The list does not name the protocol on port {port}; this assumes https."));
         }
         draft.add(&id, host, line);
     }

@@ -82,10 +82,7 @@ fn the_network_policy_of_a_container_goes_both_ways_without_its_values() {
     insta::assert_snapshot!(policy);
     assert!(!policy.contains("marked-value"));
     let refused = exported(Target::OpenAi, &policy).unwrap_err();
-    assert_eq!(
-        refused,
-        ["rule `with-secret-api.example.com`: `use`: secrets stand beside the block, with their values"]
-    );
+    assert_eq!(refused, ["rule `with-secret-api.example.com`: `use`: secrets are beside the block, with their values"]);
     let closed = of(Origin::OpenAi, r#"{"type": "disabled"}"#);
     let back = exported(Target::OpenAi, &closed).unwrap();
     assert!(back.contains("disabled"));

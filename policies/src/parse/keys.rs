@@ -269,7 +269,7 @@ pub(crate) const MATCH: Table = Table {
             "host",
             Shape::Several(Form::HostOrSet),
             r#"["api.example.com", "*.cdn.example.com", "@python-index"]"#,
-            "`a.b` is that name; `*.b` one more label; `**.b` one or more; `@name` a set of `hosts`. Patterns and sets stand in quotes.",
+            "`a.b` is that name; `*.b` one more label; `**.b` one or more; `@name` a set of `hosts`. Patterns and sets are in quotes.",
         ),
         key(
             "port",

@@ -191,7 +191,7 @@ fn refuse_foreign(text: &str) -> Result<(), PatternError> {
             '\\' => "nothing is escaped in a pattern; write paths with `/`",
             _ => "the only wildcards are `*` within a segment and `**` across segments; name several paths as a list",
         };
-        return Err(PatternError::new(format!("`{sign}` cannot stand in a path pattern"), help));
+        return Err(PatternError::new(format!("`{sign}` is not allowed in a path pattern"), help));
     }
     if text.split('/').any(|segment| segment != "**" && segment.contains("**")) {
         return Err(PatternError::new(
