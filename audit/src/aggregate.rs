@@ -5,7 +5,7 @@
 //! code, and the counts are recorded at the end of the interval. The first refusal that is counted is recorded at once as a
 //! count of one: a process that is killed within the interval leaves a mark that it was counting.
 //!
-//! The state is bounded: origins that come when the table is full are counted together.
+//! The state is bounded: origins beyond a full table are counted together.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -80,7 +80,7 @@ impl<K: Clone + Eq + Hash, W: Clone> Tally<K, W> {
         Self { budget, since: None, recorded: 0, origins: HashMap::new() }
     }
 
-    /// Takes one refusal. Where the interval is over, [`Tally::settle`] comes before.
+    /// Takes one refusal. If the interval is over, call [`Tally::settle`] first.
     pub(crate) fn admit(
         &mut self,
         key: &K,

@@ -68,7 +68,7 @@ impl Head {
     }
 }
 
-/// What is known of a record before its turn comes.
+/// The facts of a record before it is written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Link {
     pub(crate) time: i64,

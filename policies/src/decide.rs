@@ -105,7 +105,7 @@ impl Rules {
             && self.ceilings.iter().all(|ceiling| ceiling.opens(connect.host, scheme_port))
     }
 
-    /// No allow comes so far; where a rule denies it all anyway, its author's words are the better answer.
+    /// No allow applies; if a rule denies everything here, its author's message is the better answer.
     fn unreached(&self, connect: &ConnectQuery<'_>) -> Denied {
         let denies = [Scheme::Https, Scheme::Http].map(|scheme| self.denies_all(scheme, connect));
         if let [Some(rule), Some(_)] = denies {

@@ -17,7 +17,7 @@ pub(crate) use block::{MANAGERS, MANAGERS_ID};
 /// The line that lets an editor complete a policy file, if the schema is in the same folder.
 pub const SCHEMA_LINE: &str = "# yaml-language-server: $schema=egret-policy.schema.json";
 
-/// What a list of hosts comes from.
+/// The source of a list of hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A domain on each line; `*.b` is one more label, `.b` the domain and all below it.

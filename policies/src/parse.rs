@@ -3,7 +3,7 @@
 //! Strict YAML 1.2 under a tight budget. `tree` makes nodes from the events of the parser, where anchors,
 //! tags, quotes and empty values are still visible, and reports their misuses; `decode` makes the document
 //! from the nodes, and reports what does not fit `keys`, the table of the language. Both go on after a
-//! fault, so that one run tells all of them; what they then hand on stands in for what is broken, beside an
+//! fault, so that one run reports all of them; their result replaces what is broken, beside an
 //! error that keeps the file from being used.
 
 mod decode;

@@ -220,7 +220,7 @@ fn report_addresses(rule: &RuleEntry, reporter: &mut Reporter<'_>) {
     }
 }
 
-/// A session says nothing about its own keys that would let more of them pass. (A stricter mode is fine, and `Rule::of_session`
+/// A session cannot let more of its own keys pass. (A stricter mode is fine, and `Rule::of_session`
 /// keeps the mode that the host has without it.)
 fn report_client_auth(rule: &RuleEntry, reporter: &mut Reporter<'_>) {
     let Some(entry) = &rule.client_auth else { return };

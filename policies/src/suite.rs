@@ -1,4 +1,4 @@
-//! Files of checks (`*.test.yaml`): what a session with certain policies must be told, and which rules no check
+//! Files of checks (`*.test.yaml`): the expected answers to a session with certain policies, and which rules no check
 //! reaches.
 
 use std::collections::BTreeMap;

@@ -55,9 +55,9 @@ pub struct Grant {
 /// One use of a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantUse {
-    /// When what was lent has to come back, other than at the session's end.
+    /// When an issued credential ends, other than at the session's end.
     pub until: Option<Timestamp>,
-    /// The tool call with which it has to come back.
+    /// The tool call with which it ends.
     pub call: Option<CallSerial>,
     /// Whether the count must be kept across a restart: the session has to be saved before the request goes out.
     pub counts: bool,

@@ -153,7 +153,7 @@ impl Session {
         self.ended_at.get().copied().or(self.expires.filter(|end| *end <= now))
     }
 
-    /// Resolves when the session ends, by call or because its time is over; at once where it has.
+    /// Resolves when the session ends, by call or because its time is over; at once if it has ended.
     ///
     /// Waiting costs one place in a list and one timer. The timer counts neither sleep of the machine nor a wall clock
     /// that is set; [`crate::Registry::wake_ended`] ends the wait then.

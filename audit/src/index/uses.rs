@@ -1,4 +1,4 @@
-//! How often each credential went on a request, and when last: counted while the records come in, so that asking costs
+//! How often each credential was attached to a request, and when last: counted while records are indexed, so that a query costs
 //! one row however long the journal is.
 //!
 //! Counted is what an exchange was opened with. The rows are the index's own: thrown away and counted again with it.

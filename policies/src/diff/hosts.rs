@@ -126,7 +126,7 @@ fn matching(host: &Host, places: &HashMap<&HostPattern, usize>) -> Vec<usize> {
 }
 
 /// A host of each kind: every one that is named; below each wildcard, one that is one label longer and one that
-/// is two labels longer than it, of which nothing more exact is said; one of no wildcard; and addresses that
+/// is two labels longer than it, for which there is no more exact pattern; one of no wildcard; and addresses that
 /// are not named, one for each way to judge them.
 fn witnesses(places: &HashMap<&HostPattern, usize>) -> Vec<Host> {
     let (mut hosts, mut tails, mut labels) = (BTreeSet::new(), BTreeSet::new(), HashSet::new());

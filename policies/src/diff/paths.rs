@@ -101,7 +101,7 @@ impl<'a> Paths<'a> {
     }
 
     /// Whether no request can be of one class as sent and of the other in another reading. Every reading of a path keeps
-    /// the folder in which the path begins, because what has several readings comes behind it; and a path that is
+    /// the folder in which the path begins, because the text with several readings follows it; and a path that is
     /// the only one of its class has only the readings that were tried.
     pub(super) fn excludes(&self, sent: usize, other: usize) -> bool {
         let (sent, other) = (&self.atoms[sent], &self.atoms[other]);

@@ -178,7 +178,7 @@ fn pattern(text: &str, deny: bool) -> Result<HostPattern, String> {
     }
 }
 
-/// A host as a list of YAML takes it.
+/// A host as an item of a YAML list.
 fn quoted(host: &HostPattern) -> String {
     let text = host.to_string();
     let plain = matches!(host, HostPattern::Exact(Host::Name(_)));

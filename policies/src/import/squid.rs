@@ -97,7 +97,7 @@ impl Importer {
                 let is_plain = terms.unknown.is_none() && terms.clients.is_empty() && terms.never_https.is_none();
                 let is_all = is_plain && terms.hosts.is_empty() && terms.excluded.is_empty();
                 match line.action() {
-                    // It only decides how squid goes on.
+                    // It only decides how squid continues.
                     "peek" => continue,
                     "stare" => {
                         self.is_bumped = true;
@@ -411,7 +411,7 @@ impl Importer {
 
     fn add(&mut self, id: &str, name: &str, number: usize, value: &str) {
         if value == "none" {
-            // Squid takes it for hosts without a name.
+            // In squid it means hosts without a name.
             return self.draft.note(format!("line {number}: acl {name}: `none` is not a host"));
         }
         match self.lists.is_regex(name).then(|| exact(value)) {

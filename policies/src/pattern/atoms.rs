@@ -95,8 +95,8 @@ pub(crate) fn text_atoms(patterns: &[&TextPattern]) -> Atoms {
     Atoms { texts, complete }
 }
 
-/// The classes of texts with a `;`, each told from the others also by the class of what stands before the sign:
-/// the texts, each with the place of the sign, and whether that is all.
+/// The classes of texts with a `;`, each distinguished from the others also by the class of the text before the `;`:
+/// the texts, each with the place of the `;`, and whether that is all.
 pub(crate) fn cut_atoms(patterns: &[&TextPattern]) -> (Vec<(String, usize)>, bool) {
     const MAX_FRONTS: usize = 400;
     let programs = text_programs(patterns);

@@ -1,7 +1,7 @@
 //! Path patterns with wildcards that only a glob engine can judge, which is globset.
 //!
 //! A compiled pattern takes some 7 KiB, and each thread that matches against it some 5 KiB more for
-//! the engine's cache. So one is compiled when a path first comes down to it (about 0.1 ms, once), and
+//! the engine's cache. So one is compiled when a path first reaches it (about 0.1 ms, once), and
 //! a hundred thousand patterns that no request touches cost nothing. The cache grows with the first
 //! paths that a thread matches; after them a match allocates nothing.
 

@@ -1,4 +1,4 @@
-//! Where the problems of one file come together.
+//! The problems of one file.
 
 use std::cell::OnceCell;
 

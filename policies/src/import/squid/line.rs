@@ -35,7 +35,7 @@ impl Line {
     }
 }
 
-/// The lines, without comments; one that ends in a backslash goes on in the next.
+/// The lines, without comments; one that ends in a backslash continues in the next.
 pub(super) fn lines(text: &str) -> Result<Vec<Line>, ImportError> {
     let mut lines: Vec<Line> = Vec::new();
     let mut is_continued = false;
