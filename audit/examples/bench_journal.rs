@@ -1,4 +1,4 @@
-//! What a record costs: `cargo run --release -p egret-audit --example bench_journal [FOLDER [TASKS]]`.
+//! What a record costs: `cargo run --release -p egret-audit --example bench_journal [-- [--short] [FOLDER [TASKS]]]`.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement that a person reads")]
 
@@ -9,8 +9,15 @@ use audit::{CredentialUse, Durability, Facts, Index, Journal, Kind, Outcome, Rec
 use egret_audit as audit;
 use model::{Destination, Host, PolicyName, RequestPath, RuleId, Scheme, SessionId, SnapshotDigest, TenantId};
 
-/// Exchanges of one measurement; each writes two records.
-const EXCHANGES: usize = 200_000;
+/// Exchanges of one measurement; each writes two records. As many for each of 64 tasks.
+fn exchanges() -> usize {
+    if is_short() { 32_000 } else { 200_000 }
+}
+
+/// Whether fewer repetitions suffice.
+fn is_short() -> bool {
+    std::env::args().any(|argument| argument == "--short")
+}
 
 struct Scene {
     facts: Facts,
@@ -67,18 +74,19 @@ impl Scene {
 }
 
 fn main() {
-    let root = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from).join("egret-journal-bench");
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--short");
+    let root = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from).join("egret-journal-bench");
     drop(std::fs::remove_dir_all(&root));
     let scene = Scene::new();
     steps(&scene);
-    let only: Option<usize> = std::env::args().nth(2).and_then(|tasks| tasks.parse().ok());
+    let only: Option<usize> = arguments.next().map(|tasks| tasks.parse().expect("a number of tasks"));
     for tasks in [1, 8, 64].into_iter().filter(|tasks| only.is_none_or(|only| only == *tasks)) {
         let dir = root.join(format!("tasks-{tasks}"));
         let (journal, _) = Journal::open(&dir, Durability::Process).unwrap();
         let began = Instant::now();
         let cpu = cpu_time();
         run(&scene, &journal, tasks);
-        report(&format!("end to end, {tasks} tasks"), began.elapsed(), cpu_time() - cpu, EXCHANGES * 2);
+        report(&format!("end to end, {tasks} tasks"), began.elapsed(), cpu_time() - cpu, exchanges() * 2);
         journal.close();
         drop(journal);
         if only.is_some() {
@@ -87,7 +95,7 @@ fn main() {
         let began = Instant::now();
         let verified = verify(&dir).unwrap();
         let took = began.elapsed();
-        assert_eq!(verified.records, EXCHANGES as u64 * 2);
+        assert_eq!(verified.records, exchanges() as u64 * 2);
         report("  verify", took, took, verified.records as usize);
         let (began, cpu) = (Instant::now(), cpu_time());
         let index = Index::open(&dir, &root.join(format!("index-{tasks}.db"))).unwrap();
@@ -143,8 +151,8 @@ fn steps(scene: &Scene) {
     println!("a closing record: {} bytes of contents, {} bytes in the file", contents.len(), line.len());
     let measure = |what: &str, step: &mut dyn FnMut()| {
         let (began, cpu) = (Instant::now(), cpu_time());
-        (0..EXCHANGES).for_each(|_| step());
-        report(what, began.elapsed(), cpu_time() - cpu, EXCHANGES);
+        (0..exchanges()).for_each(|_| step());
+        report(what, began.elapsed(), cpu_time() - cpu, exchanges());
     };
     let mut out = Vec::new();
     measure("  contents as JSON", &mut || {
@@ -169,7 +177,7 @@ fn run(scene: &Scene, journal: &Journal, tasks: usize) {
             let (journal, scene) =
                 (journal.clone(), std::rc::Rc::new(Scene { facts: scene.facts.clone(), ..Scene::new() }));
             running.push(tokio::task::spawn_local(async move {
-                for _ in 0..EXCHANGES / tasks {
+                for _ in 0..exchanges() / tasks {
                     scene.exchange(&journal).await;
                     tokio::task::yield_now().await;
                 }
@@ -189,7 +197,7 @@ fn two_runtimes(scene: &Scene, root: &std::path::Path) {
             scope.spawn(|| run(scene, &journal, 64));
         }
     });
-    report("end to end, 2 runtimes of 64 tasks", began.elapsed(), cpu_time() - cpu, EXCHANGES * 4);
+    report("end to end, 2 runtimes of 64 tasks", began.elapsed(), cpu_time() - cpu, exchanges() * 4);
 }
 
 /// Records that nobody waits for: what the caller pays, and what all of it costs.
@@ -203,14 +211,14 @@ fn unawaited(scene: &Scene, root: &std::path::Path) {
         ..Record::new(Kind::SessionCreated)
     };
     let (began, cpu) = (Instant::now(), cpu_time());
-    for n in 0..EXCHANGES {
+    for n in 0..exchanges() {
         journal.append(record.clone());
         if n % 4000 == 0 {
             std::thread::sleep(Duration::from_millis(25));
         }
     }
     journal.close();
-    report("append of a small record", began.elapsed(), cpu_time() - cpu, EXCHANGES);
+    report("append of a small record", began.elapsed(), cpu_time() - cpu, exchanges());
 }
 
 fn cpu_time() -> Duration {

@@ -1,5 +1,6 @@
 //! `cargo xtask`: the tasks that cargo alone cannot say.
 
+mod bench;
 mod install;
 mod long;
 mod run;
@@ -17,7 +18,7 @@ cargo xtask long [--cases N] [--seconds N]    every property of the policies ove
 cargo xtask fuzz [--seconds N]    each fuzz target for 300 seconds or N
 cargo xtask paths [--targets N]   1,000,000 targets or N, read by models of servers; 100,000 of them by real parsers
 cargo xtask hostile          work per byte of the parsers on hostile input, at 1, 4 and 16 KiB: it must not grow
-cargo xtask bench            run the micro-benchmarks (the examples named bench_*)
+cargo xtask bench [--long] [NAME]..    every benchmark or those named (leaves decide conflicts hostile journal vault fairness); short
 cargo xtask install          only install what the tests need";
 
 fn main() -> Result<()> {
@@ -43,7 +44,7 @@ fn main() -> Result<()> {
         ["paths"] => long::paths("1000000"),
         ["paths", "--targets", targets] => long::paths(targets),
         ["hostile"] => run::examples("bench_hostile"),
-        ["bench"] => run::bench(),
+        ["bench", arguments @ ..] => bench::bench(arguments),
         ["install"] => install::everything(),
         [] | ["help" | "-h" | "--help"] => {
             run::say(USAGE);

@@ -121,11 +121,6 @@ pub(crate) fn fairness(seconds: &str) -> Result<()> {
     command(test.env("EGRET_FAIRNESS_SECONDS", seconds))
 }
 
-/// The micro-benchmarks: every example whose name begins with `bench_`.
-pub(crate) fn bench() -> Result<()> {
-    examples("bench_")
-}
-
 /// Every example of every crate whose name begins so.
 pub(crate) fn examples(prefix: &str) -> Result<()> {
     let mut found = 0;
