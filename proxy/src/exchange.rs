@@ -88,3 +88,6 @@ fn protocol_of(asked: &Asked) -> &'static str {
         _ => "http/1.1",
     }
 }
+
+#[cfg(test)]
+mod tests;

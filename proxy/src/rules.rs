@@ -51,3 +51,37 @@ fn subject(session: &Session) -> Subject<'_> {
         policies: &session.policies,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Bench, Setup};
+
+    const RULE: &str = "{id: r, allow: {host: api.example.com}}";
+
+    #[test]
+    fn an_exchange_has_the_rules_of_its_snapshot() {
+        let bench = Bench::new(&[RULE]);
+        let before = in_force(&bench.core.proxy, &bench.session).unwrap();
+        assert!(
+            Arc::ptr_eq(&before, &in_force(&bench.core.proxy, &bench.session).unwrap()),
+            "built once for a snapshot"
+        );
+        bench.replace_rules(&["{id: other, allow: {host: api.example.com}}"]);
+        let after = in_force(&bench.core.proxy, &bench.session).unwrap();
+        assert_ne!(before.snapshot(), after.snapshot());
+    }
+
+    #[test]
+    fn the_switch_comes_before_the_policies_and_a_missing_policy_allows_nothing() {
+        let mut setup = Setup::new(&[RULE]);
+        setup.config.deny_all = true;
+        let closed = setup.build();
+        assert_eq!(in_force(&closed.core.proxy, &closed.session).unwrap_err().reason(), Reason::DeniedAll);
+        let bench = Bench::new(&[RULE]);
+        bench.core.proxy.policies.replace(policies::compile(&[]).unwrap());
+        let refusal = in_force(&bench.core.proxy, &bench.session).unwrap_err();
+        assert_eq!(refusal.reason(), Reason::PolicyUnavailable);
+        assert!(refusal.detail().unwrap().contains('p'), "the record names the policy: {:?}", refusal.detail());
+    }
+}
