@@ -82,6 +82,15 @@ fn a_refusal_says_when_and_how_to_come_again() {
 }
 
 #[tokio::test]
+async fn a_refusal_before_the_request_half_closes_its_connection() {
+    let bench = bench();
+    let response = refuse(bench.trail(), &Refusal::of(Reason::Malformed, "no"));
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(response.headers().get("connection").unwrap(), "close");
+    assert_eq!(bench.closing()["code"], "malformed");
+}
+
+#[tokio::test]
 async fn git_gets_lines_of_text() {
     let refusal = Refusal::of(Reason::DeniedPath, "no rule allows this");
     let response = answer(&refusal, "rec_1", Form::Text);
