@@ -103,6 +103,28 @@ async fn a_closed_connection_is_not_kept() {
     assert_eq!((count(&pool), take(&pool, &key("a"))), (0, None));
 }
 
+#[tokio::test]
+async fn a_connection_of_http2_serves_many_at_once_and_stays_until_it_closes() {
+    let (ours, theirs) = tokio::io::duplex(64 << 10);
+    let serving = tokio::spawn(async move {
+        let mut connection = h2::server::handshake(theirs).await.unwrap();
+        while connection.accept().await.is_some() {}
+    });
+    let (client, connection) = http2::client::Client::start(ours).await.unwrap();
+    let running = tokio::spawn(connection);
+    let pool = Pool::new(9, 9, MINUTE);
+    let address = SocketAddr::from((ADDRESS, 443));
+    let shared =
+        Upstream { sender: Sender::Http2(client), address, tls: Some("1.3"), chain: None, reused: false, slot: None };
+    pool.put(key("a"), shared);
+    let both = [pool.take(&key("a"), |_| true).unwrap(), pool.take(&key("a"), |_| true).unwrap()];
+    assert!(both.iter().all(|taken| taken.reused && taken.address == address));
+    assert_eq!(count(&pool), 1);
+    serving.abort();
+    running.await.unwrap().ok();
+    assert_eq!((take(&pool, &key("a")), count(&pool)), (None, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connection_is_kept_for_so_long_without_use() {
     let pool = Pool::new(9, 9, MINUTE);
