@@ -12,7 +12,7 @@ use crate::contain::contain;
 use crate::context::Exchange;
 use crate::credentials::access::{CredentialRequest, Methods};
 use crate::credentials::client_auth;
-use crate::limits::admission::Held;
+use crate::held::Held;
 use crate::permitted::Permitted;
 use crate::refusal::{Form, Refusal};
 use crate::request::Asked;
@@ -53,7 +53,7 @@ async fn attempt(exchange: Exchange<'_>, asked: Asked, trail: &mut Trail) -> Res
     let active = core.active.add(exchange, authorize::asked(&routed), &permit);
     let permitted = Permitted { exchange, permit: &permit, active: &active };
     let under = |refusal: Refusal| refusal.under(permit.rule(), permit.policy());
-    let held = Held::new(slot, limit::limit(exchange, &permit, &mut routed).await?);
+    let held = Held::new(slot, limit::limit(exchange, &permit, &mut routed).await?, &active);
     let methods = Methods::of(&routed.method, &routed.path);
     let wanted =
         CredentialRequest { vault: &core.proxy.vault, session, destination, permit: &permit, methods: &methods };

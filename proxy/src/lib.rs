@@ -18,6 +18,7 @@ mod exchange;
 mod fed;
 mod flow;
 mod forward_writes;
+mod held;
 mod hop_by_hop;
 mod http1;
 mod http2;

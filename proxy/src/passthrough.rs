@@ -19,7 +19,7 @@ use crate::active::{ActiveExchange, Asked};
 use crate::context::Exchange;
 use crate::entry::listener::ClientStream;
 use crate::entry::prefixed_stream::PrefixedStream;
-use crate::limits::admission::Held;
+use crate::held::Held;
 use crate::limits::allowance::{Allowance, ByteLimit};
 use crate::limits::quota::UpstreamSlot;
 use crate::limits::timer::Timer;
@@ -66,7 +66,7 @@ pub(crate) async fn reach(exchange: Exchange<'_>, permit: Permit, open: &mut Tra
     let slot = core.proxy.quotas.upstream(&session.id, destination)?;
     let active = core.active.add(exchange, Asked::Tunnel, &permit);
     let TunnelAdmission { admission, allowance } = limit::limit_tunnel(core, session, &permit)?;
-    let held = Held::new(request, admission);
+    let held = Held::new(request, admission, &active);
     let target = Target::new(core, destination, &permit);
     // Addresses that are known refuse the tunnel without a trace outside, so without an opening record.
     if let Some(first) = target.known()?.and_then(|located| located.first()) {

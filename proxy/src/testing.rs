@@ -28,9 +28,10 @@ use crate::credentials::access::{CredentialRequest, Methods};
 use crate::downlink::Downlink;
 use crate::fed::flow;
 use crate::flow::Flow;
+use crate::held::Held;
 use crate::http1::client::{Client, Outgoing};
 use crate::http1::link::{Arrived, Door, Link};
-use crate::limits::admission::{Admission, Held};
+use crate::limits::admission::Admission;
 use crate::permitted::Permitted;
 use crate::request::Asked;
 use crate::trail::Trail;
@@ -199,7 +200,8 @@ impl Bench {
 
     /// What an exchange without limits holds.
     pub(crate) fn held(&self) -> Held {
-        Held::new(self.core.proxy.quotas.request(&self.session.id).unwrap(), Admission::default())
+        let slot = self.core.proxy.quotas.request(&self.session.id).unwrap();
+        Held::new(slot, Admission::default(), &self.line("GET", "/").active)
     }
 
     /// The session's rules.

@@ -132,3 +132,29 @@ async fn the_reserved_name_is_answered_here() {
     assert_eq!(response.headers().get("content-type").unwrap(), "application/json");
     assert_eq!((bench.closing()["host"].as_str(), bench.records().len()), (Some("egret.internal"), 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_streams_ends_when_the_policies_no_longer_allow_it() {
+    let bench = setup().build();
+    let mut theirs = kept(&bench);
+    let streams = async {
+        theirs.read_u8().await.unwrap();
+        theirs.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfirst").await.unwrap();
+    };
+    let (response, ()) = tokio::join!(answer(&bench, GET), streams);
+    assert_eq!(response.status().as_u16(), 200);
+    let looking = crate::active::reevaluate(bench.core.proxy.clone(), bench.core.active.clone());
+    let changes = async {
+        tokio::task::yield_now().await;
+        bench.replace_rules(&["{id: r, deny: {host: api.example.com}}"]);
+        std::future::pending::<()>().await;
+    };
+    let collected = tokio::select! {
+        collected = collect(response.into_body()) => collected,
+        () = looking => panic!("it never ends by itself"),
+        () = changes => panic!("it never ends by itself"),
+    };
+    assert_eq!(collected.unwrap_err(), "the exchange was terminated (denied_host)");
+    let closed = bench.closing();
+    assert_eq!((&closed["outcome"], &closed["code"]), (&"aborted".into(), &"denied_host".into()));
+}

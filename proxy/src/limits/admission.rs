@@ -2,7 +2,6 @@
 
 use crate::limits::allowance::ByteLimit;
 use crate::limits::counters::Slot;
-use crate::limits::quota::RequestSlot;
 
 /// A slot in every budget that concerns an exchange; dropping it gives it back.
 #[derive(Debug, Default)]
@@ -22,20 +21,5 @@ impl Admission {
     /// The most that the response's body may be.
     pub(crate) fn response_body(&self) -> Option<&ByteLimit> {
         self.response_body.as_ref()
-    }
-}
-
-/// What an exchange holds from its beginning until its record is closed; dropping it gives all of it back.
-#[derive(Debug)]
-pub(crate) struct Held {
-    /// Its place among the requests in progress.
-    _slot: RequestSlot,
-    /// Its slots in the budgets of rules and of the session.
-    pub(crate) admission: Admission,
-}
-
-impl Held {
-    pub(crate) fn new(slot: RequestSlot, admission: Admission) -> Self {
-        Self { _slot: slot, admission }
     }
 }

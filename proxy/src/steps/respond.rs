@@ -7,7 +7,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::body::answer::Body;
 use crate::body::download::ResponseBody;
-use crate::limits::admission::Held;
+use crate::held::Held;
 use crate::refusal::{Form, Refusal};
 use crate::steps::forward::Upstreamed;
 use crate::steps::redact::Redacted;

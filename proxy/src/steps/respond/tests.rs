@@ -195,7 +195,8 @@ async fn more_than_a_response_may_be_ends_it() {
     let mut routed = crate::steps::route::route(bench.exchange(), asked).unwrap();
     let permit = bench.line("GET", "/").permit;
     let admission = crate::steps::limit::limit(bench.exchange(), &permit, &mut routed).await.unwrap();
-    let held = Held::new(bench.core.proxy.quotas.request(&bench.session.id).unwrap(), admission);
+    let slot = bench.core.proxy.quotas.request(&bench.session.id).unwrap();
+    let held = Held::new(slot, admission, &bench.line("GET", "/").active);
     let (long, mut upstream) = responding(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n").await;
     let response = respond(bench.trail(), Ok((redacted(&bench, long, &flow(true), None), held)), Form::Problem);
     upstream.write_all(b"1\r\n5\r\n0\r\n\r\n").await.unwrap();
