@@ -1,43 +1,43 @@
-//! The steps of the line, in the order in which a request passes them.
+//! The steps of the data path, in the order in which a request passes them; not every request needs all of them.
 
-/// 1: a connection, within the limit of all.
+/// A connection, within the limit of all.
 pub(crate) mod accept;
 
-/// 2: who is asking.
+/// The session of the client.
 pub(crate) mod identify;
 
-/// 3: where to.
+/// The endpoint of the request.
 pub(crate) mod parse;
 
-/// 4: may this session reach this place at all.
+/// Whether this session may reach this host and port at all.
 pub(crate) mod decide;
 
-/// 5: the inside of a CONNECT.
+/// The inside of a CONNECT.
 pub(crate) mod intercept;
 
-/// 6: a request within its destination.
+/// A request within its destination.
 pub(crate) mod route;
 
-/// 7: may this request pass.
+/// Whether this request may pass.
 pub(crate) mod authorize;
 
-/// 8: how much may pass.
+/// Limits of requests and bytes.
 pub(crate) mod limit;
 
-/// 9: credentials.
+/// Credentials in the head.
 pub(crate) mod inject;
 
-/// 9, for bodies: credentials in the places that were declared for them.
+/// Credentials in declared slots of the body.
 pub(crate) mod inject_body;
 
-/// 12: how the upstream is reached.
+/// The addresses of the upstream.
 pub(crate) mod locate;
 
-/// 14: to the upstream and back.
+/// The request to the upstream, and the head of its response.
 pub(crate) mod forward;
 
-/// 11: secrets out of what comes back.
+/// Secrets masked in the response.
 pub(crate) mod redact;
 
-/// 12: the answer.
+/// The response to the client.
 pub(crate) mod respond;
