@@ -1,9 +1,9 @@
-//! Exchanges and tunnels that are under way, and their end when what allowed them is over.
+//! Active exchanges and tunnels, and their termination when their permit ends.
 //!
-//! A permit is good for as long as its rule is in force, and for as long as the policies in force would give it again, with the
-//! credentials that went on the request. Each core looks after its own: four times a second it judges again what a newer
-//! snapshot or the time may have changed, and cuts what would now be refused. Who streams finds out at the next poll, since the cut wakes it; where a client that does not read
-//! keeps that poll from coming, its connection is closed a quarter of a second later.
+//! A permit is valid while its rule is in force, and while the current policies would grant it again with the credentials attached to the
+//! request. Each core re-evaluates its own exchanges four times a second, if a newer snapshot or the time may have changed the result. It
+//! terminates the exchanges that would now be refused. A body sees this at its next poll, because the termination wakes it. If a client
+//! does not read, that poll never comes; its connection is closed a quarter of a second later.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
@@ -23,19 +23,19 @@ use crate::flow::Flow;
 use crate::rules;
 use crate::termination::Termination;
 
-/// How often a core looks at what is under way.
+/// How often a core re-evaluates its active exchanges.
 pub(crate) const PERIOD: Duration = Duration::from_millis(250);
 
-/// How many are judged before others get their turn.
+/// How many are re-evaluated before other tasks get their turn.
 const AT_ONCE: usize = 1_000;
 
-/// Refines the code of an exchange whose rule has ended or is gone, where another rule would allow the request.
+/// Refines the code of an exchange whose rule has ended or was removed, while another rule would allow the request.
 const RULE_ENDED: &str = "rule_ended";
 
-/// Refines the code of an exchange whose upstream was verified by a CA that is trusted no more.
+/// Refines the code of an exchange whose upstream was verified by a CA that is no longer trusted.
 const CA_REMOVED: &str = "ca_removed";
 
-/// What was asked when the permit was given.
+/// The request or tunnel that the permit was given for.
 pub(crate) enum Asked {
     /// One request.
     Request {
@@ -52,34 +52,34 @@ pub(crate) enum Asked {
     Tunnel,
 }
 
-/// The rule that gave the permit; without a rule, the policy that observes.
+/// The rule that gave the permit; without a rule, the policy in observe mode.
 struct GrantedBy {
     policy: PolicyName,
     rule: Option<RuleId>,
 }
 
-/// One exchange or tunnel that is under way; it ends when the last holder drops it.
+/// An active exchange or tunnel; it ends when its last holder is dropped.
 pub(crate) struct ActiveExchange {
-    /// Where it is listed, and under which key.
+    /// The list that it is in, and its key there.
     listed: (Arc<ActiveExchanges>, usize),
     session: Arc<Session>,
     destination: Destination,
     asked: Asked,
     granted_by: GrantedBy,
-    /// The credentials that went on it.
+    /// The credentials attached to it.
     lent: OnceLock<Vec<IssuedCredential>>,
-    /// What the upstream that it is sent to was verified by.
+    /// How its upstream was verified.
     chain: Mutex<Option<Arc<VerifiedChain>>>,
-    /// When the permit ends, by the policies that judged it last.
+    /// When the permit ends, by the latest evaluation.
     until: Mutex<Option<Timestamp>>,
-    /// How its bodies move, and what terminates it.
+    /// The progress of its bodies, and their termination.
     flow: Arc<Flow>,
-    /// The connection or stream that it came on, which is closed where its client keeps the cut from being seen.
+    /// The connection or stream that it arrived on. It is closed if the client's inactivity hides the termination.
     downlink: Arc<Downlink>,
 }
 
 impl ActiveExchange {
-    /// How its bodies move, and what terminates it.
+    /// The progress of its bodies, and their termination.
     pub(crate) fn flow(&self) -> &Arc<Flow> {
         &self.flow
     }
@@ -102,14 +102,14 @@ impl ActiveExchange {
         std::future::poll_fn(|cx| self.flow.poll_terminated(cx)).await
     }
 
-    /// Notes the credentials that go on it; where one was revoked in this very moment, it is cut.
+    /// Notes the credentials attached to it. Terminates it if one was revoked at this moment.
     pub(crate) fn lend(&self, proxy: &Proxy, lent: Vec<IssuedCredential>) {
         if !lent.is_empty() && self.lent.set(lent).is_ok() {
             self.end_if_revoked(proxy);
         }
     }
 
-    /// A credential that was rotated may finish what began with it; one that was revoked may not.
+    /// An exchange may finish with a credential that was rotated since, but not with a revoked one.
     fn end_if_revoked(&self, proxy: &Proxy) {
         let revoked =
             |one: &IssuedCredential| proxy.vault.is_revoked(&self.session.tenant, &one.used.name, one.used.version);
@@ -118,7 +118,7 @@ impl ActiveExchange {
         }
     }
 
-    /// What was lent has to come back: its time is over, its tool call has ended, or the session lost it.
+    /// An issued credential has to be returned: its time is over, its tool call has ended, or the session lost it.
     fn end_if_owed(&self, now: Timestamp) {
         let owed = |one: &IssuedCredential| {
             let over = one.until.is_some_and(|until| until <= now);
@@ -129,8 +129,8 @@ impl ActiveExchange {
         }
     }
 
-    /// Notes what the upstream that it is sent to was verified by; where that is not trusted any more, it is cut. The trust may have
-    /// been replaced since the handshake, and the look at what is under way may have passed already.
+    /// Notes how its upstream was verified, and terminates it if that is no longer trusted. The trust may have been replaced since
+    /// the handshake, after the periodic check of active exchanges.
     pub(crate) fn relies_on(&self, proxy: &Proxy, chain: Option<Arc<VerifiedChain>>) {
         *model::sync::lock(&self.chain) = chain;
         self.end_if_distrusted(&proxy.trust.load());
@@ -143,7 +143,7 @@ impl ActiveExchange {
         }
     }
 
-    /// Ends it for something that was found in it.
+    /// Terminates it because of its content.
     pub(crate) fn end_for(&self, reason: model::Reason) {
         self.end(denied(reason));
     }
@@ -162,7 +162,7 @@ impl ActiveExchange {
         model::sync::lock(&self.until).is_some_and(|until| until <= now)
     }
 
-    /// Judges it again: it goes on until the end that the policies in force give it, or is cut.
+    /// Re-evaluates it: it continues until the end that the current policies set, or is terminated.
     fn review(&self, proxy: &Proxy, now: Timestamp) {
         match self.judge(proxy, now) {
             Ok(until) => *model::sync::lock(&self.until) = until,
@@ -170,12 +170,13 @@ impl ActiveExchange {
         }
     }
 
-    /// What the policies in force say of it now: until when it may go on.
+    /// The verdict of the current policies: until when it may continue.
     fn judge(&self, proxy: &Proxy, now: Timestamp) -> Result<Option<Timestamp>, Denied> {
         let Ok(rules) = rules::in_force(proxy, &self.session) else { return Err(unavailable()) };
         let permit = self.permit(&rules, now)?;
         let GrantedBy { policy, rule } = &self.granted_by;
-        // Another rule may allow the same, with other credentials, limits and headers: what began under this one ends with it.
+        // Another rule may allow the same request with other credentials, limits and headers. An exchange that began under
+        // this rule ends with it.
         if !rules.still_has(policy, rule.as_ref(), now) {
             let (rule, policy) = (rule.clone(), Some(policy.clone()));
             return Err(Denied { rule, policy, class: Some(RULE_ENDED), ..denied(model::Reason::DeniedPath) });
@@ -206,12 +207,12 @@ impl ActiveExchange {
     }
 }
 
-/// The session's policies are gone, or contradict each other by now.
+/// The session's policies are gone, or contradict each other now.
 fn unavailable() -> Denied {
     denied(model::Reason::PolicyUnavailable)
 }
 
-/// What was passed through unread must now be read.
+/// A tunnel passed through unread; its bytes must now be read.
 fn must_be_read() -> Denied {
     denied(model::Reason::ProtocolNotAllowed)
 }
@@ -220,10 +221,10 @@ fn denied(reason: model::Reason) -> Denied {
     Denied { reason, rule: None, policy: None, author_message: None, approval_timeout: None, class: None }
 }
 
-/// What is under way on one core.
+/// The active exchanges and tunnels of one core.
 #[derive(Default)]
 pub(crate) struct ActiveExchanges {
-    /// An exchange that ends is taken out at once: the memory that it leaves is what the next one gets.
+    /// An exchange that ends is removed at once, so that the next one can reuse its memory.
     all: Mutex<Slab<Weak<ActiveExchange>>>,
 }
 
@@ -235,7 +236,8 @@ impl Drop for ActiveExchange {
 }
 
 impl ActiveExchanges {
-    /// Adds an exchange or tunnel, with its permit and what it came on, for as long as what is given back is held.
+    /// Adds an exchange or tunnel, with its permit and the connection it arrived on, for as long as the returned value
+    /// is held.
     pub(crate) fn add(self: &Arc<Self>, exchange: Exchange<'_>, asked: Asked, permit: &Permit) -> Arc<ActiveExchange> {
         let granted_by = GrantedBy { policy: permit.policy().clone(), rule: permit.rule().cloned() };
         let mut all = self.all();
@@ -265,10 +267,10 @@ impl ActiveExchanges {
     }
 }
 
-/// Looks after what is under way on this core, for as long as it is polled.
+/// Re-evaluates the active exchanges of this core, for as long as it is polled.
 ///
 /// # Cancellation
-/// Nothing is cut any more.
+/// No exchange is terminated any more.
 pub(crate) async fn reevaluate(proxy: Arc<Proxy>, live: Arc<ActiveExchanges>) {
     let mut tick = tokio::time::interval(PERIOD);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -284,12 +286,12 @@ pub(crate) async fn reevaluate(proxy: Arc<Proxy>, live: Arc<ActiveExchanges>) {
         let credentials_changed = std::mem::replace(&mut vault_seen, vault_now) != vault_now;
         let trust = proxy.trust.load_full();
         let trust_changed = std::mem::replace(&mut trust_seen, trust.serial()) != trust.serial();
-        // A chain of certificates takes longer than anything else here.
+        // Verifying a chain of certificates takes longer than all other work here.
         let at_once = if trust_changed { AT_ONCE / 20 } else { AT_ONCE };
         let (now, instant) = (clock::now(), Instant::now());
         for (place, active) in live.active().into_iter().enumerate() {
             if active.termination().is_some() {
-                // Its client does not read, so nobody polled what would have ended it.
+                // Its client does not read, so no poll ended it.
                 active.downlink.notify_one();
             } else {
                 if credentials_changed {

@@ -1,4 +1,4 @@
-//! Bodies on their way through: counted, bounded in time, masked where a credential went out, never held.
+//! Bodies in transit: counted, bounded in time, masked where a credential was sent, and never held.
 
 pub(crate) mod answer;
 pub(crate) mod buffered;

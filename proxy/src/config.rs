@@ -1,4 +1,4 @@
-//! What the data path is told before it starts. Complete, with defaults filled in; nothing here changes while it runs.
+//! The configuration of the data path. Complete, with defaults filled in; it does not change at run time.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -11,29 +11,29 @@ use crate::entry::listener::Listen;
 
 use crate::limits::meter::MinimumRate;
 
-/// Bytes of a window for one HTTP/2 stream, and for a whole connection, on both sides.
-/// What one stream buffers is its window, and on the client's side [`MAX_BUFFER`]: together at most 256 KiB.
+/// Bytes of a window for one HTTP/2 stream, and for a whole connection, on both sides. One stream buffers its window
+/// and, on the client's side, [`MAX_BUFFER`]: together at most 256 KiB.
 pub(crate) const STREAM_WINDOW: u32 = 192 << 10;
 pub(crate) const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// Bytes that one HTTP/1 connection buffers, and one HTTP/2 stream towards a client that does not read.
 pub(crate) const MAX_BUFFER: usize = 64 << 10;
 
-/// Where to listen, how to find upstreams, and what bounds everything.
+/// The listeners, the resolution of upstreams, and all bounds.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where the HTTP proxy listens.
     pub listen: Vec<Listen>,
-    /// The folder in which the listeners of sessions are made; without one, no session has a listener.
+    /// The folder for session listeners; without one, no session has a listener.
     pub session_listeners: Option<PathBuf>,
-    /// Runtimes, each on a thread of its own; one per core is what the measurements favor.
+    /// Runtimes, each on a thread of its own; one per core measured best.
     pub threads: usize,
-    /// Fixed answers that come before DNS: canonical name to address.
+    /// Fixed answers that precede DNS: canonical name to address.
     pub resolve: HashMap<String, IpAddr>,
-    /// What connections without proxy credentials may do; `None` answers them 407.
+    /// The session of connections without proxy credentials; `None` answers them with 407.
     pub default_session: Option<DefaultSession>,
-    /// Names under which this machine is known besides its addresses; a request for one of them on a listener's port is
-    /// a request for Egret itself.
+    /// Names of this machine besides its addresses. A request for one of them on a listener's port is a request for
+    /// Egret itself.
     pub own_names: Vec<String>,
     /// Refuses every request of every session, whatever the policies allow: a switch for incidents.
     pub deny_all: bool,
@@ -41,10 +41,10 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// The session of connections that bring no proxy credentials.
+/// The session of connections that send no proxy credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefaultSession {
-    /// Policies it is judged by.
+    /// The policies that apply to it.
     pub policies: Vec<PolicyName>,
     /// Credentials it was granted.
     pub credentials: Vec<CredentialId>,
@@ -96,19 +96,20 @@ pub struct Limits {
     pub first_byte_timeout: Duration,
     /// Between two pieces of a body, in either direction (default 10 min).
     pub idle_timeout: Duration,
-    /// Bytes in a second that a body has to move, in either direction, once waiting exceeds `min_rate_grace` (default 240 B).
+    /// The minimum rate of a body in either direction, in bytes per second, once waiting exceeds `min_rate_grace` (default
+    /// 240 B).
     pub min_rate_bytes: usize,
-    /// The waiting that is free where a body moves below `min_rate_bytes` (default 30 s).
+    /// The waiting that is free while a body is below `min_rate_bytes` (default 30 s).
     pub min_rate_grace: Duration,
-    /// A client may leave an answer unread so long without progress (default 60 s).
+    /// How long a client may leave an answer unread without progress (default 60 s).
     pub unread_timeout: Duration,
-    /// Name lookups of one session in flight, over all cores; more of them wait (default 16).
+    /// Name lookups of one session in progress, over all cores; more of them wait (default 16).
     pub max_lookups: usize,
-    /// An unused upstream connection (default 60 s).
+    /// How long an unused upstream connection stays open (default 60 s).
     pub upstream_keep_alive: Duration,
-    /// Bytes of a request body that is kept to swap a placeholder in it (default 1 MiB).
+    /// Bytes of a request body that is buffered to substitute a placeholder in it (default 1 MiB).
     pub max_slot_body_bytes: usize,
-    /// Bytes of all such bodies together, and of what decodes bodies (default 64 MiB).
+    /// Bytes of all such bodies together, and of the decoders of bodies (default 64 MiB).
     pub max_slot_bodies_bytes: usize,
     /// The same for one session, which never takes more than a quarter of the whole (default 12 MiB).
     pub max_session_slot_bodies_bytes: usize,
@@ -136,14 +137,14 @@ pub struct Limits {
     pub max_mints_per_minute: usize,
     /// Control frames that the peer of an HTTP/2 connection may send in ten seconds (default 1,000).
     pub max_control_frames: u32,
-    /// Descriptors that neither clients nor upstreams take, so that the control API, the journal and the vault work
+    /// Descriptors that neither clients nor upstreams use, so that the control API, the journal and the vault work
     /// (default 256; at most a quarter of the process's limit).
     pub reserved_descriptors: usize,
     /// Open downstream connections of one session (default 1,000).
     pub max_session_connections: usize,
-    /// Sessions that have a listener of their own, in all; each takes two descriptors of the reserved ones (default 64).
+    /// Sessions with a listener of their own, in all; each uses two of the reserved descriptors (default 64).
     pub max_session_listeners: usize,
-    /// Open downstream connections that are not identified yet, in all (default 1,000).
+    /// Open unidentified downstream connections, in all (default 1,000).
     pub max_strangers: usize,
     /// The same from one source address, or one /64 of IPv6 (default 256).
     pub max_source_strangers: usize,
@@ -155,17 +156,17 @@ pub struct Limits {
     pub max_refusals: usize,
     /// Refusals of one session that are recorded one by one in an interval; more are counted (default 100).
     pub max_refusal_records: usize,
-    /// The same for connections from one source that are not identified (default 100).
+    /// The same for unidentified connections from one source (default 100).
     pub max_source_refusal_records: usize,
-    /// The same for all connections that are not identified (default 300).
+    /// The same for all unidentified connections (default 300).
     pub max_stranger_refusal_records: usize,
     /// The interval of these three, after which counts are recorded (default 1 min).
     pub refusal_interval: Duration,
 }
 
 impl Limits {
-    /// Lowers the counts of connections to what a process with this many descriptors can serve: what is not reserved is
-    /// shared by clients and upstreams in equal parts, and one session or the strangers get a quarter of the clients' part.
+    /// Lowers the limits of connections to the descriptors of this process. Clients and upstreams share equally what is not
+    /// reserved. One session, or all unidentified clients, get a quarter of the clients' part.
     #[must_use]
     pub fn within(mut self, descriptors: usize) -> Self {
         self.reserved_descriptors = self.reserved_descriptors.min(descriptors / 4);
@@ -183,7 +184,7 @@ impl Limits {
 }
 
 impl Limits {
-    /// How fast a body has to move.
+    /// The minimum rate of a body.
     pub(crate) fn minimum_rate(&self) -> MinimumRate {
         MinimumRate { bytes: self.min_rate_bytes as u64, grace: self.min_rate_grace }
     }

@@ -1,7 +1,7 @@
-//! The connection half of the line: from an accepted socket to a stream of requests, each of which goes to `exchange.rs`.
+//! The connection half of the line: from an accepted socket to a stream of requests. Each request goes to `exchange.rs`.
 //!
-//! A CONNECT is answered here, since nothing but its head is HTTP. Within the tunnel, and for requests in absolute form, `http1/serve.rs`
-//! or, where the client chose HTTP/2, hyper serves the stream. As in `exchange.rs`, an outer function owns the record of what is refused.
+//! CONNECT is answered here, because only its head is HTTP. Inside a tunnel, and for requests in absolute form, `http1/serve.rs` serves
+//! the stream; if the client chose HTTP/2, hyper serves it. As in `exchange.rs`, an outer function owns the record of a refusal.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ use crate::{Core, Proxy, exchange, passthrough, share};
 /// Serves one downstream connection to its end.
 ///
 /// # Cancellation
-/// Everything on it is terminated, and recorded as such.
+/// Terminates everything on it, and records that.
 pub(crate) async fn connection(core: Arc<Core>, downstream: Downstream) {
     let Downstream { stream, place, channel } = downstream;
     stall::bound_unsent(&stream);
@@ -65,12 +65,12 @@ pub(crate) async fn connection(core: Arc<Core>, downstream: Downstream) {
     let (client, connect) = match first {
         Ok(None) | Err(HeadFault::Socket) => return,
         Ok(Some(Arrived::Connect(client, head))) => (client, head),
-        // A CONNECT may come on a connection that has carried requests in absolute form.
+        // A CONNECT may arrive on a connection that has carried requests in absolute form.
         Ok(Some(first)) => match Box::pin(plain(&core, &link, first, &entrance)).await {
             Some(connect) => connect,
             None => return,
         },
-        // A client that opens connections ahead of its requests, as browsers do, has asked for nothing yet.
+        // Browsers open connections ahead of their requests; such a connection has not requested anything yet.
         Err(HeadFault::Refused(refusal)) if refusal.reason() == Reason::TimeoutHead && !link.has_begun() => return,
         Err(HeadFault::Refused(refusal)) => {
             return Box::pin(refuse_first(&core.proxy, &link, &entrance, &refusal)).await;
@@ -92,8 +92,8 @@ impl Identify for Client {
     }
 }
 
-/// A connection to the listener of a session counts for the session at once, so that its clients take no places of clients that
-/// are not identified.
+/// A connection to a session's listener counts for the session at once. Its clients then use none of the slots of unidentified
+/// clients.
 fn own_listener(entrance: &Entrance) -> Result<(), Refusal> {
     match entrance.channel() {
         Channel::Listener(..) => identify::identify(entrance, None).map(drop),
@@ -104,17 +104,17 @@ fn own_listener(entrance: &Entrance) -> Result<(), Refusal> {
 /// The connection of a listener, as it is served.
 type Listening = Link<Unread<Paced<ClientStream>>>;
 
-/// The client's stream, with what was read from it and not consumed.
+/// The client's stream, with the bytes that were read from it and not consumed.
 fn taken(link: &Listening) -> Option<(ClientStream, Vec<u8>)> {
     let (stream, ahead) = link.take_parts()?;
     Some((stream.into_inner().0, ahead))
 }
 
-/// The stream on which HTTP is spoken. A handshake counts to the time in which a client must identify itself; one that fails has
-/// asked for nothing, and could not read an answer.
+/// The stream that carries HTTP. A TLS handshake counts towards the time in which a client must identify itself. A failed
+/// handshake requested nothing, and its client could not read an answer.
 async fn handshake(proxy: &Arc<Proxy>, stream: ClientStream, entrance: &Entrance) -> Option<ClientStream> {
     tokio::select! {
-        // A connection without TLS is ready at once. It may have lost its place before its first poll, and must get the 503 for that.
+        // A connection without TLS is ready at once. It may have lost its slot before its first poll, and must then get the 503.
         biased;
         stream = stream.after_handshake() => {
             stream.inspect_err(|error| tracing::debug!(%error, "a TLS handshake with the proxy failed")).ok()
@@ -124,8 +124,8 @@ async fn handshake(proxy: &Arc<Proxy>, stream: ClientStream, entrance: &Entrance
     }
 }
 
-/// Refuses what came instead of a first request. A client that does not read the answer holds nobody out: while it is not
-/// identified, its place can be given to another one.
+/// Refuses input that is not a valid first request. A client that does not read the answer blocks no other client: while
+/// it is unidentified, its slot can be reassigned.
 async fn refuse_first(proxy: &Arc<Proxy>, link: &Listening, entrance: &Entrance, refusal: &Refusal) {
     let Some((stream, _)) = taken(link) else { return };
     if refusal.reason() == Reason::Overloaded {
@@ -145,8 +145,8 @@ async fn refuse_first(proxy: &Arc<Proxy>, link: &Listening, entrance: &Entrance,
     }
 }
 
-/// Answers a connection for which there is no place, and closes it. Only so many of them linger until the answer has arrived; the
-/// others may see a reset behind it.
+/// Answers a connection for which there is no slot, and closes it. A limited number of them linger until the client has the
+/// answer; the others may see a reset after it.
 pub(crate) async fn turn_away(proxy: Arc<Proxy>, turned_away: TurnedAway) {
     let TurnedAway { stream, source } = turned_away;
     let refusal = overloaded();
@@ -165,7 +165,7 @@ pub(crate) async fn turn_away(proxy: Arc<Proxy>, turned_away: TurnedAway) {
     }
 }
 
-/// One tunnel: admits it, opens the inside, serves the requests in it until it closes or its client may not go on.
+/// One tunnel: admits it, opens the inside, and serves its requests until it closes or its client is no longer allowed.
 async fn tunnel(core: Arc<Core>, arrival: TunnelArrival, entrance: &Entrance) {
     let (endpoint, passage) = match admit(&core.proxy, &arrival) {
         Ok(admitted) => admitted,
@@ -176,7 +176,7 @@ async fn tunnel(core: Arc<Core>, arrival: TunnelArrival, entrance: &Entrance) {
     };
     let Arrival { client, mut stream, .. } = arrival;
     if let Passage::Passthrough(permit) = passage {
-        // Its bytes are not read; they count as what its rule is for.
+        // Its bytes are not read; the destination gets the scheme that its rule is for.
         let destination = endpoint.with_scheme(Scheme::Https);
         let downlink = entrance.must_close();
         let flow = Arc::new(Flow::new(share::now()));
@@ -211,7 +211,8 @@ fn session_ended() -> Refusal {
     Refusal::of(Reason::SessionEnded, "the session has ended, or its token was replaced")
 }
 
-/// A tunnel whose bytes are not read: reaches its upstream first, so that a failure is an answer to the CONNECT.
+/// A tunnel whose bytes are not read. It connects to the upstream first, so that a failure can be the answer to the
+/// CONNECT.
 async fn pass_through(exchange: Exchange<'_>, permit: Permit, mut stream: PrefixedStream<ClientStream>) {
     let mut open = Trail::tunnel(exchange);
     let reached = tokio::select! {
@@ -231,7 +232,7 @@ async fn pass_through(exchange: Exchange<'_>, permit: Permit, mut stream: Prefix
     }
 }
 
-/// A request to the proxy itself that does not get in, with the endpoint that it names.
+/// A request to the proxy itself that is refused, with the endpoint that it names.
 struct Rejected {
     endpoint: Option<Endpoint>,
     refusal: Refusal,
@@ -279,7 +280,8 @@ impl Plain<'_> {
         };
         let arrival = http::request(client, &head);
         let destination = match admit(&core.proxy, &arrival) {
-            // A host that is not read takes no request in absolute form: that one is judged, and refused, by its rules.
+            // A host in pass-through accepts no request in absolute form: the rules of the host judge and refuse that
+            // request.
             Ok((endpoint, _passage)) => endpoint.with_scheme(arrival.scheme.unwrap_or(Scheme::Https)),
             Err(rejected) => {
                 let mut open = entrance.open();
@@ -297,7 +299,8 @@ impl Plain<'_> {
     }
 }
 
-/// Serves requests in absolute form, `first` before others. Gives the CONNECT that comes instead of another one.
+/// Serves requests in absolute form, beginning with `first`. Returns a CONNECT that arrives in place of another
+/// request.
 async fn plain(
     core: &Arc<Core>,
     link: &Arc<Listening>,

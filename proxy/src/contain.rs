@@ -1,7 +1,7 @@
-//! A panic in the work of one request ends that request alone, as an error of ours with a record.
+//! A panic while serving one request ends that request alone, with `internal` and a record.
 //!
-//! The guards that a request holds (its record, leases, slots in budgets) are dropped as on any other way out, so what they
-//! borrowed is given back; state that is shared is only changed in single steps that a panic cannot leave half done.
+//! The guards that a request holds (its record, leases, slots in budgets) are dropped as on any other exit, which returns
+//! what they hold. Shared state changes only in single steps that a panic cannot leave half done.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -11,8 +11,8 @@ use model::Reason;
 
 use crate::refusal::Refusal;
 
-/// Runs `work`; a panic in it becomes `internal`. The panic's message goes to the log by the process's hook. `work` is pinned by the
-/// caller: as an argument by value it would be held twice, and it is large.
+/// Runs `work`; a panic in it becomes `internal`. The process's panic hook logs the message. The caller pins `work`, because it is
+/// large and an argument by value would store it twice.
 ///
 /// # Errors
 /// Those of `work`, and `internal`.

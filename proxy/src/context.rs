@@ -1,4 +1,4 @@
-//! What every step of one exchange may look at.
+//! The context of one exchange, for every step.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ pub(crate) struct Exchange<'a> {
     pub(crate) core: &'a Core,
     pub(crate) client: &'a Identified,
     pub(crate) destination: &'a Destination,
-    /// How its bodies move, and what terminates it; of this exchange alone.
+    /// The progress of its bodies, and their termination; of this exchange alone.
     pub(crate) flow: &'a Arc<Flow>,
-    /// The connection or stream that it came on, which is closed where its client keeps an end from being seen.
+    /// The connection or stream that it arrived on. It is closed if the client's inactivity hides a termination.
     pub(crate) downlink: &'a Arc<Downlink>,
 }
 

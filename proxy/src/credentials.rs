@@ -1,4 +1,4 @@
-//! Credentials on a request: whether one may be used here, where it goes, and what may not be beside it.
+//! Credentials on a request: whether one may be used here, its location, and the fields that may not be next to it.
 
 pub(crate) mod access;
 pub(crate) mod attach;

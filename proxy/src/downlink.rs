@@ -1,4 +1,4 @@
-//! How one exchange's way back to its client is ended from outside: a connection, or one stream of HTTP/2.
+//! Closes one exchange's path back to its client from outside: a connection, or one stream of HTTP/2.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-/// Told when it must close; says whether its client left an answer unread.
+/// Receives the request to close, and reports whether its client left an answer unread.
 #[derive(Debug, Default)]
 pub(crate) struct Downlink {
     close: Notify,
     unread: AtomicBool,
-    /// Whether the answer on it is one of ours, which has no exchange that watches over it.
+    /// Whether the answer on it is one of ours, without an exchange that checks its progress.
     own_answer: AtomicBool,
     /// The connection that a stream is on.
     connection: Option<Arc<Self>>,

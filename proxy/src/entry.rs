@@ -1,4 +1,4 @@
-//! How clients arrive: listeners, who a connection belongs to, and whether it may stay.
+//! The entry of clients: listeners, the identity of a connection, and whether it may stay.
 
 pub(crate) mod arrival;
 pub(crate) mod channel;

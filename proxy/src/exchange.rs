@@ -1,7 +1,7 @@
 //! The request half of the line: one request with its response. Read this file first.
 //!
-//! Every request passes here, whether it came in a tunnel or in absolute form, over HTTP/1.1 or HTTP/2. Each step takes what the
-//! step before it made, so none can be left out; `?` is the only way out, and the outer function owns the record.
+//! Every request passes here, in a tunnel or in absolute form, over HTTP/1.1 or HTTP/2. Each step consumes the result of the
+//! step before it, so no step can be skipped. `?` is the only early exit, and the outer function owns the record.
 
 use std::pin::pin;
 
@@ -23,10 +23,10 @@ use crate::steps::respond;
 use crate::steps::{authorize, forward, identify, inject, inject_body, limit, locate, redact, route};
 use crate::trail::Trail;
 
-/// Serves one request; `trail` is its record, which has the destination already.
+/// Serves one request; `trail` is its record, which already has the destination.
 ///
 /// # Cancellation
-/// The upstream request is given up, and the record closed with the reason.
+/// Abandons the upstream request and closes the record with the reason.
 pub(crate) async fn exchange(exchange: Exchange<'_>, asked: Asked, mut trail: Trail) -> Response<Body> {
     trail.asked(&asked.head.method, asked.head.target.path(), protocol_of(&asked));
     if status::is_reserved(exchange.destination.host()) {
@@ -63,7 +63,7 @@ async fn attempt(exchange: Exchange<'_>, asked: Asked, trail: &mut Trail) -> Res
     active.lend(&core.proxy, armed.lent.clone());
     identify::persist_use_count(core, session, &armed.lent).await?;
     trail.stripped(armed.stripped.iter().cloned());
-    // Addresses that are known refuse the request without a trace outside, so without an opening record.
+    // With known addresses, a request can be refused before any network traffic, so it needs no opening record.
     let mut choice = locate::prepare(permitted, &armed, trail)?;
     trail.permitted().await?; // durable before a name is looked up or a byte leaves
     let redacted = tokio::select! {

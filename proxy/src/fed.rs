@@ -1,4 +1,4 @@
-//! What tests send: bodies that the test feeds, and coded ones.
+//! Message bodies for tests: bodies that the test feeds, and encoded ones.
 
 use std::io::Write as _;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::body::upload::UploadError;
 use crate::flow::{Flow, Pace, UploadEnd};
 
-/// A request's body that the test feeds, and that reports its end as the real one does.
+/// A request body that the test feeds, and that reports its end like the real one.
 pub(crate) struct Fed {
     pieces: mpsc::UnboundedReceiver<Frame<Bytes>>,
     flow: Arc<Flow>,
@@ -54,7 +54,7 @@ pub(crate) fn flow(bodiless: bool) -> Arc<Flow> {
     Arc::new(flow)
 }
 
-/// These bytes in one coding after the other: `gzip`, `zlib`, or deflate without a frame.
+/// These bytes in several codings, one after the other: `gzip`, `zlib`, or deflate without a frame.
 pub(crate) fn coded(codings: &[&str], bytes: &[u8]) -> Vec<u8> {
     codings.iter().fold(bytes.to_vec(), |bytes, coding| {
         let (level, mut out) = (Compression::default(), Vec::new());

@@ -1,12 +1,12 @@
-//! How the two directions of one exchange move: what has passed, who is waited for and since when, when both have ended, and what
-//! terminates them. Made when the exchange begins.
+//! The progress of both directions of one exchange: the bytes that passed, the peer that is waited for and since when, the end of
+//! both, and their termination. Created when the exchange begins.
 //!
-//! The bodies report here; `active` looks four times a second whether a timer has fired. In each direction either the peer
-//! that sends is waited for (`Source`) or the one that receives (`Sink`). That tells whose fault a standstill is, and keeps a
-//! slow client from being taken for a slow upstream. Nothing here is about HTTP/1, HTTP/2 or any library.
+//! The bodies report here; `active` checks four times a second whether a timer has fired. Each direction waits either for the
+//! sending peer (`Source`) or for the receiving peer (`Sink`). This shows which peer causes a standstill, so that a slow
+//! client is not mistaken for a slow upstream. This file depends neither on HTTP/1, HTTP/2 nor on any library.
 //!
-//! An exchange is over when both directions are. Where a response is complete and the request still runs, what closes the
-//! record waits here for the end of the request (`when_upload_ends`); after `stop` no byte passes any more, so that the count is final.
+//! An exchange is over when both directions are. If a response is complete while the request is in progress, the closing of the record
+//! waits here for the end of the request (`when_upload_ends`). After `stop` no byte passes any more, so the count is final.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, OnceLock};
@@ -22,34 +22,34 @@ use crate::termination::Termination;
 /// How many names of removed trailers are recorded for one request.
 const MAX_REMOVED_TRAILERS: usize = 32;
 
-/// The bounds in time of one exchange.
+/// The timeouts of one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pace {
     /// From the end of the request to the head of the response.
     pub(crate) first_byte: Duration,
-    /// Nothing moves in either direction.
+    /// No byte moves in either direction.
     pub(crate) idle: Duration,
-    /// A client leaves an answer unread; `None` where its connection watches over that.
+    /// A client leaves an answer unread; `None` if its connection checks that.
     pub(crate) unread: Option<Duration>,
-    /// The least that must move; `None` where a rule sets `idle` and thereby allows any pace.
+    /// The minimum rate; `None` if a rule sets `idle` and thereby allows any rate.
     pub(crate) rate: Option<MinimumRate>,
 }
 
 impl Pace {
-    /// Of an exchange that sends nothing yet.
+    /// The timeouts of an exchange that sends nothing yet.
     const UNBOUNDED: Self = Self { first_byte: Duration::MAX, idle: Duration::MAX, unread: None, rate: None };
 }
 
 /// How a request body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UploadEnd {
-    /// All of it was sent.
+    /// The whole body was sent.
     Whole,
-    /// The client broke off.
+    /// The client closed the connection or stream within the body.
     Client,
     /// The client broke the framing.
     Malformed,
-    /// It was stopped, or the upstream took no more.
+    /// It was stopped, or the upstream accepted no more.
     Stopped,
 }
 
@@ -57,9 +57,9 @@ pub(crate) enum UploadEnd {
 enum Phase {
     /// Nothing is expected yet.
     Before,
-    /// The peer that sends is waited for.
+    /// Waiting for the sending peer.
     Source,
-    /// The peer that receives has to take what it was given.
+    /// Waiting for the receiving peer to accept the bytes.
     Sink,
     Ended,
 }
@@ -73,14 +73,14 @@ struct Direction {
     meter: Meter,
 }
 
-/// What is known of a request whose body was taken over to its end.
+/// The state of a request whose body was handed over to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writing {
-    /// Its connection does not report: taken over is sent.
+    /// Its connection does not report: a body that was handed over counts as sent.
     Unreported,
-    /// More of the body is to come.
+    /// More of the body follows.
     Taking,
-    /// All of it was taken over, and a part waits to be written.
+    /// The whole body was handed over, and a part waits to be written.
     Taken,
 }
 
@@ -88,7 +88,7 @@ type AtEnd = Box<dyn FnOnce(UploadEnd) + Send>;
 
 struct State {
     pace: Pace,
-    /// Whether it is known what will be sent, and how fast.
+    /// Whether the pace and the existence of the body are known.
     prepared: bool,
     /// The names of trailers that were removed from the request.
     removed: Vec<String>,
@@ -97,9 +97,9 @@ struct State {
     /// Whether the length of the response is known, so that it has no reason to pause.
     sized: bool,
     end: Option<UploadEnd>,
-    /// Whether the request is being sent or was.
+    /// Whether the request is being sent or was sent.
     begun: bool,
-    /// Whether the end of the request has to be written by its connection, which reports that; how far that is.
+    /// How far the connection has written the end of the request, if it reports that.
     writing: Writing,
     stopped: bool,
     waker: Option<Waker>,
@@ -110,7 +110,7 @@ struct State {
 pub(crate) struct Flow {
     state: Mutex<State>,
     termination: OnceLock<Termination>,
-    /// Who waits for the termination.
+    /// The waker for the termination.
     terminated: Mutex<Option<Waker>>,
 }
 
@@ -135,11 +135,11 @@ impl Flow {
         Self { state: Mutex::new(state), termination: OnceLock::new(), terminated: Mutex::default() }
     }
 
-    /// The request is about to be sent at this pace; it has no body where `bodiless`.
+    /// The request is about to be sent at this pace; with `bodiless` it has no body.
     pub(crate) fn prepare(&self, pace: Pace, bodiless: bool, now: Instant) {
         let mut state = self.lock();
         (state.pace, state.prepared, state.up.since, state.down.since) = (pace, true, now, now);
-        // One that was terminated meanwhile has ended already.
+        // An exchange that was terminated in the meantime has already ended.
         if bodiless && state.end.is_none() {
             (state.up.phase, state.end) = (Phase::Ended, Some(UploadEnd::Whole));
         }
@@ -160,7 +160,7 @@ impl Flow {
                 Some(_) | None => *waker = Some(cx.waker().clone()),
             }
         }
-        // It may have been terminated before the waker was there.
+        // It may have been terminated before the waker was set.
         termination()
     }
 
@@ -169,7 +169,7 @@ impl Flow {
         if self.termination.set(termination).is_err() {
             return;
         }
-        // Its own lock is not held: what ends with the request may look at this exchange.
+        // Runs without holding the lock: the callback may access this exchange.
         let waker = model::sync::lock(&self.terminated).take();
         self.stop();
         if let Some(waker) = waker {
@@ -214,7 +214,7 @@ impl Flow {
         self.lock().end == Some(UploadEnd::Whole)
     }
 
-    /// The request is sent from now on: its upstream has to take it.
+    /// The request is being sent from now on: the upstream has to accept it.
     pub(crate) fn begin(&self, now: Instant) {
         let mut state = self.lock();
         (state.begun, state.writing) = (true, Writing::Unreported);
@@ -230,7 +230,7 @@ impl Flow {
         self.lock().writing = Writing::Taking;
     }
 
-    /// Whether all of the request body was taken over by its connection.
+    /// Whether the whole request body was handed over to its connection.
     pub(crate) fn is_taken_whole(&self) -> bool {
         let state = self.lock();
         state.writing == Writing::Taken || state.end == Some(UploadEnd::Whole)
@@ -241,34 +241,34 @@ impl Flow {
         self.finish(UploadEnd::Whole, now);
     }
 
-    /// The connection gave the request up before its end.
+    /// The connection abandoned the request before its end.
     pub(crate) fn upload_failed(&self, now: Instant) {
         self.finish(UploadEnd::Stopped, now);
     }
 
-    /// More of the request body is waited for.
+    /// Waits for more of the request body.
     pub(crate) fn upload_waits(&self, now: Instant) {
         self.lock().up.wait(Phase::Source, now);
     }
 
-    /// So much of the request body came from the client.
+    /// Counts bytes of the request body that came from the client.
     ///
     /// # Errors
-    /// [`Timer::UploadRate`] where it came too slowly. Once a response has begun, the exchange is a conversation, whose pauses are its own.
+    /// [`Timer::UploadRate`] if they came too slowly. Once a response has begun, the exchange is a conversation and may pause freely.
     pub(crate) fn upload_came(&self, bytes: usize, now: Instant) -> Result<(), Timer> {
         let mut state = self.lock();
         let rate = state.pace.rate.filter(|_| state.down.phase == Phase::Before);
         if state.up.came(bytes, rate, now) { Err(Timer::UploadRate) } else { Ok(()) }
     }
 
-    /// So much of the request body was handed to the upstream's connection.
+    /// Counts bytes of the request body that were handed to the upstream's connection.
     pub(crate) fn upload_passed(&self, bytes: usize, now: Instant) {
         let mut state = self.lock();
         state.up.bytes += bytes as u64;
         state.up.wait(Phase::Sink, now);
     }
 
-    /// Whether nothing more may be sent; otherwise the task is woken when that is so.
+    /// Whether no more may be sent; otherwise the task is woken at that moment.
     pub(crate) fn poll_stopped(&self, cx: &Context<'_>) -> bool {
         let mut state = self.lock();
         if !state.stopped && !state.waker.as_ref().is_some_and(|own| own.will_wake(cx.waker())) {
@@ -277,7 +277,8 @@ impl Flow {
         state.stopped
     }
 
-    /// The request body has ended. The first end counts; one that its connection has taken over whole ends when it was written.
+    /// The request body has ended. The first end counts. A body that was handed over completely ends when the connection has
+    /// written it.
     pub(crate) fn end_upload(&self, end: UploadEnd, now: Instant) {
         {
             let mut state = self.lock();
@@ -309,7 +310,7 @@ impl Flow {
         }
     }
 
-    /// Runs `at_end` when the request body has ended; at once where it has.
+    /// Runs `at_end` when the request body has ended; at once if it already has.
     pub(crate) fn when_upload_ends(&self, at_end: impl FnOnce(UploadEnd) + Send + 'static) {
         let mut state = self.lock();
         match state.end {
@@ -321,7 +322,7 @@ impl Flow {
         }
     }
 
-    /// Ends the request body where it is. No byte passes after it.
+    /// Ends the request body at its current position. No byte passes after it.
     pub(crate) fn stop(&self) {
         let waker = {
             let mut state = self.lock();
@@ -334,22 +335,22 @@ impl Flow {
         self.finish(UploadEnd::Stopped, Instant::now());
     }
 
-    /// The head of the response came; with `sized` the length of its body is known.
+    /// The response head has arrived; with `sized` the length of its body is known.
     pub(crate) fn head_came(&self, sized: bool, now: Instant) {
         let mut state = self.lock();
         state.sized = sized;
         state.down.wait(Phase::Sink, now);
     }
 
-    /// The client took what there was of the response, and more of it is waited for.
+    /// The client accepted the available part of the response; waits for more of it.
     pub(crate) fn download_waits(&self, now: Instant) {
         self.lock().down.wait(Phase::Source, now);
     }
 
-    /// So much of the response body came from the upstream.
+    /// Counts bytes of the response body that came from the upstream.
     ///
     /// # Errors
-    /// [`Timer::DownloadRate`] where it came too slowly.
+    /// [`Timer::DownloadRate`] if they came too slowly.
     pub(crate) fn download_came(&self, bytes: usize, now: Instant) -> Result<(), Timer> {
         let mut state = self.lock();
         let rate = state.pace.rate.filter(|_| state.sized);
@@ -366,7 +367,7 @@ impl Flow {
         self.lock().down.phase = Phase::Ended;
     }
 
-    /// The timer that has fired by now, if one has.
+    /// The timer that has fired by now, if any.
     pub(crate) fn fired(&self, now: Instant) -> Option<Timer> {
         let state = self.lock();
         let State { pace, up, down, begun, stopped, .. } = &*state;
@@ -380,7 +381,7 @@ impl Flow {
             (Phase::Before, Phase::Ended) if *begun => is_over(up.since, pace.first_byte).then_some(Timer::FirstByte),
             // Dialing has a timer of its own.
             (Phase::Before | Phase::Ended, Phase::Before | Phase::Ended) => None,
-            // What moves up excuses a silent response.
+            // Progress of the request excuses a silent response.
             (Phase::Source, _) => is_over(down.since.max(up.since), pace.idle).then_some(Timer::Idle),
             (Phase::Sink, _) => pace.unread.filter(|unread| is_over(down.since, *unread)).map(|_| Timer::Unread),
         }
@@ -388,14 +389,14 @@ impl Flow {
 }
 
 impl Direction {
-    /// Waits for this peer from now on, unless it does so already.
+    /// Waits for this peer from now on, unless it already does.
     fn wait(&mut self, phase: Phase, now: Instant) {
         if self.phase != Phase::Ended && (self.phase != phase || phase == Phase::Sink) {
             (self.phase, self.since) = (phase, now);
         }
     }
 
-    /// A piece came from the peer that sends; whether it is a trickle.
+    /// The sending peer sent a piece; returns whether its rate is too low.
     fn came(&mut self, bytes: usize, rate: Option<MinimumRate>, now: Instant) -> bool {
         let waited = match self.phase {
             Phase::Source => now.saturating_duration_since(self.since),

@@ -1,6 +1,6 @@
-//! The writing half of a stream that changes only what is read.
+//! The writing half of a stream wrapper that changes only reads.
 
-/// Implements `AsyncWrite` of a generic wrapper by the stream in its field `io`.
+/// Implements `AsyncWrite` for a generic wrapper through the stream in its field `io`.
 macro_rules! forward_writes {
     ($wrapper:ident) => {
         impl<S: tokio::io::AsyncWrite + Unpin> tokio::io::AsyncWrite for $wrapper<S> {

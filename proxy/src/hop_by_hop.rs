@@ -15,7 +15,7 @@ static OF_CONNECTION: [HeaderName; 6] = [
     HeaderName::from_static("http2-settings"),
 ];
 
-/// Of a response, what a proxy says to its own client. `Proxy-Status` is for the client behind it (RFC 9209).
+/// Fields of a response that a proxy sends to its own client. `Proxy-Status` is for the client behind it (RFC 9209).
 static OF_PROXY: [HeaderName; 2] = [header::PROXY_AUTHENTICATE, HeaderName::from_static("proxy-authentication-info")];
 
 /// A name in a Connection field that is not a field name.
@@ -25,7 +25,7 @@ pub(crate) struct NotAName;
 /// The fields that Connection lists.
 ///
 /// # Errors
-/// It lists something that is not a field name.
+/// It lists a value that is not a field name.
 pub(crate) fn listed(fields: &HeaderMap) -> Result<Vec<HeaderName>, NotAName> {
     let values = fields.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
     let tokens = values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
@@ -35,10 +35,10 @@ pub(crate) fn listed(fields: &HeaderMap) -> Result<Vec<HeaderName>, NotAName> {
     tokens.filter(|token| !is_option(token)).map(|token| HeaderName::from_bytes(token).map_err(|_| NotAName)).collect()
 }
 
-/// Removes them from a request. `TE: trailers` stays, since the upstream's trailers reach the client.
+/// Removes them from a request. `TE: trailers` stays, because the upstream's trailers reach the client.
 pub(crate) fn remove_from_request(fields: &mut HeaderMap) {
     let is_hop = |name: &HeaderName| name.as_str().starts_with("proxy-") || OF_CONNECTION.contains(name);
-    // Nearly all requests have none of these: one pass over the names finds out.
+    // Nearly all requests have none of these; one pass over the names checks that.
     if !fields.keys().any(|name| *name == header::TE || is_hop(name)) {
         return;
     }
@@ -50,8 +50,8 @@ pub(crate) fn remove_from_request(fields: &mut HeaderMap) {
     }
 }
 
-/// Removes them from a response, and the fields that its Connection field lists. Fields that describe the content stay: without them a
-/// coded body would be searched for secrets as if it was plain.
+/// Removes them from a response, with the fields that its Connection field lists. Fields that describe the content stay: without them,
+/// a coded body would be searched for secrets as if it were plain.
 pub(crate) fn remove_from_response(fields: &mut HeaderMap) {
     if fields.contains_key(header::CONNECTION) {
         let listed: Vec<HeaderName> = fields

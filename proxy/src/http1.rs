@@ -1,4 +1,5 @@
-//! HTTP/1 (RFC 9112) on both legs. What is read has one meaning only, and what is written is built from what was read.
+//! HTTP/1 (RFC 9112) on both legs. Every message that is accepted has exactly one meaning, and every message that is
+//! sent is built from the parsed one.
 
 pub(crate) mod answer;
 pub(crate) mod chunks;

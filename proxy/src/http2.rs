@@ -1,4 +1,4 @@
-//! HTTP/2 (RFC 9113). Towards clients it is served by hyper; towards upstreams the streams of the h2 library are used as they are.
+//! HTTP/2 (RFC 9113). hyper serves it towards clients; towards upstreams, Egret uses the streams of the h2 library directly.
 
 pub(crate) mod client;
 pub(crate) mod frames;

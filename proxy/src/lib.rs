@@ -1,7 +1,8 @@
 //! The data path of Egret: the policy enforcement point.
 //!
-//! [`start`] binds the listeners and serves until [`Running::drain`]. One request goes down one straight line: `connection.rs`
-//! is the half that belongs to a connection, `exchange.rs` the half that belongs to a request, `steps/` holds one file per step.
+//! [`start`] binds the listeners and serves until [`Running::drain`]. A request follows one straight line. `connection.rs` is
+//! the half that belongs to a connection, and `exchange.rs` the half that belongs to a request. `steps/` holds one file per
+//! step.
 
 mod active;
 mod basic;
@@ -55,11 +56,11 @@ pub use config::{Config, DefaultSession, Limits};
 pub use entry::listener::Listen;
 pub use server::{Drained, Running, StartError, start};
 
-/// Everything the data path works with; made complete before it starts.
+/// The dependencies of the data path; complete before it starts.
 pub struct Parts {
     /// Bounds and addresses.
     pub config: Config,
-    /// Who may ask.
+    /// The sessions, by their credentials.
     pub sessions: Arc<Registry>,
     /// The policies in force: the snapshot of all files, and the documents of each session.
     pub policies: Arc<InForce>,
@@ -69,11 +70,11 @@ pub struct Parts {
     pub leaves: Arc<Leaves>,
     /// Trust anchors for upstreams.
     pub trust: Arc<ArcSwap<Trust>>,
-    /// The evidence.
+    /// The audit journal.
     pub journal: Journal,
 }
 
-/// What all cores share.
+/// The state that all cores share.
 pub(crate) struct Proxy {
     pub(crate) config: Config,
     pub(crate) limits: Arc<Limits>,
@@ -85,25 +86,25 @@ pub(crate) struct Proxy {
     pub(crate) journal: Journal,
     pub(crate) default_session: Option<Identified>,
     pub(crate) places: Arc<entry::places::Places>,
-    /// Connections that are told that they have no place, and linger until the answer has arrived.
+    /// Connections that were refused a slot, and linger until the client has the answer.
     pub(crate) turned_away: Arc<Semaphore>,
     pub(crate) own: upstream::self_address::Own,
     pub(crate) draining: watch::Receiver<bool>,
     pub(crate) stopped: Arc<AtomicBool>,
-    /// Of requests, against limits.
+    /// Counters of requests, for limits.
     pub(crate) counters: limits::counters::Counters,
-    /// Name lookups in flight.
+    /// Name lookups in progress.
     pub(crate) lookups: upstream::lookups::Lookups,
-    /// Of bodies that are kept for their slots.
+    /// Memory for bodies that are buffered for their slots.
     pub(crate) slot_bodies: Arc<limits::budget::Budget>,
-    /// What must not come back from each host.
+    /// The values to mask in responses, by host.
     pub(crate) needles: body::known::HostNeedles,
-    /// What sessions may have at once, and in a minute.
+    /// What a session may have at once, and in a minute.
     pub(crate) quotas: Arc<limits::quota::Quotas>,
 }
 
 impl Proxy {
-    /// Whether the deadline of the drain has passed, so that what still ran was cut.
+    /// Whether the deadline of the drain has passed, so that active exchanges were terminated.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
@@ -117,7 +118,7 @@ impl Proxy {
     }
 }
 
-/// What one core has for itself, so that nothing on the line is shared between cores but what changes rarely.
+/// The state of one core. Cores share only state that rarely changes.
 pub(crate) struct Core {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) pool: Arc<upstream::pool::Pool>,

@@ -1,4 +1,4 @@
-//! What is counted and timed: requests, bytes, places in progress, and how fast bodies move.
+//! Limits and timers: requests, bytes, slots of requests in progress, and the rate of bodies.
 
 pub(crate) mod admission;
 pub(crate) mod allowance;

@@ -1,18 +1,18 @@
-//! Fields that only Egret may send: an upstream that sends them could pass its answer off as a refusal of Egret.
+//! Fields that only Egret may send: with them, an upstream could present its answer as a refusal of Egret.
 //!
-//! `Egret-Record` and the member `egret` of `Proxy-Status` (RFC 9209) tell a client that an answer is Egret's. Bodies pass as they
-//! are, so a problem document with a `type` of Egret's is Egret's only with these fields.
+//! `Egret-Record` and the member `egret` of `Proxy-Status` (RFC 9209) show a client that an answer is Egret's. Bodies pass
+//! unchanged, so a problem document with a `type` of Egret's is Egret's only with these fields.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use model::field::{fold_name, same_name};
 
-/// How Egret calls itself in Proxy-Status.
+/// Egret's name in Proxy-Status.
 const NAME: &[u8] = b"egret";
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// Takes Egret's own fields out of what an upstream sent. A client may read any spelling that its framework folds into one name,
-/// so the spellings of Proxy-Status that are not its name pass in none.
+/// Removes Egret's own fields from an upstream's response. A client may accept any spelling that its framework folds into one
+/// name, so other spellings of Proxy-Status are removed entirely.
 pub(crate) fn remove_forged(fields: &mut HeaderMap) {
     let forged = |name: &&HeaderName| {
         let text = name.as_str();
@@ -38,7 +38,7 @@ pub(crate) fn remove_forged(fields: &mut HeaderMap) {
     }
 }
 
-/// The members of a list (RFC 9651 section 3.1): cut at commas outside of strings.
+/// The members of a list (RFC 9651 section 3.1): split at commas outside of strings.
 fn members(list: &[u8]) -> Vec<Vec<u8>> {
     let (mut members, mut current) = (Vec::new(), Vec::new());
     let (mut quoted, mut escaped) = (false, false);
@@ -56,7 +56,7 @@ fn members(list: &[u8]) -> Vec<Vec<u8>> {
     members.into_iter().map(|member| member.trim_ascii().to_vec()).filter(|member| !member.is_empty()).collect()
 }
 
-/// Whether a member is named `egret`, as a token or a string. One whose name cannot be read is taken for ours.
+/// Whether a member is named `egret`, as a token or a string. A member with an unreadable name counts as ours.
 fn is_ours(member: &[u8]) -> bool {
     let name = member.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     let name = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")).unwrap_or(name);

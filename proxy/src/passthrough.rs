@@ -1,7 +1,8 @@
-//! A tunnel whose bytes are not read: `tls: pass-through`. One permit, one opening and one closing record for all of it.
+//! A tunnel whose bytes are not read: `tls: pass-through`. One permit, one opening and one closing record cover all of
+//! it.
 //!
-//! Nothing is decrypted and nothing is added. What a TLS client says in the clear, the name of the server it wants, must be
-//! the name that was connected to; it is looked at once, before the first byte goes on.
+//! Egret decrypts nothing and adds nothing. A TLS client sends the server name in the clear; it must be the name of the
+//! CONNECT. It is checked once, before the first byte is forwarded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,30 +33,30 @@ use crate::trail::Trail;
 use crate::upstream::dial;
 use crate::upstream::dial::Target;
 
-/// The longest ClientHello that is waited for, in bytes (RFC 8446 allows more; clients send less than a tenth).
+/// The longest ClientHello that is read, in bytes (RFC 8446 allows more; clients send less than a tenth).
 const MAX_HELLO_BYTES: usize = 64 << 10;
 
 /// The first byte of a TLS client: a record of the handshake (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// A tunnel that was permitted and whose upstream was reached; the client was not answered yet.
+/// A permitted tunnel with an upstream connection; the client has no answer yet.
 pub(crate) struct Ready {
     upstream: TcpStream,
     active: Arc<ActiveExchange>,
     permit: Permit,
     slot: UpstreamSlot,
     held: Held,
-    /// Of what the client sends.
+    /// The limit of the client's bytes.
     allowance: Option<Allowance>,
 }
 
-/// Reaches the upstream of a tunnel, once the opening record is durable.
+/// Connects to the upstream of a tunnel, once the opening record is durable.
 ///
 /// # Errors
 /// `rate_limited`, `budget_exhausted`, `upstream_dns`, `denied_address`, `denied_self`, `upstream_refused`, `upstream_timeout`, `audit_unavailable`.
 ///
 /// # Cancellation
-/// The record is closed, the socket too.
+/// Closes the record and the socket.
 pub(crate) async fn reach(exchange: Exchange<'_>, permit: Permit, open: &mut Trail) -> Result<Ready, Refusal> {
     let Exchange { core, destination, .. } = exchange;
     let session = exchange.session();
@@ -68,7 +69,7 @@ pub(crate) async fn reach(exchange: Exchange<'_>, permit: Permit, open: &mut Tra
     let TunnelAdmission { admission, allowance } = limit::limit_tunnel(core, session, &permit)?;
     let held = Held::new(request, admission, &active);
     let target = Target::new(core, destination, &permit);
-    // Addresses that are known refuse the tunnel without a trace outside, so without an opening record.
+    // With known addresses, a tunnel can be refused before any network traffic, so it needs no opening record.
     if let Some(first) = target.known()?.and_then(|located| located.first()) {
         open.address(first.ip());
     }
@@ -80,11 +81,11 @@ pub(crate) async fn reach(exchange: Exchange<'_>, permit: Permit, open: &mut Tra
     Ok(Ready { upstream, active, permit, slot, held, allowance })
 }
 
-/// Passes bytes both ways until both ends are closed, one fails, nothing moves for too long, the session ends or the
-/// permit does; then closes the record.
+/// Passes bytes in both directions and then closes the record. It ends when both ends are closed, one fails, no byte
+/// moves for too long, or the session or the permit ends.
 ///
 /// # Cancellation
-/// Both ends are closed, and the record says so.
+/// Closes both ends, and records that.
 pub(crate) async fn pass(exchange: Exchange<'_>, ready: Ready, client: PrefixedStream<ClientStream>, open: Trail) {
     let Exchange { core, destination, .. } = exchange;
     let Ready { upstream, active, permit, slot: _slot, held, allowance } = ready;
@@ -133,7 +134,7 @@ fn close(mut open: Trail, counts: &Counts, ending: Ending) {
 /// How a tunnel ended.
 #[derive(Debug)]
 enum Ending {
-    /// Both sides said that they were done.
+    /// Both sides closed their half.
     Closed,
     Client,
     Upstream,
@@ -142,9 +143,9 @@ enum Ending {
     SessionEnded,
     /// The upstream sent more than a response may be.
     TooLarge,
-    /// The client begins TLS in a way in which nobody can tell whom it asks for.
+    /// The client begins TLS with a ClientHello whose server name cannot be read.
     OddHello,
-    /// The client's handshake names another server than the one it connected to.
+    /// The client's handshake names another server than the CONNECT.
     OtherName(String),
 }
 
@@ -157,17 +158,17 @@ struct Counts {
 /// Both ends of a tunnel.
 struct Ways<C, R, W> {
     client: C,
-    /// What was read of the client beyond its CONNECT.
+    /// The bytes that the client sent after its CONNECT.
     ahead: Vec<u8>,
-    /// What is read of the upstream, and written to it.
+    /// The buffers of the upstream, for reading and writing.
     upstream: (R, W),
-    /// How long a ClientHello may take.
+    /// The time limit of a ClientHello.
     hello: Duration,
-    /// How long a client may leave unread what came for it.
+    /// How long a client may leave bytes unread.
     unread: Duration,
-    /// Of what the client sends.
+    /// The limit of the client's bytes.
     allowance: Option<Allowance>,
-    /// The most that may come for the client.
+    /// The most that may be sent to the client.
     response_body: Option<ByteLimit>,
 }
 
@@ -180,7 +181,8 @@ impl<C: AsyncRead + AsyncWrite, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Way
         let moved = Moved::new();
         let mut allowance = self.allowance;
         let mut received: u64 = 0;
-        // A server may speak first, as SSH does: its bytes do not wait for the client's, and excuse the client's nothing.
+        // A server may speak first, as SSH does. Its bytes do not wait for the client's, and do not count as progress of
+        // the client.
         let up = async {
             check_hello(&mut from_client, destination, self.hello).await?;
             let mut buffer = vec![0; BUFFER];
@@ -220,8 +222,8 @@ impl<C: AsyncRead + AsyncWrite, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Way
 /// Bytes that are copied at once.
 const BUFFER: usize = 32 << 10;
 
-/// The next piece of one direction; `None` at its end, which is passed on, so that a side that only closed its half still
-/// gets the rest.
+/// The next piece of one direction; `None` at its end. The end is passed on, so that a side that closed only its half
+/// still gets the rest.
 async fn read<'b>(
     from: &mut (impl AsyncRead + Unpin),
     buffer: &'b mut [u8],
@@ -232,7 +234,8 @@ async fn read<'b>(
     Ok(buffer.get(..count).filter(|piece| !piece.is_empty()))
 }
 
-/// Holds a client that begins TLS to the name that it connected to. Whoever begins otherwise, or names nobody, passes.
+/// Requires a TLS client to name the server of its CONNECT. Other protocols, and handshakes without a server name,
+/// pass.
 async fn check_hello<S>(
     client: &mut PrefixedStream<S>,
     destination: &Destination,
@@ -279,7 +282,8 @@ impl Moved {
     }
 }
 
-/// The server name of a ClientHello at the beginning of the stream, which stays unread; `None` where it names none.
+/// The server name of a ClientHello at the beginning of the stream, which stays unread; `None` if it has no server
+/// name.
 async fn server_name<S: AsyncRead + Unpin>(stream: &mut PrefixedStream<S>) -> Result<Option<String>, Ending> {
     let mut acceptor = Acceptor::default();
     let mut seen = 0;

@@ -1,4 +1,4 @@
-//! What the steps after the permit may look at.
+//! The input of the steps after the permit.
 
 use std::sync::Arc;
 

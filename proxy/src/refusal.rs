@@ -1,4 +1,4 @@
-//! The ways out of the line: a refusal by policy or grammar, or a failure upstream, and the one table from its reason to
+//! The exits of the line: a refusal by policy or grammar, or a failure upstream. One table maps each reason to its
 //! status, title, Proxy-Status error (RFC 9209), retry advice and fault.
 //!
 //! A refusal never repeats what the client sent: no field values, paths, bodies or resolved addresses.
@@ -12,7 +12,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use model::{HostError, PolicyName, Reason, RuleId};
 use serde_json::json;
 
-/// Why an exchange ended without the upstream's answer. Boxed: it travels in every `Result` of the line, and is rare.
+/// Why an exchange ended without the upstream's answer. Boxed, because every `Result` of the line contains it and it is
+/// rare.
 #[derive(Debug)]
 pub(crate) struct Refusal(Box<Facts>);
 
@@ -22,18 +23,18 @@ struct Facts {
     detail: Cow<'static, str>,
     /// What kind of TLS or time-out failure; a closed list.
     class: Option<&'static str>,
-    /// Whether the client left, so that nobody reads the answer.
+    /// Whether the client left, so that the answer has no reader.
     client_left: bool,
     rule: Option<RuleId>,
     policy: Option<PolicyName>,
     author_message: Option<Arc<str>>,
-    /// The name in a client's handshake, where it differs from the host; for the record only.
+    /// The server name of a client's handshake, if it differs from the host; for the record only.
     sni: Option<Box<str>>,
     /// The address that was not dialed; for the record only.
     address: Option<IpAddr>,
-    /// The credential whose placeholder it is about; for the record only.
+    /// The credential of the placeholder; for the record only.
     credential: Option<CredentialUse>,
-    /// What the client is not told; for the record only.
+    /// Details that are not sent to the client; for the record only.
     note: Option<Cow<'static, str>>,
     /// The seconds after which a request may pass.
     retry_after: Option<u64>,
@@ -48,22 +49,22 @@ pub(crate) fn broken_off() -> Refusal {
 
 const TRAILERS_TOO_LARGE: &str = "the trailers of the request exceed 8192 bytes";
 
-/// The refusal of trailers that exceed their bound, where no answer has begun.
+/// The refusal of trailers that exceed their bound, if no answer has begun.
 pub(crate) fn trailers_too_large() -> Refusal {
     Refusal::of(Reason::HeadTooLarge, TRAILERS_TOO_LARGE)
 }
 
-/// How the body of a refusal is written.
+/// The format of a refusal's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// A problem document (RFC 9457).
     Problem,
-    /// Lines of text: git shows its user no other body of an error, with `remote: ` in front of each line.
+    /// Lines of text. git displays only this kind of error body, with `remote: ` in front of each line.
     Text,
 }
 
 impl Form {
-    /// What a client with these fields can show.
+    /// The format that a client with these fields can display.
     pub(crate) fn for_client(fields: &HeaderMap) -> Self {
         let is_git = fields.get(header::USER_AGENT).is_some_and(|name| name.as_bytes().starts_with(b"git/"));
         if is_git { Self::Text } else { Self::Problem }
@@ -78,7 +79,7 @@ impl Form {
     }
 }
 
-/// What a client should do about it.
+/// The retry advice for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {
     Never,
@@ -106,7 +107,7 @@ pub(crate) struct Row {
 }
 
 impl Refusal {
-    /// A refusal with a sentence of ours for the client; lower case, without what the client sent.
+    /// A refusal with our sentence for the client: lower case, and without the client's input.
     pub(crate) fn of(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Facts {
             reason,
@@ -124,7 +125,7 @@ impl Refusal {
         }))
     }
 
-    /// A host that is no host.
+    /// A host that is not valid.
     pub(crate) fn bad_host(error: HostError) -> Self {
         Self::of(Reason::BadHost, error.to_string())
     }
@@ -153,8 +154,8 @@ impl Refusal {
         self
     }
 
-    /// The seconds after which a request may pass. Where nothing shows when a limit or a state ends (429 and 503), it is a second:
-    /// clients that retry at once would only meet it again.
+    /// The seconds after which a request may pass. If the end of a limit or a state is unknown (429 and 503), it is one second: an
+    /// immediate retry would be refused again.
     pub(crate) fn retry_after(&self) -> Option<u64> {
         let Row { status, retry, .. } = self.row();
         let ends_by_itself = retry == Retry::Later
@@ -168,13 +169,13 @@ impl Refusal {
         self
     }
 
-    /// With the credential whose placeholder it is about.
+    /// With the credential of the placeholder.
     pub(crate) fn about(mut self, credential: CredentialUse) -> Self {
         self.0.credential = Some(credential);
         self
     }
 
-    /// With the rule that was in force, so that the record names it. A rule that it names already, whose limit it is, stays.
+    /// With the rule in force, for the record. A rule that it already has, whose limit it is, stays.
     pub(crate) fn under(mut self, rule: Option<&RuleId>, policy: &PolicyName) -> Self {
         if self.0.policy.is_none() {
             self.0.rule = rule.cloned();
@@ -199,7 +200,7 @@ impl Refusal {
         self.0.class
     }
 
-    /// What a record says beside the code: the class of the failure, or what the client is not told.
+    /// The detail of a record beside the code: the class of the failure, or details that are not sent to the client.
     pub(crate) fn detail(&self) -> Option<&str> {
         self.0.class.or(self.0.note.as_deref())
     }
@@ -214,7 +215,7 @@ impl Refusal {
         self.0.address
     }
 
-    /// The credential whose placeholder it is about.
+    /// The credential of the placeholder.
     pub(crate) fn credential(&self) -> Option<&CredentialUse> {
         self.0.credential.as_ref()
     }
@@ -349,7 +350,7 @@ impl From<policies::Denied> for Refusal {
     }
 }
 
-/// Whose fault a reason is, which status it has, and what to do about it.
+/// The fault, the status and the advice of a reason.
 fn row(reason: Reason) -> Row {
     use Fault::{Downstream, Egret, Policy, Upstream};
     use Retry::{AfterApproval, Later, Never};
@@ -432,7 +433,7 @@ fn row(reason: Reason) -> Row {
         Reason::Draining => (503, "Egret is stopping", "connection_limit_reached", Later, Egret),
         Reason::UpstreamTimeout => (504, "The upstream timed out", "connection_read_timeout", Later, Upstream),
         Reason::Loop => (508, "Proxy loop detected", "proxy_loop_detected", Never, Downstream),
-        // No client sees these as an answer; they name the end of a connection or an event in records.
+        // No client receives these as an answer; they name the end of a connection or an event in records.
         Reason::ClientRejectedCa => (403, "The client does not trust the CA", "tls_alert_received", Never, Downstream),
         Reason::SessionEnded => (403, "The session has ended", "http_request_denied", Never, Policy),
         Reason::CredentialRevoked => (403, "The credential was revoked", "http_request_denied", Never, Policy),

@@ -1,4 +1,4 @@
-//! A request on the line: as it was asked, and once it names its destination.
+//! A request on the line: as it arrived, and with its destination.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::body::incoming::Incoming;
 use crate::http1::head::RequestHead;
 use crate::http1::link::Received;
 
-/// A request as the client sent it, with the strict reader's verdict on its head.
+/// A request as the client sent it, with the verdict of the strict reader on its head.
 pub(crate) struct Asked {
     pub(crate) head: RequestHead,
     pub(crate) request: Request<Incoming>,
@@ -19,12 +19,12 @@ pub(crate) struct Asked {
 
 impl From<Received> for Asked {
     fn from(received: Received) -> Self {
-        // Its client is known from the tunnel that it came in.
+        // The tunnel of the request identifies its client.
         Self { head: received.head, request: received.request.map(Incoming::from) }
     }
 }
 
-/// A request that names its destination and nothing else.
+/// A request that names its destination and no other.
 pub(crate) struct Routed {
     pub(crate) method: Method,
     pub(crate) path: RequestPath,
@@ -35,8 +35,8 @@ pub(crate) struct Routed {
     pub(crate) websocket: bool,
     /// The tool whose call it belongs to.
     pub(crate) tool: Option<Arc<str>>,
-    /// Fields that were removed and that a reader of the record should know of.
+    /// Removed fields that a reader of the record should see.
     pub(crate) stripped: Vec<Cow<'static, str>>,
-    /// The fields that Connection listed, which are gone.
+    /// The fields that Connection listed, which were removed.
     pub(crate) named_by_connection: Vec<HeaderName>,
 }

@@ -25,7 +25,8 @@ pub(crate) fn in_force(proxy: &Proxy, session: &Session) -> Result<Arc<Rules>, R
     })
 }
 
-/// Whether the operator lets anything pass. Every request needs rules, and every CONNECT a decision: nothing gets around it.
+/// Whether the operator lets any request pass. Every request needs rules, and every CONNECT a decision, so no request
+/// bypasses this check.
 ///
 /// # Errors
 /// `denied_all`.
@@ -37,12 +38,12 @@ pub(crate) fn check_switch(proxy: &Proxy) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The documents that the session brought.
+/// The session's own documents.
 fn own(session: &Session) -> Option<Own<'_>> {
     session.documents.as_ref().map(|documents| Own { session: &session.id, digest: &documents.digest })
 }
 
-/// What policies can select the session by.
+/// The properties by which policies select the session.
 fn subject(session: &Session) -> Subject<'_> {
     Subject {
         tenant: &session.tenant,

@@ -35,36 +35,36 @@ use crate::upstream::pool::Pool;
 use crate::upstream::self_address::Own;
 use crate::{Config, Core, Limits, Parts, Proxy};
 
-/// Connections to listeners of sessions that were accepted and not served yet, on one core.
+/// Connections to session listeners that were accepted and are not served yet, on one core.
 const MAX_CONNECTED: usize = 64;
 
-/// Connections that may linger at a time after they were told that there is no place for them.
+/// Refused connections that may linger at a time, after the answer that there is no slot.
 const MAX_TURNED_AWAY: usize = 64;
 
 /// Why the data path could not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// An address cannot be listened on.
+    /// An address cannot be bound.
     #[error("cannot listen on {address}")]
     Listen {
         /// The address or path as configured.
         address: Listen,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// The system gave no thread, socket or resolver.
+    /// The system has no thread, socket or resolver available.
     #[error("the data path could not start")]
     System(#[source] io::Error),
-    /// The listeners of sessions cannot be made.
+    /// The session listeners cannot be created.
     #[error("the listeners of sessions cannot be opened")]
     SessionListeners(#[source] sessions::SessionError),
-    /// The default session could not be made.
+    /// The default session cannot be created.
     #[error("the default session could not be made")]
     DefaultSession(#[source] sessions::SessionError),
 }
 
-/// The data path at work. Dropping it stops it at once.
+/// The running data path. Dropping it stops it at once.
 pub struct Running {
     addresses: Vec<SocketAddr>,
     drain: watch::Sender<bool>,
@@ -77,12 +77,12 @@ pub struct Running {
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections that still ran at the deadline and were cut.
+    /// Connections that were still active at the deadline and were terminated.
     pub cut: usize,
 }
 
 impl Running {
-    /// The addresses that are listened on, with the ports that were really taken.
+    /// The bound addresses, with the actual ports.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -92,7 +92,7 @@ impl Running {
         self.places.count()
     }
 
-    /// Stops accepting, lets what runs finish, and cuts it after `limit`. Blocks until all is over.
+    /// Stops accepting, lets active exchanges finish, and terminates them after `limit`. Blocks until all are over.
     pub fn drain(mut self, limit: Duration) -> Drained {
         self.deadline.send_replace(Some(Instant::now() + limit));
         self.drain.send_replace(true);
@@ -129,7 +129,7 @@ impl Drop for Running {
 /// Binds and serves.
 ///
 /// # Errors
-/// [`StartError`]; nothing listens then.
+/// [`StartError`]; no listener is open then.
 pub fn start(parts: Parts) -> Result<Running, StartError> {
     let listeners: Vec<Bound> = parts.config.listen.iter().map(bind).collect::<Result<_, _>>()?;
     if let Some(folder) = &parts.config.session_listeners {
@@ -154,10 +154,10 @@ pub fn start(parts: Parts) -> Result<Running, StartError> {
     Ok(running)
 }
 
-/// Everything that the cores share.
+/// Creates the state that all cores share.
 ///
 /// # Errors
-/// The default session could not be made.
+/// The default session cannot be created.
 pub(crate) fn proxy(
     parts: Parts,
     listening: Vec<SocketAddr>,
@@ -243,20 +243,20 @@ fn spawn(
         .map_err(StartError::System)
 }
 
-/// What one core has for itself; nothing runs on it yet.
+/// Creates the state of one core; no task runs on it yet.
 ///
 /// # Errors
 /// The resolver's settings are unusable.
 pub(crate) fn core(proxy: Arc<Proxy>) -> io::Result<Arc<Core>> {
     let Config { limits, .. } = &proxy.config;
-    // Half of what a session may have is left for connections in use, on whichever core.
+    // Half of a session's limit is reserved for connections in use, on any core.
     let idle_of_session = limits.max_session_upstreams / (2 * proxy.config.threads.max(1));
     let pool = Pool::new(limits.max_idle_upstreams, idle_of_session.max(1), limits.upstream_keep_alive);
     let dialer = Dialer::new(limits)?;
     Ok(Arc::new(Core { proxy, pool, dialer, active: Arc::default(), shares: Shares::new() }))
 }
 
-/// One core: accepts until the drain begins, then waits for what runs.
+/// One core: accepts until the drain begins, then waits for active connections.
 async fn serve(core: Arc<Core>, share: Share, listeners: Vec<Bound>, mut deadlines: watch::Receiver<Option<Instant>>) {
     let listeners: io::Result<Vec<Listener>> = listeners.into_iter().map(Listener::new).collect();
     let listeners = match listeners {
@@ -297,7 +297,7 @@ async fn serve(core: Arc<Core>, share: Share, listeners: Vec<Bound>, mut deadlin
         }
     };
     if tokio::time::timeout_at(limit.into(), finished).await.is_err() {
-        // Dropping the tasks closes their records; those tell from this why.
+        // Dropping the tasks closes their records, which read the reason from this flag.
         core.proxy.stopped.store(true, Ordering::Relaxed);
     }
     drop(connections);
@@ -326,7 +326,8 @@ fn sweep_core(core: &Core) {
     core.proxy.journal.settle_refusals();
 }
 
-/// The next connection of any listener. Out of descriptors it waits a little and goes on: connections that end give some back.
+/// The next connection of any listener. Without free descriptors it waits briefly and continues, because ending connections
+/// free some.
 async fn next(listeners: &[Listener], connected: &mut mpsc::Receiver<Connected>) -> Connected {
     loop {
         let accepted = std::future::poll_fn(|cx| {

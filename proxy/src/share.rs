@@ -1,13 +1,13 @@
-//! A share of each core for each session: one session's work cannot keep another session's waiting.
+//! A share of each core for each session: the work of one session cannot block another session.
 //!
-//! Every task of a connection (the connection itself, HTTP/2 streams, upstream connections) is polled through [`Fair`], which
-//! measures the time of each poll and charges it to the account of its session on this core; connections without a session
-//! yet share one account. While the core is busy and several accounts are in use, an account that has used more than the
-//! average is *over*: its tasks are not polled at once but queued, and `release_deferred` lets one of them run each time
-//! that all other ready tasks have run and the sockets were looked at. So the core is never idle while a task waits, and a
-//! request of a modest session waits for at most one slice of a greedy one.
+//! Every task of a connection (the connection itself, HTTP/2 streams, upstream connections) is polled through [`Fair`]. It
+//! measures each poll and charges the time to the account of the session on this core; connections without a session share
+//! one account. While the core is busy and several accounts are in use, an account that has used more than the average is
+//! *over*. Its tasks are queued instead of polled at once. `release_deferred` runs one of them after each round of all other
+//! ready tasks and of the sockets. So the core is never idle while a task waits, and a request of a modest session waits for
+//! at most one slice of a greedy one.
 //!
-//! A poll must be short for this to work: [`pace`] ends it after [`SLICE`], wherever bytes are read or written.
+//! This requires short polls: [`pace`] ends a poll after [`SLICE`], wherever bytes are read or written.
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -22,46 +22,47 @@ use model::sync::lock;
 use model::{SessionId, Timestamp};
 use tokio::sync::Notify;
 
-/// How long one poll may go on reading or writing.
+/// The longest time for which one poll may read or write.
 const SLICE: Duration = Duration::from_micros(200);
 
-/// How often it is judged which accounts are over.
+/// How often the core checks which accounts are over.
 const WINDOW: Duration = Duration::from_millis(10);
 
-/// Of what was used before, seven eighths count in the next window: a burst is forgotten after a quarter of a second.
+/// Seven eighths of the earlier use count in the next window: a burst is forgotten after a quarter of a second.
 const KEEP: (u64, u64) = (7, 8);
 
-/// What a core that works without a pause uses in the memory of its accounts, in nanoseconds: the limit of the sum above.
+/// The use that a core without pauses keeps in the memory of its accounts, in nanoseconds: the limit of the sum above.
 const FULL: u64 = 7 * 10_000_000;
 
-/// An account with less than this in memory, in nanoseconds, contends with nobody: it was used a quarter of a second ago or more, or
-/// hardly at all. Deferring costs the deferred account about a microsecond a poll.
+/// An account with less than this in memory, in nanoseconds, competes with no other: its last use is a quarter of a second old, or
+/// was minimal. Deferring costs the deferred account about a microsecond a poll.
 const IN_USE: u64 = 10_000;
 
-/// The least time between two judgements outside of the windows: each looks at all accounts.
+/// The least time between two checks outside of the windows: each reads all accounts.
 const JUDGE_INTERVAL: Duration = Duration::from_millis(1);
 
-/// An account is over when it used this much of the average, in percent; without a margin equals would take turns.
+/// An account is over when it has used this much of the average, in percent. Without a margin, equal accounts would
+/// take turns.
 const OVER_PERCENT: u64 = 110;
 
-/// Of so many reads and writes in one poll, one looks at the clock: each is of 16 KiB at most and takes a few microseconds.
+/// One of this many reads and writes in a poll reads the clock: each moves at most 16 KiB and takes a few microseconds.
 const UNCLOCKED: u8 = 4;
 
 thread_local! {
     /// When the poll in progress on this thread began.
     static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
-    /// The time by which the poll in progress judges ends, once it was asked for.
+    /// The time at which the poll in progress evaluates ends, once it was read.
     static JUDGING_TIME: Cell<Option<Timestamp>> = const { Cell::new(None) };
-    /// Reads and writes until one looks at the clock again.
+    /// Reads and writes until the clock is read again.
     static UNTIL_CLOCK: Cell<u8> = const { Cell::new(UNCLOCKED) };
 }
 
-/// The time, as far as timers of seconds need it: when the poll in progress began.
+/// The time, with the precision of timers of seconds: when the poll in progress began.
 pub(crate) fn now() -> tokio::time::Instant {
     BEGAN.get().map_or_else(tokio::time::Instant::now, tokio::time::Instant::from_std)
 }
 
-/// The time by which ends are judged, as [`clock::now`] gives it: read once in a poll, since a poll is short and an exchange asks
+/// The time for evaluating ends, as [`clock::now`] gives it. It is read once in a poll: a poll is short, and an exchange needs it
 /// some ten times.
 pub(crate) fn judging_time() -> Timestamp {
     if BEGAN.get().is_none() {
@@ -74,15 +75,15 @@ pub(crate) fn judging_time() -> Timestamp {
     })
 }
 
-/// What is used of one core, by session.
+/// The use of one core, by session.
 pub(crate) struct Shares {
     began: Instant,
     /// When the window ends, in nanoseconds since `began`.
     window_end: AtomicU64,
-    /// When it was last judged which accounts are over, in nanoseconds since `began`.
+    /// When accounts were last checked, in nanoseconds since `began`.
     judged: AtomicU64,
     ledger: Mutex<Ledger>,
-    /// Whether the poll in progress has found out whose task it is.
+    /// Whether the session of the poll in progress is identified.
     moved: AtomicBool,
     deferred: Notify,
 }
@@ -96,12 +97,12 @@ struct Ledger {
     moved_to: Option<Arc<Account>>,
 }
 
-/// What one session uses of one core. Touched by the threads of one core only.
+/// The use of one core by one session. Touched by the threads of one core only.
 #[derive(Default)]
 pub(crate) struct Account {
     /// Nanoseconds of this window.
     used: AtomicU64,
-    /// Nanoseconds of the windows before, the older the less.
+    /// Nanoseconds of the earlier windows; older ones count less.
     recent: AtomicU64,
     over: AtomicBool,
     queue: Mutex<VecDeque<Arc<Turn>>>,
@@ -120,7 +121,7 @@ const GRANTED: u8 = 2;
 const GONE: u8 = 3;
 
 impl Shares {
-    /// Nothing is used yet.
+    /// No use yet.
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             began: Instant::now(),
@@ -132,12 +133,12 @@ impl Shares {
         })
     }
 
-    /// A task of a connection that has no session yet.
+    /// A task of a connection without a session.
     pub(crate) fn of_stranger<F: Future>(self: &Arc<Self>, future: F) -> Fair<F> {
         self.fair(self.account(None), future)
     }
 
-    /// From here on, the task that is being polled is charged to this session.
+    /// From here on, the current task is charged to this session.
     pub(crate) fn charge_to(&self, session: &SessionId) {
         let account = self.account(Some(session));
         lock(&self.ledger).moved_to = Some(account);
@@ -157,7 +158,7 @@ impl Shares {
         lock(&self.ledger).accounts.entry(session.cloned()).or_default().clone()
     }
 
-    /// Notes what a poll took that ended at `now`, a time since `began`.
+    /// Charges a poll that ended at `now`, a time since `began`.
     fn charge(&self, account: &Account, spent: Duration, now: Duration) {
         let spent = nanos(spent).max(1);
         let before = account.used.fetch_add(spent, Ordering::Relaxed) + account.recent.load(Ordering::Relaxed);
@@ -169,13 +170,13 @@ impl Shares {
             self.judged.store(now, Ordering::Relaxed);
             lock(&self.ledger).roll(windows);
         } else if comes_into_use && now >= self.judged.load(Ordering::Relaxed) + nanos(JUDGE_INTERVAL) {
-            // One that was idle need not wait for the end of the window until the others give way.
+            // A session that was idle need not wait for the end of the window until the others yield.
             self.judged.store(now, Ordering::Relaxed);
             lock(&self.ledger).judge();
         }
     }
 
-    /// Lets the task that waits longest run, of the account that used least; whether more may wait.
+    /// Runs the task that has waited longest, of the account with the least use. Returns whether more may wait.
     fn release(&self) -> bool {
         let mut ledger = lock(&self.ledger);
         loop {
@@ -220,7 +221,7 @@ impl Ledger {
         self.judge();
     }
 
-    /// Which accounts are over.
+    /// Determines which accounts are over.
     fn judge(&self) {
         let in_use = || self.accounts.values().map(|account| account.total()).filter(|used| *used >= IN_USE);
         let (sum, count) = (in_use().sum::<u64>(), in_use().count() as u64);
@@ -255,14 +256,14 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Lets deferred tasks run, one after the other, each after everything that is ready.
+/// Runs deferred tasks one after the other, each after all ready tasks.
 ///
 /// # Cancellation
-/// What is deferred waits forever.
+/// Deferred tasks wait forever.
 pub(crate) async fn release_deferred(shares: Arc<Shares>) {
     loop {
         shares.deferred.notified().await;
-        // On a current-thread runtime this comes back once all ready tasks have run and the sockets were looked at.
+        // On a current-thread runtime this returns after all ready tasks have run and the sockets were polled.
         tokio::task::yield_now().await;
         while shares.release() {
             tokio::task::yield_now().await;
@@ -270,7 +271,7 @@ pub(crate) async fn release_deferred(shares: Arc<Shares>) {
     }
 }
 
-/// Ready as long as the poll in progress may go on; otherwise the task is woken to go on in its next turn.
+/// Ready as long as the poll in progress may continue; otherwise the task is woken for its next turn.
 pub(crate) fn pace(cx: &Context<'_>) -> Poll<()> {
     let Some(began) = BEGAN.get() else { return Poll::Ready(()) };
     let left = UNTIL_CLOCK.get();

@@ -1,5 +1,5 @@
-//! `http://egret.internal/`: what an agent may ask Egret itself. It tells the session, what it may reach, and the names of its
-//! placeholders; never a value, never another session.
+//! `http://egret.internal/`: the information that Egret offers to agents. It lists the session, the hosts it may reach, and
+//! the names of its placeholders; never a value, never another session.
 
 use http::Method;
 use model::{Host, Reason};
@@ -12,10 +12,10 @@ use crate::rules;
 
 const NAME: &str = "egret.internal";
 
-/// What the control API serves: asking for it through the proxy is asking for what only people may know.
+/// Paths of the control API. A request for them through the proxy asks for information that is only for people.
 const CONTROL: [&str; 5] = ["/v1", "/healthz", "/readyz", "/metrics", "/openapi.json"];
 
-/// Whether the host is a name below the reserved one, of which there are none.
+/// Whether the host is a name below the reserved one; no such names exist.
 pub(crate) fn is_below(host: &Host) -> bool {
     let Host::Name(name) = host else { return false };
     name.strip_suffix(NAME).is_some_and(|front| front.ends_with('.'))
@@ -26,7 +26,7 @@ pub(crate) fn is_reserved(host: &Host) -> bool {
     matches!(host, Host::Name(name) if name.as_ref() == NAME)
 }
 
-/// The answer to one request to the reserved name; nothing leaves the machine.
+/// The answer to one request to the reserved name; no traffic leaves the machine.
 ///
 /// # Errors
 /// `denied_self` for the control API, `denied_path`, `denied_method`, `policy_unavailable`.

@@ -1,4 +1,4 @@
-//! Why an exchange is terminated, and what its record and its client get then.
+//! Why an exchange is terminated, and the result for its record and its client.
 
 use audit::{Fault, Outcome};
 use policies::Denied;
@@ -10,9 +10,9 @@ use crate::refusal::Refusal;
 /// Why an exchange is terminated.
 #[derive(Clone, Debug)]
 pub(crate) enum Termination {
-    /// The policies, the vault or what was found in it refuse it now.
+    /// The policies, the vault or its content refuse it now.
     Denied(Denied),
-    /// It stood still, or moved too slowly.
+    /// It made no progress, or too little.
     Timer(Timer),
     /// It exceeds a limit.
     Limit(Limited),
@@ -28,7 +28,7 @@ impl Termination {
         }
     }
 
-    /// The answer, where none has begun.
+    /// The answer, if none has begun.
     pub(crate) fn refusal(self) -> Refusal {
         match self {
             Self::Denied(denied) => denied.into(),
@@ -37,7 +37,7 @@ impl Termination {
         }
     }
 
-    /// How a record ends whose answer had begun: outcome, fault, and what refines the code.
+    /// How the record of an exchange with a started answer ends: outcome, fault, and the refinement of the code.
     pub(crate) fn ending(&self) -> (Outcome, Fault, Option<&'static str>) {
         match self {
             Self::Denied(denied) => (Outcome::Aborted, Fault::Policy, denied.class),

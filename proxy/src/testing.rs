@@ -1,5 +1,5 @@
-//! What the tests of the steps share: a proxy with one core and one session, over a temporary folder, and messages in memory. No test
-//! that uses it opens a socket.
+//! The test bench of the steps: a proxy with one core and one session, over a temporary folder, and messages in memory. No test that
+//! uses it opens a socket.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
@@ -48,7 +48,7 @@ pub(crate) const VALUE: &str = "value-of-the-credential-0123456789";
 /// Bytes that a stream in memory holds.
 const STREAM_BYTES: usize = 1 << 20;
 
-/// Made once: a key and the roots of the system take longer than all the rest.
+/// Created once: a key and the roots of the system take longer than all other setup.
 static CA: LazyLock<Arc<Ca>> = LazyLock::new(|| Arc::new(Ca::create(clock::now()).unwrap().0));
 static TRUST: LazyLock<Arc<Trust>> = LazyLock::new(|| Arc::new(Trust::load(&[], &CA).unwrap()));
 
@@ -57,7 +57,7 @@ pub(crate) fn credential(id: &str, kind: Kind, host: &str) -> NewCredential {
     NewCredential::new(id.into(), CredentialSpec::new(kind, Audience::parse(&[host]).unwrap()))
 }
 
-/// What a bench is made of.
+/// The parts of a bench.
 pub(crate) struct Setup {
     rules: String,
     /// Of the destination.
@@ -69,7 +69,7 @@ pub(crate) struct Setup {
     /// Of the session.
     pub(crate) limits: model::Limits,
     pub(crate) config: Config,
-    /// The addresses that are taken for listeners of Egret.
+    /// The addresses that count as listeners of Egret.
     pub(crate) listening: Vec<SocketAddr>,
 }
 
@@ -193,12 +193,12 @@ impl Bench {
         Trail::new(self.exchange())
     }
 
-    /// As [`Bench::trail`], of an exchange whose bodies move like this.
+    /// As [`Bench::trail`], for an exchange with this flow.
     pub(crate) fn trail_of(&self, flow: &Arc<Flow>) -> Trail {
         Trail::new(Exchange { flow, ..self.exchange() })
     }
 
-    /// What an exchange without limits holds.
+    /// The admission of an exchange without limits.
     pub(crate) fn held(&self) -> Held {
         let slot = self.core.proxy.quotas.request(&self.session.id).unwrap();
         Held::new(slot, Admission::default(), &self.line("GET", "/").active)
@@ -209,7 +209,7 @@ impl Bench {
         rules::in_force(&self.core.proxy, &self.session).unwrap()
     }
 
-    /// These rules are in force from now on.
+    /// Puts these rules in force from now on.
     pub(crate) fn replace_rules(&self, rules: &[&str]) {
         self.core.proxy.policies.replace(compiled(policy(rules)));
     }
@@ -327,7 +327,7 @@ impl Line<'_> {
     }
 }
 
-/// A connection to an upstream at [`ADDRESS`] that no request went on yet, and the upstream's end of it.
+/// A connection to an upstream at [`ADDRESS`] without any request yet, and the upstream's end of it.
 pub(crate) fn upstream() -> (Upstream, DuplexStream) {
     let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
     let (sender, address) = (Sender::Http1(Client::new(ours)), SocketAddr::from((ADDRESS, 443)));

@@ -1,6 +1,6 @@
-//! The open audit record of an exchange, which runs beside the steps.
+//! The open audit record of an exchange, next to the steps.
 //!
-//! It takes facts in one direction; no step reads it back. However an exchange ends, its record is closed once.
+//! Facts are only added; no step reads them back. However an exchange ends, its record is closed exactly once.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -23,21 +23,21 @@ use crate::refusal::Refusal;
 use crate::share;
 use crate::termination::Termination;
 
-/// The open record of one exchange. Complete when it is made, but for the facts that go into the record.
+/// The open record of one exchange. Complete when it is created, except for the facts of the record itself.
 pub(crate) struct Trail {
-    /// Taken out when it is closed.
+    /// Taken when the record is closed.
     record: Option<audit::Trail>,
-    /// `None` for a client that is not identified.
+    /// `None` for an unidentified client.
     client: Option<Identified>,
     proxy: Arc<Proxy>,
-    /// What it came on; `None` for a client that is not identified.
+    /// The connection or stream that it arrived on; `None` for an unidentified client.
     downlink: Option<Arc<Downlink>>,
-    /// How its bodies move; `None` where no exchange has begun.
+    /// The progress of its bodies; `None` if no exchange has begun.
     flow: Option<Arc<Flow>>,
 }
 
 impl Trail {
-    /// Opens the record of an exchange; nothing is written before the first byte is about to leave or the exchange ends.
+    /// Opens the record of an exchange. It is written when the first byte is about to leave or when the exchange ends.
     pub(crate) fn new(exchange: Exchange<'_>) -> Self {
         let record = audit::Trail::begin(&exchange.core.proxy.journal, facts(exchange.client));
         Self::of(exchange, record)
@@ -62,7 +62,7 @@ impl Trail {
         trail
     }
 
-    /// Opens a record of what came on `downlink` before an exchange has begun.
+    /// Opens a record for input on `downlink` before an exchange has begun.
     pub(crate) fn before(proxy: &Arc<Proxy>, client: &Identified, downlink: &Arc<Downlink>) -> Self {
         Self {
             record: Some(audit::Trail::begin(&proxy.journal, facts(client))),
@@ -73,7 +73,7 @@ impl Trail {
         }
     }
 
-    /// Opens the record of a connection that is not identified.
+    /// Opens the record of an unidentified connection.
     pub(crate) fn stranger(proxy: &Arc<Proxy>, source: IpAddr) -> Self {
         let facts = Facts { source: Some(source), ..Facts::default() };
         let record = Some(audit::Trail::begin(&proxy.journal, facts));
@@ -84,17 +84,17 @@ impl Trail {
         self.record.as_mut().expect("whatever takes the trail ends the record and consumes it")
     }
 
-    /// Where it wants to go, where the scheme is not known yet.
+    /// The endpoint it names, while the scheme is not known yet.
     pub(crate) fn endpoint(&mut self, endpoint: &Endpoint) {
         self.record().endpoint(endpoint);
     }
 
-    /// Where it goes.
+    /// The destination.
     pub(crate) fn destination(&mut self, destination: &Destination) {
         self.record().destination(destination);
     }
 
-    /// What is asked.
+    /// The method and the path of the request.
     pub(crate) fn asked(&mut self, method: &http::Method, path: Option<&RequestPath>, protocol: &'static str) {
         match static_method(method) {
             Some(name) => self.record().method(name),
@@ -106,7 +106,7 @@ impl Trail {
         }
     }
 
-    /// What the client's handshake said of the server name.
+    /// The server name of the client's handshake.
     pub(crate) fn sni(&mut self, sni: &str) {
         self.record().sni(sni);
     }
@@ -118,17 +118,17 @@ impl Trail {
         }
     }
 
-    /// What the client itself had sent in a place that a credential took.
+    /// The client's own values that a credential overwrote.
     pub(crate) fn replaced(&mut self, place: Cow<'static, str>) {
         self.record().replaced(place);
     }
 
-    /// The policies that judge it.
+    /// The policies that apply to it.
     pub(crate) fn snapshot(&mut self, snapshot: &SnapshotDigest) {
         self.record().snapshot(snapshot);
     }
 
-    /// What was decided, where no rule is concerned.
+    /// The decision, if no rule is concerned.
     pub(crate) fn decision(&mut self, decision: Decision) {
         self.record().decision(decision);
     }
@@ -138,7 +138,7 @@ impl Trail {
         self.record().status(status.as_u16());
     }
 
-    /// The rule that lets it pass.
+    /// The rule that allows it.
     pub(crate) fn permit(&mut self, permit: &Permit) {
         self.record().rule(permit.rule(), permit.policy());
         if let Some(denied) = permit.would_deny() {
@@ -146,7 +146,7 @@ impl Trail {
         }
     }
 
-    /// What policies that only observe would have refused it for.
+    /// Why policies in observe mode would have refused it.
     pub(crate) fn would_deny(&mut self, verdicts: &[WouldDeny]) {
         for WouldDeny { policy, verdict, denied } in verdicts {
             let rule = denied.rule.as_ref().map_or_else(String::new, |rule| format!(" by {rule}"));
@@ -154,17 +154,17 @@ impl Trail {
         }
     }
 
-    /// The tool call that it belongs to, by the runtime's marks.
+    /// The tool call that it belongs to, by the marks of the agent runtime.
     pub(crate) fn tool_call(&mut self, call: &ToolCall) {
         self.record().tool_call(call.id.clone(), call.tool.clone(), Attribution::Marker);
     }
 
-    /// A credential that goes with it.
+    /// A credential that is attached to it.
     pub(crate) fn credential(&mut self, used: CredentialUse, place: Cow<'static, str>) {
         self.record().credential(used, place);
     }
 
-    /// The TLS version spoken with the upstream.
+    /// The TLS version of the upstream connection.
     pub(crate) fn tls(&mut self, version: &'static str) {
         self.record().tls(version);
     }
@@ -174,13 +174,13 @@ impl Trail {
         self.record().address(address);
     }
 
-    /// Makes the opening record durable; no byte may leave before.
+    /// Makes the opening record durable; no byte may leave before that.
     ///
     /// # Errors
     /// `audit_unavailable`.
     ///
     /// # Cancellation
-    /// The closing record is written all the same.
+    /// The closing record is written anyway.
     pub(crate) async fn permitted(&mut self) -> Result<(), Refusal> {
         let limit = self.proxy.config.limits.audit_timeout;
         let written = tokio::time::timeout(limit, self.record().permitted()).await;
@@ -192,18 +192,18 @@ impl Trail {
         }
     }
 
-    /// A word that refines how it ended.
+    /// A code that refines how it ended.
     pub(crate) fn detail(&mut self, detail: impl Into<Cow<'static, str>>) {
         self.record().detail(detail);
     }
 
-    /// What passed in the bodies of a tunnel.
+    /// The bytes that passed in the bodies of a tunnel.
     pub(crate) fn body(&mut self, request_bytes: u64, response_bytes: u64) {
         self.record().request_bytes(request_bytes);
         self.record().response_bytes(response_bytes);
     }
 
-    /// What passed of the response.
+    /// The bytes that passed of the response.
     pub(crate) fn response(&mut self, bytes: u64, redactions: u64, locations: Vec<String>) {
         self.record().response_bytes(bytes);
         if redactions > 0 {
@@ -211,7 +211,7 @@ impl Trail {
         }
     }
 
-    /// Ends the request where it still runs: the count is final then, and no byte leaves after the record.
+    /// Ends a request that is still in progress: the count is final then, and no byte leaves after the record.
     fn end_upload(&mut self) {
         let (Some(flow), Some(record)) = (&self.flow, &mut self.record) else { return };
         if !flow.is_prepared() {
@@ -224,8 +224,8 @@ impl Trail {
         flow.take_removed_trailers().into_iter().for_each(|name| record.stripped(name));
     }
 
-    /// Records other tenants' secrets that came back and were masked, for these tenants alone: in the record of the exchange
-    /// it would tell its own tenant that they exist.
+    /// Records secrets of other tenants that came back and were masked, in records of those tenants alone. The record of the
+    /// exchange would reveal to its own tenant that they exist.
     pub(crate) fn foreign_redactions(&self, host: &Host, found: &[(NeedleOwner, u64)]) {
         for (owner, count) in found {
             self.proxy.journal.append(Record {
@@ -255,7 +255,7 @@ impl Trail {
             UploadEnd::Malformed => self.close(Outcome::ClientAbort, Some(Fault::Downstream), Some(Reason::Malformed)),
             UploadEnd::Stopped if self.is_terminated() => self.cut(),
             UploadEnd::Stopped => {
-                // The upstream had its answer complete and wanted no more of the request.
+                // The upstream completed its answer and accepted no more of the request.
                 self.record().detail("request_unfinished");
                 self.close(Outcome::Ok, None, None);
             }
@@ -273,7 +273,7 @@ impl Trail {
         self.close(Outcome::Aborted, Some(Fault::Upstream), Some(Reason::ResponseTooLarge));
     }
 
-    /// Ends the record of a response in which secrets could not be masked any more.
+    /// Ends the record of a response in which secrets could no longer be masked.
     pub(crate) fn unmaskable(mut self, why: &Unmaskable) {
         self.record().detail(why.to_string());
         let fault = Refusal::of(why.reason(), "").row().fault;
@@ -294,7 +294,7 @@ impl Trail {
         }
     }
 
-    /// Ends the record of what was terminated after its answer had begun.
+    /// Ends the record of an exchange that was terminated after its answer had begun.
     pub(crate) fn terminated(mut self, cut: &Termination) {
         let (outcome, fault, detail) = cut.ending();
         if let Some(detail) = detail {
@@ -303,17 +303,17 @@ impl Trail {
         self.close(outcome, Some(fault), Some(cut.reason()));
     }
 
-    /// Ends the record of an exchange that was cut short from outside: its session ended, Egret stops, or the client left.
+    /// Ends the record of an exchange that was ended from outside: its session ended, Egret stops, or the client left.
     pub(crate) fn cut(mut self) {
         self.end_early();
     }
 
-    /// Whether something from outside ended it.
+    /// Whether it was ended from outside.
     fn is_terminated(&self) -> bool {
         self.client_ended() || self.termination().is_some() || self.proxy.is_stopped()
     }
 
-    /// Whether its client may not go on.
+    /// Whether its client is no longer allowed.
     fn client_ended(&self) -> bool {
         self.client.as_ref().is_some_and(|client| !client.is_live(share::judging_time()))
     }
@@ -351,7 +351,7 @@ impl Trail {
         }
     }
 
-    /// Ends the record with a refusal; gives the id that the client is told.
+    /// Ends the record with a refusal; returns the id for the client.
     pub(crate) fn refuse(mut self, refusal: &Refusal) -> String {
         let row = refusal.row();
         self.end_upload();
@@ -399,7 +399,7 @@ fn facts(client: &Identified) -> Facts {
     }
 }
 
-/// How an exchange ended that has no answer from the upstream.
+/// How an exchange without an answer from the upstream ended.
 fn outcome_of(refusal: &Refusal) -> Outcome {
     if refusal.client_left() {
         return Outcome::ClientAbort;

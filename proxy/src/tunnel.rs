@@ -1,4 +1,4 @@
-//! The inside of a tunnel that is read: its requests, over HTTP/1.1 or HTTP/2, each of which goes to `exchange.rs`.
+//! The inside of a tunnel that is read: its requests, over HTTP/1.1 or HTTP/2. Each request goes to `exchange.rs`.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -38,17 +38,17 @@ use crate::share::Spawner;
 use crate::steps::respond;
 use crate::trail::Trail;
 
-/// The response to one request in the making. Boxed: hyper moves it about, and the exchange within is large.
+/// The future of the response to one request. Boxed, because hyper moves it and the exchange within is large.
 type Serving<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
 
-/// What every request within one tunnel has in common.
+/// The state that all requests in one tunnel share.
 pub(crate) struct Tunnel {
     core: Arc<Core>,
     client: Identified,
     destination: Destination,
     /// Whether the client's handshake named no server.
     without_sni: bool,
-    /// Told when an exchange on it was cut and its client keeps that from being seen.
+    /// Notified when an exchange on it was terminated and the client's inactivity hides that.
     must_close: Arc<Downlink>,
     patience: Patience,
 }
@@ -59,12 +59,12 @@ impl Tunnel {
         Self { core, client, destination, without_sni, must_close: Arc::default(), patience }
     }
 
-    /// What a request in this tunnel came on: a stream of HTTP/2 ends alone.
+    /// The downlink of a request in this tunnel: a stream of HTTP/2 ends alone.
     fn downlink(&self) -> Arc<Downlink> {
         streams::current().unwrap_or_else(|| self.must_close.clone())
     }
 
-    /// The record of what comes in this tunnel and begins no exchange.
+    /// The record of input in this tunnel that begins no exchange.
     fn open(&self) -> Trail {
         let mut open = Trail::before(&self.core.proxy, &self.client, &self.downlink());
         open.destination(&self.destination);
@@ -87,7 +87,8 @@ impl Tunnel {
     }
 }
 
-/// Runs a connection of a tunnel to its end. The end of its client's session drops it with all that is on it; a drain lets it finish.
+/// Runs a connection of a tunnel to its end. When its client's session ends, it is dropped with all its exchanges; a drain lets it
+/// finish.
 async fn until_over<C>(tunnel: &Tunnel, mut connection: Pin<&mut C>, drain: fn(Pin<&mut C>))
 where
     C: Future<Output = Result<(), hyper::Error>>,
@@ -148,7 +149,8 @@ impl Service for Tunnel {
             Err(refusal) => return respond::refuse(self.open(), &refusal),
         };
         let response = self.exchange(asked).await;
-        // A client that names another host on this connection is confused or lies; either way it ends.
+        // A client that names another host on this connection is confused or malicious; the connection ends in either
+        // case.
         let misdirected = response.status() == http::StatusCode::MISDIRECTED_REQUEST && response.body().is_own();
         if self.patience.is_exhausted_by(&response) || misdirected { respond::closing(response) } else { response }
     }
@@ -218,12 +220,12 @@ async fn http2_request(tunnel: &Tunnel, request: Request<Http2Body>) -> Result<R
     if response.body().is_own() {
         streams::answers_itself();
     }
-    // Its connection is drained where this was its last refusal.
+    // Drains its connection if this was the last refusal allowed on it.
     let _is_last = tunnel.patience.is_exhausted_by(&response);
     Ok(if for_head { without_body(response) } else { response })
 }
 
-/// An answer to HEAD over HTTP/2, where the library would send our words.
+/// An answer to HEAD over HTTP/2; the library would send our body.
 fn without_body(mut response: Response<Body>) -> Response<Body> {
     if response.body().is_own() {
         let length = http_body::Body::size_hint(response.body()).exact().unwrap_or_default();

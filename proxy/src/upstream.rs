@@ -1,4 +1,4 @@
-//! Upstreams: names, addresses, connections, and the connections that are kept.
+//! Upstreams: names, addresses, connections, and the pool of idle connections.
 
 pub(crate) mod dial;
 pub(crate) mod establish;
