@@ -1,7 +1,7 @@
-//! What the body of one request may take: its own limit, and what is left of the budgets of its session and rules.
+//! The allowance of one request body: its own limit, and the remaining budgets of its session and rules.
 //!
-//! Bytes are counted as they come from the client, before a credential takes the place of a placeholder: the count would
-//! otherwise tell how long a secret is.
+//! Bytes are counted as they arrive from the client, before a credential replaces a placeholder: the count would
+//! otherwise reveal the length of a secret.
 
 use std::borrow::Cow;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ pub(crate) struct Limited {
     detail: Cow<'static, str>,
     /// The limit, by name; for clients and records.
     limit: &'static str,
-    /// Whose limit it is; `None` for the session's own.
+    /// The owner of the limit; `None` for the session's own.
     rule: Option<(PolicyName, RuleId)>,
     retry_after: Option<u64>,
 }
@@ -50,7 +50,7 @@ impl Limited {
         self.limit
     }
 
-    /// The answer, where none has begun.
+    /// The answer, if none has begun.
     pub(crate) fn refusal(&self) -> Refusal {
         let mut refusal = Refusal::of(self.reason, self.detail.clone()).with_class(self.limit);
         if let Some((policy, rule)) = &self.rule {
@@ -63,27 +63,27 @@ impl Limited {
     }
 }
 
-/// A bound in bytes, and whose it is.
+/// A bound in bytes, and its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ByteLimit {
     pub(crate) scope: Scope,
     pub(crate) bytes: u64,
 }
 
-/// What is left for one body.
+/// The rest of the allowance for one body.
 pub(crate) struct Allowance {
     session: Arc<Session>,
     sessions: Arc<Registry>,
     body: Option<ByteLimit>,
     taken: u64,
     budgets: Vec<ByteLimit>,
-    /// The budget that is asked next for the piece at hand.
+    /// The next budget to ask for the current piece.
     next: usize,
     reserving: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
 }
 
 impl Allowance {
-    /// For a body of at most `body` bytes, against these budgets; `None` where nothing bounds it.
+    /// For a body of at most `body` bytes, against these budgets; `None` if it has no bound.
     pub(crate) fn new(
         session: &Arc<Session>,
         sessions: &Arc<Registry>,
@@ -97,7 +97,8 @@ impl Allowance {
         Some(Self { session, sessions, body, taken: 0, budgets, next: 0, reserving: None })
     }
 
-    /// Counts a piece of the body that is about to be taken. While it is pending it has to be asked for the same piece.
+    /// Counts a piece of the body before it is accepted. While it is pending, callers must ask for the same piece
+    /// again.
     ///
     /// # Errors
     /// The limit that it exceeds; the body ends there.
@@ -114,7 +115,7 @@ impl Allowance {
         Poll::Ready(Ok(()))
     }
 
-    /// Counts bytes that are no part of the body, such as the head, against the budgets alone.
+    /// Counts bytes outside of the body, such as the head, against the budgets alone.
     ///
     /// # Errors
     /// As [`Allowance::poll_take`].
@@ -138,7 +139,7 @@ impl Allowance {
     }
 }
 
-/// Has more bytes written down as spent; whether that worked.
+/// Persists more bytes as spent; returns whether that succeeded.
 fn reserve(sessions: &Arc<Registry>, session: &Arc<Session>) -> impl Future<Output = bool> + Send + use<> {
     let (sessions, session) = (sessions.clone(), session.clone());
     let writing = tokio::task::spawn_blocking(move || sessions.reserve_bytes(&session));
@@ -189,7 +190,7 @@ mod tests {
             Allowance::new(&self.session, &self.sessions, body, budgets.collect()).unwrap()
         }
 
-        /// What another process finds of the session.
+        /// The state of the session that another process finds.
         fn spent_on_disk(&self) -> u64 {
             let again = Registry::open(self.folder.path(), Timestamp::now()).unwrap();
             again.get(&self.session.id).unwrap().budgets.spent(&Scope::Session)
@@ -219,7 +220,7 @@ mod tests {
         assert_eq!(take(&mut allowance, 400).await, Ok(()));
         assert!((400..=416).contains(&bench.spent_on_disk()));
         assert_eq!(take(&mut allowance, 200).await, Err(Reason::BudgetExhausted));
-        // The next request of another rule still has what is left of the session's.
+        // The next request of another rule still has the rest of the session's budget.
         let mut other = bench.allowance(None, &[(Scope::Session, 1_000)]);
         assert_eq!(take(&mut other, 400).await, Ok(()));
         assert_eq!(take(&mut other, 1).await, Err(Reason::BudgetExhausted));

@@ -1,14 +1,14 @@
-//! A token bucket: so many requests in so much time, and as many at once. Time is an argument.
+//! A token bucket: a number of requests per span of time, and the same number as a burst. Time is an argument.
 
 use std::time::Duration;
 
 use model::Rate;
 use tokio::time::Instant;
 
-/// How many requests may pass now. It begins full and fills evenly.
+/// How many requests may pass now. It starts full and fills evenly.
 ///
-/// The level is kept in requests times the nanoseconds of the rate's span, so that no rate is rounded: in each nanosecond it
-/// rises by the rate's count.
+/// The level is stored in requests times the nanoseconds of the rate's span, so that no rate is rounded: it rises by the
+/// rate's count in each nanosecond.
 #[derive(Debug)]
 pub(crate) struct TokenBucket {
     rate: Rate,
@@ -25,7 +25,7 @@ impl TokenBucket {
     /// Takes one token, at this rate from now on.
     ///
     /// # Errors
-    /// The time until there is one.
+    /// The time until a token is available.
     pub(crate) fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
         self.fill(now);
         self.change(rate);
@@ -42,7 +42,7 @@ impl TokenBucket {
         }
     }
 
-    /// Puts a token back that was taken for a request that another limit refuses.
+    /// Returns a token that was taken for a request that another limit refuses.
     pub(crate) fn give_back(&mut self) {
         self.level = (self.level + self.rate.per.as_nanos()).min(capacity(self.rate));
     }
@@ -54,7 +54,7 @@ impl TokenBucket {
         self.level = self.level.saturating_add(more).min(capacity(self.rate));
     }
 
-    /// A rate that a reload changed: whole tokens stay, as far as the new rate allows so many.
+    /// Applies a rate that a reload changed: whole tokens stay, up to the new rate.
     fn change(&mut self, rate: Rate) {
         if rate == self.rate {
             return;
@@ -69,7 +69,7 @@ fn capacity(rate: Rate) -> u128 {
     u128::from(rate.count) * rate.per.as_nanos()
 }
 
-/// Whole seconds that a client is asked to wait: rounded up, and at least one.
+/// Whole seconds for Retry-After: rounded up, and at least one.
 pub(crate) fn retry_after(wait: Duration) -> u64 {
     let up = u64::from(wait.subsec_nanos() > 0);
     (wait.as_secs() + up).max(1)

@@ -1,7 +1,7 @@
-//! How much memory bodies take that are kept for their slots, and what decodes bodies: all together, and those of one session.
+//! The memory budget of bodies that are buffered for their slots, and of the decoders of bodies: in all, and per session.
 //!
-//! Sessions that take all they can must leave something for the next one. So a session may hold no more than is left for all others:
-//! the more sessions are greedy, the smaller is what each can take, and the last bytes are never gone.
+//! Sessions that take as much as they can must leave some for the next one. So a session may hold no more than remains for all
+//! others. The more greedy sessions there are, the smaller is the share of each, and the last bytes are never gone.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,13 +10,13 @@ use model::{Reason, SessionId};
 
 use crate::refusal::Refusal;
 
-/// One session may take this part of the whole at most.
+/// One session may take at most this fraction of the whole.
 const SESSIONS: usize = 4;
 
-/// What decodes a body grows by pieces; memory is taken in steps of this, so that not every piece takes the lock.
+/// A decoder grows by pieces; memory is taken in steps of this size, so that few pieces take the lock.
 const STEP: usize = 64 << 10;
 
-/// The bytes that are kept now.
+/// The bytes in use now.
 #[derive(Debug)]
 pub(crate) struct Budget {
     max: usize,
@@ -30,7 +30,7 @@ struct Kept {
     sessions: HashMap<SessionId, usize>,
 }
 
-/// What one body takes of it; given back when it is dropped.
+/// The share of one body; dropping it returns the bytes.
 #[derive(Debug)]
 pub(crate) struct Share {
     budget: Arc<Budget>,
@@ -38,19 +38,19 @@ pub(crate) struct Share {
     bytes: usize,
 }
 
-/// What decodes one body takes.
+/// The share of the decoders of one body.
 #[derive(Debug)]
 pub(crate) struct Decoding {
     share: Share,
 }
 
 impl Decoding {
-    /// Takes what is missing up to these bytes, in whole steps.
+    /// Takes the missing bytes up to this number, in whole steps.
     ///
     /// # Errors
-    /// There is no memory left for it.
+    /// No memory is left for it.
     pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Spent> {
-        // Most bodies are in no coding, and nothing is locked for them.
+        // Most bodies have no coding and take no lock.
         if bytes <= self.share.bytes {
             return Ok(());
         }
@@ -58,17 +58,17 @@ impl Decoding {
     }
 }
 
-/// Why a body takes no more.
+/// Why a body gets no more memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spent {
-    /// The session has taken its part.
+    /// The session has used its share.
     Session,
-    /// All is taken, or no more than the session has is left for others.
+    /// All is in use, or no more than the session's share remains for others.
     Whole,
 }
 
 impl Spent {
-    /// The code of it.
+    /// The code of this reason.
     pub(crate) fn reason(self) -> Reason {
         match self {
             Self::Session => Reason::SessionQuota,
@@ -76,7 +76,7 @@ impl Spent {
         }
     }
 
-    /// What a body is refused with that finds no memory.
+    /// The refusal of a body that gets no memory.
     pub(crate) fn refusal(self) -> Refusal {
         let detail = match self {
             Self::Session => "the session's bodies that are kept for their slots or decoded take all of its memory",
@@ -92,19 +92,19 @@ impl Budget {
         Arc::new(Self { max, max_session: max_session.min(max / SESSIONS), kept: Mutex::default() })
     }
 
-    /// A share of nothing yet.
+    /// An empty share.
     pub(crate) fn share(self: &Arc<Self>, session: &SessionId) -> Share {
         Share { budget: self.clone(), session: session.clone(), bytes: 0 }
     }
 
-    /// For what decodes one body, which takes nothing yet.
+    /// For the decoders of one body, which use no memory yet.
     pub(crate) fn decoding(self: &Arc<Self>, session: &SessionId) -> Decoding {
         Decoding { share: self.share(session) }
     }
 }
 
 impl Share {
-    /// Takes these bytes more.
+    /// Takes this many more bytes.
     pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Spent> {
         let mut kept = model::sync::lock(&self.budget.kept);
         let own = kept.sessions.get(&self.session).copied().unwrap_or_default().saturating_add(bytes);
@@ -150,7 +150,7 @@ mod tests {
             share.take(40).unwrap();
             share
         });
-        // Of the 40 that are left, each next one gets half of what it finds.
+        // Each next session gets half of what remains of the 40.
         let mut late = [share("d"), share("e"), share("f")];
         assert_eq!(
             [21, 11, 6].iter().zip(&mut late).map(|(bytes, late)| late.take(*bytes)).collect::<Vec<_>>(),
@@ -191,7 +191,7 @@ mod tests {
     fn t293_greedy_sessions_leave_memory_for_an_honest_one() {
         let limits = crate::config::Limits::default();
         let budget = Budget::new(limits.max_slot_bodies_bytes, limits.max_session_slot_bodies_bytes);
-        // Each takes windows of a mebibyte as long as it gets any.
+        // Each takes windows of a mebibyte as long as it gets one.
         let greedy: Vec<Vec<Decoding>> = ["a", "b", "c", "d"]
             .map(|id| {
                 let next = || {

@@ -1,4 +1,4 @@
-//! What is counted against limits while it runs: requests and exchanges, by session and rule, shared by all cores.
+//! The counters of limits: requests and concurrent exchanges, by session and rule, shared by all cores.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -11,18 +11,19 @@ use tokio::time::Instant;
 
 use crate::limits::bucket::TokenBucket;
 
-/// The counters of all sessions. There are no more than sessions have rules with limits, and they go with their session.
+/// The counters of all sessions. A session has at most one for each rule with limits, and they are removed with the
+/// session.
 #[derive(Debug, Default)]
 pub(crate) struct Counters(Mutex<HashMap<SessionId, HashMap<Scope, Arc<Counter>>>>);
 
-/// What one limit of one session is counted by.
+/// The counter of one limit of one session.
 #[derive(Debug, Default)]
 pub(crate) struct Counter {
     bucket: Mutex<Option<TokenBucket>>,
     running: Mutex<u64>,
 }
 
-/// One exchange among those that run at once; dropping it makes room for another.
+/// One of the concurrent exchanges; dropping it makes room for another.
 #[derive(Debug)]
 pub(crate) struct Slot(Arc<Counter>);
 
@@ -36,7 +37,7 @@ impl Counters {
         all.entry(session.clone()).or_default().entry(scope.clone()).or_default().clone()
     }
 
-    /// Forgets sessions that are over.
+    /// Removes sessions that are over.
     pub(crate) fn sweep(&self, live: impl Fn(&SessionId) -> bool) {
         lock(&self.0).retain(|session, _| live(session));
     }
@@ -51,14 +52,14 @@ impl Counter {
         lock(&self.bucket).get_or_insert_with(|| TokenBucket::full(rate, now)).take(rate, now)
     }
 
-    /// Takes a request out of the count that another limit refuses.
+    /// Removes a request from the count that another limit refuses.
     pub(crate) fn give_back(&self) {
         if let Some(bucket) = &mut *lock(&self.bucket) {
             bucket.give_back();
         }
     }
 
-    /// One more exchange, where fewer than `max` run.
+    /// Counts one more exchange if fewer than `max` are in progress.
     pub(crate) fn enter(self: &Arc<Self>, max: u64) -> Option<Slot> {
         let mut running = lock(&self.running);
         if *running >= max {

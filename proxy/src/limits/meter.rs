@@ -1,16 +1,16 @@
-//! A minimum rate: tells a trickle from a pause. Time is an argument.
+//! A minimum rate: distinguishes a trickle from a pause. Time is an argument.
 //!
-//! A peer that is waited for is charged the time of the wait, at most half the grace for one wait; each byte that it moves then pays
-//! for its share of a second. A balance beyond the grace is a trickle. So silence alone never ends anything here
-//! (`idle` and `unread` do that), a pause is cheap for what goes on at a normal rate, and one byte a second, or one a
-//! minute, ends after a few waits.
+//! A peer that is waited for is charged the time of the wait, at most half the grace for one wait. Each byte that it moves pays for
+//! its share of a second. A balance beyond the grace is a trickle. So silence alone never terminates an exchange here (`idle` and
+//! `unread` do that), and a pause is cheap for a peer with a normal rate. One byte a second, or one a minute, is terminated after a
+//! few waits.
 
 use std::time::Duration;
 
-/// How fast a peer has to be.
+/// The minimum rate of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MinimumRate {
-    /// Bytes in a second.
+    /// Bytes per second.
     pub(crate) bytes: u64,
     /// The waiting that is free.
     pub(crate) grace: Duration,
@@ -23,7 +23,7 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// The peer moved so many bytes after it was waited for; whether that is a trickle.
+    /// The peer moved this many bytes after a wait; returns whether that is a trickle.
     pub(crate) fn moved(&mut self, rate: MinimumRate, waited: Duration, bytes: u64) -> bool {
         let paid = Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / rate.bytes.max(1));
         let charged = self.unpaid.saturating_add(waited.min(rate.grace / 2));
@@ -38,7 +38,7 @@ mod tests {
 
     const RATE: MinimumRate = MinimumRate { bytes: 240, grace: Duration::from_secs(30) };
 
-    /// How many pieces of `bytes`, each after `waited`, pass before it is a trickle; `None` where a thousand do.
+    /// How many pieces of `bytes`, each after `waited`, pass before it is a trickle; `None` if a thousand do.
     fn pieces(waited: f64, bytes: u64) -> Option<usize> {
         let mut meter = Meter::default();
         (1..=1_000).find(|_| meter.moved(RATE, Duration::from_secs_f64(waited), bytes))

@@ -1,7 +1,7 @@
-//! What one session, and all of them together, may have at once: requests in progress with the memory that they may buffer,
-//! upstream connections; and in a minute: different host names, and leaf certificates signed for it.
+//! The quotas of one session, and of all of them together. At once: requests in progress with the memory that they may
+//! buffer, and upstream connections. In a minute: different host names, and leaf certificates signed for it.
 //!
-//! Counted over all cores. What is taken is a value, which gives it back when it is dropped.
+//! Counted over all cores. Each use is a value; dropping it returns the use.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
@@ -17,10 +17,10 @@ use crate::refusal::Refusal;
 /// Bytes that one exchange may buffer: a send window, a receive window and the buffers of two connections.
 pub(crate) const EXCHANGE_BYTES: usize = 256 << 10;
 
-/// Names and leaves are counted over this time, which begins with the first.
+/// Names and leaves are counted over this time, which begins with the first one.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What is in use now.
+/// The current use.
 pub(crate) struct Quotas {
     limits: Arc<Limits>,
     usage: Mutex<Usage>,
@@ -47,14 +47,14 @@ struct SessionUsage {
     mints_since: Option<Instant>,
 }
 
-/// One request in progress; its place is given back when it is dropped.
+/// One request in progress; dropping it returns its slot.
 #[derive(Debug)]
 pub(crate) struct RequestSlot {
     quotas: Arc<Quotas>,
     session: SessionId,
 }
 
-/// One upstream connection; its place is given back when it is dropped.
+/// One upstream connection; dropping it returns its slot.
 #[derive(Debug)]
 pub(crate) struct UpstreamSlot {
     quotas: Arc<Quotas>,
@@ -69,7 +69,7 @@ impl std::fmt::Debug for Quotas {
 }
 
 impl Quotas {
-    /// Nothing is in use yet.
+    /// No use yet.
     pub(crate) fn new(limits: Arc<Limits>) -> Arc<Self> {
         Arc::new(Self { limits, usage: Mutex::default(), hasher: RandomState::new() })
     }
@@ -78,10 +78,10 @@ impl Quotas {
         model::sync::lock(&self.usage)
     }
 
-    /// A place for one more request, with the memory that it may buffer.
+    /// A slot for one more request, with the memory that it may buffer.
     ///
     /// # Errors
-    /// `session_quota` where the session has its part, `overloaded` where all is taken.
+    /// `session_quota` if the session has used its share, `overloaded` if all slots are in use.
     pub(crate) fn request(self: &Arc<Self>, session: &SessionId) -> Result<RequestSlot, Refusal> {
         let limits = &self.limits;
         let mut usage = self.lock();
@@ -105,10 +105,10 @@ impl Quotas {
         Ok(RequestSlot { quotas: self.clone(), session: session.clone() })
     }
 
-    /// A place for one more upstream connection.
+    /// A slot for one more upstream connection.
     ///
     /// # Errors
-    /// `session_quota` where the session has its part, in all or to this host; `overloaded` where all is taken.
+    /// `session_quota` if the session has used its share, in all or to this host; `overloaded` if all slots are in use.
     pub(crate) fn upstream(
         self: &Arc<Self>,
         session: &SessionId,
@@ -135,10 +135,10 @@ impl Quotas {
         Ok(UpstreamSlot { quotas: self.clone(), session: session.clone(), destination: destination.clone() })
     }
 
-    /// Counts a name that the session may reach, as one that data could leave in.
+    /// Counts a name that the session may reach, because a lookup of the name could leak data.
     ///
     /// # Errors
-    /// `rate_limited` where there were too many different ones in a minute.
+    /// `rate_limited` if there were too many different ones in a minute.
     pub(crate) fn name(&self, session: &SessionId, host: &Host, now: Instant) -> Result<(), Refusal> {
         let Some(name) = host.name() else { return Ok(()) };
         let digest = self.hasher.hash_one(name);
@@ -155,11 +155,11 @@ impl Quotas {
         Ok(())
     }
 
-    /// Counts a leaf certificate that is about to be signed for the session. A host counts once in a minute: a client may try again
-    /// before its handshake is done.
+    /// Counts a leaf certificate that is about to be signed for the session. A host counts once in a minute, because a client may
+    /// retry before its handshake is complete.
     ///
     /// # Errors
-    /// `mint_limited` where there were too many in a minute.
+    /// `mint_limited` if there were too many in a minute.
     pub(crate) fn mint(&self, session: &SessionId, host: &Host, now: Instant) -> Result<(), Refusal> {
         let digest = self.hasher.hash_one(host);
         let mut usage = self.lock();
@@ -175,13 +175,13 @@ impl Quotas {
         Ok(())
     }
 
-    /// Forgets sessions that are over.
+    /// Removes sessions that are over.
     pub(crate) fn sweep(&self, live: impl Fn(&SessionId) -> bool) {
         self.lock().sessions.retain(|id, own| own.requests > 0 || own.upstreams > 0 || live(id));
     }
 }
 
-/// Whether the minute is over; a new one begins then.
+/// Whether the minute is over; if so, a new one begins.
 fn is_over(since: &mut Option<Instant>, now: Instant) -> bool {
     let over = since.is_none_or(|since| now.duration_since(since) >= MINUTE);
     if over {

@@ -1,4 +1,4 @@
-//! The timers of an exchange: what each is called, whose fault it is that it fired, and the refusal that comes of it.
+//! The timers of an exchange: the name of each, the fault when it fires, and the resulting refusal.
 
 use audit::Fault;
 use model::Reason;
@@ -12,9 +12,9 @@ pub(crate) enum Timer {
     Connect,
     /// From the end of the request to the head of the response.
     FirstByte,
-    /// Nothing moved, and the upstream was to move next.
+    /// No byte moved, and the upstream was to move next.
     Idle,
-    /// Nothing moved, and the client was to send next.
+    /// No byte moved, and the client was to send next.
     ClientIdle,
     /// The client sends its body below the minimum rate.
     UploadRate,
@@ -36,7 +36,7 @@ impl Timer {
         }
     }
 
-    /// Whose fault it is.
+    /// The fault when it fires.
     pub(crate) fn fault(self) -> Fault {
         match self {
             Self::Connect | Self::FirstByte | Self::Idle | Self::DownloadRate => Fault::Upstream,
@@ -52,7 +52,7 @@ impl Timer {
         }
     }
 
-    /// The answer, where none has begun.
+    /// The answer, if none has begun.
     pub(crate) fn refusal(self) -> Refusal {
         let detail = match self {
             Self::Connect => "the connection to the upstream was not made in time",
