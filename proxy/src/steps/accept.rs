@@ -1,4 +1,4 @@
-//! Step 1: a downstream connection takes a place, which is free again when the connection ends.
+//! Step 1: a downstream connection takes a slot, which is free again when the connection ends.
 
 use std::net::IpAddr;
 
@@ -7,23 +7,23 @@ use crate::entry::channel::Channel;
 use crate::entry::listener::ClientStream;
 use crate::entry::places::{NoPlace, Place, source_of};
 
-/// A connection from a client that has a place.
+/// A connection from a client that has a slot.
 pub(crate) struct Downstream {
     pub(crate) stream: ClientStream,
     pub(crate) place: Place,
     pub(crate) channel: Channel,
 }
 
-/// A connection for which there is no place.
+/// A connection for which there is no slot.
 pub(crate) struct TurnedAway {
     pub(crate) stream: ClientStream,
     pub(crate) source: IpAddr,
 }
 
-/// Takes a new connection in.
+/// Admits a new connection.
 ///
 /// # Errors
-/// [`TurnedAway`] where sessions have taken all places; it is answered, not reset.
+/// [`TurnedAway`] if sessions use all slots; it is answered, not reset.
 pub(crate) fn accept(proxy: &Proxy, stream: ClientStream, channel: Channel) -> Result<Downstream, TurnedAway> {
     if let Err(error) = stream.set_nodelay() {
         tracing::debug!(%error, "nodelay");

@@ -1,4 +1,4 @@
-//! Step 7: may this request pass. The permit it gives is the key to the next step.
+//! Step 7: whether this request may pass. The next step requires the permit of this one.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::request::Routed;
 use crate::share;
 use crate::trail::Trail;
 
-/// What a request that was authorized is judged by again while it is under way.
+/// The input for re-evaluating an authorized request while it is in progress.
 pub(crate) fn asked(routed: &Routed) -> Asked {
     let tool = routed.tool.clone();
     Asked::Request { method: routed.method.clone(), path: routed.path.clone(), websocket: routed.websocket, tool }
@@ -21,7 +21,7 @@ pub(crate) fn asked(routed: &Routed) -> Asked {
 /// Asks the policy decision point about one request.
 ///
 /// # Errors
-/// The policies' reason, or `denied_upgrade` for a WebSocket, which is not relayed yet even where a rule allows it.
+/// The policies' reason, or `denied_upgrade` for a WebSocket, which is not relayed yet even if a rule allows it.
 pub(crate) fn authorize(
     exchange: Exchange<'_>,
     rules: &Arc<Rules>,
@@ -56,7 +56,7 @@ mod tests {
 
     const HEAD: &str = "Host: api.example.com\r\n\r\n";
 
-    /// What comes of one request, with its rule or the code of its refusal.
+    /// The outcome of one request, with its rule or the code of its refusal.
     async fn authorized(bench: &Bench, line: &str) -> Result<Permit, Refusal> {
         let asked = bench.asked(&format!("{line} HTTP/1.1\r\n{HEAD}")).await;
         let routed = route(bench.exchange(), asked).unwrap();

@@ -1,4 +1,4 @@
-//! Step 4: may this session reach this host and port at all. Comes before any name lookup and any certificate.
+//! Step 4: whether this session may reach this host and port at all. Precedes any name lookup and any certificate.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -12,12 +12,12 @@ use crate::refusal::Refusal;
 use crate::rules;
 use crate::{Proxy, share, status};
 
-/// How the connection goes on.
+/// How the connection continues.
 #[derive(Clone, Debug)]
 pub(crate) enum Passage {
     /// Its requests are read and judged one by one.
     Intercept,
-    /// Its bytes are not read; all of them go under this permit.
+    /// Its bytes are not read; this permit covers all of them.
     Passthrough(Permit),
     /// Egret itself answers.
     Reserved,
@@ -45,7 +45,7 @@ pub(crate) fn decide<S>(proxy: &Proxy, arrival: &Arrival<S>, endpoint: &Endpoint
         return Err(Refusal::of(Reason::DeniedSelf, "the destination is a listener of Egret"));
     }
     let connect = ConnectQuery { host, port: *port, now: share::judging_time() };
-    // A tunnel does not show what will follow, and counts as https.
+    // A tunnel does not show which protocol will follow, and counts as https.
     let scheme = arrival.scheme.unwrap_or(Scheme::Https);
     match rules::in_force(proxy, arrival.client.session())?.decide_over(scheme, &connect)? {
         policies::Passage::Intercept => Ok(Passage::Intercept),
@@ -53,7 +53,7 @@ pub(crate) fn decide<S>(proxy: &Proxy, arrival: &Arrival<S>, endpoint: &Endpoint
     }
 }
 
-/// Counts what a request to the proxy may cause: a name lookup, and for a tunnel a leaf certificate.
+/// Counts the work that a request to the proxy may cause: a name lookup, and for a tunnel a leaf certificate.
 ///
 /// # Errors
 /// `rate_limited`, `mint_limited`.

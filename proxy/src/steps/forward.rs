@@ -29,7 +29,7 @@ use crate::upstream::establish::establish;
 use crate::upstream::pool::{Key, Sender, Upstream};
 use redaction::stream::Patterns;
 
-/// A response whose body is still to come, and the leases that are needed to redact it.
+/// A response whose body is still to come, with the leases that are needed to redact it.
 pub(crate) struct Reply {
     pub(crate) response: Response<Incoming>,
     /// Held until the response is known to be redactable.
@@ -38,7 +38,7 @@ pub(crate) struct Reply {
     pub(crate) upstreamed: Upstreamed,
 }
 
-/// What stays of the upstream side until the response body ends.
+/// The upstream side that is held until the response body ends.
 pub(crate) struct Upstreamed {
     pub(crate) flow: Arc<Flow>,
     pub(crate) back: Option<PoolReturn>,
@@ -47,10 +47,11 @@ pub(crate) struct Upstreamed {
 /// A request as it is sent.
 type Outgoing = http1::client::Outgoing<Upload>;
 
-/// What went on the request, and the bytes to find in the response.
+/// The credentials attached to the request, and the bytes to find in the response.
 type Secrets = (Vec<Lease>, Patterns);
 
-/// Sends the request; a kept connection that turns out to be closed before it took the request is replaced once.
+/// Sends the request. A pooled connection that turns out to have closed before it accepted the request is replaced
+/// once.
 ///
 /// # Errors
 /// `upstream_refused`, `upstream_tls`, `upstream_timeout`, `upstream_protocol`; for a replaced connection those of `locate` too.
@@ -93,7 +94,7 @@ pub(crate) async fn forward(
     }
 }
 
-/// Why the request ended early, where that was not the upstream's doing: what terminated the exchange, or what the client did to its
+/// Why the request ended early, if the upstream was not the cause: the termination of the exchange, or the client's abort of its
 /// body. The connection reports both as a request that was not sent to its end.
 fn cause(permitted: Permitted<'_>, flow: &Flow) -> Option<Refusal> {
     if let Some(cut) = permitted.active.termination() {
@@ -113,7 +114,7 @@ fn pace(permitted: Permitted<'_>, version: Version) -> Pace {
     Pace {
         first_byte: permitted.permit.timeouts().first_byte.unwrap_or(limits.first_byte_timeout),
         idle: idle.unwrap_or(limits.idle_timeout),
-        // Over HTTP/1.1 the connection carries this answer alone and watches over it.
+        // Over HTTP/1.1 the connection carries this answer alone and checks its progress.
         unread: (version == Version::HTTP_2).then_some(limits.unread_timeout),
         rate: idle.is_none().then(|| limits.minimum_rate()),
     }
@@ -147,7 +148,7 @@ fn reply(
     check_framing(&parts.headers)?;
     own_fields::remove_forged(&mut parts.headers);
     hop_by_hop::remove_from_response(&mut parts.headers);
-    // Over HTTP/2 the library may keep something of the upstream's there.
+    // Over HTTP/2 the library may store data of the upstream there.
     parts.extensions.clear();
     parts.version = Version::HTTP_11;
     let back = match upstream.sender {
@@ -160,7 +161,8 @@ fn reply(
     Ok(Reply { response, leases, patterns, upstreamed: Upstreamed { flow, back } })
 }
 
-/// A transfer coding other than chunked would hide the body from redaction, and a length beside it the body's end.
+/// A transfer coding other than chunked would hide the body from redaction, and a length next to it would hide the
+/// body's end.
 fn check_framing(fields: &HeaderMap) -> Result<(), Refusal> {
     let mut codings = fields.get_all(header::TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else { return Ok(()) };
@@ -171,11 +173,11 @@ fn check_framing(fields: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::of(Reason::UpstreamProtocol, "the upstream framed its response in a way that is not served"))
 }
 
-/// The request as it goes out, in the form of HTTP/1.1; `send` gives it the form of the connection.
+/// The request as it is sent, in the form of HTTP/1.1; `send` converts it to the form of the connection.
 fn assemble(permitted: Permitted<'_>, armed: Armed, flow: &Arc<Flow>) -> (Outgoing, Secrets) {
     let Armed { method, mut fields, target, body, leases, patterns, watch, trailers, version: _, stripped: _, lent: _ } =
         armed;
-    // What was read already was asked for already.
+    // The client already got its 100 response if the body was read.
     if !body.is_untouched() {
         fields.remove(header::EXPECT);
     }
@@ -187,7 +189,7 @@ fn assemble(permitted: Permitted<'_>, armed: Armed, flow: &Arc<Flow>) -> (Outgoi
     (Outgoing { method, target, fields, body: Some(body) }, (leases, patterns))
 }
 
-/// Looks up and dials once more.
+/// Locates and dials once more.
 async fn establish_again(permitted: Permitted<'_>, key: &Key) -> Result<Upstream, Refusal> {
     let located = locate::addresses(permitted).await?;
     establish(permitted.exchange, permitted.permit, (&located, key)).await
@@ -199,10 +201,10 @@ fn broken(detail: &'static str) -> Refusal {
 
 /// Why there is no response.
 enum NoResponse {
-    /// The connection closed before an answer began. The request, where it may be sent on another connection: an upstream may close a
-    /// kept connection in the very moment in which it is used again.
+    /// The connection closed before an answer began. Contains the request if it may be sent on another connection: an upstream may
+    /// close an idle connection at the moment of its reuse.
     Unanswered(Option<Box<Outgoing>>),
-    /// It may have been sent, or the answer is no answer.
+    /// It may have been sent, or the answer is not valid.
     Failed(Refusal),
 }
 
@@ -282,7 +284,8 @@ async fn send(
     }
 }
 
-/// Sends the rest of a request beside its response. The connection counts for its session as long as it is used.
+/// Sends the rest of a request in parallel with its response. The connection counts for its session as long as it is
+/// used.
 fn send_rest(
     permitted: Permitted<'_>,
     slot: Option<Arc<UpstreamSlot>>,
@@ -298,7 +301,7 @@ fn send_rest(
     });
 }
 
-/// A second copy of a request that has no body.
+/// A second copy of a request without a body.
 fn without_body(request: &Outgoing) -> Outgoing {
     let Outgoing { method, target, fields, body: _ } = request;
     Outgoing { method: method.clone(), target: target.clone(), fields: fields.clone(), body: None }
@@ -315,7 +318,7 @@ fn join_cookies(fields: &mut HeaderMap) {
     }
 }
 
-/// The Host field. A canonical authority is always a value of a field.
+/// The Host field. A canonical authority is always a valid field value.
 fn host(destination: &Destination) -> HeaderValue {
     HeaderValue::from_str(&destination.authority()).unwrap_or(HeaderValue::from_static(""))
 }

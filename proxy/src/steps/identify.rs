@@ -1,4 +1,4 @@
-//! Step 2: who is asking. Takes what a client proves, by its channel or by what it sent, gives the session that it belongs to.
+//! Step 2: the session of the client, by the proof of its channel or of its request.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use crate::entry::entrance::Entrance;
 use crate::refusal::Refusal;
 use crate::{Core, Proxy, share};
 
-/// Identifies the client of a request that came over a connection, by what it sent or, where it sent nothing, by its channel.
+/// Identifies the client of a request on a connection: by the credentials that it sent or, without any, by its channel.
 ///
 /// # Errors
-/// `session_required` where nothing identifies it, `session_invalid` where what it sent is not of a live session (unknown, wrong,
-/// ended and expired alike) or of another session than the connection's, `session_quota`, `overloaded`.
+/// `session_required` if nothing identifies it. `session_invalid` if the credentials are not of a live session (unknown, wrong,
+/// ended and expired alike) or belong to another session than the connection. `session_quota`, `overloaded`.
 pub(crate) fn identify(entrance: &Entrance, sent: Option<Proof<'_>>) -> Result<Identified, Refusal> {
     let proxy = entrance.proxy();
     let client = match sent {
@@ -26,7 +26,7 @@ pub(crate) fn identify(entrance: &Entrance, sent: Option<Proof<'_>>) -> Result<I
     Ok(client)
 }
 
-/// A client that sent nothing that identifies it.
+/// A client that sent no credentials.
 fn by_channel(proxy: &Proxy, channel: &Channel) -> Result<Identified, Refusal> {
     let known = match (channel, channel.proof()) {
         (Channel::Listener(..), Some(proof)) => return proven(proxy, proof),
@@ -55,10 +55,10 @@ fn proven(proxy: &Proxy, proof: Proof<'_>) -> Result<Identified, Refusal> {
     })
 }
 
-/// That the client of a tunnel may still go on when the next request comes in it.
+/// Checks that the client of a tunnel is still allowed when the next request arrives in it.
 ///
 /// # Errors
-/// `session_invalid` where its session has ended, or its token was replaced.
+/// `session_invalid` if its session has ended, or its token was replaced.
 pub(crate) fn still_live(client: &Identified) -> Result<(), Refusal> {
     if client.is_live(share::judging_time()) {
         return Ok(());
@@ -67,13 +67,13 @@ pub(crate) fn still_live(client: &Identified) -> Result<(), Refusal> {
     Err(Refusal::of(Reason::SessionInvalid, "the session has ended, or its token was replaced").with_note(why))
 }
 
-/// Writes down how often the session's credentials went on requests, where a grant counts them: a restart gives no use back.
+/// Persists how often the session's credentials were attached to requests, if a grant counts them: a restart returns no use.
 ///
 /// # Errors
-/// `credential_unavailable` where it cannot be written.
+/// `credential_unavailable` if it cannot be written.
 ///
 /// # Cancellation
-/// It is written all the same.
+/// It is written anyway.
 pub(crate) async fn persist_use_count(
     core: &Core,
     session: &Arc<Session>,

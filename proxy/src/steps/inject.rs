@@ -1,7 +1,7 @@
-//! Step 8: credentials. Judges placeholders before any secret is opened, then puts each credential where it belongs.
+//! Step 8: credentials. Judges placeholders before any secret is opened, then attaches each credential at its location.
 //!
-//! *Added*: the rule's `use` puts it on the request and replaces what the client sent there. *Swapped*: the client sent the
-//! placeholder, and the value takes its place. Here in the head; `fill.rs` does the same for bodies.
+//! *Added*: the rule's `use` attaches the credential and overwrites the client's value. *Substituted*: the client sent the
+//! placeholder, and the value replaces it. This file handles the head; `inject_body.rs` does the same for bodies.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -29,7 +29,7 @@ use redaction::placeholder;
 use redaction::placeholder::Scanner;
 use redaction::stream::Patterns;
 
-/// A request with its credentials, and the leases that lent them. No Clone, no Debug.
+/// A request with its credentials and their leases. No Clone, no Debug.
 pub(crate) struct Armed {
     pub(crate) method: http::Method,
     pub(crate) version: http::Version,
@@ -39,27 +39,27 @@ pub(crate) struct Armed {
     pub(crate) body: Payload,
     pub(crate) stripped: Vec<Cow<'static, str>>,
     pub(crate) leases: Vec<Lease>,
-    /// What was lent, until when and by which tool call.
+    /// The credentials issued, with their end and tool call.
     pub(crate) lent: Vec<IssuedCredential>,
-    /// Every form of the credentials that went on the request, to be found in the response.
+    /// Every form of the attached credentials, to be found in the response.
     pub(crate) patterns: Patterns,
-    /// What looks for placeholders in what of the body is still to come; `None` where nothing is.
+    /// The scanner for placeholders in the rest of the body; `None` if there is none.
     pub(crate) watch: Option<BodyScanner>,
-    /// What passes of its trailers; `None` where it has no body.
+    /// The filter of its trailers; `None` if it has no body.
     pub(crate) trailers: Option<TrailerFilter>,
 }
 
-/// A placeholder in the head, and the credential it stands for.
+/// A placeholder in the head, and its credential.
 struct Found {
     place: Location,
     credential: CredentialId,
 }
 
-/// Arms a permitted request.
+/// Attaches credentials to a permitted request.
 ///
 /// # Errors
-/// `placeholder_unknown`, `placeholder_misplaced`, `denied_plaintext`, `budget_exhausted`, `credential_conflict` before any secret was opened;
-/// `credential_unavailable` before or after.
+/// Before any secret is opened: `placeholder_unknown`, `placeholder_misplaced`, `denied_plaintext`, `budget_exhausted`,
+/// `credential_conflict`. `credential_unavailable` before or after.
 pub(crate) fn inject(
     wanted: CredentialRequest<'_>,
     routed: Routed,
@@ -70,7 +70,7 @@ pub(crate) fn inject(
     for one in &found {
         judge(wanted, one).map_err(|refusal| refusal.about(wanted.named(&one.credential)))?;
     }
-    // A placeholder decides which credential goes to its location, also where the rule uses another one there.
+    // A placeholder decides which credential is attached at its location, even if the rule uses another one there.
     let is_replaced = |id: &CredentialId, shape: &CredentialShape| {
         let at = |one: &Found| shape.kind().slot().is_some_and(|slot| one.place.is_at(slot));
         found.iter().any(|one| one.credential == *id || at(one))
@@ -114,7 +114,7 @@ pub(crate) fn inject(
     Ok(armed)
 }
 
-/// The locations that credentials of Egret will take.
+/// The locations of the credentials that Egret will attach.
 fn own_locations(wanted: CredentialRequest<'_>, found: &[Found], added: &[&CredentialId]) -> OwnLocations {
     let mut own = OwnLocations::default();
     found.iter().for_each(|one| own.add_place(&one.place));
@@ -126,7 +126,7 @@ fn own_locations(wanted: CredentialRequest<'_>, found: &[Found], added: &[&Crede
     own
 }
 
-/// Takes off the head what is not the client's to send, and puts on what the policy sets.
+/// Removes fields from the head that a client may not send, and sets the fields of the policy.
 fn cleanse(
     wanted: CredentialRequest<'_>,
     own: &OwnLocations,
@@ -144,7 +144,7 @@ fn cleanse(
     Ok(())
 }
 
-/// The request as it came.
+/// The request as it arrived.
 fn unarmed(routed: Routed, trailers: Option<TrailerFilter>) -> Armed {
     Armed {
         target: Zeroizing::new(routed.path.target().to_owned()),
@@ -162,7 +162,7 @@ fn unarmed(routed: Routed, trailers: Option<TrailerFilter>) -> Armed {
 }
 
 impl Armed {
-    /// Keeps a lease that went on the request, with what it looks like there.
+    /// Stores a lease that was attached to the request, with its form there.
     pub(crate) fn hold(&mut self, lease: Lease, lent: IssuedCredential) {
         self.patterns.extend(lease.patterns());
         self.leases.push(lease);
@@ -170,8 +170,8 @@ impl Armed {
     }
 }
 
-/// Looks into the body through its coding. A coding that is not known here hides what it holds: a session that has placeholders
-/// cannot send it anywhere.
+/// Scans the body through its coding. An unknown coding hides its content, so a session that has placeholders cannot send such
+/// a body.
 fn scanner(fields: &HeaderMap, must_search: bool) -> Result<Scanner, Refusal> {
     match Scanner::new(fields) {
         Ok(scanner) => Ok(scanner),
@@ -183,8 +183,8 @@ fn scanner(fields: &HeaderMap, must_search: bool) -> Result<Scanner, Refusal> {
     }
 }
 
-/// All placeholders of the head. One that is not this session's refuses the request, as does one outside the fields, or
-/// hidden in an encoding.
+/// All placeholders of the head. A placeholder of another session refuses the request, as does one outside the fields,
+/// or hidden in an encoding.
 fn find(session: &Session, routed: &Routed) -> Result<Vec<Found>, Refusal> {
     let mut found = Vec::new();
     for name in routed.fields.keys() {
@@ -203,7 +203,7 @@ fn find(session: &Session, routed: &Routed) -> Result<Vec<Found>, Refusal> {
     if placeholder::is_hidden_in(target.as_bytes()) {
         return Err(hidden());
     }
-    // One value has one place; more than a few in one request mean that somebody probes.
+    // A value has one location; more than a few in one request indicate probing.
     let again = |one: &Found, others: &[Found]| others.iter().any(|other| other.place.is_beside(&one.place));
     if found.len() > 8 || found.iter().enumerate().any(|(n, one)| again(one, found.get(n + 1..).unwrap_or_default())) {
         return Err(misplaced("the request holds too many placeholders, or two in one field"));
@@ -238,7 +238,7 @@ fn hidden() -> Refusal {
     misplaced("the request holds a placeholder in an encoding, where it is never swapped")
 }
 
-/// The credential of a placeholder, and its place with its prefix.
+/// The credential of a placeholder, and its location with its prefix.
 pub(crate) fn owner(
     session: &Session,
     bytes: &[u8],
@@ -246,7 +246,7 @@ pub(crate) fn owner(
 ) -> Result<(Range<usize>, CredentialId), Refusal> {
     match session.placeholder_in(bytes, mark) {
         Some((range, credential)) => Ok((range, credential.clone())),
-        // Another session's, an old one, an invented one: the client learns no difference.
+        // Of another session, outdated or invented: the client sees no difference.
         None => Err(Refusal::of(
             Reason::PlaceholderUnknown,
             "the request contains a placeholder that is not one of this session",
@@ -254,7 +254,7 @@ pub(crate) fn owner(
     }
 }
 
-/// Whether a placeholder may be swapped here, judged without opening anything.
+/// Whether a placeholder may be substituted here, judged without opening any secret.
 fn judge(wanted: CredentialRequest<'_>, found: &Found) -> Result<(), Refusal> {
     let shape = wanted.check_substitution(&found.credential)?;
     if fits(&shape, &found.place) {
@@ -263,7 +263,7 @@ fn judge(wanted: CredentialRequest<'_>, found: &Found) -> Result<(), Refusal> {
     Err(misplaced("a placeholder was sent where its credential may not be used"))
 }
 
-/// Whether the credential goes there.
+/// Whether the credential is attached there.
 fn fits(shape: &CredentialShape, place: &Location) -> bool {
     shape.kinds().any(|kind| kind_fits(kind, place))
 }

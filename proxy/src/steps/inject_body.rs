@@ -1,5 +1,5 @@
-//! Step 8, for bodies: puts values in the place of placeholders that stand in a declared slot. Only a body in which one of the
-//! rule's credentials has a slot is read before it is sent, up to a bound; every other streams, and is looked through then.
+//! Step 8, for bodies: substitutes placeholders in declared slots with values. A body is read before it is sent, up to a
+//! bound, only if one of the rule's credentials has a slot in it. Every other body streams, and is scanned on the way.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -20,7 +20,7 @@ use crate::trail::Trail;
 use redaction::placeholder;
 use redaction::placeholder::Verdict;
 
-/// Digests of the body as it was; of the body that is sent they would be wrong.
+/// Digests of the original body; they do not match the body that is sent.
 const DIGESTS: [&str; 4] = ["content-digest", "content-md5", "digest", "repr-digest"];
 
 /// A placeholder in a slot.
@@ -33,14 +33,14 @@ struct Found {
     place: String,
 }
 
-/// Fills the slots of the body, where it has any.
+/// Fills the slots of the body, if it has any.
 ///
 /// # Errors
-/// `placeholder_unknown` and `placeholder_misplaced` for one anywhere else, `body_too_large` for a body that holds one and is
-/// longer than is kept, and those of a lease. Nothing has been sent then.
+/// `placeholder_unknown` and `placeholder_misplaced` for a placeholder outside of a slot, `body_too_large` for a body with a
+/// placeholder that exceeds the bound, and the errors of a lease. Nothing has been sent then.
 ///
 /// # Cancellation
-/// What was read of the body is dropped.
+/// Drops the bytes of the body that were read.
 pub(crate) async fn inject_body(
     core: &Core,
     wanted: CredentialRequest<'_>,
@@ -52,7 +52,7 @@ pub(crate) async fn inject_body(
     }
     let slotted = wanted.in_bodies();
     match BodyFormat::of(&armed.fields) {
-        // Boxed: few exchanges need it, and every one would be larger by it.
+        // Boxed: few exchanges need it, and it would enlarge every one.
         Some(form) if !slotted.is_empty() => Box::pin(fill_slots(core, wanted, armed, (form, slotted), open)).await,
         Some(_) | None => Ok(armed),
     }
@@ -87,12 +87,12 @@ async fn fill_slots(
     let length = HeaderValue::from(filled.len());
     armed.body.replace(filled);
     frame(&mut armed.fields, &mut armed.stripped, length);
-    // All of it was looked through.
+    // All of it was scanned.
     armed.watch = None;
     Ok(armed)
 }
 
-/// Every placeholder in a slot, each judged: whose it is, whether the slot is its credential's, and how many there are.
+/// Every placeholder in a slot, each judged: its session, whether the slot belongs to its credential, and their number.
 fn find(
     wanted: CredentialRequest<'_>,
     form: BodyFormat,
@@ -129,7 +129,7 @@ fn find(
                 }
             }
         }
-        // What went on the head of this request was lent for all of it.
+        // A credential attached to the head of this request is issued for all of it.
         if count > 0 && leases.iter().all(|lease| lease.id() != *credential) {
             wanted.check_substitution(credential).map_err(|refusal| refusal.about(wanted.named(credential)))?;
         }
@@ -141,7 +141,7 @@ fn find(
     Ok(found)
 }
 
-/// What stands anywhere but in the slots, in whatever encoding, ends the request.
+/// A placeholder outside of the slots, in any encoding, ends the request.
 fn refuse_elsewhere(wanted: CredentialRequest<'_>, body: &[u8], found: &[Found]) -> Result<(), Refusal> {
     let mut rest = body.to_vec();
     for one in found {
@@ -186,7 +186,7 @@ fn swap(
         let value = lease.substitution_bytes();
         let text = body.get(one.text.clone()).ok_or_else(|| internal("a slot moved"))?;
         let filled = form.fill(text, &one.placeholder, value).ok_or_else(unclear)?;
-        // The form in which it is sent is the form in which it is echoed.
+        // An upstream echoes the value in the form in which it is sent.
         patterns.extend(form.encode(value).filter(|encoded| ***encoded != *value));
         open.credential(lent.used.clone(), one.place.into());
         let before = body.get(at..one.text.start).ok_or_else(|| internal("slots overlap"))?;
@@ -199,7 +199,7 @@ fn swap(
     Ok(whole)
 }
 
-/// A length that was told is told anew; digests of what it was are left out.
+/// Updates a Content-Length that was sent, and removes digests of the original body.
 fn frame(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>>, length: HeaderValue) {
     if fields.contains_key(header::CONTENT_LENGTH) {
         fields.insert(header::CONTENT_LENGTH, length);

@@ -1,5 +1,5 @@
-//! Step 5: the inside of a CONNECT. Tells TLS from cleartext HTTP by the first bytes; ends TLS with a leaf certificate for the
-//! one name that was connected to.
+//! Step 5: the inside of a CONNECT. Distinguishes TLS from cleartext HTTP by the first bytes, and terminates TLS with a leaf
+//! certificate for the one name of the CONNECT.
 
 use std::io;
 
@@ -14,22 +14,22 @@ use crate::entry::listener::ClientStream;
 use crate::entry::prefixed_stream::PrefixedStream;
 use crate::refusal::Refusal;
 
-/// The stream within a tunnel, readable.
+/// The stream within a tunnel, ready to be read.
 pub(crate) enum Inner {
     /// Cleartext HTTP/1.1; the destination's scheme is http.
     Plain(PrefixedStream<ClientStream>),
-    /// TLS, ended here, with HTTP/1.1 or HTTP/2 chosen.
+    /// TLS, terminated here, with HTTP/1.1 or HTTP/2 chosen.
     Tls(Box<TlsStream<PrefixedStream<ClientStream>>>),
 }
 
 /// The fatal alert `unrecognized_name` (RFC 8446 section 6.2), as a record that precedes any key.
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 112];
 
-/// Opens the inside of a tunnel to `endpoint`; what it carries shows the scheme.
+/// Opens the inside of a tunnel to `endpoint`; its first bytes show the scheme.
 ///
 /// # Errors
-/// Nobody sees these as an answer, they are recorded and the connection is closed: `authority_mismatch` (after a TLS alert),
-/// `protocol_not_allowed`, `malformed`, `client_rejected_ca`, `timeout_head`. `Ok(None)` where the client sent nothing.
+/// These are recorded and the connection is closed, without an answer: `authority_mismatch` (after a TLS alert),
+/// `protocol_not_allowed`, `malformed`, `client_rejected_ca`, `timeout_head`. `Ok(None)` if the client sent nothing.
 ///
 /// # Cancellation
 /// The connection is closed.
@@ -79,7 +79,7 @@ async fn end_tls(
         && !is_named(host, name)
     {
         let refusal = Refusal::of(Reason::AuthorityMismatch, "the SNI differs from the CONNECT target").with_sni(name);
-        // No certificate is made for a name that was not connected to.
+        // No certificate is made for a name other than that of the CONNECT.
         let mut io = start.io;
         let sent = io.write_all(&UNRECOGNIZED_NAME).await;
         tracing::debug!(?sent, "an SNI differs from the CONNECT target");
@@ -92,7 +92,7 @@ async fn end_tls(
     start.into_stream(config).await.map_err(|error| handshake_failed(&error))
 }
 
-/// Whether an SNI is the name that was connected to. A client that connects to an address literal sends none.
+/// Whether an SNI is the name of the CONNECT. A client that connects to an address literal sends none.
 fn is_named(host: &Host, sni: &str) -> bool {
     Host::parse(sni).is_ok_and(|named| named == *host)
 }

@@ -1,7 +1,7 @@
-//! Step 8: how much may pass. Counts a request against the limits of its session and of every rule that allows it, and bounds
-//! its body before the first byte of it is taken.
+//! Step 8: limits. Counts a request against the limits of its session and of every rule that allows it, and bounds its body
+//! before the first byte is accepted.
 //!
-//! What it gives is held until the record of the exchange closes, and given back then, on every way out.
+//! Its result is held until the record of the exchange closes. Every exit then returns it.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::refusal::{Refusal, broken_off, trailers_too_large};
 use crate::request::Routed;
 use crate::{Core, Proxy};
 
-/// What a tunnel whose bytes are not read may take.
+/// The allowance of a tunnel whose bytes are not read.
 pub(crate) struct TunnelAdmission {
     pub(crate) admission: Admission,
-    /// Of what the client sends.
+    /// The client's bytes.
     pub(crate) allowance: Option<Allowance>,
 }
 
@@ -38,10 +38,10 @@ struct Bound {
 /// Admits one request within its limits.
 ///
 /// # Errors
-/// `body_too_large`, `budget_exhausted` and `rate_limited`, with the rule whose limit it is. Nothing was looked up or dialed then.
+/// `body_too_large`, `budget_exhausted` and `rate_limited`, with the rule of the limit. No lookup or dial has happened then.
 ///
 /// # Cancellation
-/// What was counted of requests and bytes stays counted.
+/// Counted requests and bytes stay counted.
 pub(crate) async fn limit(exchange: Exchange<'_>, permit: &Permit, routed: &mut Routed) -> Result<Admission, Refusal> {
     let Exchange { core, .. } = exchange;
     let session = exchange.session();
@@ -65,8 +65,8 @@ pub(crate) async fn limit(exchange: Exchange<'_>, permit: &Permit, routed: &mut 
     Ok(admission)
 }
 
-/// Refuses a response of which the client would get more than its limit, before its head is shown. Without a length, its body ends
-/// there.
+/// Refuses a response that would give the client more than its limit, before its head is sent. A response without a length ends at
+/// the limit.
 ///
 /// # Errors
 /// `response_too_large`.
@@ -80,8 +80,8 @@ pub(crate) fn check_response(admission: &Admission, announced: Option<u64>) -> R
     }
 }
 
-/// Admits a tunnel whose bytes are not read. Its requests cannot be told apart: the tunnel counts as one, and all bytes
-/// of a direction as one body.
+/// Admits a tunnel whose bytes are not read. Its requests cannot be distinguished, so the tunnel counts as one request,
+/// and all bytes of a direction as one body.
 ///
 /// # Errors
 /// `budget_exhausted` and `rate_limited`.
@@ -94,7 +94,7 @@ pub(crate) fn limit_tunnel(core: &Core, session: &Arc<Session>, permit: &Permit)
     Ok(TunnelAdmission { admission, allowance })
 }
 
-/// The limits that concern a request: those of its session, and of every rule that allows it.
+/// The limits that apply to a request: those of its session, and of every rule that allows it.
 fn bounds(session: &Session, permit: &Permit) -> Vec<Bound> {
     let own = (!session.limits.is_empty()).then_some(Bound { scope: Scope::Session, limits: session.limits });
     let rules = permit.limited().map(|(policy, rule, limits)| {
@@ -104,7 +104,7 @@ fn bounds(session: &Session, permit: &Permit) -> Vec<Bound> {
     own.into_iter().chain(rules).collect()
 }
 
-/// The strictest of one kind of limit, and whose it is.
+/// The strictest limit of one kind, and its owner.
 fn least(bounds: &[Bound], of: impl Fn(&Limits) -> Option<u64>) -> Option<ByteLimit> {
     let limits =
         bounds.iter().filter_map(|bound| Some(ByteLimit { scope: bound.scope.clone(), bytes: of(&bound.limits)? }));
@@ -116,8 +116,8 @@ fn budgets(bounds: &[Bound]) -> Vec<ByteLimit> {
     budgets.filter_map(|bound| Some(ByteLimit { scope: bound.scope.clone(), bytes: bound.limits.bytes_out? })).collect()
 }
 
-/// An announced length is refused before the upstream is dialed. Where no body at all is allowed, one of unknown length is
-/// waited for: its first byte refuses it, and its end lets the request pass.
+/// An announced length is refused before the upstream is dialed. If no body is allowed at all and the length is unknown,
+/// the body is waited for: its first byte refuses it, and its end lets the request pass.
 async fn check_body(core: &Core, limit: &ByteLimit, body: &mut Payload) -> Result<(), Refusal> {
     let too_large = match body.announced() {
         Some(length) => length > limit.bytes,
@@ -145,7 +145,7 @@ fn check_budgets(session: &Session, bounds: &[Bound], bytes: u64) -> Result<(), 
     }
 }
 
-/// Takes a slot and a token of every limit, or nothing.
+/// Takes a slot and a token of every limit, or none.
 fn admit(proxy: &Proxy, session: &Session, bounds: &[Bound]) -> Result<Admission, Refusal> {
     let counter = |bound: &Bound| proxy.counters.of(&session.id, &bound.scope);
     let mut slots = Vec::new();
@@ -172,11 +172,11 @@ fn admit(proxy: &Proxy, session: &Session, bounds: &[Bound]) -> Result<Admission
 fn too_many_at_once(bound: &Bound, max: u64) -> Limited {
     let plural = if max == 1 { "" } else { "s" };
     let detail = format!("more than {max} request{plural} at once");
-    // Nothing shows when one of them ends.
+    // It is unknown when one of them ends.
     Limited::new(Reason::RateLimited, "concurrent", &bound.scope, detail).retry_after(1)
 }
 
-/// The bytes of a head as the client sent it: method, target, fields. What credentials make of it is not counted.
+/// The bytes of a head as the client sent it: method, target, fields. Attached credentials are not counted.
 fn head_bytes(routed: &Routed) -> u64 {
     let fields: usize = routed.fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     (routed.method.as_str().len() + routed.path.target().len() + fields) as u64

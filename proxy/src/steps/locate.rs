@@ -1,4 +1,4 @@
-//! Step 12: how the upstream is reached. Nothing leaves before the opening record is durable, no name lookup either.
+//! Step 12: the path to the upstream. No traffic leaves before the opening record is durable, not even a name lookup.
 
 use http::Version;
 use model::Scheme;
@@ -12,23 +12,23 @@ use crate::upstream::dial::{self, AllowedAddresses, HttpVersions, Target};
 use crate::upstream::establish;
 use crate::upstream::pool::{Key, Upstream};
 
-/// A way to the upstream that the rule may take.
+/// A path to the upstream that the rule allows.
 pub(crate) struct UpstreamChoice {
     pub(crate) key: Key,
     pub(crate) kind: UpstreamKind,
 }
 
-/// What leads there.
+/// The kind of path.
 pub(crate) enum UpstreamKind {
     /// A connection that was used before.
     Pooled(Upstream),
     /// Addresses that the rule allows.
     Addresses(AllowedAddresses),
-    /// The name has to be looked up.
+    /// A name that has to be looked up.
     Name,
 }
 
-/// Finds a way without anything leaving for it: a kept connection whose address passes the rule, or addresses that are known.
+/// Finds a path without any traffic: a pooled connection whose address passes the rule, or known addresses.
 ///
 /// # Errors
 /// `denied_address`, `denied_self`, `session_quota`, `overloaded`.
@@ -45,7 +45,7 @@ pub(crate) fn prepare(permitted: Permitted<'_>, armed: &Armed, open: &mut Trail)
         destination: destination.clone(),
         versions,
         credentials: armed.leases.iter().map(|lease| (lease.id().clone(), lease.version())).collect(),
-        // Before the dial: a connection that is verified with a later trust is only thrown away too early.
+        // Read before the dial: at worst, a connection verified with a later trust is discarded too early.
         trust: core.proxy.trust.load().serial(),
     };
     let passes = |address| dial::check_address(&core.proxy.own, permit, address).is_ok();
@@ -63,20 +63,20 @@ pub(crate) fn prepare(permitted: Permitted<'_>, armed: &Armed, open: &mut Trail)
     Ok(UpstreamChoice { key, kind })
 }
 
-/// Looks the name up where the way needs it; the opening record is durable by now.
+/// Looks the name up if the path needs it; the opening record is durable by now.
 ///
 /// # Errors
 /// `upstream_dns`, `denied_address`, `denied_self`.
 ///
 /// # Cancellation
-/// The lookup is given up.
+/// Abandons the lookup.
 pub(crate) async fn locate(
     permitted: Permitted<'_>,
     choice: &mut UpstreamChoice,
     open: &mut Trail,
 ) -> Result<(), Refusal> {
     if matches!(choice.kind, UpstreamKind::Name) {
-        // Boxed, as whatever only some exchanges need: every exchange would be as large as its largest part.
+        // Boxed, like every part that only some exchanges need: every exchange would be as large as its largest part.
         choice.kind = UpstreamKind::Addresses(noted(Box::pin(addresses(permitted)).await?, open));
     }
     Ok(())
@@ -124,7 +124,7 @@ mod tests {
         inject(line.wanted(), routed, &line.active, &mut bench.trail()).unwrap()
     }
 
-    /// How a request would reach its upstream: `pooled`, `addresses` or `name`.
+    /// The path of a request to its upstream: `pooled`, `addresses` or `name`.
     async fn choice(bench: &Bench) -> Result<(Key, &'static str), Refusal> {
         let line = bench.line("GET", "/");
         let choice = prepare(line.permitted(), &armed(bench, &line).await, &mut bench.trail())?;
@@ -152,7 +152,7 @@ mod tests {
         trail.cut();
         assert_eq!(bench.last_closed()["address"], "192.0.2.7");
         bench.core.pool.put(key, kept);
-        // Another value of the credential: whoever holds the connection open may take it for the old one's.
+        // Another value of the credential: the upstream may still treat the connection as one of the old value.
         bench.put(credential("token", Kind::bearer(), HOST), "another-value-9876543210");
         let (key, kind) = choice(&bench).await.unwrap();
         assert_eq!((key.credentials, kind), (vec![("token".into(), 2)], "addresses"));

@@ -1,4 +1,4 @@
-//! Step 3: where a request wants to go. Takes an arrival, gives the endpoint that it names.
+//! Step 3: the destination of a request. Consumes an arrival, returns the endpoint that it names.
 
 use model::{Endpoint, Reason};
 
@@ -8,12 +8,12 @@ use crate::refusal::Refusal;
 /// The endpoint that a request to the proxy names. It becomes a destination once its scheme is known.
 ///
 /// # Errors
-/// `bad_target` for a request that was not meant for a proxy, `bad_host` where it names two different ones.
+/// `bad_target` for a request that was not meant for a proxy, `bad_host` if it names two different ones.
 pub(crate) fn parse<S>(arrival: &Arrival<S>) -> Result<&Endpoint, Refusal> {
     let endpoint = arrival.endpoint.as_ref().ok_or_else(|| {
         Refusal::of(Reason::BadTarget, "this is a proxy: the request target has to be a whole URI or CONNECT host:port")
     })?;
-    // Clients differ in whether Host repeats the port (RFC 9112 section 3.2.3 wants it, some leave it out).
+    // Clients differ in whether Host repeats the port (RFC 9112 section 3.2.3 requires it, some omit it).
     match &arrival.repeated {
         Some(repeated) if !endpoint.is(repeated) => {
             Err(Refusal::of(Reason::BadHost, "the Host field differs from the CONNECT target"))

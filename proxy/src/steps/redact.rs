@@ -1,8 +1,9 @@
-//! Steps 9 and 11: secrets are taken out of what comes back. Before the request is sent, the upstream is asked for a response in
-//! which they can be found; in the response's fields, body and trailers they are masked at the same length, however they are cut.
+//! Steps 9 and 11: secrets are masked in responses. Before the request is sent, it is changed to ask for a response in which
+//! secrets can be found. In the fields, body and trailers of the response they are masked at the same length, wherever pieces are
+//! split.
 //!
-//! It does not matter whether a credential went with this request: an upstream can show what another request carried. So every
-//! response is masked whose host is named by the audience of any credential, for the values of all of these.
+//! Masking does not depend on the credentials of this request: an upstream can reveal a value that another request carried. So
+//! a response is masked if the audience of any credential names its host, for the values of all such credentials.
 
 use std::borrow::Cow;
 use std::pin::Pin;
@@ -52,10 +53,11 @@ static ASKS_FOR_CODED_MESSAGES: [(HeaderName, &[u8]); 2] = [
     (HeaderName::from_static("connect-accept-encoding"), b"application/connect+"),
 ];
 
-/// Asks for a response that can be masked: in no coding, and of a part as much on both sides as a secret is long. Gives that part.
+/// Asks for a response that can be masked: without a coding, and for a range wider on both sides by the length of a secret.
+/// Returns that range.
 ///
 /// # Errors
-/// `redaction_impossible` for a range that cannot be served, `credential_unavailable` where a value does not open. Nothing was
+/// `redaction_impossible` for a range that cannot be served, `credential_unavailable` if a value does not open. Nothing was
 /// sent then.
 pub(crate) fn prepare(exchange: Exchange<'_>, armed: &mut Armed) -> Result<Option<Part>, Refusal> {
     let (_, needles) = exchange.core.proxy.needles.at(exchange.destination.host()).map_err(unavailable)?;
@@ -64,7 +66,7 @@ pub(crate) fn prepare(exchange: Exchange<'_>, armed: &mut Armed) -> Result<Optio
     }
     ask_for_identity(&mut armed.fields, &mut armed.stripped);
     let fields = &mut armed.fields;
-    // A response to HEAD has no bytes, so its part has no border.
+    // A response to HEAD has no bytes, so its range has no border.
     if armed.method == Method::HEAD {
         return Ok(None);
     }
@@ -78,7 +80,8 @@ pub(crate) fn prepare(exchange: Exchange<'_>, armed: &mut Armed) -> Result<Optio
     Ok(Some(part))
 }
 
-/// Asks for a response in no coding, neither of the whole nor of its messages. What the client had asked for instead is noted.
+/// Asks for a response in no coding, neither of the whole nor of its messages. Notes the codings that the client had asked
+/// for.
 fn ask_for_identity(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>>) {
     let identity = || HeaderValue::from_static("identity");
     if fields.insert(header::ACCEPT_ENCODING, identity()).is_some_and(|asked| asked != identity()) {
@@ -104,22 +107,23 @@ fn ask_for_identity(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>
 /// Prepares a response for the client.
 ///
 /// # Errors
-/// `redaction_impossible` where secrets could be in the body and cannot be found there, or where the head holds one among guesses;
-/// `session_quota` and `overloaded` where there is no memory to decode it, `upstream_protocol` where it breaks off before that.
+/// `redaction_impossible` if secrets could be in the body and cannot be found there, or if the head contains one that the client
+/// may have guessed; `session_quota` and `overloaded` if there is no memory to decode it; `upstream_protocol` if it ends before
+/// that.
 ///
 /// # Cancellation
 /// The response is dropped.
 pub(crate) async fn redact(exchange: Exchange<'_>, reply: Reply, part: Option<Part>) -> Result<Redacted, Refusal> {
     let mut redacted = rewrite(exchange, reply, part)?;
     if redacted.masked.rewrites().is_some_and(Rewriter::decodes) {
-        // Boxed: few responses are coded, and every exchange would be larger by it.
+        // Boxed: few responses have a coding, and it would enlarge every exchange.
         Box::pin(begin(redacted.response.body_mut(), &mut redacted.masked)).await?;
     }
     Ok(redacted)
 }
 
-/// Decodes the first bytes of a body before its head is sent. Then its window is known and its memory is taken, and a response for
-/// which there is none is refused: after the head it could only end.
+/// Decodes the first bytes of a body before its head is sent. By then its window is known and its memory is taken, so a response
+/// without memory is refused. After the head it could only be terminated.
 async fn begin(incoming: &mut Incoming, masked: &mut Masked) -> Result<(), Refusal> {
     loop {
         masked.hold_memory().map_err(unmaskable)?;
@@ -152,11 +156,11 @@ fn unmaskable(why: Unmaskable) -> Refusal {
     }
 }
 
-/// Masks the head, and prepares what masks the body.
+/// Masks the head, and prepares the masker of the body.
 fn rewrite(exchange: Exchange<'_>, reply: Reply, part: Option<Part>) -> Result<Redacted, Refusal> {
     let (proxy, destination, tenant) = (&exchange.core.proxy, exchange.destination, &exchange.session().tenant);
     let Reply { mut response, leases, patterns, upstreamed } = reply;
-    // What was put while the upstream thought about it counts too.
+    // Values stored while the upstream was processing the request count too.
     let known = Known::now(&proxy.needles, destination.host(), &patterns)?;
     drop(leases);
     let sets = known.sets();
@@ -191,12 +195,12 @@ fn rewrite(exchange: Exchange<'_>, reply: Reply, part: Option<Part>) -> Result<R
     Ok(Redacted { response, masked, upstreamed })
 }
 
-/// Whether the body is coded other than `Content-Encoding` says: a delta (RFC 3229), or compressed messages.
+/// Whether the body has a coding that `Content-Encoding` does not name: a delta (RFC 3229), or compressed messages.
 fn has_other_coding(response: &Response<Incoming>) -> bool {
     response.status() == StatusCode::IM_USED || codec::has_other(response.headers())
 }
 
-/// Whether a secret that is stored later can be found in what is then left of the body.
+/// Whether a secret that is stored later can be found in the rest of the body.
 fn can_begin_late(response: &Response<Incoming>) -> bool {
     response.status() != StatusCode::PARTIAL_CONTENT
         && !has_other_coding(response)
@@ -204,13 +208,13 @@ fn can_begin_late(response: &Response<Incoming>) -> bool {
 }
 
 impl Redacted {
-    /// What the client can expect of the body.
+    /// The length that the client can expect of the body.
     pub(crate) fn hint(&self) -> SizeHint {
         self.masked.hint(http_body::Body::size_hint(self.response.body()).exact())
     }
 }
 
-/// What undoes the codings of a body, and a head that says so.
+/// The decoders of a body, and a matching head.
 fn decoder(response: &mut Response<Incoming>) -> Result<Option<Decoder>, Refusal> {
     let fields = response.headers_mut();
     let decoder = match Decoder::of(fields) {
@@ -226,7 +230,7 @@ fn decoder(response: &mut Response<Incoming>) -> Result<Option<Decoder>, Refusal
     Ok(Some(decoder))
 }
 
-/// Changes a head for a body that was coded and is not any more.
+/// Changes a head for a body that was decoded.
 fn describe_decoded(fields: &mut HeaderMap) {
     let of_coded = |name: &&HeaderName| {
         let name = name.as_str();
@@ -236,7 +240,7 @@ fn describe_decoded(fields: &mut HeaderMap) {
     for name in names {
         fields.remove(name);
     }
-    // A strong tag stands for the very bytes (RFC 9110 section 8.8.1).
+    // A strong tag identifies the exact bytes (RFC 9110 section 8.8.1).
     if let Some(tag) = fields.get(header::ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/"))
         && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat())
     {
@@ -244,7 +248,7 @@ fn describe_decoded(fields: &mut HeaderMap) {
     }
 }
 
-/// What of a part the client gets, and a head that says so; `None` for a whole response.
+/// The slice of a range that the client gets, and a matching head; `None` for a whole response.
 fn slice(response: &mut Response<Incoming>, part: Option<Part>, longest: usize) -> Result<Option<Slice>, Refusal> {
     if response.status() != StatusCode::PARTIAL_CONTENT {
         return Ok(None);
@@ -252,7 +256,7 @@ fn slice(response: &mut Response<Incoming>, part: Option<Part>, longest: usize) 
     let unfit = || impossible("the upstream sent another part than it was asked for");
     let content_range = response.headers().get(header::CONTENT_RANGE);
     let Some(part) = part else {
-        // A part of something that has no bytes is whole as it is.
+        // A range of a response without bytes is already whole.
         let is_whole = content_range.is_some_and(|value| !value.as_bytes().to_ascii_lowercase().starts_with(b"bytes"));
         return if is_whole { Ok(None) } else { Err(unfit()) };
     };

@@ -13,7 +13,7 @@ use crate::steps::forward::Upstreamed;
 use crate::steps::redact::Redacted;
 use crate::trail::Trail;
 
-/// Turns the outcome of the line into the response that the client sees, and sees to it that the record closes with it.
+/// Turns the outcome of the line into the response to the client, and closes the record with it.
 pub(crate) fn respond(trail: Trail, outcome: Result<(Redacted, Held), Refusal>, form: Form) -> Response<Body> {
     match outcome {
         Ok((redacted, held)) => relay(trail, redacted, held),
@@ -49,7 +49,7 @@ fn relay(mut trail: Trail, redacted: Redacted, held: Held) -> Response<Body> {
     let Upstreamed { flow, back } = upstreamed;
     trail.status(response.status());
     let (mut parts, incoming) = response.into_parts();
-    // It would lead the client to another protocol and port, past the proxy.
+    // It would direct the client to another protocol and port, past the proxy.
     if parts.headers.remove(header::ALT_SVC).is_some() {
         trail.stripped([Cow::Borrowed("alt-svc")]);
     }

@@ -1,5 +1,5 @@
-//! Step 6: a request within its destination. Checks that it names the very destination of its connection, canonicalizes the
-//! path, and removes what belongs to one hop only (RFC 9110 section 7.6.1).
+//! Step 6: a request within its destination. Checks that it names the destination of its connection, canonicalizes the
+//! path, and removes hop-by-hop fields (RFC 9110 section 7.6.1).
 
 use http::{HeaderMap, HeaderName, header};
 use model::{Reason, RequestPath};
@@ -16,8 +16,8 @@ use crate::request::{Asked, Routed};
 /// Routes one request of a connection to its destination.
 ///
 /// # Errors
-/// `authority_mismatch` where it names another place, `protocol_not_allowed` for CONNECT, `malformed` where its Connection
-/// field names what must arrive.
+/// `authority_mismatch` if it names another destination, `protocol_not_allowed` for CONNECT, `malformed` if its Connection
+/// field names a field that must arrive.
 pub(crate) fn route(exchange: Exchange<'_>, asked: Asked) -> Result<Routed, Refusal> {
     let destination = exchange.destination;
     let Asked { head, request } = asked;
@@ -62,7 +62,7 @@ pub(crate) fn route(exchange: Exchange<'_>, asked: Asked) -> Result<Routed, Refu
     })
 }
 
-/// Removes the fields that Connection lists, which concern this hop, and gives their names.
+/// Removes the fields that Connection lists, which belong to this hop, and returns their names.
 fn remove_named_by_connection(fields: &mut HeaderMap) -> Result<Vec<HeaderName>, Refusal> {
     if !fields.contains_key(header::CONNECTION) {
         return Ok(Vec::new());
