@@ -1,5 +1,5 @@
-//! The only file that resolves names and opens upstream sockets. Every address is classified before it is dialed, and the
-//! address that was checked is the one that is dialed.
+//! The only file that resolves names and opens upstream sockets. Every address is classified before it is dialed, and
+//! exactly the checked address is dialed.
 
 use std::collections::HashMap;
 use std::io;
@@ -32,12 +32,12 @@ use crate::upstream::lookups::Lookups;
 use crate::upstream::self_address::Own;
 use crate::{Core, Proxy};
 
-/// What an upstream connection is to speak.
+/// The protocols to offer on an upstream connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum HttpVersions {
-    /// HTTP/1.1, because the client does.
+    /// HTTP/1.1, because the client uses it.
     Http1,
-    /// HTTP/2 where the upstream has it, else HTTP/1.1.
+    /// HTTP/2 if the upstream supports it, else HTTP/1.1.
     Http2OrHttp1,
 }
 
@@ -65,7 +65,7 @@ impl AllowedAddresses {
 pub(crate) struct Fresh {
     pub(crate) stream: Stream,
     pub(crate) address: SocketAddr,
-    /// What its upstream was verified by; `None` in cleartext.
+    /// How its upstream was verified; `None` in cleartext.
     pub(crate) chain: Option<Arc<VerifiedChain>>,
 }
 
@@ -117,7 +117,7 @@ impl Dialer {
         let options = builder.options_mut();
         options.timeout = limits.resolve_timeout / 2;
         options.attempts = 2;
-        // Canonical names are complete: a search domain would ask for a name that nobody judged.
+        // Canonical names are complete: a search domain would send a query for a name that no policy judged.
         options.ndots = 0;
         options.use_hosts_file = ResolveHosts::Never;
         Ok(Self::with(builder.build().map_err(io::Error::other)?))
@@ -129,7 +129,7 @@ impl Dialer {
         Self { resolver, hosts: Mutex::new(hosts), tls: Mutex::default() }
     }
 
-    /// Forgets the TLS settings of sessions that are over, and looks whether the hosts file has changed.
+    /// Removes the TLS settings of sessions that are over, and checks whether the hosts file has changed.
     pub(crate) fn sweep(&self, live: impl Fn(&SessionId) -> bool) {
         model::sync::lock(&self.hosts).refresh();
         model::sync::lock(&self.tls).retain(|(session, _), _| live(session));
@@ -164,8 +164,8 @@ impl Dialer {
         hosts.addresses(name).map(<[IpAddr]>::to_vec)
     }
 
-    /// Asks name servers for both families at once. Some servers answer for one and never for the other, so the first answer that has
-    /// addresses waits only [`FAMILY_DELAY`] for the second family.
+    /// Asks name servers for both families at once. Some servers answer for one and never for the other, so after a first answer with
+    /// addresses, the second family gets only [`FAMILY_DELAY`].
     async fn look_up(&self, destination: &Destination) -> Result<Vec<IpAddr>, Refusal> {
         let name = format!("{}.", destination.host());
         let (mut v4, mut v6) = (pin!(self.family(&name, RecordType::A)), pin!(self.family(&name, RecordType::AAAA)));
@@ -191,8 +191,8 @@ impl Dialer {
     }
 }
 
-/// What the second family gets once the first has answered with addresses. RFC 8305 waits 50 ms for AAAA after A; here either family can
-/// be the late one, and a machine without IPv6 needs its A records, so it is the 250 ms that a connection attempt gets there (section 8).
+/// The time for the second family after the first has answered with addresses. RFC 8305 waits 50 ms for AAAA after A. Here either family
+/// can be late, and a machine without IPv6 needs its A records, so it is the 250 ms of a connection attempt there (section 8).
 const FAMILY_DELAY: Duration = Duration::from_millis(250);
 
 /// Why a family has no addresses.
@@ -210,7 +210,7 @@ enum Unresolved {
 
 type Family = Result<Vec<IpAddr>, Unresolved>;
 
-/// The answer of the second family, which is not waited for longer than the first one needs.
+/// The answer of the second family; it gets no more time than the first one needs.
 async fn second(first: &Family, second: impl Future<Output = Family>) -> Family {
     match first {
         Ok(addresses) if !addresses.is_empty() => {
@@ -221,7 +221,7 @@ async fn second(first: &Family, second: impl Future<Output = Family>) -> Family 
     }
 }
 
-/// The addresses of both families; without any, what may have hidden some comes before that there are none.
+/// The addresses of both families; without any, an error that may have hidden some takes precedence over their absence.
 fn both(v4: Family, v6: Family) -> Family {
     let why = [&v4, &v6].map(|family| family.as_ref().err().copied());
     let addresses: Vec<IpAddr> = [v4, v6].into_iter().flatten().flatten().collect();
@@ -276,13 +276,13 @@ pub(crate) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Of an exchange or tunnel.
+    /// The flow of an exchange or tunnel.
     pub(crate) fn new(core: &'a Core, destination: &'a Destination, permit: &'a Permit) -> Self {
         let Core { proxy, dialer, .. } = core;
         Self { config: &proxy.config, own: &proxy.own, dialer, destination, permit }
     }
 
-    /// The addresses, where they are known without a lookup; nothing leaves for them.
+    /// The addresses, if they are known without a lookup; no traffic leaves for them.
     ///
     /// # Errors
     /// `denied_address`, `denied_self`.
@@ -290,7 +290,7 @@ impl<'a> Target<'a> {
         let Some(addresses) = self.dialer.known(self.config, self.destination) else { return Ok(None) };
         let is_configured = self.config.resolve.contains_key(self.destination.host().to_string().as_str());
         match self.check(addresses) {
-            // The client and the name are not at fault: the operator wrote both.
+            // The client and the name are not at fault: the operator configured both.
             Err(refusal) if is_configured && refusal.reason() == Reason::DeniedAddress => {
                 Err(refusal.with_note("upstream.resolve gives an address that the rule's `addresses` do not cover"))
             }
@@ -298,14 +298,14 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// The addresses, by a lookup where they are not known. The name leaves: its record has to be durable. The time for
-    /// it includes the wait for a place among the session's lookups.
+    /// The addresses, by a lookup if they are not known. The name leaves the machine, so its record has to be durable.
+    /// The timeout includes the wait for a slot among the session's lookups.
     ///
     /// # Errors
     /// `upstream_dns`, `denied_address`, `denied_self`.
     ///
     /// # Cancellation
-    /// The lookup is given up.
+    /// Abandons the lookup.
     pub(crate) async fn resolve_allowed(
         self,
         lookups: &Lookups,
@@ -317,7 +317,7 @@ impl<'a> Target<'a> {
         let late = || unresolved(Unresolved::Timeout);
         let deadline = Instant::now() + self.config.limits.resolve_timeout;
         let slot = tokio::time::timeout_at(deadline, lookups.enter(session)).await.map_err(|_| late())?;
-        // A place that comes free as the time ends would send a query for nobody.
+        // A slot that becomes free at the deadline would send a query whose answer has no reader.
         if Instant::now() >= deadline {
             return Err(late());
         }
@@ -338,7 +338,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Dials the located addresses in turn, and ends TLS where the scheme wants it.
+/// Dials the located addresses in turn, and starts TLS if the scheme requires it.
 ///
 /// # Errors
 /// `upstream_refused`, `upstream_tls` with its class, `upstream_timeout`.
@@ -394,7 +394,7 @@ async fn dial(located: &AllowedAddresses) -> Result<(TcpStream, SocketAddr), Ref
         let dialed = TcpStream::connect(*address).await;
         match dialed {
             Ok(tcp) => {
-                // Without it a small last segment waits for the peer's delayed acknowledgement.
+                // Without it, a small last segment waits for the peer's delayed acknowledgement.
                 if let Err(error) = tcp.set_nodelay(true) {
                     tracing::debug!(%error, "nodelay");
                 }
@@ -406,7 +406,7 @@ async fn dial(located: &AllowedAddresses) -> Result<(TcpStream, SocketAddr), Ref
     Err(Refusal::of(Reason::UpstreamRefused, "no address of the upstream took the connection"))
 }
 
-/// The name that the upstream's certificate has to hold.
+/// The name that the upstream's certificate must contain.
 fn server_name(host: &Host) -> Result<ServerName<'static>, Refusal> {
     match host {
         Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| tls_refusal(TlsClass::WrongHost)),

@@ -1,4 +1,4 @@
-//! A new connection to an upstream, up to the beginning of its protocol.
+//! A new connection to an upstream, up to the start of its protocol.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::refusal::Refusal;
 use crate::upstream::dial::{self, AllowedAddresses, Fresh, Stream};
 use crate::upstream::pool::{Key, Sender, Upstream};
 
-/// A place among the upstream connections of the session.
+/// A slot among the upstream connections of the session.
 ///
 /// # Errors
 /// `session_quota`, `overloaded`.
@@ -25,13 +25,13 @@ pub(crate) fn upstream_slot(exchange: Exchange<'_>) -> Result<Arc<UpstreamSlot>,
     exchange.core.proxy.quotas.upstream(&exchange.session().id, exchange.destination).map(Arc::new)
 }
 
-/// Dials and speaks the protocol's beginning. Callers box it: it is large, and a kept connection needs none of it.
+/// Dials and starts the protocol. Callers box the future: it is large, and a pooled connection does not need it.
 ///
 /// # Errors
 /// `upstream_refused`, `upstream_tls`, `upstream_timeout`, `upstream_protocol`, `session_quota`, `overloaded`.
 ///
 /// # Cancellation
-/// The connection is given up.
+/// Abandons the connection.
 pub(crate) async fn establish(
     exchange: Exchange<'_>,
     permit: &Permit,

@@ -1,9 +1,9 @@
-//! The machine's hosts file, which comes before DNS. A name that stands in it is never asked of a server, not even for the
-//! family of addresses that the file leaves out.
+//! The machine's hosts file, which precedes DNS. A name in the file is never sent to a name server, not even for an
+//! address family that the file leaves out.
 //!
-//! Not hickory's reader (`hickory_resolver::Hosts` 0.26): it keeps a whole DNS message for each name and family, so a blocklist of 100,000
-//! names takes 174 MB on each core; it copies all addresses of a name for each line that has it, so 8,000 lines with one name block a core
-//! for 2.3 s; and it stops at the first line that is not UTF-8, so all names after it would be asked of DNS.
+//! hickory's reader (`hickory_resolver::Hosts` 0.26) is not used. It stores a whole DNS message for each name and family, so a blocklist
+//! of 100,000 names takes 174 MB on each core. It copies all addresses of a name for each line that contains it, so 8,000 lines with one
+//! name block a core for 2.3 s. It stops at the first line that is not UTF-8, so DNS would be asked for all names after it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -28,7 +28,7 @@ impl Hosts {
         self.names.get(name).map(Vec::as_slice)
     }
 
-    /// Reads the file where it has changed since.
+    /// Reads the file if it has changed since.
     pub(crate) fn refresh(&mut self) {
         self.refresh_from(Path::new(PATH));
     }
@@ -43,7 +43,7 @@ impl Hosts {
     }
 }
 
-/// Lines of an address and its names; what cannot be read is skipped, as everywhere (hosts(5)).
+/// Lines of an address and its names; invalid lines are skipped, as other readers do (hosts(5)).
 fn parse(text: &str) -> HashMap<Box<str>, Vec<IpAddr>> {
     let mut names: HashMap<Box<str>, Vec<IpAddr>> = HashMap::new();
     for line in text.lines() {

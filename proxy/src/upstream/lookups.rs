@@ -1,4 +1,4 @@
-//! How many name lookups one session may have in flight, over all cores. More of them wait, within the time that one lookup has.
+//! How many name lookups one session may have in progress, over all cores. More of them wait, within the timeout of one lookup.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use model::SessionId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The lookups in flight.
+/// The lookups in progress.
 #[derive(Debug)]
 pub(crate) struct Lookups {
     max: usize,
@@ -22,7 +22,7 @@ impl Lookups {
     /// Waits for a slot; dropping it frees it.
     ///
     /// # Cancellation
-    /// The place in the queue is given up.
+    /// Gives up the position in the queue.
     pub(crate) async fn enter(&self, session: &SessionId) -> Option<OwnedSemaphorePermit> {
         let slots = {
             let mut sessions = model::sync::lock(&self.sessions);
@@ -31,14 +31,14 @@ impl Lookups {
         slots.acquire_owned().await.ok()
     }
 
-    /// Slots of the session that are free.
+    /// Free slots of the session.
     #[cfg(test)]
     pub(crate) fn free(&self, session: &SessionId) -> usize {
         let sessions = model::sync::lock(&self.sessions);
         sessions.get(session).map_or(self.max, |slots| slots.available_permits())
     }
 
-    /// Forgets sessions without lookups.
+    /// Removes sessions without lookups.
     pub(crate) fn sweep(&self) {
         let mut sessions = model::sync::lock(&self.sessions);
         sessions.retain(|_, slots| Arc::strong_count(slots) > 1);

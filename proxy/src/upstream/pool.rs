@@ -1,8 +1,8 @@
-//! Upstream connections of one core, kept for the next request of the same session to the same place.
+//! The upstream connections of one core, pooled for the next request of the same session to the same destination.
 //!
-//! The key holds everything that could make one connection speak for another: session, destination, protocol, the
-//! versions of the credentials it has carried, and the trust that its upstream was verified with: what a CA vouched for that is
-//! trusted no more is not used again. Connections are never shared between sessions.
+//! The key contains every property by which one connection could be mistaken for another: session, destination, protocol, the
+//! versions of the credentials it has carried, and the trust of its verification. A connection verified by a CA that is no
+//! longer trusted is not reused. Sessions never share connections.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::limits::quota::UpstreamSlot;
 use crate::upstream::dial::HttpVersions;
 use crate::{http1, http2};
 
-/// Whose connection to where.
+/// The session and the destination of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) session: SessionId,
@@ -34,11 +34,11 @@ pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     /// The TLS version, such as `1.3`; `None` in cleartext.
     pub(crate) tls: Option<&'static str>,
-    /// What its upstream was verified by; `None` in cleartext.
+    /// How its upstream was verified; `None` in cleartext.
     pub(crate) chain: Option<Arc<VerifiedChain>>,
     /// Whether it was used before.
     pub(crate) reused: bool,
-    /// Its place among the upstream connections of its session. One for HTTP/1.1 has none while it is idle.
+    /// Its slot among the upstream connections of its session. One for HTTP/1.1 has none while it is idle.
     pub(crate) slot: Option<Arc<UpstreamSlot>>,
 }
 
@@ -61,7 +61,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// Makes room for a newer connection of the session. A connection that carries several requests at once goes on with them.
+    /// Makes room for a newer connection of the session. A connection with several concurrent requests continues with them.
     fn close_oldest(&mut self, session: &SessionId) {
         let of_session = self.by_key.iter_mut().filter(|(key, kept)| key.session == *session && !kept.is_empty());
         let oldest = of_session.map(|(_, kept)| kept).min_by_key(|kept| kept.first().map(|one| one.since));
@@ -95,7 +95,7 @@ impl Pool {
         Arc::new(Self { idle: Mutex::default(), keep_alive, capacity, of_session })
     }
 
-    /// A connection of this key that still lives and leads to an address that passes `check`.
+    /// An open connection of this key whose address passes `check`.
     pub(crate) fn take(&self, key: &Key, check: impl Fn(SocketAddr) -> bool) -> Option<Upstream> {
         let mut idle = model::sync::lock(&self.idle);
         let Kept { by_key, by_session, count } = &mut *idle;
@@ -111,7 +111,7 @@ impl Pool {
             let Upstream { address, tls, .. } = last.upstream;
             let (slot, chain) = (last.upstream.slot.clone(), last.upstream.chain.clone());
             if let Sender::Http2(sender) = &last.upstream.sender {
-                // An HTTP/2 connection serves many requests at once: a clone goes out, it stays.
+                // An HTTP/2 connection serves many requests at once: a clone is returned, and it stays in the pool.
                 let sender = Sender::Http2(sender.clone());
                 kept.push(Idle { upstream: last.upstream, since: Instant::now() });
                 *count += 1;
@@ -123,7 +123,7 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection for later, unless it is closed or the pool is full.
+    /// Stores a connection for later, unless it is closed or the pool is full.
     pub(crate) fn put(&self, key: Key, mut upstream: Upstream) {
         if upstream.is_closed() {
             return;
@@ -142,7 +142,7 @@ impl Pool {
         }
     }
 
-    /// Closes what is old, closed, was verified with another trust, or belongs to a session that is over.
+    /// Closes connections that are old, closed, verified with another trust, or of a session that is over.
     pub(crate) fn sweep(&self, trust: u64, live: impl Fn(&SessionId) -> bool) {
         let mut idle = model::sync::lock(&self.idle);
         idle.by_key.retain(|key, kept| {

@@ -1,11 +1,11 @@
-//! The addresses of this machine, so that a request for one of our own listeners is known as such.
+//! The addresses of this machine, so that a request for one of our own listeners is recognized.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Where this process listens, and what this machine is called.
+/// The listeners of this process, and the names of this machine.
 #[derive(Debug)]
 pub(crate) struct Own {
-    /// Where we listen, with the ports that were really taken.
+    /// The bound addresses, with the actual ports.
     listening: Vec<SocketAddr>,
     addresses: Vec<IpAddr>,
     names: Vec<String>,
@@ -23,7 +23,7 @@ impl Own {
         here && self.listens_on(address.port())
     }
 
-    /// Whether a name and port are one of our listeners, as far as that is known without a lookup.
+    /// Whether a name and port are one of our listeners, as far as this is possible without a lookup.
     pub(crate) fn is_named(&self, name: &str, port: u16) -> bool {
         self.listens_on(port) && self.names.iter().any(|own| own == name)
     }
@@ -33,7 +33,7 @@ impl Own {
     }
 }
 
-/// The addresses of all interfaces, as the kernel tells them; empty where it does not.
+/// The addresses of all interfaces, as the kernel lists them; empty if it does not.
 fn addresses() -> Vec<IpAddr> {
     let mut all = Vec::new();
     if let Ok(text) = std::fs::read_to_string("/proc/net/fib_trie") {
