@@ -1,4 +1,4 @@
-//! The body of an answer to a client: our own words, or what an upstream sends.
+//! The body of an answer to a client: our own text, or the upstream's bytes.
 
 use crate::body::download::ResponseBody;
 use crate::body::download::StreamError;
@@ -13,9 +13,9 @@ pub(crate) struct Body {
 }
 
 enum Kind {
-    /// Our own words.
+    /// Our own text.
     Own(Option<Bytes>),
-    /// The upstream's, passing through.
+    /// The upstream's body, in transit.
     Relayed(Box<ResponseBody>),
 }
 
@@ -31,12 +31,12 @@ impl Body {
         Self { kind: Kind::Relayed(Box::new(relay)) }
     }
 
-    /// Without a word of ours, as an answer to HEAD has to be.
+    /// Without content, as required for an answer to HEAD.
     pub(crate) fn for_head(self) -> Self {
         if self.is_own() { Self { kind: Kind::Own(None) } } else { self }
     }
 
-    /// Whether it is ours and not the upstream's.
+    /// Whether the body is ours and not the upstream's.
     pub(crate) fn is_own(&self) -> bool {
         matches!(self.kind, Kind::Own(_))
     }

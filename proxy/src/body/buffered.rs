@@ -1,4 +1,4 @@
-//! A request body as far as it was read before it is sent.
+//! A request body, with the part that was read before it is sent.
 
 use crate::body::incoming::Incoming;
 use crate::body::trailers::{holds_placeholder, size_of};
@@ -13,36 +13,36 @@ use std::time::Duration;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-/// A request body, as far as it was read. Most requests have none, and nothing is held for it.
+/// A request body, with the part that was read. Most requests have none, and store nothing for it.
 pub(crate) struct Payload(pub(super) Option<Box<Contents>>);
 
-/// Of a request that has a body.
+/// The state of a request that has a body.
 pub(super) struct Contents {
-    /// What came already.
+    /// The bytes that have arrived.
     pub(super) read: Bytes,
     pub(super) trailers: Option<Frame<Bytes>>,
-    /// What is still to come.
+    /// The bytes still to come.
     pub(super) incoming: Option<Incoming>,
     /// Whether its length was announced.
     pub(super) had_length: bool,
-    /// What it takes of the memory for bodies that are kept.
+    /// Its share of the memory for buffered bodies.
     pub(super) share: Option<Share>,
-    /// What is left of the limits for it.
+    /// Its remaining limits.
     pub(super) allowance: Option<Allowance>,
 }
 
 /// Why a request body could not be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ReadError {
-    /// The client broke off.
+    /// The client closed the connection or stream.
     Broken,
-    /// It took too long.
+    /// It exceeded the time limit.
     Slow,
-    /// A trailer holds a placeholder.
+    /// A trailer contains a placeholder.
     Misplaced,
     /// The trailers exceed their bound.
     TrailersTooLarge,
-    /// There is no memory left for it.
+    /// No memory is left for it.
     Spent(Spent),
     /// It exceeds a limit.
     Over(Box<Limited>),
@@ -75,10 +75,10 @@ impl From<BodyError> for ReadError {
     }
 }
 
-/// Judges trailers that came before anything was sent.
+/// Judges trailers that arrived before any byte was sent.
 ///
 /// # Errors
-/// They exceed their bound, or hold a placeholder.
+/// They exceed their bound, or contain a placeholder.
 fn judge_trailers(trailers: Frame<Bytes>) -> Result<Frame<Bytes>, ReadError> {
     if size_of(&trailers) > MAX_TRAILER_BYTES as u64 {
         Err(ReadError::TrailersTooLarge)
@@ -90,19 +90,19 @@ fn judge_trailers(trailers: Frame<Bytes>) -> Result<Frame<Bytes>, ReadError> {
 }
 
 impl Payload {
-    /// Whether nothing was read of it, and there is something to read.
+    /// Whether none of it was read, and there is something to read.
     pub(crate) fn is_untouched(&self) -> bool {
         let untouched = |all: &Contents| all.read.is_empty() && all.trailers.is_none() && all.incoming.is_some();
         self.0.as_deref().is_some_and(untouched)
     }
 
-    /// Whether there is nothing, now or later.
+    /// Whether there is no body.
     pub(crate) fn is_empty(&self) -> bool {
         let empty = |all: &Contents| all.read.is_empty() && all.trailers.is_none() && all.incoming.is_none();
         self.0.as_deref().is_none_or(empty)
     }
 
-    /// Its length, where that was announced.
+    /// Its length, if that was announced.
     pub(crate) fn announced(&self) -> Option<u64> {
         match self.0.as_deref() {
             None => Some(0),
@@ -113,20 +113,20 @@ impl Payload {
         }
     }
 
-    /// Bounds what is still to come of it.
+    /// Bounds the bytes still to come.
     pub(crate) fn bound(&mut self, allowance: Allowance) {
         if let Some(all) = &mut self.0 {
             all.allowance = Some(allowance);
         }
     }
 
-    /// Whether there is a byte in it: waits for the first one, or for its end.
+    /// Whether it contains a byte: waits for the first one, or for its end.
     ///
     /// # Errors
-    /// The client broke off, or nothing came in time.
+    /// The client closed the connection or stream, or no byte arrived in time.
     ///
     /// # Cancellation
-    /// What came is dropped.
+    /// Drops the bytes that arrived.
     pub(crate) async fn has_content(&mut self, timeout: Duration) -> Result<bool, ReadError> {
         match &mut self.0 {
             Some(all) => all.has_content(timeout).await,
@@ -134,15 +134,15 @@ impl Payload {
         }
     }
 
-    /// What was read of it.
+    /// The bytes that were read.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.0.as_deref().map_or(&[], |all| &all.read)
     }
 
-    /// Reads all of it, or more than `max` bytes; whether that is all.
+    /// Reads all of it, or more than `max` bytes; returns whether that is all.
     ///
     /// # Cancellation
-    /// What was read is dropped.
+    /// Drops the bytes that were read.
     pub(crate) async fn read(&mut self, max: usize, timeout: Duration, share: Share) -> Result<bool, ReadError> {
         match &mut self.0 {
             Some(all) => all.read(max, timeout, share).await,
@@ -150,7 +150,7 @@ impl Payload {
         }
     }
 
-    /// Takes another body in the place of all that was read.
+    /// Replaces everything that was read with another body.
     pub(crate) fn replace(&mut self, body: Zeroizing<Vec<u8>>) {
         if let Some(all) = &mut self.0 {
             all.read = Bytes::from_owner(body);
@@ -176,7 +176,7 @@ impl Contents {
         Ok(false)
     }
 
-    /// Counts what came against its limits.
+    /// Counts the bytes that arrived against its limits.
     async fn take(&mut self, bytes: usize, trailers: u64) -> Result<(), ReadError> {
         let Some(allowance) = &mut self.allowance else { return Ok(()) };
         let over = |limited| ReadError::Over(Box::new(limited));

@@ -1,4 +1,4 @@
-//! A response body on its way down: masked where a secret could be in it, counted, and with all that has to happen when it ends.
+//! A response body in transit to the client: masked if it could contain a secret, counted, and with all actions at its end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,16 +28,16 @@ use thiserror::Error;
 /// Why a stream towards the client ends early; hyper resets it then.
 #[derive(Debug, Error)]
 pub(crate) enum StreamError {
-    /// The upstream broke off within the body.
+    /// The upstream closed the connection or stream within the body.
     #[error("the upstream broke off")]
     Upstream(#[source] BodyError),
-    /// It is longer than a limit allows.
+    /// It exceeds the length limit.
     #[error("the response exceeds a limit")]
     TooLarge,
-    /// What allowed it is over, or a timer fired.
+    /// Its permit has ended, or a timer fired.
     #[error("the exchange was terminated ({0})")]
     Termination(Reason),
-    /// Secrets in what follows could not be masked.
+    /// Secrets in the rest could not be masked.
     #[error(transparent)]
     Unmaskable(#[from] Unmaskable),
     /// The request breaks HTTP/2; the stream is reset with this reason.
@@ -45,10 +45,10 @@ pub(crate) enum StreamError {
     Http2(#[source] h2::Error),
 }
 
-/// How long the upstream may pause before what the masker holds back is released.
+/// How long the upstream may pause before the masker's carry-over is released.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The way back of an upstream connection once the exchange is over.
+/// The return of an upstream connection to the pool after the exchange.
 pub(crate) struct PoolReturn {
     pub(crate) pool: Arc<Pool>,
     pub(crate) key: Key,
@@ -61,7 +61,7 @@ impl PoolReturn {
     }
 }
 
-/// A response body on its way down, with all that has to happen when it ends.
+/// A response body in transit to the client, with all actions at its end.
 pub(crate) struct ResponseBody {
     incoming: Incoming,
     masked: Masked,
@@ -69,19 +69,19 @@ pub(crate) struct ResponseBody {
     open: Option<(Trail, Held)>,
     flow: Arc<Flow>,
     back: Option<PoolReturn>,
-    /// What follows when the rest of the data was sent.
+    /// The frame that follows the rest of the data.
     pending: Option<Result<Frame<Bytes>, StreamError>>,
-    /// Runs while something is held back and the upstream pauses.
+    /// Runs while there is a carry-over and the upstream pauses.
     pause: Option<Pin<Box<Sleep>>>,
-    /// To the client.
+    /// Bytes to the client.
     bytes: u64,
-    /// What the client may get.
+    /// The bytes that the client may still get.
     limit: Option<ByteLimit>,
     ended: bool,
 }
 
 impl ResponseBody {
-    /// Relays `incoming`; a body that is empty already ends the exchange here.
+    /// Relays `incoming`; if the body is already empty, the exchange ends here.
     pub(crate) fn new(
         incoming: Incoming,
         masked: Masked,
@@ -94,14 +94,14 @@ impl ResponseBody {
         let open = Some(open);
         let mut relay =
             Self { incoming, masked, open, flow, back, pending: None, pause: None, bytes: 0, limit, ended: false };
-        // Of a coded body, what was decoded before the head is still to come.
+        // Of a coded body, the bytes decoded before the head are still to be sent.
         if relay.incoming.is_end_stream() && !relay.decodes() {
             relay.finish();
         }
         relay
     }
 
-    /// Whether nothing follows, an error included: what broke off must not look whole.
+    /// Whether nothing follows, not even an error: a truncated body must not look complete.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended && self.pending.is_none()
     }
@@ -153,7 +153,7 @@ impl ResponseBody {
                 Poll::Ready(frame) => frame,
             };
             self.pause = None;
-            // After the frame was there: what is in it the upstream can have from a value that was stored a moment ago.
+            // After the frame has arrived: the upstream may have its content from a value that was stored a moment ago.
             if let Err(error) = self.follow_vault() {
                 return self.unmaskable(error);
             }
@@ -168,7 +168,7 @@ impl ResponseBody {
             if let Err(timer) = self.flow.download_came(data.len(), share::now()) {
                 return Poll::Ready(Some(Err(self.cut(timer.into()))));
             }
-            // What was decoded is given piece by piece, the end of it after the last.
+            // The decoded bytes are returned piece by piece; the end of the body follows the last piece.
             let last = self.incoming.is_end_stream() && !self.decodes();
             let data = match self.masked.rewriter() {
                 None => Ok(data),
@@ -190,12 +190,12 @@ impl ResponseBody {
         }
     }
 
-    /// Whether the body is in a coding.
+    /// Whether the body has a coding.
     fn decodes(&self) -> bool {
         self.masked.rewrites().is_some_and(Rewriter::decodes)
     }
 
-    /// More of what came before, decoded and masked.
+    /// The next bytes of the earlier input, decoded and masked.
     fn next_decoded(&mut self) -> Result<Option<Bytes>, Unmaskable> {
         let Some(rewriter) = self.masked.rewriter() else { return Ok(None) };
         let decoded = rewriter.next()?;
@@ -203,12 +203,12 @@ impl ResponseBody {
         self.masked.hold_memory().map(|()| decoded)
     }
 
-    /// Masks what follows for what was stored meanwhile, too.
+    /// Also masks values that were stored in the meantime, in the rest of the body.
     fn follow_vault(&mut self) -> Result<(), Unmaskable> {
         self.masked.follow()
     }
 
-    /// The upstream broke off: what is held back, then the error.
+    /// The upstream closed the connection or stream: releases the carry-over, then the error.
     fn broken_off(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let rest = match self.masked.rewriter().map_or(Ok(Bytes::new()), Rewriter::flush) {
             Ok(rest) => rest,
@@ -230,7 +230,7 @@ impl ResponseBody {
         Poll::Ready(Some(self.count(&data).map(|()| Frame::data(data))))
     }
 
-    /// What is released because the upstream pauses.
+    /// The bytes to release because the upstream pauses.
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Result<Bytes, Unmaskable> {
         if let Some(rewriter) = self.masked.rewriter() {
             rewriter.pause();
@@ -246,7 +246,7 @@ impl ResponseBody {
         self.masked.rewriter().map_or(Ok(Bytes::new()), Rewriter::flush)
     }
 
-    /// Nothing more may pass.
+    /// No more may pass.
     fn unmaskable(&mut self, error: Unmaskable) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         self.fail(|open| open.unmaskable(&error));
         Poll::Ready(Some(Err(error.into())))
@@ -286,7 +286,7 @@ impl ResponseBody {
         Poll::Ready(Some(Ok(Frame::data(rest))))
     }
 
-    /// Counts what goes to the client against its limit: what the upstream sent of it can be shorter, or of a wider part.
+    /// Counts the bytes to the client against its limit. The upstream's bytes can be fewer, or of a wider range.
     fn count(&mut self, data: &Bytes) -> Result<(), StreamError> {
         let bytes = self.bytes + data.len() as u64;
         if self.limit.as_ref().is_some_and(|limit| bytes > limit.bytes) {
@@ -297,7 +297,7 @@ impl ResponseBody {
         Ok(())
     }
 
-    /// Secrets of the record's tenant that were masked, and where; those of others are for their own records.
+    /// Secrets of the record's tenant that were masked, and their locations; those of others are for their own records.
     fn found(&self, open: &Trail) -> (u64, Vec<String>) {
         let Some(rewriter) = self.masked.rewrites() else { return (0, Vec::new()) };
         open.foreign_redactions(self.masked.host(), rewriter.foreign());
@@ -310,11 +310,11 @@ impl ResponseBody {
         StreamError::Termination(reason)
     }
 
-    /// The whole response has passed: the record closes with the request, and the connection can serve another one.
+    /// The whole response has passed: the record closes with the request, and the connection can serve another request.
     fn finish(&mut self) {
         self.ended = true;
         self.flow.download_ended();
-        // An upstream that answered before it read all of the request may still read the rest as the next one.
+        // An upstream that answered before it read all of the request may parse the rest as the next request.
         if let Some(back) = self.back.take()
             && self.flow.is_sent_whole()
         {
@@ -342,7 +342,8 @@ impl ResponseBody {
     }
 }
 
-/// Takes out of a response's trailers what belongs in a head only: a client that merges both would read it as if it was there.
+/// Removes fields from a response's trailers that are allowed in a head only: a client that merges both would treat them as
+/// head fields.
 fn remove_forbidden(trailers: &mut HeaderMap) {
     let forbidden = |name: &&HeaderName| is_forbidden_in_trailers(name.as_str());
     let names: Vec<HeaderName> = trailers.keys().filter(forbidden).cloned().collect();

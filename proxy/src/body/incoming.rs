@@ -14,7 +14,7 @@ use crate::http2;
 
 /// A body that arrives.
 pub(crate) enum Incoming {
-    /// There is none.
+    /// No body.
     Empty,
     /// Of a request over HTTP/1.
     Request(RequestBody),
@@ -24,7 +24,7 @@ pub(crate) enum Incoming {
     Http2(hyper::body::Incoming),
     /// Of a response over HTTP/2.
     Stream(http2::client::ResponseBody),
-    /// Of which only trailers are left.
+    /// A body of which only the trailers remain.
     Trailers(Option<Frame<Bytes>>),
 }
 

@@ -1,5 +1,5 @@
-//! The values that one response must not show. They are followed while it streams: a value can be stored, lent to another request
-//! and shown by the host long after the head of this response has passed.
+//! The values that one response must not show. They are updated while it streams. A value can be stored, attached to another
+//! request and echoed by the host long after the head of this response has passed.
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use crate::refusal::Refusal;
 use crate::share;
 use redaction::stream::{Patterns, Sets};
 
-/// What must not come back from each host, by the vault. Built once for each host and change of the vault.
+/// The values to mask for each host, from the vault. Built once for each host and change of the vault.
 pub(crate) struct HostNeedles {
     vault: Arc<Vault>,
     cache: NeedleCache,
 }
 
 impl HostNeedles {
-    /// Of this vault.
+    /// The vault of these values.
     pub(crate) fn new(vault: Arc<Vault>) -> Self {
         Self { vault, cache: NeedleCache::default() }
     }
 
-    /// What must not come back from a host, with the generation of the vault that it is of.
+    /// The values to mask for a host, with the generation of the vault that they belong to.
     ///
     /// # Errors
     /// [`LeaseError::Corrupt`] where a value does not open.
@@ -40,19 +40,19 @@ impl HostNeedles {
     }
 }
 
-/// What must not come back from a host: every value whose audience names it, and what was made of one for this request.
+/// The values to mask for a host: every value whose audience names it, and values derived from one for this request.
 pub(crate) struct Known {
     host: Host,
     /// The generation of the vault that `latest` is of.
     generation: u64,
     latest: Option<Arc<Needles>>,
-    /// Of the generation in which the response began, where that has values that `latest` has not.
+    /// Values of the generation in which the response began, if that has values that `latest` lacks.
     first: Option<Arc<Needles>>,
     made: Option<Arc<Needles>>,
 }
 
 impl Known {
-    /// What is known now.
+    /// The values known now.
     ///
     /// # Errors
     /// `credential_unavailable` where a value does not open.
@@ -75,8 +75,7 @@ impl Known {
         Sets::new(self.latest.clone(), self.first.clone(), self.made.clone())
     }
 
-    /// What is to be looked for from here on; `None` where that is what it was before. Costs an atomic load where the vault did not
-    /// change.
+    /// The values to mask from here on; `None` if they did not change. Costs an atomic load while the vault does not change.
     ///
     /// # Errors
     /// [`LeaseError::Corrupt`] where a value does not open.
@@ -91,7 +90,7 @@ impl Known {
             (None, Some(_)) => false,
             (Some(latest), Some(of)) => Arc::ptr_eq(latest, of) || latest.covers(of),
         };
-        // What the response began with stays masked to its end, whatever becomes of it in the vault.
+        // The values at the start of the response stay masked to its end, even if the vault removes them.
         if self.first.is_none() && !has_all(&self.latest) {
             self.first = self.latest.take();
         } else if has_all(&self.first) {
@@ -157,7 +156,7 @@ mod tests {
         put(&needles, "one", "api.example.com", "value-one-111111", 600);
         assert_eq!(finds(&known.follow(&needles).unwrap().unwrap(), text), ["value-one-111111"]);
         assert!(known.follow(&needles).unwrap().is_none());
-        // What it began with stays, though its grace time is over at once; what came between goes with the vault.
+        // The value from the start stays, even if its grace time ends at once; later values are removed with the vault's.
         let patterns = vec![b"made-for-request".to_vec().into()];
         let mut known = Known::now(&needles, &host, &patterns).unwrap();
         put(&needles, "one", "api.example.com", "value-two-222222", 0);

@@ -1,4 +1,4 @@
-//! What masks the body of one response.
+//! The masking of one response body.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use crate::body::rewriter::{Rewriter, Unmaskable};
 use crate::limits::budget::Decoding;
 use redaction::stream::Masker;
 
-/// What masks a body, also for values that are stored while it streams.
+/// Masks a body, including values that are stored while it streams.
 pub(crate) struct Masked {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) known: Known,
     pub(crate) tenant: TenantId,
-    /// `None` as long as the host is in no audience.
+    /// `None` while no audience names the host.
     pub(crate) rewriter: Option<Box<Rewriter>>,
-    /// Whether what is left of a body that was not masked from its beginning can be searched.
+    /// Whether the rest of a body that was not masked from its beginning can be searched.
     pub(crate) can_begin_late: bool,
-    /// What decoding the body takes.
+    /// The memory of its decoder.
     pub(crate) decoding: Decoding,
 }
 
@@ -30,7 +30,7 @@ impl Masked {
         self.known.host()
     }
 
-    /// What the client can expect, when the upstream still has `left` to send.
+    /// The length that the client can expect, if the upstream still has `left` to send.
     pub(crate) fn hint(&self, left: Option<u64>) -> SizeHint {
         match (&self.rewriter, left) {
             (Some(rewriter), left) => rewriter.hint(left),
@@ -39,29 +39,29 @@ impl Masked {
         }
     }
 
-    /// What rewrites the body, where anything does.
+    /// The rewriter of the body, if it has one.
     pub(crate) fn rewriter(&mut self) -> Option<&mut Rewriter> {
         self.rewriter.as_deref_mut()
     }
 
-    /// As [`Masked::rewriter`], to look at it.
+    /// As [`Masked::rewriter`], by shared reference.
     pub(crate) fn rewrites(&self) -> Option<&Rewriter> {
         self.rewriter.as_deref()
     }
 
-    /// Counts the memory that decoding takes now.
+    /// Counts the memory that decoding uses now.
     ///
     /// # Errors
-    /// There is none left for it.
+    /// No memory is left for it.
     pub(crate) fn hold_memory(&mut self) -> Result<(), Unmaskable> {
         let bytes = self.rewrites().map_or(0, Rewriter::memory_bytes);
         self.decoding.hold(bytes).map_err(Unmaskable::Memory)
     }
 
-    /// From here on masks what is in the vault now. Costs an atomic load where that did not change.
+    /// From here on masks the current values of the vault. Costs an atomic load while they do not change.
     ///
     /// # Errors
-    /// Where what follows cannot be searched for it.
+    /// If the rest cannot be searched for them.
     pub(crate) fn follow(&mut self) -> Result<(), Unmaskable> {
         let Some(sets) = self.known.follow(&self.proxy.needles).map_err(|_| Unmaskable::Unopened)? else {
             return Ok(());
@@ -90,7 +90,7 @@ mod tests {
         Bench::new(&["{id: r, allow: {host: api.example.com}}"])
     }
 
-    /// Of a response that began when the vault had nothing for its host.
+    /// For a response that began when the vault had no value for its host.
     fn masked(bench: &Bench, can_begin_late: bool) -> Masked {
         let known = Known::now(&bench.core.proxy.needles, bench.destination.host(), &Vec::new()).unwrap();
         let decoding = bench.core.proxy.slot_bodies.decoding(&bench.session.id);

@@ -1,19 +1,19 @@
-//! Parts of a response that is masked (RFC 9110 section 14). Masking needs to see what surrounds a part: a secret that the border
-//! of the part cuts would not be found. So the upstream is asked for a wider part, as many bytes wider on both sides as the
-//! longest secret has, and of what is masked the client gets the part that it asked for.
+//! Ranges of a masked response (RFC 9110 section 14). Masking needs the surroundings of a range: a secret that crosses its border
+//! would not be found. So the upstream is asked for a range that is wider on both sides by the length of the longest secret. The
+//! client gets the range that it asked for, out of the masked bytes.
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// What the client asked for.
+/// The range of the client's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// From a byte to another, or to the end.
+    /// From one byte to another, or to the end.
     From(u64, Option<u64>),
-    /// As many bytes from the end.
+    /// A number of bytes from the end.
     Last(u64),
 }
 
-/// A part that was asked for, and how much wider the upstream was asked.
+/// A requested range, and the extra width in the request to the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     asked: Asked,
@@ -24,29 +24,29 @@ pub(crate) struct Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unservable(pub(crate) &'static str);
 
-/// What of an upstream's part the client gets.
+/// The slice of an upstream's range that the client gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slice {
     /// Bytes to leave out at the beginning.
     pub(crate) skip: u64,
     /// Bytes to pass after them.
     pub(crate) take: u64,
-    /// How many bytes around it are seen.
+    /// How many bytes around it are visible.
     margin: u64,
     first: u64,
     total: Option<u64>,
 }
 
-/// What an upstream's part turns out to be.
+/// The result of comparing an upstream's range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fit {
-    /// It holds what was asked for.
+    /// It contains the requested range.
     Slice(Slice),
-    /// The representation ends before what was asked for: 416.
+    /// The representation ends before the requested range: 416.
     Beyond(u64),
 }
 
-/// Reads the range of a request; `None` where it asks for no bytes. Only what all servers read alike is taken.
+/// Reads the range of a request; `None` if it asks for no bytes. Accepts only syntax that all servers read alike.
 pub(crate) fn asked(fields: &HeaderMap) -> Result<Option<Asked>, Unservable> {
     let mut values = fields.get_all(header::RANGE).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -85,8 +85,8 @@ fn one_range(text: &str) -> Result<Asked, Unservable> {
 }
 
 impl Asked {
-    /// The one part that spans both: several ranges are answered as one part (RFC 9110 section 15.3.7), since each border of
-    /// each of them would need its own margin. Where the length of the representation decides, it is everything.
+    /// The one range that spans both. Several ranges are answered as one (RFC 9110 section 15.3.7), since each border of
+    /// each of them would need its own margin. If the span depends on the length of the representation, it is everything.
     fn joined(self, other: Self) -> Self {
         match (self, other) {
             (Self::Last(one), Self::Last(other)) => Self::Last(one.max(other)),
@@ -98,7 +98,7 @@ impl Asked {
     }
 }
 
-/// Another unit is not of bytes, unless a server takes it for one.
+/// Another unit does not mean bytes, unless a server treats it as bytes.
 fn without_bytes(text: &str) -> Result<Option<Asked>, Unservable> {
     if text.to_ascii_lowercase().contains("byte") {
         return Err(Unservable("the Range field is malformed; write `bytes=FIRST-LAST`"));
@@ -107,23 +107,23 @@ fn without_bytes(text: &str) -> Result<Option<Asked>, Unservable> {
 }
 
 impl Part {
-    /// The part, and a margin of one byte less than the longest secret.
+    /// The range, with a margin of one byte less than the longest secret.
     pub(crate) fn new(asked: Asked, longest: usize) -> Self {
         Self { asked, margin: longest.saturating_sub(1) as u64 }
     }
 
-    /// How many bytes wider the upstream is asked.
+    /// The extra width of the request to the upstream, in bytes.
     #[cfg(test)]
     pub(crate) fn margin(&self) -> u64 {
         self.margin
     }
 
-    /// Whether a secret of this length that a border of the part cuts is seen whole.
+    /// Whether a secret of this length is visible as a whole when it crosses a border of the range.
     pub(crate) fn shows(&self, longest: usize) -> bool {
         self.margin >= longest.saturating_sub(1) as u64
     }
 
-    /// What to ask the upstream for.
+    /// The range to ask the upstream for.
     pub(crate) fn wider(&self) -> HeaderValue {
         let margin = self.margin;
         let text = match self.asked {
@@ -131,14 +131,14 @@ impl Part {
                 format!("bytes={}-{}", first.saturating_sub(margin), last.saturating_add(margin))
             }
             Asked::From(first, None) => format!("bytes={}-", first.saturating_sub(margin)),
-            // No bytes from the end are asked for as they are: every server says 416.
+            // A suffix of zero bytes is forwarded unchanged: every server answers 416.
             Asked::Last(0) => "bytes=-0".to_owned(),
             Asked::Last(length) => format!("bytes=-{}", length.saturating_add(margin)),
         };
         HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("bytes=0-"))
     }
 
-    /// What of the upstream's part is what was asked for. `None` where it does not hold that, or too little around it.
+    /// The requested slice of the upstream's range. `None` if the range does not contain it, or too little around it.
     pub(crate) fn fit(&self, content_range: &HeaderValue) -> Option<Fit> {
         let (begin, end, total) = content_range_of(content_range)?;
         let (first, last) = match self.asked {
@@ -154,7 +154,7 @@ impl Part {
         if begin > first.saturating_sub(self.margin) {
             return None;
         }
-        // Where the part ends before the representation does, the end of it may be the beginning of a secret.
+        // If the range ends before the representation does, its last bytes may begin a secret.
         let ends_there = total.map_or(last.is_none(), |total| end.checked_add(1) == Some(total));
         let seen = if ends_there { end } else { end.checked_sub(self.margin)? };
         let last = last.map_or(seen, |last| last.min(seen));
@@ -181,7 +181,7 @@ impl Slice {
         Self { skip: u64::MAX, take: 0, margin: u64::MAX, first: 0, total: None }
     }
 
-    /// Whether a secret of this length that one of its borders cuts is seen whole.
+    /// Whether a secret of this length is visible as a whole when it crosses one of its borders.
     pub(crate) fn shows(&self, longest: usize) -> bool {
         self.margin >= longest.saturating_sub(1) as u64
     }
@@ -194,7 +194,7 @@ impl Slice {
         HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("bytes */*"))
     }
 
-    /// Takes the next bytes of the upstream's part; gives those of them that belong to the slice.
+    /// Consumes the next bytes of the upstream's range; returns those that belong to the slice.
     pub(crate) fn cut(&mut self, mut bytes: bytes::Bytes) -> bytes::Bytes {
         let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
         let mut rest = bytes.split_off(skipped);

@@ -1,5 +1,5 @@
-//! What happens to a response body in which secrets are masked: its codings are undone, secrets are masked, and of a part that was
-//! asked wider than the client wanted, the slice is cut out. No sockets, no time.
+//! The rewriting of a response body in which secrets are masked. It undoes the codings and masks the secrets. If the upstream was
+//! asked for a wider range than the client, it extracts the client's slice. No sockets, no time.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -17,28 +17,28 @@ use redaction::stream::{Guessed, Masker, Sets};
 /// How many fields are named in one record.
 const MAX_NAMED: usize = 32;
 
-/// Why a body ends early: secrets in what follows could not be masked.
+/// Why a body ends early: secrets in the rest could not be masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Unmaskable {
-    /// The coding.
+    /// The coding cannot be undone.
     #[error("the response cannot be searched: {0}")]
     Coding(#[from] CodingError),
-    /// The guesses.
+    /// Too many values look like a secret.
     #[error(transparent)]
     Guessed(#[from] Guessed),
-    /// What came later.
+    /// A value that was stored later cannot be masked.
     #[error("a secret of this host was stored that the rest of the response cannot be searched for")]
     Late,
-    /// The vault.
+    /// A value of the vault does not open.
     #[error("a secret of this host does not open")]
     Unopened,
-    /// What decodes it takes too much.
+    /// The decoder needs too much memory.
     #[error("there is no memory left to decode the response")]
     Memory(Spent),
 }
 
 impl Unmaskable {
-    /// The code of it.
+    /// The code of this reason.
     pub(crate) fn reason(self) -> Reason {
         match self {
             Self::Memory(spent) => spent.reason(),
@@ -54,17 +54,18 @@ pub(crate) struct Rewriter {
     slice: Option<Slice>,
     messages: Option<Messages>,
     parts: Option<Parts>,
-    /// Fields of the head and of the trailers in which secrets of the record's tenant were found, and how many these were.
+    /// Fields of the head and of the trailers in which secrets of the record's tenant were found, and the number of these
+    /// secrets.
     in_fields: Vec<String>,
     count_in_fields: u64,
-    /// What of the slice is complete, while what surrounds it is still looked at.
+    /// Complete bytes of the slice, held until their surroundings are scanned.
     complete: Vec<Bytes>,
-    /// What was decoded before the head is sent.
+    /// Bytes decoded before the head is sent.
     begun: Bytes,
 }
 
 impl Rewriter {
-    /// Masks a body with all that its head says of it.
+    /// Masks a body with all properties that its head declares.
     pub(crate) fn new(masker: Masker, decoder: Option<Decoder>, slice: Option<Slice>, fields: &HeaderMap) -> Self {
         // The text form is base64 and has no such frames.
         let messages = (is_in_messages(fields) && !is_text(fields) && slice.is_none()).then(Messages::default);
@@ -83,15 +84,15 @@ impl Rewriter {
         }
     }
 
-    /// Masks what follows of a body whose beginning has passed. Only of one that is whole and in no coding.
+    /// Masks the rest of a body whose beginning has passed. Only for a whole body without a coding.
     pub(crate) fn from_here(masker: Masker) -> Self {
         Self::new(masker, None, None, &HeaderMap::new())
     }
 
-    /// From here on masks these.
+    /// Masks these values from here on.
     ///
     /// # Errors
-    /// Where nothing more may pass.
+    /// If no more may pass.
     pub(crate) fn renew(&mut self, sets: Sets) -> Result<(), Unmaskable> {
         if self.slice.as_ref().is_some_and(|slice| !slice.shows(sets.longest())) {
             return Err(Unmaskable::Late);
@@ -99,7 +100,8 @@ impl Rewriter {
         Ok(self.masker.renew(sets)?)
     }
 
-    /// Takes the next bytes of a coded body before the head is sent; whether its first ones are decoded. [`Rewriter::next`] gives them.
+    /// Consumes the next bytes of a coded body before the head is sent; returns whether its first bytes are decoded. [`Rewriter::next`]
+    /// returns them.
     pub(crate) fn begin(&mut self, bytes: &[u8]) -> Result<bool, Unmaskable> {
         let Some(decoder) = &mut self.decoder else { return Ok(true) };
         decoder.feed(bytes);
@@ -108,7 +110,7 @@ impl Rewriter {
         Ok(true)
     }
 
-    /// Takes the next bytes from the upstream; [`Rewriter::next`] gives what they become.
+    /// Consumes the next bytes from the upstream; [`Rewriter::next`] returns the result.
     pub(crate) fn push(&mut self, bytes: Bytes) -> Result<Bytes, Unmaskable> {
         if let Some(decoder) = &mut self.decoder {
             decoder.feed(&bytes);
@@ -117,7 +119,7 @@ impl Rewriter {
         self.mask(bytes)
     }
 
-    /// Masks bytes that are in no coding any more.
+    /// Masks bytes that no longer have a coding.
     fn mask(&mut self, bytes: Bytes) -> Result<Bytes, Unmaskable> {
         if let Some(parts) = &mut self.parts {
             parts.check(&bytes)?;
@@ -128,7 +130,7 @@ impl Rewriter {
         Ok(self.cut(passed))
     }
 
-    /// Takes the next bytes of a body; of the last ones everything they become.
+    /// Consumes the next bytes of a body; for the last ones, returns the whole result.
     pub(crate) fn take(&mut self, bytes: Bytes, last: bool) -> Result<Bytes, Unmaskable> {
         let mut passed = self.push(bytes)?;
         if !last {
@@ -140,7 +142,7 @@ impl Rewriter {
         Ok(joined(passed, self.finish()?))
     }
 
-    /// More of what was pushed last; `None` where that was all. What is given can be empty.
+    /// The next result of the latest push; `None` if that was all. A result can be empty.
     pub(crate) fn next(&mut self) -> Result<Option<Bytes>, Unmaskable> {
         if !self.begun.is_empty() {
             return Ok(Some(std::mem::take(&mut self.begun)));
@@ -155,7 +157,7 @@ impl Rewriter {
         self.masker.pause();
     }
 
-    /// The upstream pauses or breaks off: what is held back.
+    /// The upstream pauses or closes: the carry-over.
     pub(crate) fn flush(&mut self) -> Result<Bytes, Unmaskable> {
         let passed = self.masker.flush()?;
         Ok(self.cut(passed))
@@ -171,22 +173,22 @@ impl Rewriter {
         Ok(self.complete.drain(..).reduce(joined).unwrap_or_default())
     }
 
-    /// The bytes of memory that decoding takes now.
+    /// The bytes of memory that decoding uses now.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.decoder.as_ref().map_or(0, Decoder::memory_bytes)
     }
 
-    /// Whether what comes is in a coding.
+    /// Whether the input has a coding.
     pub(crate) fn decodes(&self) -> bool {
         self.decoder.is_some()
     }
 
-    /// Whether something waits for the upstream to go on.
+    /// Whether there is a carry-over that waits for the upstream.
     pub(crate) fn holds_back(&self) -> bool {
         self.masker.held() > 0
     }
 
-    /// What the client can expect, when the upstream still has `left` to send.
+    /// The length that the client can expect, if the upstream still has `left` to send.
     pub(crate) fn hint(&self, left: Option<u64>) -> SizeHint {
         let complete = self.complete.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
         match (&self.slice, &self.decoder, left) {
@@ -208,7 +210,7 @@ impl Rewriter {
         self
     }
 
-    /// Where they were: `header NAME`, `body`, `trailer NAME`.
+    /// Their locations: `header NAME`, `body`, `trailer NAME`.
     pub(crate) fn locations(&self) -> Vec<String> {
         let in_body = (self.found() > self.count_in_fields).then(|| "body".to_owned());
         self.in_fields.iter().cloned().chain(in_body).collect()
@@ -219,7 +221,7 @@ impl Rewriter {
         self.in_fields.extend(names.iter().take(room).map(|name| format!("{kind} {name}")));
     }
 
-    /// What was found of other tenants.
+    /// The findings of other tenants.
     pub(crate) fn foreign(&self) -> &[(NeedleOwner, u64)] {
         self.masker.foreign()
     }
@@ -233,7 +235,8 @@ impl Rewriter {
         Ok(())
     }
 
-    /// The slice of what passes. Its last bytes wait until all around it was seen: with them the client takes the body for whole.
+    /// The slice of the passing bytes. Its last bytes wait until their surroundings are scanned, because with them the client
+    /// considers the body complete.
     fn cut(&mut self, passed: Bytes) -> Bytes {
         let Some(slice) = &mut self.slice else { return passed };
         let before = slice.take;
@@ -254,8 +257,8 @@ fn joined(front: Bytes, back: Bytes) -> Bytes {
     }
 }
 
-/// Masks every value of a field section; a field whose very name holds a secret is removed. Gives the names of the fields in which a
-/// secret of the record's tenant was found.
+/// Masks every value of a field section, and removes a field whose name contains a secret. Returns the names of the fields in which
+/// a secret of the record's tenant was found.
 pub(crate) fn mask_fields(masker: &mut Masker, fields: &mut HeaderMap) -> Result<Vec<HeaderName>, Guessed> {
     let named: Vec<HeaderName> = fields.keys().filter(|name| masker.is_in_name(name.as_str())).cloned().collect();
     for name in named {
@@ -277,10 +280,10 @@ pub(crate) fn mask_fields(masker: &mut Masker, fields: &mut HeaderMap) -> Result
     Ok(found_in)
 }
 
-/// Whether a stream of messages is at the end of one behind these bytes.
+/// Whether a stream of messages is at a message boundary after these bytes.
 ///
 /// # Errors
-/// A message reports that it is compressed: its coding was refused with the head, if it was named there.
+/// A message declares that it is compressed: if the head named its coding, it was refused with the head.
 fn end_with(messages: &mut Messages, mut bytes: &[u8]) -> Result<bool, CodingError> {
     while let Some(part) = messages.next(&mut bytes) {
         if part == (Part::Begin { compressed: true }) {
@@ -290,19 +293,19 @@ fn end_with(messages: &mut Messages, mut bytes: &[u8]) -> Result<bool, CodingErr
     Ok(messages.is_between())
 }
 
-/// Looks at the lines of a multipart body for a part, or a response within a part, that is in a coding of its own.
+/// Scans the lines of a multipart body for a part, or a response within a part, with a coding of its own.
 #[derive(Debug, Default)]
 struct Parts {
     /// The beginning of the line, in lower case, up to [`MAX_FIELD`] bytes.
     line: Vec<u8>,
 }
 
-/// As much of a line is looked at.
+/// The maximum part of a line that is scanned.
 const MAX_FIELD: usize = 64;
 
 impl Parts {
     /// # Errors
-    /// A line names a coding. A text with such a line in it is taken for a field, too.
+    /// A line names a coding. A text that contains such a line counts as a field, too.
     fn check(&mut self, bytes: &[u8]) -> Result<(), CodingError> {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let room = MAX_FIELD.saturating_sub(self.line.len());
@@ -423,7 +426,7 @@ mod tests {
             assert_eq!(rewriter.push(message(text).into()).unwrap().as_ref(), message(text));
             assert!(!rewriter.holds_back());
         }
-        // Within a message nothing is released early, wherever it is cut.
+        // Within a message, no byte is released early, wherever the pieces are split.
         let all =
             [message("key"), message(&format!("is {}", str::from_utf8(SECRET).unwrap())), message("end")].concat();
         let want = [message("key"), message("is ************************"), message("end")].concat();
@@ -456,13 +459,13 @@ mod tests {
                 let refused = rewriter.push(Bytes::copy_from_slice(back));
                 assert_eq!(refused, Err(Unmaskable::Coding(CodingError::Unsupported)), "{kind} cut at {cut}");
             }
-            // Within a content coding, too.
+            // The same within a content coding.
             let decoder = Decoder::of(&crate::fed::content_encoding("gzip")).unwrap();
             let mut rewriter = Rewriter::new(masker(), decoder, None, &fields);
             let refused = rewrite(&mut rewriter, &[&coded(&["gzip"], &all)]);
             assert_eq!(refused, Err(Unmaskable::Coding(CodingError::Unsupported)), "{kind}");
         }
-        // The flags of trailers and of the end of a stream are others.
+        // Flags of trailers and of the end of a stream are different.
         let last = [&[0x80][..], &1u32.to_be_bytes(), b"x", &[2], &1u32.to_be_bytes(), b"y"].concat();
         assert_eq!(grpc().push(last.clone().into()).unwrap(), last);
         let mut text = Rewriter::new(masker(), None, None, &HeaderMap::new());
@@ -532,7 +535,7 @@ mod tests {
             let mut rewriter = grpc();
             let frame = [&[0][..], &(cut as u32).to_be_bytes(), front].concat();
             let mut out = rewriter.push(frame.into()).unwrap().to_vec();
-            // What follows is taken for another message, and where that says that it is compressed, the stream ends.
+            // The following bytes are parsed as another message; if its header declares compression, the stream ends.
             if let Ok(more) = rewriter.push(Bytes::copy_from_slice(back)) {
                 out.extend_from_slice(&more);
                 out.extend_from_slice(&rewriter.finish().unwrap());

@@ -7,13 +7,13 @@ use sessions::PLACEHOLDER_MARK;
 
 use redaction::placeholder::is_hidden_in;
 
-/// The bytes of a trailer section.
+/// The size of a trailer section in bytes.
 pub(crate) fn size_of(trailers: &Frame<Bytes>) -> u64 {
     let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
     trailers.trailers_ref().map_or(0, |fields| fields.iter().map(field).sum::<usize>() as u64)
 }
 
-/// Whether a request's trailers hold a placeholder, in whatever encoding: it is swapped only in a head or a body.
+/// Whether a request's trailers contain a placeholder, in any encoding: it is substituted only in a head or a body.
 pub(crate) fn holds_placeholder(trailers: &Frame<Bytes>) -> bool {
     let held = |(name, value): (&HeaderName, &HeaderValue)| {
         let named = name.as_str().contains(PLACEHOLDER_MARK);

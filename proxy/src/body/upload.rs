@@ -1,4 +1,5 @@
-//! A request body on its way to the upstream: counted, searched for placeholders, never held longer than they are.
+//! A request body in transit to the upstream: counted, scanned for placeholders, and never held longer than the
+//! carry-over requires.
 
 use crate::active::ActiveExchange;
 use crate::body::buffered::{Contents, Payload};
@@ -24,10 +25,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use thiserror::Error;
 
-/// Of a coded request body, so many bytes are looked through at once: in gzip they stand for a thousand times as many.
+/// At most this many bytes of a coded request body are scanned at once: in gzip they can expand a thousandfold.
 const PIECE_BYTES: usize = 1 << 10;
 
-/// A request body on its way up; nothing is held where there is none.
+/// A request body in transit to the upstream; stores nothing if there is none.
 pub(crate) struct Upload(Option<Box<Running>>);
 
 /// A body that is being sent.
@@ -36,55 +37,55 @@ struct Running {
     front: Bytes,
     incoming: Option<Incoming>,
     had_length: bool,
-    /// Given back when the body is sent.
+    /// Released when the body is sent.
     _share: Option<Share>,
     flow: Arc<Flow>,
     active: Arc<ActiveExchange>,
     allowance: Option<Allowance>,
-    /// What came and is still to be counted against the limits.
+    /// The bytes that arrived and are not counted against the limits yet.
     uncounted: Option<Frame<Bytes>>,
     watch: Option<BodyScanner>,
-    /// What decoding it takes.
+    /// The memory of its decoder.
     decoding: Decoding,
-    /// What passes of the trailers; `None` where there are none.
+    /// The filter of the trailers; `None` if there are none.
     filter: Option<TrailerFilter>,
-    /// What came and may be the beginning of a placeholder.
+    /// The carry-over: bytes that arrived and may begin a placeholder.
     held: BytesMut,
-    /// What came after the data, while some of it was held.
+    /// The frame that arrived after the data, while there was a carry-over.
     trailers: Option<Frame<Bytes>>,
 }
 
-/// What looks for placeholders in a request body, and ends the exchange where one stands.
+/// Scans a request body for placeholders, and ends the exchange if it contains one.
 pub(crate) struct BodyScanner {
-    /// What knows placeholders.
+    /// The scanner.
     pub(crate) scanner: Scanner,
-    /// Whose they may be.
+    /// The sessions of the placeholders.
     pub(crate) session: Arc<Session>,
-    /// What is terminated.
+    /// The exchange to terminate.
     pub(crate) active: Arc<ActiveExchange>,
-    /// Whether the session has placeholders: a body that cannot be searched then goes nowhere.
+    /// Whether the session has placeholders: a body that cannot be scanned is then not sent.
     pub(crate) must_search: bool,
 }
 
 /// Why a request body ends early.
 #[derive(Debug, Error)]
 pub(crate) enum UploadError {
-    /// The client broke off.
+    /// The client closed the connection or stream.
     #[error("the client broke off")]
     Client(#[source] BodyError),
-    /// It holds a placeholder or may hold one, exceeds a limit, comes too slowly, or is not allowed any more.
+    /// It contains or may contain a placeholder, exceeds a limit, arrives too slowly, or is no longer allowed.
     #[error("the request body is not sent on")]
     Withheld,
 }
 
 impl BodyScanner {
-    /// How many bytes must be held, the last of what came so far, these among them; `None` is all that was not sent yet.
+    /// How many of the last bytes must be held, including these; `None` means all bytes that were not sent yet.
     fn bytes_to_hold(&mut self, bytes: &[u8]) -> Result<Option<usize>, UploadError> {
         let reason = match self.scanner.push(bytes) {
             Ok(Verdict::Clear) => return Ok(Some(0)),
-            // What may still become a placeholder began within its own length.
+            // Bytes that may still become a placeholder began within its own length.
             Ok(Verdict::Pending) => return Ok((!self.scanner.is_coded()).then_some(TAIL_BYTES)),
-            // It is not in its coding, or a bomb: it cannot be searched.
+            // It does not match its coding, or is a bomb: it cannot be scanned.
             Err(_) if !self.must_search => {
                 self.scanner.without_coding();
                 return Ok(Some(0));
@@ -98,7 +99,7 @@ impl BodyScanner {
         Err(self.reject(reason))
     }
 
-    /// The body has ended: whether its coding has, too.
+    /// The body has ended: checks that its coding has, too.
     fn finish(&mut self) -> Result<(), UploadError> {
         match self.scanner.finish() {
             Err(_) if self.must_search => Err(self.reject(Reason::CodingUnsupported)),
@@ -113,7 +114,7 @@ impl BodyScanner {
 }
 
 impl Upload {
-    /// Streams what the client sends.
+    /// Streams the client's body.
     pub(crate) fn new(
         payload: Payload,
         watch: Option<BodyScanner>,
@@ -196,7 +197,7 @@ impl Running {
         }
     }
 
-    /// Whether no more data follows what was taken, as far as that is known by now.
+    /// Whether no more data follows, as far as is known by now.
     fn is_last(&self) -> bool {
         let is_complete = |incoming: &Incoming| {
             incoming.is_end_stream() || (self.had_length && incoming.size_hint().exact() == Some(0))
@@ -204,7 +205,7 @@ impl Running {
         self.front.is_empty() && self.uncounted.is_none() && self.incoming.as_ref().is_none_or(is_complete)
     }
 
-    /// What may go on now of a frame that came; `None` where all of it is held.
+    /// The part of a frame that may be sent now; `None` if all of it is held.
     fn take(&mut self, frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, UploadError> {
         let is_last = self.is_last();
         let data = match frame.into_data() {
@@ -217,7 +218,7 @@ impl Running {
                 let watch = self.watch.as_ref();
                 return Err(watch.map_or(UploadError::Withheld, |watch| watch.reject(Reason::PlaceholderMisplaced)));
             }
-            // Nothing can follow that would make a placeholder of what is held.
+            // No byte can follow that would complete a placeholder in the carry-over.
             Err(trailers) if self.held.is_empty() => {
                 self.finish()?;
                 return self.filtered(trailers).map(Some);
@@ -231,7 +232,7 @@ impl Running {
         let Some(watch) = &mut self.watch else { return Ok(Some(Frame::data(data))) };
         let holds = watch.bytes_to_hold(&data)?;
         self.decoding.hold(watch.scanner.memory_bytes()).map_err(|spent| watch.reject(spent.reason()))?;
-        // Before the last bytes go: where the length was announced, they make the request complete.
+        // Before the last bytes are sent: if the length was announced, they complete the request.
         if is_last {
             watch.finish()?;
         }
@@ -241,7 +242,7 @@ impl Running {
         self.held.extend_from_slice(&data);
         let holds = match holds {
             Some(holds) => holds,
-            // Through a coding it is unknown where it began. Text does not stay undecided for so long.
+            // With a coding, the start of a possible placeholder is unknown. Ordinary text is undecided only briefly.
             None if self.held.len() > MAX_BUFFER => return Err(watch.reject(Reason::PlaceholderMisplaced)),
             None => self.held.len(),
         };
@@ -254,7 +255,7 @@ impl Running {
         self.watch.as_mut().map_or(Ok(()), BodyScanner::finish)
     }
 
-    /// Trailers without what may not pass.
+    /// Trailers without the fields that may not pass.
     fn filtered(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadError> {
         let mut trailers = match frame.into_trailers() {
             Ok(trailers) => trailers,
@@ -267,7 +268,8 @@ impl Running {
         Ok(Frame::trailers(trailers))
     }
 
-    /// What may go on now of what came; `None` where all of it is held. After an error nothing goes on, nor what was held.
+    /// The part of the input that may be sent now; `None` if all of it is held. After an error nothing is sent, not even
+    /// the carry-over.
     fn pass(&mut self, frame: Result<Frame<Bytes>, UploadError>) -> Option<Result<Frame<Bytes>, UploadError>> {
         let passed = frame.and_then(|frame| self.take(frame)).transpose();
         if let Some(Err(_)) = &passed {
@@ -278,12 +280,13 @@ impl Running {
         passed
     }
 
-    /// Whether the body is looked through in a coding.
+    /// Whether the body is scanned through a coding.
     fn is_coded(&self) -> bool {
         self.watch.as_ref().is_some_and(|watch| watch.scanner.is_coded())
     }
 
-    /// What may go on now of what was read; a coded body is looked through piece by piece, and others get their turn between.
+    /// The part of the read bytes that may be sent now. A coded body is scanned piece by piece, and other tasks get their
+    /// turn in between.
     fn poll_front(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         while !self.front.is_empty() {
             let count = if self.is_coded() { PIECE_BYTES.min(self.front.len()) } else { self.front.len() };
@@ -301,7 +304,7 @@ impl Running {
             return Poll::Ready(Some(passed));
         }
         if self.trailers.is_some() && !self.held.is_empty() {
-            // Nothing can follow that would make a placeholder of what is held.
+            // No byte can follow that would complete a placeholder in the carry-over.
             return Poll::Ready(Some(Ok(Frame::data(self.held.split().freeze()))));
         }
         if let Some(trailers) = self.trailers.take() {
@@ -329,7 +332,7 @@ impl Running {
             self.held.clear();
             return Poll::Ready(Some(Err(error)));
         }
-        // The mark was only a mark.
+        // It contained only the mark, not a placeholder.
         let rest = (!self.held.is_empty()).then(|| Ok(Frame::data(self.held.split().freeze())));
         Poll::Ready(rest)
     }
@@ -382,7 +385,7 @@ impl Running {
         let held = (self.front.len() + self.held.len() + uncounted) as u64;
         let mut hint = SizeHint::new();
         hint.set_lower(left.lower() + held);
-        // What came in chunks is sent in chunks, though its length may be known by now.
+        // A chunked body is sent chunked, even if its length is known by now.
         if let Some(upper) = left.upper().filter(|_| self.had_length) {
             hint.set_upper(upper + held);
         }
@@ -392,7 +395,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The connection gave it up before its end, or found that it was empty: its end can come after it was taken for a body.
+        // The connection abandoned it before its end, or found it empty: its end can come after the hand-over.
         let end = if self.is_end_stream() { UploadEnd::Whole } else { UploadEnd::Stopped };
         self.flow.end_upload(end, share::now());
     }
