@@ -1,4 +1,5 @@
-//! Writes an answer to a client: its head, framed for the request that it answers, and its body as it comes (RFC 9112 section 6).
+//! Writes an answer to a client: its head, framed for the request that it answers, and its body as it arrives (RFC 9112 section
+//! 6).
 
 use std::io;
 use std::pin::Pin;
@@ -17,30 +18,30 @@ use super::link::Link;
 use crate::body::answer::Body;
 use crate::config::MAX_BUFFER;
 
-/// How far an answer came.
+/// The progress of an answer.
 struct Progress {
-    /// `None` where nothing more of the body is written.
+    /// `None` if no more of the body is written.
     encoder: Option<Encoder>,
-    /// Why the body ends early, while the rest before it is written.
+    /// Why the body ends early, while its earlier bytes are written.
     broken: Option<io::Error>,
 }
 
-/// How far the gathering of a body came.
+/// The progress of gathering a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gathered {
     /// The whole answer is written or waits to be written.
     All,
-    /// As much as may wait.
+    /// The output buffer is full.
     Much,
-    /// More is to come.
+    /// More of the body follows.
     Waits,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
-    /// Writes an answer; gives whether the connection can go on.
+    /// Writes an answer; returns whether the connection can continue.
     ///
     /// # Errors
-    /// The client has left, or the body broke off: what was written must not look whole.
+    /// The client has left, or the body ended early: the written part must not look complete.
     pub(super) async fn answer(&self, response: Response<Body>, wishes: Wishes, must_close: bool) -> io::Result<bool> {
         let (mut parts, mut body) = response.into_parts();
         let encoder = frame(&mut parts, &body, wishes);
@@ -51,7 +52,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
         Ok(keeps)
     }
 
-    /// Writes the head; whether the connection is kept, where it `may` be.
+    /// Writes the head; returns whether the connection is kept, if it `may` be.
     fn begin_answer(&self, parts: &Parts, version: Version, may_keep: bool) -> bool {
         let mut state = self.lock();
         let keeps = may_keep && !state.must_close() && !fields::lists(&parts.headers, &header::CONNECTION, b"close");
@@ -65,7 +66,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
                 None => self.gather(&mut progress.encoder, body, cx),
                 Some(_) => Ok(Gathered::All),
             };
-            // What came before the body broke off is written: it was recorded as sent.
+            // Bytes before the early end of the body are written: they were recorded as sent.
             let gathered = gathered.unwrap_or_else(|error| {
                 progress.broken = Some(error);
                 Gathered::All
@@ -83,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
         }
     }
 
-    /// Adds what there is of the body to what waits to be written.
+    /// Adds the available part of the body to the output buffer.
     fn gather(&self, encoder: &mut Option<Encoder>, body: &mut Body, cx: &mut Context<'_>) -> io::Result<Gathered> {
         loop {
             if self.lock().waiting_bytes() >= MAX_BUFFER {
@@ -113,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
     }
 }
 
-/// Frames an answer to a request with these wishes, and completes its head; `None` where it has no body.
+/// Frames an answer to a request with these wishes, and completes its head; `None` if it has no body.
 fn frame(parts: &mut Parts, body: &Body, wishes: Wishes) -> Option<Encoder> {
     let is_empty = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let head = &mut parts.headers;

@@ -1,7 +1,7 @@
 //! The chunked transfer coding (RFC 9112 section 7.1): finds the data, the trailers and the end of a body.
 //!
-//! Sizes are hexadecimal digits and nothing else. Extensions are dropped; those that other readers take for something else (without a
-//! name, or with an open quote at the end of the line) are refused.
+//! Sizes are hexadecimal digits only. Extensions are dropped. Extensions that other readers parse differently (without a name, or
+//! with an open quote at the end of the line) are refused.
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -16,7 +16,7 @@ pub(crate) const MAX_TRAILER_BYTES: usize = 8 << 10;
 pub(crate) struct Chunks {
     place: Place,
     extension_bytes: usize,
-    /// The lines of the trailer section; of their bytes only those within lines count.
+    /// The lines of the trailer section; `trailer_bytes` counts only the bytes within lines.
     trailers: Vec<u8>,
     trailer_bytes: usize,
 }
@@ -27,7 +27,7 @@ enum Place {
         value: u64,
         digits: u8,
     },
-    /// Behind a semicolon.
+    /// After a semicolon.
     ExtensionStart {
         size: u64,
     },
@@ -53,7 +53,7 @@ enum Place {
     Broken(BadChunk),
 }
 
-/// Why the stream is not read on.
+/// Why reading of the stream stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum BadChunk {
     /// It breaks the grammar.
@@ -69,17 +69,18 @@ impl Chunks {
         Self { place: Place::Size { value: 0, digits: 0 }, extension_bytes: 0, trailers: Vec::new(), trailer_bytes: 0 }
     }
 
-    /// Whether the last chunk and its trailers have passed.
+    /// Whether the last chunk and its trailers were read.
     pub(crate) fn is_done(&self) -> bool {
         self.place == Place::Done
     }
 
-    /// The trailer section, without the empty line; taken once.
+    /// The trailer section, without the empty line; returned once.
     pub(crate) fn take_trailers(&mut self) -> Option<Bytes> {
         (!self.trailers.is_empty()).then(|| Bytes::from(std::mem::take(&mut self.trailers)))
     }
 
-    /// Takes the framing at the beginning of `bytes`, up to the next data or the end of the body; gives its length.
+    /// Consumes the framing at the beginning of `bytes`, up to the next data or the end of the body; returns its
+    /// length.
     ///
     /// # Errors
     /// [`BadChunk`] at the first byte that does not fit, and from then on.
@@ -103,7 +104,7 @@ impl Chunks {
         Ok(bytes.len())
     }
 
-    /// Takes data, of which so many bytes are there; gives how many of them belong to this chunk.
+    /// Consumes data, of which this many bytes are available; returns how many of them belong to this chunk.
     pub(crate) fn data(&mut self, available: usize) -> usize {
         let Place::Data { left } = self.place else { return 0 };
         let here = usize::try_from(left).unwrap_or(usize::MAX).min(available);

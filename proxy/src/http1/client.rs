@@ -1,8 +1,8 @@
-//! The upstream's side of HTTP/1: sends a request and reads its response, in the task of the exchange. The body of the request goes up
-//! while the response is waited for; where the response comes first, the rest of the body goes on in a task of its own.
+//! The upstream's side of HTTP/1: sends a request and reads its response, in the task of the exchange. The body of the request is sent
+//! while the response is waited for. If the response arrives first, a separate task sends the rest of the body.
 //!
-//! A connection serves one exchange at a time, and another one only after both messages were complete and no byte came that was not
-//! asked for.
+//! A connection serves one exchange at a time. It serves another one only if both messages were complete and no unexpected byte
+//! arrived.
 
 use std::error::Error;
 use std::io;
@@ -27,7 +27,7 @@ use crate::http2::interim::MAX_INTERIM;
 use crate::share;
 use crate::share::pace;
 
-/// How long an upstream that was sent `Expect: 100-continue` is waited for before the body is sent (RFC 9110 section 10.1.1).
+/// How long to wait for an upstream that was sent `Expect: 100-continue` before the body is sent (RFC 9110 section 10.1.1).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// The body of a request as it is sent.
@@ -37,38 +37,38 @@ impl<B: http_body::Body<Data = Bytes, Error: Error> + Unpin + Send> Body for B {
 
 const CLOSED: &str = "the upstream closed within its response";
 
-/// A stream to an upstream. It is not paced: whether a kept connection is idle must be seen at once.
+/// A stream to an upstream. It is not paced: a pooled connection's idle state must be visible at once.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 struct State {
-    /// `None` once it was given up.
+    /// `None` once it was abandoned.
     wire: Option<Wire<Box<dyn Stream>>>,
-    /// Bytes of the buffer in which no end of a head was found.
+    /// Bytes of the buffer that contain no end of a head.
     seen: usize,
     /// Whether the upstream keeps it open and both messages so far were complete.
     reusable: bool,
-    /// Whether the response was read to its end or given up.
+    /// Whether the response was read to its end or abandoned.
     response_over: bool,
-    /// Of the exchange at hand: the body of an earlier response may still be held somewhere.
+    /// The number of the current exchange: the body of an earlier response may still be held somewhere.
     serial: u64,
-    /// Who reads the response.
+    /// The reader of the response.
     reader: Option<Waker>,
-    /// Who sends the rest of the request.
+    /// The sender of the rest of the request.
     writer: Option<Waker>,
 }
 
 /// A connection to an upstream.
 pub(crate) struct Client(Mutex<State>);
 
-/// A request as it is sent.
+/// A request to send.
 pub(crate) struct Outgoing<B> {
     pub(crate) method: Method,
     /// The path and query, as written.
     pub(crate) target: Zeroizing<String>,
     pub(crate) fields: HeaderMap,
-    /// `None` where there is none, and once it is being sent.
+    /// `None` without a body, and once it is being sent.
     pub(crate) body: Option<B>,
 }
 
@@ -77,11 +77,11 @@ pub(crate) struct Outgoing<B> {
 pub(crate) enum Failure {
     /// The connection closed before an answer began.
     Closed,
-    /// The request could not be sent to its end, through no fault of the upstream.
+    /// The request could not be sent to its end, without fault of the upstream.
     Request,
-    /// What came is not a response.
+    /// The input is not a response.
     Response(&'static str),
-    /// More informational responses came than are allowed.
+    /// More informational responses arrived than are allowed.
     Interim,
 }
 
@@ -103,21 +103,22 @@ impl Client {
         model::sync::lock(&self.0)
     }
 
-    /// Whether another request can be sent: the upstream neither closed the connection nor sent what was not asked for.
+    /// Whether another request can be sent: the upstream neither closed the connection nor sent unexpected bytes.
     pub(crate) fn is_idle(&self) -> bool {
         let mut state = self.lock();
         let State { wire, reusable, response_over, .. } = &mut *state;
         let is_clean = |wire: &&mut Wire<_>| wire.buffer.is_empty() && wire.out.is_flushed();
         let Some(wire) = wire.as_mut().filter(is_clean).filter(|_| *reusable && *response_over) else { return false };
-        // Nobody waits for what this look finds: the next request looks again. It must not be put off, or what came would not be seen.
+        // No task waits for the result: the next request checks again. The check must not be deferred, or arrived bytes would not be
+        // seen.
         let look = tokio::task::unconstrained(std::future::poll_fn(|cx| wire.poll_fill(cx)));
         pin!(look).poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// Sends one request and waits for the head of its response. What is left of the request's body then is given back, to be sent on.
+    /// Sends one request and waits for the head of its response. Returns the rest of the request's body, to be sent later.
     ///
     /// # Errors
-    /// There is no response; the connection is of no use any more. A request without a body is as it was.
+    /// There is no response, and the connection is unusable. A request without a body is unchanged.
     ///
     /// # Cancellation
     /// The connection is closed when its last holder drops it.
@@ -162,14 +163,14 @@ impl Client {
         });
         let head = head.await?;
         if sending.holds {
-            // The body was not asked for and is not sent.
+            // The body was not requested and is not sent.
             sending.give_up();
         }
         let rest = (!sending.is_over()).then_some(sending);
         Ok((self.response(head), rest))
     }
 
-    /// Writes the head into the buffer of what is to be sent.
+    /// Writes the head into the output buffer.
     fn begin<B: Body>(self: &Arc<Self>, outgoing: &mut Outgoing<B>, flow: &Arc<Flow>) -> Sending<B> {
         let upload = outgoing.body.take().filter(|body| !body.is_end_stream());
         let encoder = framing(&mut outgoing.fields, upload.is_some());
@@ -214,7 +215,7 @@ impl Client {
     }
 }
 
-/// How the end of a request's body is shown. A body of unknown length goes in chunks, whatever the method is.
+/// The framing of a request's body. A body of unknown length is chunked, for any method.
 fn framing(fields: &mut HeaderMap, has_body: bool) -> Option<Encoder> {
     if !has_body {
         fields.remove(header::EXPECT);
@@ -249,7 +250,7 @@ impl State {
         }
     }
 
-    /// The response was read to its end, or nobody reads the rest.
+    /// The response was read to its end, or the rest has no reader.
     fn end_response(&mut self) {
         self.response_over = true;
         if let Some(writer) = self.writer.take() {
@@ -268,7 +269,7 @@ impl State {
 /// Why a request was not sent to its end.
 #[derive(Debug)]
 enum Unsent {
-    /// Its body broke off, was withheld or stopped.
+    /// Its body ended early, was withheld or stopped.
     Upload,
     /// The connection broke.
     Connection,
@@ -285,7 +286,7 @@ pub(crate) struct Sending<B> {
     written: bool,
     /// Whether the body waits for a 100 response.
     holds: bool,
-    /// Whether it goes on beside the response.
+    /// Whether it continues in parallel with the response.
     detached: bool,
 }
 
@@ -294,14 +295,14 @@ impl<B: Body> Sending<B> {
         self.written
     }
 
-    /// The connection takes no more.
+    /// The connection accepts no more.
     fn give_up(&mut self) {
         (self.upload, self.written) = (None, true);
         self.flow.upload_failed(share::now());
         self.client.lock().reusable = false;
     }
 
-    /// Sends what is left, beside the response.
+    /// Sends the rest, in parallel with the response.
     ///
     /// # Cancellation
     /// The upload ends, and the connection is closed when its last holder drops it.
@@ -310,7 +311,7 @@ impl<B: Body> Sending<B> {
         if let Err(unsent) = std::future::poll_fn(|cx| self.poll(cx)).await {
             tracing::debug!(?unsent, "a request was not sent to its end");
             self.give_up();
-            // What the upstream had answered by then may still be read; after half a request nothing else can be.
+            // The upstream's earlier answer may still be read; after half a request, no other exchange is possible.
             if matches!(unsent, Unsent::Upload) {
                 self.client.lock().give_up();
             }
@@ -336,14 +337,14 @@ impl<B: Body> Sending<B> {
                 Poll::Ready(Ok(())) | Poll::Pending => break,
             }
         }
-        // Where the upstream takes nothing, nobody else asks.
+        // While the upstream accepts nothing, no other code polls the flow.
         if self.flow.poll_stopped(cx) {
             return Poll::Ready(Err(Unsent::Upload));
         }
         if self.detached { self.poll_unwanted(cx) } else { Poll::Pending }
     }
 
-    /// Adds what there is of the body to what waits to be written; whether more of it is waited for.
+    /// Adds the available part of the body to the output buffer; returns whether it waits for more.
     fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, Unsent> {
         while let Some(upload) = self.upload.as_mut().filter(|_| !self.holds) {
             if self.client.lock().wire.as_ref().is_none_or(|wire| wire.out.waiting() >= MAX_BUFFER) {
@@ -356,7 +357,7 @@ impl<B: Body> Sending<B> {
                     Unsent::Upload
                 })?,
             };
-            // The end goes out with the last piece.
+            // The end is sent with the last piece.
             let is_last = frame.is_some() && upload.is_end_stream() && self.flow.is_taken_whole();
             self.put(frame).map_err(|()| Unsent::Upload)?;
             if is_last && self.upload.is_some() {
@@ -386,7 +387,7 @@ impl<B: Body> Sending<B> {
         ended.map_err(|_| ())
     }
 
-    /// The response is over and the upstream says more, or closes: it wants no more of the request.
+    /// The response is over and the upstream sends more, or closes: it accepts no more of the request.
     fn poll_unwanted(&self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent>> {
         let mut state = self.client.lock();
         state.writer = Some(cx.waker().clone());

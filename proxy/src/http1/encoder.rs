@@ -1,4 +1,4 @@
-//! The framing of a body that is sent (RFC 9112 section 6).
+//! The framing of an outgoing body (RFC 9112 section 6).
 
 use std::fmt::Write as _;
 
@@ -9,10 +9,10 @@ use thiserror::Error;
 use super::fields;
 use super::outbox::Outbox;
 
-/// How the end of a body is shown.
+/// How the end of a body is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoder {
-    /// By its length; so many bytes are still to come.
+    /// By its length: the bytes still to come.
     Length(u64),
     /// By the last chunk; whether trailers may follow it.
     Chunked { trailers: bool },
@@ -20,7 +20,7 @@ pub(crate) enum Encoder {
     UntilClose,
 }
 
-/// The body is not as long as its head says: the message cannot be completed.
+/// The length of the body differs from the announced one: the message cannot be completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a body is not as long as was announced")]
 pub(crate) struct WrongLength;
@@ -29,7 +29,7 @@ impl Encoder {
     /// Adds a piece of the body.
     ///
     /// # Errors
-    /// It exceeds the length that was announced.
+    /// It exceeds the announced length.
     pub(crate) fn put(&mut self, out: &mut Outbox, data: Bytes) -> Result<(), WrongLength> {
         if data.is_empty() {
             return Ok(());
@@ -53,7 +53,7 @@ impl Encoder {
     /// Ends the body.
     ///
     /// # Errors
-    /// It is shorter than was announced.
+    /// It is shorter than the announced length.
     pub(crate) fn end(self, out: &mut Outbox, trailers: Option<&HeaderMap>) -> Result<(), WrongLength> {
         match self {
             Self::Length(0) | Self::UntilClose => Ok(()),

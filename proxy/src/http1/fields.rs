@@ -12,7 +12,7 @@ pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Without the optional white space around a field value (RFC 9110 section 5.5).
+/// Removes the optional white space around a field value (RFC 9110 section 5.5).
 pub(crate) fn trimmed(value: &[u8]) -> &[u8] {
     let blank = |b: &u8| matches!(b, b' ' | b'\t');
     let start = value.iter().position(|b| !blank(b)).unwrap_or(value.len());
@@ -75,7 +75,7 @@ pub(crate) fn lists(fields: &HeaderMap, name: &HeaderName, member: &[u8]) -> boo
     })
 }
 
-/// The length of a body, in the fields of a head that was read or is to be written.
+/// The length of a body, from the fields of a head that was read or is to be written.
 pub(crate) fn content_length(fields: &HeaderMap) -> Option<u64> {
     fields.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! The strict reader of HTTP/1 request heads (RFC 9112). A head that it accepts has exactly one meaning: a second Host, a list of
+//! The strict reader of HTTP/1 request heads (RFC 9112). A head that it accepts has exactly one meaning. A second Host, a list of
 //! lengths and a bare line feed are refused and not repaired.
 
 use bytes::Bytes;
@@ -11,12 +11,12 @@ pub(crate) use super::wire::Framing;
 use crate::config::Limits;
 use crate::refusal::Refusal;
 
-/// A request head with one reading only.
+/// A request head with exactly one reading.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
     /// The method, a token.
     pub(crate) method: Method,
-    /// What the request line asks for.
+    /// The target of the request line.
     pub(crate) target: Target,
     /// The Host field; `None` only on HTTP/1.0.
     pub(crate) host: Option<Authority>,
@@ -38,7 +38,7 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// The path that is asked for, where one is.
+    /// The path of the request, if it has one.
     pub(crate) fn path(&self) -> Option<&RequestPath> {
         match self {
             Self::Origin(path) | Self::Absolute(_, path) => Some(path),
@@ -47,7 +47,7 @@ impl Target {
     }
 }
 
-/// What was read of a head.
+/// The part of a head that was read.
 #[derive(Debug)]
 pub(crate) struct ReadHead {
     pub(crate) head: RequestHead,
@@ -55,7 +55,7 @@ pub(crate) struct ReadHead {
     pub(crate) wishes: Wishes,
 }
 
-/// What a request asks of its connection.
+/// The properties of a request that concern its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wishes {
     /// HTTP/1.0 or HTTP/1.1.
@@ -64,14 +64,14 @@ pub(crate) struct Wishes {
     pub(crate) is_head: bool,
     /// Whether the connection stays open after it (RFC 9112 section 9.3).
     pub(crate) keep_alive: bool,
-    /// Whether its body comes only after a 100 response (RFC 9110 section 10.1.1).
+    /// Whether its body is sent only after a 100 response (RFC 9110 section 10.1.1).
     pub(crate) expects_continue: bool,
     /// Whether the response may have trailers (RFC 9110 section 6.5.1).
     pub(crate) accepts_trailers: bool,
 }
 
 impl Wishes {
-    /// Of what could not be read as a request.
+    /// For input that could not be read as a request.
     pub(crate) const LAST: Self = Self {
         version: Version::HTTP_11,
         is_head: false,
@@ -81,18 +81,18 @@ impl Wishes {
     };
 }
 
-/// How far the bytes at hand reach into a head.
+/// How much of a head the available bytes contain.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// The head ends after so many bytes, its empty line included.
+    /// The length of the head, including its empty line.
     End(usize),
-    /// It goes on.
+    /// The head is incomplete.
     Open,
-    /// A line ends with CR or LF alone, or the first byte begins no request: more bytes cannot mend it.
+    /// A line ends with CR or LF alone, or the first byte begins no request: more bytes cannot fix it.
     Broken,
 }
 
-/// Looks for the end of a head in `bytes`, of which the first `seen` were looked at before.
+/// Looks for the end of a head in `bytes`, of which the first `seen` were already scanned.
 pub(crate) fn reach(bytes: &[u8], seen: usize) -> Reach {
     if bytes.first().is_some_and(|first| !is_token(*first)) {
         return Reach::Broken;
@@ -115,11 +115,11 @@ pub(crate) fn reach(bytes: &[u8], seen: usize) -> Reach {
     Reach::Open
 }
 
-/// The value of the Proxy-Authorization field of a whole head. This is all that is read of a request before its session is
+/// The value of the Proxy-Authorization field of a whole head. No other part of a request is read before its session is
 /// known: one pass over its lines.
 ///
 /// # Errors
-/// `malformed` for what is not lines, and for a duplicate of the field.
+/// `malformed` for input that is not lines, and for a duplicate of the field.
 pub(crate) fn credentials(bytes: &[u8]) -> Result<Option<&[u8]>, Refusal> {
     let text = bytes.strip_suffix(b"\r\n\r\n").ok_or_else(|| malformed("the head has no end"))?;
     let mut found = None;
@@ -141,7 +141,7 @@ const PROXY_AUTHORIZATION: &[u8] = b"proxy-authorization";
 /// Judges a whole head of an identified client, from the request line to the empty line.
 ///
 /// # Errors
-/// The refusal that the client gets; the connection cannot be used after it.
+/// The refusal for the client; the connection cannot be used after it.
 pub(crate) fn read(bytes: &Bytes, limits: &Limits, _client: &Identified) -> Result<ReadHead, Refusal> {
     parse(bytes, limits)
 }
@@ -162,7 +162,7 @@ fn parse(bytes: &Bytes, limits: &Limits) -> Result<ReadHead, Refusal> {
     let framing = fields.framing(version)?;
     let uri = target;
     let target = read_target(&method, uri)?;
-    // What is no URI cannot be sent over HTTP/2.
+    // An invalid URI cannot be sent over HTTP/2.
     if method != Method::CONNECT && (!uri.is_ascii() || http::Uri::try_from(uri).is_err()) {
         return Err(Refusal::of(Reason::BadTarget, "the request target is no URI"));
     }
@@ -189,7 +189,7 @@ fn ambiguous(detail: &'static str) -> Refusal {
     Refusal::of(Reason::AmbiguousFraming, detail)
 }
 
-/// Splits at CRLF; a CR or LF that stands alone, and any other control byte, is refused.
+/// Splits at CRLF; refuses a single CR or LF, and any other control byte.
 struct Lines<'a> {
     rest: Option<&'a [u8]>,
 }
@@ -239,7 +239,7 @@ fn request_line<'a>(line: &'a [u8], limits: &Limits) -> Result<(Method, &'a str,
 /// Judges a method, which is case-sensitive (RFC 9110 section 9.1): `delete` is not DELETE here, but could be at the upstream.
 ///
 /// # Errors
-/// `malformed` for what is no token, is too long, or is a known method in other letters.
+/// `malformed` for a method that is not a token, is too long, or is a known method in other case.
 pub(crate) fn check_method(method: &str) -> Result<(), Refusal> {
     const KNOWN: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "TRACK"];
     if method.is_empty() || method.len() > 32 || !method.bytes().all(is_token) {
@@ -291,7 +291,7 @@ fn read_target(method: &Method, target: &str) -> Result<Target, Refusal> {
     Ok(Target::Absolute(Destination::of(scheme, authority), path))
 }
 
-/// The fields, and what they say about host and framing.
+/// The fields, with their information about host and framing.
 struct Fields<'a> {
     section: &'a Bytes,
     all: HeaderMap,
@@ -327,7 +327,7 @@ impl<'a> Fields<'a> {
         if name.is_empty() || !name.iter().copied().all(is_token) {
             return Err(malformed("a field name is not a token"));
         }
-        // Only these few steer the connection; their lengths tell most others apart.
+        // Only these few control the connection; most other names differ from them in length.
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.take_host(value)?,
             6 if name.eq_ignore_ascii_case(b"expect") => {
@@ -362,7 +362,7 @@ impl<'a> Fields<'a> {
 
     fn take_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
         let digits = trimmed(value);
-        // A leading zero means octal to some.
+        // Some readers parse a leading zero as octal.
         let plain =
             matches!(digits, [b'0'] | [b'1'..=b'9', ..]) && digits.len() <= 19 && digits.iter().all(u8::is_ascii_digit);
         let length = std::str::from_utf8(digits).ok().filter(|_| plain).and_then(|d| d.parse().ok());
@@ -374,7 +374,7 @@ impl<'a> Fields<'a> {
     }
 
     fn take_coding(&mut self, value: &[u8]) -> Result<(), Refusal> {
-        // Spaces are optional around a value, but not the tabs and odd bytes that some parsers skip.
+        // Spaces are optional around a value, but not the tabs and unusual bytes that some parsers skip.
         let coding = value.strip_prefix(b" ").unwrap_or(value);
         if !coding.eq_ignore_ascii_case(b"chunked") {
             return Err(ambiguous("Transfer-Encoding is not exactly chunked"));

@@ -1,6 +1,7 @@
-//! One client's connection over HTTP/1: its requests are read here, and the bodies of requests by the exchanges, through [`RequestBody`].
+//! One client's connection over HTTP/1. Its requests are read here; the exchanges read the bodies, through [`RequestBody`].
 //!
-//! A client that closes its half still gets its answer; one that left TLS without a closing alert, or reset the connection, has left.
+//! A client that closes its half still gets its answer. A client that closed TLS without a closing alert, or reset the connection,
+//! has left.
 
 use std::io;
 use std::pin::Pin;
@@ -24,18 +25,19 @@ use crate::refusal::Refusal;
 use crate::share;
 use crate::share::pace;
 
-/// How long a connection that closes waits for its client to have read the answer.
+/// How long a closing connection waits for its client to read the answer.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Bytes that are read and dropped meanwhile. Closing while the client sends would reset the connection and take the answer away.
+/// Bytes that are read and dropped in the meantime. Closing while the client sends would reset the connection and discard the
+/// answer.
 const LINGER_BYTES: usize = 256 << 10;
 
-/// Bytes that are read of what a client sends ahead, while an answer is in progress.
+/// Bytes that are read ahead from a client while an answer is in progress.
 const MAX_AHEAD_BYTES: usize = 16 << 10;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Who may send requests here, asked with each head before anything else of it is read.
+/// The check of who may send requests here. It runs on each head before any other part is read.
 pub(crate) enum Door {
     /// The inside of a tunnel: its client; CONNECT is refused.
     Tunnel(Identified),
@@ -45,7 +47,7 @@ pub(crate) enum Door {
 
 /// Identifies the client of a request to the proxy.
 pub(crate) trait Identify: Send + Sync {
-    /// The client, by the value of the Proxy-Authorization field.
+    /// The client, from the value of the Proxy-Authorization field.
     ///
     /// # Errors
     /// As step 2.
@@ -54,7 +56,7 @@ pub(crate) trait Identify: Send + Sync {
 
 impl Door {
     /// # Errors
-    /// As [`Identify::identify`], and `malformed` for a head in which the credentials cannot be found.
+    /// As [`Identify::identify`], and `malformed` for a head whose credentials cannot be found.
     fn identify(&self, head: &[u8]) -> Result<Identified, Refusal> {
         match self {
             Self::Tunnel(client) => Ok(client.clone()),
@@ -63,11 +65,11 @@ impl Door {
     }
 }
 
-/// What a client sent.
+/// The input of a client.
 pub(crate) enum Arrived {
     /// A CONNECT request.
     Connect(Identified, RequestHead),
-    /// Any other request; its body is still to be read.
+    /// Any other request; its body has not been read.
     Request(Identified, Box<ReadHead>),
 }
 
@@ -75,7 +77,7 @@ pub(crate) enum Arrived {
 pub(crate) struct Received {
     pub(crate) client: Identified,
     pub(crate) head: RequestHead,
-    /// `None` for a body that has none.
+    /// `None` for a request without a body.
     pub(crate) request: Request<Option<RequestBody>>,
 }
 
@@ -84,17 +86,17 @@ pub(crate) struct Received {
 pub(crate) enum HeadFault {
     /// The connection broke.
     Socket,
-    /// It is answered with this refusal; nothing more can be read from the connection.
+    /// Answered with this refusal; no more can be read from the connection.
     Refused(Refusal),
 }
 
-/// What is shared with the body of the request.
+/// The state shared with the body of the request.
 pub(super) struct State<S> {
     /// `None` once it was taken out.
     wire: Option<Wire<S>>,
-    /// Bytes of the buffer in which no end of a head was found.
+    /// Bytes of the buffer that contain no end of a head.
     seen: usize,
-    /// Whether an empty line before the request was passed over (RFC 9112 section 2.2).
+    /// Whether an empty line before the request was skipped (RFC 9112 section 2.2).
     skipped_line: bool,
     deadline: Instant,
     timer: Option<Pin<Box<Sleep>>>,
@@ -102,17 +104,17 @@ pub(super) struct State<S> {
     continue_due: bool,
     /// Whether an answer is being written.
     answering: bool,
-    /// Whether nobody will read the rest of the body.
+    /// Whether the rest of the body has no reader.
     abandoned: bool,
-    /// Whether the client sends nothing any more.
+    /// Whether the client sends no more.
     half_closed: bool,
-    /// Whether the connection was given up before the body of the request had ended.
+    /// Whether the connection was abandoned before the body of the request had ended.
     broken: bool,
-    /// Who waits for the end of the body.
+    /// The waiter for the end of the body.
     waiting: Option<Waker>,
-    /// Who reads the body.
+    /// The reader of the body.
     reader: Option<Waker>,
-    /// Of the request at hand: a body of an earlier one may still be held somewhere.
+    /// The number of the current request: a body of an earlier one may still be held somewhere.
     serial: u64,
 }
 
@@ -148,7 +150,7 @@ impl<S> Link<S> {
         model::sync::lock(&self.state)
     }
 
-    /// Takes the stream out, with what was read from it and not consumed; once.
+    /// Takes the stream out, with the bytes that were read from it and not consumed; once.
     pub(crate) fn take_parts(&self) -> Option<(S, Vec<u8>)> {
         let wire = self.lock().wire.take()?;
         Some((wire.io, wire.buffer.into()))
@@ -161,13 +163,13 @@ impl<S> Link<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
-    /// Waits for the next head; `None` where the client closed the connection.
+    /// Waits for the next head; `None` if the client closed the connection.
     ///
     /// # Errors
     /// The connection broke, or the refusal to answer with.
     ///
     /// # Cancellation
-    /// Safe: what was read stays.
+    /// Safe: the bytes that were read are retained.
     pub(crate) async fn next(&self) -> Result<Option<Arrived>, HeadFault> {
         std::future::poll_fn(|cx| {
             ready!(pace(cx));
@@ -193,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
         Received { client, head, request }
     }
 
-    /// The answer was written; the next request may come.
+    /// The answer was written; the next request may arrive.
     pub(super) fn end_answer(&self) {
         self.lock().end_answer(&self.limits);
     }
@@ -203,12 +205,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
         self.lock().poll_left(cx)
     }
 
-    /// Waits until the body of the request was read or given up; whether it was read to its end.
+    /// Waits until the body of the request was read or abandoned; returns whether it was read to its end.
     pub(super) async fn body_over(&self) -> bool {
         std::future::poll_fn(|cx| self.lock().poll_body_over(cx)).await
     }
 
-    /// Reads and drops the rest of a body that nobody reads, where that is not much; whether that was all of it.
+    /// Reads and drops the rest of a body without a reader, if it is short; returns whether that was all of it.
     pub(super) async fn drain(&self) -> bool {
         let draining = async {
             let mut dropped = 0;
@@ -243,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
     }
 }
 
-/// Closes a connection when it is not served any more: what still reads a body from it finds its end.
+/// Closes a connection that is no longer served: a reader of its body sees its end.
 pub(super) struct Closing<'a, S> {
     link: &'a Link<S>,
     armed: bool,
@@ -254,7 +256,7 @@ impl<'a, S> Closing<'a, S> {
         Self { link, armed: true }
     }
 
-    /// The connection goes on without HTTP.
+    /// The connection continues without HTTP.
     pub(super) fn disarm(mut self) {
         self.armed = false;
     }
@@ -278,7 +280,7 @@ impl<S> Drop for Closing<'_, S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
-    /// Reads up to the end of a head, judges it and takes it; gives `None` at the end of the stream.
+    /// Reads up to the end of a head, judges it and consumes it; returns `None` at the end of the stream.
     fn poll_head(&mut self, link: &Link<S>, cx: &mut Context<'_>) -> Poll<Result<Option<Arrived>, HeadFault>> {
         let limits = &link.limits;
         loop {
@@ -362,11 +364,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
     fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(wire) = &mut self.wire else { return Poll::Pending };
         if !wire.has_ended() && !self.abandoned {
-            // The body is read by the exchange, which notices.
+            // The exchange reads the body and notices.
             self.waiting = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        // Of what a client sends ahead, so much is read, or a byte of it would hide that the client leaves.
+        // This much is read ahead from a client; otherwise unread bytes would hide that the client leaves.
         while !self.half_closed && wire.buffer.len() < MAX_AHEAD_BYTES {
             match ready!(wire.poll_fill(cx)) {
                 Ok(0) => self.half_closed = true,
@@ -377,7 +379,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         Poll::Pending
     }
 
-    /// Whether nobody will read the rest of the body, and it is more than can be dropped, or may not come.
+    /// Whether the rest of the body has no reader, and is too long to be dropped, or may not arrive.
     pub(super) fn must_close(&self) -> bool {
         let Some(wire) = self.wire.as_ref().filter(|wire| !wire.has_ended()) else { return false };
         let is_large = wire.hint().lower() > LINGER_BYTES as u64;
@@ -397,7 +399,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         self.wire.as_ref().map_or(0, |wire| wire.out.waiting())
     }
 
-    /// Adds to what waits to be written.
+    /// Adds to the output buffer.
     pub(super) fn put<E>(&mut self, put: impl FnOnce(&mut Outbox) -> Result<(), E>) -> io::Result<()>
     where
         E: std::error::Error + Send + Sync + 'static,
@@ -406,7 +408,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         put(&mut wire.out).map_err(io::Error::other)
     }
 
-    /// Writes and flushes what waits.
+    /// Writes and flushes the output buffer.
     pub(super) fn poll_written(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
         let wire = self.wire.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         match wire.poll_written(cx) {
@@ -437,7 +439,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         }
     }
 
-    /// Reads and drops what the client still sends; gives the number of bytes.
+    /// Reads and drops the client's remaining input; returns the number of bytes.
     fn poll_drop(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         ready!(pace(cx));
         let Some(wire) = &mut self.wire else { return Poll::Ready(Ok(0)) };
@@ -496,7 +498,7 @@ fn refused<T>(reason: Reason, detail: &'static str) -> Poll<Result<T, HeadFault>
     Poll::Ready(Err(HeadFault::Refused(Refusal::of(reason, detail))))
 }
 
-/// What a request body needs of its connection, whatever stream that is over. A body of an earlier request has ended.
+/// The operations that a request body needs of its connection, over any stream. A body of an earlier request has ended.
 trait Receive: Send + Sync {
     fn poll_frame(&self, serial: u64, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>;
     fn hint(&self, serial: u64) -> Option<SizeHint>;
@@ -515,7 +517,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Receive for Link<S> {
         }
         match &state.wire {
             Some(wire) => (!wire.has_ended()).then(|| wire.hint()),
-            // What was cut off must not look whole.
+            // A truncated body must not look complete.
             None => state.broken.then(SizeHint::default),
         }
     }
@@ -525,7 +527,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Receive for Link<S> {
     }
 }
 
-/// The body of a request; dropped before its end, nobody reads the rest.
+/// The body of a request; if it is dropped before its end, the rest has no reader.
 pub(crate) struct RequestBody {
     link: Arc<dyn Receive>,
     serial: u64,

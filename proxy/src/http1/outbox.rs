@@ -1,4 +1,4 @@
-//! Bytes that wait to be written to one connection: small ones together, large ones as they are.
+//! The output buffer of one connection: copies small pieces together, and keeps large ones as they are.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -8,20 +8,20 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
-/// Pieces of at least so many bytes are not copied.
+/// Pieces of at least this many bytes are not copied.
 const SHARED_BYTES: usize = 4 << 10;
 
-/// Pieces that go into one write.
+/// Pieces in one write.
 const PIECES: usize = 8;
 
 /// The bytes that wait for one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    /// Goes before `last`.
+    /// Is written before `last`.
     queue: VecDeque<Bytes>,
     last: BytesMut,
     queued: usize,
-    /// Whether the stream may keep a part of what it took.
+    /// Whether the stream may buffer a part of its input.
     unflushed: bool,
 }
 
@@ -36,7 +36,7 @@ impl Outbox {
         self.waiting() == 0 && !self.unflushed
     }
 
-    /// Where small pieces are added.
+    /// The buffer for small pieces.
     pub(crate) fn last(&mut self) -> &mut BytesMut {
         &mut self.last
     }
@@ -59,7 +59,7 @@ impl Outbox {
     /// Writes and flushes everything.
     ///
     /// # Errors
-    /// Those of the stream.
+    /// The errors of the stream.
     pub(crate) fn poll_flushed<S: AsyncWrite + Unpin>(
         &mut self,
         io: &mut S,
@@ -108,7 +108,7 @@ impl Outbox {
         }
         self.last.advance(written.min(self.last.len()));
         if self.last.is_empty() {
-            // A connection that waits holds no buffer.
+            // An idle connection holds no buffer.
             self.last = BytesMut::new();
         }
     }

@@ -1,5 +1,5 @@
-//! The reader of HTTP/1 response heads (RFC 9112). Whatever could be read in two ways is an error: the bytes that an upstream sends
-//! must not mean one thing here and another thing to the client. What is odd but has one meaning passes.
+//! The reader of HTTP/1 response heads (RFC 9112). Any ambiguity is an error: the bytes of an upstream must not mean one thing here
+//! and another thing to the client. Unusual input with one meaning passes.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -24,13 +24,13 @@ pub(crate) struct ResponseHead {
     pub(crate) keeps_connection: bool,
 }
 
-/// Why a response head is not taken.
+/// Why a response head is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub(crate) struct BadResponse(pub(crate) &'static str);
 
-/// Looks for the end of a head in `bytes`, of which the first `seen` were looked at before; gives the length of the head. A line may
-/// end in LF alone (RFC 9112 section 2.2).
+/// Looks for the end of a head in `bytes`, of which the first `seen` were already scanned; returns the length of the head. A line
+/// may end in LF alone (RFC 9112 section 2.2).
 pub(crate) fn end_of_head(bytes: &[u8], seen: usize) -> Option<usize> {
     let start = seen.saturating_sub(2);
     let ends = memchr::memchr_iter(b'\n', bytes.get(start..)?).map(|at| start + at);
@@ -45,7 +45,7 @@ pub(crate) fn end_of_head(bytes: &[u8], seen: usize) -> Option<usize> {
     None
 }
 
-/// Reads a whole head. The response answers a HEAD request where `to_head`.
+/// Reads a whole head. With `to_head`, the response answers a HEAD request.
 ///
 /// # Errors
 /// It is not a head of HTTP/1.0 or 1.1, or its framing has more than one meaning.
@@ -90,7 +90,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// The status, and whether the version is 1.0. The reason phrase is not looked at, and not handed on.
+/// The status, and whether the version is 1.0. The reason phrase is neither read nor forwarded.
 fn status_line(line: &[u8]) -> Result<(StatusCode, bool), BadResponse> {
     let bad = BadResponse("the status line of the response is not valid");
     let (version, rest) = line.split_at_checked(9).ok_or(bad)?;

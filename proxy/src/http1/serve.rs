@@ -1,5 +1,5 @@
-//! The client's side of HTTP/1: one task reads requests, has each of them answered, and writes the answers in their order. While the
-//! response to a request is waited for or written, its body is read by the exchange; both share the connection.
+//! The client's side of HTTP/1: one task reads requests, calls the service for each of them, and writes the answers in order. While
+//! a response is waited for or written, the exchange reads the body of its request; both share the connection.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,21 +18,21 @@ use crate::refusal::Refusal;
 pub(crate) enum End {
     /// It is closed.
     Closed,
-    /// A CONNECT came on it; nothing else does.
+    /// A CONNECT arrived on it; no other request can follow.
     Connect(Identified, Box<RequestHead>),
 }
 
-/// What answers requests.
+/// The service that answers requests.
 pub(crate) trait Service {
-    /// Answers one request, or what could not be read as one.
+    /// Answers one request, or input that could not be read as one.
     fn call(&self, asked: Result<Received, Refusal>) -> impl Future<Output = Response<Body>> + Send;
 }
 
-/// Serves the requests of a connection, `first` before others, until it closes or a CONNECT comes. When `closing` is ready, the
-/// request in progress is the last one.
+/// Serves the requests of a connection, beginning with `first`, until it closes or a CONNECT arrives. When `closing` is ready,
+/// the request in progress is the last one.
 ///
 /// # Cancellation
-/// Everything on the connection is terminated.
+/// Terminates everything on the connection.
 pub(crate) async fn serve<S>(
     link: &Arc<Link<S>>,
     service: &impl Service,
@@ -71,7 +71,7 @@ where
         };
         let was_refused = asked.is_err();
         let response = {
-            // For the time of the exchange alone: it is large, and a connection that waits holds nothing.
+            // Boxed for the time of the exchange alone: it is large, and an idle connection holds nothing.
             let mut call = Box::pin(service.call(asked));
             let mut answered = pin!(std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
                 Poll::Ready(response) => Poll::Ready(Some(response)),

@@ -1,5 +1,4 @@
-//! One HTTP/1 connection, as both legs have it: the bytes that were read ahead, the body that is being read, and the bytes that wait
-//! to be written.
+//! One HTTP/1 connection, for both legs: the bytes read ahead, the body in progress, and the output buffer.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -15,17 +14,17 @@ use super::chunks::{BadChunk, Chunks};
 use super::fields;
 use super::outbox::Outbox;
 
-/// Bytes asked of a socket at once.
+/// Bytes requested from a socket at once.
 const READ_BYTES: usize = 16 << 10;
 
 /// Where a body ends (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// After so many bytes; zero where there is no body.
+    /// After this many bytes; zero without a body.
     Length(u64),
     /// After the last chunk.
     Chunked,
-    /// With the connection; for responses only.
+    /// With the end of the connection; for responses only.
     UntilClose,
 }
 
@@ -52,12 +51,12 @@ impl From<BadChunk> for BodyError {
     }
 }
 
-/// The body that is being read.
+/// The body in progress.
 #[derive(Debug)]
 enum Body {
     Length(u64),
     Chunked(Box<Chunks>),
-    /// The trailers come next, and nothing after them.
+    /// The trailers follow, and nothing after them.
     Trailers(Bytes),
     UntilClose,
     Ended,
@@ -68,7 +67,7 @@ enum Body {
 #[derive(Debug)]
 pub(crate) struct Wire<S> {
     pub(crate) io: S,
-    /// What was read and not consumed.
+    /// Bytes that were read and not consumed.
     pub(crate) buffer: BytesMut,
     pub(crate) out: Outbox,
     body: Body,
@@ -79,17 +78,17 @@ impl<S> Wire<S> {
         Self { io, buffer, out: Outbox::default(), body: Body::Ended }
     }
 
-    /// Takes the first bytes of what was read.
+    /// Takes the first bytes of the read buffer.
     pub(crate) fn take(&mut self, length: usize) -> Bytes {
         if length >= self.buffer.len() {
-            // A connection that waits holds no buffer.
+            // An idle connection holds no buffer.
             return std::mem::take(&mut self.buffer).freeze();
         }
-        // No bytes move: a client that pipelines short requests would have each of them move all that follow.
+        // No bytes move: if a client pipelines short requests, each of them would otherwise move all following bytes.
         self.buffer.split_to(length).freeze()
     }
 
-    /// Drops the first bytes of what was read.
+    /// Drops the first bytes of the read buffer.
     fn skip(&mut self, length: usize) {
         if length >= self.buffer.len() {
             self.buffer = BytesMut::new();
@@ -113,7 +112,7 @@ impl<S> Wire<S> {
         matches!(self.body, Body::Ended)
     }
 
-    /// What is still to come of the body.
+    /// The length of the body that is still to come.
     pub(crate) fn hint(&self) -> SizeHint {
         match self.body {
             Body::Length(left) => SizeHint::with_exact(left),
@@ -124,7 +123,7 @@ impl<S> Wire<S> {
 }
 
 impl<S: AsyncRead + Unpin> Wire<S> {
-    /// Reads once from the socket into the buffer; gives the number of bytes.
+    /// Reads once from the socket into the buffer; returns the number of bytes.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         thread_local! {
             static SCRATCH: std::cell::RefCell<Box<[u8]>> = std::cell::RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
@@ -134,7 +133,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;
             let length = read.filled().len();
             self.buffer.extend_from_slice(read.filled());
-            // It lives as long as the thread, and an upstream may have shown a secret.
+            // The buffer lives as long as the thread, and may contain a secret that an upstream sent.
             read.filled_mut().zeroize();
             Poll::Ready(Ok(length))
         })
@@ -174,7 +173,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         Poll::Ready(Ok(Frame::data(data)))
     }
 
-    /// At most so many bytes from the socket; an end is an error.
+    /// At most this many bytes from the socket; an end is an error.
     fn poll_piece(&mut self, wanted: usize, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         if wanted < READ_BYTES {
             if ready!(self.poll_fill(cx))? == 0 {
@@ -182,7 +181,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
             }
             return Poll::Ready(Ok(self.take(wanted.min(self.buffer.len()))));
         }
-        // Nothing but this body can come, so that no byte has to be copied.
+        // Only this body can follow, so no byte has to be copied.
         let mut piece = BytesMut::with_capacity(READ_BYTES);
         if ready!(pin!(self.io.read_buf(&mut piece)).poll(cx))? == 0 {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
@@ -204,7 +203,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         }
     }
 
-    /// The data that was read, and the framing behind it: so the end of a body is seen with its last piece.
+    /// The data that was read, and the framing after it, so that the end of a body is seen with its last piece.
     fn next_chunk(&mut self) -> Result<Option<Bytes>, BodyError> {
         self.take_framing()?;
         let Body::Chunked(chunks) = &mut self.body else { return Ok(None) };
@@ -213,7 +212,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
             return Ok(None);
         }
         let data = self.take(length);
-        // What is broken behind it is found again by the next call.
+        // The next call finds an error after it again.
         let _later = self.take_framing();
         Ok(Some(data))
     }
@@ -245,7 +244,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Wire<S> {
-    /// Writes and flushes what waits.
+    /// Writes and flushes the output buffer.
     pub(crate) fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.out.poll_flushed(&mut self.io, cx)
     }
@@ -258,7 +257,7 @@ mod tests {
 
     use super::*;
 
-    /// What is read of a body: its data, its trailers, what follows it, and the error that ends it.
+    /// The result of reading a body: its data, its trailers, the bytes after it, and the error that ends it.
     #[derive(Debug, PartialEq, Eq)]
     struct Read {
         data: Vec<u8>,
