@@ -1,8 +1,8 @@
 //! The upstream's side of HTTP/2: sends a request on a stream of a shared connection and reads its response, in the task of the
-//! exchange. A request without a body needs no task of its own; where the response comes before the end of a body, the rest of it goes
-//! on in one.
+//! exchange. A request without a body needs no task of its own. If the response arrives before the end of a body, a separate task
+//! sends the rest.
 //!
-//! A stream that is reset within its response has broken off, whatever the reason says: only END_STREAM ends a message (RFC 9113
+//! A stream that is reset within its response is incomplete, for any error code: only END_STREAM ends a message (RFC 9113
 //! section 8.1).
 
 use std::future::poll_fn;
@@ -31,7 +31,8 @@ use crate::share::pace;
 /// The bytes of a response's head, decoded.
 const MAX_RESPONSE_FIELD_BYTES: u32 = 64 << 10;
 
-/// A connection to an upstream, which carries many requests at once. A clone is another handle to it; with the last one it closes.
+/// A connection to an upstream, which carries many requests at once. A clone is another handle to it; the connection closes with
+/// the last one.
 #[derive(Clone)]
 pub(crate) struct Client {
     requests: SendRequest<Bytes>,
@@ -43,18 +44,19 @@ pub(crate) struct Client {
 pub(crate) enum Failure {
     /// The upstream did not process the request: its connection closed, or it refused the stream (RFC 9113 section 8.7).
     Unanswered,
-    /// Its target is not one of HTTP/2.
+    /// Its target is not valid in HTTP/2.
     Target,
-    /// The request could not be sent to its end, through no fault of the upstream.
+    /// The request could not be sent to its end, without fault of the upstream.
     Request,
-    /// What came is not a response.
+    /// The input is not a response.
     Response(&'static str),
-    /// More informational responses came than are allowed.
+    /// More informational responses arrived than are allowed.
     Interim,
 }
 
 impl Client {
-    /// Begins HTTP/2 on a fresh connection. What is given back beside the handle must be run for as long as it is used.
+    /// Starts HTTP/2 on a fresh connection. The future returned with the handle must be run for as long as the handle
+    /// is used.
     ///
     /// # Errors
     /// The connection closed.
@@ -77,7 +79,7 @@ impl Client {
         Ok((Self { requests, interim }, connection))
     }
 
-    /// Whether it takes no further request.
+    /// Whether it accepts no further request.
     pub(crate) fn is_closed(&self) -> bool {
         let mut requests = self.requests.clone();
         matches!(requests.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
@@ -86,12 +88,12 @@ impl Client {
     /// Waits until a request can be sent.
     ///
     /// # Errors
-    /// The connection takes no further request; none was sent.
+    /// The connection accepts no further request; none was sent.
     pub(crate) async fn ready(&mut self) -> Result<(), h2::Error> {
         poll_fn(|cx| self.requests.poll_ready(cx)).await
     }
 
-    /// Sends one request and waits for the head of its response. What is left of the request's body then is given back, to be sent on.
+    /// Sends one request and waits for the head of its response. Returns the rest of the request's body, to be sent later.
     ///
     /// # Errors
     /// There is no response.
@@ -129,7 +131,7 @@ impl Client {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<Option<ResponseBody>>, Failure>> {
         let head = ready!(Pin::new(response).poll(cx));
-        // The response itself may have come with them, in one piece.
+        // The response itself may have arrived with them, in one piece.
         if self.interim.is_exceeded() {
             return Poll::Ready(Err(Failure::Interim));
         }
@@ -169,8 +171,8 @@ fn response_of(response: Response<RecvStream>) -> Result<Response<Option<Respons
     Ok(response)
 }
 
-/// The head of a request, and its body where there is one. In HTTP/2 the authority is in the target, not in Host. `None` where the
-/// target is not one of HTTP/2.
+/// The head of a request, and its body if it has one. In HTTP/2 the authority is in the target, not in Host. `None` if the target
+/// is not valid in HTTP/2.
 fn head_of<B: Body>(destination: &Destination, outgoing: Outgoing<B>) -> Option<(Request<()>, Option<B>)> {
     let Outgoing { method, target, mut fields, body } = outgoing;
     let path = PathAndQuery::try_from(target.as_str()).ok()?;
@@ -187,7 +189,7 @@ fn head_of<B: Body>(destination: &Destination, outgoing: Outgoing<B>) -> Option<
     Some((request, body))
 }
 
-/// A length that is known is announced; that there is no content only where the method makes one expect it (RFC 9110 section 8.6).
+/// A known length is announced. An empty body is announced only if the method implies content (RFC 9110 section 8.6).
 fn set_length<B: Body>(method: &Method, fields: &mut HeaderMap, body: Option<&B>) {
     let length = body.map_or(Some(0), |body| body.size_hint().exact());
     let is_expected = [Method::POST, Method::PUT, Method::PATCH].contains(method);
@@ -201,9 +203,9 @@ fn set_length<B: Body>(method: &Method, fields: &mut HeaderMap, body: Option<&B>
 /// Why a request was not sent to its end.
 #[derive(Debug)]
 enum Unsent {
-    /// Its body broke off, was withheld or stopped.
+    /// Its body ended early, was withheld or stopped.
     Upload,
-    /// The upstream takes no more of it.
+    /// The upstream accepts no more of it.
     Stream,
 }
 
@@ -215,7 +217,7 @@ pub(crate) struct Sending<B> {
 }
 
 impl<B: Body> Sending<B> {
-    /// Sends what is left, beside the response.
+    /// Sends the rest, in parallel with the response.
     ///
     /// # Cancellation
     /// The stream is reset.
@@ -237,7 +239,7 @@ impl<B: Body> Sending<B> {
         loop {
             ready!(pace(cx));
             if self.poll_capacity(cx)?.is_pending() {
-                // Where the upstream takes nothing, nobody else asks.
+                // While the upstream accepts nothing, no other code polls the flow.
                 return if self.flow.poll_stopped(cx) { Poll::Ready(Err(Unsent::Upload)) } else { Poll::Pending };
             }
             let frame = ready!(Pin::new(&mut self.upload).poll_frame(cx));
@@ -263,9 +265,9 @@ impl<B: Body> Sending<B> {
         }
     }
 
-    /// Waits until the upstream takes at least a byte; the client is read no further than that.
+    /// Waits until the upstream accepts at least a byte; the client's body is read no further than that.
     fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent>> {
-        // Also after a complete response (RFC 9113 section 8.1): the upstream wants no more of the request.
+        // Also after a complete response (RFC 9113 section 8.1): the upstream accepts no more of the request.
         if self.stream.poll_reset(cx).is_ready() {
             return Poll::Ready(Err(Unsent::Stream));
         }
@@ -283,7 +285,7 @@ impl<B: Body> Sending<B> {
 /// The body of a response.
 pub(crate) struct ResponseBody {
     stream: RecvStream,
-    /// Bytes that are still to come, where the length was announced; the library holds the upstream to it.
+    /// Bytes still to come, if the length was announced; the library enforces it.
     left: Option<u64>,
     /// Whether only trailers can follow.
     data_is_over: bool,
@@ -295,7 +297,7 @@ impl ResponseBody {
         if !self.data_is_over {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(data)) => {
-                    // An error is one of the stream, which its next read gives.
+                    // An error belongs to the stream; its next read returns it.
                     let _released = self.stream.flow_control().release_capacity(data.len());
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                     return Poll::Ready(Some(Ok(Frame::data(data))));

@@ -1,11 +1,11 @@
 //! A budget for HTTP/2 control frames, on both legs: counts the frames of a connection before the library reads them.
 //!
 //! SETTINGS, PING, PRIORITY, RST_STREAM, empty DATA and unknown frames cost the sender a few bytes and the receiver a decision
-//! each (RFC 9113 section 10.5). A peer that sends more of them than the budget allows gets GOAWAY with ENHANCE_YOUR_CALM,
-//! and the connection ends. Frames that answer ours are free: clients send up to two WINDOW_UPDATE frames and a PING for each
-//! DATA frame that they get (gRPC measures its bandwidth so), and a server may reset each stream that was opened to it.
+//! each (RFC 9113 section 10.5). A peer that exceeds the budget gets GOAWAY with ENHANCE_YOUR_CALM, and the connection ends.
+//! Frames that answer ours are free. Clients send up to two WINDOW_UPDATE frames and a PING for each DATA frame that they get
+//! (gRPC measures its bandwidth this way), and a server may reset each stream that was opened to it.
 //!
-//! Only the nine bytes of each frame's header are looked at; a payload is skipped in one step.
+//! Only the nine bytes of each frame's header are read; a payload is skipped in one step.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -24,10 +24,10 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// Bytes of the client's preface (RFC 9113 section 3.4).
 const PREFACE_BYTES: usize = 24;
 
-/// A padded DATA frame of at most this length may be padding and nothing else.
+/// A padded DATA frame of at most this length may contain only padding.
 const MAX_PADDING_BYTES: usize = 256;
 
-/// Free frames that can be saved up, as a multiple of the budget.
+/// The maximum of saved free frames, as a multiple of the budget.
 const MAX_CREDIT: u32 = 16;
 
 const DATA: u8 = 0x0;
@@ -41,7 +41,7 @@ const PADDED: u8 = 0x8;
 /// GOAWAY on stream 0 with the reason ENHANCE_YOUR_CALM; the last stream is filled in.
 const GOAWAY: [u8; 17] = [0, 0, 8, 0x7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xb];
 
-/// Who sends the frames that are counted.
+/// The sender of the counted frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     /// A client of ours.
@@ -78,7 +78,7 @@ impl Reader {
         self.skip == 0 && self.read == 0
     }
 
-    /// Looks at the next bytes; `found` gets each header.
+    /// Scans the next bytes; `found` gets each header.
     fn feed(&mut self, mut bytes: &[u8], mut found: impl FnMut(Head)) {
         while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len());
@@ -100,7 +100,7 @@ impl Reader {
     }
 }
 
-/// What a peer may still send.
+/// The remaining budget of a peer.
 #[derive(Debug)]
 struct Budget {
     peer: Peer,
@@ -127,7 +127,7 @@ impl Budget {
         self.credit = (self.credit + earned).min(self.max.saturating_mul(MAX_CREDIT));
     }
 
-    /// A frame of the peer's; whether it is within the budget.
+    /// A frame of the peer; returns whether it is within the budget.
     fn admits(&mut self, head: Head, now: Instant) -> bool {
         let (counts, may_answer) = match (head.kind, self.peer) {
             (DATA, _) => (is_empty(head), false),
@@ -150,7 +150,7 @@ impl Budget {
     }
 }
 
-/// A DATA frame without data; the one that ends a stream is of use.
+/// A DATA frame without data; one that ends a stream is useful and does not count.
 fn is_empty(head: Head) -> bool {
     let nothing = head.length == 0 && head.flags & END_STREAM == 0;
     nothing || (head.flags & PADDED != 0 && head.length <= MAX_PADDING_BYTES)
@@ -167,7 +167,7 @@ pub(crate) struct Frames<S> {
 }
 
 impl<S> Frames<S> {
-    /// Counts what `peer` sends on a new connection: at most `max` control frames in ten seconds.
+    /// Counts the frames of `peer` on a new connection: at most `max` control frames in ten seconds.
     pub(crate) fn new(io: S, peer: Peer, max: u32) -> Self {
         let (incoming, outgoing) = match peer {
             Peer::Client => (PREFACE_BYTES, 0),
@@ -183,7 +183,7 @@ impl<S> Frames<S> {
         }
     }
 
-    /// Turns true when the peer has exceeded its budget.
+    /// Becomes true when the peer has exceeded its budget.
     pub(crate) fn exceeded(&self) -> Arc<AtomicBool> {
         self.exceeded.clone()
     }
@@ -208,7 +208,8 @@ impl<S> Frames<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Frames<S> {
-    /// Says why the connection ends, as far as the socket takes it at once; after part of a frame nothing can be said.
+    /// Sends the reason why the connection ends, as far as the socket accepts it at once. After part of a frame, no
+    /// reason can be sent.
     fn say_goodbye(&mut self, cx: &mut Context<'_>) {
         if !self.outgoing.is_between_frames() {
             return;

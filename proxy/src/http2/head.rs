@@ -9,7 +9,7 @@ use crate::http1::head;
 use crate::http1::head::{Framing, RequestHead, Target};
 use crate::refusal::Refusal;
 
-/// The head of an HTTP/2 request in the form that the strict reader gives (RFC 9113 section 8.3).
+/// The head of an HTTP/2 request in the form of the strict reader (RFC 9113 section 8.3).
 pub(crate) fn http2_head(request: &Request<Http2Body>, limits: &Limits) -> Result<RequestHead, Refusal> {
     let malformed = |detail: &'static str| Refusal::of(Reason::Malformed, detail);
     if request.method() == Method::CONNECT {

@@ -1,9 +1,9 @@
 //! Informational (1xx) responses of upstreams: at most 32 for one request (RFC 9110 section 15.2 sets no bound, and a 103
 //! costs the upstream nothing).
 //!
-//! HTTP/1: our reader counts them. HTTP/2: the library queues them without a bound, so the frames are counted before it sees
-//! them: a stream has at most so many HEADERS that do not end it, the head of the response among them. What exceeds the bound
-//! ends the connection at its next read, whatever it still has to say.
+//! HTTP/1: our reader counts them. HTTP/2: the library queues them without a bound, so the frames are counted before it reads
+//! them. A stream has at most this many HEADERS that do not end it, including the head of the response. Exceeding the bound
+//! ends the connection at its next read, even if more input follows.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,10 +17,10 @@ use tokio::io::{AsyncRead, ReadBuf};
 /// Informational responses to one request.
 pub(crate) const MAX_INTERIM: u32 = 32;
 
-/// Streams of one connection that are counted at once; an upstream has no more open than we asked for.
+/// Streams of one connection that are counted at once; an upstream has no more open than we opened.
 const MAX_STREAMS: usize = 4_096;
 
-/// What one upstream connection has sent, shared with the requests on it.
+/// The count of one upstream connection, shared with its requests.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interim(Arc<Counts>);
 
@@ -34,13 +34,13 @@ impl Interim {
         self.0.exceeded.store(true, Ordering::Relaxed);
     }
 
-    /// Whether there were more than are allowed.
+    /// Whether there were more than allowed.
     pub(crate) fn is_exceeded(&self) -> bool {
         self.0.exceeded.load(Ordering::Relaxed)
     }
 }
 
-/// An upstream connection that ends where the bound is exceeded.
+/// An upstream connection that ends when the bound is exceeded.
 pub(crate) struct Bounded<S> {
     io: S,
     interim: Interim,
@@ -58,7 +58,7 @@ impl<S> Bounded<S> {
 struct Frames {
     header: [u8; 9],
     filled: usize,
-    /// Bytes of the frame at hand that are still to come.
+    /// Bytes of the current frame that are still to come.
     left: usize,
     /// HEADERS that did not end their stream.
     open: HashMap<u32, u32>,
@@ -69,7 +69,7 @@ const RST_STREAM: u8 = 3;
 const END_STREAM: u8 = 1;
 
 impl Frames {
-    /// Takes the next bytes; whether a stream has more heads than it may.
+    /// Consumes the next bytes; returns whether a stream has more heads than allowed.
     fn take(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             if self.left > 0 {
@@ -112,7 +112,7 @@ impl Frames {
                 false
             }
             _ => {
-                // DATA that ends its stream does the same.
+                // DATA that ends its stream has the same effect.
                 if kind == 0 && flags & END_STREAM != 0 {
                     self.open.remove(&stream);
                 }

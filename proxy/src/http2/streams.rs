@@ -1,8 +1,8 @@
-//! Streams of HTTP/2, each of which can be ended alone.
+//! Streams of HTTP/2, each of which can be terminated alone.
 //!
-//! The library runs a stream as a task that waits for the client's window and looks at nothing else meanwhile. So the task itself
-//! is dropped where the client keeps it from seeing that it must end: the stream is reset, and the others on the
-//! connection go on.
+//! The library runs a stream as a task that waits for the client's window and polls nothing else in the meantime. If the client's
+//! inactivity hides a termination from it, the task itself is dropped: the stream is reset, and the others on the connection
+//! continue.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -27,12 +27,12 @@ pub(crate) struct StreamExecutor<E> {
 }
 
 impl<E> StreamExecutor<E> {
-    /// For a connection whose answers may stay unread so long; `inner` runs the tasks.
+    /// For a connection whose answers may stay unread for this long; `inner` runs the tasks.
     pub(crate) fn new(inner: E, connection: Arc<Downlink>, unread_timeout: Duration) -> Self {
         Self { inner, connection, unread_timeout }
     }
 
-    /// One stream to its end, or until it is ended.
+    /// Runs one stream to its end, or until it is terminated.
     async fn run<F: Future>(self, future: F) {
         let stream = Downlink::stream_of(&self.connection);
         let mut timer = None;
@@ -42,7 +42,7 @@ impl<E> StreamExecutor<E> {
             }
             timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.unread_timeout))).as_mut().poll(cx)
         });
-        // Served before its timer is looked at: an answer of ours that was just made starts it.
+        // Served before its timer is checked: an answer of ours that was just made starts the timer.
         tokio::select! {
             biased;
             () = stream.notified() => {}
@@ -58,7 +58,7 @@ where
     E: Executor<Task> + Clone + Send + 'static,
 {
     fn execute(&self, future: F) {
-        // Owned by the connection: the library ends its streams when it goes.
+        // Owned by the connection: the library ends its streams with it.
         self.inner.execute(Box::pin(self.clone().run(future)));
     }
 }
@@ -66,14 +66,14 @@ where
 /// A stream as a task.
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The stream that is being served here, if one is.
+/// The stream that is being served here, if any.
 pub(crate) fn current() -> Option<Arc<Downlink>> {
     STREAM.try_with(Arc::clone).ok()
 }
 
 /// The answer to this stream is one of ours: it has to be read within `unread_timeout`.
 pub(crate) fn answers_itself() {
-    // Outside of a stream there is nothing to end.
+    // Outside of a stream there is nothing to terminate.
     let _outside = STREAM.try_with(|stream| stream.set_own_answer());
 }
 
