@@ -60,7 +60,7 @@ pub use server::{Drained, Running, StartError, start};
 pub struct Parts {
     /// Bounds and addresses.
     pub config: Config,
-    /// The sessions, by their credentials.
+    /// The registry of sessions.
     pub sessions: Arc<Registry>,
     /// The policies in force: the snapshot of all files, and the documents of each session.
     pub policies: Arc<InForce>,

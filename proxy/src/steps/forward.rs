@@ -177,7 +177,7 @@ fn check_framing(fields: &HeaderMap) -> Result<(), Refusal> {
 fn assemble(permitted: Permitted<'_>, armed: Armed, flow: &Arc<Flow>) -> (Outgoing, Secrets) {
     let Armed { method, mut fields, target, body, leases, patterns, watch, trailers, version: _, stripped: _, lent: _ } =
         armed;
-    // The client already got its 100 response if the body was read.
+    // Reading the body has already answered the expectation.
     if !body.is_untouched() {
         fields.remove(header::EXPECT);
     }

@@ -107,9 +107,9 @@ fn ask_for_identity(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>
 /// Prepares a response for the client.
 ///
 /// # Errors
-/// `redaction_impossible` if secrets could be in the body and cannot be found there, or if the head contains one that the client
-/// may have guessed; `session_quota` and `overloaded` if there is no memory to decode it; `upstream_protocol` if it ends before
-/// that.
+/// `redaction_impossible` if secrets could be in the body and cannot be found there, or if the head contains one among
+/// many similar values; `session_quota` and `overloaded` if there is no memory to decode it; `upstream_protocol` if it ends
+/// before that.
 ///
 /// # Cancellation
 /// The response is dropped.

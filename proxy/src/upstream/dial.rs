@@ -210,7 +210,7 @@ enum Unresolved {
 
 type Family = Result<Vec<IpAddr>, Unresolved>;
 
-/// The answer of the second family; it gets no more time than the first one needs.
+/// The answer of the second family; it gets only [`FAMILY_DELAY`] if the first has addresses.
 async fn second(first: &Family, second: impl Future<Output = Family>) -> Family {
     match first {
         Ok(addresses) if !addresses.is_empty() => {
