@@ -1,7 +1,7 @@
-//! What every entry gives: a request to the proxy itself, whatever protocol the client speaks to it.
+//! The result of every entry: a request to the proxy itself, for any protocol between client and proxy.
 //!
-//! An entry reads what identifies the client, has it identified, and only then reads where it wants to go. From here on the line
-//! does not depend on the entry.
+//! An entry reads the client's identification, identifies the client, and only then reads the destination. From here on, the
+//! line does not depend on the entry.
 
 use model::{Authority, Endpoint, Scheme};
 use sessions::Identified;
@@ -9,19 +9,20 @@ use sessions::Identified;
 use crate::entry::listener::ClientStream;
 use crate::entry::prefixed_stream::PrefixedStream;
 
-/// A client that asks for a tunnel, or on a connection that stays its entry's (`S` is `()`), for one request.
+/// A client that requests a tunnel, or one request. In the second case the connection stays with its entry (`S` is
+/// `()`).
 pub(crate) struct Arrival<S = ()> {
-    /// The client, with what identified it.
+    /// The client, with its identification.
     pub(crate) client: Identified,
-    /// Where it wants to go; `None` where it names nothing, as a request that was meant for a server does.
+    /// The destination; `None` if it names none, as in a request that was meant for a server.
     pub(crate) endpoint: Option<Endpoint>,
-    /// A second place that names it, such as the Host field of a CONNECT; both must agree.
+    /// A second field that names the destination, such as the Host field of a CONNECT; both must agree.
     pub(crate) repeated: Option<Authority>,
-    /// `None` for a tunnel: the first bytes in it show the scheme.
+    /// `None` for a tunnel: its first bytes show the scheme.
     pub(crate) scheme: Option<Scheme>,
     /// The client's stream, which begins with the bytes that were read already.
     pub(crate) stream: S,
 }
 
-/// A client that asks for a tunnel.
+/// A client that requests a tunnel.
 pub(crate) type TunnelArrival = Arrival<PrefixedStream<ClientStream>>;

@@ -1,4 +1,4 @@
-//! What the channel shows of a client that connected, before it sends a byte.
+//! The properties of a connected client that its channel shows before the client sends a byte.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use sessions::{Proof, Session, UnixPeer};
 /// Where a client connected.
 #[derive(Clone, Debug)]
 pub(crate) enum Channel {
-    /// At a TCP listener, from this address: that identifies no session.
+    /// At a TCP listener, from this address, which identifies no session.
     Network(IpAddr),
     /// At a unix socket of all sessions.
     SharedSocket(UnixPeer),
@@ -17,7 +17,7 @@ pub(crate) enum Channel {
 }
 
 impl Channel {
-    /// The address that a client counts for while it is not identified. All clients of unix sockets are one source.
+    /// The address that an unidentified client counts for. All clients of unix sockets are one source.
     pub(crate) fn source(&self) -> IpAddr {
         match self {
             Self::Network(address) => *address,
@@ -25,7 +25,7 @@ impl Channel {
         }
     }
 
-    /// What the channel proves by itself.
+    /// The session that the channel proves by itself.
     pub(crate) fn proof(&self) -> Option<Proof<'_>> {
         match self {
             Self::Network(_) => None,

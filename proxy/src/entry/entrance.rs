@@ -1,7 +1,7 @@
-//! The entrance of a connection: who its client is, and whether it may stay.
+//! The entrance of a connection: the identity of its client, and whether it may stay.
 //!
-//! Step 2 asks here with each client that it has identified. The first one owns the connection, which counts for its session from
-//! then on.
+//! Step 2 calls this for each client that it has identified. The first client owns the connection, which counts for its session
+//! from then on.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -17,7 +17,7 @@ use crate::entry::places::{NoPlace, Place};
 use crate::refusal::Refusal;
 use crate::trail::Trail;
 
-/// The entrance of one connection of the listener. Dropping it frees the connection's place.
+/// The entrance of one connection of the listener. Dropping it frees the connection's slot.
 pub(crate) struct Entrance {
     proxy: Arc<Proxy>,
     place: Mutex<Place>,
@@ -30,7 +30,7 @@ pub(crate) struct Entrance {
 }
 
 impl Entrance {
-    /// Of a connection that was accepted now.
+    /// For a connection that was just accepted.
     pub(crate) fn new(proxy: &Arc<Proxy>, place: Place, channel: Channel) -> Arc<Self> {
         Arc::new(Self {
             proxy: proxy.clone(),
@@ -54,11 +54,11 @@ impl Entrance {
         &self.channel
     }
 
-    /// The connection belongs to the session of this client, from the first one on.
+    /// Assigns the connection to the session of this client; the first client decides.
     ///
     /// # Errors
-    /// `session_invalid` for another session than the connection's, `session_quota` where the session has its share of connections,
-    /// `overloaded` where the place was given away.
+    /// `session_invalid` for another session than the connection's, `session_quota` if the session has used its share of
+    /// connections, `overloaded` if the slot was reassigned.
     pub(crate) fn admit(&self, client: &Identified) -> Result<(), Refusal> {
         let owner = self.client.get_or_init(|| client.clone()).session();
         if owner.id != client.session().id {
@@ -85,7 +85,7 @@ impl Entrance {
         &self.must_close
     }
 
-    /// Opens a record for the session of the connection, or for the stranger.
+    /// Opens a record for the session of the connection, or for the unidentified client.
     pub(crate) fn open(&self) -> Trail {
         match self.client.get() {
             Some(client) => Trail::before(&self.proxy, client, &self.must_close),
@@ -93,7 +93,7 @@ impl Entrance {
         }
     }
 
-    /// How long the answer to a refusal has to wait: guessing credentials becomes slow.
+    /// How long the answer to a refusal is delayed, to slow down guessing of credentials.
     pub(crate) fn delay_of(&self, refusal: &Refusal) -> std::time::Duration {
         if self.session().is_some() || refusal.reason() != Reason::SessionInvalid {
             return std::time::Duration::ZERO;
@@ -101,8 +101,8 @@ impl Entrance {
         self.proxy.places.delay_of_failure(self.source, std::time::Instant::now())
     }
 
-    /// Resolves when a connection that is not identified yet may not stay: its time is over (`timeout_head`), or its place was
-    /// given to a newer one (`overloaded`).
+    /// Resolves when an unidentified connection may not stay: its time is over (`timeout_head`), or its slot was reassigned to
+    /// a newer one (`overloaded`).
     pub(crate) async fn expired(&self) -> Refusal {
         if self.session().is_some() {
             return std::future::pending().await;
@@ -115,12 +115,12 @@ impl Entrance {
         }
     }
 
-    /// Resolves when the place of a connection that is not identified was given to a newer one.
+    /// Resolves when the slot of an unidentified connection was reassigned to a newer one.
     pub(crate) async fn evicted(&self) {
         self.evicted.notified().await;
     }
 
-    /// Resolves when the client may not go on or an exchange asks for the end of the connection.
+    /// Resolves when the client is no longer allowed, or an exchange requests the end of the connection.
     pub(crate) async fn ended(&self) {
         let client_ended = async {
             match self.client.get() {
@@ -134,13 +134,13 @@ impl Entrance {
         }
     }
 
-    /// The source and its refusal, for a connection whose place was given away.
+    /// The source and its refusal, for a connection whose slot was reassigned.
     pub(crate) fn source(&self) -> std::net::IpAddr {
         self.source
     }
 }
 
-/// That there is no place for a connection.
+/// The refusal of a connection without a slot.
 pub(crate) fn overloaded() -> Refusal {
     Refusal::of(Reason::Overloaded, "there are too many connections; try again later")
 }

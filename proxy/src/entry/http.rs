@@ -31,14 +31,14 @@ impl ProxyCredentials {
         Ok(Self { pair, colon })
     }
 
-    /// What they prove.
+    /// The session that they prove.
     pub(crate) fn proof(&self) -> Proof<'_> {
         let (id, token) = self.pair.split_at(self.colon);
         Proof::Token { id: std::str::from_utf8(id).unwrap_or_default(), token: token.get(1..).unwrap_or_default() }
     }
 }
 
-/// One request in absolute form; one in another form names no endpoint.
+/// One request in absolute form; a request in another form names no endpoint.
 pub(crate) fn request(client: Identified, head: &RequestHead) -> Arrival {
     let (endpoint, scheme) = match &head.target {
         Target::Absolute(destination, _) => {
@@ -58,17 +58,17 @@ pub(crate) fn tunnel(client: Identified, head: RequestHead, stream: PrefixedStre
     Arrival { client, endpoint, repeated: head.host, scheme, stream }
 }
 
-/// The answer to a CONNECT that is let in.
+/// The answer to an admitted CONNECT.
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";
 
-/// Answers a CONNECT that is let in.
+/// Answers an admitted CONNECT.
 pub(crate) async fn establish(stream: &mut PrefixedStream<ClientStream>) -> std::io::Result<()> {
     stream.write_all(ESTABLISHED).await?;
-    // Over TLS the last bytes may wait in the library.
+    // Over TLS, the last bytes may remain in the library's buffer.
     stream.flush().await
 }
 
-/// Writes a refusal of a CONNECT, with the code in the reason phrase, since that is what clients show of a failed CONNECT.
+/// Writes a refusal of a CONNECT, with the code in the reason phrase, because clients display that for a failed CONNECT.
 pub(crate) async fn write_refusal<S>(mut stream: S, refusal: &Refusal, record: &str)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -77,7 +77,7 @@ where
     let linger = async {
         stream.write_all(&answer).await?;
         stream.shutdown().await?;
-        // Closing while the client still sends would reset the connection and take the answer away.
+        // Closing while the client still sends would reset the connection and discard the answer.
         let mut sink = [0; 4 << 10];
         while stream.read(&mut sink).await? > 0 {}
         Ok::<(), std::io::Error>(())

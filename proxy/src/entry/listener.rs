@@ -1,4 +1,4 @@
-//! How a client arrives: over TCP, over TLS on TCP, or through a unix socket that only its owner can open.
+//! The channels of clients: TCP, TLS on TCP, or a unix socket that only its owner can open.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
@@ -20,18 +20,18 @@ use crate::entry::channel::Channel;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
 
-/// Where clients are listened for.
+/// A listening address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// An address; port 0 takes a free one.
+    /// An address; port 0 selects a free one.
     Tcp(SocketAddr),
-    /// An address at which clients speak TLS to the proxy itself, then HTTP.
+    /// An address where clients use TLS to the proxy itself, then HTTP.
     Tls(SocketAddr, ListenerIdentity),
     /// A unix socket.
     Unix {
         /// Its path.
         path: PathBuf,
-        /// The permissions of its file, which say who may connect; 0600 by default.
+        /// The permissions of its file, which control who may connect; 0600 by default.
         mode: u32,
     },
 }
@@ -55,7 +55,7 @@ pub(crate) enum Bound {
 }
 
 impl Bound {
-    /// Binds, ready for a runtime.
+    /// Binds, before a runtime exists.
     pub(crate) fn new(listen: &Listen) -> io::Result<Self> {
         match listen {
             Listen::Tcp(address) => bind_tcp(*address).map(Self::Tcp),
@@ -64,7 +64,7 @@ impl Bound {
         }
     }
 
-    /// The address that was really taken; `None` for a unix socket.
+    /// The bound address; `None` for a unix socket.
     pub(crate) fn address(&self) -> io::Result<Option<SocketAddr>> {
         match self {
             Self::Tcp(listener) | Self::Tls(listener, _) => listener.local_addr().map(Some),
@@ -83,7 +83,7 @@ impl Bound {
 
 fn bind_tcp(address: SocketAddr) -> io::Result<StdTcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart may take the address over from connections that are still closing.
+    // A restart may reuse the address while old connections are closing.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -135,7 +135,7 @@ pub(crate) fn peer_of(stream: &UnixStream) -> io::Result<UnixPeer> {
 #[derive(Debug)]
 pub(crate) enum ClientStream {
     Tcp(TcpStream),
-    /// The handshake is still to come: no byte of HTTP can be read or written.
+    /// The handshake is pending: no byte of HTTP can be read or written.
     BeforeTls(TcpStream, ListenerIdentity),
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
@@ -151,7 +151,7 @@ impl ClientStream {
         }
     }
 
-    /// The socket below, where it is one of TCP.
+    /// The TCP socket below, if it is one.
     pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(stream) | Self::BeforeTls(stream, _) => Some(stream),
@@ -160,7 +160,7 @@ impl ClientStream {
         }
     }
 
-    /// Does the handshake, where the listener offers TLS.
+    /// Completes the handshake, if the listener offers TLS.
     ///
     /// # Errors
     /// The client does not speak TLS, or does not trust the certificate.
@@ -177,11 +177,11 @@ impl ClientStream {
         }
     }
 
-    /// Writes what the kernel takes at once.
+    /// Writes as much as the kernel accepts at once.
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
-            // What is not encrypted would be no answer.
+            // Unencrypted bytes are not an answer here.
             Self::BeforeTls(..) | Self::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
             Self::Unix(stream) => stream.try_write(bytes),
         }

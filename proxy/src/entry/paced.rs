@@ -1,4 +1,4 @@
-//! A stream that gives way: a poll which has read or written for long enough ends, and the task goes on in its next turn.
+//! A stream that yields: a poll that has read or written for long enough ends, and the task continues in its next turn.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::share::pace;
 
-/// A stream of which no poll reads or writes for longer than a slice.
+/// A stream whose polls never read or write for longer than a slice.
 #[derive(Debug)]
 pub(crate) struct Paced<S>(pub(crate) S);
 

@@ -1,7 +1,7 @@
 //! How many refused requests a connection may have.
 //!
-//! A refusal costs a client some bytes and Egret an answer and a record. A client that sends thousands of them in one go has to open a
-//! new connection again and again instead, where its place and its session's share of the work bound it.
+//! A refusal costs a client some bytes, and Egret an answer and a record. A client that sends thousands of them has to open a new
+//! connection again and again. There, its slot and its session's share of the work bound it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -24,7 +24,7 @@ impl Patience {
         Self { max, refused: AtomicUsize::new(0), exhausted: Notify::new() }
     }
 
-    /// Counts an answer where it is a refusal; true where the connection must close after it.
+    /// Counts an answer if it is a refusal; true if the connection must close after it.
     pub(crate) fn is_exhausted_by(&self, response: &Response<Body>) -> bool {
         response.body().is_own() && response.status().as_u16() >= 400 && self.count()
     }

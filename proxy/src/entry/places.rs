@@ -1,9 +1,9 @@
-//! The places that downstream connections take: in all, of each session, and of strangers.
+//! The slots of downstream connections: in all, of each session, and of unidentified clients.
 //!
-//! A connection is a stranger until its proxy credentials were found right; then it counts for its session. Strangers cannot
-//! hold anyone out: where their places are taken, the one that has had the most time gives its place to the newest (RFC 4987
-//! recycles half-open connections in the same way). A client with credentials needs one round trip, so it is past that before
-//! its turn comes. Connections of sessions are never ended for others: where they take all places, the newest is refused.
+//! A connection is unidentified until its proxy credentials are verified; then it counts for its session. Unidentified
+//! connections cannot block other clients. If their slots are all in use, the oldest one loses its slot to the newest (RFC
+//! 4987 recycles half-open connections in the same way). A client with credentials needs one round trip, so it is identified
+//! before its slot is due. Connections of sessions are never closed for others: if they use all slots, the newest is refused.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -18,16 +18,16 @@ use crate::config::Limits;
 /// Wrong credentials of one source are forgotten after this.
 const FAILURES_WINDOW: Duration = Duration::from_secs(60);
 
-/// Each wrong try beyond the limit adds this to the delay of its answer.
+/// Each wrong attempt beyond the limit adds this to the delay of its answer.
 const DELAY_STEP: Duration = Duration::from_millis(100);
 
 /// The longest delay.
 const MAX_DELAY: Duration = Duration::from_secs(2);
 
-/// Sources whose wrong tries are counted; others are delayed the longest.
+/// Sources whose wrong attempts are counted; others get the longest delay.
 const MAX_FAILING_SOURCES: usize = 4_096;
 
-/// All places.
+/// All slots.
 #[derive(Debug)]
 pub(crate) struct Places {
     limits: Arc<Limits>,
@@ -56,7 +56,7 @@ struct Failures {
     count: usize,
 }
 
-/// The place of one connection; dropping it frees it.
+/// The slot of one connection; dropping it frees the slot.
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Places>,
@@ -71,14 +71,14 @@ enum Held {
     Session(SessionId),
 }
 
-/// Why a connection gets no place.
+/// Why a connection gets no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoPlace {
-    /// All are taken.
+    /// All are in use.
     All,
-    /// The session has as many as it may have.
+    /// The session has used its share.
     Session,
-    /// It was given to a newer connection before the credentials came.
+    /// It was reassigned to a newer connection before the credentials arrived.
     Evicted,
 }
 
@@ -95,10 +95,10 @@ impl Places {
         Arc::new(Self { limits, state: Mutex::default() })
     }
 
-    /// A place for a new connection.
+    /// A slot for a new connection.
     ///
     /// # Errors
-    /// [`NoPlace::All`] where sessions take all of them.
+    /// [`NoPlace::All`] if sessions use all of them.
     pub(crate) fn arrive(self: &Arc<Self>, peer: IpAddr) -> Result<Place, NoPlace> {
         let source = source_of(peer);
         let mut state = self.lock();
@@ -123,8 +123,8 @@ impl Places {
         self.lock().count()
     }
 
-    /// Counts wrong credentials of a source; gives how long to wait before answering. Right credentials are never delayed:
-    /// one sandbox that guesses must not keep another one out that has the same address.
+    /// Counts wrong credentials of a source; returns how long to delay the answer. Correct credentials are never delayed:
+    /// a sandbox that guesses must not block another one with the same address.
     pub(crate) fn delay_of_failure(&self, source: IpAddr, now: Instant) -> Duration {
         let mut state = self.lock();
         let is_old = |failures: &Failures| now.duration_since(failures.since) >= FAILURES_WINDOW;
@@ -189,7 +189,7 @@ impl Place {
         self.source
     }
 
-    /// Notified when the place was given to another connection.
+    /// Notified when the slot was reassigned to another connection.
     pub(crate) fn evicted(&self) -> Arc<Notify> {
         self.evicted.clone()
     }
@@ -197,7 +197,7 @@ impl Place {
     /// The connection belongs to this session from now on.
     ///
     /// # Errors
-    /// [`NoPlace::Session`] where the session has its share, [`NoPlace::Evicted`] where it came too late.
+    /// [`NoPlace::Session`] if the session has used its share, [`NoPlace::Evicted`] if the slot was already reassigned.
     pub(crate) fn identified(&mut self, session: &SessionId) -> Result<(), NoPlace> {
         let Held::Stranger(serial) = self.held else { return Ok(()) };
         let mut state = self.places.lock();

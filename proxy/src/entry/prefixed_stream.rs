@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-/// Reads first what was read ahead, then the stream; writes to the stream.
+/// Reads the prefix first, then the stream; writes to the stream.
 #[derive(Debug)]
 pub(crate) struct PrefixedStream<S> {
     ahead: Vec<u8>,
@@ -14,12 +14,12 @@ pub(crate) struct PrefixedStream<S> {
 }
 
 impl<S: AsyncRead + Unpin> PrefixedStream<S> {
-    /// Puts bytes back before a stream.
+    /// Puts bytes back in front of a stream.
     pub(crate) fn new(io: S, ahead: Vec<u8>) -> Self {
         Self { ahead, io }
     }
 
-    /// The stream, and the bytes that come before it.
+    /// The stream, and its prefix.
     pub(crate) fn into_parts(self) -> (S, Vec<u8>) {
         (self.io, self.ahead)
     }
@@ -27,7 +27,7 @@ impl<S: AsyncRead + Unpin> PrefixedStream<S> {
     /// The first bytes, at least one, without consuming them; empty at the end of the stream.
     ///
     /// # Cancellation
-    /// Safe: nothing is lost.
+    /// Safe: no byte is lost.
     pub(crate) async fn peek(&mut self) -> io::Result<&[u8]> {
         if self.ahead.is_empty() {
             self.ahead.reserve(1 << 10);
@@ -36,10 +36,10 @@ impl<S: AsyncRead + Unpin> PrefixedStream<S> {
         Ok(&self.ahead)
     }
 
-    /// All bytes that were read ahead, once there are more than `seen` or the stream has ended; nothing is consumed.
+    /// The whole prefix, once it is longer than `seen` or the stream has ended; consumes nothing.
     ///
     /// # Cancellation
-    /// Safe: nothing is lost.
+    /// Safe: no byte is lost.
     pub(crate) async fn peek_more(&mut self, seen: usize) -> io::Result<&[u8]> {
         if self.ahead.len() <= seen {
             self.ahead.reserve(4 << 10);
@@ -48,10 +48,10 @@ impl<S: AsyncRead + Unpin> PrefixedStream<S> {
         Ok(&self.ahead)
     }
 
-    /// The first bytes up to the end of a line or `limit`, or what there is before the stream ends, without consuming them.
+    /// The first bytes up to the end of a line or `limit`, or all bytes before the stream ends, without consuming them.
     ///
     /// # Cancellation
-    /// Safe: nothing is lost.
+    /// Safe: no byte is lost.
     pub(crate) async fn peek_line(&mut self, limit: usize) -> io::Result<&[u8]> {
         while self.ahead.len() < limit && !self.ahead.contains(&b'\n') {
             self.ahead.reserve(1 << 10);

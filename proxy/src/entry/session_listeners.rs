@@ -1,4 +1,4 @@
-//! The listeners of sessions, on one core: accepts on each as long as its session has it.
+//! The session listeners of one core: accepts on each as long as its session has it.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,7 +17,7 @@ use crate::entry::listener::{ClientStream, peer_of};
 /// A client that connected.
 pub(crate) type Connected = (ClientStream, Channel);
 
-/// Which listeners a core accepts on: each belongs to one core, so that it takes two descriptors however many cores there are.
+/// The listeners that a core accepts on. Each belongs to one core, so that it uses two descriptors for any number of cores.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Share {
     /// The number of the core.
@@ -34,10 +34,10 @@ impl Share {
     }
 }
 
-/// Accepts on the listeners of its share of sessions, and sends what it accepts.
+/// Accepts on the listeners of its share of sessions, and sends the accepted connections.
 ///
 /// # Cancellation
-/// No listener is accepted on any more.
+/// Stops accepting on all of them.
 pub(crate) async fn accept_all(registry: Arc<Registry>, share: Share, connected: mpsc::Sender<Connected>) {
     let Some((mut listeners, mut changes)) = registry.listeners() else { return };
     let (mut tasks, mut accepting) = (JoinSet::new(), HashMap::new());
@@ -56,7 +56,7 @@ pub(crate) async fn accept_all(registry: Arc<Registry>, share: Share, connected:
             }
         }
         drop(listeners);
-        // Tasks that were aborted are let go of here.
+        // Aborted tasks are removed here.
         while tasks.try_join_next().is_some() {}
         if changes.changed().await.is_err() {
             return;

@@ -1,8 +1,8 @@
-//! A client's connection that is closed where its client leaves an answer unread.
+//! A client's connection that closes if its client leaves an answer unread.
 //!
-//! Whatever is written, an answer of ours, a relayed body or frames of HTTP/2, and however little is left of it: where no byte
-//! could be written for `unread_timeout`, or bytes only below the minimum rate, the next write fails and the connection ends.
-//! Progress is seen as far as the buffers of sockets show it; `bound_unsent` keeps ours small enough for that.
+//! This applies to all output (an answer of ours, a relayed body or frames of HTTP/2), however little of it remains. If no
+//! byte could be written for `unread_timeout`, or only below the minimum rate, the next write fails and the connection ends.
+//! Progress is visible only through the buffers of sockets; `bound_unsent` keeps ours small enough for that.
 
 use std::io;
 use std::pin::Pin;
@@ -18,13 +18,13 @@ use crate::downlink::Downlink;
 use crate::entry::listener::ClientStream;
 use crate::limits::meter::{Meter, MinimumRate};
 
-/// Bytes that the kernel takes beyond those in flight. With its default of megabytes, a client that reads slowly would look
-/// like one that does not read at all.
+/// Bytes that the kernel buffers beyond those in flight. With its default of megabytes, a slow reader would look like a
+/// client that does not read at all.
 const UNSENT: u32 = 128 << 10;
 
-/// Bounds what the kernel keeps for a client that does not read.
+/// Bounds the kernel's buffer for a client that does not read.
 pub(crate) fn bound_unsent(stream: &ClientStream) {
-    // A unix socket keeps little by itself.
+    // A unix socket buffers little by itself.
     let Some(stream) = stream.tcp() else { return };
     if let Err(error) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT) {
         tracing::debug!(%error, "the bound of unsent bytes");
@@ -40,7 +40,7 @@ pub(crate) struct Unread<S> {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// What a client takes of what is written.
+/// The client's progress in reading the output.
 #[derive(Debug)]
 struct Progress {
     rate: MinimumRate,
@@ -50,12 +50,12 @@ struct Progress {
 }
 
 impl Progress {
-    /// A write waits; since when.
+    /// A write waits; returns since when.
     fn waits(&mut self, now: Instant) -> Instant {
         *self.blocked.get_or_insert(now)
     }
 
-    /// So many bytes were taken; whether that is a trickle.
+    /// This many bytes were accepted; returns whether that is a trickle.
     fn took(&mut self, bytes: u64, now: Instant) -> bool {
         let waited = self.blocked.take().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         self.meter.moved(self.rate, waited, bytes)
@@ -63,7 +63,7 @@ impl Progress {
 }
 
 impl<S> Unread<S> {
-    /// Watches over a connection; where it ends for that, `downlink` says so.
+    /// Checks the progress of a connection; if it ends for lack of progress, `downlink` is notified.
     pub(crate) fn new(io: S, downlink: Arc<Downlink>, limits: &Limits) -> Self {
         let progress = Progress { rate: limits.minimum_rate(), meter: Meter::default(), blocked: None };
         Self { io, downlink, limit: limits.unread_timeout, progress, timer: None }
@@ -74,7 +74,7 @@ impl<S> Unread<S> {
         self.io
     }
 
-    /// Looks at the outcome of a write or flush: `bytes` moved, or the client is waited for.
+    /// Evaluates the outcome of a write or flush: `bytes` moved, or the client is waited for.
     fn watch<T>(
         &mut self,
         polled: Poll<io::Result<T>>,
@@ -84,7 +84,7 @@ impl<S> Unread<S> {
         match polled {
             Poll::Ready(Ok(done)) => {
                 self.timer = None;
-                // Nearly every write finds its client waiting: that costs no look at the clock.
+                // Nearly every write succeeds at once; this case does not read the clock.
                 let waited = self.progress.blocked.is_some();
                 let is_trickle = waited && self.progress.took(bytes(&done), Instant::now());
                 if is_trickle { self.end() } else { Poll::Ready(Ok(done)) }
@@ -146,7 +146,8 @@ mod tests {
 
     use super::*;
 
-    /// Whether a client that takes so many bytes after each wait of a second ends within a thousand seconds.
+    /// Whether a client that accepts this many bytes after each wait of a second is terminated within a thousand
+    /// seconds.
     fn ends(bytes: u64) -> bool {
         let start = Instant::now();
         let mut progress = Progress { rate: Limits::default().minimum_rate(), meter: Meter::default(), blocked: None };
