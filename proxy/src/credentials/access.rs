@@ -1,5 +1,6 @@
-//! Whether a credential may go on one request, and its lease. Every key to it is asked for here: the rule uses it, the session
-//! was granted it within bounds that hold, the audience has the destination, and the destination is reached over TLS.
+//! Whether a credential may be attached to a request, and its lease. All preconditions are checked here: the rule uses it, the
+//! session has a grant for it within valid bounds, the audience contains the destination, and the destination is reached over
+//! TLS.
 
 use std::sync::Arc;
 
@@ -13,20 +14,20 @@ use crate::credentials::client_auth::query::folded;
 use crate::refusal::Refusal;
 use crate::share;
 
-/// A credential that went on an exchange.
+/// A credential that was attached in an exchange.
 #[derive(Clone)]
 pub(crate) struct IssuedCredential {
-    /// Its name, and the version that went.
+    /// Its name, and the version that was attached.
     pub(crate) used: CredentialUse,
-    /// When it has to come back.
+    /// When it has to be returned.
     pub(crate) until: Option<Timestamp>,
-    /// The tool call with whose end it has to come back.
+    /// The tool call; the credential has to be returned when it ends.
     pub(crate) call: Option<CallSerial>,
     /// Whether a grant counts the use across restarts.
     pub(crate) counts: bool,
 }
 
-/// One request, as far as credentials are concerned.
+/// The properties of one request that credentials depend on.
 #[derive(Clone, Copy)]
 pub(crate) struct CredentialRequest<'a> {
     pub(crate) vault: &'a Vault,
@@ -36,7 +37,7 @@ pub(crate) struct CredentialRequest<'a> {
     pub(crate) methods: &'a Methods,
 }
 
-/// The method of a request, and those that its query asks for (`_method`): a server may run any of them.
+/// The method of a request, and those that its query requests (`_method`): a server may run any of them.
 pub(crate) struct Methods {
     own: http::Method,
     overrides: Vec<String>,
@@ -54,7 +55,7 @@ impl Methods {
 }
 
 impl<'a> CredentialRequest<'a> {
-    /// Whether a placeholder of this credential may be swapped on the request, wherever it stands. Opens nothing.
+    /// Whether a placeholder of this credential may be substituted on the request, at any location. Opens no secret.
     ///
     /// # Errors
     /// `denied_plaintext`, `placeholder_misplaced`, `credential_unavailable`, `budget_exhausted`.
@@ -77,13 +78,13 @@ impl<'a> CredentialRequest<'a> {
         }
     }
 
-    /// The credentials that the rule attaches by itself, without those that `is_replaced`: a placeholder of the client brings them, or
-    /// brings another one to their location. Policy, audience and the methods of a grant intersect: outside of them the request
-    /// goes without.
+    /// The credentials that the rule attaches by itself, without those that `is_replaced`: a placeholder of the client selects them,
+    /// or selects another credential at their location. Policy, audience and the methods of a grant intersect; outside of them the
+    /// request passes without the credential.
     ///
     /// # Errors
-    /// As [`CredentialRequest::check_substitution`], except for conditions in which the request goes without; `credential_conflict` where two of them
-    /// go to one location.
+    /// As [`CredentialRequest::check_substitution`], except for conditions under which the request passes without the credential;
+    /// `credential_conflict` if two of them have the same location.
     pub(crate) fn added(
         &self,
         is_replaced: impl Fn(&CredentialId, &CredentialShape) -> bool,
@@ -112,7 +113,7 @@ impl<'a> CredentialRequest<'a> {
         Ok(added.into_iter().map(|(id, _)| id).collect())
     }
 
-    /// Two credentials that the rule attaches to one location, where the client chose none of them.
+    /// Two credentials that the rule attaches to one location, of which the client selected none.
     fn conflict(&self, first: &CredentialId, second: &CredentialId) -> Refusal {
         let rule = self.permit.rule().map(|rule| format!("rule `{rule}`")).unwrap_or_else(|| "the rule".to_owned());
         let both = format!("{rule} uses `{first}` and `{second}` in one location");
@@ -120,7 +121,7 @@ impl<'a> CredentialRequest<'a> {
         Refusal::of(Reason::CredentialConflict, format!("{both}; {help}")).with_note(both)
     }
 
-    /// Why the request goes without a credential that its rule uses, for the record; the first of them.
+    /// Why the request passes without a credential that its rule uses, for the record; the first of them.
     pub(crate) fn left_out(&self, attached: impl Fn(&CredentialId, &CredentialShape) -> bool) -> Option<String> {
         let running = self.session.is_running(share::judging_time());
         self.permit.credentials().iter().find_map(|id| {
@@ -138,7 +139,7 @@ impl<'a> CredentialRequest<'a> {
         })
     }
 
-    /// The credentials that may go into the body of the request, with where. Opens nothing.
+    /// The credentials that may be attached to the body of the request, with their locations. Opens no secret.
     pub(crate) fn in_bodies(&self) -> Vec<(&'a CredentialId, CredentialShape)> {
         let usable = |id: &&CredentialId| self.session.grants(id);
         let shape = |id: &'a CredentialId| Some((id, self.vault.slot(&self.session.tenant, id)?));
@@ -146,7 +147,7 @@ impl<'a> CredentialRequest<'a> {
         self.permit.credentials().iter().filter(usable).filter_map(shape).filter(fits).collect()
     }
 
-    /// Lends it for this request, and counts that.
+    /// Issues it for this request, and counts the use.
     ///
     /// # Errors
     /// As [`CredentialRequest::check_substitution`].
@@ -188,7 +189,7 @@ impl<'a> CredentialRequest<'a> {
     }
 }
 
-/// Whether both go to the same header, query parameter or cookie.
+/// Whether both have the same header, query parameter or cookie.
 fn is_same_location(one: &CredentialShape, other: &CredentialShape) -> bool {
     match (one.kind().slot(), other.kind().slot()) {
         (Some(Slot::Header(a)), Some(Slot::Header(b))) => model::field::same_name(a, b),
@@ -198,7 +199,7 @@ fn is_same_location(one: &CredentialShape, other: &CredentialShape) -> bool {
     }
 }
 
-/// A placeholder where it has no place.
+/// A placeholder at a location that is not allowed.
 pub(crate) fn misplaced(detail: &'static str) -> Refusal {
     Refusal::of(Reason::PlaceholderMisplaced, detail)
 }

@@ -1,5 +1,4 @@
-//! Puts values where they belong in the head of a request: into a field, the pair of a Basic credential, a query parameter
-//! or a cookie.
+//! Attaches values to the head of a request: in a field, the pair of a Basic credential, a query parameter or a cookie.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -19,13 +18,13 @@ use model::escape::{form_decoded, percent_decoded};
 use model::query::pairs;
 use redaction::stream::Patterns;
 
-/// Where a placeholder stands in a head.
+/// The location of a placeholder in a head.
 pub(crate) enum Location {
     /// These bytes of a field's value.
     Plain(ValueRange),
     /// These bytes of the decoded pair of a Basic credential in a field: its password.
     Basic(ValueRange),
-    /// Likewise, its user.
+    /// The same for its user.
     User(ValueRange),
     /// The whole value of this query parameter.
     Query(String),
@@ -36,7 +35,7 @@ pub(crate) enum Location {
 }
 
 impl Location {
-    /// Whether two placeholders stand in one field, or in one parameter or cookie.
+    /// Whether two placeholders are in one field, or in one parameter or cookie.
     pub(crate) fn is_beside(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Plain(a) | Self::Basic(a) | Self::User(a), Self::Plain(b) | Self::Basic(b) | Self::User(b)) => {
@@ -49,7 +48,7 @@ impl Location {
         }
     }
 
-    /// Whether a credential with this slot goes there too.
+    /// Whether a credential with this slot has the same location.
     pub(crate) fn is_at(&self, slot: Slot<'_>) -> bool {
         match (self, slot) {
             (Self::Plain(spot) | Self::Basic(spot) | Self::User(spot), Slot::Header(name)) => {
@@ -63,11 +62,12 @@ impl Location {
         }
     }
 
-    /// In a target: a placeholder that is all of a parameter's value has a place of its own; anywhere else it has none.
+    /// In a target: a placeholder that is the whole value of a parameter has that parameter as its location; any other
+    /// has none.
     pub(crate) fn in_target(target: &str, range: &Range<usize>) -> Self {
         let before = target.get(..range.start).unwrap_or_default();
         let ends = target.get(range.end..).is_some_and(|rest| rest.is_empty() || rest.starts_with('&'));
-        // A query begins with the first `?`, and what comes after it is text.
+        // A query begins with the first `?`; any later one is text.
         let query = before.split_once('?').map(|(_, query)| query);
         let name = query.and_then(|query| query.rsplit('&').next()).and_then(|pair| pair.strip_suffix('='));
         match name {
@@ -76,7 +76,8 @@ impl Location {
         }
     }
 
-    /// In the pair of a Basic credential: all of the user, or all of the password; anywhere else in it has none.
+    /// In the pair of a Basic credential: the whole user, or the whole password; any other placeholder in it has no
+    /// location.
     pub(crate) fn in_pair(field: &HeaderName, nth: usize, pair: &[u8], range: Range<usize>) -> Self {
         let spot =
             |range| ValueRange { field: field.clone(), nth, range, before: Box::default(), after: Box::default() };
@@ -88,7 +89,7 @@ impl Location {
         }
     }
 
-    /// In a field; a cookie whose whole value it is has a place of its own.
+    /// In a field; a placeholder that is the whole value of a cookie has that cookie as its location.
     pub(crate) fn in_field(field: &HeaderName, nth: usize, value: &[u8], range: Range<usize>) -> Self {
         let cookie = || {
             let name = value.get(..range.start)?.strip_suffix(b"=")?.rsplit(|byte| *byte == b';').next()?.trim_ascii();
@@ -111,12 +112,12 @@ pub(crate) struct ValueRange {
     pub(crate) field: HeaderName,
     pub(crate) nth: usize,
     pub(crate) range: Range<usize>,
-    /// What the value has before those bytes, and after them.
+    /// The value before those bytes, and after them.
     pub(crate) before: Box<[u8]>,
     pub(crate) after: Box<[u8]>,
 }
 
-/// Puts the value in the placeholder's place; gives where. A pair that comes into being is one more pattern to redact.
+/// Substitutes the placeholder with the value; returns the location. A new pair is one more pattern to redact.
 pub(crate) fn swap(
     fields: &mut HeaderMap,
     target: &mut Zeroizing<String>,
@@ -141,7 +142,7 @@ pub(crate) fn swap(
             Ok(Placed { place: in_field(&spot.field), overwritten: others })
         }
         Location::Query(_) | Location::Cookie(_) => {
-            // A credential may have several locations: the value goes to the one that the placeholder chose.
+            // A credential may have several locations: the value is attached at the one that the placeholder selected.
             let placement = lease.placement_at(|slot| place.is_at(slot));
             let placed = put(fields, target, placement.ok_or_else(|| internal("a location is gone"))?, patterns)?;
             // One of them was the placeholder.
@@ -151,15 +152,16 @@ pub(crate) fn swap(
     }
 }
 
-/// Where a credential was put, and how much of the client's own gave way to it there.
+/// Where a credential was attached, and how many of the client's values it overwrote there.
 pub(crate) struct Placed {
-    /// How a record says it: `header authorization`.
+    /// Its form in a record: `header authorization`.
     pub(crate) place: Cow<'static, str>,
     /// Fields, parameters or cookies of the same name, without the placeholder itself.
     pub(crate) overwritten: usize,
 }
 
-/// Replaces one value of a field; other values of the same field go, since only one can be the credential's. Gives how many.
+/// Replaces one value of a field; other values of the same field are removed, since only one can be the credential's.
+/// Returns their number.
 fn replace_value(
     fields: &mut HeaderMap,
     spot: &ValueRange,
@@ -177,7 +179,7 @@ pub(crate) fn internal(detail: &'static str) -> Refusal {
     Refusal::of(Reason::Internal, detail)
 }
 
-/// `bytes` with `range` replaced; a prefix of the placeholder went with it.
+/// `bytes` with `range` replaced; the replaced range includes a prefix of the placeholder.
 pub(crate) fn splice(bytes: &[u8], range: &Range<usize>, value: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     match (bytes.get(..range.start), bytes.get(range.end..)) {
         (Some(front), Some(back)) => Ok(Zeroizing::new([front, value, back].concat())),
@@ -185,7 +187,8 @@ pub(crate) fn splice(bytes: &[u8], range: &Range<usize>, value: &[u8]) -> Result
     }
 }
 
-/// Adds the credential, in place of whatever the client sent there; gives where, and how much gave way.
+/// Adds the credential and overwrites any value of the client there; returns the location, and the number of
+/// overwritten values.
 pub(crate) fn add(
     fields: &mut HeaderMap,
     target: &mut Zeroizing<String>,
@@ -215,7 +218,7 @@ fn put(
         Placement::Query { name, value } => {
             let (changed, overwritten) = with_parameter(target, &name, &value);
             *target = changed;
-            // The form in which it is sent is the form in which it is echoed.
+            // An upstream echoes the value in the form in which it is sent.
             patterns.push(Zeroizing::new(value.as_bytes().to_vec()));
             Ok(Placed { place: "query".into(), overwritten })
         }
@@ -226,7 +229,7 @@ fn put(
     }
 }
 
-/// The cookies of all fields in one, with this one set; every other of its name is dropped. Gives how many.
+/// The cookies of all fields in one, with this one set; every other of its name is dropped. Returns their number.
 fn set_cookie(fields: &mut HeaderMap, name: &str, value: &[u8]) -> Result<usize, Refusal> {
     let is_own =
         |pair: &[u8]| pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii() == name.as_bytes();
@@ -249,7 +252,7 @@ fn set_cookie(fields: &mut HeaderMap, name: &str, value: &[u8]) -> Result<usize,
     Ok(dropped)
 }
 
-/// How a record says where a credential was put.
+/// The location of an attached credential, in the form of a record.
 fn in_field(name: &HeaderName) -> Cow<'static, str> {
     if *name == header::AUTHORIZATION { "header authorization".into() } else { format!("header {name}").into() }
 }
@@ -258,15 +261,15 @@ fn unusable() -> Refusal {
     Refusal::of(Reason::CredentialUnavailable, "the credential cannot stand in a field")
 }
 
-/// A value that no debug output shows and that HPACK never indexes; wiped when the last field map lets go of it.
+/// A value that debug output never shows and HPACK never indexes; wiped when the last field map drops it.
 fn sensitive(value: Zeroizing<Vec<u8>>) -> Result<HeaderValue, Refusal> {
     let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(value)).map_err(|_| unusable())?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// The target with one query parameter set, whose name has its escapes; every other occurrence of its name is dropped and counted,
-/// in any spelling that some server reads as the name, and after `;` as well as after `&`.
+/// The target with one query parameter set, whose name is already escaped. Every other occurrence of its name is dropped and
+/// counted, in any spelling that some server reads as the name, and after `;` as well as after `&`.
 fn with_parameter(target: &str, name: &str, value: &str) -> (Zeroizing<String>, usize) {
     let own = folded(name);
     let others: Vec<Range<usize>> =

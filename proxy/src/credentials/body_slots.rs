@@ -1,5 +1,5 @@
-//! Declared places in the bodies of requests: found in JSON and in forms, and filled so that what a server reads there is the
-//! text that stood there with the value in the placeholder's place, and nothing else of the body changes.
+//! Declared slots in the bodies of requests: found in JSON and in forms, and filled. After filling, a server reads the
+//! original text of the slot with the value in place of the placeholder. No other part of the body changes.
 
 use std::fmt;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use vault::{BodySlot, percent_encode};
 use zeroize::Zeroizing;
 
-/// The form of a body in which a slot can stand.
+/// The format of a body that can have a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyFormat {
     /// `application/json`, or anything `+json` (RFC 8259).
@@ -22,12 +22,12 @@ pub(crate) enum BodyFormat {
     Fields,
 }
 
-/// A body in which a slot could be read in several ways, or not at all.
+/// A body in which a slot is ambiguous or unreadable.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ambiguous;
 
 impl BodyFormat {
-    /// The form that the head tells; `None` for any other, and for a body in a coding.
+    /// The format that the head declares; `None` for any other, and for a body in a coding.
     pub(crate) fn of(fields: &HeaderMap) -> Option<Self> {
         let mut types = fields.get_all(header::CONTENT_TYPE).iter();
         let kind = types.next().filter(|_| types.next().is_none()).map(HeaderValue::as_bytes)?;
@@ -45,11 +45,11 @@ impl BodyFormat {
         }
     }
 
-    /// Where the texts of a slot stand in a body of this form, as they are written there.
+    /// The locations of the texts of a slot in a body of this format, in their written form.
     ///
     /// # Errors
-    /// [`Ambiguous`] for what is no JSON, for an object that names a member twice on the way, and for a form that names the
-    /// field twice: servers differ in which of them they read.
+    /// [`Ambiguous`] for invalid JSON, for an object with a duplicate member on the path, and for a form with a duplicate
+    /// field: servers differ in which of them they read.
     pub(crate) fn places(self, body: &str, slot: &BodySlot) -> Result<Vec<Range<usize>>, Ambiguous> {
         match (self, slot) {
             (Self::Json, BodySlot::Json(pointer)) => Ok(at_pointer(body, pointer)?.into_iter().collect()),
@@ -61,19 +61,19 @@ impl BodyFormat {
         }
     }
 
-    /// The bytes of a slot's text between its quotes, where it has some.
+    /// The bytes of a slot's text between its quotes, if it has quotes.
     pub(crate) fn whole(self, text: &[u8]) -> Range<usize> {
         let quoted = self == Self::Json && text.len() >= 2 && text.starts_with(b"\"") && text.ends_with(b"\"");
         if quoted { 1..text.len() - 1 } else { 0..text.len() }
     }
 
-    /// A value as it is written in a body of this form; `None` where it is no text.
+    /// A value in the written form of a body of this format; `None` if it is not text.
     pub(crate) fn encode(self, value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         match self {
             Self::Fields => Some(Zeroizing::new(percent_encode(value).as_bytes().to_vec())),
             Self::Json => {
                 let text = std::str::from_utf8(value).ok()?;
-                // Room for the longest escape of each byte, so that nothing is left behind in grown buffers.
+                // Room for the longest escape of each byte, so that growing buffers leave no copies behind.
                 let mut quoted = Zeroizing::new(Vec::with_capacity(6 * value.len() + 2));
                 serde_json::to_writer(&mut *quoted, text).ok()?;
                 let inner = quoted.get(1..quoted.len().saturating_sub(1))?;
@@ -82,12 +82,13 @@ impl BodyFormat {
         }
     }
 
-    /// A text of a slot with the value in the place of `placeholder`; `None` where a server would read anything else there.
+    /// The text of a slot with `placeholder` substituted by the value; `None` if a server would read any other text there.
     pub(crate) fn fill(self, text: &[u8], placeholder: &Range<usize>, value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (front, name, back) =
             (text.get(..placeholder.start)?, text.get(placeholder.clone())?, text.get(placeholder.end..)?);
         let filled = Zeroizing::new([front, &self.encode(value)?, back].concat());
-        // The placeholder itself is letters, digits and underlines, so it reads as it is written, or as part of an escape.
+        // The placeholder itself consists of letters, digits and underscores, so it is read literally, or as part of an
+        // escape.
         let before = self.decode(text)?;
         let at = memchr::memmem::find(&before, name)?;
         let wanted = Zeroizing::new([before.get(..at)?, value, before.get(at + name.len()..)?].concat());
@@ -102,7 +103,7 @@ impl BodyFormat {
     }
 }
 
-/// The members of an object as they are written, the same name twice among them.
+/// The members of an object in their written form, duplicates included.
 struct Members<'b>(Vec<(String, &'b RawValue)>);
 
 impl<'de: 'b, 'b> Deserialize<'de> for Members<'b> {
@@ -127,7 +128,7 @@ impl<'de: 'b, 'b> Deserialize<'de> for Members<'b> {
     }
 }
 
-/// The place of the text, quotes and all, to which a pointer leads (RFC 6901); `None` where it leads to no text.
+/// The range of the text, with its quotes, that a pointer selects (RFC 6901); `None` if it selects no text.
 fn at_pointer(body: &str, pointer: &str) -> Result<Option<Range<usize>>, Ambiguous> {
     let mut value: &RawValue = serde_json::from_str(body).map_err(|_| Ambiguous)?;
     for token in pointer.split('/').skip(1) {
@@ -155,12 +156,12 @@ fn at_pointer(body: &str, pointer: &str) -> Result<Option<Range<usize>>, Ambiguo
         }
     }
     let text = value.get();
-    // What was read without copying lies in the body.
+    // A text that was read without copying is a part of the body.
     let start = text.as_ptr().addr() - body.as_ptr().addr();
     Ok(text.starts_with('"').then(|| start..start + text.len()))
 }
 
-/// The places of the values of every field of this name.
+/// The ranges of the values of every field of this name.
 fn fields_named(body: &str, name: &str) -> Vec<Range<usize>> {
     let named =
         pairs(body).filter(|pair| pair.value.is_some() && form_decoded(pair.name.as_bytes()) == name.as_bytes());
@@ -253,7 +254,7 @@ mod tests {
         let quoted = format!("\"Bearer {PLACEHOLDER}!\"");
         assert_eq!(fill(BodyFormat::Json, &quoted, "a\"b\\c\u{e9}").unwrap(), "\"Bearer a\\\"b\\\\c\u{e9}!\"");
         assert_eq!(fill(BodyFormat::Fields, PLACEHOLDER, "a&b=c d+\u{e9}").unwrap(), "a%26b%3Dc%20d%2B%C3%A9");
-        // The first letter of the mark belongs to an escape: nobody reads a placeholder there.
+        // The first character of the mark belongs to an escape: no server reads a placeholder there.
         assert_eq!(fill(BodyFormat::Json, &format!("\"\\u000{PLACEHOLDER}\""), "v"), None);
         assert_eq!(fill(BodyFormat::Fields, &format!("%0{PLACEHOLDER}"), "v"), None);
         let at = 1..1 + PLACEHOLDER.len();

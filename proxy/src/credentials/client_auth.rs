@@ -1,7 +1,7 @@
-//! Authentication that the client itself sends: found by one table, and removed, refused or passed as the policy says.
+//! The client's own authentication: found by one table, and removed, refused or passed as the policy requires.
 //!
-//! Only Egret's identity leaves with a request that gets a credential: everything else that could authenticate it, or select the
-//! account it acts for, is removed. Locations that Egret's own credentials take are not judged here; they are overwritten.
+//! A request with a credential leaves with Egret's identity alone. Every other field that could authenticate it, or select its
+//! account, is removed. Locations of Egret's own credentials are not judged here; they are overwritten.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ pub(crate) use cookies::note as note_cookies;
 use query::{folded, without};
 pub(crate) use trailers::TrailerFilter;
 
-/// The locations that credentials of Egret take on one request: the client's own values there are overwritten.
+/// The locations of Egret's credentials on one request: the client's own values there are overwritten.
 #[derive(Default)]
 pub(crate) struct OwnLocations {
     fields: Vec<HeaderName>,
@@ -115,8 +115,9 @@ pub(crate) fn mode(wanted: CredentialRequest<'_>, gets_credential: bool) -> Auth
     wanted.permit.client_auth().mode(default)
 }
 
-/// Whether a credential that the session was ever granted names the host, on any port and scheme: another server of the host
-/// may have the same accounts. What was revoked or removed since still counts, so that taking a key away lets no other one in.
+/// Whether a credential that was ever granted to the session names the host, on any port and scheme: another server of the
+/// host may have the same accounts. Revoked or removed credentials still count, so that removing one does not let another one
+/// in.
 fn in_audience(wanted: CredentialRequest<'_>) -> bool {
     let session = wanted.session;
     session.grants.iter().any(|grant| {
@@ -125,7 +126,7 @@ fn in_audience(wanted: CredentialRequest<'_>) -> bool {
     })
 }
 
-/// Where the session's credentials for this host go: what a client sends there is authentication, whatever the name says.
+/// The locations of the session's credentials for this host: a client's value there is authentication, whatever its name.
 fn granted_locations(wanted: CredentialRequest<'_>) -> OwnLocations {
     let mut granted = OwnLocations::default();
     for grant in &wanted.session.grants {
@@ -137,7 +138,7 @@ fn granted_locations(wanted: CredentialRequest<'_>) -> OwnLocations {
     granted
 }
 
-/// Judges what the client sent in a head: removes or refuses its own authentication.
+/// Judges the head of a client: removes or refuses its own authentication.
 ///
 /// # Errors
 /// `foreign_credential`.
@@ -196,7 +197,7 @@ fn find(wanted: CredentialRequest<'_>, own: &OwnLocations, fields: &HeaderMap, t
     found
 }
 
-/// A cookie that the host set in this session, or whose place a credential of Egret takes.
+/// A cookie that the host set in this session, or whose location a credential of Egret uses.
 fn is_known_cookie(wanted: CredentialRequest<'_>, own: &OwnLocations, pair: &[u8]) -> bool {
     let (name, value) = cookies::parts(pair);
     let taken = std::str::from_utf8(name).is_ok_and(|name| own.cookies.contains(name));
@@ -256,7 +257,7 @@ fn foreign(found: &[Item]) -> Refusal {
     Refusal::of(Reason::ForeignCredential, detail)
 }
 
-/// How subprotocols begin that carry a credential.
+/// The prefixes of subprotocols that carry a credential.
 const BEARERS: &[&str] = &[
     "base64url.bearer.authorization.",
     "openai-insecure-api-key.",
@@ -305,10 +306,10 @@ fn strip_bearers(fields: &mut HeaderMap) {
     }
 }
 
-/// Puts the fixed headers of the policy on the request, in place of every spelling of the client's.
+/// Sets the policy's fixed headers on the request, in place of every spelling of the client.
 ///
 /// # Errors
-/// `credential_conflict` where a rule sets the header in which a credential goes.
+/// `credential_conflict` if a rule sets a header that is the location of a credential.
 pub(crate) fn set_headers(
     permit: &Permit,
     own: &OwnLocations,
@@ -338,7 +339,7 @@ pub(crate) fn set_headers(
     Ok(())
 }
 
-/// What passes of the trailers of this request.
+/// The filter of the trailers of this request.
 pub(crate) fn trailer_filter(
     wanted: CredentialRequest<'_>,
     own: &OwnLocations,
@@ -367,10 +368,11 @@ fn items<'f>(fields: &'f HeaderMap, name: &HeaderName) -> Vec<&'f [u8]> {
     values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii).collect()
 }
 
-/// Removes what never passes from a sandbox: fields that rename the target, restrict the tenant or speak for a trusted proxy.
+/// Removes fields that a sandbox may never send: fields that rename the target, restrict the tenant or claim to come from a
+/// trusted proxy.
 ///
 /// # Errors
-/// `ambiguous_framing` for a field that some servers read as one that frames the message.
+/// `ambiguous_framing` for a field that some servers read as a framing field.
 pub(crate) fn remove_steering(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>>) -> Result<(), Refusal> {
     let mut found: Vec<HeaderName> = Vec::new();
     for name in fields.keys() {
@@ -388,7 +390,7 @@ pub(crate) fn remove_steering(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'st
     Ok(())
 }
 
-/// Removes fields that rename the method, where a rule in force for the host or a grant of the session judges methods.
+/// Removes fields that override the method, if a rule in force for the host or a grant of the session judges methods.
 pub(crate) fn remove_method_overrides(
     wanted: CredentialRequest<'_>,
     fields: &mut HeaderMap,
@@ -407,8 +409,8 @@ pub(crate) fn remove_method_overrides(
     }
 }
 
-/// Refuses a field that names a second resource, such as the source of a copy, where that could be one that the rules do not
-/// allow: where they judge paths of the host, and where a credential of Egret's would open it on another host.
+/// Refuses a field that names a second resource, such as the source of a copy, if the rules might not allow that resource.
+/// This is the case if they judge paths of the host, or if a credential of Egret's would open it on another host.
 ///
 /// # Errors
 /// `denied_path`.
@@ -434,7 +436,7 @@ pub(crate) fn check_resources(
     Ok(())
 }
 
-/// Whether what the field names is on the very destination of the request. The path in the source of a copy begins with a bucket,
+/// Whether the field names a resource on the destination of the request. The path in the source of a copy begins with a bucket,
 /// which may be another host; that of WebDAV's `Destination` is one of the same host.
 fn is_here(destination: &Destination, name: &HeaderName, value: &HeaderValue) -> bool {
     let Ok(text) = value.to_str() else { return false };

@@ -1,4 +1,5 @@
-//! Cookies of a request: those that the host set in this session pass, every other is a credential of the client's own.
+//! Cookies of a request: cookies that the host set in this session pass, and every other is a credential of the
+//! client's own.
 
 use http::{HeaderMap, HeaderValue, header};
 use model::Destination;
@@ -18,7 +19,7 @@ pub(super) fn parts(pair: &[u8]) -> (&[u8], &[u8]) {
     (name.trim_ascii(), value.trim_ascii())
 }
 
-/// Keeps the pairs that `keep` names; gives the names of the others.
+/// Retains the pairs that `keep` accepts; returns the names of the others.
 pub(super) fn retain(fields: &mut HeaderMap, keep: impl Fn(&[u8]) -> bool) -> usize {
     let (kept, dropped): (Vec<&[u8]>, Vec<&[u8]>) = pairs(fields).partition(|pair| keep(pair));
     let dropped = dropped.len();
@@ -36,8 +37,8 @@ pub(super) fn retain(fields: &mut HeaderMap, keep: impl Fn(&[u8]) -> bool) -> us
     dropped
 }
 
-/// What the cookies of a destination are remembered by: scheme, host and port. What a host sets in cleartext, which anyone on the
-/// way could have written, is not what it sets over TLS.
+/// The key for remembered cookies: scheme, host and port. Anyone on the network could have written a cookie in cleartext, so it
+/// differs from one set over TLS.
 pub(super) fn key(destination: &Destination) -> String {
     destination.to_string()
 }

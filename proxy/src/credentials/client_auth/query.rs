@@ -1,6 +1,6 @@
-//! Credentials in a target: query parameters, signed URLs, and the few paths that hold a token.
+//! Credentials in a target: query parameters, signed URLs, and the few paths that contain a token.
 //!
-//! A parameter has every name that some server reads in its spelling ([`model::parameter`]), folded as the names of fields are, and
+//! A parameter has every name that some server reads in its spelling ([`model::parameter`]), folded like the names of fields. It
 //! begins after `;` as well as after `&`.
 
 use std::ops::Range;
@@ -54,7 +54,7 @@ const SECRET: &[&str] = &[
     "api-sig",
 ];
 
-/// Generic names that carry a credential only at these hosts; a host that begins with a dot stands for every name below it.
+/// Generic names that carry a credential only at these hosts; a host that begins with a dot matches every name below it.
 const AT_HOSTS: &[(&str, &[&str])] = &[
     (".googleapis.com", &["key", "token", "upload-id", "quotauser"]),
     ("maps.google.com", &["key", "signature", "client"]),
@@ -111,7 +111,7 @@ const SIGNED: &[&[&str]] = &[
     &["ex", "is", "hm"],
 ];
 
-/// Hosts whose paths hold a credential, with how such a path begins.
+/// Hosts whose paths contain a credential, with the prefix of such a path.
 const PATHS: &[(&str, &str)] = &[
     ("api.telegram.org", "/bot"),
     ("hooks.slack.com", "/services/"),
@@ -140,7 +140,7 @@ pub(super) enum Found {
 /// One parameter of a query, or the part of one between two `;`.
 pub(crate) struct Segment {
     pub(crate) range: Range<usize>,
-    /// Folded: the whole name, and what some servers read instead.
+    /// Folded: the whole name, and the names that some servers read instead.
     names: Vec<String>,
 }
 
@@ -151,7 +151,7 @@ impl Segment {
     }
 }
 
-/// The parameters of a target, cut at `&` and `;`.
+/// The parameters of a target, split at `&` and `;`.
 pub(crate) fn segments(target: &str) -> Vec<Segment> {
     let Some(start) = target.find('?').map(|at| at + 1) else { return Vec::new() };
     let query = target.get(start..).unwrap_or_default();
@@ -160,7 +160,7 @@ pub(crate) fn segments(target: &str) -> Vec<Segment> {
         .collect()
 }
 
-/// The name of a parameter as it was sent, for the record. What follows a `=` in escapes is a value for some servers.
+/// The name of a parameter as it was sent, for the record. For some servers, the text after an escaped `=` is a value.
 fn sent_name(parameter: &str) -> &str {
     let lower = parameter.to_ascii_lowercase();
     let ends = ["=", "%3d", "%253d", "%25253d"].iter().filter_map(|equals| lower.find(equals));
@@ -177,7 +177,7 @@ pub(crate) fn folded(spelled: &str) -> String {
     names(spelled).into_iter().next().unwrap_or_default()
 }
 
-/// Every credential in a target; `is_own` tells the names that Egret's own credentials take, `also` those that a rule adds.
+/// Every credential in a target; `is_own` recognizes the names of Egret's own credentials, `also` those that a rule adds.
 pub(super) fn credentials(
     destination: &Destination,
     target: &str,
@@ -210,12 +210,12 @@ fn is_at(host: &str, at: &str) -> bool {
     if at.starts_with('.') { host.ends_with(at) } else { host == at }
 }
 
-/// The target without these parts, each of which goes with one separator.
+/// The target without these parts, each removed with one separator.
 pub(crate) fn without(target: &str, parts: &[Range<usize>]) -> String {
     let mut out = target.to_owned();
     for part in parts.iter().rev() {
         let byte = |at: usize| out.as_bytes().get(at).copied();
-        // What follows a `;` belongs to the parameter before it for servers that cut at `&` alone.
+        // Text after a `;` belongs to the parameter before it for servers that split at `&` alone.
         let behind =
             part.start.checked_sub(1).and_then(byte) == Some(b';') || !matches!(byte(part.end), Some(b'&' | b';'));
         let range = if behind { part.start.saturating_sub(1)..part.end } else { part.start..part.end + 1 };

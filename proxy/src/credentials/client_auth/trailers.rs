@@ -1,5 +1,5 @@
-//! Trailers of a request: only those pass whose names the head lists in `Trailer`. None passes that has a role in the head, that is
-//! needed before the content, or whose name the policy or a credential of Egret's takes.
+//! Trailers of a request: only names that the head lists in `Trailer` pass. A trailer never passes if its name has a role in the
+//! head, is needed before the content, or is used by the policy or a credential of Egret.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use policies::AuthMode;
 
 use crate::active::ActiveExchange;
 
-/// What passes of the trailers of one request. They come after the head has left, so what is refused ends the exchange.
+/// The filter of the trailers of one request. They arrive after the head was sent, so a refusal ends the exchange.
 pub(crate) struct TrailerFilter {
     pub(super) mode: AuthMode,
     /// Whether the client announced that it handles trailers (`TE: trailers`, RFC 9110 section 6.5.1).
     pub(super) announced: bool,
     /// The names that the client's `Trailer` field lists (RFC 9110 section 6.6.2), in lower case.
     pub(super) listed: Vec<Box<str>>,
-    /// Names that credentials or `set` put on the request.
+    /// Names that credentials or `set` attach to the request.
     pub(super) taken: Vec<Box<str>>,
     /// Names that a rule counts as authentication.
     pub(super) also: Vec<Box<str>>,
@@ -25,10 +25,10 @@ pub(crate) struct TrailerFilter {
 }
 
 impl TrailerFilter {
-    /// Removes what may not pass.
+    /// Removes trailers that may not pass.
     ///
     /// # Errors
-    /// `foreign_credential` where the policy refuses authentication of the client; the exchange is ended with it.
+    /// `foreign_credential` if the policy refuses authentication of the client; it ends the exchange.
     pub(crate) fn apply(&self, trailers: &mut HeaderMap) -> Result<(), Reason> {
         let names: Vec<HeaderName> = trailers.keys().filter(|name| !self.passes(name.as_str())).cloned().collect();
         for name in names {
