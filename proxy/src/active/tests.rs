@@ -1,4 +1,4 @@
-//! What ends an exchange that is under way, in paused time.
+//! Termination of active exchanges, in paused time.
 
 use std::future::Future as _;
 use std::pin::pin;
@@ -20,13 +20,13 @@ fn bench() -> Bench {
     Setup::new(&[RULE]).credential("token", Kind::bearer()).build()
 }
 
-/// Looks at what is under way, again and again, for two periods.
+/// Re-evaluates active exchanges for two periods.
 async fn look(bench: &Bench) {
     let looking = reevaluate(bench.core.proxy.clone(), bench.core.active.clone());
     assert!(tokio::time::timeout(2 * PERIOD, looking).await.is_err(), "it never ends by itself");
 }
 
-/// Looks while something changes: what it was before is what was seen first.
+/// Re-evaluates while something changes: the first evaluation has seen the old state.
 async fn look_while(bench: &Bench, change: impl FnOnce()) {
     let mut looking = pin!(reevaluate(bench.core.proxy.clone(), bench.core.active.clone()));
     assert!(tokio::time::timeout(PERIOD / 2, looking.as_mut()).await.is_err());
@@ -42,7 +42,7 @@ fn class(active: &ActiveExchange) -> Option<&'static str> {
     active.termination().and_then(|cut| cut.ending().2)
 }
 
-/// Lends the credential for a request.
+/// Issues the credential for a request.
 fn lend(bench: &Bench, active: &ActiveExchange) -> IssuedCredential {
     let line = bench.line("GET", "/");
     let (_, lent) = line.wanted().lend(&"token".into()).unwrap();
@@ -138,7 +138,7 @@ async fn an_upstream_whose_ca_is_trusted_no_more_ends_the_exchange() {
     look_while(&bench, another).await;
     assert_eq!((reason(&with.active), class(&with.active)), (Some(Reason::UpstreamTls), Some(CA_REMOVED)));
     assert_eq!(reason(&without.active), None);
-    // One that was verified before the change, and is noted after it.
+    // An exchange verified before the change, and noted after it.
     let late = bench.line("GET", "/a");
     late.active.relies_on(&bench.core.proxy, Some(chain));
     assert_eq!(class(&late.active), Some(CA_REMOVED));

@@ -16,7 +16,7 @@ fn setup() -> Setup {
     Setup::new(&[RULE]).credential("token", Kind::bearer())
 }
 
-/// The upstream's end of a kept connection that a request with the credential may use.
+/// The upstream's end of an idle connection that a request with the credential may use.
 fn kept(bench: &Bench) -> DuplexStream {
     let key = Key {
         session: bench.session.id.clone(),
@@ -36,7 +36,7 @@ async fn answer(bench: &Bench, head: &str) -> Response<Body> {
     Box::pin(exchange(bench.exchange(), asked, bench.trail())).await
 }
 
-/// A refusal, the code of its record, and that nothing was opened for it.
+/// A refusal, the code of its record, and the check that no connection was opened for it.
 async fn refused(bench: &Bench, head: &str) -> (u16, Reason) {
     let mut theirs = kept(bench);
     let response = answer(bench, head).await;

@@ -18,7 +18,7 @@ fn prepared(pace: Pace, bodiless: bool, now: Instant) -> Flow {
     flow
 }
 
-/// A flow, and the instants of its life in seconds.
+/// A flow, and the instants of its events in seconds.
 fn flow(pace: Pace) -> (Flow, impl Fn(u64) -> Instant) {
     let start = Instant::now();
     (prepared(pace, false, start), move |seconds| start + Duration::from_secs(seconds))
@@ -56,7 +56,7 @@ fn once_a_response_has_begun_both_sides_may_pause() {
     flow.head_came(false, at(1));
     flow.download_waits(at(1));
     assert_eq!(trickle(&flow, &at, 1), None);
-    // What moves up excuses the silent response.
+    // Progress of the request excuses the silent response.
     assert_eq!(flow.fired(at(201 + 600)), None);
     assert_eq!(flow.fired(at(201 + 601)), Some(Timer::Idle));
 }
@@ -118,7 +118,7 @@ fn a_client_that_is_slow_is_not_taken_for_a_slow_upstream() {
     flow.end_upload(UploadEnd::Whole, at(0));
     flow.head_came(true, at(1));
     for second in 0..40 {
-        // The client takes 50 s for each piece, and the next one is there at once.
+        // The client needs 50 s for each piece, and the next one is available at once.
         assert_eq!(flow.download_came(1, at(1 + 50 * second)), Ok(()));
         flow.download_passed(at(1 + 50 * second));
         assert_eq!(flow.fired(at(50 + 50 * second)), None);
@@ -161,7 +161,7 @@ fn a_request_that_waits_to_be_written_has_not_ended() {
     flow.report_writing();
     flow.upload_passed(10, at(1));
     flow.end_upload(UploadEnd::Whole, at(1));
-    // The body is dropped once it was taken over.
+    // The body is dropped after the hand-over.
     flow.end_upload(UploadEnd::Stopped, at(1));
     assert!(flow.is_taken_whole() && !flow.is_sent_whole() && flow.upload_end().is_none());
     assert_eq!((flow.fired(at(601)), flow.fired(at(602))), (None, Some(Timer::Idle)), "the upstream does not take it");

@@ -9,10 +9,10 @@ use crate::testing::{Bench, HOST};
 
 const RULE: &str = "{id: t, allow: {host: api.example.com}, tls: pass-through}";
 
-/// How long nothing may move; longer than the client has to read, and than a hello may take.
+/// How long no byte may move; longer than the client may take to read, and than a ClientHello may take.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// A tunnel under way.
+/// A tunnel in progress.
 struct Tunnel {
     client: DuplexStream,
     upstream: DuplexStream,
@@ -21,7 +21,7 @@ struct Tunnel {
 }
 
 impl Tunnel {
-    /// Begins one; `ahead` came with the CONNECT.
+    /// Starts one; `ahead` arrived with the CONNECT.
     fn begin(ahead: &[u8], response_body: Option<u64>, allowance: Option<Allowance>) -> Self {
         let (client, ours) = tokio::io::duplex(1 << 10);
         let (upstream, theirs) = tokio::io::duplex(1 << 10);
@@ -96,7 +96,7 @@ async fn a_client_that_begins_tls_asks_for_the_host_that_it_connected_to() {
     let mut tunnel = Tunnel::begin(&own, None, None);
     reads(&mut tunnel.upstream, &own).await;
     let mut tunnel = Tunnel::begin(b"", None, None);
-    // In two pieces: nothing goes on before the name is known.
+    // In two pieces: no byte is forwarded before the name is known.
     tunnel.client.write_all(&own[..20]).await.unwrap();
     tunnel.client.write_all(&own[20..]).await.unwrap();
     reads(&mut tunnel.upstream, &own).await;
@@ -197,7 +197,7 @@ fn tunnel(bench: &Bench) -> Permit {
     permit
 }
 
-/// Reaches the upstream of a tunnel under these rules; what refuses it refuses before a socket is opened.
+/// Connects to the upstream of a tunnel under these rules; a refusal happens before a socket is opened.
 async fn refused(bench: &Bench, mut trail: Trail) -> Refusal {
     let permit = tunnel(bench);
     let refusal = reach(bench.exchange(), permit, &mut trail).await.err().unwrap();

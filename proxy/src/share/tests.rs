@@ -38,7 +38,7 @@ fn t138_beside_a_modest_session_the_greedy_one_is_over() {
     let (greedy, modest) = (account(&shares, "greedy"), account(&shares, "modest"));
     work(&shares, 50, &[(&greedy, 8), (&modest, 1)]);
     assert_eq!((is_over(&greedy), is_over(&modest)), (true, false));
-    // What it used is forgotten when it has paused.
+    // Its use is forgotten after a pause.
     work(&shares, 50, &[(&modest, 1)]);
     assert_eq!((is_over(&greedy), is_over(&modest)), (false, false));
 }
@@ -94,7 +94,7 @@ fn t138_tasks_of_an_account_that_is_over_run_in_turn_and_the_least_used_first() 
         tasks.each_mut().map(|task| task.turn.state.load(Ordering::Relaxed) != FREE && poll_once(task))
     };
     assert_eq!(tasks.each_mut().map(poll_once), [false; 4], "all of them are deferred");
-    // A wake-up of another kind lets none of them run.
+    // A wake-up of another kind runs none of them.
     assert_eq!(ran(&mut tasks), [false; 4]);
     let mut order = Vec::new();
     for left in [true, true, true, false] {
@@ -166,7 +166,7 @@ async fn t138_a_modest_task_runs_between_any_two_of_a_greedy_session() {
     let shares = Shares::new();
     tokio::spawn(release_deferred(shares.clone()));
     let (greedy, modest) = (account(&shares, "greedy"), account(&shares, "modest"));
-    // Nothing is forgotten, however long this takes.
+    // No use is forgotten, however long this takes.
     shares.window_end.store(u64::MAX, Ordering::Relaxed);
     greedy.recent.store(u64::MAX / 1_000, Ordering::Relaxed);
     greedy.over.store(true, Ordering::Relaxed);

@@ -13,7 +13,7 @@ fn bench() -> Bench {
     Bench::new(&["{id: r, allow: {host: api.example.com}}"])
 }
 
-/// Outcome, fault, code and detail of a record; empty where there is none.
+/// Outcome, fault, code and detail of a record; empty if there is none.
 fn ending(record: &Value) -> [String; 4] {
     ["outcome", "fault", "code", "detail"].map(|field| record[field].as_str().unwrap_or_default().to_owned())
 }
@@ -73,7 +73,7 @@ fn each_end_has_its_outcome_fault_and_code() {
     }
 }
 
-/// What closes a record.
+/// The ways to close a record.
 type Close = Box<dyn FnOnce(Trail)>;
 
 fn over_the_limit() -> crate::limits::allowance::Limited {

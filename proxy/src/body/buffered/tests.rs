@@ -14,7 +14,7 @@ fn bench() -> Bench {
     Bench::new(&["{id: r, allow: {host: api.example.com}}"])
 }
 
-/// A body with this framing, of which these bytes came.
+/// A body with this framing, of which these bytes have arrived.
 async fn payload(bench: &Bench, framing: &str, bytes: &str) -> (Payload, DuplexStream) {
     let head = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\n{framing}\r\n{bytes}");
     let (asked, client) = bench.arriving(&head).await;
@@ -92,7 +92,7 @@ async fn trailers_are_judged_before_anything_is_sent() {
 #[tokio::test]
 async fn its_memory_and_its_limits_are_counted() {
     let bench = bench();
-    // A session may take a fourth of it.
+    // A session may use a quarter of it.
     let budget = Budget::new(16, 16);
     let (mut body, _client) = payload(&bench, "Content-Length: 5\r\n", "hello").await;
     let spent = body.read(9, LONG, budget.share(&bench.session.id)).await;

@@ -1,4 +1,4 @@
-//! A request body on its way up; the test is the client and polls as the connection does.
+//! A request body in transit to the upstream; the test is the client and polls as the connection does.
 
 use http_body_util::BodyExt as _;
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
@@ -24,7 +24,7 @@ struct Streaming<'b> {
 }
 
 impl<'b> Streaming<'b> {
-    /// A chunked body of which this came; it is searched as the fields say.
+    /// A chunked body of which these bytes have arrived; it is scanned as the fields require.
     async fn begin(bench: &'b Bench, fields: &http::HeaderMap, bytes: &[u8]) -> Self {
         let head = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n");
         let (asked, client) = bench.arriving(&head).await;
@@ -59,7 +59,7 @@ impl<'b> Streaming<'b> {
         self.client.write_all(format!("0\r\n{trailers}\r\n").as_bytes()).await.unwrap();
     }
 
-    /// What may go on now; `None` while there is nothing.
+    /// The part that may be sent now; `None` while there is none.
     fn passed(&mut self) -> Option<Result<Bytes, UploadError>> {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         match Pin::new(&mut self.upload).poll_frame(&mut cx) {
@@ -112,7 +112,7 @@ async fn a_placeholder_ends_the_exchange_before_its_first_byte_wherever_it_is_cu
         while let Some(Ok(more)) = body.passed() {
             sent.extend_from_slice(&more);
         }
-        // The bytes that begin a word like it go on as long as they are fewer than its mark.
+        // The bytes that begin a similar word are sent as long as they are fewer than its mark.
         let of_placeholder = sent.strip_prefix(b"before ").unwrap_or_default();
         assert!(of_placeholder.len() < sessions::PLACEHOLDER_MARK.len(), "{cut}: {}", String::from_utf8_lossy(&sent));
         assert_eq!(body.reason(), Some(Reason::PlaceholderMisplaced), "{cut}");

@@ -13,7 +13,7 @@ use crate::body::upload::UploadError;
 use crate::fed::{Fed, flow};
 use crate::flow::UploadEnd;
 
-/// The time before and behind the moment at which a timer fires.
+/// The time before and after the moment at which a timer fires.
 const TICK: Duration = Duration::from_millis(10);
 
 struct Bench {
@@ -63,10 +63,10 @@ impl Bench {
     }
 }
 
-/// What comes of a request that was sent.
+/// The result of a sent request.
 struct Sent<B>(JoinHandle<Result<Answered<B>, Failure>>);
 
-/// A response, and what is left of its request.
+/// A response, and the rest of its request.
 type Answered<B> = (Response<Incoming>, Option<Sending<B>>);
 
 impl<B: Send + 'static> Sent<B> {
@@ -210,7 +210,7 @@ async fn an_upstream_that_answered_and_closes_ends_the_upload() {
     let (response, rest) = sent.both().await;
     assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
     drop(bench.upstream);
-    // No piece comes: the end of the connection alone ends it.
+    // No piece arrives: the end of the connection alone ends it.
     rest.unwrap().run().await;
     assert!(!bench.client.is_idle());
     drop(pieces);
@@ -245,7 +245,7 @@ async fn t055_a_body_waits_for_100_or_a_second_of_silence() {
         drop(pieces);
         let sent = bench.send(outgoing);
         bench.reads(head).await;
-        // Nothing more comes until the upstream has answered or the time is over.
+        // No more arrives until the upstream has answered or the time is over.
         let waited = if answers { CONTINUE_WAIT / 2 } else { CONTINUE_WAIT - TICK };
         assert!(tokio::time::timeout(waited, bench.upstream.read_u8()).await.is_err());
         if answers {
@@ -348,7 +348,7 @@ async fn a_body_that_ends_early_is_not_completed() {
     assert!(!seen.contains("0\r\n\r\n"), "{seen:?}");
 }
 
-/// A body of frames that are there at once.
+/// A body of frames that are available at once.
 struct Frames(std::vec::IntoIter<Result<Frame<Bytes>, UploadError>>);
 
 impl http_body::Body for Frames {
@@ -366,7 +366,7 @@ async fn t211_an_upload_that_the_upstream_does_not_take_is_stopped_and_has_not_e
     let (outgoing, pieces) = bench.request(Method::POST, &[]);
     bench.flow.begin(Instant::now());
     let sent = bench.send(outgoing);
-    // More than the stream takes, and the end of the body: nothing of it is left to be asked for.
+    // More than the stream accepts, and the end of the body: no part of it is left to be polled.
     pieces.send(Frame::data(Bytes::from(vec![7; 40_000]))).unwrap();
     drop(pieces);
     bench.writes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;

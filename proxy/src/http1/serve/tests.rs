@@ -18,13 +18,13 @@ use crate::config::Limits;
 use crate::http1::link::Door;
 use crate::request::Asked;
 
-/// The time before and behind the moment at which a timer fires.
+/// The time before and after the moment at which a timer fires.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Answers with what it was asked.
+/// Answers with the request that it got.
 #[derive(Default)]
 struct Echo {
-    /// Of the requests, as they came.
+    /// Of the requests, in the order of their arrival.
     seen: Mutex<Vec<String>>,
     /// The body of a request to `/hold`.
     held: Mutex<Option<Incoming>>,
@@ -115,12 +115,12 @@ impl Bench {
         assert_eq!(String::from_utf8_lossy(&read), want);
     }
 
-    /// Nothing comes for all of this (paused) time.
+    /// No byte arrives for all of this (paused) time.
     async fn stays_silent(&mut self, time: Duration) {
         assert!(tokio::time::timeout(time, self.client.read_u8()).await.is_err(), "within {time:?}");
     }
 
-    /// Sends a request to `/hold`; gives its body, which begins with the byte `a`.
+    /// Sends a request to `/hold`; returns its body, which begins with the byte `a`.
     async fn held(&mut self, framing_and_body: &str) -> Incoming {
         self.send(&format!("POST /hold HTTP/1.1\r\nHost: a\r\n{framing_and_body}")).await;
         self.reads(&answer("")).await;
@@ -129,7 +129,7 @@ impl Bench {
         held
     }
 
-    /// All that comes until the connection ends.
+    /// All bytes that arrive until the connection ends.
     async fn rest(&mut self) -> String {
         let mut rest = Vec::new();
         self.client.read_to_end(&mut rest).await.unwrap();
@@ -221,7 +221,7 @@ async fn t055_the_client_is_told_to_continue_when_its_body_is_read() {
     bench.reads("HTTP/1.1 100 Continue\r\n\r\n").await;
     bench.send("abc").await;
     bench.reads(&answer("abc")).await;
-    // Where it is not read, the client may send it or not: nothing can follow.
+    // Without a reader, the client may send it or not: no other request can follow.
     bench.send(&format!("POST /ignore HTTP/1.1\r\n{expect}")).await;
     assert_eq!(bench.rest().await, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
 }
@@ -274,7 +274,7 @@ async fn the_request_in_progress_is_the_last_one_of_a_connection_that_closes() {
     bench.echo.release.notify_one();
     assert_eq!(bench.rest().await, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     assert_eq!(bench.echo.seen(), ["GET /wait"]);
-    // One that waits closes at once.
+    // An idle connection closes at once.
     let mut bench = Bench::new();
     bench.closing.notify_one();
     assert_eq!(bench.rest().await, "");
@@ -323,7 +323,7 @@ async fn t050_a_body_whose_connection_is_gone_has_not_ended() {
     assert!(bench.serving.await.is_err());
     assert!(!held.is_end_stream() && held.size_hint().exact().is_none());
     assert!(held.frame().await.unwrap().is_err());
-    // One that had ended has.
+    // A body that had already ended still counts as ended.
     let mut bench = Bench::new();
     let mut held = bench.held("Content-Length: 1\r\n\r\na").await;
     bench.serving.abort();
@@ -340,7 +340,7 @@ async fn t130_the_rest_of_a_head_that_came_ahead_has_its_time() {
     bench.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGE").await;
     bench.reads(&answer("")).await;
     bench.stays_silent(head - TICK).await;
-    // Long before the time of a connection that waits is over.
+    // Long before the timeout of an idle connection.
     let answer = tokio::time::timeout(2 * TICK, bench.rest()).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }

@@ -16,7 +16,7 @@ use crate::fed::{Fed, flow};
 
 type Arrived = (Request<RecvStream>, SendResponse<Bytes>);
 
-/// A client, and an upstream that gives each request to the test.
+/// A client, and an upstream that hands each request to the test.
 struct Bench {
     client: Client,
     arrived: mpsc::UnboundedReceiver<Arrived>,
@@ -249,7 +249,7 @@ async fn t133_a_client_is_read_no_further_than_the_upstream_takes() {
     }
     assert!(!rest.is_finished());
     assert!(bench.flow.upload_end().is_none(), "pieces are left, and their end was not reached");
-    // Where the upstream takes nothing, the end of the exchange is seen all the same.
+    // While the upstream accepts nothing, the end of the exchange is seen all the same.
     bench.flow.stop();
     tokio::time::timeout(Duration::from_secs(10), rest).await.unwrap().unwrap();
 }

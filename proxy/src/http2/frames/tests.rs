@@ -1,4 +1,4 @@
-//! The budget of control frames: what is counted, what is free, and when it ends a connection.
+//! The budget of control frames: the counted frames, the free ones, and the end of a connection.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -42,7 +42,7 @@ fn head(kind: u8, flags: u8, length: usize) -> Head {
 
 #[test]
 fn t126_each_kind_of_control_frame_is_counted_and_no_other() {
-    // PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION, and one that does not exist.
+    // PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION, and an unknown type.
     for kind in [2, 3, 4, 5, 6, 7, 8, 9, 0x77] {
         assert_eq!(admitted(Peer::Client, head(kind, 0, 8)), 5, "kind {kind}");
         assert_eq!(admitted(Peer::Server, head(kind, 0, 8)), 5, "kind {kind}");
@@ -65,7 +65,7 @@ fn answers_to_our_frames_are_free() {
         }
     }
     assert_eq!((budget.used, budget.credit), (0, 0));
-    // A server may end each stream that was opened to it; a client that ends its own has to keep to the budget.
+    // A server may end each stream that was opened to it; a client that ends its own must stay within the budget.
     let ended = |peer| {
         let mut budget = Budget::new(peer, 5, now);
         (0..20)
@@ -76,7 +76,7 @@ fn answers_to_our_frames_are_free() {
             .count()
     };
     assert_eq!((ended(Peer::Server), ended(Peer::Client)), (20, 5));
-    // What is saved up has a bound.
+    // Saved free frames have a bound.
     (0..1_000).for_each(|_| budget.sent(head(DATA, 0, 100)));
     assert_eq!(budget.credit, 5 * MAX_CREDIT);
 }

@@ -1,4 +1,4 @@
-//! Quotas: each slot is taken once and given back on drop.
+//! Quotas: each slot is taken once and returned on drop.
 
 use model::Scheme;
 
@@ -18,7 +18,7 @@ fn to(name: &str) -> Destination {
     Destination::new(Scheme::Https, host(name), 443)
 }
 
-/// The code of a refusal and its class, or what was given.
+/// The code of a refusal and its class, or the result.
 fn code<T>(result: &Result<T, Refusal>) -> (&'static str, &'static str) {
     match result {
         Ok(_) => ("ok", ""),

@@ -8,7 +8,7 @@ use crate::steps::inject::inject;
 use crate::steps::route::route;
 use crate::testing::{Bench, Line, collect, fields, upstream};
 
-/// The host is at a documentation address, which no rule covers: what dials is refused with `denied_address` and opens no socket.
+/// The host is at a documentation address, which no rule covers: dialing is refused with `denied_address` and opens no socket.
 const RULE: &str = "{id: r, allow: {host: api.example.com}}";
 
 async fn armed(bench: &Bench, line: &Line<'_>, head: &str) -> (Armed, DuplexStream) {
@@ -17,7 +17,7 @@ async fn armed(bench: &Bench, line: &Line<'_>, head: &str) -> (Armed, DuplexStre
     (inject(line.wanted(), routed, &line.active, &mut bench.trail()).unwrap(), client)
 }
 
-/// A kept connection, used before or not, and the upstream's end of it.
+/// A pooled connection, used before or not, and the upstream's end of it.
 fn kept(bench: &Bench, reused: bool) -> (UpstreamChoice, DuplexStream) {
     let key = Key {
         session: bench.session.id.clone(),
@@ -39,7 +39,7 @@ async fn answered(answer: &str) -> Result<Reply, Refusal> {
     let (armed, _client) = armed(&bench, &line, GET).await;
     let (choice, mut upstream) = kept(&bench, true);
     let mut trail = bench.trail();
-    // What comes before the request is not its answer, and the connection would not be used.
+    // Bytes before the request are not its answer, and the connection would not be used.
     let answers = async {
         upstream.read_u8().await.unwrap();
         upstream.write_all(answer.as_bytes()).await.unwrap();
@@ -125,7 +125,7 @@ async fn a_kept_connection_that_is_seen_closed_is_replaced_for_every_request() {
         let (choice, upstream) = kept(&bench, true);
         drop(upstream);
         let refusal = forward(line.permitted(), armed, choice, &mut bench.trail()).await.err().unwrap();
-        // The address of what replaces it is judged again.
+        // The address of the replacement is judged again.
         assert_eq!(refusal.reason(), Reason::DeniedAddress, "{method}");
     }
 }

@@ -17,7 +17,7 @@ fn kind(text: &str) -> Kind {
     Kind::location(text).unwrap()
 }
 
-/// Arms a request with this target and these fields, and closes its record.
+/// Attaches credentials to a request with this target and these fields, and closes its record.
 async fn armed(bench: &Bench, target: &str, fields: &str) -> Result<Armed, Refusal> {
     let line = bench.line("GET", "/");
     let asked = bench.asked(&format!("GET {target} HTTP/1.1\r\nHost: api.example.com\r\n{fields}\r\n")).await;

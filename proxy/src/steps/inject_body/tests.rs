@@ -18,12 +18,12 @@ fn setup(slots: Vec<BodySlot>) -> Setup {
     Setup::new(&["{id: r, allow: {host: api.example.com}, use: [token]}"]).with_credential(new)
 }
 
-/// A bench whose credential goes to `/auth/secret` of JSON and to the field `secret` of a form.
+/// A bench whose credential has the slots `/auth/secret` of JSON and `secret` of a form.
 fn bench() -> Bench {
     setup(vec![BodySlot::Json("/auth/secret".to_owned()), BodySlot::Form("secret".to_owned())]).build()
 }
 
-/// What is sent of a request with these fields and this body: its head's fields, and its body.
+/// The fields and the body that are sent for a request with these fields and this body.
 async fn sent(bench: &Bench, fields: &str, body: &str) -> Result<(Armed, String), Refusal> {
     let line = bench.line("POST", "/");
     let length = body.len();

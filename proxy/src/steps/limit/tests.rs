@@ -17,7 +17,7 @@ fn limited(limits: &str) -> Bench {
     Bench::new(&[&format!("{{id: r, allow: {{host: api.example.com}}, limits: {{{limits}}}}}")])
 }
 
-/// Limits one request, whose fields after Host and body these are.
+/// Limits one request with these fields after Host and this body.
 async fn limit_one(bench: &Bench, rest: &str) -> Result<(Admission, Routed), Refusal> {
     let asked = bench.asked(&format!("POST /a HTTP/1.1\r\nHost: api.example.com\r\n{rest}")).await;
     let mut routed = route(bench.exchange(), asked).unwrap();
@@ -49,7 +49,7 @@ async fn an_announced_length_is_refused_before_a_byte_of_the_body_came() {
     let refusal = refused(&bench, "Content-Length: 11\r\n\r\n").await;
     assert_eq!((refusal.reason(), refusal.class()), (Reason::BodyTooLarge, Some("request_body")));
     assert_eq!((refusal.policy().unwrap().as_str(), refusal.rule().unwrap().as_str()), ("p", "r"));
-    // Its length is not known, so it is counted while it streams.
+    // Its length is unknown, so it is counted while it streams.
     let (_, routed) = limit_one(&bench, "Transfer-Encoding: chunked\r\n\r\n").await.unwrap();
     assert_eq!(routed.body.announced(), None);
 }
@@ -73,7 +73,7 @@ async fn a_body_that_has_to_be_empty_is_not_waited_for_longer_than_a_head() {
     let permit = bench.line("POST", "/").permit;
     let refusal = limit(bench.exchange(), &permit, &mut routed).await.unwrap_err();
     assert_eq!((refusal.reason(), refusal.class()), (Reason::TimeoutHead, Some("body")));
-    // One that breaks off is the client's.
+    // A body that ends early is the client's fault.
     let (asked, gone) = bench.arriving(head).await;
     drop(gone);
     let mut routed = route(bench.exchange(), asked).unwrap();

@@ -1,4 +1,4 @@
-//! What is asked of an upstream, and what of its response the client gets.
+//! The request to an upstream, and the part of its response that the client gets.
 
 use vault::Kind;
 
@@ -17,7 +17,7 @@ fn bench() -> Bench {
     Setup::new(&[RULE]).credential("token", Kind::bearer()).build()
 }
 
-/// The fields that are sent for a request with these, and the part that is asked for.
+/// The fields that are sent for a request with these, and the requested range.
 async fn prepared(bench: &Bench, method: &str, head: &str) -> Result<(Armed, Option<Part>), Refusal> {
     let line = bench.line("GET", "/");
     let asked = bench.asked(&format!("{method} /a HTTP/1.1\r\nHost: api.example.com\r\n{head}\r\n")).await;
@@ -27,7 +27,7 @@ async fn prepared(bench: &Bench, method: &str, head: &str) -> Result<(Armed, Opt
     Ok((armed, part))
 }
 
-/// What comes of this response to a request with these fields.
+/// The result of this response to a request with these fields.
 async fn redacted(bench: &Bench, head: &str, came: &[u8]) -> Result<Redacted, Refusal> {
     let (_, part) = prepared(bench, "GET", head).await?;
     let upstreamed = Upstreamed { flow: flow(true), back: None };
@@ -128,7 +128,7 @@ async fn what_cannot_be_searched_is_not_shown() {
         let refusal = redacted(&bench, "", &message(head, b"text")).await.err().unwrap();
         assert_eq!(refusal.reason(), Reason::RedactionImpossible, "{head}");
     }
-    // Without a body there is nothing to search.
+    // Without a body there are no bytes to search.
     let (parts, _) = shown(&bench, "", b"HTTP/1.1 204 No Content\r\nContent-Encoding: unknown\r\n\r\n").await;
     assert_eq!(parts.status, StatusCode::NO_CONTENT);
 }
@@ -183,7 +183,7 @@ fn t271_no_coding_is_asked_for() {
     let want = [("accept", "*/*"), identity("accept-encoding"), identity("connect-accept-encoding")];
     assert_eq!(asked, fields(&want));
     assert_eq!(stripped.len(), 6, "{stripped:?}");
-    // A server may answer in the coding of the request where nothing is said.
+    // A server may answer in the coding of the request if no field excludes it.
     let (asked, stripped) = asks(&[("content-type", "application/grpc+proto"), ("grpc-encoding", "gzip")]);
     assert_eq!(asked.get("grpc-accept-encoding").unwrap(), "identity");
     assert_eq!(asked.get("grpc-encoding").unwrap(), "gzip", "the request is as it was");

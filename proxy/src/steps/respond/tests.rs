@@ -1,4 +1,4 @@
-//! What the client gets, and how its record ends.
+//! The response to the client, and the end of its record.
 
 use std::sync::Arc;
 

@@ -11,7 +11,8 @@ use policies::{PolicySource, Question};
 
 use super::*;
 
-/// A name server on loopback. Each A query of a name takes the next answer of its list; the last one stays. Counts the queries.
+/// A name server on loopback. Each A query of a name gets the next answer of its list; the last one repeats. Counts the
+/// queries.
 struct NameServer {
     port: u16,
     queries: Arc<AtomicUsize>,
@@ -187,7 +188,7 @@ async fn one_family_suffices_where_the_other_is_never_answered() {
 
 #[tokio::test]
 async fn a_family_without_addresses_says_nothing_about_the_one_that_is_not_answered() {
-    // A has no address and AAAA is silent, or the reverse: there may be addresses that nobody saw.
+    // A has no address and AAAA is silent, or the reverse: there may be addresses that no answer showed.
     for silent in [A, AAAA] {
         let server = NameServer::start_without(Some(silent), &[("none.example.com", &[&[]])]);
         let dialer = server.dialer_with(Duration::from_millis(100));
@@ -199,7 +200,7 @@ async fn a_family_without_addresses_says_nothing_about_the_one_that_is_not_answe
 #[tokio::test(start_paused = true)]
 async fn the_second_family_is_waited_for_as_long_as_it_is_needed() {
     let address = || Ok(vec![IpAddr::from([1, 1, 1, 1])]);
-    // The clock is a virtual one: it moves only where every task waits.
+    // The clock is virtual: it advances only while every task waits.
     let has_one = address();
     let in_time = |time| tokio::time::timeout(time, second(&has_one, std::future::pending()));
     assert!(in_time(FAMILY_DELAY - Duration::from_millis(1)).await.is_err());
@@ -233,7 +234,7 @@ fn what_may_hide_an_address_comes_before_that_there_is_none() {
     assert_eq!(both(Ok(vec![]), Err(NoAddress)), Err(NoAddress));
 }
 
-/// A name server that takes every query and answers none.
+/// A name server that receives every query and answers none.
 fn silent() -> (NameServer, UdpSocket) {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     socket.set_nonblocking(true).unwrap();
@@ -260,7 +261,7 @@ async fn t139_lookups_in_flight_are_bounded() {
     let (mut asked, mut query) = (std::collections::BTreeSet::new(), [0; 512]);
     while asked.len() < 2 {
         std::future::poll_fn(|cx| {
-            // Nothing answers, and the time of a lookup is not over: all of them wait, for the server or for a slot.
+            // No server answers, and the lookup has not timed out: all of them wait, for the server or for a slot.
             running.iter_mut().for_each(|lookup| assert!(lookup.as_mut().poll(cx).is_pending()));
             socket.poll_recv(cx, &mut tokio::io::ReadBuf::new(&mut query))
         })

@@ -1,4 +1,4 @@
-//! Which connection a request gets, and which are closed.
+//! The connection that a request gets, and the connections that are closed.
 
 use model::{Host, Scheme};
 use tokio::io::{AsyncReadExt as _, DuplexStream};
@@ -18,7 +18,7 @@ fn key(session: &str) -> Key {
     }
 }
 
-/// Puts a connection that is told by the last part of its address; gives the upstream's end.
+/// Puts a connection that is identified by the last part of its address; returns the upstream's end.
 fn put(pool: &Pool, key: &Key, number: u8) -> DuplexStream {
     let (mut kept, theirs) = upstream();
     kept.address = SocketAddr::from(([192, 0, 2, number], 443));
