@@ -1,4 +1,4 @@
-//! Prints what the vault costs: `cargo run --release -p egret-vault --example bench_vault [-- --short]`.
+//! Measures the vault: `cargo run --release -p egret-vault --example bench_vault [-- --short]`.
 #![expect(clippy::print_stdout, reason = "printing is its purpose")]
 
 use std::error::Error;
@@ -54,7 +54,7 @@ fn small() -> Result<(), Box<dyn Error>> {
     })
 }
 
-/// A vault as large as any.
+/// A vault of the maximum size.
 fn many() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let vault = timed(&format!("{} credentials put at once", large()), 1, || filled_at_once(folder.path()))?;
@@ -75,7 +75,7 @@ fn many() -> Result<(), Box<dyn Error>> {
     })
 }
 
-/// What a passphrase costs at the start.
+/// The cost of a passphrase at the start.
 fn unlock() -> Result<(), Box<dyn Error>> {
     for argon2id in [Argon2id::DEFAULT, Argon2id { memory_kib: 19 * 1024, passes: 2, lanes: 1 }] {
         let passphrase = Passphrase { text: Secret::new(b"correct horse".to_vec()), argon2id };
@@ -119,6 +119,6 @@ fn put(vault: &Vault, id: &str) -> Result<(), Box<dyn Error>> {
 
 fn new(id: &str) -> NewCredential {
     let audience = Audience::parse(&["**.example.com", "api.github.com"]).expect("two hosts");
-    // The values are all alike, which only a guesser would like.
+    // The values are all alike, which matters only to an attacker who guesses.
     NewCredential { allow_weak: true, ..NewCredential::new(id.into(), CredentialSpec::new(Kind::bearer(), audience)) }
 }

@@ -1,4 +1,4 @@
-//! The sealed description of a credential as it is written: kind, audience and names, in JSON.
+//! The serialized form of a credential's description before sealing: kind, audience and names, in JSON.
 
 use std::collections::BTreeMap;
 
@@ -27,11 +27,11 @@ struct Document {
     description: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
-    /// Of the value, so that people can tell versions apart.
+    /// Of the value, so that people can distinguish versions.
     fingerprint: String,
 }
 
-/// `"bearer"`, or `{"header": {"name": "X-Api-Key"}}`: the kind's name, with its options where there are some.
+/// `"bearer"`, or `{"header": {"name": "X-Api-Key"}}`: the kind's name, with its options if it has any.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum KindDocument {
@@ -77,7 +77,7 @@ impl KindDocument {
     }
 }
 
-/// The description of this shape, without version and end, which stand beside it in clear.
+/// The description of this shape, without version and end, which are stored next to it in clear.
 pub(crate) fn write(shape: &Shape) -> Vec<u8> {
     let slot = |slot: &BodySlot| match slot {
         BodySlot::Json(pointer) => SlotDocument::Json(pointer.clone()),
@@ -99,7 +99,7 @@ pub(crate) fn write(shape: &Shape) -> Vec<u8> {
     serde_json::to_vec(&document).expect("texts and lists of texts are always JSON")
 }
 
-/// The shape of a description; `None` where it is none of ours.
+/// The shape of a description; `None` if it is not one of ours.
 pub(crate) fn read(bytes: &[u8], version: u32, expires: Option<Timestamp>) -> Option<Shape> {
     let document: Document = serde_json::from_slice(bytes).ok()?;
     let slot = |slot: SlotDocument| match slot {

@@ -1,8 +1,8 @@
 //! Seals and opens one value with AES-256-GCM under a data key of its own, with its context bound in as AAD.
 //!
-//! The data key is derived from a key and a random salt that is drawn for every sealing, so no data key ever seals twice
-//! and a nonce cannot repeat under one. GCM alone lets one ciphertext open under two keys, so 32 more derived bytes stand
-//! beside it and are compared before anything is opened: they commit to the key.
+//! The data key is derived from a key and a random salt. Each sealing draws a new salt, so no data key ever seals twice
+//! and a nonce cannot repeat under one. GCM alone allows a ciphertext that opens under two keys. So 32 more derived bytes
+//! are stored with it and compared before it is opened: they commit to the key.
 
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
@@ -18,21 +18,21 @@ pub(crate) const COMMITMENT_BYTES: usize = 32;
 pub(crate) const NONCE_BYTES: usize = 12;
 pub(crate) const TAG_BYTES: usize = 16;
 
-/// What a data key is derived for; changes with the construction.
+/// The purpose of a derived data key; changes with the construction.
 const LABEL: &[u8] = b"egret vault 2 data key";
 
-/// A sealed value; holds nothing that is secret without the key.
+/// A sealed value; it reveals no secret without the key.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Envelope {
     pub(crate) salt: [u8; SALT_BYTES],
-    /// Says which data key it is, so that no other is ever tried.
+    /// Identifies the data key, so that no other is ever tried.
     pub(crate) commitment: [u8; COMMITMENT_BYTES],
     pub(crate) nonce: [u8; NONCE_BYTES],
     pub(crate) tag: [u8; TAG_BYTES],
     pub(crate) ciphertext: Box<[u8]>,
 }
 
-/// The envelope does not open: changed, for another context, or under another key.
+/// The envelope does not open: it was changed, has another context, or is under another key.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct OpenError;
 
@@ -51,7 +51,7 @@ impl Envelope {
         Ok(Self { salt, commitment: *data.commitment(), nonce, tag: tag.into(), ciphertext })
     }
 
-    /// Opens the value where key, context and every bit are those of the sealing.
+    /// Opens the value if key, context and every bit are those of the sealing.
     pub(crate) fn open(&self, key: &Key, aad: &[u8]) -> Result<Secret, OpenError> {
         let data = DataKey::derived(key, &self.salt);
         if !bool::from(data.commitment().ct_eq(&self.commitment)) {
@@ -66,7 +66,7 @@ impl Envelope {
     }
 }
 
-/// The key of one envelope, and what commits to it.
+/// The key of one envelope, and the bytes that commit to it.
 struct DataKey(Zeroizing<[u8; KEY_BYTES + COMMITMENT_BYTES]>);
 
 impl DataKey {

@@ -1,4 +1,4 @@
-//! Why the vault cannot do what was asked, and the stable code of each reason.
+//! Errors of the vault, and the stable code of each.
 
 use thiserror::Error;
 
@@ -12,52 +12,52 @@ use secret::RngUnavailable;
 /// The longest of Egret's own values.
 pub(crate) const MAX_INTERNAL_BYTES: usize = 64 * 1024;
 
-/// Why the vault cannot do it.
+/// Why an operation of the vault failed.
 #[derive(Debug, Error)]
 pub enum VaultError {
-    /// There is a vault already.
+    /// A vault already exists.
     #[error("there is a vault already")]
     Exists,
-    /// There is no vault.
+    /// The vault does not exist.
     #[error("there is no vault")]
     Missing,
     /// The file could not be read, written or trusted.
     #[error("the vault's file cannot be used")]
     Store(#[from] StoreError),
-    /// The key source gives no key.
+    /// The key source returns no key.
     #[error("the vault's key is unavailable")]
     Key(#[from] KeyError),
-    /// Something else lies there.
+    /// The file is not a vault.
     #[error("the file is not a vault")]
     NotAVault,
     /// Written by another version of Egret.
     #[error("the vault has format version {0}, this Egret reads version {READS}", READS = crate::format::VERSION)]
     Format(u16),
-    /// The header asks for more or less than any vault of ours.
+    /// The header's parameters are outside the bounds of any vault of ours.
     #[error("the vault's key parameters are outside their bounds")]
     Parameters,
-    /// The key is not the vault's; a damaged header looks the same.
+    /// The key does not belong to the vault; a damaged header has the same symptom.
     #[error("the key does not open the vault, or its header is damaged")]
     Unseal,
-    /// Something in the file was changed, moved, cut off or added.
+    /// A part of the file was changed, moved, truncated or added.
     #[error("the vault was damaged or changed by someone else")]
     Corrupt,
-    /// A backup was locked with something else than the vault is now.
+    /// The lock of a backup differs from the current lock of the vault.
     #[error("the backup is locked with another key than the vault is now")]
     OtherLock,
     /// A key has sealed as much as one key may.
     #[error("a key has sealed as much as one key may; replace the vault's lock with `egret vault rekey`")]
     KeyExhausted,
-    /// The system gave no random bytes.
+    /// The system returned no random bytes.
     #[error("random bytes are unavailable")]
     Random,
     /// The value cannot be a credential of its kind.
     #[error(transparent)]
     Value(#[from] ValueError),
-    /// The value can be guessed, and the caller did not allow that.
+    /// The value is guessable, and the caller did not allow that.
     #[error("{}; to store it all the same, allow weak values (`--allow-weak`, `allow_weak` in the API)", .0.as_str())]
     Weak(Weakness),
-    /// Something else about the credential is wrong.
+    /// Another property of the credential is wrong.
     #[error(transparent)]
     Credential(#[from] CredentialError),
     /// The tenant has no such credential.

@@ -1,7 +1,7 @@
-//! The file `vault.egret`, version 2: what stands where, and the proof that all of it is ours.
+//! The file `vault.egret`, version 2: its layout, and the proof that every byte is ours.
 //!
-//! Numbers are big-endian, dates are microseconds since 1970 (UTC). Names and dates are in clear; everything else is
-//! sealed. `docs/vault-format.md` says the same at length, for authors of another reader.
+//! Numbers are big-endian, dates are microseconds since 1970 (UTC). Names and dates are in clear; all else is sealed.
+//! `docs/vault-format.md` specifies the format in detail, for authors of another reader.
 //!
 //! ```text
 //! header   "EGRVAULT"  version u16
@@ -27,7 +27,7 @@ use crate::kek::{Argon2id, Kek, KeyDerivation, MAX_HINT_BYTES, SALT_BYTES};
 const MAGIC: &[u8; 8] = b"EGRVAULT";
 pub(crate) const VERSION: u16 = 2;
 const MAC_BYTES: usize = 32;
-/// The longest header: all of its numbers, a hint of the largest size, the salt and the proof.
+/// The longest header: all numbers, a hint of the largest size, the salt and the proof.
 pub(crate) const MAX_HEADER_BYTES: u64 =
     (8 + 2 + 1 + 3 * 4 + 2 + MAX_HINT_BYTES + SALT_BYTES + 2 * 8 + MAC_BYTES) as u64;
 /// The flag of an end that belongs to a removed version.
@@ -35,7 +35,7 @@ const REMOVED: u8 = 2;
 const HEADER_MAC_LABEL: &[u8] = b"egret vault 2 header";
 const FILE_MAC_LABEL: &[u8] = b"egret vault 2 file";
 
-/// Why bytes are no vault that can be opened.
+/// Why bytes are not a vault that can be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FormatError {
     /// Not a vault at all.
@@ -44,18 +44,18 @@ pub(crate) enum FormatError {
     Version(u16),
     /// Parameters that no vault of ours has.
     Parameters,
-    /// Another key, or a damaged header: the two cannot be told apart.
+    /// Another key, or a damaged header: the two cannot be distinguished.
     Unseal,
-    /// Changed, moved, cut off or added to.
+    /// Changed, moved, truncated or extended.
     Corrupt,
 }
 
-/// What a vault says of itself.
+/// The header of a vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) recipe: KeyDerivation,
     pub(crate) salt: [u8; SALT_BYTES],
-    /// How many times it was written; a smaller number than one seen before means an old copy.
+    /// How many times it was written; a number smaller than one seen before indicates an old copy.
     pub(crate) generation: u64,
     /// How many keys the KEK has wrapped.
     pub(crate) wrappings: u64,
@@ -70,7 +70,7 @@ pub(crate) struct WrappedKey {
     pub(crate) key: Envelope,
 }
 
-/// What stands in clear beside a wrapped key, and is bound into its envelope.
+/// The fields in clear next to a wrapped key, bound into its envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyLabel {
     pub(crate) tenant: TenantId,
@@ -99,16 +99,17 @@ impl KeyLabel {
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Item {
     pub(crate) label: Label,
-    /// Until when a version that has a successor is still redacted and may finish what began with it, and one that was removed
-    /// is still redacted. Only the file's proof covers it, since it changes without the secret.
+    /// For a version with a successor: until when it is still redacted, and valid for exchanges that began with it. For a
+    /// removed version: until when it is still redacted. Only the file's proof covers this, because it changes without the
+    /// secret.
     pub(crate) superseded: Option<Timestamp>,
-    /// Whether it was removed: it is redacted, and nothing else.
+    /// Whether it was removed: it is only redacted.
     pub(crate) is_removed: bool,
     pub(crate) description: Envelope,
     pub(crate) value: Envelope,
 }
 
-/// What stands in clear beside a sealed item, and is bound into both of its envelopes.
+/// The fields in clear next to a sealed item, bound into both of its envelopes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Label {
     pub(crate) tenant: TenantId,
@@ -129,7 +130,7 @@ impl Label {
         context(b"egret vault 2 description", |aad| self.write(aad))
     }
 
-    /// The context of the value, with the description: kind and audience of a secret cannot be exchanged under it.
+    /// The context of the value, including the description: kind and audience of a secret cannot be substituted.
     pub(crate) fn value_aad(&self, description: &[u8]) -> Vec<u8> {
         context(b"egret vault 2 value", |aad| {
             self.write(aad);
@@ -150,7 +151,7 @@ impl Label {
     }
 }
 
-/// What is bound into an envelope: what it is, the format's version, and the fields as they stand in the file.
+/// The bytes bound into an envelope: its purpose, the format's version, and the fields as they are in the file.
 fn context(what: &[u8], fields: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut aad = what.to_vec();
     aad.extend_from_slice(&VERSION.to_be_bytes());
@@ -158,7 +159,7 @@ fn context(what: &[u8], fields: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     aad
 }
 
-/// All of a vault but its header.
+/// A vault without its header.
 pub(crate) struct Content<K, I> {
     pub(crate) keys: Vec<K>,
     pub(crate) items: Vec<I>,
@@ -207,7 +208,7 @@ pub(crate) fn read_header(bytes: &[u8]) -> Result<Header, FormatError> {
     Ok(Header { recipe, salt: reader.array()?, generation: reader.u64()?, wrappings: reader.u64()? })
 }
 
-/// Keys and items, once every byte has proved to be ours.
+/// Keys and items, after every byte has been verified.
 pub(crate) fn read(bytes: &[u8], header: &Header, kek: &Kek) -> Result<Content<WrappedKey, Item>, FormatError> {
     let mut clear = Vec::new();
     write_header(&mut clear, header);
@@ -287,7 +288,7 @@ fn put_long(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// What is left to read.
+/// The bytes left to read.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -342,14 +343,14 @@ impl<'a> Reader<'a> {
             key_file: sources & 2 != 0,
             external: (sources & 4 != 0).then(|| hint.into()),
         };
-        // What is not used is zero, and no other bit is known: each recipe has one form only.
+        // Unused bits are zero, and no other bit is known: each recipe has exactly one form.
         let zero = Argon2id { memory_kib: 0, passes: 0, lanes: 0 };
         let unused =
             (recipe.passphrase.is_some() || argon2id == zero) && (recipe.external.is_some() || hint.is_empty());
         if unused && recipe.bits() == sources { Ok(recipe) } else { Err(FormatError::Parameters) }
     }
 
-    /// A counted list in strictly ascending order of what `key` gives.
+    /// A counted list in strictly ascending order of `key`.
     fn ascending<T, K: Ord>(
         &mut self,
         one: impl Fn(&mut Self) -> Result<T, FormatError>,

@@ -1,5 +1,5 @@
-//! The forms in which a value is looked for in responses: as it is, as its kind sends it, and in the common encodings. Each form
-//! is a [`Secret`] of its own in the arena.
+//! The forms of a value to find in responses: the plain value, its kind's sent form, and the common encodings. Each form is a
+//! [`Secret`] of its own in the arena.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -11,7 +11,7 @@ use secret::Secret;
 /// A copy that is wiped when it is dropped.
 type Copy = Zeroizing<Vec<u8>>;
 
-/// Every form of one value. A value below 8 bytes is looked for only as it is: its encodings occur in ordinary text.
+/// Every form of one value. For a value below 8 bytes, only the plain form: its encodings occur in ordinary text.
 #[expect(clippy::disallowed_methods, reason = "the value is looked for in responses, to be masked")]
 pub(crate) fn of<'k>(kinds: impl IntoIterator<Item = &'k Kind>, value: &Secret) -> Vec<Secret> {
     let mut forms: Vec<Copy> = Vec::new();
@@ -57,7 +57,7 @@ fn encodings(plain: &[u8]) -> Vec<Copy> {
     forms
 }
 
-/// The characters of base64 that are the same whatever surrounds the value, `offset` bytes into a group of three.
+/// The characters of base64 that do not depend on the bytes around the value, `offset` bytes into a group of three.
 fn base64_core(plain: &[u8], offset: usize, encode: impl Fn(&[u8]) -> String) -> Copy {
     let padded = Zeroizing::new([&[0, 0][..offset.min(2)], plain].concat());
     let coded = Zeroizing::new(encode(&padded));

@@ -1,4 +1,5 @@
-//! Where the key-encryption key comes from: a passphrase through Argon2id (RFC 9106), a key file, both, or another keeper.
+//! The sources of the key-encryption key: a passphrase through Argon2id (RFC 9106), a key file, both, or an external
+//! source.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -20,17 +21,17 @@ use secret::Secret;
 /// Bytes of a vault's salt.
 pub const SALT_BYTES: usize = 32;
 
-/// What the KEK is derived for; changes with the construction.
+/// The purpose of the derived KEK; changes with the construction.
 const KEK_LABEL: &[u8] = b"egret vault 2 kek";
 
-/// How a vault's KEK is made from its sources; stands in the header. At least one part is there.
+/// How a vault's KEK is derived from its sources; stored in the header. It has at least one part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyDerivation {
-    /// A passphrase, stretched so.
+    /// A passphrase, with these parameters of Argon2id.
     pub passphrase: Option<Argon2id>,
     /// A key file.
     pub key_file: bool,
-    /// A key that somebody else keeps, and what they need to give it again (such as the key as they wrapped it).
+    /// A key from an external source, and the hint that the source needs to return it (such as the wrapped key).
     pub external: Option<Box<[u8]>>,
 }
 
@@ -52,7 +53,8 @@ impl Argon2id {
     /// RFC 9106 section 4, second recommended option: 64 MiB, 3 passes, 4 lanes.
     pub const DEFAULT: Self = Self { memory_kib: 64 * 1024, passes: 3, lanes: 4 };
 
-    /// Neither weaker than anybody should use (19 MiB, 2 passes) nor meant to exhaust memory or time (4 GiB, 32 passes).
+    /// Bounds: no weaker than anyone should use (19 MiB, 2 passes), and not so large that they exhaust memory or time (4
+    /// GiB, 32 passes).
     pub fn is_acceptable(&self) -> bool {
         (19 * 1024..=4 * 1024 * 1024).contains(&self.memory_kib)
             && (2..=32).contains(&self.passes)
@@ -63,10 +65,10 @@ impl Argon2id {
 impl KeyDerivation {
     /// A key file alone.
     pub const KEY_FILE: Self = Self { passphrase: None, key_file: true, external: None };
-    /// A passphrase alone, stretched as we do it.
+    /// A passphrase alone, with our parameters.
     pub const PASSPHRASE: Self = Self { passphrase: Some(Argon2id::DEFAULT), key_file: false, external: None };
 
-    /// Whether any vault of ours is locked so. Judged before anything is allocated, since a changed header is found out
+    /// Whether a vault of ours can have this lock. Judged before any allocation, because a changed header is detected
     /// only with the key that it describes.
     pub(crate) fn is_acceptable(&self) -> bool {
         let external = self.external.as_ref();
@@ -75,7 +77,7 @@ impl KeyDerivation {
             && external.is_none_or(|hint| hint.len() <= MAX_HINT_BYTES)
     }
 
-    /// Which sources it takes, without their parameters: a passphrase, a key file, another source.
+    /// Its sources, without their parameters: a passphrase, a key file, another source.
     fn parts(&self) -> [bool; 3] {
         [self.passphrase.is_some(), self.key_file, self.external.is_some()]
     }
@@ -102,22 +104,22 @@ impl fmt::Display for KeyDerivation {
     }
 }
 
-/// Why a source gives no KEK.
+/// Why a source returns no KEK.
 #[derive(Debug, Error)]
 pub enum KeyError {
-    /// The key file cannot be used as it lies there.
+    /// The key file is not usable in its current state.
     #[error("the key file cannot be used")]
     File(#[source] StoreError),
-    /// The key file cannot be made.
+    /// The key file cannot be created.
     #[error("key file {} cannot be created", path.display())]
     Create {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The key file has another size.
+    /// The key file has the wrong size.
     #[error("key file {} does not hold exactly 32 bytes", path.display())]
     Length {
         /// The file.
@@ -126,12 +128,12 @@ pub enum KeyError {
     /// There is no passphrase.
     #[error("the passphrase is empty")]
     Empty,
-    /// The vault is locked with something else than what was given.
+    /// The lock of the vault differs from the given sources.
     #[error("the vault is locked with a {vault}, but what was given is a {given}")]
     OtherSource {
-        /// What the vault needs.
+        /// The sources that the vault requires.
         vault: String,
-        /// What was given.
+        /// The given sources.
         given: String,
     },
     /// Argon2id's parameters are outside their bounds.
@@ -140,36 +142,36 @@ pub enum KeyError {
     /// Not enough memory for Argon2id.
     #[error("no memory to stretch the passphrase")]
     Memory,
-    /// The system gave no random bytes.
+    /// The system returned no random bytes.
     #[error("random bytes are unavailable")]
     Random,
 }
 
-/// Where the KEK comes from. Another keeper of keys (a KMS, a TPM) is one more implementation: it makes a key when a
-/// vault is made, puts what it needs to give that key again into the recipe, and hands the key to `Parts`.
+/// The source of the KEK. Another key source (a KMS, a TPM) is one more implementation. It creates a key for a new
+/// vault, stores in the recipe the hint that it needs to return that key, and passes the key to `Parts`.
 pub trait KeySource: Send + Sync {
-    /// How a new vault under this source makes its KEK.
+    /// How a new vault under this source derives its KEK.
     ///
     /// # Errors
-    /// [`KeyError`] where the source cannot lock a vault.
+    /// [`KeyError`] if the source cannot lock a vault.
     fn recipe(&self) -> Result<KeyDerivation, KeyError>;
 
-    /// The KEK of a vault with this recipe and salt. Says nothing of whether it is the right one.
+    /// The KEK of a vault with this recipe and salt. It is not checked whether it is the right one.
     ///
     /// # Errors
-    /// [`KeyError`] where the source cannot be read or is of another kind than the vault's.
+    /// [`KeyError`] if the source cannot be read or is of another kind than the vault's.
     fn kek(&self, recipe: &KeyDerivation, salt: &[u8; SALT_BYTES]) -> Result<Kek, KeyError>;
 }
 
-/// A file of 32 random bytes that nobody else may read (mode 0600).
+/// A file of 32 random bytes that only its owner may read (mode 0600).
 #[derive(Clone, Debug)]
 pub struct KeyFile(pub PathBuf);
 
 impl KeyFile {
-    /// Makes the file, which must not be there, with a fresh key.
+    /// Creates the file with a fresh key; it must not exist.
     ///
     /// # Errors
-    /// [`KeyError::Create`] where it exists or cannot be written, [`KeyError::Random`].
+    /// [`KeyError::Create`] if it exists or cannot be written, [`KeyError::Random`].
     pub fn create(&self) -> Result<(), KeyError> {
         let key = Key::random().map_err(|_| KeyError::Random)?;
         write_new(&self.0, key.bytes()).map_err(|source| KeyError::Create { path: self.0.clone(), source })
@@ -197,14 +199,14 @@ impl KeySource for KeyFile {
 /// A passphrase, stretched with Argon2id.
 #[derive(Debug)]
 pub struct Passphrase {
-    /// What people remember or a secret store keeps.
+    /// The passphrase itself, from a person or a secret store.
     pub text: Secret,
-    /// How a new vault stretches it; one that is there says so itself.
+    /// The parameters for a new vault; an existing vault stores its own.
     pub argon2id: Argon2id,
 }
 
 impl Passphrase {
-    /// A passphrase with the default stretch.
+    /// A passphrase with the default parameters.
     pub fn new(text: Secret) -> Self {
         Self { text, argon2id: Argon2id::DEFAULT }
     }
@@ -246,9 +248,9 @@ impl KeySource for Passphrase {
 /// A passphrase and a key file: neither alone opens the vault.
 #[derive(Debug)]
 pub struct PassphraseAndKeyFile {
-    /// What is remembered.
+    /// The passphrase.
     pub passphrase: Passphrase,
-    /// What is held.
+    /// The key file.
     pub key_file: KeyFile,
 }
 
@@ -266,7 +268,7 @@ impl KeySource for PassphraseAndKeyFile {
     }
 }
 
-/// The keys that sources gave, before they become one.
+/// The keys of the sources, before they become one.
 #[derive(Default)]
 pub(crate) struct Parts {
     pub(crate) passphrase: Option<Key>,
@@ -275,8 +277,8 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Mixes them (HKDF, RFC 5869): someone who lacks one has nothing. Each has 32 bytes and the recipe says which are
-    /// there, so no two sets of parts make the same input.
+    /// Mixes them (HKDF, RFC 5869): an attacker who lacks one has no usable key. Each has 32 bytes and the recipe lists
+    /// the present ones, so no two sets of parts make the same input.
     pub(crate) fn kek(&self, recipe: &KeyDerivation, salt: &[u8; SALT_BYTES]) -> Kek {
         let mut all = Zeroizing::new(Vec::with_capacity(3 * KEY_BYTES));
         for part in [&self.passphrase, &self.key_file, &self.external].into_iter().flatten() {
@@ -293,7 +295,7 @@ impl Parts {
 pub struct Kek(pub(crate) Key);
 
 impl Kek {
-    /// The same key in a place of its own.
+    /// The same key in its own memory.
     pub(crate) fn copy(&self) -> Self {
         Self(self.0.copy())
     }

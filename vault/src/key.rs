@@ -1,4 +1,4 @@
-//! Thirty-two bytes that seal, wiped when dropped, and the keys that are derived from them.
+//! A 32-byte key for sealing, wiped when dropped, and the keys that are derived from it.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub(crate) const KEY_BYTES: usize = 32;
 pub(crate) struct Key(Slot);
 
 impl Key {
-    /// Fills a key in its final place.
+    /// Fills a key at its final location.
     pub(crate) fn generate_with<E>(fill: impl FnOnce(&mut [u8; KEY_BYTES]) -> Result<(), E>) -> Result<Self, E> {
         let mut key = Self(Slot::new(KEY_BYTES));
         let bytes: &mut [u8] = &mut key.0;
@@ -25,18 +25,18 @@ impl Key {
         Ok(key)
     }
 
-    /// A fresh key from the system's generator.
+    /// A new key from the system's generator.
     pub(crate) fn random() -> Result<Self, RngUnavailable> {
         Self::generate_with(|key| fill_random(key))
     }
 
-    /// The key that was sealed; `None` where it is of another length.
+    /// The key that was sealed; `None` if it has another length.
     #[expect(clippy::disallowed_methods, reason = "an unwrapped key becomes a key")]
     pub(crate) fn of(secret: &Secret) -> Option<Self> {
         (secret.len() == KEY_BYTES).then(|| Self(Slot::of(secret.expose_secret())))
     }
 
-    /// The same key in a place of its own.
+    /// The same key in its own memory.
     pub(crate) fn copy(&self) -> Self {
         Self(Slot::of(&self.0))
     }

@@ -1,4 +1,4 @@
-//! A credential lent for one exchange. Dropping the lease wipes the value and so ends it.
+//! A credential issued for one exchange. Dropping the lease wipes the value and so ends it.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::credential::{CredentialShape, Placement, Slot};
 use secret::Secret;
 
-/// Why a credential is not lent.
+/// Why a credential is not issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum LeaseError {
     /// The tenant has no credential of this name.
@@ -27,7 +27,7 @@ pub enum LeaseError {
     /// The sealed value does not open.
     #[error("the credential cannot be opened")]
     Corrupt,
-    /// It was stored before a rule that refuses it now.
+    /// It was stored before a current rule, which refuses it.
     #[error("the stored value is one that no request may carry")]
     Invalid,
 }
@@ -37,7 +37,7 @@ pub struct Lease {
     id: CredentialId,
     shape: CredentialShape,
     value: Secret,
-    /// The versions before it that are still within their grace time.
+    /// The previous versions that are still within their grace time.
     superseded: Vec<(CredentialShape, Secret)>,
 }
 
@@ -46,7 +46,7 @@ impl Lease {
         Self { id, shape, value, superseded: Vec::new() }
     }
 
-    /// Notes a version before it, to be taken out of responses too.
+    /// Adds a previous version, to be masked in responses too.
     pub(crate) fn also_redact(&mut self, shape: CredentialShape, value: Secret) {
         self.superseded.push((shape, value));
     }
@@ -56,7 +56,7 @@ impl Lease {
         &self.id
     }
 
-    /// Its version when it was lent.
+    /// Its version when it was issued.
     pub fn version(&self) -> u32 {
         self.shape.version()
     }
@@ -66,24 +66,26 @@ impl Lease {
         &self.shape
     }
 
-    /// What to put on the head of a request to which the credential is added; `None` for what only goes into bodies.
+    /// The location and bytes for the head of a request to which the credential is added; `None` for a credential that
+    /// is attached only to bodies.
     pub fn placement(&self) -> Option<Placement> {
         self.shape.kind().placement(&self.value)
     }
 
-    /// What to put on the head of a request whose placeholder is in one of the credential's locations: the one that `is_there`.
+    /// The location and bytes for the head of a request whose placeholder is in one of the credential's locations, for which
+    /// `is_there` is true.
     pub fn placement_at(&self, is_there: impl Fn(Slot<'_>) -> bool) -> Option<Placement> {
         let kind = self.shape.kinds().find(|kind| kind.slot().is_some_and(&is_there))?;
         kind.placement(&self.value)
     }
 
-    /// The value that takes a placeholder's place, unencoded: the password of a basic pair, else the whole value.
+    /// The value that replaces a placeholder, unencoded: the password of a basic pair, else the whole value.
     pub fn substitution_bytes(&self) -> &[u8] {
         self.shape.kind().substitution_bytes(&self.value)
     }
 
-    /// Every plain pattern to take out of responses: the value, what a basic pair is made of and becomes, and the same
-    /// of the versions before it that are still within their grace time.
+    /// Every plain pattern to mask in responses: the value, the parts and the sent form of a basic pair, and the same
+    /// of the previous versions within their grace time.
     pub fn patterns(&self) -> Vec<Zeroizing<Vec<u8>>> {
         let mut patterns = self.shape.kinds().flat_map(|kind| kind.patterns(&self.value)).collect::<Vec<_>>();
         patterns.extend(

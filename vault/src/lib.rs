@@ -1,8 +1,8 @@
-//! Secrets at rest and in use. Values go in, never out, but as a [`Lease`] for one exchange.
+//! Secrets at rest and in use. Values can be written but not read back, except as a [`Lease`] for one exchange.
 //!
-//! One line from disk to request: `store` keeps ciphertext only, `format` proves that every byte of it
-//! is ours, `envelope` opens one secret under `kek`'s key, `audience` says where it may go, and `lease`
-//! lends it. Knows no HTTP: it says what to put on a request, and others put it there.
+//! One line from disk to request: `store` holds only ciphertext, `format` verifies every byte, `envelope` opens one
+//! secret under `kek`'s key, `audience` checks the destination, and `lease` issues it. The vault contains no HTTP: it
+//! returns the bytes and the location, and its callers attach them to a request.
 
 pub mod credential;
 mod document;

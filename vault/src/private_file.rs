@@ -1,4 +1,4 @@
-//! Files that only their owner reads or writes: the vault's and the key's.
+//! Files that only their owner reads or writes: the vault file and the key file.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::store::error::{StoreAction, StoreError, io_error};
 
-/// Opens a file that only we can read, and that has no second name through which another process could write it.
+/// Opens a file that only we can read, without a second name through which another process could write it.
 pub(crate) fn open_alone(path: &Path) -> Result<File, StoreError> {
     let file = open_checked(path, OFlags::NOFOLLOW)?;
     let found = file.metadata().map_err(|source| io_error(path, StoreAction::Read, source))?;
@@ -19,13 +19,13 @@ pub(crate) fn open_alone(path: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-/// Opens a file that only we can read; a symbolic link is followed, as mounted secrets are such.
+/// Opens a file that only we can read; follows a symbolic link, because mounted secrets are links.
 pub(crate) fn open_private(path: &Path) -> Result<File, StoreError> {
     open_checked(path, OFlags::empty())
 }
 
 fn open_checked(path: &Path, flags: OFlags) -> Result<File, StoreError> {
-    // Without NONBLOCK, a pipe in the file's place would hold us forever.
+    // Without NONBLOCK, a pipe at this path would block us forever.
     let flags = i32::try_from((flags | OFlags::NONBLOCK).bits()).expect("open flags are small");
     let file =
         OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|source| match source.raw_os_error() {
@@ -44,7 +44,7 @@ fn open_checked(path: &Path, flags: OFlags) -> Result<File, StoreError> {
     }
 }
 
-/// Root and we ourselves are no others.
+/// Whether the file belongs to root or to our own user.
 pub(crate) fn is_ours(found: &fs::Metadata) -> bool {
     found.uid() == 0 || found.uid() == rustix::process::geteuid().as_raw()
 }

@@ -1,18 +1,18 @@
-//! Whether a text holds a value of the vault, plain or in an encoding: asked of the environment of a command that must not have
-//! one.
+//! Whether a text contains a value of the vault, plain or in an encoding. Used to check the environment of a command that must
+//! not have one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-/// A shorter form is only found where it is the whole text: as part of one it would be found by accident.
+/// A shorter form is found only if it is the whole text: within a text it would match by accident.
 const MIN_PART_BYTES: usize = 8;
 
-/// One value in the forms in which it is found.
+/// One value in all searched forms.
 pub(crate) struct Needles(Vec<Zeroizing<Vec<u8>>>);
 
 impl Needles {
-    /// The forms of a value: as it is, in hex, percent-encoded, and in base64 wherever in the encoded bytes it begins.
+    /// The forms of a value: plain, in hex, percent-encoded, and in base64 at any offset of the encoded bytes.
     pub(crate) fn of(value: &[u8]) -> Self {
         let mut forms = vec![value.to_vec()];
         for digits in [b"0123456789abcdef", b"0123456789ABCDEF"] {
@@ -27,7 +27,7 @@ impl Needles {
         }
         for shift in 0..3 {
             let shifted: Zeroizing<Vec<u8>> = Zeroizing::new([&[0; 2][..shift], value].concat());
-            // Only the digits that depend on nothing but the value.
+            // Only the digits that depend on the value alone.
             let digits = (shift * 8).div_ceil(6)..shifted.len() * 8 / 6;
             for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
                 let encoded = Zeroizing::new(engine.encode(&*shifted).into_bytes());
@@ -39,7 +39,7 @@ impl Needles {
         Self(forms.into_iter().filter(|form| !form.is_empty()).map(Zeroizing::new).collect())
     }
 
-    /// Whether the text holds one of the forms.
+    /// Whether the text contains one of the forms.
     pub(crate) fn are_in(&self, text: &[u8]) -> bool {
         self.0.iter().any(|form| match form.len() {
             ..MIN_PART_BYTES => text == form.as_slice(),

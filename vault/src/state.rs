@@ -21,22 +21,23 @@ use secret::{NeedleOwner, SecretForms};
 /// The number of a credential's value, 1 for the first.
 pub type Version = u32;
 
-/// The tenant of Egret's own values; no tenant can be named so.
+/// The tenant of Egret's own values; no tenant can have this name.
 pub(crate) const INTERNAL: &str = "egret:internal";
 
-/// From how many sealings on a tenant's key is replaced before it seals again. Every sealing has a data key of its own,
-/// so this is far from what GCM allows; it bounds what one key ever protects.
+/// The number of sealings after which a tenant's key is replaced before its next sealing. Every sealing has its own
+/// data key, so this is far below the limit of GCM; it bounds the data that one key ever protects.
 pub(crate) const ROTATE_AT: u64 = 1 << 20;
-/// From how many sealings on a key seals no more: nine tenths of what random nonces allow one GCM key (NIST SP 800-38D).
+/// The number of sealings after which a key seals no more: nine tenths of the limit of random nonces for one GCM key
+/// (NIST SP 800-38D).
 pub(crate) const REFUSE_AT: u64 = (1 << 32) / 10 * 9;
 
-/// The most removed values that a tenant has; beyond, the ones that end first are forgotten.
+/// The most removed values of a tenant; beyond that, the values that end first are removed.
 const MAX_REMOVED: usize = 16_384;
 
-/// What an envelope's fingerprint is derived for; changes with the construction.
+/// The purpose of an envelope's fingerprint; changes with the construction.
 const FINGERPRINT_LABEL: &[u8] = b"egret vault 2 fingerprint";
 
-/// What the vault is locked with; rekeying replaces it.
+/// The lock of the vault; rekeying replaces it.
 pub(crate) struct VaultLock {
     pub(crate) kek: Kek,
     pub(crate) recipe: KeyDerivation,
@@ -51,35 +52,35 @@ pub(crate) struct State {
     /// How many keys the KEK has wrapped.
     pub(crate) wrappings: u64,
     tenants: BTreeMap<TenantId, Arc<Tenant>>,
-    /// The last version of what was removed since the vault was opened: a value put under the name of a removed one
-    /// must not pass for it where a connection or a stream is known by name and version.
+    /// The last versions of credentials removed since the vault was opened. A connection or a stream is identified by
+    /// name and version, so a new value under the name of a removed one must not match.
     pub(crate) retired: BTreeMap<(TenantId, CredentialId), Version>,
     /// Keys that were replaced in this generation because they had sealed enough, with their new numbers.
     pub(crate) replaced: Vec<(TenantId, u32)>,
-    /// Versions that were taken away, though their credential stayed, since the vault was opened.
+    /// Versions that were removed since the vault was opened, while their credential stayed.
     revoked: BTreeSet<(TenantId, CredentialId, Version)>,
 }
 
-/// What one tenant has.
+/// The state of one tenant.
 #[derive(Clone)]
 struct Tenant {
     key: Arc<TenantKey>,
     sealings: u64,
     /// The versions of each credential, the one in use last.
     credentials: BTreeMap<CredentialId, Vec<Arc<Entry>>>,
-    /// What was taken away lately. Its hosts may still show it, so it is masked until its grace time is over; for anything else
-    /// it is not there.
+    /// Values removed recently. Their hosts may still echo them, so they are masked until their grace time is over. For all
+    /// other purposes they do not exist.
     removed: Vec<Arc<Entry>>,
 }
 
-/// A tenant's key, as it is used and as it rests.
+/// A tenant's key, in use and at rest.
 pub(crate) struct TenantKey {
     label: KeyLabel,
     key: Key,
     wrapped: Envelope,
 }
 
-/// One item, with what of it is in use all the time.
+/// One item, with its parts that are always in use.
 pub(crate) struct Entry {
     pub(crate) item: Item,
     /// The context of the value's envelope.
@@ -87,39 +88,39 @@ pub(crate) struct Entry {
     key: Arc<TenantKey>,
     /// `None` for Egret's own values.
     pub(crate) shape: Option<CredentialShape>,
-    /// What is looked for in responses, from the first that came.
+    /// The forms searched in responses, from the first response on.
     opened: OnceLock<Arc<SecretForms>>,
 }
 
-/// What is known of a credential besides its value.
+/// The public properties of a credential, without its value.
 #[derive(Clone, Debug)]
 pub struct CredentialSummary {
-    /// Whose it is.
+    /// Its tenant.
     pub tenant: TenantId,
     /// Its name.
     pub id: CredentialId,
-    /// What it is.
+    /// Its properties.
     pub spec: CredentialSpec,
     /// The number of its value.
     pub version: Version,
     /// When its first value was put.
     pub created: Timestamp,
-    /// When its present value was put.
+    /// When its current value was put.
     pub updated: Timestamp,
     /// Its versions, the oldest first and the one in use last.
     pub versions: Vec<VersionSummary>,
 }
 
-/// What is known of one version of a credential.
+/// The public properties of one version of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VersionSummary {
     /// Its number.
     pub version: Version,
-    /// Sixteen hex digits that tell it from other versions, and nothing of what it is.
+    /// Sixteen hex digits that distinguish it from other versions, and reveal nothing about it.
     pub fingerprint: String,
     /// When it was put.
     pub put: Timestamp,
-    /// Until when it is still redacted, though it has a successor; `None` for the one in use.
+    /// Until when it is still redacted after its successor came; `None` for the one in use.
     pub until: Option<Timestamp>,
 }
 
@@ -147,7 +148,7 @@ impl TenantKey {
         &self.key
     }
 
-    /// Tells values of one tenant apart: a keyed digest, so that nobody can try guesses on it.
+    /// Distinguishes values of one tenant: a keyed digest, so that guesses cannot be tested against it.
     #[expect(clippy::disallowed_methods, reason = "the value is digested under a secret key")]
     pub(crate) fn fingerprint(&self, value: &Secret) -> String {
         use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -171,7 +172,7 @@ impl State {
         }
     }
 
-    /// What a file holds; `None` where one of its envelopes does not open.
+    /// The content of a file; `None` if one of its envelopes does not open.
     pub(crate) fn opened(lock: VaultLock, header: &Header, content: Content<WrappedKey, Item>) -> Option<Self> {
         let mut state = Self { generation: header.generation, wrappings: header.wrappings, ..Self::new(lock) };
         for WrappedKey { label, sealings, key } in content.keys {
@@ -199,8 +200,8 @@ impl State {
         state.tenants.values().all(|tenant| tenant.credentials.values().all(in_use)).then_some(state)
     }
 
-    /// This content as the generation that follows `other`: a version that was put since keeps its number to itself, and what is
-    /// lost with `other` counts as removed now.
+    /// This content as the generation that follows `other`: a version that was put since keeps its number exclusively, and
+    /// values that only `other` has count as removed now.
     pub(crate) fn after(mut self, other: &Self, now: Timestamp) -> Result<Self, VaultError> {
         self.generation = other.generation.max(self.generation + 1);
         self.retired = other.retired.clone();
@@ -226,7 +227,7 @@ impl State {
         Ok(self)
     }
 
-    /// Whether the value of another state's version is masked in this one until then.
+    /// Whether this state masks the value of another state's version until then.
     fn masks(&self, tenant: &TenantId, entry: &Entry, until: Timestamp) -> bool {
         let fingerprint = |entry: &Entry| entry.shape.as_ref().map(|shape| shape.fingerprint().to_owned());
         let (label, wanted) = (&entry.item.label, fingerprint(entry));
@@ -241,8 +242,8 @@ impl State {
         })
     }
 
-    /// Seals a version of another state as one that was removed; under a number of its own where its own is taken. One that does
-    /// not open is lost.
+    /// Seals a version of another state as a removed one, under a new number if its own is taken. A version that does not open
+    /// is lost.
     fn adopt_removed(
         &mut self,
         tenant: &TenantId,
@@ -313,8 +314,8 @@ impl State {
         self.tenants.get(tenant).into_iter().flat_map(|tenant| tenant.credentials.values()).map(Vec::as_slice)
     }
 
-    /// The versions of every tenant that may come back from a host: those in use, and those within their grace time, removed ones
-    /// too.
+    /// The versions of every tenant that a host may echo: those in use, and those within their grace time, including removed
+    /// ones.
     pub(crate) fn known_to(&self, host: &Host, now: Timestamp) -> Vec<&Arc<Entry>> {
         let entries = self.tenants.values().flat_map(|tenant| tenant.entries());
         let known = |entry: &&Arc<Entry>| {
@@ -329,7 +330,7 @@ impl State {
         self.tenants.iter().filter(|(name, _)| name.as_str() != INTERNAL).map(|(_, one)| one.credentials.len()).sum()
     }
 
-    /// The tenants that have a key, Egret's own among them.
+    /// The tenants that have a key, including Egret's own.
     pub(crate) fn tenants(&self) -> Vec<TenantId> {
         self.tenants.keys().cloned().collect()
     }
@@ -339,7 +340,7 @@ impl State {
         self.tenants.get(tenant).map(|tenant| tenant.key.label.id)
     }
 
-    /// The version of what is or was there; 0 where nothing was.
+    /// The version that exists or existed; 0 if there was none.
     pub(crate) fn last_version(&self, tenant: &TenantId, id: &CredentialId) -> Version {
         let retired = self.retired.get(&(tenant.clone(), id.clone())).copied();
         let all = self.tenants.get(tenant).into_iter().flat_map(|tenant| {
@@ -353,11 +354,11 @@ impl State {
         all.map(|entry| entry.item.label.version).max().max(retired).unwrap_or(0)
     }
 
-    /// Whether what was lent of this version is to end: it was taken away, with its credential or alone. A version whose
-    /// successor came is not, even after its grace time.
+    /// Whether credentials issued from this version must end: it was removed, with its credential or alone. A version
+    /// with a successor does not count, even after its grace time.
     pub(crate) fn is_revoked(&self, tenant: &TenantId, id: &CredentialId, version: Version) -> bool {
         let versions = self.versions(tenant, id);
-        // What is there now is in force, though it may have been away before a backup brought it back.
+        // An existing version is in force, even if it was gone before a backup restored it.
         if versions.is_empty() || versions.iter().any(|entry| entry.item.label.version == version) {
             return versions.is_empty();
         }
@@ -365,7 +366,7 @@ impl State {
         retired || self.revoked.contains(&(tenant.clone(), id.clone(), version))
     }
 
-    /// The tenant's key, made where there is none and replaced where it has sealed enough.
+    /// The tenant's key. Creates it if there is none, and replaces it if it has sealed enough.
     pub(crate) fn key(&mut self, tenant: &TenantId, now: Timestamp) -> Result<Arc<TenantKey>, VaultError> {
         match self.tenants.get(tenant) {
             Some(held) if held.sealings < ROTATE_AT => {}
@@ -382,7 +383,7 @@ impl State {
         self.tenants.get(tenant).map(|tenant| tenant.key.clone()).ok_or(VaultError::Unknown)
     }
 
-    /// Seals one more version, which takes the place of the one in use; that one stays until `superseded`.
+    /// Seals a new version, which replaces the one in use; the old one stays until `superseded`.
     pub(crate) fn put(
         &mut self,
         draft: Draft<'_>,
@@ -403,7 +404,7 @@ impl State {
         Ok(())
     }
 
-    /// Takes a credential away, or one of its versions that has a successor. What is taken away stays masked for a while.
+    /// Removes a credential, or one of its versions that has a successor. A removed value stays masked for a while.
     pub(crate) fn remove(
         &mut self,
         tenant: &TenantId,
@@ -429,7 +430,7 @@ impl State {
                         held.remove(entry, grace);
                     }
                 }
-                // What a restored backup had lost counts too.
+                // Values missing from a restored backup count too.
                 let retired = self.retired.entry((tenant.clone(), id.clone())).or_default();
                 *retired = last.max(*retired);
                 Ok(())
@@ -437,7 +438,7 @@ impl State {
         }
     }
 
-    /// Forgets the versions whose grace time is over.
+    /// Removes the versions whose grace time is over.
     pub(crate) fn forget_superseded(&mut self, now: Timestamp) {
         let over = |entry: &Arc<Entry>| entry.item.superseded.is_some_and(|until| until <= now);
         for tenant in self.tenants.values_mut() {
@@ -449,7 +450,7 @@ impl State {
         }
     }
 
-    /// Forgets what was removed and is masked no longer, and tenants that have nothing else.
+    /// Removes values whose masking has ended, and tenants that have no other items.
     pub(crate) fn forget_removed(&mut self, now: Timestamp) {
         let over = |entry: &Arc<Entry>| entry.item.superseded.is_none_or(|until| until <= now);
         for tenant in self.tenants.values_mut() {
@@ -460,7 +461,7 @@ impl State {
         self.tenants.retain(|_, tenant| !(tenant.credentials.is_empty() && tenant.removed.is_empty()));
     }
 
-    /// Gives the tenant a new key and seals everything of the tenant anew under it; gives the key's number.
+    /// Gives the tenant a new key and reseals all its items under it; returns the key's number.
     pub(crate) fn rotate(&mut self, tenant: &TenantId, now: Timestamp) -> Result<u32, VaultError> {
         let held = self.tenants.get(tenant).ok_or(VaultError::Unknown)?.clone();
         let id = held.key.label.id.checked_add(1).ok_or(VaultError::KeyExhausted)?;
@@ -483,7 +484,7 @@ impl State {
         Ok(id)
     }
 
-    /// Locks the vault with something else: wraps every tenant's key anew, and touches no secret.
+    /// Changes the lock of the vault: rewraps every tenant's key, and touches no secret.
     pub(crate) fn rekey(&mut self, lock: VaultLock) -> Result<(), VaultError> {
         for tenant in self.tenants.values_mut() {
             let key = tenant.key.rewrap(&lock.kek, self.generation)?;
@@ -516,7 +517,7 @@ impl Tenant {
         self.credentials.values().flatten().chain(&self.removed)
     }
 
-    /// Keeps a version that is taken away, to be masked until then, or as long as it was to be masked anyway.
+    /// Stores a removed version, to be masked until then, or longer if it was to be masked anyway.
     fn remove(&mut self, entry: Arc<Entry>, until: Timestamp) {
         let until = entry.item.superseded.map_or(until, |own| own.max(until));
         self.removed.push(Arc::new(entry.ending(until, true)));
@@ -549,7 +550,7 @@ pub(crate) struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// The label of a version; of which key is known, of which generation not yet.
+    /// The label of a version; its key is known, its generation is not yet.
     pub(crate) fn label(
         tenant: TenantId,
         id: CredentialId,
@@ -602,7 +603,7 @@ impl Entry {
         Some(Self { item, aad, key: key.clone(), shape, opened: OnceLock::new() })
     }
 
-    /// The forms of its value, which stay open from the first time on; `open` opens the value. `None` where that fails.
+    /// The forms of its value, which stay open after the first time; `open` opens the value. `None` if that fails.
     pub(crate) fn forms(&self, open: impl FnOnce(&Self) -> Option<Secret>) -> Option<Arc<SecretForms>> {
         if let Some(opened) = self.opened.get() {
             return Some(opened.clone());
@@ -643,7 +644,7 @@ impl Entry {
     }
 }
 
-/// What is known of a credential by its versions.
+/// The public properties of a credential, from its versions.
 pub(crate) fn summary(versions: &[Arc<Entry>]) -> Option<CredentialSummary> {
     let entry = versions.last()?;
     let shape = entry.shape.as_ref()?;

@@ -1,4 +1,4 @@
-//! Keeps ciphertext only: one file, replaced whole, so that a crash leaves the old or the new one.
+//! Stores ciphertext only: one file, replaced as a whole, so that a crash leaves the old or the new one.
 
 pub(crate) mod error;
 
@@ -17,30 +17,31 @@ use crate::private_file::{is_ours, open_alone};
 
 pub use self::error::{MAX_FILE_BYTES, StoreAction, StoreError, Stored};
 
-/// Where the sealed bytes of one vault lie.
+/// The storage of one vault's sealed bytes.
 pub trait Store: Send + Sync {
     /// The bytes; `None` where there is no vault yet.
     ///
     /// # Errors
-    /// [`StoreError`] where something is there that cannot be read or trusted.
+    /// [`StoreError`] if the stored bytes cannot be read or trusted.
     fn read(&self) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Puts these bytes in the place of the old ones, whole or not at all, and only if the old ones are the expected ones
-    /// (compare and swap): of two writers that expect the same, one wins and the other gets [`StoreError::Conflict`].
+    /// Replaces the old bytes with these, completely or not at all, and only if the old ones are the expected ones
+    /// (compare and swap). Of two writers that expect the same, one wins and the other gets [`StoreError::Conflict`].
     ///
     /// # Errors
-    /// [`StoreError::NotDurable`] where they are in place and may not last; any other where the old ones still are.
+    /// [`StoreError::NotDurable`] if they are in place but may be lost; for any other error the old ones are still in
+    /// place.
     fn replace(&self, expected: Stored, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// Whether something that a crash had left was removed when the bytes were read.
+    /// Whether a file left by a crash was removed when the bytes were read.
     fn has_recovered(&self) -> bool {
         false
     }
 }
 
 impl Stored {
-    /// What a store with these bytes has. The header's proof needs the key and is not verified: a changed number keeps a
-    /// writer from writing, and nothing opens by it.
+    /// The version of a store with these bytes. The header's proof needs the key and is not verified: a changed number
+    /// blocks a writer, and opens nothing.
     pub fn of(bytes: Option<&[u8]>) -> Self {
         match bytes.map(format::read_header) {
             None => Self::Nothing,
@@ -49,19 +50,19 @@ impl Stored {
         }
     }
 
-    /// Whether this is what a writer expects.
+    /// Whether this is the version that a writer expects.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] where it is not.
+    /// [`StoreError::Conflict`] if it is not.
     pub fn check(self, expected: Self) -> Result<(), StoreError> {
         if self == expected { Ok(()) } else { Err(StoreError::Conflict { expected, found: self }) }
     }
 }
 
-/// A vault in a file of mode 0600 in a folder that only its owner writes.
+/// A vault in a file of mode 0600, in a folder that only its owner may write.
 ///
-/// The lock of the data folder keeps a second sidecar out. A writer locks the folder itself (`flock`) from the comparison to
-/// the last sync, so that nothing is lost even if two processes use one file.
+/// The lock of the data folder excludes a second sidecar. A writer locks the folder itself (`flock`) from the comparison to
+/// the last sync, so that no change is lost even if two processes use one file.
 #[derive(Clone, Debug)]
 pub struct FileStore {
     path: PathBuf,
@@ -70,7 +71,7 @@ pub struct FileStore {
 }
 
 impl FileStore {
-    /// A store at this path; nothing is touched yet.
+    /// A store at this path; no file is touched yet.
     pub fn new(path: &Path) -> Self {
         let mut name = std::ffi::OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
@@ -85,7 +86,7 @@ impl FileStore {
         }
     }
 
-    /// Whoever may write the folder may put another file in the vault's place.
+    /// A user who may write the folder may replace the vault's file.
     fn check_folder(&self) -> Result<(), StoreError> {
         let folder = self.folder();
         let found = fs::metadata(folder).map_err(|source| io_error(folder, StoreAction::Find, source))?;
@@ -97,7 +98,7 @@ impl FileStore {
         }
     }
 
-    /// Removes what a crash left, and says whether there was something; it is ciphertext, and never read.
+    /// Removes a file left by a crash, and returns whether there was one; it is ciphertext, and never read.
     fn remove_temporary(&self) -> Result<bool, StoreError> {
         match fs::remove_file(&self.temporary) {
             Ok(()) => Ok(true),
@@ -106,7 +107,8 @@ impl FileStore {
         }
     }
 
-    /// Opens the folder and waits for another writer, which has the lock for one write; closing the folder releases it.
+    /// Opens the folder and waits for another writer, which holds the lock for one write; closing the folder releases
+    /// it.
     fn lock_folder(&self) -> Result<File, StoreError> {
         let path = self.folder();
         let folder = File::open(path).map_err(|source| io_error(path, StoreAction::Open, source))?;
@@ -115,7 +117,7 @@ impl FileStore {
         Ok(folder)
     }
 
-    /// The first bytes of the file, at most so many; `None` where there is no file.
+    /// The first bytes of the file, up to this number; `None` if there is no file.
     fn read_up_to(&self, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
         if fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             return Ok(None);
@@ -155,7 +157,7 @@ impl Store for FileStore {
         Stored::of(self.read_up_to(format::MAX_HEADER_BYTES)?.as_deref()).check(expected)?;
         self.remove_temporary()?;
         if let Err(source) = self.write_temporary(bytes) {
-            // After a failed fsync the pages may be gone: the file is thrown away, never synced again.
+            // After a failed fsync the pages may be gone: the file is removed, never synced again.
             drop(self.remove_temporary());
             return Err(io_error(&self.path, StoreAction::Write, source));
         }

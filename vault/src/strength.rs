@@ -1,7 +1,7 @@
-//! What is judged of a credential before it is put: whether it can be put at all, and whether its value is too weak.
+//! The checks of a credential before it is put: whether it can be put at all, and whether its value is too weak.
 //!
-//! Masking answers for each text that an upstream can be made to repeat whether it is the value. Against a value that few guesses
-//! find, that is all it takes; so such a value is refused unless the caller allows it.
+//! Masking reveals, for each text that an upstream can be made to repeat, whether it is the value. If a few guesses suffice to
+//! find the value, that breaks it; so such a value is refused unless the caller allows it.
 
 use model::Timestamp;
 
@@ -10,7 +10,7 @@ use crate::error::VaultError;
 use crate::weakness::{MIN_BITS, Weakness};
 use secret::Secret;
 
-/// Values that stand in examples and in lists of guesses, in lower case.
+/// Values that occur in examples and in lists of guesses, in lower case.
 const COMMON: &[&str] = &[
     "00000000",
     "0123456789",
@@ -94,13 +94,13 @@ const COMMON: &[&str] = &[
     "your_token",
 ];
 
-/// A passphrase needs so many bytes. Whoever has a copy of the vault tries passphrases without being counted.
+/// The minimum bytes of a passphrase. An attacker with a copy of the vault can try passphrases without a counter.
 pub const MIN_PASSPHRASE_BYTES: usize = 12;
 
-/// Passphrases with fewer bits than this, by [`bits`], are guessable: each guess costs Argon2id.
+/// Passphrases with fewer bits than this, by [`bits`], are guessable; each guess costs Argon2id.
 const MIN_PASSPHRASE_BITS: f64 = 50.0;
 
-/// Why a passphrase is too weak to lock a vault, as the rest of a sentence; `None` where it is not.
+/// Why a passphrase is too weak to lock a vault, as the rest of a sentence; `None` if it is strong enough.
 #[expect(clippy::disallowed_methods, reason = "the strength of the passphrase is estimated; nothing of it is kept")]
 pub fn passphrase_weakness(passphrase: &Secret) -> Option<&'static str> {
     let text = passphrase.expose_secret();
@@ -112,7 +112,7 @@ pub fn passphrase_weakness(passphrase: &Secret) -> Option<&'static str> {
 }
 
 impl NewCredential {
-    /// Judges all of it, without a vault.
+    /// Judges all properties, without a vault.
     ///
     /// # Errors
     /// [`VaultError::Value`], [`VaultError::Weak`] or [`VaultError::Credential`].
@@ -127,7 +127,7 @@ impl NewCredential {
 }
 
 impl Kind {
-    /// What is risky about a value of this kind; of a pair, about its password.
+    /// The risk of a value of this kind; for a pair, of its password.
     pub fn weaknesses(&self, value: &Secret) -> Vec<Weakness> {
         let value = self.substitution_bytes(value);
         let same = value.split_first().is_some_and(|(first, rest)| rest.iter().all(|byte| byte == first));
@@ -141,8 +141,8 @@ impl Kind {
     }
 }
 
-/// A rough estimate from above: as many bits as the value would have if each character were drawn from the classes that occur.
-/// Of characters that repeat, no more than three times as many are counted as are different.
+/// A rough upper estimate: as many bits as if each character were drawn from the classes that occur. Of repeating characters,
+/// at most three times the number of different ones are counted.
 fn bits(value: &[u8]) -> f64 {
     let has = |class: fn(&u8) -> bool| value.iter().any(class);
     let hex = value.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'));
@@ -185,7 +185,7 @@ mod tests {
         for fine in ["4938172650493", "9f86d081884c", "q7zk9xpw5m", "correct-horse"] {
             assert_eq!(of(kind("bearer"), fine), [], "{fine}");
         }
-        // Of a pair the password counts, however long the name is.
+        // For a pair the password counts, however long the name is.
         assert_eq!(of(kind("basic"), "a-long-name@example.com:changeme"), [Weakness::Common]);
         assert_eq!(of(kind("basic"), "a:ghp_5f3a91c07be2"), []);
     }
@@ -220,7 +220,7 @@ mod tests {
         assert!(matches!(misnamed.check(&value(), now), Err(VaultError::Credential(CredentialError::Name))));
         let broken = Secret::new(b"two\nlines".to_vec());
         assert!(matches!(new().check(&broken, now), Err(VaultError::Value(_))));
-        // Every location has to be able to hold it.
+        // Every location must support it.
         let cookie = Kind::new("cookie", [("name", "sid".to_owned())]).unwrap();
         let both = NewCredential { spec: CredentialSpec { also: vec![cookie], ..spec() }, ..new() };
         assert!(both.check(&value(), now).is_ok());

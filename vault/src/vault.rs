@@ -1,4 +1,5 @@
-//! The vault: what others call. Readers take a snapshot and never wait for a writer; writers go to disk first.
+//! The vault's interface for its callers. Readers use a snapshot and never wait for a writer; writers write to disk
+//! first.
 
 use std::fmt;
 use std::path::Path;
@@ -24,19 +25,19 @@ use secret::{Secret, SecretForms};
 pub struct Vault {
     store: Box<dyn Store>,
     state: ArcSwap<State>,
-    /// The newest generation that readers may see. Never older than that of `state`.
+    /// The newest generation that is visible to readers. Never older than that of `state`.
     newest: AtomicU64,
-    /// What the store has as this vault read or wrote it last, and so expects it. Held while a change is written, never while
-    /// a value is read.
+    /// The content of the store, as last read or written by this vault, and so expected next. Locked while a change is
+    /// written, never while a value is read.
     stored: Mutex<Stored>,
     reads: AtomicU64,
-    /// Keys that were replaced by themselves, until somebody records it.
+    /// Keys that were replaced automatically, until a caller records it.
     replaced: Mutex<Vec<(TenantId, u32)>>,
-    /// A value of Egret's own that every change seals along.
+    /// A value of Egret's own that every change also seals.
     along: OnceLock<Along>,
 }
 
-/// The name of a value of Egret's own, and where it comes from at each change.
+/// The name of a value of Egret's own, and its source at each change.
 struct Along {
     name: &'static str,
     value: Box<dyn Fn() -> Option<Secret> + Send + Sync>,
@@ -49,7 +50,7 @@ pub struct VaultStatus {
     pub generation: u64,
     /// How many credentials it holds, of all tenants.
     pub credentials: usize,
-    /// What it is locked with.
+    /// Its lock.
     pub lock: KeyDerivation,
 }
 
@@ -59,12 +60,12 @@ pub struct HostValues {
     pub generation: u64,
     /// Each value in its forms.
     pub values: Vec<Arc<SecretForms>>,
-    /// When the grace time of an older version is over, so that there are fewer.
+    /// When the grace time of an older version is over, so that the set shrinks.
     pub valid_until: Option<Timestamp>,
 }
 
 impl Vault {
-    /// Makes an empty vault in a file that is not there yet.
+    /// Creates an empty vault in a file that does not exist yet.
     ///
     /// # Errors
     /// [`VaultError::Exists`], [`VaultError::Key`], [`VaultError::Store`].
@@ -75,13 +76,13 @@ impl Vault {
     /// Opens the vault in a file; every byte of it is verified.
     ///
     /// # Errors
-    /// [`VaultError::Missing`], [`VaultError::Unseal`] for a wrong key, [`VaultError::Corrupt`] for a changed file,
-    /// and those of the file and the key source.
+    /// [`VaultError::Missing`], [`VaultError::Unseal`] for a wrong key, [`VaultError::Corrupt`] for a changed file, and
+    /// those of the file and the key source.
     pub fn open(path: &Path, source: &dyn KeySource) -> Result<Self, VaultError> {
         Self::open_in(Box::new(FileStore::new(path)), source)
     }
 
-    /// Whether something lies where a vault would.
+    /// Whether a file exists at the vault's path.
     pub fn exists(path: &Path) -> bool {
         path.symlink_metadata().is_ok()
     }
@@ -108,17 +109,17 @@ impl Vault {
         Ok(Self::assemble(store, Stored::of(Some(&bytes)), open_bytes(&bytes, source)?))
     }
 
-    /// Puts a credential, or a new version of it, and gives the version.
+    /// Puts a credential, or a new version of it, and returns the version.
     ///
     /// # Errors
-    /// [`VaultError::Value`] or [`VaultError::Credential`] where it is refused, [`VaultError::Store`] where it could
-    /// not be written.
+    /// [`VaultError::Value`] or [`VaultError::Credential`] if it is refused, [`VaultError::Store`] if it could not be
+    /// written.
     pub fn put(&self, new: NewCredential, value: Secret, now: Timestamp) -> Result<Version, VaultError> {
         let versions = self.put_all(vec![(new, value)], now)?;
         versions.first().copied().ok_or(VaultError::Unknown)
     }
 
-    /// Puts all of these, or none of them; gives the versions, in the same order.
+    /// Puts all of these, or none of them; returns the versions, in the same order.
     ///
     /// # Errors
     /// As [`Vault::put`], for the first that is refused.
@@ -128,10 +129,10 @@ impl Vault {
         self.change(|state| put_each(state, all, now))
     }
 
-    /// The versions that [`Vault::put_all`] would give now; nothing is put.
+    /// The versions that [`Vault::put_all`] would return now; puts none.
     ///
     /// # Errors
-    /// As [`Vault::put_all`], but those of writing.
+    /// As [`Vault::put_all`], except those of writing.
     pub fn versions_if_put(
         &self,
         all: Vec<(NewCredential, Secret)>,
@@ -152,7 +153,7 @@ impl Vault {
         summary(self.state.load().versions(tenant, id))
     }
 
-    /// Removes a credential with all its versions. Its hosts may still show them, so they are masked for [`crate::DEFAULT_GRACE`] more.
+    /// Removes a credential with all its versions. Its hosts may still echo them, so they stay masked for [`crate::DEFAULT_GRACE`].
     ///
     /// # Errors
     /// [`VaultError::Unknown`], [`VaultError::Store`].
@@ -160,8 +161,8 @@ impl Vault {
         self.change(|state| state.remove(tenant, id, None, whole_micros(clock::now())))
     }
 
-    /// Removes one version before its grace time is over; the one in use takes the whole credential with it. Masked as in
-    /// [`Vault::remove`].
+    /// Removes one version before its grace time is over; removing the one in use removes the whole credential. Masked as
+    /// in [`Vault::remove`].
     ///
     /// # Errors
     /// [`VaultError::Unknown`], [`VaultError::Store`].
@@ -169,16 +170,16 @@ impl Vault {
         self.change(|state| state.remove(tenant, id, Some(version), whole_micros(clock::now())))
     }
 
-    /// Gives a tenant a new key and seals everything it has anew; gives the key's number. Readers go on meanwhile.
+    /// Gives a tenant a new key and reseals all its items; returns the key's number. Readers continue in the meantime.
     ///
     /// # Errors
-    /// [`VaultError::Unknown`] for a tenant that has nothing, [`VaultError::Corrupt`], [`VaultError::Store`].
+    /// [`VaultError::Unknown`] for a tenant without items, [`VaultError::Corrupt`], [`VaultError::Store`].
     pub fn rotate(&self, tenant: &TenantId) -> Result<u32, VaultError> {
         let now = whole_micros(Timestamp::now());
         self.change(|state| state.rotate(tenant, now))
     }
 
-    /// The tenants that have a key of their own, Egret's own values among them, and the number of each key.
+    /// The tenants that have a key of their own, including Egret's own values, and the number of each key.
     pub fn keys(&self) -> Vec<(TenantId, u32)> {
         let state = self.state.load();
         state
@@ -189,17 +190,17 @@ impl Vault {
             .collect()
     }
 
-    /// The keys that were replaced because they had sealed enough, with their new numbers, since this was last asked.
+    /// The keys that were replaced because they had sealed enough, with their new numbers, since the last call.
     pub fn take_replaced_keys(&self) -> Vec<(TenantId, u32)> {
         std::mem::take(&mut *model::sync::lock(&self.replaced))
     }
 
-    /// Whether a file that a crash had left beside the vault was removed when it was opened.
+    /// Whether a file that a crash had left next to the vault was removed when it was opened.
     pub fn is_recovered(&self) -> bool {
         self.store.has_recovered()
     }
 
-    /// Locks the vault with something else: every tenant's key is wrapped anew, no secret is sealed anew.
+    /// Changes the lock of the vault: every tenant's key is rewrapped, no secret is resealed.
     ///
     /// # Errors
     /// [`VaultError::Key`], [`VaultError::Store`].
@@ -213,12 +214,12 @@ impl Vault {
         encode(&self.state.load())
     }
 
-    /// Puts a backup in the place of what the vault holds, at a generation of its own; gives the generation. Values that the backup
-    /// lacks are masked as removed ones.
+    /// Replaces the vault's content with a backup, as a new generation; returns the generation. Values that the backup lacks are
+    /// masked as removed ones.
     ///
     /// # Errors
-    /// [`VaultError::OtherLock`] where the backup was locked with something else than the vault is now, those of
-    /// [`Vault::open`], and [`VaultError::Store`].
+    /// [`VaultError::OtherLock`] if the lock of the backup differs from the vault's, those of [`Vault::open`], and
+    /// [`VaultError::Store`].
     pub fn restore(&self, backup: &[u8]) -> Result<u64, VaultError> {
         let header = format::read_header(backup)?;
         self.change(|state| {
@@ -234,7 +235,7 @@ impl Vault {
         })
     }
 
-    /// Puts a backup where a vault lies or should lie, at a generation after `generation` and after what lies there.
+    /// Puts a backup at the path of a vault, with a generation after `generation` and after that of an existing file.
     ///
     /// # Errors
     /// Those of [`Vault::open`] for the backup, and [`VaultError::Store`].
@@ -243,7 +244,7 @@ impl Vault {
         let held = store.read()?;
         let stored = Stored::of(held.as_deref());
         let mut state = open_bytes(backup, source)?;
-        // What is lost with it is still to be masked. Where the lock is another one, only its generation is known.
+        // Values that are lost with it must still be masked. Under another lock, only its generation is known.
         if let Some(held) = held.as_deref().and_then(|held| open_bytes(held, source).ok()) {
             state = state.after(&held, whole_micros(clock::now()))?;
         }
@@ -257,7 +258,7 @@ impl Vault {
         Ok(vault)
     }
 
-    /// How the vault stands.
+    /// The status of the vault.
     pub fn status(&self) -> VaultStatus {
         let state = self.state.load();
         VaultStatus { generation: state.generation, credentials: state.count(), lock: state.lock.recipe.clone() }
@@ -268,31 +269,32 @@ impl Vault {
         self.state.load().generation
     }
 
-    /// Whether nothing was written since this generation. One atomic load: it is asked for each piece of a response.
+    /// Whether no change was written since this generation. One atomic load, because each piece of a response asks for
+    /// it.
     pub fn is_at(&self, generation: u64) -> bool {
         self.newest.load(Ordering::Acquire) == generation
     }
 
-    /// How many times a value was opened since the vault was.
+    /// How many times a value was opened since the vault was opened.
     pub fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
     }
 
-    /// Kind, audience and names of a credential; opens nothing.
+    /// Kind, audience and names of a credential; opens no value.
     pub fn slot(&self, tenant: &TenantId, id: &CredentialId) -> Option<CredentialShape> {
         self.state.load().find(tenant, id)?.shape.clone()
     }
 
-    /// Whether what was lent of this version must not be used any more.
+    /// Whether credentials issued from this version must not be used any more.
     pub fn is_revoked(&self, tenant: &TenantId, id: &CredentialId, version: Version) -> bool {
         self.state.load().is_revoked(tenant, id, version)
     }
 
-    /// Lends a credential for one exchange with this destination. Whatever speaks against it is judged before the
-    /// value is opened.
+    /// Issues a credential for one exchange with this destination. All objections are checked before the value is
+    /// opened.
     ///
     /// # Errors
-    /// [`LeaseError`] names what speaks against it.
+    /// [`LeaseError`] names the objection.
     pub fn lease(&self, tenant: &TenantId, id: &CredentialId, destination: &Destination) -> Result<Lease, LeaseError> {
         let state = self.state.load();
         let entry = state.find(tenant, id).ok_or(LeaseError::Unknown)?;
@@ -308,7 +310,7 @@ impl Vault {
             return Err(LeaseError::Expired);
         }
         let value = self.open_value(entry).ok_or(LeaseError::Corrupt)?;
-        // An older Egret may have taken what this one refuses: never cut short, never sent.
+        // An older Egret may have accepted a value that this one refuses: never truncated, never sent.
         shape.kinds().try_for_each(|kind| kind.check_value(&value)).map_err(|_| LeaseError::Invalid)?;
         let mut lease = Lease::new(entry.item.label.id.clone(), shape.clone(), value);
         if versions.len() > 1 {
@@ -317,8 +319,8 @@ impl Vault {
         Ok(lease)
     }
 
-    /// Which of these texts hold a value of the tenant, of any version that is not yet forgotten, plain or encoded. A value that
-    /// does not open is passed over.
+    /// Which of these texts contain a value of the tenant, plain or encoded, of any version that is not yet removed. A value
+    /// that does not open is skipped.
     pub fn holding_a_value(&self, tenant: &TenantId, texts: &[impl AsRef<[u8]>]) -> Vec<bool> {
         let state = self.state.load();
         let mut holding = vec![false; texts.len()];
@@ -336,11 +338,11 @@ impl Vault {
         holding
     }
 
-    /// The values that must not come back from a host: those of every credential whose audience names it, older versions within
-    /// their grace time included. Each value is opened once, and stays in the arena.
+    /// The values to mask in responses of a host: those of every credential whose audience names it, including older versions
+    /// within their grace time. Each value is opened once, and stays in the arena.
     ///
     /// # Errors
-    /// [`LeaseError::Corrupt`] where a value does not open: then nobody can tell whether it comes back.
+    /// [`LeaseError::Corrupt`] if a value does not open: it could then come back undetected.
     pub fn values_at(&self, host: &Host) -> Result<HostValues, LeaseError> {
         let state = self.state.load();
         let entries = state.known_to(host, clock::now());
@@ -349,7 +351,7 @@ impl Vault {
         Ok(HostValues { generation: state.generation, values: values.ok_or(LeaseError::Corrupt)?, valid_until })
     }
 
-    /// Seals a value of Egret's own, such as the key of the CA, in the place of one of the same name.
+    /// Seals a value of Egret's own, such as the key of the CA, and replaces one of the same name.
     ///
     /// # Errors
     /// [`VaultError::Credential`] for the name, [`VaultError::TooLarge`], [`VaultError::Store`].
@@ -361,16 +363,16 @@ impl Vault {
         self.change(|state| put_internal(state, name, value))
     }
 
-    /// From now on every change seals this value of Egret's own along, under `name`; where there is none, the one before
+    /// From now on every change also seals this value of Egret's own, under `name`; without a new one, the previous one
     /// stays. Only the first call has an effect.
     pub fn seal_along(&self, name: &'static str, value: impl Fn() -> Option<Secret> + Send + Sync + 'static) {
         self.along.get_or_init(|| Along { name, value: Box::new(value) });
     }
 
-    /// Opens a value of Egret's own; `None` where there is none of this name.
+    /// Opens a value of Egret's own; `None` if there is none of this name.
     ///
     /// # Errors
-    /// [`VaultError::Corrupt`] where it does not open.
+    /// [`VaultError::Corrupt`] if it does not open.
     pub fn open_internal(&self, name: &str) -> Result<Option<Secret>, VaultError> {
         let state = self.state.load();
         let Some(entry) = state.internal(name) else { return Ok(None) };
@@ -389,7 +391,7 @@ impl Vault {
         }
     }
 
-    /// What an upstream was given a moment ago it may still echo.
+    /// An upstream may still echo a value that it was sent a moment ago.
     fn add_superseded(&self, versions: &[Arc<Entry>], lease: &mut Lease) -> Result<(), LeaseError> {
         let is_recent = |entry: &&Arc<Entry>| entry.item.superseded.is_some_and(|until| until > clock::now());
         for entry in versions.iter().filter(is_recent) {
@@ -400,18 +402,18 @@ impl Vault {
         Ok(())
     }
 
-    /// The one place where a value is opened, so that the count of readings is true.
+    /// The only function that opens a value, so that the count of readings is correct.
     fn open_value(&self, entry: &Entry) -> Option<Secret> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         entry.value().ok()
     }
 
-    /// Makes the next generation, on disk first; nothing changes where that fails.
+    /// Creates the next generation, on disk first; if that fails, the state does not change.
     ///
-    /// A conflict is reported and not retried: this vault would have to adopt what another process wrote, without the check
-    /// that a start makes (is it an old copy?), and the edit was made for what this one has.
+    /// A conflict is reported and not retried. This vault would have to adopt another process's write without the check at
+    /// a start (is it an old copy?), and the edit was made for this vault's content.
     fn change<T>(&self, edit: impl FnOnce(&mut State) -> Result<T, VaultError>) -> Result<T, VaultError> {
-        // One that panicked left nothing half done: the store is written last.
+        // A panic left no partial change: the store is written last.
         let mut stored = model::sync::lock(&self.stored);
         let mut next = State::clone(&self.state.load());
         next.generation += 1;
@@ -424,8 +426,8 @@ impl Vault {
             put_internal(&mut next, along.name, &value)?;
         }
         let replaced = self.store.replace(*stored, &encode(&next));
-        // Where only the last sync failed, the file shows the new generation, so memory does too; the caller still learns that
-        // it may not last.
+        // If only the last sync failed, the file shows the new generation, so memory does too; the caller still gets the error
+        // that it may be lost.
         if matches!(replaced, Ok(()) | Err(StoreError::NotDurable { .. })) {
             *stored = Stored::Generation(next.generation);
             self.show_generation(next);
@@ -433,10 +435,10 @@ impl Vault {
         replaced.map(|()| done).map_err(VaultError::from)
     }
 
-    /// Makes a generation that is on disk the one that readers see.
+    /// Makes a generation that is on disk visible to readers.
     fn show_generation(&self, next: State) {
         model::sync::lock(&self.replaced).extend_from_slice(&next.replaced);
-        // First: a reader of a response must not miss a value that another request can be given already.
+        // First: a reader of a response must not miss a value that another request can already be sent with.
         self.newest.store(next.generation, Ordering::Release);
         self.state.store(Arc::new(next));
     }
@@ -448,7 +450,7 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// Seals a value of Egret's own in the place of one of the same name.
+/// Seals a value of Egret's own and replaces one of the same name.
 fn put_internal(state: &mut State, name: &str, value: &Secret) -> Result<(), VaultError> {
     let now = whole_micros(Timestamp::now());
     let tenant = TenantId::from(INTERNAL);
@@ -487,7 +489,7 @@ fn put_one(state: &mut State, new: NewCredential, value: &Secret, now: Timestamp
     Ok(version)
 }
 
-/// What a source locks a vault with from now on, under a fresh salt.
+/// The new lock of a vault under this source, with a fresh salt.
 fn lock(source: &dyn KeySource) -> Result<VaultLock, VaultError> {
     let (recipe, salt) = (source.recipe()?, random()?);
     Ok(VaultLock { kek: source.kek(&recipe, &salt)?, recipe, salt })
@@ -506,7 +508,7 @@ fn encode(state: &State) -> Vec<u8> {
     format::write(&header, &content, &state.lock.kek)
 }
 
-/// As dates are written: what is in memory is what a reopened vault shows.
+/// Rounded like written dates: memory shows the same dates as a reopened vault.
 fn whole_micros(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }

@@ -1,13 +1,13 @@
 //! What is weak about a value.
 
-/// Why a value is weak: it is put only where the caller allows that.
+/// Why a value is weak: it is put only if the caller allows that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weakness {
-    /// So short that it stands in ordinary text too.
+    /// So short that it also occurs in ordinary text.
     Short,
-    /// One of those that people guess first.
+    /// One of the most common guesses.
     Common,
-    /// So few possibilities that they can be tried.
+    /// So few possibilities that all can be tried.
     Guessable,
 }
 
@@ -15,7 +15,7 @@ pub enum Weakness {
 pub(crate) const MIN_BITS: f64 = 40.0;
 
 impl Weakness {
-    /// What it means, as the rest of a sentence about the credential; never what the value is.
+    /// Its meaning, as the rest of a sentence about the credential; never the value.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Short => {

@@ -1,5 +1,5 @@
-//! What a kill, a fault at any system call or a loss of power leaves behind; by strace where that is needed; without it a
-//! test says that it was skipped, and fails in CI.
+//! The state after a kill, a fault at any system call or a loss of power, by strace if a test needs it. Without strace,
+//! such a test reports that it was skipped, and fails in CI.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -13,13 +13,13 @@ use std::process::{Command, ExitStatus, Stdio};
 use common::{import, key, key_number, open, prepared, put, version};
 use model::TenantId;
 
-/// Names the folder in which the process under test works, and what it does there.
+/// Names the folder of the process under test, and its action there.
 const FOLDER: &str = "EGRET_CRASH_TEST_FOLDER";
 const CHANGE: &str = "EGRET_CRASH_TEST_CHANGE";
 /// How many processes are killed at random.
 const KILLS: &str = "EGRET_VAULT_KILLS";
 
-/// The process under test, when this program is started for it; else nothing.
+/// The process under test, if this program is started for it; otherwise no test.
 #[test]
 fn one_change() {
     let (Some(folder), Some(what)) = (std::env::var_os(FOLDER), std::env::var_os(CHANGE)) else { return };
@@ -35,7 +35,7 @@ fn one_change() {
     }
 }
 
-/// Changes the vault again and again, and says of each change that it is done.
+/// Changes the vault repeatedly, and prints a line when each change is done.
 fn endless(folder: &Path) {
     let (vault, mut locked_with) = open(folder);
     let say = |what: String| std::io::stdout().write_all(what.as_bytes()).unwrap();
@@ -50,8 +50,8 @@ fn endless(folder: &Path) {
     }
 }
 
-/// What one change did: the version and how many other credentials there are, together; the number of the tenant's key; which
-/// key file locks it.
+/// The effect of one change: the version and the number of other credentials, together; the number of the tenant's key; the
+/// key file of the lock.
 fn state(folder: &Path) -> (u32, u32, usize) {
     let (vault, locked_with) = open(folder);
     let others = u32::try_from(vault.list(&TenantId::default()).len()).unwrap() - 1;
@@ -102,7 +102,7 @@ fn t162_killed_at_any_moment_nothing_that_was_said_to_be_done_is_lost() {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         assert!(lines.any(|line| line == "ready"));
         let mut early = Vec::new();
-        // After some more changes: between two of them, as soon as a new file is there, or as soon as something is in it.
+        // After some more changes: between two of them, as soon as a new file exists, or as soon as it has content.
         for _ in 0..round % 7 {
             early.extend(lines.next());
         }
@@ -124,7 +124,7 @@ fn t162_killed_at_any_moment_nothing_that_was_said_to_be_done_is_lost() {
         }
         torn += u32::from(folder.path().join(NEW).exists());
         let (version, key, _) = state(folder.path());
-        // What was under way may be there too; the round before left what this one began with.
+        // A change in progress may be there too; the earlier round left the state that this one began with.
         last = (last.0.max(put), last.1.max(rotated));
         assert!((last.0..=last.0 + 1).contains(&version), "version {version} after {}", last.0);
         assert!((last.1..=last.1 + 1).contains(&key), "key {key} after {}", last.1);
@@ -172,7 +172,8 @@ fn t164_an_interrupted_write_is_finished() {
     assert_eq!(state(folder.path()), (2, 1, 0));
 }
 
-/// A write that takes nothing, and one that takes a part before the next one fails: the limit on the size of files cuts it.
+/// A write that accepts no bytes, and one that accepts a part before the next one fails: the limit on the size of files
+/// truncates it.
 #[test]
 fn t164_a_short_write_is_an_error_and_leaves_the_old_file() {
     if has_strace() {
@@ -188,7 +189,7 @@ fn t164_a_short_write_is_an_error_and_leaves_the_old_file() {
     assert!(std::fs::metadata(&vault).unwrap().len() > 512, "one block is less than the vault");
     let program = std::env::current_exe().unwrap();
     let mut limited = Command::new("sh");
-    // The signal that comes with the error is ignored, so that the error itself is seen.
+    // The signal that comes with the error is ignored, so that the error itself is visible.
     limited.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" one_change --exact --test-threads=1 --quiet"]);
     limited.arg(program).env(FOLDER, folder.path()).env(CHANGE, "put").env("RUST_BACKTRACE", "0");
     assert!(!limited.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
@@ -230,7 +231,7 @@ fn t163_whatever_a_loss_of_power_leaves_of_what_was_written_it_opens() {
     }
 }
 
-/// The file that is written before it takes the vault's place.
+/// The file that is written before it replaces the vault.
 const NEW: &str = ".vault.egret.new";
 
 /// Runs `one_change` in a process of its own, under strace with these settings.

@@ -1,4 +1,4 @@
-//! Looks for secrets in the memory of the process after they were dropped.
+//! Searches the memory of the process for secrets after they were dropped.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use egret_vault::{Audience, CredentialSpec, KeyFile, Kind, Memory, NewCredential, Secret, Vault, memory};
 use model::{Authority, Destination, Scheme, TenantId, Timestamp};
 
-/// The secret is this pattern with every bit turned, so that looking for it puts no copy of it into memory.
+/// The secret is this pattern with every bit inverted, so that the search puts no copy of it into memory.
 const MASKED: &[u8; 44] = b"~~~~this never stands in memory unmasked~~~~";
 
 fn bytes() -> Vec<u8> {
@@ -33,7 +33,7 @@ fn nothing_of_a_secret_stays_in_memory() {
     ordinary.fill(0);
     black_box(&ordinary);
     let held = unmasked();
-    // The kernel itself cannot read these pages, and so nobody through it.
+    // The kernel itself cannot read these pages, so no process can read them through it.
     assert_eq!(copies(), usize::from(memory() != Memory::Secret), "{:?}", memory());
     drop(held);
     vault.put(credential(), unmasked(), Timestamp::now()).unwrap();
@@ -52,7 +52,7 @@ fn credential() -> NewCredential {
     NewCredential::new("name".into(), CredentialSpec::new(kind, Audience::parse(&["api.example.com"]).unwrap()))
 }
 
-/// How often the secret stands in the writable memory of this process.
+/// How often the secret occurs in the writable memory of this process.
 fn copies() -> usize {
     let memory = File::open("/proc/self/mem").unwrap();
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
@@ -62,12 +62,12 @@ fn copies() -> usize {
         let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
         let (start, end) = (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap());
         let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
-        // Some special mappings cannot be read; they hold no heap and no stack.
+        // Some special mappings cannot be read; they contain no heap and no stack.
         if memory.read_exact_at(&mut bytes, start).is_ok() {
             found +=
                 bytes.windows(MASKED.len()).filter(|window| window.iter().zip(MASKED).all(|(a, b)| *a == !*b)).count();
         }
-        // Emptied before it is freed, or the next search would find this one's copies.
+        // Cleared before it is freed, or the next search would find the copies in it.
         bytes.iter_mut().for_each(|byte| *byte = 0);
         black_box(&bytes);
     }

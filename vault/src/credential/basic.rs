@@ -27,7 +27,7 @@ impl CredentialKind for Basic {
         true
     }
 
-    /// A pair with a colon; the user may be empty, the password not.
+    /// A pair with a colon; the user may be empty, the password may not.
     fn check_value(&self, value: &[u8]) -> Result<(), ValueError> {
         match () {
             () if value.contains(&b'\t') => Err(ValueError::Control),
@@ -45,7 +45,7 @@ impl CredentialKind for Basic {
         password(value)
     }
 
-    /// The pair, the pair as it is sent, and the password where it is long enough not to stand in ordinary text.
+    /// The pair, the pair in its sent form, and the password if it is too long to occur in ordinary text.
     fn patterns(&self, value: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
         let mut patterns = vec![copy(&[value]), encoded(value)];
         let password = password(value);
@@ -56,7 +56,7 @@ impl CredentialKind for Basic {
     }
 }
 
-/// What follows the first colon.
+/// The part after the first colon.
 fn password(value: &[u8]) -> &[u8] {
     let colon = value.iter().position(|b| *b == b':');
     colon.and_then(|colon| value.get(colon + 1..)).unwrap_or_default()

@@ -32,7 +32,7 @@ impl CredentialKind for Bearer {
         true
     }
 
-    /// Visible ASCII: wider than the RFC's token, as tokens in use are, and still one word.
+    /// Visible ASCII: wider than the RFC's token, because tokens in use are, and still one word.
     fn check_value(&self, value: &[u8]) -> Result<(), ValueError> {
         match () {
             () if !value.is_ascii() => Err(ValueError::Ascii),

@@ -1,4 +1,4 @@
-//! What goes only into the bodies of requests, where a slot was declared for it.
+//! A credential that is attached only to the bodies of requests, in its declared slots.
 
 use super::ValueError;
 use super::credential_kind::{CredentialKind, Options, Slot};
@@ -14,7 +14,7 @@ impl CredentialKind for Body {
         None
     }
 
-    /// Text: it is escaped as the body needs it.
+    /// Text: it is escaped as the body requires.
     fn check_value(&self, value: &[u8]) -> Result<(), ValueError> {
         if std::str::from_utf8(value).is_ok() { Ok(()) } else { Err(ValueError::Text) }
     }

@@ -25,7 +25,7 @@ impl CredentialKind for Cookie {
         Some(Slot::Cookie(options.get("name")))
     }
 
-    /// Visible ASCII without what ends a cookie or is read in several ways.
+    /// Visible ASCII without characters that end a cookie or are ambiguous.
     fn check_value(&self, value: &[u8]) -> Result<(), ValueError> {
         match () {
             () if !value.is_ascii() => Err(ValueError::Ascii),

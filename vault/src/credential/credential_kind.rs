@@ -1,4 +1,4 @@
-//! What a kind of credential implements.
+//! The trait of every kind of credential.
 
 use std::collections::BTreeMap;
 
@@ -6,68 +6,69 @@ use zeroize::Zeroizing;
 
 use super::{CredentialError, ValueError, copy};
 
-/// How credentials of one kind go onto requests.
+/// How credentials of one kind are attached to requests.
 pub(super) trait CredentialKind: Sync {
-    /// What people call it.
+    /// The name in messages for people.
     fn name(&self) -> &'static str;
 
-    /// What it needs to know besides the value.
+    /// The options besides the value.
     fn options(&self) -> &'static [KindOption] {
         &[]
     }
 
-    /// Judges the options, of which every required one is there and none that is not listed.
+    /// Judges the options: every required option is present, and no unknown one.
     fn check_options(&self, _: &Options) -> Result<(), CredentialError> {
         Ok(())
     }
 
-    /// Where it goes in the head of a request; `None` for what only goes into bodies.
+    /// The location in the head of a request; `None` for a credential that is attached only to bodies.
     fn slot<'o>(&self, options: &'o Options) -> Option<Slot<'o>>;
 
-    /// Whether its placeholder may stand in the slot itself, with or without other text.
+    /// Whether its placeholder may be in the slot itself, with or without other text.
     fn usable_as_full_value(&self) -> bool {
         true
     }
 
-    /// Whether its placeholder may be in the slot with exactly these bytes around it. By itself it is the whole value.
+    /// Whether its placeholder may be in the slot with exactly these bytes around it. By default, it is the whole
+    /// value.
     fn frames(&self, _: &Options, before: &[u8], after: &[u8]) -> bool {
         before.is_empty() && after.is_empty()
     }
 
-    /// Whether its placeholder may stand in the pair of `Authorization: Basic`.
+    /// Whether its placeholder may be in the pair of `Authorization: Basic`.
     fn usable_in_basic(&self) -> bool {
         false
     }
 
-    /// Judges a value that is neither empty nor too long and holds no control characters but tabs.
+    /// Judges a value that is neither empty nor too long and contains no control characters but tabs.
     fn check_value(&self, value: &[u8]) -> Result<(), ValueError>;
 
-    /// All that stands in the slot.
+    /// The whole value of the slot.
     fn render(&self, _: &Options, value: &[u8]) -> Zeroizing<Vec<u8>> {
         copy(&[value])
     }
 
-    /// What takes the place of a placeholder.
+    /// The bytes that replace a placeholder.
     fn substitution_bytes<'v>(&self, value: &'v [u8]) -> &'v [u8] {
         value
     }
 
-    /// Every plain form to take out of responses.
+    /// Every plain form to mask in responses.
     fn patterns(&self, value: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
         vec![copy(&[value])]
     }
 }
 
-/// Something that a kind needs to know.
+/// An option of a kind.
 #[derive(Debug, PartialEq, Eq)]
 pub struct KindOption {
     /// Its name in the sealed description.
     pub name: &'static str,
-    /// Its name on the command line; the control API has `_` for `-`.
+    /// Its name on the command line; the control API uses `_` for `-`.
     pub flag: &'static str,
-    /// Whether it must be there.
+    /// Whether it is required.
     pub required: bool,
-    /// What it is, for people.
+    /// Its description, for people.
     pub help: &'static str,
 }
 
@@ -86,18 +87,18 @@ impl Options {
         self.0.contains_key(name)
     }
 
-    /// The options that were given, by name.
+    /// The options that are set, by name.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0.iter().map(|(name, value)| (*name, value.as_str()))
     }
 
-    /// One option; empty where it was left out.
+    /// One option; empty if it was left out.
     pub(super) fn get(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)
     }
 }
 
-/// Where a credential goes in the head of a request.
+/// The location of a credential in the head of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot<'a> {
     /// A field of this name, in lower case.

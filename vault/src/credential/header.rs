@@ -5,7 +5,8 @@ use zeroize::Zeroizing;
 use super::credential_kind::{CredentialKind, KindOption, Options, Slot};
 use super::{CredentialError, MAX_NAME_BYTES, MAX_PREFIX_BYTES, ValueError, copy, template};
 
-/// Fields that decide where a message goes, how it is read or where it ends, or that belong to one connection: never a credential's place.
+/// Fields that control the routing, the parsing or the framing of a message, or that belong to one connection: a credential may never use
+/// them.
 const RESERVED: [&str; 16] = [
     "accept-encoding",
     "connection",
@@ -66,7 +67,7 @@ impl CredentialKind for Header {
         Some(Slot::Header(options.get("name")))
     }
 
-    /// A field value: no white space at the ends, which parsers cut off.
+    /// A field value: no white space at the ends, because parsers remove it.
     fn check_value(&self, value: &[u8]) -> Result<(), ValueError> {
         let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_whitespace);
         if edge(value.first()) || edge(value.last()) { Err(ValueError::Space) } else { Ok(()) }
@@ -85,7 +86,7 @@ impl CredentialKind for Header {
     }
 }
 
-/// A sign of a token (RFC 9110 section 5.6.2).
+/// A character of a token (RFC 9110 section 5.6.2).
 pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -1,4 +1,4 @@
-//! The kinds of credentials. Each is one file beside this one that implements [`CredentialKind`], and one line in [`KINDS`].
+//! The kinds of credentials. Each is one file in this folder that implements [`CredentialKind`], and one line in [`KINDS`].
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use secret::Secret;
 static KINDS: [&dyn CredentialKind; 6] =
     [&bearer::Bearer, &basic::Basic, &header::Header, &query::Query, &cookie::Cookie, &body::Body];
 
-/// How a credential goes onto a request: its kind, with what that needs to know.
+/// How a credential is attached to a request: its kind, with its options.
 #[derive(Clone)]
 pub struct Kind {
     kind: &'static dyn CredentialKind,
@@ -24,7 +24,7 @@ impl Kind {
     /// The kind of this name, with its options by [`KindOption::name`].
     ///
     /// # Errors
-    /// [`CredentialError`] for a name that is no kind's, an option that is missing or not the kind's, or one that is refused.
+    /// [`CredentialError`] for an unknown kind, an option that is missing or unknown, or one that is refused.
     pub fn new<'n>(name: &str, given: impl IntoIterator<Item = (&'n str, String)>) -> Result<Self, CredentialError> {
         let kind = KINDS.into_iter().find(|kind| kind.name() == name);
         let kind = kind.ok_or_else(|| CredentialError::UnknownKind(name.to_owned()))?;
@@ -61,7 +61,7 @@ impl Kind {
         KINDS.into_iter().map(|kind| kind.name())
     }
 
-    /// What a kind of this name needs to know; nothing where there is none.
+    /// The options of the kind of this name; empty if there is none.
     pub fn options_of(name: &str) -> &'static [KindOption] {
         KINDS.into_iter().find(|kind| kind.name() == name).map_or(&[], |kind| kind.options())
     }
@@ -71,33 +71,33 @@ impl Kind {
         Self { kind: &bearer::Bearer, options: Options::default() }
     }
 
-    /// What people call it.
+    /// The name in messages for people.
     pub fn name(&self) -> &'static str {
         self.kind.name()
     }
 
-    /// The options that were given, by [`KindOption::name`].
+    /// The options that are set, by [`KindOption::name`].
     pub fn options(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.options.iter()
     }
 
-    /// Where it goes in the head of a request; `None` for what only goes into bodies.
+    /// The location in the head of a request; `None` for a credential that is attached only to bodies.
     pub fn slot(&self) -> Option<Slot<'_>> {
         self.kind.slot(&self.options)
     }
 
-    /// Whether its placeholder may stand in the slot itself, with or without other text.
+    /// Whether its placeholder may be in the slot itself, with or without other text.
     pub fn usable_as_full_value(&self) -> bool {
         self.kind.usable_as_full_value()
     }
 
     /// Whether its placeholder may be in the slot with exactly these bytes around it: none, the scheme that it names, or the rest of
-    /// its template. Anything else is the client's own and could be read as the credential.
+    /// its template. Any other text is the client's own and could be read as the credential.
     pub fn frames(&self, before: &[u8], after: &[u8]) -> bool {
         self.kind.frames(&self.options, before, after)
     }
 
-    /// Whether its placeholder may stand in the pair of `Authorization: Basic`.
+    /// Whether its placeholder may be in the pair of `Authorization: Basic`.
     pub fn usable_in_basic(&self) -> bool {
         self.kind.usable_in_basic()
     }
@@ -105,7 +105,7 @@ impl Kind {
     /// Whether this value can be a credential of this kind.
     ///
     /// # Errors
-    /// [`ValueError`] names what is wrong with it, never what it is.
+    /// [`ValueError`] names the problem, never the value.
     #[expect(clippy::disallowed_methods, reason = "a value is judged before it is sealed")]
     pub fn check_value(&self, value: &Secret) -> Result<(), ValueError> {
         let value = value.expose_secret();
@@ -117,7 +117,7 @@ impl Kind {
         }
     }
 
-    /// What to put where in a head; `None` for what only goes into bodies.
+    /// The location and bytes to attach in a head; `None` for a credential that is attached only to bodies.
     #[expect(clippy::disallowed_methods, reason = "the value is placed on one request")]
     pub(crate) fn placement(&self, value: &Secret) -> Option<Placement> {
         let rendered = self.kind.render(&self.options, value.expose_secret());

@@ -1,4 +1,5 @@
-//! What a credential is besides its value: one file per kind says what it needs and how it goes onto a request.
+//! The properties of a credential besides its value. One file per kind declares its options and how it is attached to a
+//! request.
 
 mod basic;
 mod bearer;
@@ -28,9 +29,9 @@ pub use query::percent_encode;
 pub use slots::{BodySlot, BodySlots, MAX_BODY_SLOTS, MAX_BODY_SWAPS};
 pub use spec::{CredentialSpec, is_variable};
 
-/// The longest value of a credential; it has to fit into a request head.
+/// The longest value of a credential, because it has to fit into a request head.
 pub const MAX_VALUE_BYTES: usize = 16 * 1024;
-/// Values shorter than this are found in ordinary text too, where masking them destroys it (importers warn).
+/// Shorter values also occur in ordinary text, which masking would destroy (importers warn).
 pub const SHORT_VALUE_BYTES: usize = 8;
 /// The longest name of a credential, a tenant or a variable.
 pub const MAX_NAME_BYTES: usize = 128;
@@ -38,18 +39,18 @@ pub const MAX_NAME_BYTES: usize = 128;
 pub const MAX_PREFIX_BYTES: usize = 64;
 /// The longest template of a header value.
 pub const MAX_TEMPLATE_BYTES: usize = 128;
-/// How long a version stays after the next one was put, where nothing else is said.
+/// How long a version stays after the next one was put, by default.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10 * 60);
-/// The longest that a version may stay after the next one was put.
+/// The longest time that a version may stay after the next one was put.
 pub const MAX_GRACE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// The most locations beside its own in which a credential's placeholder is substituted.
+/// The most locations, in addition to its own, in which a credential's placeholder is substituted.
 pub const MAX_FURTHER_LOCATIONS: usize = 4;
 /// The most versions of one credential at a time.
 pub const MAX_VERSIONS: usize = 16;
 /// The longest description.
 pub const MAX_DESCRIPTION_BYTES: usize = 1024;
 
-/// Where a value goes on a request, and the bytes that go there. `Debug` does not show them.
+/// The location of a value on a request, and its bytes there. `Debug` does not show them.
 pub enum Placement {
     /// A header field.
     Header {
@@ -74,10 +75,10 @@ pub enum Placement {
     },
 }
 
-/// Why a value cannot be a credential of its kind. Recorded as `vault_value_invalid`; never says what the value is.
+/// Why a value cannot be a credential of its kind. Recorded as `vault_value_invalid`; never contains the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ValueError {
-    /// Nothing there.
+    /// Empty.
     #[error("the value is empty")]
     Empty,
     /// Longer than fits into a request.
@@ -86,24 +87,24 @@ pub enum ValueError {
     /// CR, LF, NUL or another control character.
     #[error("the value holds a line end or another control character")]
     Control,
-    /// White space where the kind has none.
+    /// White space, which the kind does not allow.
     #[error("the value holds white space where none may be")]
     Space,
-    /// Bytes beyond ASCII where the kind has none.
+    /// Bytes beyond ASCII, which the kind does not allow.
     #[error("the value holds characters beyond ASCII")]
     Ascii,
     /// A basic pair without a colon.
     #[error("the value of a basic credential is `user:password`")]
     Colon,
-    /// A sign that ends a cookie, or that servers read in several ways.
+    /// A character that ends a cookie, or that servers interpret differently.
     #[error("the value holds a sign that no cookie may hold")]
     Cookie,
-    /// Bytes that are no text.
+    /// Bytes that are not text.
     #[error("the value is not UTF-8")]
     Text,
 }
 
-/// Why a credential is refused for something other than its value.
+/// Why a credential is refused for a reason other than its value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CredentialError {
     /// The name of the credential or tenant.
@@ -118,7 +119,7 @@ pub enum CredentialError {
     /// The header's name.
     #[error("the header name is not valid, or one that decides where a request goes or ends")]
     Header,
-    /// What stands before the value in a header.
+    /// The text before the value in a header.
     #[error("the prefix of a header value is not valid")]
     HeaderPrefix,
     /// The template of a header value.
@@ -132,7 +133,7 @@ pub enum CredentialError {
     /// The cookie's name.
     #[error("the cookie's name is not valid")]
     Cookie,
-    /// No kind is called so.
+    /// An unknown kind.
     #[error("unknown kind {0:?}; expected one of {all}", all = Kind::names().collect::<Vec<_>>().join(", "))]
     UnknownKind(String),
     /// The kind has no such option.
@@ -140,18 +141,18 @@ pub enum CredentialError {
     UnknownOption {
         /// The kind.
         kind: &'static str,
-        /// What it does not take.
+        /// The unknown option.
         option: String,
     },
-    /// The kind needs an option that is not there.
+    /// A required option of the kind is missing.
     #[error("the kind {kind} needs {}: {}", option.flag, option.help)]
     MissingOption {
         /// The kind.
         kind: &'static str,
-        /// What it needs.
+        /// The missing option.
         option: &'static KindOption,
     },
-    /// A place in bodies.
+    /// A slot in bodies.
     #[error(
         "a slot in a body is a JSON pointer (`/client_secret`, RFC 6901) or a form field's name; at most {MAX_BODY_SLOTS}"
     )]
@@ -159,24 +160,24 @@ pub enum CredentialError {
     /// How often a value goes into one body.
     #[error("a value goes into one body 1 to {MAX_BODY_SWAPS} times")]
     BodySwaps,
-    /// Further locations.
+    /// Additional locations.
     #[error(
         "a further location is `bearer`, `header:NAME`, `query:NAME` or `cookie:NAME`, each once and not the credential's own; at most {MAX_FURTHER_LOCATIONS}"
     )]
     Also,
-    /// A credential that goes nowhere.
+    /// A credential without any location.
     #[error("the kind body needs a slot in a body: a JSON pointer or a form field")]
     NoSlot,
     /// The description.
     #[error("a description or an owner has at most {MAX_DESCRIPTION_BYTES} bytes without control characters")]
     Description,
-    /// How long the version before it stays.
+    /// How long the previous version stays.
     #[error("a version stays for at most 30 days after the next was put")]
     Grace,
     /// Too many versions within their grace time.
     #[error("{MAX_VERSIONS} versions are still within their grace time; revoke one of them first")]
     Versions,
-    /// The end lies in the past.
+    /// The end is in the past.
     #[error("the credential would already have expired")]
     Expired,
     /// The audience.
@@ -187,15 +188,15 @@ pub enum CredentialError {
 /// A credential to be put into a vault, besides its value.
 #[derive(Clone, Debug)]
 pub struct NewCredential {
-    /// Whose it is.
+    /// Its tenant.
     pub tenant: TenantId,
     /// Its name.
     pub id: CredentialId,
-    /// What it is.
+    /// Its properties.
     pub spec: CredentialSpec,
-    /// How long the version before it is still redacted, and may finish what began with it.
+    /// How long the previous version is still redacted, and valid for exchanges that began with it.
     pub grace: Duration,
-    /// Whether a value is taken that can be guessed.
+    /// Whether a guessable value is accepted.
     pub allow_weak: bool,
 }
 
@@ -205,7 +206,7 @@ impl NewCredential {
         Self { tenant: TenantId::default(), id, spec, grace: DEFAULT_GRACE, allow_weak: false }
     }
 
-    /// Judges everything but the value and the end.
+    /// Judges everything except the value and the end.
     pub(crate) fn check_fields(&self) -> Result<(), CredentialError> {
         check_name(self.tenant.as_str())?;
         check_name(self.id.as_str())?;
@@ -214,14 +215,14 @@ impl NewCredential {
     }
 }
 
-/// All of one version of a credential but its value. Cheap to clone.
+/// One version of a credential, without its value. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct CredentialShape(Arc<Shape>);
 
 #[derive(Debug)]
 pub(crate) struct Shape {
     pub(crate) spec: CredentialSpec,
-    /// Of the value.
+    /// The fingerprint of the value.
     pub(crate) fingerprint: String,
     pub(crate) version: u32,
 }
@@ -231,12 +232,12 @@ impl CredentialShape {
         Self(Arc::new(shape))
     }
 
-    /// What it is.
+    /// Its properties.
     pub fn spec(&self) -> &CredentialSpec {
         &self.0.spec
     }
 
-    /// How it goes onto a request.
+    /// How it is attached to a request.
     pub fn kind(&self) -> &Kind {
         &self.0.spec.kind
     }
@@ -246,42 +247,42 @@ impl CredentialShape {
         self.0.spec.kinds()
     }
 
-    /// Where it may go.
+    /// The hosts it may be sent to.
     pub fn audience(&self) -> &Audience {
         &self.0.spec.audience
     }
 
-    /// Whether it may go there; https only.
+    /// Whether it may be sent there; https only.
     pub fn covers(&self, destination: &Destination) -> bool {
         self.0.spec.audience.covers(destination)
     }
 
-    /// Where in bodies its placeholder is swapped.
+    /// The slots in bodies where its placeholder is substituted.
     pub fn body(&self) -> &BodySlots {
         &self.0.spec.body
     }
 
-    /// Whether a rule that uses it puts it on requests by itself; otherwise it only takes its placeholder's place.
+    /// Whether a rule that uses it attaches it to requests by itself; otherwise it only replaces its placeholder.
     pub fn is_added(&self) -> bool {
         self.0.spec.body.is_empty()
     }
 
-    /// The variable its placeholder is offered under.
+    /// The environment variable that contains its placeholder.
     pub fn env(&self) -> Option<&str> {
         self.0.spec.env.as_deref()
     }
 
-    /// What its placeholders begin with.
+    /// The prefix of its placeholders.
     pub fn prefix(&self) -> Option<&str> {
         self.0.spec.prefix.as_deref()
     }
 
-    /// Sixteen hex digits that tell this value from the tenant's others, and nothing of what it is.
+    /// Sixteen hex digits that distinguish this value from the tenant's others, and reveal nothing about it.
     pub fn fingerprint(&self) -> &str {
         &self.0.fingerprint
     }
 
-    /// From when on it is no longer lent.
+    /// The time from which it is no longer issued.
     pub fn expires(&self) -> Option<Timestamp> {
         self.0.spec.expires
     }

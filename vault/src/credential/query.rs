@@ -26,13 +26,13 @@ impl CredentialKind for Query {
         Some(Slot::Query(options.get("name")))
     }
 
-    /// Anything without control characters; what a URI cannot hold is percent-encoded.
+    /// Any text without control characters; characters that a URI does not allow are percent-encoded.
     fn check_value(&self, value: &[u8]) -> Result<(), ValueError> {
         if value.contains(&b'\t') { Err(ValueError::Control) } else { Ok(()) }
     }
 }
 
-/// Encodes everything but unreserved characters (RFC 3986 section 2.3), in a buffer that never moves.
+/// Encodes all except unreserved characters (RFC 3986 section 2.3), in a buffer that never moves.
 pub fn percent_encode(bytes: &[u8]) -> Zeroizing<String> {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut text = Zeroizing::new(String::with_capacity(bytes.len() * 3));

@@ -1,13 +1,13 @@
-//! Places in the bodies of requests where a credential's placeholder is swapped, because somebody declared them.
+//! Declared slots in the bodies of requests, where a credential's placeholder is substituted.
 
 use super::{CredentialError, MAX_NAME_BYTES};
 
-/// The most places of one credential.
+/// The most slots of one credential.
 pub const MAX_BODY_SLOTS: usize = 16;
-/// The most times that one credential goes into one body.
+/// The most substitutions of one credential in one body.
 pub const MAX_BODY_SWAPS: u8 = 16;
 
-/// One place in bodies.
+/// One slot in bodies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodySlot {
     /// The text at this pointer of a JSON document (RFC 6901).
@@ -16,7 +16,7 @@ pub enum BodySlot {
     Form(String),
 }
 
-/// The places of one credential, and how often it may go into one body.
+/// The slots of one credential, and how often it may be substituted in one body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BodySlots {
     slots: Vec<BodySlot>,
@@ -24,14 +24,14 @@ pub struct BodySlots {
 }
 
 impl Default for BodySlots {
-    /// Nowhere.
+    /// No slots.
     fn default() -> Self {
         Self { slots: Vec::new(), swaps: 1 }
     }
 }
 
 impl BodySlots {
-    /// These places; `swaps` counts those in one body together.
+    /// These slots; `swaps` counts all substitutions in one body.
     ///
     /// # Errors
     /// [`CredentialError::BodySlot`], [`CredentialError::BodySwaps`].
@@ -45,17 +45,17 @@ impl BodySlots {
         Ok(Self { slots, swaps })
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// All of them, as they were declared.
+    /// All slots, as they were declared.
     pub fn iter(&self) -> impl Iterator<Item = &BodySlot> {
         self.slots.iter()
     }
 
-    /// How often the value may go into one body.
+    /// How often the value may be substituted in one body.
     pub fn swaps(&self) -> u8 {
         self.swaps
     }
@@ -66,7 +66,7 @@ impl BodySlot {
         let plain = |text: &str| text.len() <= MAX_NAME_BYTES && !text.chars().any(char::is_control);
         match self {
             Self::Form(name) => !name.is_empty() && plain(name),
-            // The whole document is no place: what goes there is all that is sent.
+            // The whole document is not a slot: the value would be the whole body.
             Self::Json(pointer) => pointer.starts_with('/') && plain(pointer) && tokens_are_valid(pointer),
         }
     }

@@ -1,5 +1,5 @@
-//! What a credential is besides its name and its value: the one set of fields that putting, sealing and listing share, and
-//! the one place where they are judged.
+//! The properties of a credential besides its name and its value. Putting, sealing and listing share this one set of
+//! fields, and it is judged only here.
 
 use model::{Audience, Timestamp};
 
@@ -7,32 +7,32 @@ use super::{
     BodySlots, CredentialError, Kind, MAX_DESCRIPTION_BYTES, MAX_FURTHER_LOCATIONS, MAX_NAME_BYTES, MAX_PREFIX_BYTES,
 };
 
-/// What a credential is. The kind, the audience and the locations in bodies are parsed before they come here.
+/// The properties of a credential. The kind, the audience and the locations in bodies are parsed before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialSpec {
     /// How it is attached to a request.
     pub kind: Kind,
-    /// Further kinds of locations in which its placeholder is substituted, for clients of one service that differ. A rule's `use` adds the
-    /// credential in the location of `kind` alone.
+    /// Additional kinds of locations in which its placeholder is substituted, because clients of one service differ. A rule's `use` adds
+    /// the credential in the location of `kind` alone.
     pub also: Vec<Kind>,
-    /// The hosts it may go to: `api.github.com`, `*.example.com`, `**.example.com:8443`.
+    /// The hosts it may be sent to: `api.github.com`, `*.example.com`, `**.example.com:8443`.
     pub audience: Audience,
-    /// Where in bodies its placeholder is substituted. A credential with such locations is never added by a rule alone.
+    /// The slots in bodies where its placeholder is substituted. A rule alone never adds a credential with such slots.
     pub body: BodySlots,
-    /// The variable its placeholder is offered under.
+    /// The environment variable that contains its placeholder.
     pub env: Option<String>,
-    /// What its placeholders begin with, such as `sk-ant-`.
+    /// The prefix of its placeholders, such as `sk-ant-`.
     pub prefix: Option<String>,
-    /// From when on it is no longer lent.
+    /// The time from which it is no longer issued.
     pub expires: Option<Timestamp>,
-    /// For people.
+    /// A description for people.
     pub description: Option<String>,
-    /// Who answers for it, for people.
+    /// The responsible person or team, for people.
     pub owner: Option<String>,
 }
 
 impl CredentialSpec {
-    /// A credential that has nothing but what it must have.
+    /// A credential with only its required properties.
     pub fn new(kind: Kind, audience: Audience) -> Self {
         Self {
             kind,
@@ -52,7 +52,7 @@ impl CredentialSpec {
         std::iter::once(&self.kind).chain(&self.also)
     }
 
-    /// Judges all of it but the end, which depends on the time.
+    /// Judges all properties except the end, which depends on the time.
     ///
     /// # Errors
     /// [`CredentialError`] names the field.
@@ -82,7 +82,7 @@ pub fn is_variable(name: &str) -> bool {
     begins && name.len() <= MAX_NAME_BYTES && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// Whether the same value can be sent in these further locations: none of them twice, and no pair or body.
+/// Whether the same value can be sent in these additional locations: no duplicates, and no pair or body.
 fn fits_beside(kind: &Kind, also: &[Kind]) -> bool {
     let is_plain = |kind: &Kind| kind.usable_as_full_value() && kind.slot().is_some();
     let distinct = also.iter().enumerate().all(|(n, one)| one.slot() != kind.slot() && !also[..n].contains(one));

@@ -1,16 +1,16 @@
 //! The fixed template of a header value: text with one gap for the secret, such as `Token token={}`.
 //!
-//! The credential declares the text, so that the sandbox has no say in what is sent around the secret.
+//! The credential declares the text, so that the sandbox cannot influence the text around the secret.
 
 use zeroize::Zeroizing;
 
 use super::credential_kind::{KindOption, Options};
 use super::{CredentialError, MAX_TEMPLATE_BYTES, copy};
 
-/// What stands for the secret in a template.
+/// The mark of the secret in a template.
 const GAP: &str = "{}";
 
-/// The option of every kind that goes into a header.
+/// The option of every kind with a header location.
 pub(super) const OPTION: KindOption = KindOption {
     name: "template",
     flag: "template",
@@ -28,7 +28,7 @@ pub(super) fn check(options: &Options) -> Result<(), CredentialError> {
     if template.is_empty() || fits { Ok(()) } else { Err(CredentialError::Template) }
 }
 
-/// The text before and after the gap; `None` where the credential declares no template.
+/// The text before and after the gap; `None` if the credential declares no template.
 fn parts(options: &Options) -> Option<(&str, &str)> {
     options.get(OPTION.name).split_once(GAP)
 }
@@ -38,7 +38,7 @@ pub(super) fn frames(options: &Options, before: &[u8], after: &[u8]) -> bool {
     parts(options).is_some_and(|(front, back)| front.as_bytes() == before && back.as_bytes() == after)
 }
 
-/// The template with the value in its gap; `None` where the credential declares none.
+/// The template with the value in its gap; `None` if the credential declares none.
 pub(super) fn render(options: &Options, value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     parts(options).map(|(front, back)| copy(&[front.as_bytes(), value, back.as_bytes()]))
 }

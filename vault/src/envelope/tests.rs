@@ -1,4 +1,4 @@
-//! Sealing, opening, and what must not open.
+//! Sealing, opening, and envelopes that must not open.
 
 #![expect(clippy::disallowed_methods, reason = "the tests look at made-up values")]
 

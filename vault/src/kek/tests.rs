@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 
 const SALT: [u8; SALT_BYTES] = [7; SALT_BYTES];
-/// The weakest stretch that is allowed.
+/// The weakest parameters that are allowed.
 const QUICK: Argon2id = Argon2id { memory_kib: 19 * 1024, passes: 2, lanes: 1 };
 
 impl Kek {
@@ -110,7 +110,7 @@ fn a_passphrase_and_a_key_file_are_both_needed() {
 
 #[test]
 fn another_keeper_of_keys_fits_in() {
-    /// Gives the key that its hint names, as a KMS would unwrap one.
+    /// Returns the key that its hint names, as a KMS would unwrap one.
     struct Keeper;
     impl KeySource for Keeper {
         fn recipe(&self) -> Result<KeyDerivation, KeyError> {

@@ -1,4 +1,4 @@
-//! Why ciphertext cannot be read or written.
+//! Errors of reading and writing ciphertext.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use thiserror::Error;
 /// The largest vault that is read or written.
 pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// What a store does with its file.
+/// A store's operation on its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreAction {
     /// Looks for it.
@@ -40,10 +40,10 @@ impl StoreAction {
     }
 }
 
-/// What a store has, by the header of the bytes: their generation is the number by which writers find each other.
+/// The content of a store, by the header of the bytes: writers find each other by the generation number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// Nothing yet.
+    /// Empty.
     Nothing,
     /// Bytes without the header of a vault.
     Unreadable,
@@ -51,33 +51,33 @@ pub enum Stored {
     Generation(u64),
 }
 
-/// Why ciphertext could not be read or written.
+/// Why reading or writing ciphertext failed.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// Another writer was faster: the old bytes are not those that the new ones were made from. Nothing was written.
+    /// Another writer was faster: the old bytes are not those on which the new ones are based. No byte was written.
     #[error("the stored vault is {found} and not {expected}: another process has replaced it")]
     Conflict {
-        /// What the new bytes were made from.
+        /// The base of the new bytes.
         expected: Stored,
-        /// What the store has.
+        /// The content of the store.
         found: Stored,
     },
-    /// The file does not lie there safely.
+    /// The file's location is not safe.
     #[error("{} {why}", path.display())]
     Unsafe {
         /// The file or its folder.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         why: &'static str,
     },
-    /// The system refused.
+    /// The system returned an error.
     #[error("{} cannot be {}", path.display(), action.as_participle())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What was tried.
+        /// The operation.
         action: StoreAction,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -86,7 +86,7 @@ pub enum StoreError {
     NotDurable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },

@@ -110,7 +110,7 @@ fn t166_a_link_in_the_place_of_the_new_file_is_not_followed() {
 fn t164_a_failed_write_leaves_the_old_file() {
     let (folder, store) = folder();
     store.replace(Stored::Nothing, b"old").unwrap();
-    // A folder in the place of the new file cannot be removed as a file, nor written.
+    // A folder at the path of the new file can neither be removed as a file nor written.
     fs::create_dir(&store.temporary).unwrap();
     fs::write(store.temporary.join("x"), b"").unwrap();
     assert!(matches!(store.replace(Stored::Unreadable, b"new"), Err(StoreError::Io { .. })));

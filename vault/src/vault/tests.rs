@@ -18,7 +18,7 @@ use crate::store::StoreAction;
 
 const CANARY: &[u8] = b"canary-7f3a91c05e";
 
-/// A store in memory that can be told to fail.
+/// A store in memory that can be made to fail.
 #[derive(Clone, Default)]
 struct Memory(Arc<Mutex<Held>>);
 
@@ -70,7 +70,7 @@ impl Store for Memory {
     }
 }
 
-/// A key without a file; takes any stretch, as an attacker's changed header might ask for.
+/// A key without a file; accepts any parameters, as an attacker's changed header might require.
 struct Key(u8);
 
 impl KeySource for Key {
@@ -238,7 +238,7 @@ fn t087_a_refused_value_changes_nothing() {
 #[test]
 fn t087_an_old_value_that_no_header_may_hold_is_not_lent() {
     let (store, vault) = filled();
-    // As an Egret with looser rules would have stored it: sealed without being judged.
+    // As an Egret with less strict rules would have stored it: sealed without being judged.
     for value in [&b"two\r\nlines"[..], b"nul\0nul", b"a space", b"", &[b'a'; MAX_VALUE_BYTES + 1]] {
         let old = Secret::new(value.to_vec());
         vault.change(|state| put_one(state, github(), &old, now())).unwrap();
@@ -351,10 +351,10 @@ fn t189_another_format_version_is_refused_clearly() {
     assert!(matches!(open(b""), Err(VaultError::NotAVault)));
 }
 
-/// The content of a file to be edited.
+/// The content of a file, for editing.
 type Edited = Content<WrappedKey, Item>;
 
-/// Writes the file with right MACs, as only the holder of the KEK could: what the envelopes alone must catch.
+/// Writes the file with correct MACs, as only the holder of the KEK could: the envelopes alone must detect the change.
 fn forged(edit: impl FnOnce(&mut Edited)) -> Result<Vault, VaultError> {
     let (store, vault) = filled();
     vault.put(NewCredential { tenant: "acme".into(), ..github() }, canary(), now()).unwrap();

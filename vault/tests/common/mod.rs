@@ -1,4 +1,4 @@
-//! A vault in a folder with two key files, and what its changes leave behind.
+//! A vault in a folder with two key files, and the state after its changes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use egret_vault::{Audience, CredentialSpec, KeyFile, Kind, NewCredential, Secret
 use model::{Authority, Destination, Scheme, TenantId, Timestamp};
 use tempfile::TempDir;
 
-/// The key files; rekeying goes from one to the other.
+/// The key files; rekeying alternates between them.
 pub(crate) const KEYS: [&str; 2] = ["vault.key", "other.key"];
 
 /// A folder with a vault in which one credential has its first version.
@@ -22,7 +22,7 @@ pub(crate) fn key(folder: &Path, number: usize) -> KeyFile {
     KeyFile(folder.join(KEYS[number]))
 }
 
-/// Opens with whichever key is the vault's; says which.
+/// Opens with the current key of the vault; returns which one.
 pub(crate) fn open(folder: &Path) -> (Vault, usize) {
     let open = |number| Vault::open(&folder.join("vault.egret"), &key(folder, number));
     match open(0) {
@@ -31,7 +31,7 @@ pub(crate) fn open(folder: &Path) -> (Vault, usize) {
     }
 }
 
-/// Puts the next version, whose value says its number.
+/// Puts the next version, whose value contains its number.
 pub(crate) fn put(vault: &Vault) {
     let next = vault.show(&TenantId::default(), &"name".into()).map_or(1, |shown| shown.version + 1);
     let new = NewCredential { grace: Duration::ZERO, ..named("name") };

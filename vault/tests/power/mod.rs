@@ -1,9 +1,10 @@
-//! A disk that forgets: what was written and not synced may be there after a loss of power, or not, or in pieces.
+//! A disk that loses writes: after a loss of power, written bytes that were not synced may be there, or not, or in
+//! pieces.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The smallest pieces in which a disk writes, and those of a file system.
+/// The smallest units of writes of a disk, and of a file system.
 const PIECES: [usize; 2] = [512, 4096];
 /// Crash states drawn at random after each step, for each size of piece.
 const DRAWS: u64 = 40;
@@ -55,7 +56,7 @@ impl Step {
     }
 }
 
-/// Reads what strace wrote with `-y -xx`: the calls that did something in this folder.
+/// Parses the output of strace with `-y -xx`: the calls that affected this folder.
 pub(crate) fn steps(log: &str, folder: &Path) -> Vec<Step> {
     let folder = folder.to_str().unwrap();
     let mut steps = Vec::new();
@@ -89,21 +90,21 @@ pub(crate) fn steps(log: &str, folder: &Path) -> Vec<Step> {
     steps
 }
 
-/// `\x2f\x61..` as bytes; `None` for anything else.
+/// `\x2f\x61..` as bytes; `None` for any other text.
 fn hex(text: &str) -> Option<Vec<u8>> {
     text.starts_with("\\x").then(|| {
         text.split("\\x").skip(1).map(|digits| u8::from_str_radix(digits.get(..2).unwrap(), 16).unwrap()).collect()
     })
 }
 
-/// A file by what it holds for certain, and what was written to it since.
+/// A file by its durable content, and the writes since.
 #[derive(Clone, Default)]
 struct Inode {
     certain: Vec<u8>,
     since: Vec<u8>,
 }
 
-/// Every state in which a loss of power after each of the steps can leave the folder, as far as they were drawn.
+/// The drawn states in which a loss of power after each of the steps can leave the folder.
 pub(crate) fn crashes(before: &Disk, steps: &[Step]) -> Vec<Disk> {
     let mut inodes: Vec<Inode> = Vec::new();
     let mut certain: BTreeMap<String, usize> = BTreeMap::new();
@@ -111,7 +112,7 @@ pub(crate) fn crashes(before: &Disk, steps: &[Step]) -> Vec<Disk> {
         certain.insert(name.clone(), inodes.len());
         inodes.push(Inode { certain: bytes.clone(), since: bytes.clone() });
     }
-    // The folder as it is seen, and the changes to it since it was synced, in order.
+    // The visible folder, and the changes to it since it was synced, in order.
     let mut seen = certain.clone();
     let mut changes: Vec<BTreeMap<String, usize>> = Vec::new();
     let mut found = Vec::new();
@@ -155,7 +156,7 @@ pub(crate) fn crashes(before: &Disk, steps: &[Step]) -> Vec<Disk> {
     found
 }
 
-/// What is left of a file: each piece as it was for certain, as it was written since, or zeros; of any length between.
+/// A possible remainder of a file: each piece is the durable one, a later write, or zeros; of any length between.
 fn torn(inode: &Inode, piece: usize, random: &mut Random) -> Vec<u8> {
     if inode.certain == inode.since {
         return inode.certain.clone();

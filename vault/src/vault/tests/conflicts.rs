@@ -1,4 +1,5 @@
-//! Several writers: of one vault, which takes them in turn, and of one store, where each replaces only what it has read.
+//! Several writers: of one vault, which serializes them, and of one store, where each replaces only bytes that it has
+//! read.
 
 use std::sync::Barrier;
 
@@ -12,7 +13,7 @@ fn names(vault: &Vault) -> Vec<String> {
     vault.list(&TenantId::default()).iter().map(|summary| summary.id.to_string()).collect()
 }
 
-/// What both sides of a conflict have; any other outcome is a failure.
+/// The result of both sides of a conflict; any other outcome is a failure.
 fn conflict<T: fmt::Debug>(outcome: Result<T, VaultError>) -> (Stored, Stored) {
     match outcome {
         Err(VaultError::Store(StoreError::Conflict { expected, found })) => (expected, found),

@@ -1,4 +1,4 @@
-//! The needles of a host: whose values they are, and when they are opened and let go of.
+//! The needles of a host: the owners of their values, and when they are opened and released.
 
 use redaction::Needles;
 
@@ -96,7 +96,7 @@ fn t272_what_is_removed_stays_masked_and_is_nothing_else() {
         assert!(matches!(vault.revoke(&tenant, &id, 2), Err(VaultError::Unknown)));
         assert!(vault.is_revoked(&tenant, &id, 1) && vault.is_revoked(&tenant, &id, 2));
     }
-    // A value of the same name is another version, in the file beside them, under a new key and a new lock, too.
+    // A value of the same name is another version, also in the file next to them, under a new key and a new lock.
     assert_eq!(again.put(github(), value("third-value"), clock::now()).unwrap(), 3);
     again.rotate(&tenant).unwrap();
     again.rekey(&Key(1)).unwrap();
@@ -138,7 +138,7 @@ fn t272_what_a_restored_backup_lacks_stays_masked() {
     let all = ["acme github 1", "default github 1", "default github 2"];
     assert_eq!(found(&vault, HOST, TEXT), all);
     assert_eq!((lent(&vault, "default", "github"), vault.status().credentials), (b"first-value".to_vec(), 1));
-    // Twice, and with a backup that holds removed ones: nothing comes back into use.
+    // Twice, and with a backup that contains removed ones: no removed value returns to use.
     let with_removed = vault.backup();
     vault.restore(&with_removed).unwrap();
     vault.restore(&backup).unwrap();
