@@ -1,4 +1,4 @@
-//! The needles of the hosts that were asked lately, for one generation of the vault. Readers never wait.
+//! A cache of the needles of recently used hosts, for one generation of the vault. Readers never wait.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use model::{Host, Timestamp};
 
 use crate::needles::Needles;
 
-/// The most hosts that are remembered; beyond, all are forgotten.
+/// The most hosts in the cache; beyond that, it is emptied.
 const MAX_HOSTS: usize = 256;
 /// The most bytes of their tables; the values themselves are shared with the vault.
 const MAX_TABLE_BYTES: usize = 16 << 20;
@@ -26,7 +26,7 @@ struct Known {
 }
 
 impl NeedleCache {
-    /// What is known of a host in this generation.
+    /// The entry of a host in this generation.
     pub fn get(&self, generation: u64, host: &Host, now: impl FnOnce() -> Timestamp) -> Option<Option<Arc<Needles>>> {
         let known = self.0.load();
         if known.generation != generation {
@@ -36,7 +36,7 @@ impl NeedleCache {
         found.as_ref().is_none_or(|needles| needles.is_valid(now)).then_some(found)
     }
 
-    /// Remembers it. Of two that write at once one is lost, and found again when it is asked for.
+    /// Stores it. If two threads write at once, one entry is lost and computed again at the next use.
     pub fn put(&self, generation: u64, host: &Host, needles: Option<Arc<Needles>>) {
         let before = self.0.load();
         if before.generation > generation {

@@ -1,9 +1,9 @@
-//! Undoes the content codings that Egret can search (RFC 9110 section 8.4.1): gzip, deflate both as zlib (RFC 1950) and raw
-//! (RFC 1951), since servers send and accept both, brotli (RFC 7932), and zstd (RFC 8878). `aws-chunked` does not compress: it is a
-//! framing in which SDKs of S3 send signed pieces. It is undone like a coding.
+//! Undoes the content codings that Egret can search (RFC 9110 section 8.4.1): gzip, brotli (RFC 7932), zstd (RFC 8878), and
+//! deflate. Deflate is accepted both as zlib (RFC 1950) and raw (RFC 1951), because servers send and accept both. `aws-chunked`
+//! does not compress: it is a framing in which SDKs of S3 send signed pieces. It is undone like a coding.
 //!
-//! Never holds more than a piece of what comes out and the window of the coding (at most 8 MiB, RFC 9659), and gives up on a
-//! stream that grows out of proportion.
+//! Holds at most one piece of the output and the window of the coding (at most 8 MiB, RFC 9659), and rejects a stream that
+//! expands out of proportion.
 
 mod aws_chunked;
 mod brotli;
@@ -21,22 +21,22 @@ use self::aws_chunked::AwsChunks;
 use self::brotli::Brotli;
 use self::zstd::Zstd;
 
-/// The most codings on top of each other.
+/// The most nested codings.
 const MAX_LAYERS: usize = 2;
-/// The most bytes out for each byte in, once `FREE_BYTES` came out. Deflate reaches 1032.
+/// The highest ratio of output to input, after `FREE_BYTES` of output. Deflate reaches 1032.
 const MAX_RATIO: u64 = 200;
-/// How much room what comes out is given at a time.
+/// The size of an output buffer.
 const PIECE: usize = 32 << 10;
-/// Up to here any ratio is fine.
+/// Up to this size, any ratio is allowed.
 const FREE_BYTES: u64 = 1 << 20;
 
 /// Why a body cannot be searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum CodingError {
-    /// A coding that is not undone here, or too many of them.
+    /// An unsupported coding, or too many of them.
     #[error("it is in a coding that Egret does not read")]
     Unsupported,
-    /// Not in the coding that its field names.
+    /// The data does not match the coding that its field names.
     #[error("it is not in the coding that its head names")]
     Broken,
     /// A bomb.
@@ -44,13 +44,13 @@ pub enum CodingError {
     Expands,
 }
 
-/// One coding, as it is undone.
+/// The decoder of one coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Coding {
     Gzip,
     Zlib,
     Raw,
-    /// Zlib where it begins like that, otherwise raw.
+    /// Zlib if it begins with its header, otherwise raw.
     Deflate,
     Brotli,
     Zstd,
@@ -59,7 +59,7 @@ enum Coding {
 
 /// Undoes the codings of one body.
 pub struct Decoder {
-    /// In the order in which they are undone.
+    /// In decoding order.
     layers: Vec<Layer>,
     taken: u64,
     given: u64,
@@ -68,7 +68,7 @@ pub struct Decoder {
 struct Layer {
     coding: Coding,
     undo: Undo,
-    /// What is still to be undone.
+    /// Input that is not decoded yet.
     input: Vec<u8>,
 }
 
@@ -78,7 +78,7 @@ enum Undo {
     Brotli(Box<Brotli>),
     Zstd(Box<Zstd>),
     AwsChunked(Box<AwsChunks>),
-    /// Deflate of which the first two bytes are still to come.
+    /// Deflate before its first two bytes have arrived.
     Undecided,
 }
 
@@ -102,14 +102,14 @@ fn codings(fields: &HeaderMap, names: &[&str]) -> Result<Vec<Coding>, CodingErro
     if compressions <= MAX_LAYERS && is_framed_once { Ok(codings) } else { Err(CodingError::Unsupported) }
 }
 
-/// One way in which the codings of a message can be read.
+/// One possible reading of a message's codings.
 pub struct Codings(Vec<Coding>);
 
 impl Codings {
-    /// Every way in which the codings that these fields list can be read; one without codings where they list none.
+    /// All possible readings of the codings in these fields; one without codings if they list none.
     ///
     /// # Errors
-    /// A coding that is not read here, or too many of them.
+    /// An unsupported coding, or too many of them.
     pub fn readings(fields: &HeaderMap, names: &[&str]) -> Result<Vec<Self>, CodingError> {
         let mut readings: Vec<Vec<Coding>> = vec![Vec::new()];
         for coding in codings(fields, names)? {
@@ -127,7 +127,7 @@ impl Codings {
         Ok(readings.into_iter().map(Self).collect())
     }
 
-    /// What undoes them; `None` where there are none.
+    /// The decoder; `None` if there are no codings.
     pub fn decoder(&self) -> Option<Decoder> {
         (!self.0.is_empty()).then(|| Decoder::new(&self.0))
     }
@@ -136,19 +136,19 @@ impl Codings {
 /// The field that names the codings of a body.
 pub const CONTENT_ENCODING: &str = "content-encoding";
 
-/// Fields that name the coding of a body beside `Content-Encoding`: of a delta (RFC 3229), and of the messages in it.
+/// Fields that name a coding in addition to `Content-Encoding`: of a delta (RFC 3229), and of the messages in the body.
 static OTHER_CODINGS: [HeaderName; 3] = [
     HeaderName::from_static("im"),
     HeaderName::from_static("grpc-encoding"),
     HeaderName::from_static("connect-content-encoding"),
 ];
 
-/// Whether a field says how the content is to be read.
+/// Whether a field declares how the content is encoded.
 pub fn describes_content(name: &HeaderName) -> bool {
     name.as_str().starts_with("content-") || OTHER_CODINGS.contains(name)
 }
 
-/// Whether a body, or what is in it, is in a coding that `Content-Encoding` does not name.
+/// Whether a body, or its content, has a coding that `Content-Encoding` does not name.
 pub fn has_other(fields: &HeaderMap) -> bool {
     let is_coding = |name: &[u8]| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity");
     let named = OTHER_CODINGS.iter().flat_map(|name| fields.get_all(name));
@@ -156,17 +156,17 @@ pub fn has_other(fields: &HeaderMap) -> bool {
 }
 
 impl Decoder {
-    /// What undoes the codings of a body; `None` where it has none.
+    /// The decoder of a body; `None` if it has no coding.
     ///
     /// # Errors
-    /// A coding that is not read here.
+    /// An unsupported coding.
     pub fn of(fields: &HeaderMap) -> Result<Option<Self>, CodingError> {
-        // Nearly no response has one, and a field of the standard is found without a look at its name.
+        // Almost no response has one, and a standard field is found without comparing its name.
         if !fields.contains_key(header::CONTENT_ENCODING) {
             return Ok(None);
         }
         let mut codings = codings(fields, &[CONTENT_ENCODING])?;
-        // The framing was of the upload: stores that repeat its name with the object send the object plain.
+        // The framing belonged to the upload: stores that return its name with the object send the object plain.
         codings.retain(|coding| *coding != Coding::AwsChunked);
         Ok((!codings.is_empty()).then(|| Self::new(&codings)))
     }
@@ -176,19 +176,19 @@ impl Decoder {
         Self { layers: codings.iter().rev().map(layer).collect(), taken: 0, given: 0 }
     }
 
-    /// Undoes another message in the same codings; its growth is that of all of them.
+    /// Decodes another message in the same codings; the ratio is that of all messages together.
     pub fn restart(&mut self) {
         for layer in &mut self.layers {
             *layer = Layer { undo: Undo::of(layer.coding), input: Vec::new(), coding: layer.coding };
         }
     }
 
-    /// The bytes of memory that its windows and tables use now. They grow with what was decoded.
+    /// The bytes of memory that its windows and tables use now. They grow with the output.
     pub fn memory_bytes(&self) -> usize {
         self.layers.iter().map(|layer| layer.undo.memory_bytes()).sum()
     }
 
-    /// Takes the next bytes of the body, when all before them were undone.
+    /// Adds the next bytes of the body, after all earlier ones were decoded.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.taken += bytes.len() as u64;
         if let Some(outer) = self.layers.first_mut() {
@@ -196,13 +196,13 @@ impl Decoder {
         }
     }
 
-    /// The next piece of what comes out; `None` where more has to come in first.
+    /// The next piece of output; `None` if it needs more input.
     ///
     /// # Errors
-    /// The data is not in its coding, or expands too far.
+    /// The data does not match its coding, or expands too far.
     pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>, CodingError> {
         loop {
-            // The innermost that can go on, so that little waits in between.
+            // The innermost decoder that can continue, so that little data waits in between.
             let Some(at) = self.layers.iter().rposition(Layer::can_step) else { return Ok(None) };
             let Some(layer) = self.layers.get_mut(at) else { return Ok(None) };
             let out = layer.step()?;
@@ -221,7 +221,7 @@ impl Decoder {
         }
     }
 
-    /// The body has ended: whether its codings have, too.
+    /// The body has ended: checks that its codings have, too.
     ///
     /// # Errors
     /// The data ended within its coding.
@@ -234,19 +234,19 @@ impl Decoder {
 }
 
 impl Layer {
-    /// Whether there is enough to go on with.
+    /// Whether there is enough input to continue.
     fn can_step(&self) -> bool {
         self.undo.has_more() || self.input.len() >= if matches!(self.undo, Undo::Undecided) { 2 } else { 1 }
     }
 
-    /// Undoes a bounded part of the input.
+    /// Decodes a bounded part of the input.
     fn step(&mut self) -> Result<Vec<u8>, CodingError> {
         if let (Undo::Undecided, [first, second, ..]) = (&self.undo, self.input.as_slice()) {
             self.undo = Undo::of(if begins_zlib(*first, *second) { Coding::Zlib } else { Coding::Raw });
         }
         let taken = self.undo.write(&self.input).map_err(|_| CodingError::Broken)?;
         if taken == 0 && !self.input.is_empty() && !self.undo.has_output() {
-            // Bytes behind the end of the coded data.
+            // Bytes after the end of the coded data.
             return Err(CodingError::Broken);
         }
         self.input.drain(..taken);
@@ -318,7 +318,7 @@ impl Undo {
         }
     }
 
-    /// Whether more comes out without more coming in.
+    /// Whether more output follows without more input.
     fn has_more(&self) -> bool {
         match self {
             Self::Brotli(brotli) => brotli.has_more,
@@ -327,7 +327,7 @@ impl Undo {
         }
     }
 
-    /// Whether something came out of the last step, which may have taken nothing in.
+    /// Whether the last step, which may have consumed no input, produced output.
     fn has_output(&self) -> bool {
         match self {
             Self::Brotli(brotli) => !brotli.out.is_empty(),
@@ -339,16 +339,16 @@ impl Undo {
     fn memory_bytes(&self) -> usize {
         match self {
             Self::Brotli(brotli) => brotli.memory_bytes(),
-            // The library allocates the whole window with the head of a frame: what the frame declares, or its content if that is
-            // less.
+            // The library allocates the whole window with the head of a frame: the size that the frame declares, or the content
+            // size if that is less.
             Self::Zstd(zstd) => zstd.context.sizeof(),
-            // A window of 32 KiB, which the memory of a request covers.
+            // A window of 32 KiB, which the memory budget of a request covers.
             Self::Gzip(_) | Self::Inflate(_) | Self::AwsChunked(_) | Self::Undecided => 0,
         }
     }
 }
 
-/// Deflate with or without the header of zlib. The writers of the library do not tell whether the end has come.
+/// Deflate with or without the header of zlib. The library's writers do not report whether the end has come.
 struct Inflate {
     state: Box<Decompress>,
     has_ended: bool,
@@ -360,7 +360,7 @@ impl Inflate {
         Self { state: Box::new(Decompress::new(has_header)), has_ended: false, out: Vec::new() }
     }
 
-    /// Takes some of the bytes; none only behind the end.
+    /// Consumes some of the bytes; none only after the end.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         while !self.has_ended {
             let (taken, given) = self.run(bytes)?;
@@ -379,7 +379,7 @@ impl Inflate {
         Ok(())
     }
 
-    /// How many bytes were taken, and how many given.
+    /// The number of bytes consumed and produced.
     fn run(&mut self, bytes: &[u8]) -> io::Result<(usize, usize)> {
         self.out.reserve(PIECE);
         let (taken, given) = (self.state.total_in(), self.out.len());
@@ -390,7 +390,7 @@ impl Inflate {
     }
 }
 
-/// The largest window that is undone, as a power of two: 8 MiB (RFC 9659 section 3).
+/// The largest supported window, as a power of two: 8 MiB (RFC 9659 section 3).
 const MAX_WINDOW_BITS: u32 = 23;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Bodies that consist of messages: gRPC, gRPC-Web and streams of Connect. Each message has five bytes before it: flags, and the
-//! length. The flags report whether the message is in the coding that a field of the head names; the text form of gRPC-Web is
-//! base64 around all of it.
+//! Bodies that consist of messages: gRPC, gRPC-Web and streams of Connect. Each message is preceded by five bytes: flags, and
+//! the length. A flag marks a message that is compressed with the coding of a head field. The text form of gRPC-Web is base64
+//! around all of it.
 
 use http::{HeaderMap, HeaderValue, header};
 
@@ -22,7 +22,7 @@ pub fn is_text(fields: &HeaderMap) -> bool {
     begins_with(fields, b"application/grpc-web-text")
 }
 
-/// Whether the type of the content begins so. Where there are several types, servers differ in which they read.
+/// Whether the content type has this prefix. If there are several types, servers differ in which they read.
 pub fn begins_with(fields: &HeaderMap, kind: &[u8]) -> bool {
     let mut types = fields.get_all(header::CONTENT_TYPE).iter().map(HeaderValue::as_bytes);
     types.any(|named| named.trim_ascii().get(..kind.len()).is_some_and(|named| named.eq_ignore_ascii_case(kind)))
@@ -36,12 +36,12 @@ pub struct Messages {
     left: u64,
 }
 
-/// The next of what a body consists of.
+/// The next part of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Part<'b> {
     /// A message begins; whether it is compressed.
     Begin {
-        /// Whether its flag says that it is in the coding of messages.
+        /// Whether its flag marks it as compressed with the coding of messages.
         compressed: bool,
     },
     /// Bytes of a message.
@@ -51,7 +51,7 @@ pub enum Part<'b> {
 }
 
 impl Messages {
-    /// Takes the next part off `bytes`; `None` where more has to come first.
+    /// Takes the next part from `bytes`; `None` if it needs more input.
     pub fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Option<Part<'b>> {
         if self.left > 0 {
             let count = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
@@ -88,18 +88,18 @@ impl Messages {
     }
 }
 
-/// Undoes the coding of each message that is compressed.
+/// Decodes each compressed message.
 pub struct MessageDecoder {
     messages: Messages,
-    /// `None` where the head names no coding.
+    /// `None` if the head names no coding.
     decoder: Option<Decoder>,
     /// Whether the bytes of the message are compressed.
     compressed: bool,
-    /// Whether any of them came.
+    /// Whether any of them arrived.
     begun: bool,
 }
 
-/// What came of a message.
+/// A decoded part of a message.
 pub enum Decoded {
     /// Bytes of a compressed message.
     Data(Vec<u8>),
@@ -108,11 +108,11 @@ pub enum Decoded {
 }
 
 impl MessageDecoder {
-    /// One for each way in which the coding of messages can be read. One also where no coding is named, since a message can still
-    /// report that it is compressed; none for a body without messages.
+    /// One for each possible reading of the coding of messages. Also one if no coding is named, because a message can still
+    /// declare that it is compressed; none for a body without messages.
     ///
     /// # Errors
-    /// The head names a coding that is not undone here.
+    /// The head names an unsupported coding.
     pub fn readings(fields: &HeaderMap) -> Result<Vec<Self>, CodingError> {
         if !is_in_messages(fields) {
             return Ok(Vec::new());
@@ -131,23 +131,23 @@ impl MessageDecoder {
         self.decoder.is_some()
     }
 
-    /// The bytes of memory that the window of the coding takes, as far as that is known.
+    /// The bytes of memory that the window of the coding uses, if known.
     pub fn memory_bytes(&self) -> usize {
         self.decoder.as_ref().map_or(0, Decoder::memory_bytes)
     }
 
-    /// The body has ended: whether it ended within a compressed message.
+    /// The body has ended: checks that it did not end within a compressed message.
     ///
     /// # Errors
-    /// It did.
+    /// It ended within a compressed message.
     pub fn finish(&self) -> Result<(), CodingError> {
         if self.compressed && !self.messages.is_between() { Err(CodingError::Broken) } else { Ok(()) }
     }
 
-    /// Gives what compressed messages hold to `take`, until that returns false.
+    /// Passes the content of compressed messages to `take`, until that returns false.
     ///
     /// # Errors
-    /// A message that is compressed without a coding, or that is not in it.
+    /// A message that is compressed without a named coding, or does not match it.
     pub fn push(&mut self, mut bytes: &[u8], mut take: impl FnMut(Decoded) -> bool) -> Result<(), CodingError> {
         while let Some(part) = self.messages.next(&mut bytes) {
             match part {
@@ -181,7 +181,7 @@ impl MessageDecoder {
     }
 }
 
-/// Undoes base64 (RFC 4648, both alphabets) that comes in pieces, each of which can be padded on its own.
+/// Decodes base64 (RFC 4648, both alphabets) that arrives in pieces, each of which can have its own padding.
 #[derive(Debug, Default)]
 pub struct Text {
     bits: u32,
@@ -209,7 +209,7 @@ impl Text {
             };
             self.bits = self.bits << 6 | u32::from(value);
             self.count += 6;
-            // A byte is given as soon as it is complete: what the last group lacks, some servers do without.
+            // A byte is returned as soon as it is complete: some servers omit the end of the last group.
             if self.count >= 8 {
                 self.count -= 8;
                 out.push((self.bits >> self.count) as u8);
@@ -241,7 +241,7 @@ pub(crate) mod tests {
         fields
     }
 
-    /// What the compressed messages hold, `|` behind each.
+    /// The content of the compressed messages, each followed by `|`.
     fn decode(coding: &str, pieces: &[&[u8]]) -> Result<Vec<u8>, CodingError> {
         let mut readings = MessageDecoder::readings(&head("application/grpc", coding))?;
         let mut out = Vec::new();
@@ -283,7 +283,7 @@ pub(crate) mod tests {
         assert_eq!(decode("gzip", &[&message(1, b"not gzip at all")]), Err(CodingError::Broken));
         let packed = coded(&["gzip"], b"one");
         assert_eq!(decode("gzip", &[&message(1, &packed[..packed.len() - 1])]), Err(CodingError::Broken));
-        // The ratio is that of the whole body: bombs do not pass by being many.
+        // The ratio is that of the whole body, so that many small bombs do not pass.
         let bomb = message(1, &coded(&["gzip"], &vec![0; 1 << 19]));
         let bombs: Vec<&[u8]> = std::iter::repeat_n(bomb.as_slice(), 8).collect();
         assert_eq!(decode("gzip", &bombs), Err(CodingError::Expands));

@@ -1,10 +1,10 @@
-//! The values that must not come back from one host, and the search for them. Both the values and the tables of the search are
-//! in the arena: a table of the common kind would be a copy of the values on ordinary pages.
+//! The values to mask in responses of one host, and the search for them. Both the values and the tables of the search are in
+//! the arena, because common tables would be a copy of the values on ordinary pages.
 //!
 //! The search hashes a window of at most 8 bytes at every `stride`-th position of the data. Each value is entered with its first
-//! `stride` windows, so wherever it begins, exactly one of its windows is at such a position. A bit map tells that most windows
-//! belong to no value; what passes it is looked up and compared in full. For values of 15 bytes and more the stride is 8, which
-//! makes the cost about an eighth of a hash a byte, whatever the number of values.
+//! `stride` windows. So wherever it begins, exactly one of its windows is at such a position. A bit map excludes most windows; a
+//! window that passes it is looked up and compared in full. For values of 15 bytes and more the stride is 8, so the cost is
+//! about an eighth of a hash per byte, for any number of values.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -19,7 +19,7 @@ use secret::{NeedleOwner, RngUnavailable, Secret, SecretForms, Slot, random};
 const WINDOW: usize = 8;
 /// The least and the most bits of the map, as powers of two.
 const MAP_BITS: (u32, u32) = (12, 20);
-/// Bits of the map for each window that is entered.
+/// Bits of the map for each entered window.
 const BITS_PER_WINDOW: usize = 64;
 
 /// A set of bytes.
@@ -27,7 +27,7 @@ const BITS_PER_WINDOW: usize = 64;
 pub struct Alphabet([u64; 4]);
 
 impl Alphabet {
-    /// Whether it has this byte.
+    /// Whether it contains this byte.
     pub fn has(&self, byte: u8) -> bool {
         self.0[usize::from(byte >> 6)] >> (byte & 63) & 1 == 1
     }
@@ -43,23 +43,23 @@ impl Alphabet {
     }
 }
 
-/// What was found.
+/// A match.
 #[derive(Clone, Copy, Debug)]
 pub struct Hit<'n> {
-    /// Where it begins.
+    /// Its start.
     pub start: usize,
-    /// Where it ends.
+    /// Its end.
     pub end: usize,
-    /// Whose it is; `None` for a form that was made for one request.
+    /// Its owner; `None` for a form that was made for one request.
     pub owner: Option<&'n NeedleOwner>,
-    /// Which classes of characters it holds, as [`classes_of`] counts them.
+    /// The classes of characters in it, as [`classes_of`] counts them.
     pub classes: u8,
 }
 
-/// The values to find, all of one host. `Debug` shows how many there are.
+/// The values to find, all of one host. `Debug` shows their number.
 pub struct Needles {
     opened: Vec<Arc<SecretForms>>,
-    /// Each form, by its place in `opened` and within that.
+    /// Each form, by its index in `opened` and within that.
     forms: Vec<(u32, u32)>,
     window: usize,
     stride: usize,
@@ -87,7 +87,7 @@ impl Needles {
         Self::new(vec![Arc::new(SecretForms { owner: nobody, forms })], None)
     }
 
-    /// `None` where there is nothing to find.
+    /// `None` if there are no values to find.
     ///
     /// # Errors
     /// [`RngUnavailable`].
@@ -108,7 +108,7 @@ impl Needles {
             forms,
             window,
             stride,
-            // Odd, and unknown to whoever chooses the data.
+            // Odd, and unknown to an attacker who chooses the data.
             multiplier: u64::from_le_bytes(random()?) | 1,
             map_bits,
             map: Slot::new(1 << (map_bits - 3)),
@@ -128,7 +128,7 @@ impl Needles {
         self.forms.len()
     }
 
-    /// Never, once made.
+    /// Never true for a constructed value.
     pub fn is_empty(&self) -> bool {
         self.forms.is_empty()
     }
@@ -143,31 +143,31 @@ impl Needles {
         self.longest
     }
 
-    /// Whether a form holds characters that tokens do not.
+    /// Whether a form contains characters that tokens do not.
     pub fn any_sign(&self) -> bool {
         self.any_sign
     }
 
-    /// What a value that looks like one of these can hold: letters, digits, `-`, `_`, and what else of tokens occurs in any of
-    /// them.
+    /// The characters of a value that looks like one of these: letters, digits, `-`, `_`, and other token characters that
+    /// occur in any of them.
     pub fn alphabet(&self) -> Alphabet {
         self.alphabet
     }
 
-    /// Whether a text in lower case holds a form, in whatever case.
+    /// Whether a text in lower case contains a form, in any case.
     pub fn is_in_lower_case(&self, text: &[u8]) -> bool {
         let count = u32::try_from(self.forms.len()).unwrap_or(u32::MAX);
         let fits = |form: &[u8]| text.windows(form.len().max(1)).any(|window| window.eq_ignore_ascii_case(form));
         text.len() >= self.shortest && (0..count).any(|form| fits(self.form(form)))
     }
 
-    /// Whether these hold every value of the other, where both are of one vault.
+    /// Whether these contain every value of the other, if both are of one vault.
     pub fn covers(&self, other: &Self) -> bool {
         let mine: HashSet<*const SecretForms> = self.opened.iter().map(Arc::as_ptr).collect();
         other.opened.iter().all(|one| mine.contains(&Arc::as_ptr(one)))
     }
 
-    /// Whether it is still what the vault would give: a version's grace time may be over.
+    /// Whether it still matches the vault: a version's grace time may be over.
     pub fn is_valid(&self, now: impl FnOnce() -> Timestamp) -> bool {
         self.valid_until.is_none_or(|until| until > now())
     }
@@ -177,16 +177,16 @@ impl Needles {
         self.map.len() + self.table.len()
     }
 
-    /// Whether these very bytes are one of the forms.
+    /// Whether exactly these bytes are one of the forms.
     pub fn is_form(&self, bytes: &[u8]) -> bool {
         let mut whole = false;
         self.find(bytes, |hit| whole |= hit.start == 0 && hit.end == bytes.len());
         whole
     }
 
-    /// Calls `found` for each occurrence, those that overlap included, in no particular order.
+    /// Calls `found` for each occurrence, including overlapping ones, in no particular order.
     pub fn find<'n>(&'n self, bytes: &[u8], mut found: impl FnMut(Hit<'n>)) {
-        // Most values of fields are shorter than any secret.
+        // Most field values are shorter than any secret.
         if bytes.len() < self.shortest {
             return;
         }
@@ -206,8 +206,8 @@ impl Needles {
         }
     }
 
-    /// Where the longest beginning of a form starts that `bytes` end with, if it is longer than `at_least` says for a form of
-    /// that length, and shorter than the form.
+    /// The start of the longest proper prefix of a form that `bytes` end with. The prefix must be longer than `at_least`
+    /// returns for a form of that length.
     pub fn beginning_at_end(&self, bytes: &[u8], at_least: impl Fn(usize) -> usize) -> Option<Hit<'_>> {
         let from = bytes.len().saturating_sub(self.longest.saturating_sub(1));
         let tail = bytes.get(from..).unwrap_or_default();
@@ -255,7 +255,7 @@ impl Needles {
         let mut alphabet = Alphabet::default();
         for form in 0..count {
             let needle = self.form(form);
-            // `%` and `\\` come with the encodings.
+            // The encodings contain `%` and `\\`.
             let in_tokens = |byte: &&u8| is_token_character(**byte) && !matches!(**byte, b'%' | b'\\');
             needle.iter().filter(in_tokens).for_each(|byte| alphabet.insert(*byte));
             let any_sign = !needle.iter().all(|byte| is_token_character(*byte));
@@ -286,7 +286,7 @@ impl Needles {
         } else {
             window.iter().rev().fold(0, |key, byte| key << 8 | u64::from(*byte))
         };
-        // Multiplying moves nothing downwards, and the map is indexed from above.
+        // Multiplication carries no bits downwards, and the map is indexed by the high bits.
         let mixed = key.wrapping_mul(self.multiplier);
         (mixed ^ (mixed >> 29)).wrapping_mul(self.multiplier)
     }
@@ -300,7 +300,7 @@ impl Needles {
         self.map.get(bit >> 3).is_some_and(|byte| byte & 1 << (bit & 7) != 0)
     }
 
-    /// The forms that hold a window of this hash, and where in them it begins.
+    /// The forms that contain a window of this hash, and its offset in them.
     fn records(&self, hash: u64) -> impl Iterator<Item = (u32, usize)> {
         let wanted = tag(hash);
         let (records, _) = self.table.as_chunks::<8>();
@@ -315,12 +315,12 @@ fn tag(hash: u64) -> u64 {
     hash & 0xffff_ffff
 }
 
-/// The characters that tokens are made of, in their common forms.
+/// The characters of tokens, in their common forms.
 pub fn is_token_character(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~+/=:%@!$*&\\".contains(&byte)
 }
 
-/// Which of lower case (1), upper case (2) and digits (4) the text holds.
+/// Which of lower case (1), upper case (2) and digits (4) the text contains.
 pub fn classes_of(text: &[u8]) -> u8 {
     text.iter().fold(0, |classes, byte| {
         classes

@@ -1,8 +1,8 @@
-//! Finds placeholders in a request body, however it is cut, encoded or compressed. Never in a hurry to send: what may be one
-//! waits until it is known.
+//! Finds placeholders in a request body, wherever it is split, encoded or compressed. Bytes that may be a placeholder wait
+//! until that is known.
 //!
-//! Only what follows a whole mark is ever held back, so an ordinary stream passes as it comes. A placeholder's mark holds no
-//! secret, and without its 32 letters it is worth nothing.
+//! Only bytes after a whole mark are ever held, so an ordinary stream passes as it arrives. A placeholder's mark contains no
+//! secret, and without its 32 characters it is worthless.
 
 use std::io::{self, Write};
 use std::sync::LazyLock;
@@ -17,20 +17,20 @@ use model::placeholder::{PLACEHOLDER_LETTERS, PLACEHOLDER_MARK};
 use crate::codec::{CONTENT_ENCODING, CodingError, Codings, Decoder};
 use crate::messages::{Decoded, MessageDecoder, Text, is_in_messages, is_text};
 
-/// As much of what went before as a placeholder can take: each of its 41 signs as `\u0065`.
+/// The longest encoded placeholder that the previous bytes may contain: each of its 41 characters as `\u0065`.
 pub const TAIL_BYTES: usize = 6 * (PLACEHOLDER_MARK.len() + PLACEHOLDER_LETTERS);
 
 static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PLACEHOLDER_MARK));
 
-/// What bytes turned out to be.
+/// The verdict on the bytes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub enum Verdict {
     /// No placeholder.
     #[default]
     Clear,
-    /// A mark whose letters are still to come.
+    /// A mark whose 32 characters are still to come.
     Pending,
-    /// A placeholder, and what stood before it.
+    /// A placeholder, and the bytes before it.
     Found(Found),
 }
 
@@ -44,46 +44,46 @@ impl Verdict {
     }
 }
 
-/// A placeholder with what stood before it, without any encoding.
+/// A placeholder with the bytes before it, without any encoding.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Found {
-    /// The bytes in which it is.
+    /// The bytes that contain it.
     pub bytes: Vec<u8>,
-    /// Where the mark begins.
+    /// The start of the mark.
     pub at: usize,
 }
 
-/// Looks through one body: as it is sent, and through its codings.
+/// Scans one body: in its sent form, and through its codings.
 pub struct Scanner {
     sent: StreamScanner,
-    /// Each way in which its codings can be read, as long as the body can be read so.
+    /// Each possible reading of its codings that the body has not contradicted yet.
     readings: Vec<Reading>,
 }
 
-/// The layers of a body, outermost first; those that it does not have are `None`.
+/// The layers of a body, outermost first; missing layers are `None`.
 struct Reading {
     /// The codings of the whole body.
     decoder: Option<Decoder>,
     /// Base64 around its messages.
     text: Option<Text>,
-    /// What is left without these two, where there are any: what is sent as it is, is looked at anyway.
+    /// The bytes without these two layers, if it has any: the sent form is scanned anyway.
     content: Option<StreamScanner>,
     messages: Option<MessageDecoder>,
-    /// The message that is being decoded.
+    /// The message in progress.
     message: StreamScanner,
 }
 
 impl Scanner {
-    /// A scanner for a body in the codings of its head: of the whole body (`Content-Encoding`, RFC 9110 section 8.4), and of the
-    /// messages in it (gRPC, Connect).
+    /// A scanner for a body in the codings of its head: of the whole body (`Content-Encoding`, RFC 9110 section 8.4), and of its
+    /// messages (gRPC, Connect).
     ///
     /// # Errors
-    /// One that is not undone here.
+    /// An unsupported coding.
     pub fn new(fields: &HeaderMap) -> Result<Self, CodingError> {
         let mut readings = Vec::new();
         for codings in Codings::readings(fields, &[CONTENT_ENCODING])? {
             let of_messages = MessageDecoder::readings(fields)?.into_iter().map(Some);
-            // A body without messages has one reading all the same.
+            // A body without messages still has one reading.
             let of_messages = of_messages.chain((!is_in_messages(fields)).then_some(None));
             readings.extend(of_messages.map(|messages| {
                 let (decoder, text) = (codings.decoder(), is_text(fields).then(Text::default));
@@ -95,32 +95,32 @@ impl Scanner {
         Ok(Self { readings, ..Self::plain() })
     }
 
-    /// A scanner for a body as it is.
+    /// A scanner for a body without codings.
     pub fn plain() -> Self {
         Self { sent: StreamScanner::default(), readings: Vec::new() }
     }
 
-    /// Whether it looks through a coding.
+    /// Whether it scans through a coding.
     pub fn is_coded(&self) -> bool {
         self.readings.iter().any(Reading::is_coded)
     }
 
-    /// The bytes of memory that the windows of its codings take, as far as they are known.
+    /// The bytes of memory that the windows of its codings use, if known.
     pub fn memory_bytes(&self) -> usize {
         let of_messages = |reading: &Reading| reading.messages.as_ref().map_or(0, MessageDecoder::memory_bytes);
         let of_body = |reading: &Reading| reading.decoder.as_ref().map_or(0, Decoder::memory_bytes);
         self.readings.iter().map(|reading| of_body(reading) + of_messages(reading)).sum()
     }
 
-    /// Looks no further through the coding.
+    /// Stops scanning through the coding.
     pub fn without_coding(&mut self) {
         self.readings.clear();
     }
 
-    /// Looks at the next bytes of the body, as they are sent.
+    /// Scans the next bytes of the body, in their sent form.
     ///
     /// # Errors
-    /// The data is not in its coding, or expands too far.
+    /// The data does not match its coding, or expands too far.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Verdict, CodingError> {
         let sent = self.sent.look(bytes);
         if matches!(sent, Verdict::Found(_)) || self.readings.is_empty() {
@@ -147,11 +147,11 @@ impl Scanner {
         }
     }
 
-    /// The body has ended; what it is coded in must have ended, too. A server could take for the content what an early end leaves, or
-    /// bytes that are in no coding.
+    /// The body has ended; checks that its codings have ended, too. A server could accept as content the output before an early end,
+    /// or bytes without a coding.
     ///
     /// # Errors
-    /// In none of its readings is the body complete.
+    /// The body is complete in none of its readings.
     pub fn finish(&mut self) -> Result<(), CodingError> {
         let mut readings = std::mem::take(&mut self.readings);
         let mut ends = readings.iter_mut().map(Reading::finish);
@@ -167,7 +167,7 @@ impl Reading {
         self.messages.as_ref().map_or(Ok(()), MessageDecoder::finish)
     }
 
-    /// Whether it finds what does not stand in the body as it is sent.
+    /// Whether it finds placeholders that are not in the sent form of the body.
     fn is_coded(&self) -> bool {
         self.content.is_some() || self.messages.as_ref().is_some_and(MessageDecoder::has_coding)
     }
@@ -187,7 +187,7 @@ impl Reading {
         if verdict == Verdict::Clear { Ok(heavier(content, self.message.said())) } else { Ok(verdict) }
     }
 
-    /// Looks at bytes of the body without its codings.
+    /// Scans bytes of the body without its codings.
     fn push_decoded(&mut self, bytes: &[u8]) -> Result<Verdict, CodingError> {
         let decoded = self.text.as_mut().map(|text| text.push(bytes)).transpose()?;
         let bytes = decoded.as_deref().unwrap_or(bytes);
@@ -209,24 +209,24 @@ impl Reading {
     }
 }
 
-/// The one that says more.
+/// The more specific of two verdicts.
 fn heavier(one: Verdict, other: Verdict) -> Verdict {
     if other.weight() > one.weight() { other } else { one }
 }
 
-/// Looks through all of a body that is in no coding.
+/// Scans a whole body without codings.
 pub fn look(body: &[u8]) -> Verdict {
     judge(body)
 }
 
-/// Whether a text of a head holds a placeholder in an encoding. One that stands there as it is, is for others to judge.
+/// Whether a text of a head contains a placeholder in an encoding. A plain placeholder is judged elsewhere.
 pub fn is_hidden_in(text: &[u8]) -> bool {
     let length = PLACEHOLDER_MARK.len() + PLACEHOLDER_LETTERS;
     if text.len() <= length {
         return false;
     }
     let escaped = || {
-        // Without those that stand there as they are, which an escape before them could make unreadable.
+        // Without the plain ones, which an escape before them could make unreadable.
         let mut rest = text.to_vec();
         for mark in model::placeholder::find_marks(text) {
             rest.get_mut(mark).into_iter().for_each(|mark| mark.fill(b' '));
@@ -236,22 +236,22 @@ pub fn is_hidden_in(text: &[u8]) -> bool {
     memchr::memchr2(b'%', b'\\', text).is_some() && escaped() || matches!(in_base64(text), Verdict::Found(_))
 }
 
-/// Takes the body as it is read, and knows what the last of it turned out to be.
+/// Scans the body as a server reads it, and stores the verdict on its last bytes.
 #[derive(Default)]
 pub struct StreamScanner {
-    /// The end of what came before.
+    /// The end of the previous bytes.
     tail: Vec<u8>,
     verdict: Verdict,
 }
 
 impl StreamScanner {
-    /// What these bytes make of what came before.
+    /// The verdict on these bytes after the previous ones.
     fn look(&mut self, bytes: &[u8]) -> Verdict {
-        // A judge fails only where it has found something.
+        // A scanner fails only if it has found something.
         (self.write_all(bytes), self.said()).1
     }
 
-    /// What it turned out to be; what waits for more goes on waiting.
+    /// The final verdict; undecided bytes stay undecided.
     fn said(&mut self) -> Verdict {
         let pending = self.verdict == Verdict::Pending;
         let said = std::mem::take(&mut self.verdict);
@@ -263,13 +263,13 @@ impl StreamScanner {
 }
 
 impl Write for StreamScanner {
-    /// Judges bytes by what went before, and keeps of both what the next ones need.
+    /// Judges bytes with the previous ones, and keeps the part of both that the next ones need.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.is_empty() {
             return Ok(0);
         }
         let tail = &mut self.tail;
-        // Across the border first; what begins in the tail ends within as much of the new bytes.
+        // First across the border: a mark that begins in the tail ends within the same number of new bytes.
         tail.extend_from_slice(bytes.get(..TAIL_BYTES).unwrap_or(bytes));
         self.verdict = judge(tail);
         if bytes.len() > TAIL_BYTES {
@@ -296,7 +296,7 @@ impl Write for StreamScanner {
 fn judge(bytes: &[u8]) -> Verdict {
     let escaped = memchr::memchr(b'%', bytes).is_some() || memmem::find(bytes, b"\\u").is_some();
     let unescaped = if escaped { in_plain(&without_escapes(bytes)) } else { Verdict::Clear };
-    // Also as it stands: `%eegret_ph_..` is a placeholder to whoever does not undo escapes.
+    // Also without undoing escapes: a reader that does not undo them sees a placeholder in `%eegret_ph_..`.
     [unescaped, in_plain(bytes), in_base64(bytes)].into_iter().rev().max_by_key(Verdict::weight).unwrap_or_default()
 }
 
@@ -312,7 +312,7 @@ fn in_plain(bytes: &[u8]) -> Verdict {
     verdict
 }
 
-/// What follows a mark: one of the 32 may be no letter or digit, as in a head.
+/// The verdict after a mark: one of the 32 may be neither a letter nor a digit, as in a head.
 fn letters(bytes: &[u8], at: usize) -> Verdict {
     let after = bytes.get(at + PLACEHOLDER_MARK.len()..).unwrap_or_default();
     let after = after.get(..PLACEHOLDER_LETTERS).unwrap_or(after);
@@ -326,7 +326,7 @@ fn letters(bytes: &[u8], at: usize) -> Verdict {
     }
 }
 
-/// Percent encoding (RFC 3986 section 2.1) and JSON's `\u0065` (RFC 8259 section 7) undone, wherever they stand.
+/// Undoes percent encoding (RFC 3986 section 2.1) and JSON's `\u0065` (RFC 8259 section 7), at any position.
 fn without_escapes(bytes: &[u8]) -> Vec<u8> {
     let hex = |digits: Option<&[u8]>| {
         let text = std::str::from_utf8(digits?).ok()?;
@@ -356,15 +356,15 @@ fn without_escapes(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// One of the three ways in which the mark can stand in base64, by its place in a group of three bytes.
+/// One of the three base64 forms of the mark, by its offset in a group of three bytes.
 struct Core {
     finder: Finder<'static>,
-    /// Signs of the core before a whole group begins, and the bytes of the mark that stand before it.
+    /// Characters of the core before a whole group begins, and the bytes of the mark before it.
     before: usize,
     bytes_before: usize,
 }
 
-/// The signs that are the same whatever stands before and after the mark. None of them differs in the alphabet for URLs
+/// The characters that do not depend on the bytes before and after the mark. They are the same in the alphabet for URLs
 /// (RFC 4648 section 5).
 static CORES: LazyLock<[Core; 3]> = LazyLock::new(|| {
     [(0, 0, 0), (1, 2, 2), (2, 1, 1)].map(|(offset, before, bytes_before)| {
@@ -406,7 +406,7 @@ fn in_base64(bytes: &[u8]) -> Verdict {
                 })
                 .collect();
             let at_end = group + run.len() == bytes.len();
-            // A single sign over is less than a byte.
+            // A single remaining character is less than a byte.
             let whole = run.len() - usize::from(run.len() % 4 == 1);
             let Ok(decoded) = BASE64.decode(run.get(..whole).unwrap_or_default()) else { continue };
             let mark = PLACEHOLDER_MARK.as_bytes();

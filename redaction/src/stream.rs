@@ -1,22 +1,23 @@
-//! Finds secrets in a stream of bytes, however it is cut, and writes stars over them at the same length.
+//! Finds secrets in a stream of bytes, wherever it is split, and replaces them with asterisks of the same length.
 //!
-//! What is held back, and when it is released, never depends on whether it matches a secret: a client that can make an upstream
-//! echo its guesses would otherwise read the secret from it, byte by byte.
+//! The carry-over, and the time of its release, never depend on whether it matches a secret. Otherwise a client that can make
+//! an upstream echo its guesses would read the secret from this behavior, byte by byte.
 //!
-//! *Held back* is the end of the data as far as it is made of characters of tokens, and less than the longest secret of it. A line, a
-//! JSON value or an event ends with another character and passes at once. *Released* is all of it as soon as a message ends or the
-//! upstream pauses ([`Masker::flush`]). Then a secret that the upstream sends in two parts would have left in part, so:
+//! The *carry-over* is the end of the data, as long as it consists of token characters and is shorter than the longest secret. A
+//! line, a JSON value or an event ends with another character and passes at once. The whole carry-over is *released* as soon as a
+//! message ends or the upstream pauses ([`Masker::flush`]). A secret that the upstream sends in two parts could then leave in part,
+//! so:
 //!
-//! - What was released stays known as context. When the rest arrives and completes a secret, the rest is masked.
-//! - Where the released bytes end with more than half of a secret (and more than 8 bytes), that part is masked too.
+//! - Released bytes remain as context. When the rest arrives and completes a secret, the rest is masked.
+//! - If the released bytes end with more than half of a secret (and more than 8 bytes), that part is masked too.
 //!
-//! So at most the first half of a secret, or 8 bytes, passes in clear, however often and wherever the upstream pauses; and guesses
-//! are confirmed from half of a secret on, which leaves as much to guess as has been protected.
+//! So at most the first half of a secret, or 8 bytes, passes in clear, however often and wherever the upstream pauses. Guesses are
+//! confirmed only from half of a secret on, which leaves as much to guess as is protected.
 //!
-//! *Guesses.* That a value is masked tells whoever chose it that it is the secret. So a chunk that holds a secret is not sent at all,
+//! *Guesses.* If a value is masked, a client that chose it learns that it is the secret. So a chunk with a secret is not sent at all,
 //! and the response ends before it, once the response has shown more than [`MAX_GUESSES`] different values that look like the secret.
-//! Only a response that does hold a secret can end like that. Values are counted in the stream as it is joined, so chunks and pauses
-//! between the parts of a value change nothing.
+//! Only a response that contains a secret can end like that. Values are counted in the joined stream, so chunks and pauses between
+//! the parts of a value have no effect.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -32,25 +33,25 @@ use crate::needles::{Alphabet, Hit, Needles, classes_of, is_token_character};
 /// The byte forms of secrets that were made for one request.
 pub type Patterns = Vec<zeroize::Zeroizing<Vec<u8>>>;
 
-/// What a found secret is replaced with, byte by byte.
+/// The replacement of each byte of a found secret.
 const STAR: u8 = b'*';
-/// How many values that look like a secret a response may show beside it.
+/// How many values that look like a secret a response may show in addition to it.
 pub const MAX_GUESSES: u32 = 100;
-/// Secrets below this length are weak: no bound on guesses would help, and it would end ordinary responses.
+/// Secrets below this length are weak: no bound on guesses would help, and a bound would end ordinary responses.
 const MIN_GUESSED: usize = 8;
 
-/// A response holds a secret among many values that look like it.
+/// A response contains a secret among many values that look like it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the response holds a secret among many values that look like it")]
 pub struct Guessed;
 
-/// What is looked for in one response: the values of its host, those that it had when the response began, and the forms that were
-/// made for its request.
+/// The values to find in one response: the current ones of its host, those from the start of the response, and the forms that
+/// were made for its request.
 #[derive(Clone, Debug, Default)]
 pub struct Sets([Option<Arc<Needles>>; 3]);
 
 impl Sets {
-    /// The latest, those of the beginning, and those that were made for the request.
+    /// The current values, those from the start, and those made for the request.
     pub fn new(latest: Option<Arc<Needles>>, first: Option<Arc<Needles>>, made: Option<Arc<Needles>>) -> Self {
         Self([latest, first, made])
     }
@@ -60,7 +61,7 @@ impl Sets {
         self.0.iter().flatten().map(Arc::as_ref)
     }
 
-    /// Whether nothing is looked for.
+    /// Whether there are no values to find.
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
@@ -74,30 +75,30 @@ impl Sets {
 /// Masks one response.
 pub struct Masker {
     sets: Sets,
-    /// Whose record counts what is found.
+    /// The tenant whose record counts the matches.
     tenant: TenantId,
     /// The longest form.
     longest: usize,
-    /// Whether a form holds characters beyond those of tokens.
+    /// Whether a form contains characters other than those of tokens.
     any_sign: bool,
-    /// The end of what was released before its time, as it came.
+    /// The end of the bytes released early, in their original form.
     context: Vec<u8>,
-    /// The end of what came so far, where a secret may have begun.
+    /// The carry-over: the end of the data, where a secret may have begun.
     held: Vec<u8>,
-    /// Which of the held bytes belong to a secret that was found already.
+    /// Which bytes of the carry-over belong to a secret that was already found.
     stars: Vec<bool>,
     /// How many bytes were released.
     released: u64,
-    /// Where the last secret of the record's tenant ended, and of any other.
+    /// The end of the last secret of the record's tenant, and of any other.
     covered: [u64; 2],
     found: u64,
-    /// What was found of other tenants, with how often.
+    /// The matches of other tenants, with their number.
     foreign: Vec<(NeedleOwner, u64)>,
     guesses: Guesses,
 }
 
 impl Masker {
-    /// Masks what is in these sets; `tenant` is whose record counts it.
+    /// Masks the values of these sets; the record of `tenant` counts them.
     pub fn new(sets: Sets, tenant: TenantId) -> Self {
         let (longest, guesses) = (sets.longest(), Guesses::new(&sets));
         let any_sign = sets.iter().any(Needles::any_sign);
@@ -117,10 +118,10 @@ impl Masker {
         }
     }
 
-    /// From here on looks for these, also in what is held back.
+    /// From here on searches for these, also in the carry-over.
     ///
     /// # Errors
-    /// Where the response ends here; nothing that is held may pass.
+    /// The response has to end here; no byte of the carry-over may pass.
     pub fn renew(&mut self, sets: Sets) -> Result<(), Guessed> {
         self.longest = sets.longest();
         self.any_sign = sets.iter().any(Needles::any_sign);
@@ -131,25 +132,25 @@ impl Masker {
         self.mark(&window, before, before)
     }
 
-    /// How many secrets of the record's tenant were found so far.
+    /// How many secrets of the record's tenant were found.
     pub fn found(&self) -> u64 {
         self.found
     }
 
-    /// What was found of other tenants' secrets, with how often. For the records of these tenants alone.
+    /// The secrets of other tenants that were found, with their number. For the records of these tenants alone.
     pub fn foreign(&self) -> &[(NeedleOwner, u64)] {
         &self.foreign
     }
 
-    /// How many bytes are held back.
+    /// The length of the carry-over.
     pub fn held(&self) -> u64 {
         self.held.len() as u64
     }
 
-    /// Takes the next bytes; gives what may pass now, which can be empty.
+    /// Consumes the next bytes; returns the bytes that may pass now, possibly none.
     ///
     /// # Errors
-    /// Where the response ends here; nothing of these bytes may pass.
+    /// The response has to end here; none of these bytes may pass.
     pub fn push(&mut self, chunk: Bytes) -> Result<Bytes, Guessed> {
         self.guesses.take(&chunk);
         if self.held.is_empty() && self.context.is_empty() && self.holds_back_from(&chunk, 0) == chunk.len() {
@@ -179,10 +180,10 @@ impl Masker {
         Ok(passed.into())
     }
 
-    /// Gives what is held back: the upstream pauses, a message has ended, or the response has.
+    /// Returns the carry-over: the upstream pauses, a message has ended, or the response has.
     ///
     /// # Errors
-    /// Where the response ends here: half of a secret is among too many guesses. Nothing that is held may pass.
+    /// The response has to end here: half of a secret is among too many guesses. No byte of the carry-over may pass.
     pub fn flush(&mut self) -> Result<Bytes, Guessed> {
         let before = self.context.len();
         let mut window = std::mem::take(&mut self.context);
@@ -201,20 +202,21 @@ impl Masker {
         Ok(passed.into())
     }
 
-    /// The upstream has paused, perhaps for long: bytes that have passed are not kept.
+    /// The upstream has paused, perhaps for long: bytes that have passed are not retained.
     pub fn pause(&mut self) {
         self.guesses.count_first();
     }
 
-    /// Counts a value that is whole, such as that of a header field; all of one message before the first of them is masked.
+    /// Counts a whole value, such as that of a header field. All values of a message are counted before the first of them
+    /// is masked.
     pub fn count_whole(&mut self, value: &[u8]) {
         self.guesses.count_whole(value);
     }
 
-    /// Masks a value that is whole; `None` where it can stay as it is.
+    /// Masks a whole value; `None` if it does not change.
     ///
     /// # Errors
-    /// Where nothing of its message may pass.
+    /// No part of its message may pass.
     pub fn mask_whole(&mut self, value: &[u8]) -> Result<Option<Vec<u8>>, Guessed> {
         let hits = self.hits(value, 0);
         if hits.is_empty() {
@@ -233,12 +235,12 @@ impl Masker {
         Ok(Some(bytes))
     }
 
-    /// Whether a name, which is in lower case, holds a secret in lower case.
+    /// Whether a name, which is in lower case, contains a secret in lower case.
     pub fn is_in_name(&self, name: &str) -> bool {
         self.sets.iter().any(|set| set.is_in_lower_case(name.as_bytes()))
     }
 
-    /// Marks what was found in the window and was not known when less of it was there.
+    /// Marks matches in the window that were not visible in its earlier part.
     fn mark(&mut self, window: &[u8], before: usize, known: usize) -> Result<(), Guessed> {
         for (start, end, owner, classes) in self.hits(window, known) {
             self.guesses.check(end - start, classes)?;
@@ -248,7 +250,7 @@ impl Masker {
         Ok(())
     }
 
-    /// Everything that ends behind `known`, in order.
+    /// Every match that ends after `known`, in order.
     fn hits(&self, bytes: &[u8], known: usize) -> Vec<(usize, usize, Option<NeedleOwner>, u8)> {
         let mut hits = Vec::new();
         for set in self.sets.iter() {
@@ -262,15 +264,15 @@ impl Masker {
         hits
     }
 
-    /// The longest beginnings of secrets that the window ends with.
+    /// The longest prefixes of secrets at the end of the window.
     fn beginnings(&self, window: &[u8]) -> Vec<(usize, usize, Option<NeedleOwner>, u8)> {
         let half = |length: usize| (length / 2).max(8);
         let found = self.sets.iter().filter_map(|set| set.beginning_at_end(window, half));
         found.map(|hit| (hit.start, hit.end, hit.owner.cloned(), hit.classes)).collect()
     }
 
-    /// Counts a secret of a window that has `before` bytes of context, unless it overlaps the one before: a pair and the
-    /// password in it are one.
+    /// Counts a secret of a window that has `before` bytes of context, unless it overlaps the previous one: a pair and
+    /// its password are one.
     fn tally(&mut self, before: usize, start: usize, end: usize, owner: Option<NeedleOwner>) {
         let foreign = owner.filter(|owner| owner.tenant != self.tenant);
         let [own, other] = &mut self.covered;
@@ -289,7 +291,7 @@ impl Masker {
         }
     }
 
-    /// Where the end of the window begins that could be a piece of some secret, at the earliest behind the context.
+    /// Where the suffix of the window starts that could be a part of a secret, at the earliest after the context.
     fn holds_back_from(&self, window: &[u8], before: usize) -> usize {
         let limit = window.len().saturating_sub(self.longest.saturating_sub(1)).max(before);
         limit.max(window.len() - self.run_at_end(window))
@@ -303,24 +305,24 @@ impl Masker {
     }
 }
 
-/// Counts the different values in a response that look like one of its secrets: the runs of characters of such values that are as
-/// long as the shortest secret. A longer run is as many values as fit into it, so that guesses cannot hide by being joined.
+/// Counts the different values in a response that look like one of its secrets. These are runs of such characters that are as
+/// long as the shortest secret. A longer run counts as all values that fit into it, so that joined guesses cannot hide.
 ///
-/// While there are at most [`MAX_GUESSES`] of them in all, there is nothing to compare: they are only kept. Most responses never have
-/// more, and of those that do, no more is kept than as many hashes of each class as make a secret of that class one too many.
+/// Up to [`MAX_GUESSES`] values in all, they are only stored, not compared. Most responses never have more. For those that do, the
+/// counter stores at most as many hashes of each class as make a secret of that class one too many.
 struct Guesses {
-    /// The shortest secret to guess.
+    /// The shortest secret that could be guessed.
     shortest: usize,
     alphabet: Alphabet,
-    /// The run that the bytes so far end with, without the values that it was already found to hold.
+    /// The run at the end of the data, without the values that were already found in it.
     run: Vec<u8>,
-    /// The first values, each behind a byte that is its length.
+    /// The first values, each after a byte with its length.
     kept: Vec<u8>,
     kept_values: u32,
-    /// Once there are too many to keep.
+    /// Set once there are too many to store.
     hashed: Option<Hashed>,
-    /// The first bytes, not counted yet: most responses are one piece without a secret, and nothing has to be counted in them.
-    /// Empty before there are any, `None` once they are counted.
+    /// The first bytes, not counted yet: most responses are one piece without a secret, and need no counting. Empty before
+    /// there are any, `None` once they are counted.
     first: Option<Bytes>,
 }
 
@@ -328,7 +330,7 @@ struct Guesses {
 struct Hashed {
     hasher: RandomState,
     values: HashSet<(u8, u64)>,
-    /// How many there are of each class of characters.
+    /// The number of values of each class of characters.
     of_class: [u32; 8],
 }
 
@@ -347,14 +349,14 @@ impl Guesses {
         guesses
     }
 
-    /// From here on counts what looks like one of these. What was counted before stays.
+    /// From here on counts values that look like one of these. Earlier counts remain.
     fn renew(&mut self, sets: &Sets) {
         self.count_first();
         self.shortest = sets.iter().map(Needles::shortest).min().unwrap_or_default().max(MIN_GUESSED);
         self.alphabet = sets.iter().map(Needles::alphabet).fold(Alphabet::default(), Alphabet::or);
     }
 
-    /// Takes the next bytes of the body.
+    /// Adds the next bytes of the body.
     fn take(&mut self, bytes: &Bytes) {
         if let Some(first) = &mut self.first
             && first.is_empty()
@@ -373,7 +375,7 @@ impl Guesses {
         }
     }
 
-    /// Looks at the next bytes of the body.
+    /// Scans the next bytes of the body.
     fn count(&mut self, bytes: &[u8]) {
         if self.hashed.as_ref().is_some_and(Hashed::is_full) {
             return;
@@ -390,7 +392,7 @@ impl Guesses {
             self.end_run();
         }
         while let Some(window) = bytes.get(at..at + shortest) {
-            // From the end of the shortest value backwards: most text is passed in steps of its length.
+            // From the end of the shortest value backwards: most text is skipped in steps of its length.
             if let Some(other) = window.iter().rposition(|byte| !alphabet.has(*byte)) {
                 at += other + 1;
                 continue;
@@ -402,7 +404,7 @@ impl Guesses {
                 self.extend_run(found);
                 return;
             }
-            // Most runs are one value: no copy of it is needed.
+            // Most runs are one value and need no copy.
             if length < 2 * shortest {
                 self.add(found);
             } else {
@@ -416,7 +418,7 @@ impl Guesses {
         self.run.extend_from_slice(rest.get(rest.len() - length..).unwrap_or_default());
     }
 
-    /// Looks at something whole.
+    /// Scans a whole value.
     fn count_whole(&mut self, bytes: &[u8]) {
         if bytes.len() >= self.shortest {
             self.count_first();
@@ -426,7 +428,7 @@ impl Guesses {
         }
     }
 
-    /// More of a run. Its last value is what is left of it behind the others, so up to twice as long, and known when it ends.
+    /// More of a run. Its last value is the rest after the others, so up to twice as long, and known when the run ends.
     fn extend_run(&mut self, mut bytes: &[u8]) {
         let shortest = self.shortest;
         while self.run.len() + bytes.len() >= 2 * shortest {
@@ -463,7 +465,7 @@ impl Guesses {
             && self.kept_values < MAX_GUESSES
         {
             if self.kept.is_empty() {
-                // A page has dozens of such values: the first step is not the smallest one.
+                // A page has dozens of such values, so the first allocation is not the smallest.
                 self.kept.reserve(512);
             }
             self.kept_values += 1;
@@ -483,7 +485,7 @@ impl Guesses {
         }
     }
 
-    /// Whether a secret of this length and these classes of characters may show beside what was counted.
+    /// Whether a secret of this length and these classes of characters may be shown in addition to the counted values.
     fn check(&mut self, length: usize, classes: u8) -> Result<(), Guessed> {
         self.count_first();
         let Some(hashed) = &self.hashed else { return Ok(()) };
@@ -500,7 +502,7 @@ impl Hashed {
         }
     }
 
-    /// How many there are that hold at least these classes of characters.
+    /// How many values contain at least these classes of characters.
     fn like(&self, classes: u8) -> u32 {
         let like = (0u8..).zip(self.of_class).filter(|(class, _)| class & classes == classes);
         like.map(|(_, count)| count).sum()

@@ -6,7 +6,7 @@ use std::io;
 #[derive(Default)]
 pub(super) struct AwsChunks {
     part: ChunkPart,
-    /// The line that is being read.
+    /// The current line.
     line: Vec<u8>,
     pub(super) out: Vec<u8>,
 }
@@ -15,9 +15,9 @@ pub(super) struct AwsChunks {
 enum ChunkPart {
     #[default]
     Head,
-    /// So many bytes of data are still to come.
+    /// The bytes of data still to come.
     Data(u64),
-    /// The line end behind data.
+    /// The line end after data.
     End,
     Trailers,
 }
@@ -27,7 +27,7 @@ const MAX_CHUNK_LINE: usize = 8 << 10;
 
 impl AwsChunks {
     pub(super) fn has_ended(&self) -> bool {
-        // The empty line behind the trailers is often left out.
+        // The empty line after the trailers is often left out.
         self.part == ChunkPart::Trailers && self.line.is_empty()
     }
 

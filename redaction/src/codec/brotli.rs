@@ -22,17 +22,17 @@ pub(super) struct Brotli {
 impl Brotli {
     pub(super) fn new() -> Self {
         let tables = Counting::default();
-        // The strict state refuses the large windows that RFC 7932 does not have.
+        // Strict mode refuses the large windows, which RFC 7932 does not define.
         let state = BrotliState::new_strict(tables.clone(), tables.clone(), tables.clone());
         Self { state, tables, has_ended: false, has_more: false, out: Vec::new() }
     }
 
-    /// The memory that it uses: its tables, and the window as far as it was written. The library reserves the whole window at
-    /// once, however little follows, but a page of it takes memory only when it is written.
+    /// The memory in use: its tables, and the written part of the window. The library reserves the whole window at once, but
+    /// a page of it uses memory only when it is written.
     pub(super) fn memory_bytes(&self) -> usize {
         let window = self.state.ringbuffer.mapped_bytes();
         let written = match self.state.rb_roundtrips {
-            // The library writes to both ends of it when it is reserved.
+            // The library writes to both ends of the window when it reserves it.
             0 => usize::try_from(self.state.pos).unwrap_or_default().saturating_add(2 * PAGE_BYTES),
             _ => window,
         };

@@ -1,8 +1,8 @@
-//! The memory of a brotli decoder, counted as it is used.
+//! The memory of a brotli decoder, counted by actual use.
 //!
-//! A few hundred bytes of brotli can ask for a window of megabytes. The library allocates it whole and fills it from its beginning,
-//! so it is mapped: the kernel gives a page when it is written, and gets all of them back when the decoder is dropped. On the heap
-//! that would depend on what was freed there before, and wiping it would write to every page.
+//! A few hundred bytes of brotli can request a window of megabytes. The library allocates it whole and fills it from its beginning,
+//! so it is mapped. The kernel provides a page when it is written, and gets all of them back when the decoder is dropped. On the
+//! heap, this would depend on earlier frees, and wiping the window would write to every page.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use brotli_decompressor::{Allocator, HuffmanCode, SliceWrapper, SliceWrapperMut};
 use memmap2::{Advice, MmapMut};
 
-/// The unit in which the kernel gives memory.
+/// The page size of the kernel.
 pub(super) const PAGE_BYTES: usize = 4 << 10;
 
-/// Buffers of this size and more are mapped. Only a window is as large: the maps of contexts have at most 16 KiB.
+/// Buffers of this size and more are mapped. Only a window is this large: the context maps have at most 16 KiB.
 const MAPPED_BYTES: usize = 64 << 10;
 
 /// Allocates for one decoder, and counts the bytes on the heap.
@@ -74,10 +74,10 @@ impl Default for Buffer {
     }
 }
 
-/// Maps a window; nothing where the system has no room for it, which the library takes for an error of its own.
+/// Maps a window; an empty buffer if the system has no room for it, which the library reports as an error of its own.
 fn map(len: usize) -> Buffer {
     let Ok(window) = MmapMut::map_anon(len) else { return Buffer::default() };
-    // A huge page would take two mebibytes for the first byte. A system without them has nothing to advise.
+    // A huge page would use two mebibytes for the first byte. A system without huge pages needs no advice.
     window.advise(Advice::NoHugePage).ok();
     Buffer::Mapped(window)
 }

@@ -1,4 +1,4 @@
-//! Codings: undone however they are cut, bounded, and refused where they are not read.
+//! Codings: decoded wherever the input is split, bounded, and refused if they are unsupported.
 
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
@@ -6,7 +6,7 @@ use http::header;
 
 use super::*;
 
-/// These bytes in one coding after the other.
+/// These bytes in several codings, one after the other.
 pub(crate) fn coded(codings: &[&str], bytes: &[u8]) -> Vec<u8> {
     codings.iter().fold(bytes.to_vec(), |bytes, coding| {
         let (level, mut out) = (Compression::default(), Vec::new());
@@ -189,7 +189,7 @@ fn t133_windows_are_bounded() {
     assert_eq!(Decoder::of(&fields("gzip")).unwrap().unwrap().memory_bytes(), 0);
 }
 
-/// Brotli in a window of 4 MiB, as far as it is sent after each of these pieces.
+/// Brotli in a window of 4 MiB, with the output available after each of these pieces.
 fn brotli_pieces(pieces: &[&[u8]]) -> Vec<Vec<u8>> {
     let mut encoder = ::brotli::CompressorWriter::new(Vec::new(), 4096, 1, 22);
     let mut sent = 0;
@@ -270,6 +270,6 @@ fn t082_aws_chunked_is_a_framing_of_uploads() {
         assert_eq!(undo("aws-chunked", &[broken]), Err(CodingError::Broken));
     }
     assert!(Codings::readings(&fields("aws-chunked, aws-chunked"), &[CONTENT_ENCODING]).is_err());
-    // A store that repeats the name with the object sends the object plain.
+    // A store that returns the name with the object sends the object plain.
     assert!(Decoder::of(&fields("aws-chunked")).unwrap().is_none());
 }

@@ -31,7 +31,8 @@ impl Zstd {
             .decompress_stream(&mut output, &mut input)
             .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
         let (taken, given) = (input.pos(), output.pos());
-        // What fills the room may go on; a hint of zero means that a frame has ended and all of it is out.
+        // A full output buffer may have more to follow; a hint of zero means that a frame has ended and all of its
+        // output was returned.
         self.has_more = given == PIECE && hint != 0;
         self.is_between_frames = hint == 0;
         piece.truncate(given);

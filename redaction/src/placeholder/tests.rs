@@ -1,4 +1,5 @@
-//! Placeholders are found however they are cut, encoded or compressed, and bodies that cannot be searched to their end are refused.
+//! Placeholders are found wherever they are split, encoded or compressed, and bodies that cannot be scanned to their end are
+//! refused.
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use proptest::prelude::*;
@@ -15,7 +16,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// What a scanner says in the end, and how many bytes would have been sent before it found something.
+/// The final verdict of a scanner, and the bytes that would have been sent before a match.
 fn scan(coding: &str, pieces: &[&[u8]]) -> Result<(bool, usize), CodingError> {
     let mut scanner = Scanner::new(&fields(coding))?;
     let (mut sent, mut held) = (0, 0);
@@ -30,7 +31,7 @@ fn scan(coding: &str, pieces: &[&[u8]]) -> Result<(bool, usize), CodingError> {
     Ok((false, sent + held))
 }
 
-/// The placeholder in every form that is known.
+/// The placeholder in every known form.
 fn forms() -> Vec<String> {
     let mut forms = vec![PLACEHOLDER.to_owned(), PLACEHOLDER.replace('_', "%5F"), PLACEHOLDER.replace('_', "\\u005f")];
     forms.push(PLACEHOLDER.bytes().map(|byte| format!("%{byte:02x}")).collect());
@@ -119,7 +120,7 @@ fn t082_found_in_every_reading_of_a_coding() {
     assert!(scan("deflate", &[&sly]).unwrap().0);
 }
 
-/// Whether a body can be searched to its end.
+/// Whether a body can be scanned to its end.
 fn searched(fields: &HeaderMap, pieces: &[&[u8]]) -> Result<(), CodingError> {
     let mut scanner = Scanner::new(fields).unwrap();
     for piece in pieces {
@@ -153,7 +154,7 @@ fn t082_an_early_end_is_no_end_in_any_coding() {
     let end = framed.len() - b"\r\n".len();
     for length in 1..framed.len() {
         let short = searched(&fields("aws-chunked"), &[&framed[..length]]);
-        // The empty line behind the trailers is often left out, and so are the trailers.
+        // The empty line after the trailers is often left out, and so are the trailers.
         let is_whole = framed[..length].ends_with(b"chunk-signature=0\r\n") || length == end;
         assert_eq!(short.is_ok(), is_whole, "the first {length} bytes");
     }
@@ -178,7 +179,7 @@ fn t082_a_body_that_ends_within_a_compressed_message_is_refused() {
     let body = [message(0, b"plain"), message(1, &coded(&["zstd"], b"packed"))].concat();
     assert_eq!(searched(&fields, &[&body]), Ok(()));
     for length in 0..body.len() {
-        // What is not compressed was looked through as far as it came.
+        // Uncompressed bytes were scanned as they arrived.
         let is_within = length > message(0, b"plain").len();
         let short = searched(&fields, &[&body[..length]]);
         assert_eq!(short.is_err(), is_within, "the first {length} bytes");
@@ -214,7 +215,7 @@ fn t082_found_in_compressed_messages() {
         assert_eq!(scan(kind, "snappy", b""), Err(CodingError::Unsupported), "{kind}");
     }
     assert_eq!(scan("text/plain", "snappy", b"no messages"), Ok(false));
-    // The message in a coding, and all of the body in another one.
+    // The message in one coding, and the whole body in another one.
     let packed = message(1, &coded(&["gzip"], text.as_bytes()));
     let mut fields = head("application/grpc", "gzip");
     fields.insert(http::header::CONTENT_ENCODING, http::HeaderValue::from_static("deflate"));

@@ -20,7 +20,7 @@ fn run(patterns: &[&[u8]], pieces: &[&[u8]]) -> (Vec<u8>, u64) {
     (out, masker.found())
 }
 
-/// What passes when the upstream pauses behind each piece.
+/// The bytes that pass when the upstream pauses after each piece.
 fn run_with_pauses(patterns: &[&[u8]], pieces: &[&[u8]]) -> (Vec<u8>, u64) {
     let mut masker = masker(patterns);
     let mut out = Vec::new();
@@ -108,10 +108,10 @@ fn t220_a_secret_in_parts_passes_no_more_than_its_first_half() {
     let (out, found) = run_with_pauses(&[SECRET], &single);
     assert_eq!((&out[..half], found), (&SECRET[..half], 1));
     assert!(out[half..].iter().all(|byte| *byte == STAR), "{}", String::from_utf8_lossy(&out));
-    // What only begins like it and ends there is masked from half of it on, and passes below that.
+    // Bytes that begin like it and end early are masked from half of it on, and pass below that.
     assert_eq!(run_with_pauses(&[SECRET], &[&SECRET[..half]]), (SECRET[..half].to_vec(), 0));
     assert_eq!(run_with_pauses(&[SECRET], &[&SECRET[..=half]]), (vec![STAR; half + 1], 1));
-    // Half of a short secret could be tried; of it nothing is masked before it is whole.
+    // Half of a short secret could be guessed; no part of it is masked before it is complete.
     assert_eq!(run_with_pauses(&[b"12345678"], &[b"1234567", b"8"]).0, b"1234567*");
 }
 
@@ -154,7 +154,7 @@ fn vault_of(folder: &std::path::Path) -> vault::Vault {
     vault::Vault::create(&folder.join("vault"), &key).unwrap()
 }
 
-/// Guesses of the secret's look, one of them right.
+/// Guesses that look like the secret, one of them right.
 fn guesses(count: usize, right: usize, between: &str) -> String {
     let guess = |n: usize| if n == right { "k7dm2qx9w4zt6yhb".to_owned() } else { format!("k7dm2qx9w4{n:06x}") };
     (0..count).map(guess).collect::<Vec<_>>().join(between)
@@ -174,11 +174,11 @@ fn t216_among_many_guesses_the_right_one_does_not_show() {
             let shown: Vec<u8> = shown.flatten().collect();
             assert!(!shown.contains(&STAR), "the right one of {between:?} shows");
         }
-        // Wrong guesses alone change nothing.
+        // Wrong guesses alone have no effect.
         let text = guesses(3000, 4000, between);
         assert_eq!(run(&[secret], &[text.as_bytes()]), (text.into_bytes(), 0));
     }
-    // In a head nothing was sent yet.
+    // For a head, no byte was sent yet.
     let values: Vec<String> =
         (0..200).map(|n| guesses(1, usize::from(n != 150), "").replace("000000", &format!("{n:06x}"))).collect();
     let mut masker = masker(&[secret]);
@@ -186,7 +186,7 @@ fn t216_among_many_guesses_the_right_one_does_not_show() {
     assert_eq!(masker.mask_whole(secret), Err(Guessed));
 }
 
-/// What the client sees of these chunks; pauses between them where `pauses` says so.
+/// The client's view of these chunks; with pauses between them if `pauses` is true.
 fn shown(secret: &[u8], chunks: &[&[u8]], pauses: bool) -> Vec<u8> {
     let mut masker = masker(&[secret]);
     let mut out = Vec::new();
@@ -205,10 +205,11 @@ fn shown(secret: &[u8], chunks: &[&[u8]], pauses: bool) -> Vec<u8> {
 fn t273_guesses_are_counted_wherever_they_come_and_whatever_is_between() {
     let secret: &[u8] = b"k7dm2qx9w4zt6yhb";
     let text = guesses(400, 321, "\n");
-    // Behind more than a mebibyte of something else.
+    // After more than a mebibyte of other bytes.
     let padded = [" \n".repeat(1 << 20).as_bytes(), text.as_bytes()].concat();
     assert!(!shown(secret, &padded.chunks(16 << 10).collect::<Vec<_>>(), false).contains(&STAR));
-    // In pieces of any size, with pauses within each value. They share less than half of it, which would be masked in all of them.
+    // In pieces of any size, with pauses within each value. They share less than half of it; a longer shared part would be masked
+    // in all of them.
     let guess = |n: usize| if n == 321 { "k7dm2qx9w4zt6yhb".to_owned() } else { format!("k7dm2q{n:010x}") };
     let text = (0..400).map(guess).collect::<Vec<_>>().join("\n");
     for size in [1, 3, 8, 9, 17, 100] {
@@ -217,7 +218,7 @@ fn t273_guesses_are_counted_wherever_they_come_and_whatever_is_between() {
             assert!(!shown(secret, &chunks, pauses).contains(&STAR), "pieces of {size}, pauses: {pauses}");
         }
     }
-    // Values that differ at their end alone, where the shortest secret of the host is shorter.
+    // Values that differ only at their end, while the shortest secret of the host is shorter.
     let set = Needles::of_request(vec![b"k7dm2qx9w4zt6yhb-tail-0321".to_vec().into(), b"another-one2".to_vec().into()]);
     let mut masker = Masker::new(Sets::new(set.unwrap().map(Arc::new), None, None), TenantId::default());
     let text: String = (0..400).map(|n| format!("k7dm2qx9w4zt6yhb-tail-{n:04}\n")).collect();
@@ -273,7 +274,7 @@ fn t270_a_value_that_is_stored_later_is_masked_from_then_on() {
     let later = Needles::of_request(vec![b"later-value-0123".to_vec().into()]).unwrap().map(Arc::new);
     let first = Needles::of_request(vec![SECRET.to_vec().into()]).unwrap().map(Arc::new);
     let both = Sets::new(later, first, None);
-    // What is held back is searched too, at every cut.
+    // The carry-over is searched too, at every split.
     let text = [b"a later-value-0123 ".as_slice(), SECRET, b" later-value-0123\n"].concat();
     let want = [b"a ".as_slice(), &[STAR; 16], b" ", &[STAR; 24], b" ", &[STAR; 16], b"\n"].concat();
     for cut in 2..=18 {
@@ -350,7 +351,7 @@ proptest! {
         let whole = run(&patterns, &[&text]);
         prop_assert_eq!(&run(&patterns, &pieces).0, &whole.0);
         prop_assert_eq!(whole.0.len(), text.len());
-        // What passes holds no pattern that was in the text.
+        // The output contains no pattern that was in the text.
         for pattern in patterns {
             prop_assert!(memmem::find(&whole.0, pattern).is_none());
         }
