@@ -1,5 +1,5 @@
-//! Changes of the vault, and what the records say of each beside what was asked for: a key that was replaced on the way, a
-//! file that could not be written.
+//! Changes of the vault, and the additional records of each: a key that was replaced automatically, or a file that could
+//! not be written.
 
 use audit::{Kind, Record};
 use model::{Reason, TenantId};
@@ -8,7 +8,7 @@ use vault::{StoreError, Vault, VaultError};
 use crate::Control;
 
 impl Control {
-    /// Changes the vault. What was asked for is recorded by the caller; this records the rest.
+    /// Changes the vault. The caller records the requested change; this function records the rest.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&Vault) -> Result<T, VaultError>) -> Result<T, VaultError> {
         let done = change(&self.vault);
         for (tenant, key) in self.vault.take_replaced_keys() {
@@ -22,7 +22,7 @@ impl Control {
     }
 }
 
-/// The record of a key that was replaced because the one before had sealed enough.
+/// The record of a key that was replaced because the previous one had sealed enough.
 pub fn key_replaced(vault: &Vault, tenant: &TenantId, key: u32) -> Record {
     let why = "since the one before had sealed enough";
     Record {
@@ -31,7 +31,7 @@ pub fn key_replaced(vault: &Vault, tenant: &TenantId, key: u32) -> Record {
     }
 }
 
-/// The record of a tenant's new key, without saying why it got one.
+/// The record of a tenant's new key, without the reason.
 pub(crate) fn key_rotated(vault: &Vault, tenant: &TenantId) -> Record {
     Record {
         code: Some(Reason::KeyRotated),
@@ -41,7 +41,7 @@ pub(crate) fn key_rotated(vault: &Vault, tenant: &TenantId) -> Record {
     }
 }
 
-/// The record of a change that could not be written; `None` where something else was wrong.
+/// The record of a change that could not be written; `None` for any other error.
 pub fn write_failed(vault: &Vault, error: &VaultError) -> Option<Record> {
     let VaultError::Store(error) = error else { return None };
     let why = match error {

@@ -1,7 +1,7 @@
-//! Calls about credentials: values go in, and never out.
+//! Calls about credentials: values can be written but not read back.
 //!
-//! The value is the body as it is, not JSON, so that it is copied once, into the box that is wiped.
-//! The buffer that the HTTP library read it into is the library's; see docs/threat-model.md.
+//! The value is the raw body, not JSON, so that it is copied once, into the box that is wiped. The read buffer of the
+//! HTTP library belongs to the library; see docs/threat-model.md.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(crate) async fn status(State(control): Shared) -> axum::Json<VaultView> {
     axum::Json(vault_view(&control.vault))
 }
 
-/// How the vault stands.
+/// The status of the vault.
 pub(crate) fn vault_view(vault: &Vault) -> VaultView {
     let VaultStatus { generation, credentials, lock } = vault.status();
     VaultView {
@@ -156,7 +156,7 @@ pub(crate) fn read(name: &str, request: CredentialRequest) -> Result<NewCredenti
     })
 }
 
-/// The kind with its options, which people set by other names than those that are sealed.
+/// The kind with its options. The API uses other names for them than the sealed description.
 pub(crate) fn kind(request: &CredentialRequest) -> Result<Kind, Problem> {
     let name = request.spec.kind.as_str();
     let known = Kind::options_of(name);

@@ -1,34 +1,34 @@
-//! What a client's environment must hold to reach the proxy and to trust it.
+//! The environment of a client that uses the proxy and trusts its CA.
 //!
-//! One block for every client that takes its proxy and its trust from the environment. Variables
-//! that *replace* the client's roots name the bundle (system roots and our CA); those that *add*
-//! to them name the CA alone. Clients without such a variable read a small settings file (`trust.rs`).
+//! One block for every client that takes its proxy and its trust from the environment. Variables that *replace* the
+//! client's roots name the bundle (system roots and our CA); variables that *add* to them name the CA alone. Clients
+//! without such a variable read a small settings file (`trust.rs`).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::trust::TrustFiles;
 
-/// The password of the Java trust store; it holds public certificates only.
+/// The password of the Java trust store; the store contains public certificates only.
 pub const TRUSTSTORE_PASSWORD: &str = "changeit";
 
-/// What never goes through the proxy: loopback, and nothing else, since this is a list of bypasses.
+/// Hosts that bypass the proxy: loopback only, since every entry is a bypass.
 const NO_PROXY: &str = "localhost,127.0.0.1,::1";
 
-/// Variables that list what never goes through the proxy.
+/// Variables that list hosts that bypass the proxy.
 const BYPASSES: &[&str] = &["NO_PROXY", "no_proxy", "no_grpc_proxy"];
 
-/// Variables that the block sets besides the lists.
+/// Variables that the block sets in addition to these lists.
 const OTHERS: &[&str] =
     &["NODE_USE_ENV_PROXY", "JAVA_TOOL_OPTIONS", "WGETRC", "APT_CONFIG", "HGRCPATH", "PHP_INI_SCAN_DIR"];
 
-/// Variables that decide what a command is or where it finds things: never a place for a credential.
+/// Variables that control which program runs or where it finds its files: never usable for a credential.
 const RESERVED: &[&str] = &["PATH", "HOME", "USER", "SHELL", "IFS", "TMPDIR", "BASH_ENV", "ENV"];
 
-/// Beginnings of such names.
+/// Prefixes of such names.
 const RESERVED_BEGINNINGS: &[&str] = &["LD_", "EGRET_"];
 
-/// Variables that hold the proxy's URL.
+/// Variables that contain the proxy's URL.
 const PROXY_URL: &[&str] = &[
     "HTTPS_PROXY",
     "https_proxy",
@@ -41,7 +41,7 @@ const PROXY_URL: &[&str] = &[
     "YARN_HTTPS_PROXY",
 ];
 
-/// Variables that name a file of roots to use in place of the client's own.
+/// Variables that name a file of roots to use instead of the client's own.
 const REPLACES_ROOTS: &[&str] = &[
     "SSL_CERT_FILE",
     "REQUESTS_CA_BUNDLE",
@@ -64,11 +64,10 @@ const REPLACES_ROOTS: &[&str] = &[
     "JULIA_SSL_CA_ROOTS_PATH",
 ];
 
-/// Variables that name a file of roots to use besides the client's own.
+/// Variables that name a file of roots to use in addition to the client's own.
 const ADDS_ROOTS: &[&str] = &["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
 
-/// The address that clients on this machine dial to reach a listener; a listener on all addresses
-/// is reached by loopback.
+/// The address for clients on this machine to reach a listener; loopback if it listens on all addresses.
 pub fn dialed(listener: SocketAddr) -> SocketAddr {
     let ip = match listener.ip() {
         IpAddr::V4(v4) if v4.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -114,7 +113,7 @@ pub fn environment<'a>(
 /// Whether a credential may be offered under this variable.
 ///
 /// # Errors
-/// What is wrong with the name, as a sentence.
+/// The problem with the name, as a sentence.
 pub fn check_variable(name: &str) -> Result<(), String> {
     if !vault::credential::is_variable(name) {
         return Err(format!(
@@ -133,13 +132,13 @@ pub fn check_variable(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Java takes neither proxy variables nor PEM files. It does not send the session's credentials by
-/// itself: a listener of the session's own, or an `Authenticator`, must identify it.
+/// Java reads neither proxy variables nor PEM files. It does not send the session's credentials by itself: a session
+/// listener, or an `Authenticator`, must identify it.
 fn java_options(proxy: SocketAddr, trust: &TrustFiles) -> String {
     let host = proxy.ip();
     let port = proxy.port();
     let store = trust.truststore().display().to_string();
-    // The launcher splits at spaces and honors double quotes.
+    // The launcher splits at spaces and supports double quotes.
     let store = if store.contains(' ') { format!("\"{store}\"") } else { store };
     [
         format!("-Dhttps.proxyHost={host} -Dhttps.proxyPort={port}"),

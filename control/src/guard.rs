@@ -1,7 +1,7 @@
-//! Who may speak to the control API: root and our own user, over the unix socket, and no browser.
+//! Access control of the control API: root and our own user, over the unix socket, and no browser.
 //!
-//! A page in a browser cannot open a unix socket, but what forwards ports or mounts sockets can be
-//! made to carry its requests. They have an `Origin`, or a `Host` that is not ours (DNS rebinding).
+//! A page in a browser cannot open a unix socket, but a tool that forwards ports or mounts sockets can be made to carry
+//! its requests. Such requests have an `Origin`, or a `Host` that is not ours (DNS rebinding).
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::Control;
 use crate::problem::Problem;
 
-/// The names under which the API answers; the socket itself says whose it is.
+/// The names under which the API answers; the socket itself shows its owner.
 const HOSTS: [&str; 2] = ["localhost", "egret"];
 
-/// Where control calls come from.
+/// The origin of control calls.
 pub enum Gate {
-    /// The socket in the data folder; other users' processes are refused, whatever its mode.
+    /// The socket in the data folder; other users' processes are refused, whatever the mode of the socket.
     Socket(UnixListener),
     /// One caller inside this process, such as a command that found no sidecar running.
     Inside(Option<DuplexStream>),
@@ -33,7 +33,7 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl Stream for UnixStream {}
 impl Stream for DuplexStream {}
 
-/// Who is at the other end.
+/// The user at the other end.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
     trusted: bool,
@@ -71,7 +71,7 @@ impl Listener for Gate {
 
 fn peer_of(stream: &UnixStream) -> Peer {
     let own = rustix::process::geteuid().as_raw();
-    // A peer that cannot be named is not trusted.
+    // A peer that cannot be identified is not trusted.
     let uid = stream.peer_cred().ok().map(|peer| peer.uid());
     Peer { trusted: uid == Some(0) || uid == Some(own) }
 }
@@ -82,7 +82,7 @@ impl Connected<IncomingStream<'_, Gate>> for Peer {
     }
 }
 
-/// Refuses, with a record, what must not reach a call.
+/// Refuses, with a record, requests that must not reach a call.
 pub(crate) async fn guard(
     State(control): State<Arc<Control>>,
     ConnectInfo(peer): ConnectInfo<Peer>,

@@ -1,8 +1,8 @@
-//! Many credentials at once: the document, and the one change of the vault that it becomes.
+//! Many credentials at once: the document, and the resulting single change of the vault.
 //!
 //! The document is JSON: a list of credentials, or an object of them by name. The fields of each are those of `PUT
-//! /v1/vaults/default/credentials/{name}`, with `name` and `value`. Values are decoded into memory that is wiped, and no
-//! error repeats anything but names of fields and credentials, and places in the text.
+//! /v1/vaults/default/credentials/{name}`, with `name` and `value`. Values are decoded into memory that is wiped. Errors
+//! contain only names of fields and credentials, and positions in the text.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,10 +25,10 @@ use crate::credential::{about, kind, read, refused};
 use crate::problem::{Problem, Query, chain};
 use crate::{Control, blocking};
 
-/// The largest document; values that were escaped grow to six times their size at most.
+/// The largest document; escaped values grow to at most six times their size.
 pub(crate) const MAX_DOCUMENT_BYTES: usize = 32 << 20;
 
-/// A place in a text, both numbers from 1; columns are characters.
+/// A position in a text, both numbers from 1; columns are characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The line.
@@ -37,49 +37,49 @@ pub struct Place {
     pub column: u32,
 }
 
-/// A value, with the place of each of its bytes. No `Clone`; `Debug` does not show it.
+/// A value, with the position of each of its bytes. No `Clone`; `Debug` does not show it.
 pub struct Value {
     bytes: Zeroizing<Vec<u8>>,
     places: Vec<Place>,
     start: Place,
 }
 
-/// One credential that is to be put.
+/// One credential to be put.
 #[derive(Debug)]
 pub struct Item {
     /// Its name.
     pub name: String,
-    /// What it is besides its value.
+    /// Its properties besides its value.
     pub request: CredentialRequest,
     /// Its value.
     pub value: Value,
 }
 
-/// What is wrong with a document or with one of its credentials.
+/// A problem of a document or of one of its credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Where.
+    /// The position.
     pub place: Option<Place>,
-    /// Which credential.
+    /// The credential.
     pub name: Option<String>,
-    /// What; never a value.
+    /// The problem; never contains a value.
     pub what: String,
 }
 
 impl Value {
-    /// An empty one with room for so many bytes, so that it never moves while it is filled.
+    /// An empty value with this capacity, so that it never moves while it is filled.
     pub fn with_room(bytes: usize, start: Place) -> Self {
         Self { bytes: Zeroizing::new(Vec::with_capacity(bytes)), places: Vec::with_capacity(bytes), start }
     }
 
-    /// Adds what stands at one place.
+    /// Adds the characters of one position.
     pub fn push(&mut self, bytes: &[u8], place: Place) {
         debug_assert!(self.bytes.len() + bytes.len() <= self.bytes.capacity(), "it would move");
         self.bytes.extend_from_slice(bytes);
         self.places.extend(std::iter::repeat_n(place, bytes.len()));
     }
 
-    /// Cuts white space off the end.
+    /// Removes white space from the end.
     pub fn trim_end(&mut self) {
         while self.bytes.last().is_some_and(u8::is_ascii_whitespace) {
             self.bytes.pop();
@@ -87,15 +87,15 @@ impl Value {
         }
     }
 
-    /// Where it begins.
+    /// The position of its start.
     pub fn start(&self) -> Place {
         self.start
     }
 
-    /// As text, for a document that is to be sent; `None` with the place of what is no UTF-8.
+    /// As text, for a document that is to be sent; `None` with the position of bytes that are not UTF-8.
     ///
     /// # Errors
-    /// The place of the first byte that is none.
+    /// The position of the first invalid byte.
     pub fn text(&self) -> Result<&str, Place> {
         std::str::from_utf8(&self.bytes).map_err(|error| self.place(error.valid_up_to()))
     }
@@ -108,7 +108,7 @@ impl Value {
         self.places.get(at).copied().unwrap_or(self.start)
     }
 
-    /// The place of the first byte that a kind of credential does not take.
+    /// The position of the first byte that a kind of credential does not accept.
     fn place_of(&self, error: ValueError) -> Place {
         let wrong: fn(&u8) -> bool = match error {
             ValueError::Control => |byte| byte.is_ascii_control() && *byte != b'\t',
@@ -122,7 +122,7 @@ impl Value {
 }
 
 impl Item {
-    /// What is risky about the value; nothing where the credential cannot be put anyway.
+    /// The risk of the value; `None` if the credential cannot be put anyway.
     pub fn weaknesses(&self) -> Vec<Weakness> {
         let read = read(&self.name, self.request.clone());
         read.map_or_else(|_| Vec::new(), |new| new.spec.kind.weaknesses(&self.value.secret()))
@@ -150,8 +150,8 @@ impl Item {
     }
 }
 
-/// Judges all of them, without a vault: what the vault would be given, or everything that is wrong, with the faults that
-/// were found when the document was read.
+/// Judges all of them without a vault. Returns the input for the vault, or all faults, including those from reading the
+/// document.
 ///
 /// # Errors
 /// Every fault that was found, in the order of the document.
@@ -180,7 +180,7 @@ pub fn prepare(
     if faults.is_empty() { Ok(prepared) } else { Err(faults) }
 }
 
-/// Reads a document: the credentials that are in the form, and everything that is not.
+/// Reads a document: the credentials of the correct form, and all faults.
 pub fn read_document(text: &[u8]) -> (Vec<Item>, Vec<Fault>) {
     let (mut items, mut faults) = (Vec::new(), Vec::new());
     match entries(text) {
@@ -197,7 +197,7 @@ pub fn read_document(text: &[u8]) -> (Vec<Item>, Vec<Fault>) {
     (items, faults)
 }
 
-/// One credential as the document has it: its name where that is the key, and the rest.
+/// One credential of the document: its name if that is the key, and the rest.
 type Entry<'a> = (Option<String>, &'a RawValue);
 
 fn entries(text: &[u8]) -> Result<(&str, Vec<Entry<'_>>), Fault> {
@@ -256,7 +256,7 @@ fn read_item(text: &str, key: Option<String>, raw: &RawValue) -> Result<Item, Ve
     }
 }
 
-/// The name of a credential, from its key or its field, and what is wrong with that.
+/// The name of a credential, from its key or its field, and its fault.
 fn name_of(key: Option<String>, field: Option<serde_json::Value>) -> (Option<String>, Vec<String>) {
     match (key, field) {
         (Some(key), None) => (Some(key), Vec::new()),
@@ -269,7 +269,7 @@ fn name_of(key: Option<String>, field: Option<serde_json::Value>) -> (Option<Str
     }
 }
 
-/// Whether a credential can have this field with this value, whatever else it has.
+/// Whether a credential can have this field with this value, regardless of its other fields.
 fn is_acceptable(field: &str, value: &serde_json::Value) -> bool {
     let mut one = serde_json::Map::from_iter(["kind", "audience"].map(|field| (field.to_owned(), "".into())));
     one.insert(field.to_owned(), value.clone());
@@ -301,7 +301,7 @@ fn json_type(value: &serde_json::Value) -> &'static str {
     }
 }
 
-/// The fields of one credential: name and value, and all others that the API has.
+/// The fields of one credential: name and value, and all others of the API.
 struct Fields<'a> {
     name: Option<serde_json::Value>,
     value: Option<&'a RawValue>,
@@ -340,7 +340,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
     }
 }
 
-/// Credentials by name, in their order, repeated names included.
+/// Credentials by name, in their order, including duplicate names.
 struct Named<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Named<'de> {
@@ -367,7 +367,7 @@ impl<'de> Deserialize<'de> for Named<'de> {
     }
 }
 
-/// Decodes a JSON string, whose grammar was judged already, into wiped memory.
+/// Decodes a JSON string, whose grammar was already checked, into wiped memory.
 fn decode(raw: &str, start: Place) -> Result<Value, (Place, &'static str)> {
     let Some(inner) = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
         return Err((start, "the field value is not text"));
@@ -384,7 +384,7 @@ fn decode(raw: &str, start: Place) -> Result<Value, (Place, &'static str)> {
     Ok(value)
 }
 
-/// The signs of a JSON string, and the place of the last one.
+/// The characters of a JSON string, and the position of the last one.
 struct Signs<'a> {
     rest: std::str::Chars<'a>,
     place: Place,
@@ -396,7 +396,7 @@ impl Signs<'_> {
         self.rest.next()
     }
 
-    /// What an escape stands for, after its backslash; `None` for half of a pair.
+    /// The meaning of an escape, after its backslash; `None` for half of a pair.
     fn escaped(&mut self) -> Option<char> {
         Some(match self.next()? {
             'n' => '\n',
@@ -509,7 +509,7 @@ pub(crate) async fn import(
     .await?
 }
 
-/// Its kind is shown by name alone, as the document has it.
+/// Its kind is shown by name alone, as in the document.
 fn view(request: &CredentialRequest, new: &NewCredential) -> ImportedView {
     let spec = CredentialDocument { kind: request.spec.kind.clone(), ..crate::credential::document(new.spec.clone()) };
     ImportedView { name: new.id.to_string(), tenant: new.tenant.to_string(), spec, version: 0 }

@@ -1,7 +1,7 @@
 //! The control API: sessions, credentials, policies and records, over the unix socket in the data folder.
 //!
-//! It can replace or revoke a secret and never read one; it is never on the request line, and the
-//! proxy refuses to carry a request to it.
+//! It can replace or revoke a secret but never read one. It is never on the request line, and the proxy refuses to
+//! forward a request to it.
 
 pub mod change;
 mod credential;
@@ -56,26 +56,26 @@ pub use crate::session::{session_record, void_tokens};
 pub use crate::span::{parse_span, print_span};
 
 const MAX_BODY_BYTES: usize = 1 << 20;
-/// As large as any vault.
+/// The size of the largest vault.
 const MAX_BACKUP_BYTES: usize = ::vault::store::MAX_FILE_BYTES as usize;
 
-/// What the API works on.
+/// The dependencies of the API.
 pub struct Control {
     /// All sessions.
     pub sessions: Arc<Registry>,
     /// The vault.
     pub vault: Arc<Vault>,
-    /// The policies, and where they come from.
+    /// The policies, and their sources.
     pub policies: Arc<Loader>,
-    /// Where changes are recorded.
+    /// The journal for changes.
     pub journal: Journal,
-    /// What answers queries for records.
+    /// The reader for queries of records.
     pub index: Arc<Index>,
     /// Fixed addresses of names (`upstream.resolve`).
     pub resolve: BTreeMap<String, IpAddr>,
     /// The CA that clients trust.
     pub ca: CaFacts,
-    /// Where the proxy listens over TCP; the first is the one that new sessions get.
+    /// The TCP addresses of the proxy; new sessions get the first.
     pub proxy: Vec<SocketAddr>,
     /// How the sidecar was started.
     pub start: Start,
@@ -94,7 +94,7 @@ pub struct Start {
     pub listeners: Vec<String>,
     /// Whether it refuses every request.
     pub deny_all: bool,
-    /// What is unsafe or without effect in its configuration or environment, a sentence each.
+    /// A sentence for each setting in its configuration or environment that is unsafe or without effect.
     pub warnings: Vec<String>,
 }
 
@@ -104,11 +104,11 @@ pub struct CaFacts {
     pub pem: String,
     /// Its SHA-256, hex.
     pub fingerprint: String,
-    /// Where clients find it.
+    /// Its path for clients.
     pub files: TrustFiles,
 }
 
-/// Serves the API until `shutdown` resolves; calls that run are finished.
+/// Serves the API until `shutdown` resolves; active calls are finished.
 ///
 /// # Errors
 /// When the listener fails for good.
@@ -171,7 +171,7 @@ fn router(control: Arc<Control>) -> Router {
 }
 
 impl Control {
-    /// Nothing is changed that cannot be recorded.
+    /// No change is made that cannot be recorded.
     pub(crate) fn recording(&self) -> Result<(), Problem> {
         if self.journal.is_writable() { Ok(()) } else { Err(Problem::audit_unavailable()) }
     }
@@ -182,7 +182,7 @@ impl Control {
     }
 }
 
-/// Runs what waits for the disk beside the runtime.
+/// Runs blocking disk work outside of the runtime.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Problem::internal(&error))
 }

@@ -1,4 +1,4 @@
-//! Why policies were not taken.
+//! Why policies were rejected.
 
 use std::fmt;
 use std::io;
@@ -8,38 +8,38 @@ use policies::{CombineError, PublishError};
 
 use crate::path_text::shown;
 
-/// How many policy files are read.
+/// The most policy files that are read.
 pub(crate) const MAX_FILES: usize = 10_000;
 
-/// Why policies were not taken.
+/// Why policies were rejected.
 #[derive(Debug)]
 pub enum LoadError {
     /// A file or folder cannot be read.
     Read {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// The cause.
         source: io::Error,
     },
     /// A session's documents cannot be written.
     Write {
-        /// Where.
+        /// The path.
         path: PathBuf,
         /// The cause.
         source: io::Error,
     },
-    /// The files do not compile; everything that is wrong with them.
+    /// The files do not compile; all problems.
     Problems(Vec<policies::Problem>),
-    /// There are more files than are taken.
+    /// There are more files than allowed.
     TooMany,
-    /// The files are acceptable alone, and what a live session has of them contradicts itself.
+    /// The files are acceptable alone, but a live session's selection of them contradicts itself.
     Combination {
-        /// Whose.
+        /// The session.
         session: String,
         /// The contradiction.
         error: CombineError,
     },
-    /// A session's documents are not taken beside what it names.
+    /// A session's documents conflict with the policies that it names.
     Documents(PublishError),
 }
 

@@ -1,8 +1,8 @@
-//! Policy files: read from where the configuration says, compiled, and put in force whole.
+//! Policy files: read from the configured paths, compiled, and put in force as a whole.
 //!
-//! A file that is not acceptable changes nothing: the set before stays in force, and why the new
-//! one was refused is logged, recorded and shown by `/healthz`. So it is with files that are acceptable alone and would
-//! leave a live session without rules, because what it names contradicts itself.
+//! A file that is not acceptable changes nothing: the previous set stays in force. The reason for the rejection is
+//! logged, recorded and shown by `/healthz`. The same applies to files that are acceptable alone but would leave a live
+//! session without rules, because the policies that it names contradict each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,30 +18,30 @@ use crate::policy_files::{read_all, read_library};
 use crate::session::{about, own, subject};
 use crate::session_documents::Store;
 
-/// Reads policies and holds what is in force.
+/// Reads policies and holds the set in force.
 pub struct Loader {
     paths: Mutex<Vec<PathBuf>>,
     in_force: Arc<InForce>,
     pub(crate) documents: Store,
-    /// Held while files are read and compiled, so that the newest reading wins.
+    /// Locked while files are read and compiled, so that the newest reading wins.
     reading: Mutex<()>,
-    /// Why the configured files as they were last seen are not in force. Held while the snapshot is replaced and while a
+    /// Why the configured files, as last read, are not in force. Locked while the snapshot is replaced and while a
     /// session is admitted, so that a session is judged by the snapshot that it begins with.
     rejected: Mutex<Option<String>>,
-    /// The live sessions whose policies cannot be used, with the cause that was reported.
+    /// The live sessions whose policies cannot be used, with the reported cause.
     reported: Mutex<BTreeMap<SessionId, String>>,
     /// The warnings that were logged.
     warned: Mutex<BTreeSet<String>>,
 }
 
-/// That the snapshot is not replaced meanwhile.
+/// A guard: the snapshot is not replaced while it is held.
 pub(crate) struct Admission<'a> {
     _rejected: MutexGuard<'a, Option<String>>,
 }
 
 impl Loader {
     /// Reads and compiles the built-in policies and `paths`: files, or folders of `*.yaml` and `*.yml`. The documents of
-    /// sessions, below `session_dir`, are no part of it: see [`Loader::restore`].
+    /// sessions, below `session_dir`, are not included: see [`Loader::restore`].
     ///
     /// # Errors
     /// A path that cannot be read, or files that do not compile.
@@ -50,10 +50,10 @@ impl Loader {
         Self::assemble(paths, session_dir, snapshot, None)
     }
 
-    /// The built-in policies alone, for commands that must work where the files do not.
+    /// The built-in policies alone, for commands that must work even if the files do not.
     ///
     /// # Errors
-    /// When the built-in policies do not compile, which a test rules out.
+    /// If the built-in policies do not compile, which a test excludes.
     pub fn built_in(session_dir: &Path, rejected: String) -> Result<Self, LoadError> {
         Self::assemble(Vec::new(), session_dir, compile(&read_library())?, Some(rejected))
     }
@@ -76,9 +76,9 @@ impl Loader {
         })
     }
 
-    /// Brings back the documents of live sessions, and removes those of others. A session whose documents are missing, changed
-    /// or broken, or conflict with the files, is refused as `policy_unavailable`; that is recorded in `journal`, where there
-    /// is one, and nothing else is affected.
+    /// Restores the documents of live sessions, and removes those of others. A session whose documents are missing, changed or
+    /// broken, or conflict with the files, is refused as `policy_unavailable`. That is recorded in `journal`, if there is one,
+    /// and affects no other session.
     pub fn restore(&self, sessions: &Registry, journal: Option<&Journal>) {
         let now = clock::now();
         let live: Vec<_> =
@@ -91,17 +91,17 @@ impl Loader {
         }
     }
 
-    /// What is in force; the snapshot in it is replaced whole.
+    /// The policies in force; the snapshot in it is replaced as a whole.
     pub fn in_force(&self) -> &Arc<InForce> {
         &self.in_force
     }
 
-    /// The snapshot in force: what files make.
+    /// The snapshot in force: the result of the files.
     pub fn snapshot(&self) -> Arc<PolicySet> {
         self.in_force.snapshot()
     }
 
-    /// What judges this session now.
+    /// The rules of this session now.
     ///
     /// # Errors
     /// As [`InForce::rules_for_session`].
@@ -109,7 +109,7 @@ impl Loader {
         self.in_force.rules_for_session(&subject(session), own(session))
     }
 
-    /// Keeps the snapshot from being replaced while a session is judged and made.
+    /// Blocks the replacement of the snapshot while a session is judged and created.
     pub(crate) fn admission(&self) -> Admission<'_> {
         Admission { _rejected: self.lock() }
     }
@@ -119,17 +119,17 @@ impl Loader {
         *model::sync::lock(&self.paths) = paths;
     }
 
-    /// Why the files as they were last seen are not in force, if so.
+    /// Why the files, as last read, are not in force, if they are not.
     pub fn rejected(&self) -> Option<String> {
         self.lock().clone()
     }
 
-    /// Reads the configured files again and puts them in force; tells whether anything changed. The documents of live
-    /// sessions have no say in it: one that contradicts the new files leaves its own session without rules.
+    /// Reads the configured files again and puts them in force; returns whether anything changed. The documents of live
+    /// sessions cannot block this: a document that contradicts the new files leaves its own session without rules.
     ///
     /// # Errors
-    /// A path that cannot be read, files that do not compile, or files with which the policies that a live session names
-    /// or that apply to it contradict each other: the set before stays in force.
+    /// A path that cannot be read, or files that do not compile. Also files that make the policies contradict each other
+    /// that a live session names or that apply to it. The previous set stays in force.
     pub fn reload(&self, sessions: &Registry, journal: &Journal) -> Result<bool, LoadError> {
         let _newest = model::sync::lock(&self.reading);
         let paths = model::sync::lock(&self.paths).clone();
@@ -148,7 +148,7 @@ impl Loader {
             }
             Err(error) => {
                 let text = error.to_string();
-                // The same broken file is told once, however often it is looked at.
+                // The same broken file is reported once, however often it is read.
                 if rejected.as_deref() != Some(text.as_str()) {
                     journal.append(Record {
                         detail: Some(error.brief().into()),
@@ -165,8 +165,8 @@ impl Loader {
         loaded
     }
 
-    /// What a live session has of the files must not begin to contradict itself. Its own documents are not part of that:
-    /// no session may keep an operator's files from being taken.
+    /// The policies that a live session uses from the files must not begin to contradict each other. Its own documents
+    /// are not part of that: no session may block an operator's files.
     fn check_combinations(&self, set: &PolicySet, live: &[Arc<Session>]) -> Result<(), LoadError> {
         let old = self.snapshot();
         for session in live {
@@ -182,7 +182,7 @@ impl Loader {
         Ok(())
     }
 
-    /// Replaces the snapshot; returns whether it is another one. For the holder of the lock.
+    /// Replaces the snapshot; returns whether it differs. The caller holds the lock.
     fn put_in_force(&self, set: PolicySet, journal: &Journal) -> bool {
         if set.digest() == self.snapshot().digest() {
             return false;
@@ -201,8 +201,8 @@ impl Loader {
         live.filter_map(|session| self.rules_of(&session).err().map(|error| (session, error))).collect()
     }
 
-    /// Reports each live session whose policies became unusable or usable since the last report. There is no older snapshot to
-    /// keep where the conflict is as old as this start, or where a session's own documents are part of it.
+    /// Reports each live session whose policies became unusable or usable since the last report. An older snapshot cannot help
+    /// if the conflict exists since this start, or if a session's own documents are part of it.
     fn report_all(&self, live: &[Arc<Session>], journal: &Journal) {
         self.reported_lock().retain(|id, _| live.iter().any(|session| session.id == *id));
         for session in live {
@@ -244,7 +244,7 @@ impl Loader {
     }
 }
 
-/// A session as messages name it.
+/// A session in the form of messages.
 pub(crate) fn named(session: &Session) -> String {
     // Only the default session has no end.
     match session.expires {

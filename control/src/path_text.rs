@@ -1,9 +1,9 @@
-//! Paths as messages show them.
+//! Paths in the form of messages.
 
 use std::path::Path;
 
-/// A path for messages: control characters and bytes that are not UTF-8 are written as escapes, and two different paths
-/// never look the same. It is not for opening the file.
+/// A path for messages: control characters and bytes that are not UTF-8 are escaped, and two different paths never look
+/// the same. Not for opening the file.
 pub fn shown(path: &Path) -> String {
     let mut escaped = String::new();
     for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {

@@ -1,7 +1,7 @@
-//! Policy files as they lie on disk: which are read, how, and under which names they appear in messages.
+//! Policy files on disk: which files are read, how, and under which names they appear in messages.
 //!
-//! A folder may be filled by others (a checkout, a mounted volume), and a link in it can lead to any file that this process
-//! may read. So a link is followed within its folder, or to a file of the link's own owner; and the text of a file outside of
+//! Other users may fill a folder (a checkout, a mounted volume), and a link in it can lead to any file that this process may
+//! read. So a link is followed only within its folder, or to a file of the link's own owner. The text of a file outside of
 //! the folder is never quoted unless it is a policy.
 
 use std::fs;
@@ -18,7 +18,7 @@ use crate::path_text::shown;
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// What the built-in policies are, under the names they have in messages.
+/// The built-in policies, under the names that they have in messages.
 pub fn read_library() -> Vec<PolicySource> {
     policies::library().iter().map(PolicySource::from).collect()
 }
@@ -34,13 +34,13 @@ pub fn read_path(path: &Path) -> Result<Vec<PolicySource>, LoadError> {
     };
     let files = match fs::metadata(path).map_err(failed(path))?.is_dir() {
         true => files_of(path).map_err(failed(path))?,
-        // What a command names may be a pipe.
+        // A command may be given a pipe.
         false => return Ok(vec![read_file(path).map_err(failed(path))?]),
     };
     files.iter().map(|file| read_regular(file).map_err(failed(file))).collect()
 }
 
-/// The built-in policies and everything that is configured.
+/// The built-in policies and all configured ones.
 pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<PolicySource>, LoadError> {
     let mut sources = read_library();
     for path in paths {
@@ -52,7 +52,7 @@ pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<PolicySource>, LoadError
     Ok(sources)
 }
 
-/// Reads a file that a user put there: a pipe would be waited for without end, and a link may lead anywhere.
+/// Reads a file that a user put there: a pipe would block forever, and a link may lead anywhere.
 fn read_regular(path: &Path) -> io::Result<PolicySource> {
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
@@ -68,7 +68,7 @@ fn read_regular(path: &Path) -> io::Result<PolicySource> {
     let source = read_text(path, file)?;
     match policies::compile(std::slice::from_ref(&source)) {
         Ok(_) => Ok(source),
-        // Whatever it holds, it is not a policy, so none of it is quoted.
+        // Whatever its content, it is not a policy, so none of it is quoted.
         Err(problems) => Err(io::Error::other(format!(
             "it is a link to a file outside of its folder that is not an acceptable policy ({})",
             problems.first().map(|problem| format!("{}, line {}", problem.code, problem.line)).unwrap_or_default()
@@ -76,7 +76,7 @@ fn read_regular(path: &Path) -> io::Result<PolicySource> {
     }
 }
 
-/// A user who cannot read a file must not have it read by a link.
+/// A user who cannot read a file must not be able to have it read through a link.
 fn check_owners(link: u32, file: u32) -> io::Result<()> {
     match link == file {
         true => Ok(()),
@@ -84,7 +84,7 @@ fn check_owners(link: u32, file: u32) -> io::Result<()> {
     }
 }
 
-/// Whether the file that was opened lies in the folder of its path, whatever links have come to lead to since.
+/// Whether the opened file is in the folder of its path, even if links have changed since.
 fn is_within_folder(path: &Path, file: &fs::File) -> io::Result<bool> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = fs::canonicalize(folder)?;
@@ -106,7 +106,7 @@ fn read_text(path: &Path, file: fs::File) -> io::Result<PolicySource> {
     Ok(PolicySource { name: shown(path), text })
 }
 
-/// The policy files of a folder, sorted; editors' and mounters' hidden files are not among them.
+/// The policy files of a folder, sorted, without hidden files of editors and mounters.
 ///
 /// # Errors
 /// A folder that cannot be read.
@@ -157,7 +157,7 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         fs::create_dir_all(at("policies/..v1")).unwrap();
         let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, at(name)).unwrap();
-        // As a mounted volume has it, with a mistake that its author may read.
+        // The layout of a mounted volume, with a mistake that its author may read.
         fs::write(at("policies/..v1/a.yaml"), "policy: a\nruels: []\n").unwrap();
         link("..v1", "policies/..data");
         link("..data/a.yaml", "policies/a.yaml");
@@ -175,7 +175,7 @@ mod tests {
         }
         fs::remove_file(at("policies/b.yaml")).unwrap();
         assert_eq!(read_path(&at("policies")).unwrap()[1].text, POLICY);
-        // Not even a policy of another user is taken.
+        // Not even a policy of another user is accepted.
         assert!(check_owners(0, 0).is_ok() && check_owners(1000, 0).is_err() && check_owners(0, 1000).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! How the API says no: `application/problem+json` (RFC 9457) with a stable `code`.
+//! Refusals of the API: `application/problem+json` (RFC 9457) with a stable `code`.
 
 use api::ProblemDocument;
 use axum::body::Body;
@@ -22,17 +22,17 @@ impl Problem {
         Self { status, code, title, detail: detail.into() }
     }
 
-    /// 403: the caller may not speak to the control API at all.
+    /// 403: the caller may not use the control API at all.
     pub(crate) fn denied(detail: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, Reason::ControlDenied.code(), "The call is not allowed", detail)
     }
 
-    /// 404: the thing does not exist.
+    /// 404: the resource does not exist.
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail)
     }
 
-    /// 409: it cannot be done as things are.
+    /// 409: the current state does not allow it.
     pub(crate) fn conflict(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "conflict", "It cannot be done as things are", detail)
     }
@@ -42,7 +42,7 @@ impl Problem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request is not acceptable", detail)
     }
 
-    /// 422: a policy is unknown, broken, or does not go with the others.
+    /// 422: a policy is unknown, broken, or conflicts with the others.
     pub(crate) fn policy(detail: impl Into<String>) -> Self {
         let code = Reason::PolicyRejected.code();
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, "The policies are not acceptable", detail)
@@ -61,7 +61,7 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, Reason::Internal.code(), "Egret failed", detail)
     }
 
-    /// 503: without records nothing is changed.
+    /// 503: without records no change is made.
     pub(crate) fn audit_unavailable() -> Self {
         let code = Reason::AuditUnavailable.code();
         let detail = "the journal cannot be written, so nothing is changed; see the log and the disk";
@@ -74,7 +74,7 @@ impl Problem {
         Self::new(status, code, "The API has no such call", "calls begin with /v1/, besides /healthz")
     }
 
-    /// What is wrong, in words.
+    /// The problem, as a sentence.
     pub(crate) fn detail(&self) -> &str {
         &self.detail
     }

@@ -10,7 +10,7 @@ use model::SessionId;
 use crate::problem::{Problem, Query};
 use crate::{Control, blocking};
 
-/// `GET /v1/records`: with everything that is in the journal by now.
+/// `GET /v1/records`: including everything in the journal by now.
 pub(crate) async fn query(
     State(control): State<Arc<Control>>,
     Query(wanted): Query<RecordQuery>,

@@ -1,4 +1,4 @@
-//! Which of some texts hold a value of the vault: `egret run` asks before it hands its environment to a command.
+//! Which of some texts contain a value of the vault: `egret run` asks before it passes its environment to a command.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use model::TenantId;
 use crate::problem::{Json, Problem};
 use crate::{Control, blocking};
 
-/// `POST /v1/vaults/default/scan`: names of texts, never a value or the name of a credential.
+/// `POST /v1/vaults/default/scan`: returns names of texts, never a value or the name of a credential.
 pub(crate) async fn scan(
     State(control): State<Arc<Control>>,
     Json(request): Json<ScanRequest>,

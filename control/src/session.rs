@@ -44,7 +44,7 @@ pub(crate) async fn show(State(control): Shared, Path(id): Path<String>) -> Resu
     Ok(axum::Json(document))
 }
 
-/// What judges the session now.
+/// The rules of the session now.
 fn judged(control: &Control, session: &Session) -> ViewDocument {
     match control.policies.rules_of(session) {
         Ok(rules) => ViewDocument { snapshot: Some(rules.snapshot().to_string()), unusable: None },
@@ -64,7 +64,7 @@ pub(crate) async fn create(State(control): Shared, Json(request): Json<SessionRe
     });
     let (created, address, files) = made.await??;
     let session = created.session.clone();
-    // The session is announced before it can be used, or it is not made at all.
+    // The session is recorded before it can be used, or it is not created at all.
     let snapshot = control.policies.rules_of(&session).ok().map(|rules| rules.snapshot().clone());
     let record = Record { snapshot, ..about(&session, Kind::SessionCreated) };
     if control.journal.append_durable(record).await.is_err() {
@@ -79,7 +79,7 @@ pub(crate) async fn create(State(control): Shared, Json(request): Json<SessionRe
     Ok(response)
 }
 
-/// `POST /v1/sessions/{id}/token`: another token; the one before opens no connection any more.
+/// `POST /v1/sessions/{id}/token`: a new token; the previous one opens no more connections.
 pub(crate) async fn renew_token(
     State(control): Shared,
     Path(id): Path<String>,
@@ -115,13 +115,13 @@ fn trust_files(ca: &CaFacts, ca_path: Option<&str>) -> Result<TrustFiles, Proble
     })
 }
 
-/// The address of the proxy that sessions are given.
+/// The address of the proxy for sessions.
 fn listening(control: &Control) -> Result<SocketAddr, Problem> {
     let detail = "no sidecar is running whose proxy the session could use; start one with `egret serve`";
     control.proxy.first().copied().ok_or_else(|| Problem::conflict(detail))
 }
 
-/// Takes back the tokens of all live sessions, with a record for each.
+/// Revokes the tokens of all live sessions, with a record for each.
 ///
 /// # Errors
 /// A session's file that cannot be written.
@@ -143,7 +143,7 @@ pub(crate) async fn end(State(control): Shared, Path(id): Path<String>) -> Resul
     Ok(axum::Json(view(&control, &session, clock::now())))
 }
 
-/// `POST /v1/sessions/end`: ends every live session, or those with one credential; answers with the sessions that it ended.
+/// `POST /v1/sessions/end`: ends every live session, or those with one credential; returns the sessions that it ended.
 pub(crate) async fn end_all(
     State(control): Shared,
     Json(request): Json<EndRequest>,
@@ -157,7 +157,7 @@ pub(crate) async fn end_all(
                 && credential.as_ref().is_none_or(|name| session.grants.iter().any(|grant| grant.credential == *name))
         };
         let live: Vec<_> = control.sessions.list().into_iter().filter(chosen).collect();
-        // One that cannot be written down is over for this process all the same, and must not spare the others.
+        // A session that cannot be written to disk is still over for this process, and must not block the others.
         let ended: Vec<_> = live.iter().map(|session| finish(&control, &session.id)).collect();
         ended.into_iter().collect::<Result<Vec<_>, _>>()
     });
@@ -189,7 +189,7 @@ pub(crate) async fn set_state(
     Ok(axum::Json(view(&control, &*session.await??, clock::now())))
 }
 
-/// Ends the session when its time is over, so that the end is recorded and written down.
+/// Ends the session when its time is over, so that the end is recorded and written to disk.
 pub(crate) fn watch(control: &Arc<Control>, session: Arc<Session>) {
     if !session.is_live(Timestamp::UNIX_EPOCH) {
         return;
@@ -242,7 +242,7 @@ fn make(control: &Control, request: SessionRequest) -> Result<(Created, SocketAd
     made.map(|created| (created, address))
 }
 
-/// What is settled of a session before its policies are judged together.
+/// The settings of a session that are known before its policies are judged together.
 struct Draft {
     id: SessionId,
     tenant: TenantId,
@@ -251,7 +251,7 @@ struct Draft {
     documents: Option<Arc<SessionDocuments>>,
 }
 
-/// Compiles the documents that a session brings, apart from everything else.
+/// Compiles the documents of a session, separately from all other policies.
 fn compile_documents(
     control: &Control,
     request: &SessionRequest,
@@ -264,7 +264,7 @@ fn compile_documents(
     compiled.map(Some).map_err(|problems| reject(control, request, tenant, &LoadError::Problems(problems)))
 }
 
-/// Records that a session's documents are refused. They were in force at no time.
+/// Records that a session's documents are refused. They were never in force.
 fn reject(control: &Control, request: &SessionRequest, tenant: &TenantId, error: &LoadError) -> Problem {
     control.journal.append(Record {
         tenant: Some(tenant.clone()),
@@ -310,7 +310,7 @@ fn admit(control: &Control, request: SessionRequest, draft: Draft, now: Timestam
     control.sessions.create(new, now).map_err(refused)
 }
 
-/// The loaded policies that the session names, with the observing ones that it has a share of.
+/// The loaded policies that the session names, with the policies in observe mode that it has a share of.
 fn named(request: &SessionRequest, id: &SessionId, set: &PolicySet) -> Result<Vec<PolicyName>, Problem> {
     let mut policies: Vec<_> = request.policies.iter().map(|name| PolicyName::new(name.as_str())).collect();
     for rollout in &request.observe {
@@ -331,7 +331,8 @@ fn named(request: &SessionRequest, id: &SessionId, set: &PolicySet) -> Result<Ve
     Ok(policies)
 }
 
-/// Judges the documents together with what the session names, keeps them, and publishes them for this session alone.
+/// Judges the documents together with the policies that the session names, stores them, and publishes them for this
+/// session alone.
 fn publish(
     control: &Control,
     request: &SessionRequest,
@@ -347,7 +348,7 @@ fn publish(
     Ok(Some(OwnDocuments { digest: documents.digest().clone(), policies: documents.names() }))
 }
 
-/// What policies can select the session by.
+/// The properties by which policies select the session.
 pub(crate) fn subject(session: &Session) -> Subject<'_> {
     Subject {
         tenant: &session.tenant,
@@ -357,12 +358,12 @@ pub(crate) fn subject(session: &Session) -> Subject<'_> {
     }
 }
 
-/// The documents that the session brought.
+/// The session's own documents.
 pub(crate) fn own(session: &Session) -> Option<Own<'_>> {
     session.documents.as_ref().map(|documents| Own { session: &session.id, digest: &documents.digest })
 }
 
-/// The limits of a whole session, in the forms that policies use.
+/// The limits of a whole session, in the forms of policies.
 fn limits(asked: &LimitsDocument) -> Result<Limits, Problem> {
     let wrong =
         |name: &str, text: &str, help: &str| Problem::invalid(format!("`{name}: {text}` is not a limit; {help}"));
@@ -493,7 +494,7 @@ fn present(control: &Control, files: &TrustFiles, created: Created, proxy: Socke
     }
 }
 
-/// The CA as documents show it.
+/// The CA in the form of documents.
 pub(crate) fn ca_view(ca: &CaFacts, files: &TrustFiles) -> CaView {
     CaView {
         fingerprint: ca.fingerprint.clone(),
@@ -534,7 +535,7 @@ fn peer_of(channel: Channel) -> Option<u32> {
     }
 }
 
-/// What identifies the clients of the session besides its token.
+/// How the clients of the session are identified besides its token.
 fn channel(request: &SessionRequest) -> Result<Channel, Problem> {
     let uid = |text: &String| {
         let number = text.strip_prefix("uid:").and_then(|digits| digits.parse::<u32>().ok());
@@ -550,12 +551,12 @@ fn channel(request: &SessionRequest) -> Result<Channel, Problem> {
     })
 }
 
-/// A record about a session, for what happens to it outside of calls.
+/// A record about a session, for events outside of calls.
 pub fn session_record(session: &Session, kind: Kind) -> Record {
     about(session, kind)
 }
 
-/// The names of the policies that the session brought, as records have them.
+/// The names of the session's own policies, in the form of records.
 fn own_names(session: &Session) -> impl Iterator<Item = String> {
     session.documents.iter().flat_map(|documents| &documents.policies).map(policies::name_in_session)
 }

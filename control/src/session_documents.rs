@@ -1,4 +1,4 @@
-//! The documents of live sessions at rest: one private file a session, with the texts that its digest was taken of.
+//! The documents of live sessions at rest: one private file per session, with the exact texts of its digest.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sessions::Session;
 
 const VERSION: u32 = 1;
-/// Each byte of a text takes at most six in JSON.
+/// Each byte of a text needs at most six in JSON.
 const MAX_FILE_BYTES: u64 = 6 * policies::MAX_SESSION_DOCUMENT_BYTES as u64 + (64 << 10);
 
 /// The folder of these files.
@@ -30,10 +30,10 @@ struct Kept {
 }
 
 impl Store {
-    /// Opens the folder, making it (0700) where it is missing.
+    /// Opens the folder, and creates it (0700) if it is missing.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// If it cannot be created.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         Ok(Self { dir: dir.to_owned() })
@@ -47,7 +47,7 @@ impl Store {
     /// Writes the documents of a session: a new file, flushed, then renamed.
     ///
     /// # Errors
-    /// Whatever the file system says; nothing is left then.
+    /// Any error of the file system; no file is left then.
     pub(crate) fn save(&self, session: &SessionId, documents: &[PolicyDocument]) -> io::Result<()> {
         let target = self.path_of(session);
         let fresh = target.with_extension("json.new");
@@ -66,7 +66,7 @@ impl Store {
         written
     }
 
-    /// The documents of a session as it brought them.
+    /// The original documents of a session.
     ///
     /// # Errors
     /// A file that is missing, unreadable, or of another version.
@@ -86,7 +86,7 @@ impl Store {
     /// Publishes the documents of a live session again.
     ///
     /// # Errors
-    /// Why they are not those that it brought, or not acceptable any more.
+    /// Why they differ from the original ones, or are no longer acceptable.
     pub(crate) fn restore(&self, in_force: &InForce, session: &Session) -> Result<(), String> {
         let Some(own) = &session.documents else { return Ok(()) };
         let documents = self.load(&session.id).map_err(|error| format!("its documents cannot be read: {error}"))?;
@@ -99,7 +99,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes every file but those of these sessions.
+    /// Removes every file except those of these sessions.
     pub(crate) fn retain(&self, sessions: &[Arc<Session>]) {
         let kept: Vec<PathBuf> = sessions.iter().map(|session| self.path_of(&session.id)).collect();
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
@@ -110,13 +110,13 @@ impl Store {
         }
     }
 
-    /// Removes the file of a session, where it has one.
+    /// Removes the file of a session, if it has one.
     pub(crate) fn remove(&self, session: &SessionId) {
         forget(&self.path_of(session));
     }
 }
 
-/// The documents as the compiler takes them.
+/// The documents in the form of the compiler.
 pub(crate) fn sources(documents: &[PolicyDocument]) -> Vec<PolicySource> {
     let source = |document: &PolicyDocument| PolicySource { name: document.name.clone(), text: document.text.clone() };
     documents.iter().map(source).collect()

@@ -1,4 +1,4 @@
-//! Calls about what judges a session: its own documents, and what a request of it would be answered.
+//! Calls about the rules of a session: its own documents, and the answer to a hypothetical request.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(crate) async fn documents(
     Ok(axum::Json(List { items }))
 }
 
-/// `POST /v1/sessions/{id}/explain`: judged by the same function as its requests, with everything that is in force for it.
+/// `POST /v1/sessions/{id}/explain`: judged by the same function as its requests, with all policies in force for it.
 pub(crate) async fn explain(
     State(control): Shared,
     Path(id): Path<String>,
@@ -60,7 +60,7 @@ pub(crate) async fn explain(
     Ok(axum::Json(Explained { passes, explanation, text }))
 }
 
-/// What refuses every request of the session before its rules are asked.
+/// The reason that refuses every request of the session before its rules are evaluated.
 fn before_rules(control: &Control, session: &Session, now: Timestamp) -> Option<(Reason, &'static str)> {
     if !session.is_live(now) {
         return Some((Reason::SessionInvalid, "the session has ended"));
@@ -68,7 +68,7 @@ fn before_rules(control: &Control, session: &Session, now: Timestamp) -> Option<
     control.start.deny_all.then_some((Reason::DeniedAll, "the operator has stopped all requests"))
 }
 
-/// What becomes of the session's credentials on a request. A tool call that is named is taken for an open one.
+/// The effect on the session's credentials for a request. A named tool call counts as an open one.
 fn grants(control: &Control, session: &Session, question: &Question<'_>) -> Grants {
     let overrides = question.path.query().map(model::method_overrides).unwrap_or_default();
     let methods = || std::iter::once(question.method).chain(overrides.iter().map(String::as_str));

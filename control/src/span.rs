@@ -1,11 +1,11 @@
-//! Lengths of time as people write them: `90s`, `15m`, `1h30m`, `7d`.
+//! Durations in text form: `90s`, `15m`, `1h30m`, `7d`.
 
 use jiff::SignedDuration;
 
-/// Reads a length of time: whole numbers, each with `s`, `m`, `h` or `d`, one after another.
+/// Reads a duration: whole numbers, each with `s`, `m`, `h` or `d`, one after another.
 ///
 /// # Errors
-/// A sentence that says what was expected.
+/// A sentence with the expected form.
 pub fn parse_span(text: &str) -> Result<SignedDuration, String> {
     let expected = || format!("{text:?} is not a length of time; write for example 90s, 15m, 1h30m or 7d");
     let mut seconds = 0i64;
@@ -27,7 +27,7 @@ pub fn parse_span(text: &str) -> Result<SignedDuration, String> {
     if text.is_empty() { Err(expected()) } else { Ok(SignedDuration::from_secs(seconds)) }
 }
 
-/// Writes a length of time the way [`parse_span`] reads it, to the second.
+/// Writes a duration in the form that [`parse_span`] reads, to the second.
 pub fn print_span(span: SignedDuration) -> String {
     let mut seconds = span.as_secs();
     let mut text = String::new();

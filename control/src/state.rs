@@ -15,10 +15,10 @@ use crate::credential::vault_view;
 use crate::loader::named;
 use crate::session::ca_view;
 
-/// A credential that expires within this time is worth a warning.
+/// A credential that expires within this time causes a warning.
 const SOON: SignedDuration = SignedDuration::from_hours(72);
 
-/// `GET /healthz`: 200 where requests can pass, 503 where not; the document says more.
+/// `GET /healthz`: 200 if requests can pass, 503 if not; the document has the details.
 pub(crate) async fn health(State(control): State<Arc<Control>>) -> (StatusCode, axum::Json<Health>) {
     let health = judge(&control);
     let status = if health.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -58,7 +58,7 @@ fn states(live: &[Arc<Session>], now: Timestamp) -> BTreeMap<String, usize> {
     states
 }
 
-/// What was wrong at the start, and what is wrong with rules, sessions and credentials now.
+/// The problems found at the start, and the current ones of rules, sessions and credentials.
 fn warnings(control: &Control, live: &[Arc<Session>], now: Timestamp) -> Vec<String> {
     let mut warnings = control.start.warnings.clone();
     warnings.extend(control.misfits_in_force().iter().map(ToString::to_string));

@@ -1,5 +1,5 @@
-//! What policies are compared with when they are loaded, when a session is created and when a request is explained: the
-//! credentials of the vault, without their values, and the fixed addresses of the configuration.
+//! The context for checking policies when they are loaded, when a session is created and when a request is explained:
+//! the credentials of the vault, without their values, and the fixed addresses of the configuration.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use crate::Control;
 use crate::load_error::LoadError;
 
 impl Control {
-    /// Reads the policy files again: see [`crate::Loader::reload`]. Rules that do not fit the vault or `upstream.resolve` are
-    /// logged, each once.
+    /// Reads the policy files again: see [`crate::Loader::reload`]. Rules that do not match the vault or `upstream.resolve`
+    /// are logged, each once.
     ///
     /// # Errors
     /// As [`crate::Loader::reload`].
@@ -23,7 +23,8 @@ impl Control {
         loaded
     }
 
-    /// The rules in force that do not fit: of the configured policies, and of the built-in ones that a live session names.
+    /// The rules in force that do not match: of the configured policies, and of the built-in ones that a live session
+    /// names.
     pub(crate) fn misfits_in_force(&self) -> Vec<Misfit> {
         let set = self.policies.snapshot();
         let now = clock::now();
@@ -36,7 +37,7 @@ impl Control {
         set.misfits(&around, chosen)
     }
 
-    /// What the rules of one tenant are compared with.
+    /// The context of one tenant's rules.
     pub(crate) fn around(&self, tenant: &TenantId, rules: &Rules) -> Surroundings {
         self.surroundings(std::slice::from_ref(tenant), rules.credentials())
     }
@@ -64,7 +65,7 @@ impl Control {
         around
     }
 
-    /// What the creator of a session should know: rules that do not fit, and credentials that no rule uses.
+    /// Warnings for the creator of a session: rules that do not match, and credentials that no rule uses.
     pub(crate) fn warnings_for(&self, session: &Session) -> Vec<String> {
         let Ok(rules) = self.policies.rules_of(session) else { return Vec::new() };
         let misfits = rules.misfits(&self.around(&session.tenant, &rules));
@@ -79,7 +80,7 @@ impl Control {
     }
 }
 
-/// Where a credential of this kind goes in the head of a request.
+/// The location of a credential of this kind in the head of a request.
 pub(crate) fn location(kind: &Kind) -> Option<String> {
     Some(match kind.slot()? {
         Slot::Header(name) => format!("header {}", name.to_ascii_lowercase()),

@@ -23,7 +23,7 @@ struct Api {
     control: Arc<Control>,
 }
 
-/// A store in memory whose writes fail when they are told to.
+/// A store in memory whose writes fail on demand.
 #[derive(Clone, Default)]
 struct Memory {
     bytes: Arc<std::sync::Mutex<Option<Vec<u8>>>>,
@@ -217,7 +217,7 @@ async fn a_sessions_own_policy_lives_as_long_as_it() {
     let body = json!({"documents": [{"name": "own.yaml", "text": text}]});
     let (status, made) = api.call(Method::POST, "/v1/sessions", body.clone()).await;
     assert_eq!((status, &made["policies"]), (201, &json!(["session:own"])), "{made}");
-    // The same document again is the other session's own.
+    // The same document in another request belongs to the other session.
     let (status, again) = api.call(Method::POST, "/v1/sessions", body).await;
     assert_eq!(status, 201, "{again}");
     let folder = api.dir.path().join("session-policies");
@@ -488,7 +488,7 @@ async fn a_query_that_a_client_writes_is_read_as_it_was_meant() {
     let (status, shown) = api.put("k", query.trim_start_matches('?'), "weak").await;
     assert_eq!(status, 201, "{shown}");
     let shown: CredentialView = serde_json::from_value(shown).unwrap();
-    // A listing shows locations with a blank.
+    // A list shows locations with a space.
     let also = vec!["bearer".into(), "query key".into()];
     assert_eq!(shown.spec, CredentialDocument { kind: "header X-Api-Key".into(), also, ..spec });
     assert_eq!((shown.name.as_str(), shown.location), ("k", None));

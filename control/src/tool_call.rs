@@ -1,5 +1,5 @@
-//! Marks of begin and end of tool calls, by the runtime that drives the agent. Rules may select by the tool at work, and
-//! the records of exchanges name it.
+//! Begin and end marks of tool calls, set by the agent runtime. Rules may select by the active tool, and the records of
+//! exchanges name it.
 
 use std::sync::Arc;
 

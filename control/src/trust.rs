@@ -1,5 +1,5 @@
-//! The files in `trust/` that clients read: where they are, and what the small ones contain that make a client use the bundle
-//! which has no variable of its own for it.
+//! The files in `trust/` that clients read: their paths, and the content of the small ones. A small file makes a client use
+//! the bundle if it has no variable of its own for that.
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write as _};
@@ -13,16 +13,16 @@ const MAX_MOVED: usize = 64;
 /// It becomes a file name, with the separators replaced.
 const MAX_CA_PATH_BYTES: usize = 200;
 
-/// The files that clients read to trust the proxy, as a client sees them.
+/// The files that clients read to trust the proxy, at the client's paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustFiles {
     dir: PathBuf,
-    /// Where the small files are.
+    /// The path of the small files.
     settings: PathBuf,
 }
 
 impl TrustFiles {
-    /// The files of this `trust/` folder, seen at its own path.
+    /// The files of this `trust/` folder, at its own path.
     pub fn in_dir(dir: &Path) -> Self {
         Self { dir: dir.to_owned(), settings: dir.to_owned() }
     }
@@ -42,12 +42,12 @@ impl TrustFiles {
         self.dir.join("truststore.jks")
     }
 
-    /// The variables that name the small files, with their values. A list of paths cannot hold one with a colon.
+    /// The variables that name the small files, with their values. A list of paths cannot contain a path with a colon.
     pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         let at = |name: &str| self.settings.join(name).display().to_string();
         let mut variables = vec![("WGETRC", at("wgetrc")), ("APT_CONFIG", at("apt.conf"))];
         if !at("").contains(':') {
-            // The empty first entry of PHP is the folder that it was built with.
+            // The empty first entry of PHP is its built-in folder.
             variables.extend([("HGRCPATH", at("hgrc")), ("PHP_INI_SCAN_DIR", format!(":{}", at("php")))]);
         }
         variables
@@ -61,7 +61,7 @@ impl TrustFiles {
         let bundle = self.bundle().display().to_string();
         make_dir(dir)?;
         make_dir(&dir.join("php"))?;
-        // HGRCPATH stands for all of Mercurial's own files, so they are included; one that is absent is passed over.
+        // HGRCPATH replaces all of Mercurial's own files, so they are included; missing files are skipped.
         let hgrc = format!(
             "%include /etc/mercurial/hgrc\n%include ~/.config/hg/hgrc\n%include ~/.hgrc\n[web]\ncacerts = {bundle}\n"
         );
@@ -76,11 +76,11 @@ impl TrustFiles {
         Ok(())
     }
 
-    /// The same files for a sandbox that sees this folder at `ca_path`. The small files name others by their path, so they are
+    /// The same files for a sandbox that sees this folder at `ca_path`. The small files contain paths of others, so they are
     /// written for each such path, below `trust/moved/`.
     ///
     /// # Errors
-    /// What is wrong with the path, as a sentence, or a file that cannot be written.
+    /// The problem with the path, as a sentence, or a file that cannot be written.
     pub(crate) fn moved(&self, ca_path: &str) -> Result<Self, MoveError> {
         let seen = check(ca_path).map_err(MoveError::Path)?;
         let name = seen.replace('/', "%");
@@ -109,8 +109,8 @@ pub(crate) enum MoveError {
     Write(io::Error),
 }
 
-/// The path without a slash at its end. It is written into files of five formats, so it has only characters that none of them reads in
-/// a way of its own.
+/// The path without a trailing slash. It is written into files of five formats, so it may contain only characters that have no special
+/// meaning in any of them.
 fn check(ca_path: &str) -> Result<&str, String> {
     let seen = ca_path.trim_end_matches('/');
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@=".contains(c);
@@ -123,7 +123,7 @@ fn check(ca_path: &str) -> Result<&str, String> {
     Ok(seen)
 }
 
-/// Makes a folder that everyone may read, whatever the umask.
+/// Creates a folder that every user may read, whatever the umask.
 fn make_dir(dir: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o755).create(dir) {
         Ok(()) => fs::set_permissions(dir, Permissions::from_mode(0o755)),
@@ -132,7 +132,7 @@ fn make_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes a file that everyone may read: beside it, then renamed over it, where its text is another one.
+/// Writes a file that every user may read: to a temporary file, then renamed, if its text has changed.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(());

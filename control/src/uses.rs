@@ -1,4 +1,4 @@
-//! How often credentials went on requests, as the records tell it. Where the records cannot be asked, credentials are
+//! How often credentials were attached to requests, from the records. If the records are unavailable, credentials are
 //! shown without it: the vault does not depend on the index.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use model::{CredentialId, TenantId};
 
 use crate::Control;
 
-/// Adds to each credential of the tenant what the records say; waits for the disk.
+/// Adds the counts of the records to each credential of the tenant; waits for the disk.
 pub(crate) fn add_to_all(control: &Control, tenant: &TenantId, views: &mut [CredentialView]) {
     if let Some(found) = ask(control, || control.index.uses(tenant)) {
         views.iter_mut().for_each(|view| fill(view, &found));
@@ -25,7 +25,7 @@ pub(crate) fn add_to(control: &Control, tenant: &TenantId, view: &mut Credential
     }
 }
 
-/// Brings the index to the journal's end first, so that what is told is what happened.
+/// First updates the index to the journal's end, so that the counts are complete.
 fn ask<T>(control: &Control, question: impl FnOnce() -> Result<T, IndexError>) -> Option<T> {
     control.journal.flush();
     let answer = control.index.catch_up().and_then(|_| question());

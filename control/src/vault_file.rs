@@ -1,4 +1,4 @@
-//! Calls about the vault as a whole: its keys, its backup. What comes out is sealed.
+//! Calls about the vault as a whole: its keys, its backup. The output is sealed.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{Control, blocking};
 
 type Shared = State<Arc<Control>>;
 
-/// `POST /v1/vaults/default/rotate`: every tenant's key where none is named.
+/// `POST /v1/vaults/default/rotate`: every tenant's key, unless one is named.
 pub(crate) async fn rotate(
     State(control): Shared,
     Query(rotation): Query<TenantQuery>,
@@ -88,7 +88,7 @@ fn source(lock: KeyQuery, passphrase: Secret) -> Result<Box<dyn KeySource>, Prob
     }
 }
 
-/// `GET /v1/vaults/default/backup`: one whole generation, sealed as it rests.
+/// `GET /v1/vaults/default/backup`: one whole generation, sealed as at rest.
 pub(crate) async fn backup(
     State(control): Shared,
 ) -> Result<([(header::HeaderName, HeaderValue); 1], Vec<u8>), Problem> {
@@ -96,7 +96,7 @@ pub(crate) async fn backup(
     Ok(([(header::CONTENT_TYPE, kind)], blocking(move || control.vault.backup()).await?))
 }
 
-/// `PUT /v1/vaults/default/backup`: the vault becomes what the backup holds.
+/// `PUT /v1/vaults/default/backup`: replaces the content of the vault with the backup.
 pub(crate) async fn restore(
     State(control): Shared,
     backup: Result<Bytes, BytesRejection>,

@@ -1,4 +1,4 @@
-//! Documents as people write them, and as they get them wrong.
+//! Documents in typical forms, and with typical mistakes.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn value_of(item: &Item) -> &str {
     item.value.text().unwrap()
 }
 
-/// What is said of a document that cannot be used.
+/// The message for a document that cannot be used.
 fn refused_as(text: &str) -> String {
     let (items, faults) = read_document(text.as_bytes());
     let faults = prepare(&items, faults, now()).map(|_| ()).unwrap_err();

@@ -1,4 +1,4 @@
-//! The documents that sessions bring, through the API: each is a namespace of its session, before and after a restart.
+//! The documents of sessions, through the API: each is a namespace of its session, before and after a restart.
 
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ impl Api {
         made["id"].as_str().unwrap().to_owned()
     }
 
-    /// What a request of the session is answered: `true`, `false`, or why it has no rules.
+    /// The answer to a request of the session: `true`, `false`, or why it has no rules.
     async fn passes(&self, session: &str, url: &str) -> Value {
         let asked = json!({"method": "GET", "url": url});
         let (status, explained) = self.call(Method::POST, &format!("/v1/sessions/{session}/explain"), asked).await;
@@ -43,7 +43,7 @@ impl Api {
         list["items"].as_array().unwrap().clone()
     }
 
-    /// The sessions and policies as another process finds them.
+    /// The sessions and policies as another process loads them.
     fn restart(&self) -> (Registry, Loader) {
         let at = |name: &str| self.dir.path().join(name);
         let sessions = Registry::open(&at("sessions"), Timestamp::now()).unwrap();
@@ -79,7 +79,7 @@ async fn t200_two_sessions_bring_the_same_name_and_nobody_else_can_use_it() {
     assert!(!policies.to_string().contains("agent"), "{policies}");
     let (_, shown) = api.call(Method::GET, &format!("/v1/sessions/{one}"), Value::Null).await;
     assert_eq!((&shown["policies"], &shown["documents"]), (&json!(["session:agent"]), &json!(["session:agent"])));
-    // What judges it is in the record of its beginning, and no other session has the same.
+    // The digest of its rules is in the record of its beginning, and no other session has the same.
     let snapshots: Vec<Value> =
         api.records("kind=session.created").await.iter().map(|record| record["snapshot"].clone()).collect();
     assert!(snapshots.contains(&shown["view"]["snapshot"]), "{snapshots:?}");
@@ -183,7 +183,7 @@ async fn t203_files_that_leave_a_live_session_without_rules_are_not_taken() {
     let records = api.records("kind=policy.rejected").await;
     assert_eq!((records.len(), &records[0]["code"]), (1, &json!("policy_rejected")));
     assert_eq!(records[0]["detail"], json!(rejected));
-    // Files that only later sessions could not combine are taken; and once the session is over, so are these.
+    // Files that only later sessions could not combine are accepted; after the end of the session, so are these.
     api.call(Method::DELETE, &format!("/v1/sessions/{session}"), Value::Null).await;
     assert_eq!(api.reload().await.0, 200);
 }
@@ -219,7 +219,7 @@ async fn t203_a_sessions_document_keeps_no_file_from_being_taken() {
     assert_eq!(shown["view"]["unusable"], said);
 }
 
-/// A document of some name, host and effect, sometimes one that is refused.
+/// A document with a generated name, host and effect, sometimes one that is refused.
 fn document() -> impl Strategy<Value = String> {
     let name = prop_oneof![Just("mine"), Just("agent"), Just("library/pypi")];
     let host = prop_oneof![Just("api.github.com"), Just("a.example"), Just("\"**\"")];
@@ -241,7 +241,7 @@ fn request(tenant: &'static str) -> impl Strategy<Value = Value> {
     })
 }
 
-/// The answer without what differs from run to run: ids, tokens, times and numbers of records.
+/// The answer without parts that differ from run to run: ids, tokens, times and numbers of records.
 fn steady(mut value: Value, id: &str) -> String {
     fn clean(value: &mut Value) {
         match value {
@@ -273,7 +273,7 @@ fn steady(mut value: Value, id: &str) -> String {
     value.to_string().replace(id, "ID")
 }
 
-/// Everything that one session, and an operator who asks about it, can observe.
+/// All answers that one session, and an operator who asks about it, can observe.
 async fn observe(api: &Api, request: &Value, other: Option<&Value>) -> String {
     let begin = async |request: &Value| {
         let (_, made) = api.call(Method::POST, "/v1/sessions", request.clone()).await;
@@ -305,7 +305,7 @@ async fn observe(api: &Api, request: &Value, other: Option<&Value>) -> String {
     seen
 }
 
-/// As many cases as `PROPTEST_CASES` says, or 32: each asks the API some forty times.
+/// `PROPTEST_CASES` cases, or 32: each sends the API some forty requests.
 fn cases() -> ProptestConfig {
     let config = ProptestConfig::default();
     let few = ProptestConfig { cases: 32, ..config.clone() };

@@ -1,4 +1,4 @@
-//! Rules that do not fit the vault or the configuration are reported where they are loaded, used and explained.
+//! Rules that do not match the vault or the configuration are reported when they are loaded, used and explained.
 
 use super::*;
 
