@@ -1,10 +1,10 @@
-//! Pages for plaintext: never swapped, left out of core dumps, not given to children, and wiped piece by piece when they are
-//! let go of. The only file of the workspace's product code with `unsafe`, but for the allocator of the binary.
+//! Pages for plaintext: never swapped out, excluded from core dumps, not inherited by children, and wiped piece by piece
+//! when they are released. The only file of the workspace's product code with `unsafe`, except for the allocator of the
+//! binary.
 //!
-//! Where the kernel has them, the pages come from `memfd_secret` (Linux 5.14), which takes them out of the kernel's own map
-//! too: neither a debugger nor another process of root's can read them through the kernel. Otherwise they are locked, and where the limit
-//! of locked memory (`RLIMIT_MEMLOCK`) is reached, they are ordinary pages that are at least not dumped. [`memory`] says
-//! which of the three it came to.
+//! If the kernel supports it, the pages come from `memfd_secret` (Linux 5.14). It removes them from the kernel's own map too: neither a
+//! debugger nor another process of root's can read them through the kernel. Otherwise they are locked. If the limit of locked memory
+//! (`RLIMIT_MEMLOCK`) is reached, they are ordinary pages that are at least not dumped. [`memory`] reports which of the three applies.
 #![expect(unsafe_code, reason = "mapped pages are raw memory; each use says why it is sound")]
 
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ const CHUNK: usize = 64 << 10;
 /// Pages are a multiple of this on every machine that Linux runs on.
 const PAGE: usize = 64 << 10;
 
-/// How well plaintext is kept in memory; the worst of all pages in use.
+/// How well plaintext is protected in memory; the worst of all pages in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Memory {
@@ -33,7 +33,7 @@ pub enum Memory {
     Secret = 0,
     /// Locked pages, left out of core dumps.
     Locked = 1,
-    /// Pages that can be swapped: the limit of locked memory is too low.
+    /// Pages that can be swapped out: the limit of locked memory is too low.
     Ordinary = 2,
 }
 
@@ -48,7 +48,7 @@ impl Memory {
     }
 }
 
-/// How the plaintext of this process is kept.
+/// How the plaintext of this process is protected.
 pub fn memory() -> Memory {
     match WORST.load(Ordering::Relaxed) {
         0 => Memory::Secret,
@@ -59,14 +59,14 @@ pub fn memory() -> Memory {
 
 static WORST: AtomicU8 = AtomicU8::new(0);
 
-/// All pages of the process. They go back to the system when it ends: how many there are follows the most that was held.
+/// All pages of the process. They are returned to the system when it ends: their number follows the peak use.
 static ARENA: Mutex<Arena> = Mutex::new(Arena { free: None, next: 0, end: 0 });
 
-/// Addresses are kept as numbers, so that the arena can be shared; they are turned back by `slot` alone.
+/// Addresses are stored as numbers, so that the arena can be shared; only `slot` converts them back.
 struct Arena {
-    /// Pieces that were let go of, by their size.
+    /// Released pieces, by size.
     free: Option<HashMap<usize, Vec<usize>>>,
-    /// What of the newest chunk was never used.
+    /// The unused part of the newest chunk.
     next: usize,
     end: usize,
 }
@@ -91,7 +91,7 @@ impl Slot {
         Self { start, length }
     }
 
-    /// A piece that holds these bytes.
+    /// A piece that contains these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         let mut slot = Self::new(bytes.len());
         slot.copy_from_slice(bytes);
@@ -130,7 +130,7 @@ impl fmt::Debug for Slot {
     }
 }
 
-/// Powers of two, so that a piece that was let go of fits the next of its kind.
+/// Powers of two, so that a released piece fits the next of its size.
 fn size_of_piece(length: usize) -> usize {
     length.next_power_of_two().max(SMALLEST)
 }
@@ -153,7 +153,7 @@ impl Arena {
         self.free.get_or_insert_default().entry(size).or_default().push(address);
     }
 
-    /// What is left of the newest chunk becomes small pieces.
+    /// The rest of the newest chunk becomes small pieces.
     fn abandon(&mut self) {
         while self.end - self.next >= SMALLEST {
             let left = self.end - self.next;
@@ -164,10 +164,10 @@ impl Arena {
     }
 }
 
-/// Pages for at least this many bytes, between two that nobody may touch; the addresses of the first byte and behind the last.
+/// Pages for at least this many bytes, between two guard pages; the addresses of the first byte and after the last.
 ///
 /// # Panics
-/// Where the system has no memory left, as any allocation would.
+/// If the system has no memory left, like any allocation.
 fn new_chunk(bytes: usize) -> (usize, usize) {
     let inside = bytes.next_multiple_of(PAGE);
     let whole = inside + 2 * PAGE;
@@ -192,7 +192,7 @@ fn new_chunk(bytes: usize) -> (usize, usize) {
     (address, address + inside)
 }
 
-/// Puts pages of `memfd_secret` there; false where the kernel has none, or no more of them.
+/// Maps pages of `memfd_secret` there; false if the kernel has none, or no more of them.
 fn map_secret(start: *mut u8, bytes: usize) -> bool {
     // SAFETY: the call takes flags and gives a descriptor or an error; it touches no memory.
     let descriptor = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
@@ -208,7 +208,7 @@ fn map_secret(start: *mut u8, bytes: usize) -> bool {
     unsafe { mmap(start.cast(), bytes, access, MapFlags::SHARED | MapFlags::FIXED, &file, 0) }.is_ok()
 }
 
-/// Puts ordinary pages there.
+/// Maps ordinary pages there.
 fn map_ordinary(start: *mut u8, bytes: usize) {
     let access = MprotectFlags::READ | MprotectFlags::WRITE;
     // SAFETY: the place is part of a mapping that was made for this and that nothing uses yet.
@@ -221,7 +221,7 @@ fn map_ordinary(start: *mut u8, bytes: usize) {
     opened.expect("the system has memory");
 }
 
-/// Tries the pages once and gives them back, so that what the system has is known before the first secret comes.
+/// Tries the pages once and releases them, so that the level of protection is known before the first secret.
 pub fn probe() -> Memory {
     drop(Slot::new(SMALLEST));
     memory()
@@ -243,7 +243,7 @@ mod tests {
             drop(slot);
             let again: Vec<Slot> = (0..64).map(|_| Slot::new(length)).collect();
             assert!(again.iter().all(|slot| slot.iter().all(|byte| *byte == 0)), "{length}");
-            // Another thread may have it by now; then it is not ours to look at.
+            // Another thread may use it by now; then this test must not read it.
             let same = again.iter().find(|slot| slot.start.as_ptr().addr() == address);
             assert!(same.is_none_or(|slot| size_of_piece(slot.len()) == size));
         }
@@ -272,7 +272,7 @@ mod tests {
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
 
-    /// The flags of the mapping that holds this address, as the kernel tells them.
+    /// The flags of the mapping that contains this address, as the kernel reports them.
     fn flags(address: usize) -> String {
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let mut inside = false;
@@ -301,7 +301,7 @@ mod tests {
         for outside in [start - 1, end] {
             assert!(!flags(outside).contains("rd "), "a page beside the chunk can be read");
         }
-        // Nothing of the arena lies in it.
+        // It contains nothing of the arena.
         let outer = std::ptr::with_exposed_provenance_mut::<u8>(start - PAGE);
         // SAFETY: the chunk was made here, and no slot was cut from it.
         unsafe { munmap(outer.cast(), end - start + 2 * PAGE) }.unwrap();
@@ -309,13 +309,13 @@ mod tests {
 
     #[test]
     fn where_no_page_can_be_locked_ordinary_ones_are_not_dumped() {
-        // In a process of its own, since the limit holds for all threads.
+        // In a process of its own, because the limit applies to all threads.
         const MARK: &str = "EGRET_ARENA_TEST_WITHOUT_LOCKS";
         if std::env::var_os(MARK).is_none() {
             let test = "arena::tests::where_no_page_can_be_locked_ordinary_ones_are_not_dumped";
             let mut without = std::process::Command::new("prlimit");
             if rustix::process::getuid().is_root() {
-                // The limit does not hold for root, so that right is given up.
+                // The limit does not apply to root, so that right is dropped.
                 without = std::process::Command::new("setpriv");
                 without.args(["--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock", "prlimit"]);
             }

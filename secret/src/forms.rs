@@ -1,10 +1,10 @@
-//! A value in the forms in which it is looked for.
+//! A value in the forms that are searched for.
 
 use model::{CredentialId, TenantId};
 
 use crate::secret::Secret;
 
-/// Whose value it is.
+/// The owner of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NeedleOwner {
     /// The tenant.
@@ -18,7 +18,7 @@ pub struct NeedleOwner {
 /// The forms of one version of a credential, opened once.
 #[derive(Debug)]
 pub struct SecretForms {
-    /// Whose it is.
+    /// Their owner.
     pub owner: NeedleOwner,
     /// Its forms.
     pub forms: Vec<Secret>,

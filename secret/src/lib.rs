@@ -1,5 +1,5 @@
-//! Plaintext: the one type that holds it, and the pages in which it is kept. Below everything that handles secrets, so that a value is
-//! borrowed and never copied.
+//! Plaintext: the one type that holds it, and its memory pages. Below all code that handles secrets, so that a value is borrowed and
+//! never copied.
 
 mod arena;
 mod forms;

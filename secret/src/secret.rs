@@ -1,4 +1,4 @@
-//! The only type that holds plaintext: in locked pages, wiped when dropped, and silent.
+//! The only type that holds plaintext: in locked pages, wiped when dropped, and never printed.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use crate::arena::Slot;
 pub struct Secret(Slot);
 
 impl Secret {
-    /// Takes the bytes over; no copy of them is left behind.
+    /// Takes ownership of the bytes; leaves no copy of them behind.
     pub fn new(mut bytes: Vec<u8>) -> Self {
         let secret = Self::copy_of(&bytes);
         bytes.zeroize();
@@ -21,10 +21,10 @@ impl Secret {
     /// Reads to the end, at most `max_bytes` bytes.
     ///
     /// # Errors
-    /// Those of the reader, and [`io::ErrorKind::FileTooLarge`] where more than `max_bytes` come.
+    /// Those of the reader, and [`io::ErrorKind::FileTooLarge`] if there are more than `max_bytes`.
     pub fn from_reader(reader: impl Read, max_bytes: usize) -> io::Result<Self> {
         let limit = max_bytes.saturating_add(1);
-        // The room is there from the start, so that the vector never moves while it is filled.
+        // The full capacity from the start, so that the vector never moves while it is filled.
         let mut bytes = Zeroizing::new(Vec::with_capacity(limit.saturating_add(32)));
         reader.take(limit as u64).read_to_end(&mut bytes)?;
         if bytes.len() > max_bytes {
@@ -33,7 +33,7 @@ impl Secret {
         Ok(Self::copy_of(&bytes))
     }
 
-    /// The same without one line end (`\n` or `\r\n`), as a text editor or `echo` adds it.
+    /// The same without one trailing line end (`\n` or `\r\n`), as a text editor or `echo` adds it.
     #[must_use]
     pub fn without_line_end(self) -> Self {
         match &*self.0 {
@@ -49,7 +49,7 @@ impl Secret {
         if rest.len() == self.0.len() { self } else { Self::copy_of(rest) }
     }
 
-    /// How many bytes it has.
+    /// The number of bytes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -59,15 +59,15 @@ impl Secret {
         self.0.is_empty()
     }
 
-    /// The plaintext: the one door. Each use says why it must be.
+    /// The plaintext: the only access to it. Each use has a comment with its reason.
     pub fn expose_secret(&self) -> &[u8] {
         &self.0
     }
 
-    /// Fills a secret in its final place; nothing is kept where `fill` fails.
+    /// Fills a secret at its final location; if `fill` fails, nothing is stored.
     ///
     /// # Errors
-    /// What `fill` gives.
+    /// The error of `fill`.
     pub fn init_in_place<E>(length: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
         let mut bytes = Slot::new(length);
         fill(&mut bytes)?;
