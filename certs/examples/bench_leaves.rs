@@ -1,4 +1,4 @@
-//! Prints what a leaf costs, signed and from the cache: `cargo run --release -p egret-certs --example bench_leaves [-- --short]`.
+//! Measures a leaf, signed and from the cache: `cargo run --release -p egret-certs --example bench_leaves [-- --short]`.
 #![expect(clippy::print_stdout, reason = "printing is its purpose")]
 
 use std::error::Error;

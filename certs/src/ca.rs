@@ -1,6 +1,6 @@
 //! The CA that clients trust: create and load (RFC 5280 sections 4.1 and 4.2).
 //!
-//! Its key comes from whoever keeps it sealed and stays in this type; it signs leaves and nothing else.
+//! Its key is stored sealed by the caller and stays in this type; it signs only leaves.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ use crate::validity::Validity;
 
 /// How long a CA is valid, in days.
 const CA_DAYS: i64 = 3650;
-/// How far before its creation a CA is valid already, in seconds; further than its leaves, for clients whose clock is slow.
+/// How far before its creation a CA is already valid, in seconds; further than its leaves, for clients whose clock is slow.
 const CA_BACKDATED_SECONDS: i64 = 48 * 3600;
 
 /// A certification authority: its certificate and the key that signs leaves.
@@ -33,10 +33,10 @@ pub struct Ca {
 }
 
 impl Ca {
-    /// Makes a CA with a fresh P-256 key, valid for ten years; gives the key as PKCS#8 DER, to be sealed.
+    /// Creates a CA with a new P-256 key, valid for ten years; returns the key as PKCS#8 DER, to be sealed.
     ///
     /// # Errors
-    /// [`CertError`] where the system gives no random bytes or the certificate cannot be signed.
+    /// [`CertError`] if the system returns no random bytes or the certificate cannot be signed.
     pub fn create(now: Timestamp) -> Result<(Self, Zeroizing<Vec<u8>>), CertError> {
         let key = KeyPair::generate().map_err(CertError::Key)?;
         let key_der = Zeroizing::new(key.serialize_der());
@@ -48,11 +48,11 @@ impl Ca {
         Ok((Self::assemble(certificate.der().clone(), params, key)?, key_der))
     }
 
-    /// Takes up a CA from its certificate in PEM and its key in PKCS#8 DER.
+    /// Loads a CA from its certificate in PEM and its key in PKCS#8 DER.
     ///
     /// # Errors
-    /// [`CertError::Key`] or [`CertError::Certificate`] where one cannot be read, [`CertError::Mismatch`] where
-    /// they do not belong together.
+    /// [`CertError::Key`] or [`CertError::Certificate`] if one cannot be read, [`CertError::Mismatch`] if they do not
+    /// belong together.
     pub fn load(cert_pem: &str, key_der: &[u8]) -> Result<Self, CertError> {
         let certificate = CertificateDer::from_pem_slice(cert_pem.as_bytes()).map_err(|_| CertError::Certificate)?;
         let key = KeyPair::try_from(&PrivatePkcs8KeyDer::from(key_der)).map_err(CertError::Key)?;
@@ -90,12 +90,12 @@ impl Ca {
         &self.subject
     }
 
-    /// What signs leaves.
+    /// The issuer that signs leaves.
     pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {
         &self.issuer
     }
 
-    /// Puts the parts together once they prove to belong together.
+    /// Combines the parts after checking that they belong together.
     fn assemble(
         certificate: CertificateDer<'static>,
         params: CertificateParams,
@@ -104,7 +104,7 @@ impl Ca {
         let anchor = webpki::anchor_from_trusted_cert(&certificate).map_err(|_| CertError::Certificate)?;
         let subject = anchor.subject.as_ref().to_vec();
         let spki = key.subject_public_key_info();
-        // A certificate like ours, made anew from the key, must carry the same name and key.
+        // A certificate created from the key must have the same name and key.
         let again = params.self_signed(&key).map_err(CertError::Sign)?;
         let again = webpki::anchor_from_trusted_cert(again.der()).map_err(|_| CertError::Certificate)?;
         if again.subject.as_ref() != subject || !spki.ends_with(anchor.subject_public_key_info.as_ref()) {
@@ -122,7 +122,7 @@ impl fmt::Debug for Ca {
     }
 }
 
-/// What follows from the key: the name, which holds a digest of the key and so is unique, and the profile.
+/// The properties derived from the key: the name, which contains a digest of the key and so is unique, and the profile.
 fn params(key: &KeyPair) -> CertificateParams {
     let digest = digest::digest(&digest::SHA256, &key.subject_public_key_info());
     let mark: String = hex(digest.as_ref()).chars().take(16).collect();
@@ -145,7 +145,7 @@ pub(crate) fn serial() -> Result<SerialNumber, CertError> {
     Ok(SerialNumber::from_slice(&bytes))
 }
 
-/// An instant of a certificate; X.509 knows whole seconds only.
+/// An instant of a certificate; X.509 supports whole seconds only.
 pub(crate) fn instant(unix_seconds: i64) -> Result<OffsetDateTime, CertError> {
     OffsetDateTime::from_unix_timestamp(unix_seconds).map_err(|_| CertError::NotValid)
 }

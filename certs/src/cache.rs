@@ -38,7 +38,7 @@ impl Leaves {
     /// An empty cache of at most `capacity` names, with a leaf key of its own.
     ///
     /// # Errors
-    /// [`CertError`] where the key or the ticket keys cannot be made.
+    /// [`CertError`] if the key or the ticket keys cannot be created.
     pub fn new(ca: Arc<Ca>, capacity: u64) -> Result<Self, CertError> {
         let key = LeafKey::generate()?;
         let ticketer = Ticketer::new().map_err(CertError::Tls)?;
@@ -51,10 +51,10 @@ impl Leaves {
         Ok(Self { ca, key, base: settle(base, ticketer), cache: Cache::new(capacity) })
     }
 
-    /// The TLS settings that show a leaf for this host, from the cache or freshly signed.
+    /// The TLS settings with a leaf for this host, from the cache or newly signed.
     ///
     /// # Errors
-    /// [`CertError::NotValid`] outside the validity of the CA, [`CertError::Sign`] where signing fails.
+    /// [`CertError::NotValid`] outside the validity of the CA, [`CertError::Sign`] if signing fails.
     pub fn server_config(&self, host: &Host, now: Timestamp) -> Result<Arc<ServerConfig>, CertError> {
         if let Some(ready) = self.cache.get(host)
             && now < ready.renew_at
@@ -64,22 +64,22 @@ impl Leaves {
         self.sign(host, now)
     }
 
-    /// Whether a leaf for this host is there, so that none has to be signed.
+    /// Whether the cache has a leaf for this host, so that none has to be signed.
     pub fn has(&self, host: &Host, now: Timestamp) -> bool {
         self.cache.get(host).is_some_and(|ready| now < ready.renew_at)
     }
 
-    /// How many names the cache holds, about.
+    /// The approximate number of names in the cache.
     pub fn len(&self) -> u64 {
         self.cache.entry_count()
     }
 
-    /// Whether the cache holds no name, about.
+    /// Whether the cache is empty, approximately.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Signs a leaf unless another thread, waited for here, just did.
+    /// Signs a leaf, unless another thread just did; waits for that thread.
     fn sign(&self, host: &Host, now: Timestamp) -> Result<Arc<ServerConfig>, CertError> {
         let outcome = self.cache.entry_by_ref(host).and_try_compute_with(|found| match found {
             Some(entry) if now < entry.value().renew_at => Ok(Op::Nop),
@@ -89,7 +89,7 @@ impl Leaves {
             CompResult::Inserted(entry) | CompResult::ReplacedWith(entry) | CompResult::Unchanged(entry) => {
                 Ok(entry.into_value().config)
             }
-            // The closure above never removes; an entry evicted meanwhile is signed again.
+            // The closure above never removes; an entry evicted in the meantime is signed again.
             CompResult::StillNone(_) | CompResult::Removed(_) => {
                 mint(&self.ca, &self.key, host, now).map(|leaf| self.ready(leaf).config)
             }
@@ -110,7 +110,7 @@ impl fmt::Debug for Leaves {
     }
 }
 
-/// Our preferences: our order of suites, one small ticket that holds the session's state itself, no early data.
+/// Our preferences: our order of suites, one small ticket that contains the session's state itself, no early data.
 fn settle(mut config: ServerConfig, ticketer: Arc<dyn ProducesTickets>) -> ServerConfig {
     config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
     config.ignore_client_order = true;

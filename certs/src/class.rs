@@ -1,27 +1,27 @@
-//! The class of a TLS failure: all that a refusal and a record say of it.
+//! The class of a TLS failure: the only detail in a refusal and a record.
 
 use rustls::{AlertDescription, CertificateError, Error};
 
 use crate::upstream::OwnCa;
 
-/// What is wrong with an upstream's TLS.
+/// The problem of an upstream's TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TlsClass {
-    /// The certificate, or one above it, is past its end or before its start.
+    /// The certificate, or its issuer, has expired or is not valid yet.
     Expired,
     /// The certificate is for another name.
     WrongHost,
-    /// No trust anchor stands behind the certificate.
+    /// The certificate chains to no trust anchor.
     UnknownCa,
-    /// The certificate was revoked, or that it was not cannot be shown.
+    /// The certificate was revoked, or its status cannot be verified.
     Revoked,
     /// No protocol version, suite or algorithm in common.
     Version,
-    /// The upstream wants a certificate of the client.
+    /// The upstream requires a client certificate.
     ClientCert,
     /// The certificate was issued by our own CA.
     OwnCa,
-    /// Anything else.
+    /// Any other problem.
     Other,
 }
 
@@ -38,7 +38,7 @@ impl TlsClass {
         Self::Other,
     ];
 
-    /// The class as it stands in answers and records.
+    /// The class in the form of answers and records.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Expired => "expired",
@@ -64,7 +64,7 @@ pub fn classify(error: &Error) -> TlsClass {
     }
 }
 
-/// The class of a handshake that failed as an I/O error; `None` where TLS was not the cause.
+/// The class of a handshake that failed as an I/O error; `None` if TLS was not the cause.
 pub fn classify_io(error: &std::io::Error) -> Option<TlsClass> {
     error.get_ref()?.downcast_ref::<Error>().map(classify)
 }
@@ -75,13 +75,13 @@ fn classify_certificate(error: &CertificateError) -> TlsClass {
     match error {
         E::Expired | E::ExpiredContext { .. } | E::NotValidYet | E::NotValidYetContext { .. } => TlsClass::Expired,
         E::NotValidForName | E::NotValidForNameContext { .. } => TlsClass::WrongHost,
-        // Signed by another key than that of the anchor whose name it bears, such as a CA made anew.
+        // Signed by another key than that of the anchor with the same name, such as a recreated CA.
         E::UnknownIssuer | E::BadSignature => TlsClass::UnknownCa,
         E::Revoked | E::UnknownRevocationStatus | E::ExpiredRevocationList | E::ExpiredRevocationListContext { .. } => {
             TlsClass::Revoked
         }
         E::Other(other) if other.0.is::<OwnCa>() => TlsClass::OwnCa,
-        // A self-signed certificate that says it is a CA, as `openssl req -x509` makes them.
+        // A self-signed certificate that is marked as a CA, as `openssl req -x509` creates them.
         E::Other(other) if matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity)) => {
             TlsClass::UnknownCa
         }
@@ -89,7 +89,7 @@ fn classify_certificate(error: &CertificateError) -> TlsClass {
     }
 }
 
-/// What an upstream's alert says of the handshake (RFC 8446 section 6.2).
+/// The meaning of an upstream's alert for the handshake (RFC 8446 section 6.2).
 fn classify_alert(alert: AlertDescription) -> TlsClass {
     use AlertDescription as A;
     #[expect(clippy::wildcard_enum_match_arm, reason = "the alerts of TLS are many; what has no class is `other`")]

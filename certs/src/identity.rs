@@ -15,15 +15,15 @@ use crate::provider::provider;
 /// Why a certificate and its key cannot be used.
 #[derive(Debug, Error)]
 pub enum IdentityError {
-    /// There is no certificate in the file.
+    /// The file contains no certificate.
     #[error("no certificate in PEM form")]
     NoCertificate,
-    /// A certificate of the file is not read.
+    /// A certificate of the file cannot be parsed.
     #[error("line {line} of the certificate: {why}")]
     Certificate {
         /// The line, from 1.
         line: usize,
-        /// What is wrong there.
+        /// The problem.
         why: &'static str,
     },
     /// There is no private key in the file, or text that is not PEM.
@@ -34,12 +34,12 @@ pub enum IdentityError {
     Unusable(#[source] rustls::Error),
 }
 
-/// What a listener proves itself with; cheap to clone.
+/// The certificate and key of a listener; cheap to clone.
 #[derive(Clone)]
 pub struct ListenerIdentity(Arc<ServerConfig>);
 
 impl ListenerIdentity {
-    /// Takes a certificate chain and a private key, both PEM. Clients are offered HTTP/1.1 (RFC 7301): a proxy is spoken to with CONNECT.
+    /// Loads a certificate chain and a private key, both PEM. Clients are offered HTTP/1.1 (RFC 7301), because they use CONNECT.
     ///
     /// # Errors
     /// [`IdentityError`].

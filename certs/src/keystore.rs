@@ -1,7 +1,7 @@
 //! Writes trust stores that Java reads: the JKS format, version 2, of public certificates only.
 //!
-//! Its digest is keyed with the password, which everybody knows (`changeit`): it guards against accidents,
-//! as the format has it, and nothing here is secret.
+//! Its digest is keyed with the password, which is public (`changeit`). The format's digest guards against accidents
+//! only, and the store contains no secrets.
 
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use rustls_pki_types::CertificateDer;
@@ -9,7 +9,7 @@ use rustls_pki_types::CertificateDer;
 const MAGIC: u32 = 0xfeed_feed;
 const VERSION: u32 = 2;
 const TRUSTED_CERTIFICATE: u32 = 2;
-/// What the format's digest starts with, after the password.
+/// The prefix of the format's digest, after the password.
 const WHITENER: &[u8] = b"Mighty Aphrodite";
 
 /// A Java trust store of these certificates, under the aliases `egret-0`, `egret-1` and so on.
@@ -21,7 +21,7 @@ pub fn truststore_jks(certificates: &[CertificateDer<'_>], password: &str) -> Ve
     for (number, certificate) in certificates.iter().enumerate() {
         put_u32(&mut store, TRUSTED_CERTIFICATE);
         put_text(&mut store, &format!("egret-{number}"));
-        // The date of entry, in milliseconds; the same content always gives the same file.
+        // The date of entry, in milliseconds; the same content always creates the same file.
         store.extend_from_slice(&0u64.to_be_bytes());
         put_text(&mut store, "X.509");
         put_u32(&mut store, count(certificate.len()));

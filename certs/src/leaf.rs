@@ -18,7 +18,7 @@ use crate::ca::{Ca, instant, serial};
 const LEAF_SECONDS: i64 = 30 * 86_400;
 /// How far a leaf is backdated, in seconds: the clock of a resumed sandbox can be a day behind.
 const LEAF_BACKDATED_SECONDS: i64 = 24 * 3600;
-/// How long before its end a leaf is signed anew, in seconds.
+/// How long before its end a leaf is replaced, in seconds.
 const LEAF_RENEWED_SECONDS: i64 = 10 * 86_400;
 /// The longest common name (RFC 5280, upper bound `ub-common-name`).
 const COMMON_NAME_CHARS: usize = 64;
@@ -30,10 +30,10 @@ pub struct LeafKey {
 }
 
 impl LeafKey {
-    /// Draws a P-256 key.
+    /// Generates a P-256 key.
     ///
     /// # Errors
-    /// [`CertError::Sign`] or [`CertError::Tls`] where the library fails to make or take the key.
+    /// [`CertError::Sign`] or [`CertError::Tls`] if the library fails to create or accept the key.
     pub fn generate() -> Result<Self, CertError> {
         let pair = KeyPair::generate().map_err(CertError::Sign)?;
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pair.serialized_der()));
@@ -41,7 +41,7 @@ impl LeafKey {
         Ok(Self { signing, pair })
     }
 
-    /// The key as TLS uses it.
+    /// The key in the form of the TLS library.
     pub(crate) fn signing(&self) -> Arc<dyn SigningKey> {
         self.signing.clone()
     }
@@ -57,14 +57,14 @@ impl fmt::Debug for LeafKey {
 pub struct Leaf {
     /// The certificate.
     pub certificate: CertificateDer<'static>,
-    /// From when on it is signed anew rather than used.
+    /// The time from which it is replaced rather than used.
     pub renew_at: Timestamp,
 }
 
-/// Signs a leaf for exactly this name or address; nothing of it comes from an upstream.
+/// Signs a leaf for exactly this name or address; it contains no data of an upstream.
 ///
 /// # Errors
-/// [`CertError::NotValid`] outside the validity of the CA, [`CertError::Sign`] where signing fails.
+/// [`CertError::NotValid`] outside the validity of the CA, [`CertError::Sign`] if signing fails.
 pub fn mint(ca: &Ca, key: &LeafKey, host: &Host, now: Timestamp) -> Result<Leaf, CertError> {
     if now < ca.not_before() || now >= ca.not_after() {
         return Err(CertError::NotValid);
@@ -76,14 +76,14 @@ pub fn mint(ca: &Ca, key: &LeafKey, host: &Host, now: Timestamp) -> Result<Leaf,
     params.not_before = instant(starts)?;
     params.not_after = instant(ends)?;
     let certificate = params.signed_by(&key.pair, ca.issuer()).map_err(CertError::Sign)?;
-    // Near the end of the CA its leaves are short; half of what is left still renews them in time.
+    // Near the end of the CA its leaves are short; half of the remaining time is enough to renew them.
     let left = ends - now.as_second();
     let renew_at =
         Timestamp::from_second(ends - LEAF_RENEWED_SECONDS.min(left / 2)).map_err(|_| CertError::NotValid)?;
     Ok(Leaf { certificate: certificate.der().clone(), renew_at })
 }
 
-/// What a leaf says besides its dates and serial.
+/// The content of a leaf except its dates and serial.
 fn profile(host: &Host) -> Result<CertificateParams, CertError> {
     let text = match host {
         Host::Name(name) => name.to_string(),
@@ -96,7 +96,7 @@ fn profile(host: &Host) -> Result<CertificateParams, CertError> {
     };
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    // Only people read the common name; where it does not fit, the name is empty and the SAN critical.
+    // Only people read the common name. If it is too long, the name is empty and the SAN critical.
     if text.len() <= COMMON_NAME_CHARS {
         params.distinguished_name.push(DnType::CommonName, text);
     }

@@ -1,7 +1,7 @@
-//! The CA, leaf certificates and trust anchors. Knows X.509 and TLS settings, nothing of HTTP, and never names a vault secret.
+//! The CA, leaf certificates and trust anchors. Contains X.509 and TLS settings, no HTTP, and never names a vault secret.
 //!
-//! Two directions, kept apart: `ca`, `leaf` and `cache` make what clients see; `trust`, `upstream` and
-//! `class` judge what upstreams show. Whatever our own CA signed is never accepted from an upstream.
+//! Two separate directions: `ca`, `leaf` and `cache` create certificates for clients; `trust`, `upstream` and `class`
+//! judge the certificates of upstreams. A certificate signed by our own CA is never accepted from an upstream.
 
 pub mod ca;
 pub mod cache;
@@ -27,7 +27,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why a certificate could not be made, read or trusted.
+/// Why a certificate could not be created, read or trusted.
 #[derive(Debug, Error)]
 pub enum CertError {
     /// The private key is not one that this crate made.
@@ -36,13 +36,13 @@ pub enum CertError {
     /// A certificate could not be built or signed.
     #[error("a certificate could not be signed")]
     Sign(#[source] rcgen::Error),
-    /// The certificate of the CA is not a certificate.
+    /// The certificate of the CA cannot be parsed.
     #[error("the certificate of the CA cannot be read")]
     Certificate,
     /// Certificate and key of the CA belong to different CAs.
     #[error("the certificate of the CA does not belong to its key")]
     Mismatch,
-    /// The CA is past its end or before its start.
+    /// The CA has expired or is not valid yet.
     #[error("the CA is not valid at this time")]
     NotValid,
     /// The random number generator of the system failed.
@@ -56,18 +56,18 @@ pub enum CertError {
     File {
         /// The file as configured.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// A file of trust anchors holds no certificate, or something that is none.
+    /// A file of trust anchors contains no certificate, or an invalid one.
     #[error("ca file {}:{line}: {why}", path.display())]
     Anchor {
         /// The file as configured.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The problem.
         why: &'static str,
     },
 }

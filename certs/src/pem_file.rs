@@ -1,8 +1,8 @@
-//! Certificates in files that people make: every one is read, or the line is named where one is not.
+//! Certificates in files that people write: every one is read, or an error names the line of one that cannot be read.
 //!
-//! The usual readers of PEM want each border on a line of its own and pass over what they do not take for one. A certificate that is
-//! passed over is missed much later, as an upstream that is not trusted. So borders are searched for as bytes, and whatever is
-//! left that looks like a certificate is an error.
+//! The usual readers of PEM require each border on a line of its own and skip lines that they do not recognize. A skipped
+//! certificate is noticed much later, as an upstream that is not trusted. So borders are searched for as bytes, and any other text
+//! that looks like a certificate is an error.
 
 use rustls_pki_types::CertificateDer;
 
@@ -10,7 +10,7 @@ use rustls_pki_types::CertificateDer;
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
-/// What a line that was meant as a border holds, however it is misspelled.
+/// The text of a line that was meant as a border, even if it is misspelled.
 const MEANT: &[u8] = b"CERTIFICATE";
 
 /// In DER: serverAuth (RFC 5280 section 4.2.1.12) and anyExtendedKeyUsage.
@@ -22,14 +22,14 @@ pub(crate) struct Found {
     pub(crate) certificate: CertificateDer<'static>,
 }
 
-/// What is wrong, and in which line.
+/// The problem, and its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) line: usize,
     pub(crate) why: &'static str,
 }
 
-/// All certificates of a file; blocks of other kinds, such as keys, are passed over.
+/// All certificates of a file; skips blocks of other kinds, such as keys.
 pub(crate) fn certificates(text: &[u8]) -> Result<Vec<Found>, Fault> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -60,7 +60,7 @@ pub(crate) fn certificates(text: &[u8]) -> Result<Vec<Found>, Fault> {
     Ok(found)
 }
 
-/// What is beside the blocks may be comments, and no border.
+/// The text outside of the blocks may be comments, but not a border.
 fn check_between(text: &[u8], from: usize, to: usize) -> Result<(), Fault> {
     let between = text.get(from..to).unwrap_or_default();
     let mut start = from;
@@ -81,8 +81,8 @@ fn decoded(block: &[u8], line: usize) -> Result<Vec<u8>, Fault> {
     pem::parse(block).map(pem::Pem::into_contents).map_err(|_| Fault { line, why: "a certificate is damaged PEM" })
 }
 
-/// A certificate with OpenSSL's trust settings behind it (X509_CERT_AUX): a sequence of uses that it is trusted for, then one that it
-/// is not trusted for, both optional. A certificate that its owner does not trust for servers is not read as a trust anchor.
+/// A certificate followed by OpenSSL's trust settings (X509_CERT_AUX): a sequence of trusted uses, then one of rejected uses, both
+/// optional. A certificate that its owner does not trust for servers is not read as a trust anchor.
 fn trusted(der: Vec<u8>, line: usize) -> Result<CertificateDer<'static>, Fault> {
     let damaged = Fault { line, why: "a trusted certificate is damaged" };
     let (certificate, settings) = element(&der).ok_or(damaged)?;
@@ -109,7 +109,7 @@ fn not_for_servers(line: usize) -> Fault {
     }
 }
 
-/// The first DER element with its header, and what follows it.
+/// The first DER element with its header, and the bytes after it.
 fn element(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let content = length(der)?;
     let whole = header(der)?.checked_add(content)?;

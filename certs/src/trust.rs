@@ -16,7 +16,7 @@ use crate::pem_file::{self, Fault, Found};
 use crate::provider::provider;
 use crate::upstream::UpstreamVerifier;
 
-/// How many upstream sessions one configuration remembers for resumption.
+/// How many upstream sessions one configuration stores for resumption.
 const RESUMED_SESSIONS: usize = 64;
 
 /// The roots of the system and the configured files, read once.
@@ -28,7 +28,7 @@ pub struct Trust {
     serial: u64,
 }
 
-/// The certificates of an upstream as they were verified in its handshake.
+/// The certificates of an upstream as verified in its handshake.
 #[derive(Debug)]
 pub struct VerifiedChain {
     /// The upstream's first.
@@ -43,13 +43,13 @@ pub struct VerifiedChain {
 static LOADED: AtomicU64 = AtomicU64::new(0);
 
 impl Trust {
-    /// Reads the roots of the system and the files configured besides them.
+    /// Reads the roots of the system and the additional configured files.
     ///
-    /// A system without roots is no error (nothing is trusted then); [`Trust::system_roots`] tells.
+    /// A system without roots is not an error (no certificate is trusted then); [`Trust::system_roots`] shows it.
     ///
     /// # Errors
-    /// [`CertError::File`] or [`CertError::Anchor`], with its name, for a file that is missing, empty or not
-    /// made of certificates.
+    /// [`CertError::File`] or [`CertError::Anchor`], with its name, for a file that is missing, empty or does not
+    /// consist of certificates.
     pub fn load(ca_files: &[PathBuf], own: &Ca) -> Result<Self, CertError> {
         let system = rustls_native_certs::load_native_certs().certs;
         let mut roots = RootCertStore::empty();
@@ -72,8 +72,8 @@ impl Trust {
         Ok(Self { base, verifier, bundle, system_roots, serial: LOADED.fetch_add(1, Ordering::Relaxed) })
     }
 
-    /// TLS settings for upstream connections that offer these protocols (RFC 7301). Each call has a session
-    /// cache of its own, so that nothing is resumed across the callers' borders.
+    /// TLS settings for upstream connections that offer these protocols (RFC 7301). Each call has its own session
+    /// cache, so that callers never resume each other's sessions.
     pub fn client_config(&self, alpn: &[&[u8]]) -> ClientConfig {
         let mut config = self.base.clone();
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
@@ -81,13 +81,13 @@ impl Trust {
         config
     }
 
-    /// Notes what a handshake with an upstream of this name has just verified with this trust.
+    /// Notes the chain that a handshake with an upstream of this name has just verified with this trust.
     pub fn verified(&self, certificates: Vec<CertificateDer<'static>>, name: ServerName<'static>) -> VerifiedChain {
         VerifiedChain { certificates, name, at: UnixTime::now(), serial: self.serial }
     }
 
-    /// Whether a chain that was verified before would still be: by the anchors of this trust, at the time of that verification,
-    /// so that only the anchors make a difference.
+    /// Whether a previously verified chain is still valid: by the anchors of this trust, at the time of that verification. So
+    /// only the anchors can make a difference.
     pub fn still_verifies(&self, chain: &VerifiedChain) -> bool {
         let VerifiedChain { certificates, name, at, serial } = chain;
         if *serial == self.serial {
@@ -97,17 +97,17 @@ impl Trust {
         self.verifier.verify_server_cert(end_entity, intermediates, name, &[], *at).is_ok()
     }
 
-    /// The roots of the system and our CA, in PEM: what a client trusts that reads one file only.
+    /// The roots of the system and our CA, in PEM: the roots for a client that reads only one file.
     pub fn bundle_pem(&self) -> String {
         self.bundle.clone()
     }
 
-    /// Tells this trust from every other one that was loaded in this process.
+    /// Distinguishes this trust from every other one that was loaded in this process.
     pub fn serial(&self) -> u64 {
         self.serial
     }
 
-    /// How many roots the system has.
+    /// The number of system roots.
     pub fn system_roots(&self) -> usize {
         self.system_roots
     }

@@ -1,6 +1,6 @@
-//! Judges the certificate an upstream shows: as webpki does, and never one of our own CA.
+//! Verifies an upstream's certificate: with webpki, and rejects one of our own CA.
 //!
-//! Whoever steals the CA's key, or the proxy looped back to itself, would otherwise be trusted as any upstream.
+//! Otherwise an attacker with the CA's key, or a loop back to the proxy itself, would be trusted as any upstream.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,29 +15,29 @@ use webpki::EndEntityCert;
 use crate::ca::Ca;
 use crate::provider::provider;
 
-/// The certificate an upstream showed was issued by our own CA.
+/// The certificate of an upstream was issued by our own CA.
 #[derive(Debug, thiserror::Error)]
 #[error("the certificate was issued by our own CA")]
 pub(crate) struct OwnCa;
 
 /// The verifier of all upstream connections.
 pub(crate) struct UpstreamVerifier {
-    /// `None` where there is no trust anchor at all: then nothing is trusted.
+    /// `None` if there is no trust anchor at all: then no certificate is trusted.
     inner: Option<Arc<WebPkiServerVerifier>>,
     own_subject: Vec<u8>,
 }
 
 impl UpstreamVerifier {
-    /// A verifier over these anchors that refuses what `own` issued.
+    /// A verifier over these anchors that rejects certificates issued by `own`.
     pub(crate) fn new(roots: RootCertStore, own: &Ca) -> Self {
         let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().ok();
         Self { inner, own_subject: own.subject().to_vec() }
     }
 
-    /// Whether a certificate is our CA's or names it as its issuer. The name holds a digest of the CA's key, so
-    /// nobody else has it by chance.
+    /// Whether a certificate is our CA's or names it as its issuer. The name contains a digest of the CA's key, so no
+    /// other CA has it by chance.
     fn is_own(&self, certificate: &CertificateDer<'_>) -> bool {
-        // What cannot be parsed here cannot be verified below either.
+        // A certificate that cannot be parsed here cannot be verified below either.
         EndEntityCert::try_from(certificate)
             .is_ok_and(|parsed| parsed.issuer() == self.own_subject || parsed.subject() == self.own_subject)
     }

@@ -17,7 +17,7 @@ const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 
 impl Validity {
-    /// The validity of a certificate; `None` where it is not well formed.
+    /// The validity of a certificate; `None` if it is not well formed.
     pub(crate) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (certificate, _) = expect(certificate, SEQUENCE)?;
         let (rest, _) = expect(certificate, SEQUENCE)?;
@@ -32,13 +32,13 @@ impl Validity {
     }
 }
 
-/// The content of the element in front, which must have this tag, and what follows it.
+/// The content of the first element, which must have this tag, and the bytes after it.
 fn expect(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (found, content, rest) = element(bytes)?;
     (found == tag).then_some((content, rest))
 }
 
-/// Tag, content and what follows of the element in front; lengths up to 65535 bytes.
+/// The tag and content of the first element, and the bytes after it; lengths up to 65535 bytes.
 fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (length, rest) = match *bytes.get(1)? {
         short @ 0..=0x7f => (usize::from(short), bytes.get(2..)?),

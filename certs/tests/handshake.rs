@@ -1,4 +1,4 @@
-//! Real handshakes in memory: what upstreams may show us, and what we show clients.
+//! Real handshakes in memory: certificates of upstreams, and our certificates for clients.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Write;
@@ -31,7 +31,7 @@ fn world_named(name: &str) -> World {
     World::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// A good certificate for `up.example`, to be spoiled.
+/// A good certificate for `up.example`, to be modified.
 fn server_params() -> CertificateParams {
     let mut params = CertificateParams::new(vec!["up.example".to_owned()]).unwrap();
     params.not_before = OffsetDateTime::now_utc() - Duration::days(2);
@@ -74,7 +74,7 @@ fn own() -> Ca {
     Ca::create(Timestamp::now()).unwrap().0
 }
 
-/// Trust in these anchors besides the system's.
+/// Trust in these anchors in addition to the system's.
 fn trust(anchors: &[&str], own: &Ca) -> Trust {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("anchors.pem");
@@ -82,7 +82,7 @@ fn trust(anchors: &[&str], own: &Ca) -> Trust {
     Trust::load(&[file], own).unwrap()
 }
 
-/// Lets both ends talk until both are done, or gives the client's error, else the server's.
+/// Runs both ends until both are done, or returns the client's error, else the server's.
 fn shake(
     client: ClientConfig,
     name: &str,
@@ -106,7 +106,7 @@ fn shake(
     Ok((client, server))
 }
 
-/// The class of the failure against this upstream, with `world` among the anchors; `None` where it is accepted.
+/// The class of the failure against this upstream, with `world` among the anchors; `None` if it is accepted.
 fn class(world: &World, upstream: &Upstream) -> Option<TlsClass> {
     let client = trust(&[&world.pem()], &own()).client_config(&[b"http/1.1"]);
     shake(client, "up.example", Arc::new(upstream.config())).err().map(|error| classify(&error))
@@ -234,7 +234,7 @@ fn t110_our_own_ca_anywhere_in_the_chain_is_refused() {
 #[test]
 fn t110_an_intermediate_of_a_stolen_key_is_refused() {
     let (own, key) = Ca::create(Timestamp::now()).unwrap();
-    // The path length forbids intermediates; webpki does not look at that of an anchor.
+    // The path length forbids intermediates; webpki does not check that of an anchor.
     let key = KeyPair::try_from(&PrivatePkcs8KeyDer::from(key.as_slice())).unwrap();
     let (_, parsed) = x509_parser::parse_x509_certificate(own.cert_der()).unwrap();
     let common_name = parsed.subject().iter_common_name().next().unwrap().as_str().unwrap();

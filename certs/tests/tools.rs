@@ -1,4 +1,4 @@
-//! What other people's programs say of our certificates and trust stores; says so where they are missing.
+//! Checks our certificates and trust stores with other programs; reports the missing ones.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -9,7 +9,7 @@ use egret_certs::leaf::{LeafKey, mint};
 use egret_certs::{Ca, truststore_jks};
 use model::{Host, Timestamp};
 
-/// Runs a program; `None`, said in the output, where it is missing.
+/// Runs a program; `None`, noted in the output, if it is missing.
 #[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn run(program: &str, arguments: &[&str]) -> Option<Output> {
     let output = Command::new(program).args(arguments).env("LC_ALL", "C").output();
