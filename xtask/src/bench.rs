@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: every benchmark, one after the other. Each prints its figures, and one line of it is in the table at the end.
+//! `cargo xtask bench`: every benchmark, one after the other. Each prints its figures; the table at the end has one line of each.
 
 use std::time::Instant;
 
@@ -9,16 +9,16 @@ use crate::run::{cargo, command, fairness, say, stage};
 /// One benchmark.
 struct Benchmark {
     name: &'static str,
-    /// What its figures are of.
+    /// The subject of its figures.
     measures: &'static str,
     program: Program,
 }
 
-/// What runs it.
+/// The program that runs it.
 enum Program {
     /// The example `bench_NAME` of this crate. With `--short` it repeats less.
     Example(&'static str),
-    /// The load of `cargo xtask fairness`, for so many seconds in a short and in a long run.
+    /// The load of `cargo xtask fairness`, with the seconds of a short and of a long run.
     Fairness { short: &'static str, long: &'static str },
 }
 
@@ -61,7 +61,7 @@ const BENCHMARKS: [Benchmark; 7] = [
     },
 ];
 
-/// Runs those that are named, or all; short runs unless `--long` is among the arguments.
+/// Runs the named benchmarks, or all; short runs unless `--long` is among the arguments.
 pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
     let (options, names): (Vec<&str>, Vec<&str>) = arguments.iter().partition(|argument| argument.starts_with('-'));
     if let Some(unknown) = options.iter().find(|option| **option != "--long") {

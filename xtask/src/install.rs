@@ -1,5 +1,5 @@
-//! What the tests need and the machine may lack: client programs from the distribution's packages, client libraries from
-//! PyPI and npm. Nothing is touched that is there already.
+//! Installs the requirements of the tests that the machine lacks: client programs from the distribution's packages,
+//! client libraries from PyPI and npm. Existing installations are not changed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 
 use crate::run::{command, root, say};
 
-/// Programs, each with the Debian packages that have it and what the tests need of it.
+/// Programs, each with its Debian packages and the part that the tests need.
 const PROGRAMS: &[(&str, &str)] = &[
     ("curl", "curl"),
     ("git", "git"),
@@ -36,7 +36,7 @@ pub(crate) fn clients() -> PathBuf {
     root().join("target").join("clients")
 }
 
-/// Installs whatever is missing.
+/// Installs all missing programs and libraries.
 pub(crate) fn everything() -> Result<()> {
     packages()?;
     python()?;
@@ -49,7 +49,7 @@ fn packages() -> Result<()> {
         .filter(|(program, _)| !is_on_path(program))
         .flat_map(|(_, packages)| packages.split(' '))
         .collect();
-    // Debian ships Python without what makes virtual environments.
+    // Debian ships Python without the module for virtual environments.
     if missing.contains(&"python3") || !succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"])) {
         missing.push("python3-venv");
     }

@@ -1,4 +1,4 @@
-//! What takes too long for every change: the properties over a million cases each, and the fuzz targets.
+//! Tests that take too long for every change: the properties over a million cases each, and the fuzz targets.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +24,7 @@ pub(crate) fn long(cases: &str, seconds: &str) -> Result<()> {
     fuzz(seconds)
 }
 
-/// So many targets, each judged and read by models of servers, and some of them by real parsers.
+/// The number of targets, each judged and read by models of servers, and some of them by real parsers.
 pub(crate) fn paths(targets: &str) -> Result<()> {
     install::everything()?;
     stage(&format!("{targets} targets, read by models of servers and by real parsers"), || {
@@ -34,17 +34,17 @@ pub(crate) fn paths(targets: &str) -> Result<()> {
     })
 }
 
-/// How many cases the isolation of sessions has through the API, where each asks some forty times.
+/// The number of cases for the isolation of sessions through the API, where each case sends some forty requests.
 const API_CASES: &str = "100000";
 
-/// Every property of the model and of the policies, in a release build, since each case compiles policies; then that no answer
-/// and no record of one session depends on what another brings.
+/// Every property of the model and of the policies, in a release build, because each case compiles policies. Then the property
+/// that no answer and no record of one session depends on the documents of another.
 fn properties(cases: &str) -> Result<()> {
     stage(&format!("properties, {cases} cases each"), || {
         let packages = ["--package", "egret-model", "--package", "egret-policies"];
         let mut test = cargo(&["test", "--locked", "--release"]);
         test.args(packages).args(["--lib", "--test", "it"]);
-        // What a strategy throws away while it makes a case is counted over the whole run.
+        // The cases that a strategy discards are counted over the whole run.
         test.env("PROPTEST_CASES", cases).env("PROPTEST_MAX_LOCAL_REJECTS", u32::MAX.to_string());
         command(&mut test)
     })?;
@@ -62,7 +62,7 @@ pub(crate) fn fuzz(seconds: &str) -> Result<()> {
     for (name, longest) in TARGETS {
         stage(&format!("fuzz {name} for {seconds} s"), || {
             let mut run = Command::new(&program);
-            // None of the code under test is unsafe, so there is nothing for a sanitizer to see, and the stable compiler suffices.
+            // None of the code under test is unsafe, so a sanitizer would find nothing, and the stable compiler suffices.
             run.args(["run", "--sanitizer", "none", "--fuzz-dir"]).arg(&folder).arg(name).arg("--");
             run.args([format!("-max_total_time={seconds}"), format!("-max_len={longest}")]);
             run.args(["-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1"]);
@@ -72,7 +72,7 @@ pub(crate) fn fuzz(seconds: &str) -> Result<()> {
     Ok(())
 }
 
-/// The program, installed beside what is built where it is not there yet.
+/// The program; installs it next to the build output if it is missing.
 fn cargo_fuzz() -> Result<PathBuf> {
     let tools = target().join("tools");
     let program = tools.join("bin").join("cargo-fuzz");
@@ -97,7 +97,7 @@ fn seed(corpus: &Path) -> Result<()> {
         let file = root().join("fuzz").join("seeds").join(format!("{target}.txt"));
         let lines = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         for (n, line) in lines.lines().enumerate() {
-            // A line of a file cannot hold the ends of lines of HTTP.
+            // A line of a file cannot contain the line ends of HTTP.
             let line = if target == "http1" { line.replace("\\r", "\r").replace("\\n", "\n") } else { line.to_owned() };
             seeds.insert((target, format!("seed-{n}")), line.into_bytes());
         }

@@ -1,4 +1,4 @@
-//! `cargo xtask`: the tasks that cargo alone cannot say.
+//! `cargo xtask`: the tasks that cargo alone cannot express.
 
 mod bench;
 mod install;

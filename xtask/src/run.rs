@@ -33,7 +33,7 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     cargo
 }
 
-/// Runs `what`, and says how long it took.
+/// Runs `what`, and prints its duration.
 pub(crate) fn stage(title: &str, what: impl FnOnce() -> Result<()>) -> Result<()> {
     say(&format!("== {title}"));
     let started = Instant::now();
@@ -42,13 +42,13 @@ pub(crate) fn stage(title: &str, what: impl FnOnce() -> Result<()>) -> Result<()
     Ok(())
 }
 
-/// Where cargo puts what it builds.
+/// The path of cargo's build output.
 pub(crate) fn target() -> PathBuf {
     let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     if folder.is_absolute() { folder } else { root().join(folder) }
 }
 
-/// Builds the binary as users get it.
+/// Builds the release binary.
 fn release_binary() -> Result<PathBuf> {
     stage("release binary", || command(&mut cargo(&["build", "--locked", "--release", "--package", "egret"])))?;
     Ok(target().join("release").join("egret"))
@@ -61,7 +61,7 @@ fn end_to_end(egret: &Path, filters: &[&str]) -> Command {
     test
 }
 
-/// Everything.
+/// All tests.
 pub(crate) fn test() -> Result<()> {
     let started = Instant::now();
     stage("client programs and libraries", install::everything)?;
@@ -85,7 +85,7 @@ pub(crate) fn e2e(filters: &[&str]) -> Result<()> {
     command(&mut end_to_end(&egret, filters))
 }
 
-/// Many rounds of the test that CI runs a few rounds of.
+/// Many rounds of the test that CI runs for a few rounds.
 pub(crate) fn crash(rounds: &str) -> Result<()> {
     let egret = release_binary()?;
     let mut test = end_to_end(&egret, &["--exact", "lifecycle::t188_killed_under_load", "--nocapture"]);
@@ -94,7 +94,7 @@ pub(crate) fn crash(rounds: &str) -> Result<()> {
     Ok(())
 }
 
-/// Kills within changes of a vault, and sealings, more than CI has.
+/// Kills within changes of a vault, and sealings, more than in CI.
 pub(crate) fn vault(kills: &str) -> Result<()> {
     let mut test = cargo(&["test", "--locked", "--release", "--package", "egret-vault", "--lib"]);
     test.args(["--", "t161_no_salt_or_nonce_repeats", "--nocapture"]);
@@ -104,7 +104,7 @@ pub(crate) fn vault(kills: &str) -> Result<()> {
     command(test.env("EGRET_VAULT_KILLS", kills))
 }
 
-/// The load of the soak test, for longer than CI has.
+/// The load of the soak test, for longer than in CI.
 pub(crate) fn soak(seconds: &str) -> Result<()> {
     let egret = release_binary()?;
     let mut test = end_to_end(&egret, &["--exact", "lifecycle::memory_and_descriptors_stay", "--nocapture"]);
@@ -113,7 +113,8 @@ pub(crate) fn soak(seconds: &str) -> Result<()> {
     Ok(())
 }
 
-/// What a modest session gets beside a greedy one and a stranger, for longer than CI has, and with its figures judged.
+/// The service of a modest session next to a greedy one and an unidentified client, for longer than in CI, with checked
+/// figures.
 pub(crate) fn fairness(seconds: &str) -> Result<()> {
     let egret = release_binary()?;
     let name = "contention::t209_a_modest_session_is_served_beside_a_greedy_one_and_a_stranger";
@@ -121,7 +122,7 @@ pub(crate) fn fairness(seconds: &str) -> Result<()> {
     command(test.env("EGRET_FAIRNESS_SECONDS", seconds))
 }
 
-/// Every example of every crate whose name begins so.
+/// Every example of every crate whose name has this prefix.
 pub(crate) fn examples(prefix: &str) -> Result<()> {
     let mut found = 0;
     for member in std::fs::read_dir(root())?.flatten() {
