@@ -24,7 +24,7 @@ pub(crate) fn long(cases: &str, seconds: &str) -> Result<()> {
     fuzz(seconds)
 }
 
-/// The number of targets, each judged and read by models of servers, and some of them by real parsers.
+/// Tests this many targets: each is judged and read by models of servers, and some by real parsers.
 pub(crate) fn paths(targets: &str) -> Result<()> {
     install::everything()?;
     stage(&format!("{targets} targets, read by models of servers and by real parsers"), || {
