@@ -1,4 +1,4 @@
-//! What a session and the grants of its credentials are bounded by.
+//! The bounds of a session and of the grants of its credentials.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Limits for a whole session, written as in policies: `600/m`, `8`, `10MiB`.
+/// Limits for a whole session, in the form of policies: `600/m`, `8`, `10MiB`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsDocument {
-    /// Requests in a second, minute, hour or day.
+    /// Requests per second, minute, hour or day.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text_or_number")]
     pub requests: Option<String>,
-    /// Exchanges at once.
+    /// Concurrent exchanges.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text_or_number")]
     pub concurrent: Option<String>,
     /// Bytes of one request's body.
@@ -28,7 +28,7 @@ pub struct LimitsDocument {
 }
 
 impl LimitsDocument {
-    /// Whether nothing is limited.
+    /// Whether there is no limit.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -58,7 +58,7 @@ impl LimitsDocument {
     }
 }
 
-/// A text, or a number for one of digits alone.
+/// A text, or a number if the text consists of digits.
 fn text_or_number<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
     struct Either;
     impl Visitor<'_> for Either {
@@ -79,22 +79,22 @@ fn text_or_number<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>
     source.deserialize_any(Either).map(Some)
 }
 
-/// That a session may use a credential, within bounds.
+/// The permission of a session to use a credential, within bounds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GrantDocument {
     /// The credential.
     pub name: String,
-    /// How many requests it may go on.
+    /// How many requests it may be attached to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses: Option<u32>,
-    /// For how long it may be used, such as `15m`.
+    /// How long it may be used, such as `15m`.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
-    /// The methods of the requests that it may go on; none for any.
+    /// The methods of the requests that it may be attached to; empty for any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub methods: Vec<String>,
-    /// What uses and time are counted by: `session` (as where nothing is said), or `tool_call`.
+    /// The scope of the counts of uses and time: `session` (the default), or `tool_call`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per: Option<String>,
 }
@@ -106,19 +106,19 @@ impl GrantDocument {
     }
 }
 
-/// A grant as it stands.
+/// The state of a grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantView {
     /// Its bounds.
     #[serde(flatten)]
     pub grant: GrantDocument,
-    /// How many requests it went on so far.
+    /// How many requests it was attached to so far.
     pub used: u32,
-    /// Whether it was taken back.
+    /// Whether it was revoked.
     pub revoked: bool,
 }
 
-/// A list in which a name stands for a grant without bounds.
+/// A list in which a name means a grant without bounds.
 pub(crate) fn names_or_grants<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<GrantDocument>, D::Error> {
     struct One(GrantDocument);
     impl<'de> Deserialize<'de> for One {

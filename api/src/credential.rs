@@ -8,62 +8,63 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// What a credential is besides its name and its value: what a request sets and a listing shows.
+/// The properties of a credential besides its name and its value: the fields that a request sets and a list shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CredentialDocument {
-    /// `bearer`, `basic`, `header`, `query`, `cookie` or `body`; in a listing with its location, such as `header X-Api-Key`.
+    /// `bearer`, `basic`, `header`, `query`, `cookie` or `body`; in a list with its location, such as `header X-Api-Key`.
     pub kind: String,
-    /// Further locations in which its placeholder is substituted: `bearer`, `header:NAME`, `query:NAME`, `cookie:NAME`; a list, or a
-    /// text with commas between them.
+    /// Additional locations in which its placeholder is substituted: `bearer`, `header:NAME`, `query:NAME`, `cookie:NAME`; a list,
+    /// or a text with commas between them.
     #[serde(default, deserialize_with = "texts", skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<String>,
-    /// The hosts it may go to; a list, or a text with commas between them.
+    /// The hosts it may be sent to; a list, or a text with commas between them.
     #[serde(deserialize_with = "texts")]
     pub audience: Vec<String>,
-    /// Where in bodies its placeholder is swapped; in a query as JSON: `[{"json": "/auth/secret"}, {"form": "secret"}]`.
+    /// The slots in bodies where its placeholder is substituted; in a query as JSON: `[{"json": "/auth/secret"},
+    /// {"form": "secret"}]`.
     #[serde(default, deserialize_with = "slots_or_text", skip_serializing_if = "Vec::is_empty")]
     pub body: Vec<BodySlotDocument>,
-    /// How often it may be swapped in one body; once where nothing is said.
+    /// How often it may be substituted in one body; once by default.
     #[serde(default, deserialize_with = "number_or_text", skip_serializing_if = "Option::is_none")]
     pub body_swaps: Option<u8>,
-    /// The environment variable its placeholder is offered under.
+    /// The environment variable that contains its placeholder.
     #[serde(default)]
     pub env: Option<String>,
-    /// What its placeholders begin with.
+    /// The prefix of its placeholders.
     #[serde(default)]
     pub prefix: Option<String>,
     /// When it ends.
     #[serde(default)]
     pub expires: Option<Timestamp>,
-    /// What it is for.
+    /// Its purpose.
     #[serde(default)]
     pub description: Option<String>,
-    /// Who answers for it.
+    /// Its owner.
     #[serde(default)]
     pub owner: Option<String>,
 }
 
-/// The query of `PUT /v1/vaults/default/credentials/{name}`; the body is the value, as it is.
+/// The query of `PUT /v1/vaults/default/credentials/{name}`; the body is the raw value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CredentialRequest {
-    /// What it is.
+    /// Its properties.
     #[serde(flatten)]
     pub spec: CredentialDocument,
-    /// How long the version before it is still redacted, such as `1h`; 10 minutes where nothing is said.
+    /// How long the previous version is still redacted, such as `1h`; 10 minutes by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace: Option<String>,
     /// The isolation boundary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
-    /// Whether a value is taken that can be guessed.
+    /// Whether a guessable value is accepted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_weak: bool,
-    /// What the kind needs to know: `header` and `header_prefix`, `template`, `query`, `cookie`. Anything else here is refused.
+    /// The options of the kind: `header` and `header_prefix`, `template`, `query`, `cookie`. Any other name is refused.
     #[serde(flatten)]
     pub options: BTreeMap<String, String>,
 }
 
-/// One place in bodies where a placeholder is swapped.
+/// One slot in bodies where a placeholder is substituted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum BodySlotDocument {
@@ -82,14 +83,14 @@ impl fmt::Display for BodySlotDocument {
     }
 }
 
-/// A list, or the text of one, as a query has it.
+/// A list, or its text form in a query.
 fn slots_or_text<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<BodySlotDocument>, D::Error> {
     let expected = "a list such as [{\"json\": \"/secret\"}, {\"form\": \"secret\"}]";
     let read = |text: &str| serde_json::from_str(text).map_err(|error| error.to_string());
     source.deserialize_any(ListOrText { expected, read })
 }
 
-/// Texts with commas between them: one such text, or a list of them.
+/// Texts separated by commas: one such text, or a list of them.
 fn texts<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<String>, D::Error> {
     let read = |text: &str| Ok(vec![text.to_owned()]);
     let all: Vec<String> = source.deserialize_any(ListOrText { expected: "a text, or a list of texts", read })?;
@@ -97,7 +98,7 @@ fn texts<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<String>, D::Error> 
     Ok(each.map(str::to_owned).collect())
 }
 
-/// Takes a list as it is, and reads a text as one.
+/// Accepts a list, or a text in the form of one.
 struct ListOrText<T> {
     expected: &'static str,
     read: fn(&str) -> Result<Vec<T>, String>,
@@ -119,7 +120,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListOrText<T> {
     }
 }
 
-/// A number, or the digits of one, as a query has it.
+/// A number, or its digits in a query.
 fn number_or_text<'de, D: Deserializer<'de>>(source: D) -> Result<Option<u8>, D::Error> {
     struct Either;
     impl Visitor<'_> for Either {
@@ -144,17 +145,18 @@ fn number_or_text<'de, D: Deserializer<'de>>(source: D) -> Result<Option<u8>, D:
     source.deserialize_any(Either)
 }
 
-/// A credential as it is listed; never its value.
+/// A credential in a list; never its value.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CredentialView {
     /// Its name.
     pub name: String,
     /// The isolation boundary.
     pub tenant: String,
-    /// What it is.
+    /// Its properties.
     #[serde(flatten)]
     pub spec: CredentialDocument,
-    /// Where a rule attaches it by itself, such as `header authorization`; `null` where only a placeholder in a body brings it.
+    /// The location where a rule attaches it by itself, such as `header authorization`; `null` if only a placeholder in a body
+    /// selects it.
     #[serde(default)]
     pub location: Option<String>,
     /// The version in use, from 1.
@@ -166,9 +168,9 @@ pub struct CredentialView {
     /// Its versions, the oldest first and the one in use last.
     #[serde(default)]
     pub versions: Vec<VersionView>,
-    /// With how many requests it went, as the records tell; `null` where they were not asked.
+    /// How many requests it was attached to, from the records; `null` if they are unavailable.
     pub uses: Option<u64>,
-    /// When it last went on a request; `null` where it never did.
+    /// When it was last attached to a request; `null` if never.
     pub last_used: Option<Timestamp>,
 }
 
@@ -177,11 +179,11 @@ pub struct CredentialView {
 pub struct VersionView {
     /// Its number, from 1.
     pub version: u32,
-    /// Sixteen hex digits that tell it from other versions, and nothing of what it is.
+    /// Sixteen hex digits that distinguish it from other versions, and reveal nothing about it.
     pub fingerprint: String,
     /// When it was put.
     pub put: Timestamp,
-    /// Until when it is still redacted, though it has a successor; `null` for the one in use.
+    /// Until when it is still redacted after its successor came; `null` for the one in use.
     pub until: Option<Timestamp>,
 }
 
@@ -192,14 +194,14 @@ pub struct ImportedView {
     pub name: String,
     /// The isolation boundary.
     pub tenant: String,
-    /// What it is.
+    /// Its properties.
     #[serde(flatten)]
     pub spec: CredentialDocument,
-    /// The version that it got, or would get; 1 for a credential that was not there.
+    /// The version that it got, or would get; 1 for a new credential.
     pub version: u32,
 }
 
-/// Which tenant is meant; `default` where none is named.
+/// The tenant; `default` if none is named.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TenantQuery {
@@ -213,7 +215,7 @@ pub struct TenantQuery {
 pub struct CredentialQuery {
     /// The isolation boundary.
     pub tenant: Option<String>,
-    /// The version that is meant; all of the credential where none is named.
+    /// The version; the whole credential if none is named.
     pub version: Option<u32>,
 }
 
@@ -221,22 +223,22 @@ pub struct CredentialQuery {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImportQuery {
-    /// Only say what would be done.
+    /// Only report the changes.
     pub dry_run: bool,
 }
 
-/// Texts that may hold a value of the vault, by name.
+/// Texts that may contain a value of the vault, by name.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScanRequest {
-    /// Whose values; `default` where none is named.
+    /// The tenant of the values; `default` if none is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// The texts.
     pub texts: BTreeMap<String, String>,
 }
 
-/// Which of them do.
+/// The texts that contain one.
 #[derive(Serialize, Deserialize)]
 pub struct ScanDocument {
     /// The names.

@@ -1,7 +1,7 @@
-//! The documents of the control API: what goes in and what comes out. The server (`control`) and its clients (`cli`, an SDK)
-//! share them; there is no HTTP here.
+//! The documents of the control API: requests and responses. The server (`control`) and its clients (`cli`, an SDK) share
+//! them; this crate contains no HTTP.
 //!
-//! A `..Request` is a body, a `..Query` the part of a path after `?`, a `..View` or `..Document` an answer.
+//! A `..Request` is a body, a `..Query` the part of a path after `?`, a `..View` or `..Document` a response.
 
 mod bounds;
 mod credential;
@@ -29,9 +29,9 @@ pub use self::session::{
 pub use self::sidecar::{CaDocument, CaView, Health, PoliciesView, Status, UnusableSession};
 pub use self::vault::{KeyQuery, TenantKeyView, VaultView};
 
-/// A list with a name, so that it can grow.
+/// A list with a name, so that more fields can be added.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct List<T> {
-    /// The things.
+    /// The entries.
     pub items: Vec<T>,
 }

@@ -1,4 +1,4 @@
-//! How the API refuses.
+//! The refusals of the API.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ pub struct ProblemDocument {
     pub title: String,
     /// The status of the answer.
     pub status: u16,
-    /// What is wrong with this call.
+    /// The problem of this call.
     pub detail: String,
     /// The stable code, such as `invalid`.
     pub code: String,

@@ -1,10 +1,10 @@
-//! Queries as clients write them: the parameters of a document, percent-encoded (RFC 3986).
+//! Queries in the form that clients send: the parameters of a document, percent-encoded (RFC 3986).
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// The parameters of a document: a text as it is, a list of texts with commas between them, anything else as JSON. What is not
-/// set, and `false`, are left out.
+/// The parameters of a document: a text unchanged, a list of texts separated by commas, any other value as JSON. Unset fields
+/// and `false` are left out.
 ///
 /// # Errors
 /// The document is not an object in JSON.

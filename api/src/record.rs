@@ -3,7 +3,7 @@
 use model::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The query of `GET /v1/records`; what is not set does not select.
+/// The query of `GET /v1/records`; unset fields do not filter.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RecordQuery {
@@ -31,6 +31,6 @@ pub struct RecordQuery {
     pub after: Option<u64>,
     /// Only records with a smaller number.
     pub before: Option<u64>,
-    /// At most so many.
+    /// At most this many.
     pub limit: Option<u32>,
 }

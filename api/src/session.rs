@@ -12,7 +12,7 @@ use crate::sidecar::CaView;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SessionRequest {
-    /// The isolation boundary; `default` where none is named.
+    /// The isolation boundary; `default` if none is named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// The person on whose behalf it works.
@@ -21,21 +21,21 @@ pub struct SessionRequest {
     /// The agent's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
-    /// Marks that policies may select on.
+    /// Labels that policies may select on.
     pub labels: BTreeMap<String, String>,
     /// Names of loaded policies.
     pub policies: Vec<String>,
-    /// Observing policies that only a share of sessions gets beside their own.
+    /// Policies in observe mode that only a share of sessions gets in addition to their own.
     pub observe: Vec<Rollout>,
-    /// Policy documents of this session's own: in force for it alone, until it ends.
+    /// The session's own policy documents: in force for it alone, until it ends.
     pub documents: Vec<PolicyDocument>,
     /// Credentials that it may use: names, or grants with bounds.
     #[serde(deserialize_with = "names_or_grants")]
     pub credentials: Vec<GrantDocument>,
-    /// What all its requests together may take.
+    /// The limits of all its requests together.
     #[serde(skip_serializing_if = "LimitsDocument::is_empty")]
     pub limits: LimitsDocument,
-    /// Such as `1h`; 24 hours where nothing is said.
+    /// Such as `1h`; 24 hours by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
     /// Where the sandbox sees the folder `trust/`, if not at its own path; the environment names files there.
@@ -56,12 +56,12 @@ pub struct SessionRequest {
 pub struct Rollout {
     /// The name of a loaded policy.
     pub policy: String,
-    /// How many of a hundred sessions get it, 0 to 100. Whether one does depends on its id alone, and a session that
+    /// The share of sessions that get it, in percent, 0 to 100. It depends only on the session's id, and a session that
     /// gets it at one share gets it at every larger one.
     pub share: u8,
 }
 
-/// A policy file that travels with a session.
+/// A policy file that is part of a session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyDocument {
@@ -71,7 +71,7 @@ pub struct PolicyDocument {
     pub text: String,
 }
 
-/// A session as it is listed.
+/// A session in a list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SessionView {
     /// `ses_..`.
@@ -84,34 +84,34 @@ pub struct SessionView {
     pub user: Option<String>,
     /// The agent's name.
     pub agent: Option<String>,
-    /// Marks that policies may select on.
+    /// Labels that policies may select on.
     pub labels: BTreeMap<String, String>,
-    /// Judged together: the loaded policies that it names, and those that it brought.
+    /// The policies that are judged together: the loaded ones that it names, and its own.
     pub policies: Vec<String>,
-    /// Of these, the ones that it brought.
+    /// Its own policies among these.
     #[serde(default)]
     pub documents: Vec<String>,
-    /// What judges it now; only where one session is asked for.
+    /// Its current rules; only in the answer about one session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<ViewDocument>,
     /// Credentials it may use.
     pub credentials: Vec<String>,
-    /// The same with what bounds their use, and how much of that is used up.
+    /// The same with the bounds of their use, and the used amounts.
     #[serde(default)]
     pub grants: Vec<GrantView>,
-    /// What all its requests together may take.
+    /// The limits of all its requests together.
     #[serde(default, skip_serializing_if = "LimitsDocument::is_empty")]
     pub limits: LimitsDocument,
-    /// The bytes that count against `bytes_out` of `limits` so far.
+    /// The bytes counted against `bytes_out` of `limits` so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_out: Option<u64>,
-    /// The socket of its listener, while that is open.
+    /// The socket of its listener, while it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<String>,
     /// The user whose processes are its clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
-    /// When it was made.
+    /// When it was created.
     pub created: Timestamp,
     /// When it ends by itself; `null` for the default session.
     pub expires: Option<Timestamp>,
@@ -119,10 +119,10 @@ pub struct SessionView {
     pub ended: Option<Timestamp>,
 }
 
-/// What judges a session.
+/// The rules of a session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ViewDocument {
-    /// The digest of what judges it, as in the records of its exchanges.
+    /// The digest of its rules, as in the records of its exchanges.
     pub snapshot: Option<String>,
     /// Why its requests are refused as `policy_unavailable`, if so.
     pub unusable: Option<String>,
@@ -141,23 +141,23 @@ pub struct ExplainRequest {
     pub tool: Option<String>,
     /// Whether it asks for a WebSocket.
     pub websocket: bool,
-    /// When it is asked; now where nothing is said.
+    /// The time of the request; now by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
 }
 
-/// What a request of a session is answered, and why.
+/// The answer to a request of a session, with its reason.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Explained {
     /// Whether it passes.
     pub passes: bool,
     /// The explanation as `egret policy explain --format json` prints it.
     pub explanation: serde_json::Value,
-    /// The same for people.
+    /// The same in text form.
     pub text: String,
 }
 
-/// A new session, with everything that is shown only once.
+/// A new session, including the secrets that are shown only once.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct SessionCreated {
     /// The session.
@@ -171,15 +171,14 @@ pub struct SessionCreated {
     pub env: BTreeMap<String, String>,
     /// Placeholders by credential.
     pub placeholders: BTreeMap<String, String>,
-    /// Where the CA lies.
+    /// The CA file.
     pub ca: CaView,
-    /// What probably does not work as it was meant: rules that do not fit the vault or `upstream.resolve`, and credentials that
-    /// no rule uses.
+    /// Probable mistakes: rules that do not match the vault or `upstream.resolve`, and credentials that no rule uses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
-/// Another token for a session, which is shown only once.
+/// A new token of a session, which is shown only once.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct SessionToken {
     /// The session's id.
@@ -188,7 +187,7 @@ pub struct SessionToken {
     pub token: String,
     /// The proxy's URL with id and token.
     pub proxy_url: String,
-    /// The environment block for clients, without placeholders: those that the session has stay valid.
+    /// The environment block for clients, without placeholders: the existing ones stay valid.
     pub env: BTreeMap<String, String>,
 }
 
@@ -221,7 +220,7 @@ pub struct EndRequest {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ToolCallRequest {
-    /// What the runtime calls it; drawn where it is left out.
+    /// The runtime's id for it; generated if it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The tool's name.
@@ -231,7 +230,7 @@ pub struct ToolCallRequest {
 /// A tool call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ToolCallView {
-    /// What the runtime calls it.
+    /// The runtime's id for it.
     pub id: String,
     /// The session's id.
     pub session: String,

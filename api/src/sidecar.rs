@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::vault::VaultView;
 
-/// The CA and where clients find it.
+/// The CA and its paths for clients.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CaView {
     /// SHA-256 of the certificate, hex.
@@ -23,7 +23,7 @@ pub struct CaView {
 /// `GET /v1/ca`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CaDocument {
-    /// Where it lies.
+    /// Its paths.
     #[serde(flatten)]
     pub files: CaView,
     /// The certificate itself.
@@ -37,10 +37,10 @@ pub struct PoliciesView {
     pub snapshot: String,
     /// Its policies.
     pub policies: Vec<String>,
-    /// Why the files as they are now were not taken, if so.
+    /// Why the files, as last read, were rejected, if they were.
     pub rejected: Option<String>,
-    /// Rules that do not fit the vault or `upstream.resolve`: they are in force, and requests go out without a credential or are
-    /// refused.
+    /// Rules that do not match the vault or `upstream.resolve`. They are in force, and requests are sent without a credential or
+    /// are refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -50,9 +50,9 @@ pub struct PoliciesView {
 pub struct Health {
     /// Whether requests can pass.
     pub healthy: bool,
-    /// Whether records can be written; without it nothing passes.
+    /// Whether records can be written; without them no request passes.
     pub journal_writable: bool,
-    /// Why the policy files as they are now were not taken, if so; the older ones stay in force.
+    /// Why the policy files, as last read, were rejected, if they were; the older ones stay in force.
     pub policies_rejected: Option<String>,
     /// Live sessions whose requests are refused as `policy_unavailable`, and why; the first 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -66,7 +66,7 @@ pub struct Health {
 pub struct UnusableSession {
     /// `session ses_..`, or `sessions.default` in backquotes.
     pub session: String,
-    /// The cause, with the rules or the policy that it is about.
+    /// The cause, with its rules or policy.
     pub cause: String,
 }
 
@@ -79,9 +79,9 @@ pub struct Status {
     pub pid: u32,
     /// When it started.
     pub started: Timestamp,
-    /// Where the proxy listens over TCP.
+    /// The TCP addresses of the proxy.
     pub proxy: Vec<String>,
-    /// Every listener: an address, `https://address` where clients speak TLS to it, or `unix:path`.
+    /// Every listener: an address, `https://address` if clients use TLS to it, or `unix:path`.
     #[serde(default)]
     pub listeners: Vec<String>,
     /// Whether every request is refused (`serve --deny-all`).
@@ -104,11 +104,11 @@ pub struct Status {
     /// The policies in force.
     #[serde(default)]
     pub policies: Vec<String>,
-    /// What someone should look at, a sentence each; nothing of it keeps requests from passing.
+    /// A sentence for each problem that needs attention; none of them blocks requests.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// The newest record's number.
     pub last_record: u64,
-    /// As `/healthz` says.
+    /// As in `/healthz`.
     pub health: Health,
 }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// The key of one tenant, as `POST /v1/vaults/default/rotate` answers.
+/// The key of one tenant, in the response of `POST /v1/vaults/default/rotate`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TenantKeyView {
-    /// Whose it is; `egret:internal` has Egret's own values.
+    /// The tenant; `egret:internal` has Egret's own values.
     pub tenant: String,
     /// Its number, from 1.
     pub key: u32,
@@ -16,23 +16,23 @@ pub struct TenantKeyView {
 /// `GET /v1/vaults/default`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct VaultView {
-    /// Whether it is open; a sidecar whose vault is not does not start.
+    /// Whether it is open; a sidecar whose vault is not open does not start.
     pub open: bool,
-    /// What it is locked with: `key file`, `passphrase` or `passphrase and key file`.
+    /// Its lock: `key file`, `passphrase` or `passphrase and key file`.
     pub key: String,
     /// How many credentials it holds, of all tenants.
     pub credentials: usize,
     /// How many times it was written.
     pub generation: u64,
-    /// How plaintext is kept in memory: `secret`, `locked` or `ordinary`.
+    /// How plaintext is protected in memory: `secret`, `locked` or `ordinary`.
     #[serde(default)]
     pub memory: String,
-    /// How many times a value was opened since the vault was.
+    /// How many times a value was opened since the vault was opened.
     #[serde(default)]
     pub opened: u64,
 }
 
-/// The query of `PUT /v1/vaults/default/key`: what the vault is to be locked with; the passphrase, if any, is the body.
+/// The query of `PUT /v1/vaults/default/key`: the new lock of the vault; the passphrase, if any, is the body.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeyQuery {
@@ -40,6 +40,6 @@ pub struct KeyQuery {
     pub passphrase: bool,
     /// The new key file.
     pub key_file: Option<PathBuf>,
-    /// Whether the other part of a lock of two parts is dropped.
+    /// Whether the other part of a two-part lock is dropped.
     pub only: bool,
 }
