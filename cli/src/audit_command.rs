@@ -1,4 +1,4 @@
-//! `egret audit`: what happened, and whether the evidence holds.
+//! `egret audit`: the records, and the verification of the journal.
 
 mod reading;
 
@@ -126,7 +126,7 @@ fn code(text: &str) -> Result<String, String> {
 
 impl Audit {
     /// # Errors
-    /// 1 where the journal does not verify or an id is not found, 2 for a query that cannot be, 3 where there is no journal.
+    /// 1 if the journal does not verify or an id is not found, 2 for an invalid query, 3 if there is no journal.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
         match &self.command {
             AuditCommand::Query(query) => query.execute(context),
@@ -149,8 +149,8 @@ impl Query {
         Ok(())
     }
 
-    /// From the sidecar where one runs, which has its index at hand; else read beside the folder, of which no byte changes: it
-    /// may be a copy, on a read-only disk, or another user's.
+    /// Asks the sidecar if one runs, because it has the index open. Otherwise reads in a separate folder and changes no byte
+    /// of the data folder: it may be a copy, on a read-only disk, or another user's.
     fn records(&self, context: &Context) -> Answer<Vec<Box<RawValue>>> {
         if let Some(journal) = &self.journal {
             return reading::records(journal, None, &self.filter()?);
@@ -211,7 +211,7 @@ impl Query {
     }
 }
 
-/// What the table shows: a heading, and the fields of which the first that is there is shown.
+/// The columns of the table: a heading, and alternative fields; the first present one is shown.
 const COLUMNS: [(&str, &[&str]); 9] = [
     ("time", &["time"]),
     ("kind", &["kind"]),
@@ -224,7 +224,7 @@ const COLUMNS: [(&str, &[&str]); 9] = [
     ("status", &["status"]),
 ];
 
-/// The fields of a record that a table of commas holds: the envelope's around the contents'.
+/// The fields of a record in the comma-separated table: the envelope's around the contents'.
 fn fields() -> impl Iterator<Item = &'static str> {
     ["seq", "time", "kind"].into_iter().chain(audit::CONTENTS.iter().copied()).chain(["previous", "hash"])
 }
@@ -252,7 +252,7 @@ fn csv(records: &[Box<RawValue>]) {
     }
 }
 
-/// One field, quoted where RFC 4180 wants it. A leading sign that a spreadsheet would compute is disarmed.
+/// One field, quoted if RFC 4180 requires it. Disarms a leading character that a spreadsheet would compute.
 fn quoted(text: &str) -> String {
     let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.to_owned() };
     if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
@@ -280,8 +280,8 @@ impl Verify {
         }
     }
 
-    /// The journal of a data folder, and the last record that its index has. Where a sidecar runs, the index was compared with the
-    /// journal at its start, and is being written.
+    /// The journal of a data folder, and the last record of its index. If a sidecar runs, it compared the index with the journal
+    /// at its start, and is writing to it.
     fn of_folder(dir: &DataDir) -> Answer<(PathBuf, Option<KnownHead>)> {
         let journal = dir.journal();
         let runs = converse(async { Ok(Client::to_sidecar(dir).await?.is_some()) })?;
@@ -289,7 +289,7 @@ impl Verify {
         Ok((journal, indexed))
     }
 
-    /// A chain that is whole proves nothing of its end: that needs a record that is known from elsewhere.
+    /// A complete chain proves nothing about its end: that requires a record that is known from elsewhere.
     fn report(&self, verified: &audit::Verified, is_json: bool) -> Answer {
         let is_anchored = verified.is_head_noted || !self.known.is_empty();
         if is_json {
@@ -324,7 +324,7 @@ impl Verify {
     }
 }
 
-/// A record as `verify` prints it.
+/// A record in the form that `verify` prints.
 fn known_head(text: &str) -> Result<KnownHead, String> {
     let help = "write the number and the hash that an earlier verify printed, such as 12:906b..";
     let (seq, hash) = text.split_once(':').ok_or(help)?;
@@ -333,7 +333,7 @@ fn known_head(text: &str) -> Result<KnownHead, String> {
     Ok(KnownHead { seq, hash: hash.to_owned() })
 }
 
-/// Where and why a journal does not verify.
+/// The position and reason of a failed verification.
 fn document_of(broken: &audit::Broken) -> Value {
     serde_json::json!({
         "ok": false,

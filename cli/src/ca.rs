@@ -28,7 +28,7 @@ enum CaCommand {
 
 impl Ca {
     /// # Errors
-    /// 3 where there is no CA yet, or the vault that keeps it cannot be used.
+    /// 3 if there is no CA yet, or the vault that contains it cannot be used.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
         let ca: CaDocument = converse(async { Client::find(context, IfMissing::Fail).await?.get("/v1/ca").await })?;
         match &self.command {

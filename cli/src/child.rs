@@ -1,5 +1,5 @@
-//! Starts a command the way it would have been started without us: what [`crate::harden`] took from
-//! this process is not taken from its child.
+//! Starts a command with the caller's limits: the restrictions that [`crate::harden`] set on this process do not apply
+//! to its child.
 
 use std::process::ExitStatus;
 
@@ -11,7 +11,7 @@ use crate::harden::Before;
 /// Starts the command under the limits and the file mask that the caller of `egret` had.
 pub(crate) fn spawn(command: &mut Command, before: Before) -> std::io::Result<Child> {
     let ours = [Resource::Core, Resource::Nofile, Resource::Memlock].map(|which| (which, getrlimit(which)));
-    // The files of this process are made with their modes said, so a moment under another mask changes none.
+    // All files of this process are created with explicit modes, so a short time under another mask changes none.
     let mask = umask(before.umask);
     lend(Resource::Core, before.core);
     lend(Resource::Nofile, before.files);
@@ -30,7 +30,7 @@ fn lend(which: Resource, limit: Rlimit) {
     }
 }
 
-/// The code a shell would give: the command's own, or 128 and the signal that ended it.
+/// The exit code of a shell: the command's own, or 128 plus the signal that ended it.
 pub(crate) fn code_of(status: ExitStatus) -> u8 {
     use std::os::unix::process::ExitStatusExt as _;
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);

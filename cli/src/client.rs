@@ -1,5 +1,5 @@
-//! Speaks to the control API: of the sidecar that serves the data folder, or, where none does, to
-//! one inside this process that works in the folder under its lock. Both are asked the same way.
+//! The client of the control API: of the sidecar that serves the data folder or, without one, of an API inside this
+//! process that works in the folder under its lock. The interface is the same.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::data_dir::DataDir;
 use crate::exit::{Answer, Failure, OrFail as _};
 use crate::foundation::{EarlierClock, Foundation, OnPolicyError, Rollback};
 
-/// How long another process may have the folder without answering.
+/// How long another process may hold the folder without answering.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -40,10 +40,10 @@ pub(crate) struct Client {
     sidecar: bool,
 }
 
-/// Whether a command may make a data folder that is not there.
+/// Whether a command may create a missing data folder.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IfMissing {
-    /// Make it, with a vault and a CA.
+    /// Create it, with a vault and a CA.
     Create,
     /// Fail: there is no data folder yet.
     Fail,
@@ -95,7 +95,7 @@ impl Client {
 
     /// Serves the API over a pipe inside this process.
     async fn inside(foundation: Foundation) -> Answer<Self> {
-        // Where a sidecar would listen; a free port is known only once it does.
+        // The address where a sidecar would listen; a free port is known only after the bind.
         let proxy = Some(foundation.config.proxy).filter(|address| address.port() != 0).into_iter().collect();
         let control = Arc::new(Control {
             sessions: foundation.sessions.clone(),
@@ -142,31 +142,31 @@ impl Client {
         serde_json::from_slice(&body).context("the answer cannot be understood").or_unreachable()
     }
 
-    /// Sends a document and gets one.
+    /// Sends a document and returns the response.
     pub(crate) async fn post<T: DeserializeOwned>(&mut self, path: &str, document: &impl Serialize) -> Answer<T> {
         let text = serde_json::to_vec(document).context("cannot write the request").or_usage()?;
         let body = self.call(Method::POST, path, Some("application/json"), text.into()).await?;
         serde_json::from_slice(&body).context("the answer cannot be understood").or_unreachable()
     }
 
-    /// Makes a call that takes nothing and gets a document.
+    /// Makes a call without a body and returns the response.
     pub(crate) async fn post_empty<T: DeserializeOwned>(&mut self, path: &str) -> Answer<T> {
         self.post(path, &serde_json::Map::new()).await
     }
 
-    /// Sends a document that is written already and gets one.
+    /// Sends a serialized document and returns the response.
     pub(crate) async fn post_bytes<T: DeserializeOwned>(&mut self, path: &str, document: Bytes) -> Answer<T> {
         let body = self.call(Method::POST, path, Some("application/json"), document).await?;
         serde_json::from_slice(&body).context("the answer cannot be understood").or_unreachable()
     }
 
-    /// Sends a value as it is and gets a document.
+    /// Sends a raw value and returns the response.
     pub(crate) async fn put<T: DeserializeOwned>(&mut self, path: &str, value: Bytes) -> Answer<T> {
         let body = self.call(Method::PUT, path, Some("application/octet-stream"), value).await?;
         serde_json::from_slice(&body).context("the answer cannot be understood").or_unreachable()
     }
 
-    /// Gets bytes as they are.
+    /// Gets raw bytes.
     pub(crate) async fn bytes(&mut self, path: &str) -> Answer<Bytes> {
         self.call(Method::GET, path, None, Bytes::new()).await
     }
@@ -201,7 +201,7 @@ async fn exchange(
     Ok((status, body.to_bytes()))
 }
 
-/// A problem document (RFC 9457) as a failure of the command.
+/// Converts a problem document (RFC 9457) to a failure of the command.
 fn failure(status: StatusCode, body: &[u8]) -> Failure {
     let problem = serde_json::from_slice(body).map(|problem: ProblemDocument| problem.detail);
     let error = anyhow!(problem.unwrap_or_else(|_| "the call failed".to_owned()));
@@ -217,7 +217,7 @@ async fn dial(dir: &DataDir) -> Option<UnixStream> {
     UnixStream::connect(&path.path).await.ok()
 }
 
-/// Who has the folder, as far as is known.
+/// The process that holds the folder, if it is known.
 pub(crate) fn busy(dir: &DataDir) -> String {
     let who = dir.ready().map_or_else(String::new, |ready| format!(" (process {})", ready.pid));
     format!("another egret{who} uses the data folder {}; stop it, or give another --data-dir", dir.path().display())
@@ -234,7 +234,7 @@ pub(crate) fn converse<T>(work: impl Future<Output = Answer<T>>) -> Answer<T> {
     runtime.context("cannot start").or_unreachable()?.block_on(work)
 }
 
-/// Reads a file whose text travels with a request.
+/// Reads a file whose text is sent in a request.
 pub(crate) fn read_text(path: &Path) -> Answer<String> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
     let mut text = text.or_usage()?;
@@ -242,7 +242,7 @@ pub(crate) fn read_text(path: &Path) -> Answer<String> {
     Ok(text)
 }
 
-/// The configuration as the process that would serve it sees it.
+/// The configuration with this address of the proxy, if one is given.
 pub(crate) fn with_listener(mut config: Config, listen: Option<std::net::SocketAddr>) -> Config {
     if let Some(address) = listen {
         config.proxy = address;

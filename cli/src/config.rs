@@ -1,7 +1,7 @@
-//! `egret.yaml`: the document as written, then the compiled value with every default filled in.
+//! `egret.yaml`: the document as written, and the compiled value with all defaults.
 //!
-//! Strict: an unknown key, a key written twice or a value that cannot be is an error that names
-//! file, line and column and shows the line.
+//! Strict: an unknown key, a duplicate key or an invalid value is an error with file, line and column, and the line
+//! itself.
 
 mod document;
 mod limits;
@@ -25,10 +25,10 @@ use problem::Source;
 
 pub(crate) use problem::Problem;
 
-/// A listener with TLS. Its files are read when the sidecar starts: other commands need not be allowed to.
+/// A listener with TLS. Its files are read when the sidecar starts, because other commands may lack the permission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TlsListener {
-    /// The address; port 0 takes a free one.
+    /// The address; port 0 selects a free one.
     pub address: SocketAddr,
     /// The certificate chain, PEM.
     pub certificate: PathBuf,
@@ -55,60 +55,60 @@ impl TlsListener {
     }
 }
 
-/// Everything in the file.
+/// The whole configuration.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// Where it was read from.
+    /// The path of the file.
     pub file: Option<PathBuf>,
-    /// The data folder, where the file names one.
+    /// The data folder, if the file names one.
     pub data_dir: Option<PathBuf>,
-    /// Where the proxy listens, and the address that sessions get.
+    /// The address of the proxy, which sessions get.
     pub proxy: SocketAddr,
-    /// Where else it listens.
+    /// Additional listeners.
     pub further: Vec<Listen>,
-    /// Where clients speak TLS to the proxy.
+    /// Listeners where clients use TLS to the proxy.
     pub proxy_tls: Option<TlsListener>,
-    /// For connections without proxy credentials; they are answered 407 where there is none.
+    /// The session for connections without proxy credentials; without one, they are answered with 407.
     pub default_session: Option<DefaultSession>,
     /// Whether that session may have credentials. Every client that reaches the listener can use them.
     pub danger_default_credentials: bool,
-    /// Whether the tokens of all sessions are taken back at a start after a run that did not stop cleanly.
+    /// Whether a start revokes the tokens of all sessions if the last run did not stop cleanly.
     pub void_tokens_after_unclean_stop: bool,
     /// Policy files and folders.
     pub policies: Vec<PathBuf>,
-    /// Where the vault's key comes from.
+    /// The source of the vault's key.
     pub key: Key,
-    /// What a record survives before its request is sent.
+    /// The durability of a record before its request is sent.
     pub durability: Durability,
-    /// Keys of the file that are valid and have no effect, a line each.
+    /// A line for each valid key of the file that has no effect.
     pub unenforced: Vec<String>,
-    /// Files of CAs that are trusted besides the system's.
+    /// Additional files of trusted CAs besides the system's.
     pub ca_files: Vec<PathBuf>,
-    /// Fixed answers that come before DNS.
+    /// Fixed answers that precede DNS.
     pub resolve: HashMap<String, IpAddr>,
     /// Bounds of the data path.
     pub limits: Limits,
-    /// Whether every request is refused; the option of `serve` alone, never the file.
+    /// Whether every request is refused; set only by the option of `serve`, never by the file.
     pub deny_all: bool,
 }
 
-/// Where the vault's key comes from.
+/// The source of the vault's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
-    /// `vault.key` in the data folder, made where it is missing.
+    /// `vault.key` in the data folder, created if it is missing.
     Default,
-    /// A key file, which must exist unless the vault does not either.
+    /// A key file, which must exist unless the vault does not exist either.
     File(PathBuf),
-    /// A file that holds a passphrase.
+    /// A file that contains a passphrase.
     PassphraseFile(PathBuf),
-    /// A file that holds a passphrase and a key file, both of them needed.
+    /// A file that contains a passphrase and a key file; both are required.
     PassphraseAndFile {
         /// The passphrase's file.
         passphrase_file: PathBuf,
         /// The key file.
         file: PathBuf,
     },
-    /// An environment variable that holds a passphrase.
+    /// An environment variable that contains a passphrase.
     PassphraseEnv(String),
 }
 
@@ -138,7 +138,7 @@ impl Default for Config {
 /// Reads and compiles a file.
 ///
 /// # Errors
-/// A file that cannot be read, or the first thing that is wrong in it.
+/// A file that cannot be read, or the first error in it.
 pub(crate) fn load(path: &Path, home: Option<&Path>) -> anyhow::Result<Config> {
     use anyhow::Context as _;
     let text = std::fs::read_to_string(path);

@@ -1,7 +1,6 @@
-//! The data folder: where it is, what lies in it, who may read it, and who works in it.
+//! The data folder: its path, its content, its permissions, and the process that works in it.
 //!
-//! The folder itself may be passed through (0711) so that other users reach `trust/`; everything
-//! else in it is private.
+//! Other users may traverse the folder itself (0711) to reach `trust/`; all other content is private.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -12,7 +11,7 @@ use anyhow::{Context as _, bail};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-/// What the environment says about folders; read once, in `main.rs`.
+/// The folders from the environment; read once, in `main.rs`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Places {
     /// `$EGRET_DATA_DIR`.
@@ -27,19 +26,19 @@ pub(crate) struct Places {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DataDir(PathBuf);
 
-/// Held as long as a process works in the folder; the kernel lets go of it with the process.
+/// Held while a process works in the folder; the kernel releases it with the process.
 pub(crate) struct Lock {
     _file: File,
 }
 
-/// `egret.json`: who serves this folder.
+/// `egret.json`: the process that serves this folder.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Ready {
     /// The sidecar's process.
     pub pid: u32,
     /// Its version.
     pub version: String,
-    /// Where the proxy listens.
+    /// The addresses of the proxy.
     pub proxy: Vec<String>,
     /// The control socket.
     pub control: String,
@@ -88,7 +87,7 @@ impl DataDir {
         fs::read_dir(self.sessions()).is_ok_and(|entries| entries.flatten().any(is_session))
     }
 
-    /// Whether something is there that is made after the vault.
+    /// Whether a file exists that is created after the vault.
     pub(crate) fn was_in_use(&self) -> bool {
         let has_journal = fs::read_dir(self.journal()).is_ok_and(|mut entries| entries.next().is_some());
         has_journal || self.index().exists() || self.has_sessions() || self.trust().join("ca.pem").exists()
@@ -102,7 +101,7 @@ impl DataDir {
         self.0.join("trust")
     }
 
-    /// Where the listeners of sessions are.
+    /// The folder of the session listeners.
     pub(crate) fn listeners(&self) -> PathBuf {
         self.0.join("listeners")
     }
@@ -115,10 +114,10 @@ impl DataDir {
         self.0.join("egret.json")
     }
 
-    /// Makes the folder and `trust/` where they are missing, and sets their modes.
+    /// Creates the folder and `trust/` if they are missing, and sets their modes.
     ///
     /// # Errors
-    /// A folder that cannot be made, is another user's, or can be written by others.
+    /// A folder that cannot be created, belongs to another user, or can be written by others.
     pub(crate) fn prepare(&self) -> anyhow::Result<()> {
         for (path, mode) in [(self.0.clone(), 0o711), (self.trust(), 0o755)] {
             let shown = path.display();
@@ -140,7 +139,7 @@ impl DataDir {
         Ok(())
     }
 
-    /// Takes the folder for this process; `None` where another one has it.
+    /// Locks the folder for this process; `None` if another one holds the lock.
     ///
     /// # Errors
     /// A lock file that cannot be opened.
@@ -156,17 +155,17 @@ impl DataDir {
         }
     }
 
-    /// Who serves the folder, if someone says so.
+    /// The process that serves the folder, if there is one.
     pub(crate) fn ready(&self) -> Option<Ready> {
         serde_json::from_slice(&fs::read(self.ready_file()).ok()?).ok()
     }
 
-    /// Whether the last sidecar did not stop, but was stopped; under the lock only.
+    /// Whether the last sidecar did not stop cleanly; call only with the lock held.
     pub(crate) fn is_left_unclean(&self) -> bool {
         self.ready_file().exists()
     }
 
-    /// Says that this process serves the folder now.
+    /// Records that this process serves the folder now.
     ///
     /// # Errors
     /// A file that cannot be written.
@@ -179,7 +178,7 @@ impl DataDir {
         .context("cannot write egret.json")
     }
 
-    /// On a full disk: writes into the file of the last run, whose space is still there.
+    /// On a full disk: writes into the file of the last run, whose space is still allocated.
     fn announce_in_place(&self, text: &[u8]) -> io::Result<()> {
         let spare = self.spare_ready_file();
         let mut file = OpenOptions::new().write(true).open(&spare)?;
@@ -188,12 +187,12 @@ impl DataDir {
         fs::rename(spare, self.ready_file())
     }
 
-    /// What `egret.json` is between two runs: the next one finds its space even if the disk is full.
+    /// The content of `egret.json` between two runs: the next one can reuse its space even if the disk is full.
     fn spare_ready_file(&self) -> PathBuf {
         self.0.join("egret.json.last")
     }
 
-    /// Removes what a sidecar leaves for others to find; under the lock only.
+    /// Removes the files by which others find a sidecar; call only with the lock held.
     pub(crate) fn withdraw(&self) {
         let withdrawn = [
             (self.ready_file(), fs::rename(self.ready_file(), self.spare_ready_file())),
@@ -209,7 +208,8 @@ impl DataDir {
     }
 }
 
-/// Makes a folder and its missing parents with mode 0755, whatever the umask: other users reach `trust/` through all of them.
+/// Creates a folder and its missing parents with mode 0755, whatever the umask: other users reach `trust/` through all of
+/// them.
 fn make_with_parents(path: &Path) -> anyhow::Result<()> {
     let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
     for folder in missing.into_iter().rev() {
@@ -217,7 +217,7 @@ fn make_with_parents(path: &Path) -> anyhow::Result<()> {
         match DirBuilder::new().mode(0o700).create(folder) {
             Ok(()) => fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
                 .with_context(|| format!("cannot set the mode of {shown}"))?,
-            // Another process makes the same ones.
+            // Another process may create the same ones.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
             Err(error) => return Err(error).with_context(|| format!("cannot make {shown}")),
         }
@@ -225,7 +225,7 @@ fn make_with_parents(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a file whole: beside it, flushed, then renamed over it. Its mode does not depend on the umask.
+/// Writes a whole file: to a temporary file, flushed, then renamed. Its mode does not depend on the umask.
 pub(crate) fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
@@ -234,7 +234,7 @@ pub(crate) fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     let written = file.write_all(text).and_then(|()| file.sync_all());
     if written.is_err() {
-        // A part of it is of no use to anyone; what cannot be removed is overwritten the next time.
+        // A partial file is useless; if it cannot be removed, it is overwritten the next time.
         drop(fs::remove_file(&fresh));
     }
     written?;

@@ -40,11 +40,11 @@ pub(crate) struct Demo {}
 
 impl Demo {
     /// # Errors
-    /// 3 where a folder, a socket or a store of the demo cannot be made; 128 and the number of a signal that interrupts it.
+    /// 3 if a folder, a socket or a store of the demo cannot be created; 128 and the number of a signal that interrupts it.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
         logging::start("error", false)?;
         let runtime = control_runtime()?;
-        // Caught before there is anything to remove.
+        // Caught before there are files to remove.
         let mut signals =
             runtime.block_on(async { Signals::catch() }).context("cannot catch signals").or_unreachable()?;
         let folder = Folder::make(&std::env::temp_dir()).or_unreachable()?;
@@ -68,7 +68,7 @@ struct Signals(Vec<(Interruption, Signal)>);
 struct Interruption(SignalKind);
 
 impl Interruption {
-    /// As a shell reports a command that a signal ended.
+    /// The exit code of a shell for a command that a signal ended.
     fn exit_code(self) -> u8 {
         // The four have numbers below 16.
         u8::try_from(self.0.as_raw_value()).map_or(u8::MAX, |number| number.saturating_add(128))
@@ -91,7 +91,7 @@ impl Signals {
     }
 }
 
-/// A folder that is removed with everything in it.
+/// A folder that is removed with all its content.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -111,7 +111,7 @@ impl Drop for Folder {
     }
 }
 
-/// A tour in seven steps, and the end of everything that it started.
+/// A tour in seven steps, and the end of all parts that it started.
 async fn show(context: &Context, folder: &Path) -> Answer {
     let origin = Origin::start(HOST).await.or_unreachable()?;
     let policy = policy(origin.port());

@@ -1,14 +1,14 @@
-//! A secret that came in an environment variable is taken out of the process's first block of memory, where the kernel goes on
-//! showing it (`/proc/PID/environ`) and where children would get it from.
+//! Removes a secret environment variable from the process's initial memory. Otherwise the kernel would still show it
+//! (`/proc/PID/environ`), and children would inherit it.
 #![expect(unsafe_code, reason = "the block is raw memory that the kernel set up; the use says why it is sound")]
 
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
 
-/// Empties the variable and wipes its value where it stands.
+/// Empties the variable and wipes its value in place.
 ///
-/// To be called while the process has one thread: nothing else reads the environment then.
+/// Call this while the process has one thread: no other code reads the environment then.
 pub(crate) fn wipe(name: &OsStr) {
     // SAFETY: `environ` is a list of pointers to texts with a NUL at their end, which ends with a null pointer, and the texts
     // lie in memory that this process may write to. There is one thread, so nobody else looks at it.

@@ -1,8 +1,8 @@
-//! Whether the evidence is all there before anything is done with it.
+//! Whether all evidence is present before any other work.
 //!
-//! The journal, its `head`, the index and the vault each hold something of the others: `head` and the index hold the last
-//! record, and the vault seals one at each of its changes, at each start and at each stop. So none of them can be taken away,
-//! or put back older than the others, without a trace. An empty folder is new; a folder that lacks a part is not.
+//! The journal, its `head`, the index and the vault each contain information about the others. `head` and the index contain
+//! the last record. The vault seals one at each of its changes, at each start and at each stop. So none of them can be
+//! removed, or replaced by an older copy, without a trace. An empty folder is new; a folder that lacks a part is not.
 
 use std::fmt;
 use std::io;
@@ -16,28 +16,28 @@ use serde::{Deserialize, Serialize};
 use sessions::{Registry, Session};
 use vault::{Secret, Vault};
 
-/// The name under which the vault seals the last record that it knows.
+/// The name of the last known record in the vault.
 const ANCHOR: &str = "journal-anchor";
 
-/// What is known of the journal besides the journal itself.
+/// The evidence about the journal outside of the journal itself.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     /// The record that the vault sealed last.
     pub vault: Option<KnownHead>,
-    /// How many credentials the vault holds; each of them has a record.
+    /// How many credentials the vault contains; each of them has a record.
     pub credentials: usize,
-    /// Whether the index holds records.
+    /// Whether the index contains records.
     pub index: bool,
     /// Whether there are files of sessions; each of them has a record.
     pub has_sessions: bool,
 }
 
-/// Something that is missing and that no crash explains.
+/// A missing part that no crash explains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
     /// There is no journal, but there was one.
     JournalGone,
-    /// The journal lacks a record that the vault sealed: it was cut, or is another one.
+    /// The journal lacks a record that the vault sealed: it was truncated, or is another one.
     NotOfVault(u64),
     /// The journal has records and no `head`.
     NoHead,
@@ -58,7 +58,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What is missing.
+/// The missing parts.
 ///
 /// # Errors
 /// A journal that cannot be read.
@@ -99,7 +99,7 @@ struct Anchor {
 /// The record that the vault sealed last.
 ///
 /// # Errors
-/// A value that does not open or is none of ours.
+/// A value that does not open or is not one of ours.
 #[expect(
     clippy::disallowed_methods,
     reason = "the number and hash of a record are not secret; they are only sealed like a secret"
@@ -113,7 +113,7 @@ pub(crate) fn sealed(vault: &Vault) -> anyhow::Result<Option<KnownHead>> {
     Ok(Some(KnownHead { seq, hash }))
 }
 
-/// From now on every change of the vault seals the journal's last record along.
+/// From now on every change of the vault also seals the journal's last record.
 pub(crate) fn bind(vault: &Vault, journal: &Journal) {
     let journal = journal.clone();
     vault.seal_along(ANCHOR, move || anchor(&journal));
@@ -128,7 +128,7 @@ pub(crate) fn seal(vault: &Vault, journal: &Journal) -> anyhow::Result<()> {
     vault.seal_internal(ANCHOR, &text).context("the vault cannot seal the journal's last record")
 }
 
-/// As [`seal`], and records the generation of the vault that this makes: an older file is recognized from then on.
+/// As [`seal`], and records the resulting generation of the vault, so that an older file is detected from then on.
 ///
 /// # Errors
 /// A vault that cannot be written.
@@ -139,21 +139,21 @@ pub(crate) fn seal_and_record(vault: &Vault, journal: &Journal) -> anyhow::Resul
     Ok(())
 }
 
-/// The journal's last record, once the disk has it; `None` where the disk does not take it.
+/// The journal's last record, once it is on disk; `None` if the disk does not accept it.
 fn anchor(journal: &Journal) -> Option<Secret> {
     let head = journal.synced_head().ok().filter(|head| head.seq > 0)?;
     let text = serde_json::to_vec(&Anchor { seq: head.seq, hash: head.hash }).ok()?;
     Some(Secret::new(text))
 }
 
-/// Ends every session: the records that would show which of them had ended are not whole.
+/// Ends every session: the records that would show which of them had ended are incomplete.
 pub(crate) fn end_all(sessions: &Registry, journal: &Journal, now: Timestamp) {
     for session in sessions.list().into_iter().filter(|session| session.is_live(now)) {
         end(sessions, journal, &session, "records of its time are missing", now);
     }
 }
 
-/// Sessions whose files say less than the records do: their files were put back, and nothing comes to life again by that.
+/// Sessions whose files are older than the records: their files were replaced by old copies, which restores no session.
 ///
 /// # Errors
 /// An index that cannot be read.
@@ -165,7 +165,7 @@ pub(crate) fn settle(sessions: &Registry, journal: &Journal, past: &Past<'_>, no
             end(sessions, journal, &session, "it had ended, and its file was put back", now);
             continue;
         }
-        // A session is recorded before anyone learns its token.
+        // A session is recorded before its token is issued.
         if is_whole && !history.is_created {
             end(sessions, journal, &session, "no record of its creation", now);
             continue;
@@ -190,7 +190,7 @@ fn settle_grants(
             let detail = Some(format!("{id} had been taken away, and the session's file was put back").into());
             journal.append(Record { detail, ..session_record(session, Kind::SessionChanged) });
         }
-        // Also without a bound: the count is shown, and must agree with that of the vault.
+        // Also without a bound: the count is shown, and must match that of the vault.
         let used = past.uses_in_session(&session.id, id)?;
         sessions.raise_count(session, id, u32::try_from(used).unwrap_or(u32::MAX))?;
     }
@@ -200,7 +200,7 @@ fn settle_grants(
 fn end(sessions: &Registry, journal: &Journal, session: &Arc<Session>, why: &'static str, now: Timestamp) {
     tracing::warn!(session = %session.id, why, "a session is ended at the start");
     if let Err(error) = sessions.end(&session.id, now) {
-        // It is over for this process all the same.
+        // It is over for this process anyway.
         tracing::error!(session = %session.id, %error, "the end of a session is not written down");
     }
     let detail = Some(why.into());
@@ -218,7 +218,7 @@ mod tests {
         Settings { reserve_bytes: 0, ..Settings::new(Durability::Process) }
     }
 
-    /// A journal with three records; gives its heads.
+    /// A journal with three records; returns its heads.
     fn journal(dir: &Path) -> Vec<KnownHead> {
         let (journal, _) = Journal::open_with(dir, settings()).unwrap();
         let heads = (0..3).map(|_| {
@@ -279,7 +279,7 @@ mod tests {
         let other = tempfile::tempdir().unwrap();
         let foreign = journal(other.path()).remove(1);
         assert_eq!(found(dir.path(), &known(Some(&foreign), None)), [Finding::NotOfVault(2)]);
-        // What the index alone has more may be lost with the power: that is recorded, not refused.
+        // Records that only the index has may be lost with the power: that is recorded, not refused.
         assert_eq!(found(dir.path(), &known(heads.last(), Some(&later))), []);
     }
 

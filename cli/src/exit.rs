@@ -1,17 +1,17 @@
-//! How a command ends: its exit code, and what is said on the way out.
+//! How a command ends: its exit code, and its last message.
 //!
 //! 0 done; 1 the answer is no; 2 wrong usage or bad input; 3 could not reach the sidecar or a store.
 
 use std::fmt;
 
-/// Why a command did not do what was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: u8,
     error: Option<anyhow::Error>,
 }
 
-/// What a command gives.
+/// The result of a command.
 pub(crate) type Answer<T = ()> = Result<T, Failure>;
 
 impl Failure {
@@ -20,7 +20,7 @@ impl Failure {
         Self { code: 1, error: Some(error.into()) }
     }
 
-    /// The command, a file or a value given to it is wrong.
+    /// The command, one of its files or one of its values is wrong.
     pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self { code: 2, error: Some(error.into()) }
     }
@@ -49,7 +49,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Says which kind of failure an error is.
+/// Assigns a kind of failure to an error.
 pub(crate) trait OrFail<T> {
     /// See [`Failure::usage`].
     fn or_usage(self) -> Answer<T>;

@@ -1,4 +1,4 @@
-//! `egret explain`: what a code means, of a refusal, a record or a policy's problem, and what to do about it.
+//! `egret explain`: the meaning of a code of a refusal, a record or a policy's problem, and the solution.
 
 use std::fmt::Write as _;
 
@@ -26,7 +26,7 @@ impl Explain {
     }
 }
 
-/// Prints what a code means.
+/// Prints the meaning of a code.
 ///
 /// # Errors
 /// 2 for an unknown code.

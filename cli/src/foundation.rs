@@ -1,8 +1,8 @@
-//! What every command that works in the data folder stands on: the folder's lock, the vault, the
-//! CA, the journal, the sessions and the policies, opened in this order.
+//! The foundation of every command that works in the data folder: the folder's lock, the vault, the CA, the journal,
+//! the sessions and the policies, opened in this order.
 //!
-//! What was never there is made and said; what is configured but missing or unusable ends the
-//! start. There is no mode that goes on without.
+//! A part that never existed is created and reported. A part that is configured but missing or unusable stops the
+//! start. There is no degraded mode.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -34,13 +34,13 @@ use crate::exit::{Answer, Failure, OrFail as _};
 use crate::timekeeper;
 use crate::tries::Tries;
 
-/// The names under which the CA rests in the vault.
+/// The names of the CA's values in the vault.
 const CA_KEY: &str = "ca-key";
 const CA_CERTIFICATE: &str = "ca-certificate";
 
 const MAX_PASSPHRASE_BYTES: usize = 4096;
 
-/// Everything that is open.
+/// All open parts.
 pub(crate) struct Foundation {
     pub(crate) dir: DataDir,
     pub(crate) config: Config,
@@ -51,54 +51,54 @@ pub(crate) struct Foundation {
     pub(crate) index: Arc<Index>,
     pub(crate) sessions: Arc<Registry>,
     pub(crate) policies: Arc<Loader>,
-    /// What was made or is worth knowing, for people.
+    /// Messages about created parts and other facts for people.
     pub(crate) notes: Vec<String>,
-    /// Last, so that the folder is let go of after everything in it.
+    /// Last, so that the folder's lock is released after everything else.
     pub(crate) lock: Lock,
 }
 
-/// What to do with policy files that cannot be used.
+/// The action for policy files that cannot be used.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnPolicyError {
-    /// End the start: nothing may run under other policies than those that are configured.
+    /// Stop the start: no process may run under other policies than the configured ones.
     Fail,
-    /// Go on with the built-in ones: the command does not judge requests.
+    /// Continue with the built-in ones: the command does not judge requests.
     UseBuiltin,
 }
 
-/// What to do with a vault that is older than the records say.
+/// The action for a vault that is older than the records show.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rollback {
-    /// End the start: somebody may have brought back what was revoked.
+    /// Stop the start: the old copy may contain revoked credentials.
     Refuse,
-    /// Go on with it, and record that.
+    /// Continue with it, and record that.
     Accept,
 }
 
-/// What to do with a wall clock that is behind the latest time that the records know.
+/// The action for a wall clock that is behind the latest time in the records.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EarlierClock {
     /// Judge ends by the later time, and record that.
     Distrust,
-    /// Take the wall clock as right from now on.
+    /// Treat the wall clock as correct from now on.
     Accept,
 }
 
-/// What is made because it was never there; recorded as soon as there is a journal.
+/// Parts created because they never existed; recorded as soon as there is a journal.
 #[derive(Default)]
 struct Made {
     vault: bool,
     ca: bool,
-    /// Why the passphrase of the configuration should lock no new vault.
+    /// Why the configured passphrase should lock no new vault.
     weak_passphrase: Option<&'static str>,
     notes: Vec<String>,
 }
 
 impl Foundation {
-    /// Opens everything.
+    /// Opens all parts.
     ///
     /// # Errors
-    /// 2 for what is configured and unusable, 3 for a store that cannot be used.
+    /// 2 for a configured part that is unusable, 3 for a store that cannot be used.
     pub(crate) fn open(
         config: Config,
         dir: DataDir,
@@ -137,7 +137,7 @@ impl Foundation {
         if !had_index && journal.last_seq() > 0 && !made.vault {
             journal.append(Record::new(Kind::SidecarIndexRebuilt));
         }
-        // A start does not wait until the index has all of it.
+        // A start does not wait for the index to be complete.
         let past = index.past().or_unreachable()?;
         check_generation(&vault, &journal, &past, rollback)?;
         let ca =
@@ -147,7 +147,7 @@ impl Foundation {
         write_trust(&dir, &ca, &trust).or_unreachable()?;
         let sessions = Arc::new(Registry::open_set_back(&dir.sessions(), now, ahead).or_unreachable()?);
         if latest.is_none() || earlier_clock == EarlierClock::Accept {
-            // Not before the sessions are set back: a start that is killed in between has to do it again.
+            // Only after the sessions are reset: a start that is killed in between has to repeat it.
             journal.note_time(clock::now());
         }
         if has_lost || !accepted.is_empty() {
@@ -158,7 +158,7 @@ impl Foundation {
         if on_policy_error == OnPolicyError::Fail {
             check_default_session(&config, &vault, &policies).or_usage()?;
         }
-        // Recorded by the sidecar alone: a command does not judge requests.
+        // Only the sidecar records this: a command does not judge requests.
         policies.restore(&sessions, (on_policy_error == OnPolicyError::Fail).then_some(&journal));
         record(&journal, &made, &vault);
         journal.flush();
@@ -176,8 +176,8 @@ impl Foundation {
     }
 }
 
-/// Seals the journal's last record in the vault. On a full disk the vault keeps its older anchor: the start goes on, since
-/// a sidecar that can write no record only refuses.
+/// Seals the journal's last record in the vault. On a full disk the vault keeps its older anchor and the start continues,
+/// because a sidecar that can write no record only refuses.
 fn seal_evidence(vault: &Vault, journal: &Journal) -> Answer {
     match evidence::seal_and_record(vault, journal) {
         Err(error) if !journal.is_writable() => {
@@ -203,18 +203,18 @@ fn open_vault(config: &Config, dir: &DataDir, made: &mut Made) -> Answer<Vault> 
             )));
         }
         let opened = Vault::open(&path, key.as_ref());
-        // They are forgotten once they are recorded, in the journal that is opened next.
+        // They are removed once they are recorded, in the journal that is opened next.
         if let Err(VaultError::Unseal) = &opened {
             tries.wrong(Timestamp::now());
         }
         return opened.map_err(|error| {
-            // A wrong passphrase is what somebody gave, not a store that is out of reach.
+            // A wrong passphrase is wrong input, not an unreachable store.
             let wrong = matches!(error, VaultError::Unseal | VaultError::Key(_));
             let told = anyhow::Error::new(error).context(format!("cannot open the vault {shown}"));
             if wrong { Failure::usage(told) } else { Failure::unreachable(told) }
         });
     }
-    // Anything that comes after the vault is there: the vault was lost, and a new one would have a new CA.
+    // A file exists that is created after the vault: the vault was lost, and a new one would have a new CA.
     if dir.was_in_use() {
         let lost =
             "the vault is missing, though this data folder was in use; restore it, or start with an empty folder";
@@ -231,7 +231,7 @@ fn open_vault(config: &Config, dir: &DataDir, made: &mut Made) -> Answer<Vault> 
     Vault::create(&path, key.as_ref()).with_context(|| format!("cannot make the vault {shown}")).or_unreachable()
 }
 
-/// Puts a backup where the vault lies or should lie, while nobody works in the folder.
+/// Puts a backup at the path of the vault, while no process works in the folder.
 pub(crate) fn restore_vault(
     config: &Config,
     dir: &DataDir,
@@ -261,22 +261,22 @@ pub(crate) fn restore_vault(
     record_recovery(&journal, &vault);
     journal.append(Record { generation: Some(vault.generation()), ..Record::new(Kind::VaultRestored) });
     journal.flush();
-    // What the backup sealed is a record of its own time, or of another journal.
+    // The record that the backup sealed is of its own time, or of another journal.
     evidence::seal_and_record(&vault, &journal).or_unreachable()?;
     Ok(vault)
 }
 
-/// An open journal, and what was found on the way.
+/// An open journal, and the findings from opening it.
 struct Opened {
     journal: Journal,
     recovery: audit::Recovery,
     latest: Option<Timestamp>,
-    /// What is missing and was accepted.
+    /// The missing parts that were accepted.
     accepted: Vec<Finding>,
     had_index: bool,
 }
 
-/// What was repaired, for people; the journal has a record of each.
+/// Repairs, for people; the journal has a record of each.
 fn repaired(recovery: &audit::Recovery) -> String {
     let audit::Recovery { cut_bytes, missing, aborted, corrupt } = recovery;
     let parts = [
@@ -288,10 +288,10 @@ fn repaired(recovery: &audit::Recovery) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-/// Opens the journal if nothing is missing that no crash explains, or if that was accepted.
+/// Opens the journal if no part is missing that no crash explains, or if that was accepted.
 fn open_journal(config: &Config, dir: &DataDir, vault: &Vault, is_new: bool, rollback: Rollback) -> Answer<Opened> {
     let had_index = dir.index().exists();
-    // A start that is refused changes nothing.
+    // A refused start changes no file.
     let index = had_index && Index::has_records(&dir.index());
     let known = Known {
         vault: if is_new { None } else { evidence::sealed(vault).or_unreachable()? },
@@ -326,7 +326,7 @@ fn record_accepted(journal: &Journal, vault: &Vault, accepted: &[Finding]) {
     journal.flush();
 }
 
-/// Where the key comes from. Only the key file in the data folder is made by itself, and only for a new vault.
+/// The source of the key. Only the key file in the data folder is created automatically, and only for a new vault.
 fn key_source(config: &Config, dir: &DataDir, vault_exists: bool, made: &mut Made) -> Answer<Box<dyn KeySource>> {
     let mut passphrase = |text: anyhow::Result<Secret>| {
         let text = text.or_usage()?;
@@ -392,7 +392,7 @@ fn passphrase_env(name: &str) -> anyhow::Result<Secret> {
     Ok(Secret::new(value.into_vec()))
 }
 
-/// Makes a configured key file, for `vault init`.
+/// Creates a configured key file, for `vault init`.
 pub(crate) fn make_configured_key(config: &Config, dir: &DataDir) -> Answer {
     match &config.key {
         Key::File(path) | Key::PassphraseAndFile { file: path, .. }
@@ -413,7 +413,7 @@ fn open_ca(vault: &Vault, now: Timestamp, made: &mut Made) -> anyhow::Result<Ca>
     let certificate = vault.open_internal(CA_CERTIFICATE).context("cannot open the CA's certificate")?;
     match (key, certificate) {
         (Some(key), Some(certificate)) => load_ca(&key, &certificate),
-        // The key is sealed last: without it, a certificate is what a killed first start left.
+        // The key is sealed last: a certificate without a key was left by a killed first start.
         (None, _) => {
             let (ca, key) = Ca::create(now).context("cannot make the CA")?;
             let certificate = Secret::new(ca.cert_pem().as_bytes().to_vec());
@@ -433,7 +433,7 @@ fn load_ca(key: &Secret, certificate: &Secret) -> anyhow::Result<Ca> {
     Ca::load(pem, key.expose_secret()).context("cannot load the CA")
 }
 
-/// Writes what clients read; whole files, so that none is ever seen half written.
+/// Writes the files for clients; each is replaced as a whole, so that none is ever visible half written.
 fn write_trust(dir: &DataDir, ca: &Ca, trust: &Trust) -> anyhow::Result<()> {
     let bundle = trust.bundle_pem();
     let all: Vec<_> = CertificateDer::pem_slice_iter(bundle.as_bytes())
@@ -450,7 +450,7 @@ fn write_trust(dir: &DataDir, ca: &Ca, trust: &Trust) -> anyhow::Result<()> {
     }
     let path = dir.trust().join("truststore.jks");
     let written = match replace(&path, &store, 0o644) {
-        // The one of the last run is good enough for a sidecar that can only refuse.
+        // The file of the last run is sufficient for a sidecar that can only refuse.
         Err(error) if error.kind() == std::io::ErrorKind::StorageFull && path.exists() => Ok(()),
         written => written,
     };
@@ -476,7 +476,7 @@ fn load_policies(config: &Config, dir: &DataDir, on_policy_error: OnPolicyError)
     }
 }
 
-/// The session of the configuration is judged at the start, not at its first request.
+/// The configured session is judged at the start, not at its first request.
 fn check_default_session(config: &Config, vault: &Vault, policies: &Loader) -> anyhow::Result<()> {
     let Some(default) = &config.default_session else { return Ok(()) };
     if !default.credentials.is_empty() && !config.danger_default_credentials {
@@ -498,8 +498,8 @@ fn check_default_session(config: &Config, vault: &Vault, policies: &Loader) -> a
     Ok(())
 }
 
-/// The records know which generation of the vault was there last; an older one is a copy that somebody put back, and may
-/// hold what was revoked since.
+/// The records contain the last generation of the vault. An older one is an old copy, and may contain credentials that
+/// were revoked since.
 fn check_generation(vault: &Vault, journal: &Journal, past: &Past<'_>, rollback: Rollback) -> Answer {
     let known = past.vault_generation().or_unreachable()?.unwrap_or_default();
     let held = vault.generation();
@@ -510,7 +510,7 @@ fn check_generation(vault: &Vault, journal: &Journal, past: &Past<'_>, rollback:
         journal.flush();
     };
     if code.is_some() && rollback == Rollback::Refuse {
-        // Not its generation: the next start has to find the vault as old as this one did.
+        // Not its generation: the next start has to detect the same old vault.
         journal.append(Record { code, count: Some(known - held), ..Record::new(Kind::VaultRefused) });
         journal.flush();
         return Err(Failure::unreachable(anyhow!(
@@ -525,7 +525,7 @@ fn check_generation(vault: &Vault, journal: &Journal, past: &Past<'_>, rollback:
     Ok(())
 }
 
-/// Wrong keys that the vault was tried with, now that it is open: without it there is no journal.
+/// Wrong keys that were tried on the vault, recorded now that it is open: without it there is no journal.
 fn record_tries(journal: &Journal, tries: &Tries) {
     let Some((wrong, last)) = tries.unreported() else { return };
     journal.append(Record {
@@ -571,7 +571,8 @@ fn record(journal: &Journal, made: &Made, vault: &Vault) {
     }
 }
 
-/// The index may know more than the journal holds: then records were taken away between two runs, and a gap says so.
+/// The index may contain more records than the journal: then records were removed between two runs, and a gap shows
+/// that.
 fn mark_loss(journal: &Journal, index: &Index) -> anyhow::Result<bool> {
     let (known, held) = (index.known_head()?.seq, journal.last_seq());
     if known > held {

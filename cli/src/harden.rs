@@ -1,8 +1,8 @@
-//! What the process does to itself before it touches a secret.
+//! Restrictions that the process sets on itself before it handles a secret.
 
 use rustix::process::{self, DumpableBehavior, Resource, Rlimit};
 
-/// The limits that a command which `run` starts shall get back.
+/// The limits to restore for a command that `run` starts.
 #[derive(Clone, Copy)]
 pub(crate) struct Before {
     pub(crate) core: Rlimit,
@@ -11,8 +11,8 @@ pub(crate) struct Before {
     pub(crate) umask: rustix::fs::Mode,
 }
 
-/// No core dumps, no attaching debugger of the same user, no file that others can read unless its
-/// mode is set on purpose, and as many descriptors and locked pages as the system grants.
+/// No core dumps, no debugger of the same user, no file that others can read unless its mode is set explicitly, and as
+/// many descriptors and locked pages as the system grants.
 pub(crate) fn harden() -> anyhow::Result<Before> {
     use anyhow::Context as _;
     let core = process::getrlimit(Resource::Core);
@@ -20,11 +20,11 @@ pub(crate) fn harden() -> anyhow::Result<Before> {
     process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context("cannot forbid core dumps")?;
     process::setrlimit(Resource::Core, Rlimit { current: Some(0), ..core }).context("cannot forbid core dumps")?;
     let umask = process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    // Fewer descriptors mean fewer connections, which the limits of the data path handle.
+    // Fewer descriptors mean fewer connections; the limits of the data path account for that.
     if process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).is_err() {
         tracing::warn!("the limit of open files could not be raised");
     }
-    // What of it is missing shows in the vault's status.
+    // The vault's status shows a failure.
     let memlock = process::getrlimit(Resource::Memlock);
     let _refused = process::setrlimit(Resource::Memlock, Rlimit { current: memlock.maximum, ..memlock });
     Ok(Before { core, files, memlock, umask })

@@ -1,4 +1,4 @@
-//! Logs, on standard error: `EGRET_LOG` (else `RUST_LOG`) chooses what, `--json` chooses the form.
+//! Logs, on standard error: `EGRET_LOG` (else `RUST_LOG`) is the filter, `--json` selects the format.
 
 use std::io::stderr;
 
@@ -10,10 +10,10 @@ use tracing_subscriber::{EnvFilter, Layer as _, filter::FilterExt as _, fmt, reg
 
 use crate::exit::{Answer, Failure};
 
-/// What libraries may log, whatever the filter of the environment selects: errors, and few of them.
+/// The log level of libraries, whatever the filter of the environment: errors only, and few of them.
 ///
-/// Libraries see plaintext, so their other levels may contain header values. Some of them warn of what a peer sends (h2 does for
-/// each unexpected PING ACK), so that a peer could fill the disk. Egret's own lines have limits of their own.
+/// Libraries process plaintext, so their other levels may contain header values. Some of them warn about a peer's input (h2 does
+/// for each unexpected PING ACK), so that a peer could fill the disk. Egret's own lines have their own limits.
 struct LibraryFloor;
 
 static LIBRARY_ERRORS: LogLimit = LogLimit::new();
@@ -34,7 +34,7 @@ fn is_own(target: &str) -> bool {
     name == "egret" || name.starts_with("egret_")
 }
 
-/// Starts logging; `default` is the filter where the environment names none.
+/// Starts logging; `default` is the filter if the environment names none.
 pub(crate) fn start(default: &str, json: bool) -> Answer {
     let named = ["EGRET_LOG", "RUST_LOG"].into_iter().find_map(|name| Some((name, std::env::var_os(name)?)));
     let (name, text) = match named {

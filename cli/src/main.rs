@@ -95,7 +95,7 @@ enum Command {
     },
 }
 
-/// What a command knows of its surroundings.
+/// The environment of a command.
 #[derive(Clone)]
 struct Context {
     common: Common,
@@ -104,7 +104,7 @@ struct Context {
 }
 
 impl Context {
-    /// The configuration, or the defaults where no file is named.
+    /// The configuration, or the defaults if no file is named.
     fn config(&self) -> Answer<Config> {
         match &self.common.config {
             Some(path) => config::load(path, self.places.home.as_deref()).or_usage(),
@@ -169,7 +169,7 @@ fn dispatch(command: Command, context: &Context) -> Answer {
     }
 }
 
-/// Commands other than the sidecar say only what is wrong.
+/// Commands other than the sidecar print only errors.
 fn with_logs(work: impl FnOnce() -> Answer) -> Answer {
     logging::start("warn", false)?;
     work()

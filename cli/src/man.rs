@@ -1,4 +1,4 @@
-//! `egret man`: the manual page, made from the same definitions as `--help`.
+//! `egret man`: the manual page, generated from the same definitions as `--help`.
 
 use anyhow::Context as _;
 use clap_mangen::Man;
@@ -42,14 +42,14 @@ fn section_of_each(command: &clap::Command, roff: &mut Vec<u8>) -> std::io::Resu
         for line in [Man::render_synopsis_section, Man::render_description_section, Man::render_options_section] {
             let mut part = Vec::new();
             line(&man, &mut part)?;
-            // A section of the page each would hide which command an option belongs to.
+            // As sections of the whole page, they would hide which command an option belongs to.
             roff.extend_from_slice(String::from_utf8_lossy(&part).replace(".SH ", ".SS ").as_bytes());
         }
     }
     Ok(())
 }
 
-/// What no option says; the same as `docs/configuration.md`.
+/// The information that no option has; the same as in `docs/configuration.md`.
 const FOOT: &str = r#".SH "EXIT STATUS"
 .TP
 \fB0\fR

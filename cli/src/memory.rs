@@ -1,5 +1,5 @@
-//! Gives freed memory back to the system. The C library keeps what was freed for the next allocation, so that after a burst of
-//! connections the process would stay as large as the burst had made it. SQLite keeps pages of the index, up to 12 MiB of them.
+//! Returns freed memory to the system. The C library retains freed memory for the next allocation, so after a burst of
+//! connections the process would stay as large as during the burst. SQLite caches pages of the index, up to 12 MiB of them.
 #![expect(
     unsafe_code,
     reason = "two calls of the C library, of which one fills a value of ours and the other takes none"
@@ -10,31 +10,32 @@ use std::time::Duration;
 
 use audit::Index;
 
-/// How often it is looked whether there is something to give back.
+/// How often to check for memory to return.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The process is quiet when it used less than a quarter of one core in a period.
+/// The process is quiet if it used less than a quarter of one core in a period.
 const QUIET: Duration = Duration::from_millis(250);
 
-/// Work that may have left freed memory behind: less is not worth the look through all of the heap, which takes milliseconds.
+/// The least work that may have left freed memory behind: for less, the scan of the whole heap, which takes milliseconds, is
+/// not worthwhile.
 const WORTHWHILE: Duration = Duration::from_secs(1);
 
-/// Periods without load after which less work is worthwhile too.
+/// After this many periods without load, less work is worthwhile too.
 const IDLE_PERIODS: u32 = 3;
 
-/// Below this, a period is one without load.
+/// Below this, a period counts as without load.
 const IDLE: Duration = Duration::from_millis(20);
 
-/// When freed memory is given back, by the time that the process worked.
+/// Decides when freed memory is returned, by the CPU time of the process.
 #[derive(Debug, Default)]
 struct Judge {
-    /// Since memory was last given back.
+    /// CPU time since memory was last returned.
     worked: Duration,
     idle_periods: u32,
 }
 
 impl Judge {
-    /// Whether to give memory back after a period in which the process worked this long.
+    /// Whether to return memory after a period with this CPU time.
     fn is_time(&mut self, worked: Duration) -> bool {
         self.worked += worked;
         self.idle_periods = if worked < IDLE { self.idle_periods + 1 } else { 0 };
@@ -52,10 +53,10 @@ impl Judge {
     }
 }
 
-/// Gives memory back whenever the process is quiet after work, for as long as it is polled.
+/// Returns memory whenever the process is quiet after work, for as long as it is polled.
 ///
 /// # Cancellation
-/// Nothing is given back any more.
+/// No more memory is returned.
 pub(crate) async fn give_back(index: Arc<Index>) {
     let mut judge = Judge::default();
     let mut seen = process_time();
@@ -71,7 +72,7 @@ pub(crate) async fn give_back(index: Arc<Index>) {
             }
             trim();
         }
-        // The time that this took does not count as work.
+        // The time of this call does not count as work.
         seen = process_time();
     }
 }
@@ -86,7 +87,7 @@ fn trim() {
 #[cfg(not(target_env = "gnu"))]
 fn trim() {}
 
-/// How long all threads of the process have worked.
+/// The CPU time of all threads of the process.
 fn process_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a value of this type that lives until the call returns.
@@ -101,7 +102,7 @@ fn process_time() -> Duration {
 mod tests {
     use super::*;
 
-    /// The periods, of these milliseconds of work each, after which memory is given back.
+    /// The periods, of these milliseconds of work each, after which memory is returned.
     fn times(periods: &[u64]) -> Vec<usize> {
         let mut judge = Judge::default();
         let worked = periods.iter().map(|period| judge.is_time(Duration::from_millis(*period)));

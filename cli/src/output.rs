@@ -18,12 +18,12 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Writes data; a reader that has gone away is not an error.
+/// Writes data; a closed reader is not an error.
 pub(crate) fn print(text: &str) {
     let _gone = io::stdout().lock().write_all(text.as_bytes());
 }
 
-/// Says something to the person at the terminal.
+/// Prints a message for the user at the terminal.
 pub(crate) fn say(text: &str) {
     let _gone = writeln!(io::stderr().lock(), "{text}");
 }
@@ -35,7 +35,7 @@ pub(crate) fn json(value: &impl Serialize) -> Answer {
     Ok(())
 }
 
-/// Prints a table; nothing but its head where there are no rows.
+/// Prints a table; only its head if there are no rows.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -48,19 +48,19 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Ite
     print(&trimmed);
 }
 
-/// Prints what belongs together, a line each.
+/// Prints a group, a line each.
 pub(crate) fn facts(facts: &[(&str, String)]) {
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     let lines: String = facts.iter().map(|(name, value)| format!("{name:width$}  {}\n", visible(value))).collect();
     print(&lines);
 }
 
-/// Text without signs that steer a terminal.
+/// Text without characters that control a terminal.
 pub(crate) fn visible(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// Text that a shell reads as it is.
+/// Text that a shell reads literally.
 pub(crate) fn shell_quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@,=+".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

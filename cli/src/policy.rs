@@ -68,7 +68,7 @@ impl Policy {
     }
 }
 
-/// A number of things, such as `1 check` or `3 checks`.
+/// A number with its noun, such as `1 check` or `3 checks`.
 fn counted(count: usize, word: &str) -> String {
     if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
 }

@@ -1,7 +1,7 @@
 //! `egret run`: one command in a session of its own.
 //!
-//! It joins the sidecar that serves the data folder, or becomes one on a free port until its last
-//! session ends; others join it then.
+//! It joins the sidecar that serves the data folder, or starts one on a free port until its last session ends; others
+//! join it then.
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -32,10 +32,10 @@ use crate::session_options::{NO_POLICY, documents, looks_like_path};
 use crate::sidecar::Sidecar;
 use crate::variables;
 
-/// How long another process may take between having the folder and answering.
+/// How long another process may take between locking the folder and answering.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
-/// What still runs when the last session has ended has no one left to read it.
+/// The time for active exchanges after the last session has ended; no client is left to read them.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Run one command in a session of its own; it ends with the command.
@@ -110,7 +110,7 @@ impl Run {
         }
         stop(host).await;
         let status = ended?;
-        // What the command said counts; its session ends by itself at the latest when its time is over.
+        // The command's result counts; its session ends by itself at the latest when its time is over.
         if let Err(failure) = over {
             say(&format!("egret: warning: the session {} could not be ended: {failure}", created.session.id));
         }
@@ -148,7 +148,7 @@ impl Run {
         let (program, arguments) =
             self.command.split_first().ok_or_else(|| Failure::usage(anyhow!("there is no command")))?;
         let mut command = Command::new(program);
-        // Placeholders take the place of real values that the caller's environment may hold.
+        // Placeholders replace real values that the caller's environment may contain.
         command.args(arguments).envs(&created.env);
         for name in withheld {
             command.env_remove(name);
@@ -180,7 +180,7 @@ async fn join_or_become(context: &Context, mut config: Config) -> Answer<(Client
     }
 }
 
-/// Starts a sidecar in this process; `tell` gets what was made or is worth knowing.
+/// Starts a sidecar in this process; `tell` gets messages about created parts and other facts.
 ///
 /// # Errors
 /// As [`Foundation::open`] and [`Sidecar::start`].
@@ -199,7 +199,7 @@ pub(crate) async fn become_sidecar(
     Ok((client, Some(sidecar)))
 }
 
-/// The signals that end things; from the moment they are caught, all of them are answered.
+/// The signals that end the command; once they are caught, all of them are handled.
 struct Signals {
     interrupt: Unix,
     terminate: Unix,
@@ -224,7 +224,7 @@ impl Signals {
     }
 }
 
-/// Waits for the command. What the terminal sends reaches it by itself; any other signal is passed on.
+/// Waits for the command. Signals of the terminal reach it directly; any other signal is forwarded.
 async fn wait(mut child: Child, signals: &mut Signals) -> std::io::Result<ExitStatus> {
     let from_terminal = std::io::stdin().is_terminal();
     loop {
@@ -237,7 +237,7 @@ async fn wait(mut child: Child, signals: &mut Signals) -> std::io::Result<ExitSt
 
 fn pass_on(child: &Child, signal: Signal) {
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-    // A command that is gone already needs no signal.
+    // A command that has ended needs no signal.
     let _gone = pid.map(|pid| kill_process(pid, signal));
 }
 
@@ -246,8 +246,8 @@ async fn end(client: &mut Client, id: &str) -> Answer {
     client.post_empty::<SessionView>(&path).await.map(drop)
 }
 
-/// Waits until the sessions of others that joined are over. Sessions from before were told another
-/// address, and do not use this sidecar.
+/// Waits until the sessions of others that joined are over. Earlier sessions got another address, and do not use this
+/// sidecar.
 async fn others(sidecar: &Sidecar, signals: &mut Signals) {
     let mut said = false;
     let started = sidecar.control.started;
@@ -264,7 +264,7 @@ async fn others(sidecar: &Sidecar, signals: &mut Signals) {
             () = next.ended() => {}
             _ = signals.next() => return,
         }
-        // The session is written down as over by the control API, at about the same time.
+        // The control API writes the end of the session to disk at about the same time.
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -21,9 +21,9 @@ use crate::output::{print, say};
 use crate::sidecar::Sidecar;
 use crate::warnings::warnings;
 
-/// How long open exchanges may go on after SIGTERM.
+/// How long active exchanges may continue after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(30);
-/// How long another process may still be letting go of the folder.
+/// How long another process may take to release the folder.
 const HANDOVER: Duration = Duration::from_secs(5);
 
 /// Run the sidecar until SIGTERM or SIGINT. SIGHUP reloads policies and trusted CAs.
@@ -57,7 +57,7 @@ impl Serve {
     }
 
     /// # Errors
-    /// 2 where something configured is unusable, 3 where a store is; nothing listens then.
+    /// 2 if a configured part is unusable, 3 if a store is; no listener is open then.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
         logging::start("info", self.json)?;
         let mut config = crate::client::with_listener(context.config()?, self.listen);
@@ -72,7 +72,7 @@ impl Serve {
         }
         let runtime = control_runtime()?;
         let done = runtime.block_on(self.serve(context, foundation));
-        // A second signal leaves the drain behind in its thread.
+        // A second signal abandons the drain in its thread.
         runtime.shutdown_background();
         done
     }
@@ -80,12 +80,12 @@ impl Serve {
     async fn serve(&self, context: &Context, foundation: Foundation) -> Answer {
         let notes = foundation.notes.clone();
         let mut watched = foundation.config.policies.clone();
-        // Before anything listens, so that no signal is lost between.
+        // Before any listener opens, so that no signal is lost in between.
         let mut signals = Signals::catch().or_unreachable()?;
         let sidecar = Sidecar::start(foundation).await?;
         let watch = |paths: &[PathBuf]| watch::policies(paths).context("cannot watch the policy files");
         let mut changes = watch(&watched).or_unreachable()?;
-        // What changed since the files were read at the start, before they were watched.
+        // Changes since the files were read at the start, before they were watched.
         reload_policies(&sidecar).await;
         self.greet(&sidecar, &notes);
         loop {
@@ -95,7 +95,7 @@ impl Serve {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
             }
-            // Watched again before they are read, so that no change is lost between.
+            // Watched again before they are read, so that no change is lost in between.
             match watch(&watched) {
                 Ok(anew) => changes = anew,
                 Err(error) => tracing::error!("{error:#}; they are still read on SIGHUP and by call"),
@@ -145,7 +145,7 @@ pub(crate) fn control_runtime() -> Answer<Runtime> {
     runtime.context("cannot start").or_unreachable()
 }
 
-/// Takes the folder; a command that works in it has a moment to finish.
+/// Locks the folder; a command that works in it gets a moment to finish.
 fn acquire_lock(dir: &DataDir) -> Answer<Lock> {
     let end = std::time::Instant::now() + HANDOVER;
     loop {
@@ -186,7 +186,7 @@ fn read_again(context: &Context) -> anyhow::Result<Option<Config>> {
 async fn reload_policies(sidecar: &Sidecar) {
     let control = sidecar.control.clone();
     let loaded = tokio::task::spawn_blocking(move || control.reload_policies().is_ok()).await;
-    // What is wrong with the files has been logged and recorded by the reload itself.
+    // The reload itself has logged and recorded the problems of the files.
     tracing::debug!(taken = loaded.unwrap_or(false), "looked at the policy files");
 }
 

@@ -129,7 +129,7 @@ enum Shown {
     Docker,
 }
 
-/// Limits for a whole session: names with what they allow.
+/// Limits for a whole session: names with their values.
 fn limit(text: &str) -> Result<LimitsDocument, String> {
     let mut limits = LimitsDocument::default();
     for part in text.split(',') {
@@ -161,7 +161,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 
 impl Session {
     /// # Errors
-    /// 1 for a session that is not there, 2 for one that cannot be, 3 where no one answers.
+    /// 1 if the session is not found, 2 if its options are invalid, 3 if no sidecar answers.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
         match &self.command {
             SessionCommand::Create(create) => create.execute(context),
@@ -239,7 +239,7 @@ impl Create {
     }
 }
 
-/// Gives a session another token.
+/// Replaces the token of a session.
 fn renew(context: &Context, id: &str, ca_path: Option<String>, format: Shown) -> Answer {
     let path = path_with(&format!("/v1/sessions/{}/token", encode(id)), &TokenQuery { ca_path })?;
     let renewed: SessionToken = converse(async {
@@ -260,7 +260,7 @@ fn shell_lines(env: &BTreeMap<String, String>) -> String {
     env.iter().map(|(name, value)| format!("export {name}={}\n", shell_quoted(value))).collect()
 }
 
-/// `NAME=value` lines; docker takes the rest of the line as it is.
+/// `NAME=value` lines; docker takes the rest of the line literally.
 fn docker_lines(env: &BTreeMap<String, String>) -> String {
     env.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
 }
@@ -314,7 +314,7 @@ fn limits_text(limits: &LimitsDocument, bytes_out: Option<u64>) -> String {
     limits.named().map(|(name, limit)| format!("{name} {limit}{}", used(name))).collect::<Vec<_>>().join(", ")
 }
 
-/// What judges it: the digest that its records have, or why nothing does.
+/// Its rules: the digest in its records, or why it has none.
 fn judged(view: ViewDocument) -> String {
     view.snapshot.or(view.unusable.map(|why| format!("nothing: {why}"))).unwrap_or_default()
 }

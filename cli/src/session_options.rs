@@ -1,4 +1,4 @@
-//! What `session create` and `run` take alike: policies as names or files, credentials with bounds, and rollouts.
+//! The common options of `session create` and `run`: policies as names or files, credentials with bounds, and rollouts.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use api::{GrantDocument, PolicyDocument, Rollout};
 use crate::client::read_text;
 use crate::exit::Answer;
 
-/// Said where a session has no policy.
+/// Printed if a session has no policy.
 pub(crate) const NO_POLICY: &str = "the session has no policy, so nothing is allowed; name policies with --policy";
 
 /// A policy and the share of sessions that get it.
@@ -17,7 +17,7 @@ pub(crate) fn rollout(text: &str) -> Result<Rollout, String> {
     Ok(Rollout { policy: policy.to_owned(), share })
 }
 
-/// A credential's name, with what bounds its use.
+/// A credential's name, with the bounds of its use.
 pub(crate) fn grant(text: &str) -> Result<GrantDocument, String> {
     let mut parts = text.split(',');
     let mut grant = GrantDocument::of(parts.next().unwrap_or_default());
@@ -46,14 +46,14 @@ pub(crate) fn grant(text: &str) -> Result<GrantDocument, String> {
     Ok(grant)
 }
 
-/// The policy files that a session brings.
+/// The session's own policy files.
 pub(crate) fn documents<'a>(files: impl Iterator<Item = &'a String>) -> Answer<Vec<PolicyDocument>> {
     let document =
         |path: &String| Ok(PolicyDocument { name: control::shown(Path::new(path)), text: read_text(Path::new(path))? });
     files.map(document).collect()
 }
 
-/// A name ends in no file's ending and begins with no path's beginning.
+/// A name has no file suffix and no path prefix.
 pub(crate) fn looks_like_path(text: &str) -> bool {
     let named = [".yaml", ".yml"].iter().any(|end| text.ends_with(end));
     named || ["/", "./", "../"].iter().any(|start| text.starts_with(start))

@@ -1,5 +1,5 @@
-//! The sidecar: the data path, the control socket, the index and the watch on policy files, started
-//! in this order over an open foundation, and stopped in the other.
+//! The sidecar: the data path, the control socket, the index and the watch on policy files. They are started in this
+//! order over an open foundation, and stopped in reverse.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -28,14 +28,14 @@ use crate::memory;
 use crate::timekeeper;
 use crate::warnings::warnings;
 
-/// Leaf certificates kept ready.
+/// The size of the cache of leaf certificates.
 const LEAVES: u64 = 1_000;
-/// A socket's path must fit into 108 bytes with its end (unix(7)).
+/// A socket's path must fit into 108 bytes with its terminator (unix(7)).
 const MAX_SOCKET_PATH: usize = 100;
-/// Control calls that run while the sidecar stops.
+/// The time for active control calls while the sidecar stops.
 const LAST_CALLS: Duration = Duration::from_secs(1);
 
-/// The sidecar at work.
+/// The running sidecar.
 pub(crate) struct Sidecar {
     pub(crate) control: Arc<Control>,
     trust: Arc<ArcSwap<Trust>>,
@@ -52,10 +52,10 @@ pub(crate) struct Sidecar {
 }
 
 impl Sidecar {
-    /// Starts everything; nothing listens before all of it is known to work.
+    /// Starts all parts; no listener opens before all of them work.
     ///
     /// # Errors
-    /// 2 for an address that cannot be used, 3 for everything else.
+    /// 2 for an address that cannot be used, 3 for all other errors.
     pub(crate) async fn start(foundation: Foundation) -> Answer<Self> {
         let started = clock::now();
         let warnings = warnings(&foundation);
@@ -89,7 +89,7 @@ impl Sidecar {
             journal: journal.clone(),
         };
         let listener = bind(&dir).or_unreachable()?;
-        // Before anything can be asked for, so that what this run leaves open stands behind it.
+        // Before any request is possible, so that the exchanges that this run leaves open follow this record.
         let code = config.deny_all.then_some(model::Reason::DeniedAll);
         let detail = Some(env!("CARGO_PKG_VERSION").into());
         journal.append(Record { code, detail, ..Record::new(Kind::SidecarStarted) });
@@ -143,7 +143,8 @@ impl Sidecar {
         Ok(sidecar)
     }
 
-    /// Lets commands find it. On a full disk it goes on without: it refuses every request, and its socket says why.
+    /// Publishes the sidecar for commands. On a full disk it continues without: it refuses every request, and its
+    /// socket reports why.
     fn announce(&self) -> Answer {
         match self.dir.announce(&self.ready()) {
             Err(error) if !self.control.journal.is_writable() => {
@@ -154,7 +155,7 @@ impl Sidecar {
         }
     }
 
-    /// What others need to find it.
+    /// The information by which others find it.
     pub(crate) fn ready(&self) -> Ready {
         Ready {
             pid: std::process::id(),
@@ -164,20 +165,21 @@ impl Sidecar {
         }
     }
 
-    /// Trusts these files from now on, besides the system's roots as they are now.
+    /// Trusts these files from now on, in addition to the current system roots.
     ///
     /// # Errors
-    /// A file that cannot be used: the trust before stays.
+    /// A file that cannot be used: the previous trust stays.
     pub(crate) fn replace_trust(&self, ca_files: &[PathBuf]) -> anyhow::Result<()> {
         let fresh = Trust::load(ca_files, &self.ca).context("the trust before stays in force")?;
         self.trust.store(Arc::new(fresh));
         Ok(())
     }
 
-    /// Stops taking connections, lets what runs finish, cuts it after `limit`, and writes the last record.
+    /// Stops accepting connections, lets active exchanges finish, terminates them after `limit`, and writes the last
+    /// record.
     ///
     /// # Cancellation
-    /// Dropped, the drain goes on in its thread until the process ends.
+    /// When dropped, the drain continues in its thread until the process ends.
     pub(crate) async fn stop(self, limit: Duration) {
         self.dir.withdraw();
         let Self { control, running, mut api, timekeeper, stop_api, follower, memory, .. } = self;
@@ -190,9 +192,9 @@ impl Sidecar {
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "the drain failed"),
         }
-        // Nothing is sent any more: the counts of bytes become exact.
+        // No more bytes are sent: the counts become exact.
         control.sessions.settle_bytes();
-        // A caller that holds its connection open does not keep the process.
+        // A caller that holds its connection open does not block the stop.
         let _gone = stop_api.send(());
         if tokio::time::timeout(LAST_CALLS, &mut api).await.is_err() {
             api.abort();
@@ -221,7 +223,7 @@ fn shown(listen: &[Listen], bound: &[SocketAddr]) -> Vec<String> {
     listen.iter().map(shown).collect()
 }
 
-/// Lowers the limits of connections to the process's descriptors, and logs it where that changes one.
+/// Lowers the limits of connections to the process's descriptors, and logs any change.
 fn fitted(limits: Limits, descriptors: usize) -> Limits {
     let fitted = limits.clone().within(descriptors);
     if fitted.max_connections < limits.max_connections {
@@ -246,19 +248,19 @@ async fn start_proxy(parts: Parts) -> Answer<Running> {
     starting.context("the data path could not start").or_unreachable()?.or_usage()
 }
 
-/// What this machine calls itself.
+/// The names of this machine.
 fn own_names() -> Vec<String> {
     let host = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
     vec!["localhost".to_owned(), host]
 }
 
-/// A path to the control socket that fits into a socket address, with what keeps it valid.
+/// A path to the control socket that fits into a socket address, with the guard that keeps it valid.
 pub(crate) struct ShortPath {
     pub(crate) path: PathBuf,
     _folder: Option<File>,
 }
 
-/// The control socket's path, by way of `/proc/self/fd` where it is too long; `None` where there is no folder.
+/// The control socket's path, through `/proc/self/fd` if it is too long; `None` if there is no folder.
 pub(crate) fn short_path(dir: &DataDir) -> Option<ShortPath> {
     let path = dir.socket();
     if path.as_os_str().len() <= MAX_SOCKET_PATH {
@@ -272,7 +274,7 @@ pub(crate) fn short_path(dir: &DataDir) -> Option<ShortPath> {
 fn bind(dir: &DataDir) -> anyhow::Result<UnixListener> {
     let shown = dir.socket();
     let short = short_path(dir).with_context(|| format!("cannot open {}", dir.path().display()))?;
-    // The umask leaves nothing to others even before the mode is set.
+    // The umask excludes others even before the mode is set.
     let listener = UnixListener::bind(&short.path).with_context(|| format!("cannot listen on {}", shown.display()))?;
     std::fs::set_permissions(&shown, std::fs::Permissions::from_mode(0o600))
         .with_context(|| format!("cannot set the mode of {}", shown.display()))?;

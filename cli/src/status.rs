@@ -22,7 +22,7 @@ pub(crate) struct Status {
 
 impl Status {
     /// # Errors
-    /// 1 where requests cannot pass or policy files are rejected, 3 where no sidecar serves the data folder.
+    /// 1 if requests cannot pass or policy files are rejected, 3 if no sidecar serves the data folder.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
         let dir = context.data_dir(&context.config()?)?;
         let status: Document = converse(async {
@@ -39,7 +39,7 @@ impl Status {
             Format::Json => output::json(&status)?,
             Format::Table => print(&status, &dir.socket().display().to_string()),
         }
-        // What is wrong has been printed.
+        // The problems have been printed.
         if is_wrong(&status) { Err(Failure::code_of_command(1)) } else { Ok(()) }
     }
 }

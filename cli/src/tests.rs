@@ -1,4 +1,4 @@
-//! What the command line looks like.
+//! The appearance of the command line.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! Watches the clocks beside the data path: an end that no timer noticed takes effect within a quarter of a second, a wall
-//! clock that was set is recorded, and the latest time is kept for the next run.
+//! Compares the clocks in parallel with the data path. An end that no timer detected takes effect within a quarter of a
+//! second, a wall clock that was set is recorded, and the latest time is stored for the next run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use tokio::time::MissedTickBehavior;
 
 /// How often the clocks are compared.
 const PERIOD: Duration = Duration::from_millis(250);
-/// After how many periods the latest time is written down, where no record does it.
+/// After how many periods the latest time is written to disk, if no record contains it.
 const NOTE_PERIODS: u32 = 4 * 10;
 
-/// Watches until it is dropped.
+/// Compares the clocks until it is dropped.
 ///
 /// # Cancellation
-/// Ends that only a clock shows are noticed no more.
+/// Ends that only a clock shows are no longer detected.
 pub(crate) async fn watch(control: Arc<Control>) {
     let mut tick = tokio::time::interval(PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -40,14 +40,15 @@ pub(crate) async fn watch(control: Arc<Control>) {
     }
 }
 
-/// Writes the latest time down beside the journal.
+/// Writes the latest time to a file next to the journal.
 async fn note(journal: Journal) {
     let noted = tokio::task::spawn_blocking(move || journal.note_time(clock::now())).await;
-    // It is written again after a while.
+    // It is written again later.
     tracing::trace!(noted = noted.is_ok(), "the latest time");
 }
 
-/// The judging time does not begin before what the last run has seen; says so where the wall clock does.
+/// The time for judging ends does not start before the latest time of the last run; prints a message if the wall clock
+/// does.
 pub(crate) fn begin(journal: &Journal, latest: Timestamp) {
     let wall = Timestamp::now();
     clock::raise(latest);
@@ -62,8 +63,8 @@ pub(crate) fn begin(journal: &Journal, latest: Timestamp) {
     journal.append(record(&step));
 }
 
-/// The wall clock is right, and a later time was wrong: records it, and gives by how much the clock was ahead. Until the time
-/// is noted, a start without the acceptance still judges by the later one.
+/// The wall clock is right, and a later time was wrong: records it, and returns by how much the clock was ahead. Until the
+/// time is noted, a start without the acceptance still judges by the later one.
 pub(crate) fn accept(journal: &Journal, latest: Timestamp) -> SignedDuration {
     let step = Step { expected: latest, wall: Timestamp::now() };
     if step.micros() >= -clock::STEP_MICROS {

@@ -1,6 +1,8 @@
-//! Wrong passphrases, counted across processes: after each of them the next try has to wait, twice as long every time.
+//! Wrong passphrases, counted across processes. After each of them the next attempt has to wait, and the wait doubles
+//! every time.
 //!
-//! This slows down guesses through Egret. A reader of the vault's file guesses without Egret, against Argon2id alone.
+//! This slows down guesses through Egret. An attacker with a copy of the vault's file guesses without Egret, against
+//! Argon2id alone.
 
 use std::fs;
 use std::io;
@@ -15,14 +17,14 @@ use crate::data_dir::{DataDir, replace};
 /// The longest wait.
 const LONGEST: SignedDuration = SignedDuration::from_hours(1);
 
-/// The file in which wrong tries are counted.
+/// The file in which wrong attempts are counted.
 pub(crate) struct Tries(PathBuf);
 
 #[derive(Serialize, Deserialize)]
 struct Wrong {
     /// How many in a row.
     wrong: u32,
-    /// When the last of them was.
+    /// The time of the last one.
     last: Timestamp,
 }
 
@@ -31,16 +33,16 @@ impl Tries {
         Self(dir.path().join("vault.tries"))
     }
 
-    /// How many tries were wrong, and how long the next one has to wait, where it has to.
+    /// The number of wrong attempts, and the wait before the next one, if there is one.
     pub(crate) fn wait(&self, now: Timestamp) -> Option<(u32, SignedDuration)> {
         let Wrong { wrong, last } = self.read()?;
-        // One second after the first, twice as long after each more. A clock that was set back makes no wait longer.
+        // One second after the first, doubled after each more. A clock that was set back makes no wait longer.
         let wait = SignedDuration::from_secs(1 << wrong.saturating_sub(1).min(12)).min(LONGEST);
         let left = wait - now.duration_since(last).max(SignedDuration::ZERO);
         left.is_positive().then_some((wrong, left))
     }
 
-    /// Counts a wrong try.
+    /// Counts a wrong attempt.
     pub(crate) fn wrong(&self, now: Timestamp) {
         let wrong = self.read().map_or(0, |before| before.wrong).saturating_add(1);
         let written = serde_json::to_vec(&Wrong { wrong, last: now }).map_err(io::Error::other);
@@ -49,13 +51,13 @@ impl Tries {
         }
     }
 
-    /// How many tries in a row were wrong and when the last was, for the records: they come into being only when the vault
+    /// How many attempts in a row were wrong and when the last one was, for the records: these exist only once the vault
     /// is open.
     pub(crate) fn unreported(&self) -> Option<(u32, Timestamp)> {
         self.read().map(|Wrong { wrong, last }| (wrong, last))
     }
 
-    /// Forgets them: somebody knew it.
+    /// Resets the count after a correct passphrase.
     pub(crate) fn right(&self) {
         match fs::remove_file(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -1,7 +1,7 @@
-//! Variables of our own environment that a command must not inherit: those that hold a value of the vault.
+//! Variables of our own environment that a command must not inherit, because they contain a value of the vault.
 //!
-//! The command works with placeholders; a value that lies in another variable, such as `DATABASE_URL` or a `.netrc` in base64,
-//! would make them pointless.
+//! The command uses placeholders. A value in another variable, such as `DATABASE_URL` or a `.netrc` in base64, would make them
+//! pointless.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,13 +12,14 @@ use crate::client::Client;
 use crate::exit::Answer;
 use crate::output::{say, visible};
 
-/// Bytes of names and values that are asked about at once.
+/// Bytes of names and values in one call.
 const BATCH_BYTES: usize = 128 << 10;
 
-/// The variables that hold a value of the vault, but for those that the session sets anyway; warns of each by its name.
+/// The variables that contain a value of the vault, except those that the session sets anyway; warns of each by its
+/// name.
 ///
 /// # Errors
-/// Where the sidecar does not answer: then nobody can tell, and the command does not start.
+/// If the sidecar does not answer: then it is unknown, and the command does not start.
 pub(crate) async fn holding_a_value(client: &mut Client, set: &BTreeMap<String, String>) -> Answer<Vec<OsString>> {
     let own = std::env::vars_os().filter(|(name, _)| !name.to_str().is_some_and(|name| set.contains_key(name)));
     let own: Vec<(OsString, OsString)> = own.collect();
@@ -37,7 +38,7 @@ pub(crate) async fn holding_a_value(client: &mut Client, set: &BTreeMap<String, 
     Ok(found.into_iter().cloned().collect())
 }
 
-/// The values by their place in the list, since a name need not be text.
+/// The values by their position in the list, because a name need not be text.
 fn batches(own: &[(OsString, OsString)]) -> Vec<BTreeMap<String, String>> {
     let mut batches = vec![BTreeMap::new()];
     let mut bytes = 0;

@@ -1,4 +1,4 @@
-//! `egret vault`: credentials go in, and never out.
+//! `egret vault`: credentials can be written but not read back.
 
 mod import;
 mod keys;
@@ -194,7 +194,7 @@ fn variable(name: &str) -> Result<String, String> {
 
 impl Vault {
     /// # Errors
-    /// 1 for a credential that is not there, 2 for one that cannot be, 3 where the vault cannot be used.
+    /// 1 if the credential is not found, 2 if its options are invalid, 3 if the vault cannot be used.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
         match &self.command {
             VaultCommand::Init => init(context),
@@ -318,7 +318,7 @@ impl Put {
     fn execute(&self, context: &Context) -> Answer {
         let value = self.value()?;
         let path = path_with(&format!("{CREDENTIALS}/{}", encode(&self.name)), &self.request())?;
-        // Kinds that need to know more have nothing else in their value; of a pair the password is judged.
+        // Kinds with other options have only the secret in their value; for a pair the password is judged.
         let kind = vault::Kind::new(&self.kind, []).unwrap_or_else(|_| vault::Kind::bearer());
         let weaknesses = kind.weaknesses(&vault::Secret::new(value.to_vec()));
         let view: CredentialView = converse(async {
@@ -371,7 +371,7 @@ impl Put {
     }
 }
 
-/// Reads a value without leaving parts of it behind in grown buffers; cuts a byte order mark and one line end.
+/// Reads a value without leaving copies of it behind in growing buffers; removes a byte order mark and one line end.
 fn read_value(source: impl Read, name: &str) -> Answer<Zeroizing<Vec<u8>>> {
     let limit = usize::try_from(MAX_VALUE_BYTES).unwrap_or(usize::MAX);
     let mut value = Zeroizing::new(Vec::with_capacity(limit + 64));
@@ -399,7 +399,7 @@ fn read_value(source: impl Read, name: &str) -> Answer<Zeroizing<Vec<u8>>> {
     Ok(value)
 }
 
-/// Lends the value to the HTTP library and wipes it when that lets go.
+/// Passes the value to the HTTP library without a copy, and wipes it when the library drops it.
 struct Wiped(Zeroizing<Vec<u8>>);
 
 impl AsRef<[u8]> for Wiped {

@@ -1,4 +1,5 @@
-//! What is unsafe or without effect in the configuration or on this machine: logged at the start, and part of `egret status`.
+//! Settings in the configuration or on this machine that are unsafe or without effect: logged at the start, and part of
+//! `egret status`.
 
 use proxy::Listen;
 

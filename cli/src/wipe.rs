@@ -1,12 +1,12 @@
-//! Memory that is given back is wiped first, so that the copies of secrets which libraries make (field maps, buffers of HTTP
-//! and TLS) end with the code that made them.
+//! Wipes memory before it is freed, so that the copies of secrets in libraries (field maps, buffers of HTTP and TLS) end
+//! with the code that made them.
 #![expect(unsafe_code, reason = "an allocator is unsafe by its trait; each use says why it is sound")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::ptr;
 
-/// The system's allocator, wiping what it takes back.
+/// The system's allocator, which wipes every freed block.
 pub(crate) struct Wiping;
 
 // SAFETY: every call goes to the system's allocator with the layout that it came with. What is written before a block is given
@@ -26,7 +26,7 @@ unsafe impl GlobalAlloc for Wiping {
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: the block has this size, and nobody else uses it any more.
         unsafe { ptr::write_bytes(pointer, 0, layout.size()) };
-        // Without this the compiler may leave the writing out, since nothing of ours reads it.
+        // Without this the compiler may omit the writes, because no code of ours reads them.
         black_box(pointer);
         // SAFETY: the caller's promises are the system's.
         unsafe { System.dealloc(pointer, layout) }

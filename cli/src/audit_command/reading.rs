@@ -1,5 +1,5 @@
-//! Reads a journal without touching its folder: the index that answers is made in a folder of its own, from a copy of the one
-//! that is there where there is one, and goes with the command.
+//! Reads a journal without changing its folder. The index for the query is built in a temporary folder, from a copy of the
+//! existing index if there is one, and removed with the command.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -11,10 +11,10 @@ use serde_json::value::RawValue;
 
 use crate::exit::{Answer, Failure, OrFail as _};
 
-/// The records of a journal that a filter wants.
+/// The records of a journal that match a filter.
 ///
 /// # Errors
-/// 3 where the journal cannot be read.
+/// 3 if the journal cannot be read.
 pub(super) fn records(journal: &Path, index: Option<&Path>, filter: &Filter) -> Answer<Vec<Box<RawValue>>> {
     if !journal.is_dir() {
         return Err(Failure::unreachable(anyhow!(
@@ -23,7 +23,7 @@ pub(super) fn records(journal: &Path, index: Option<&Path>, filter: &Filter) -> 
         )));
     }
     let scratch = Scratch::new().or_unreachable()?;
-    // One that is not there, or not ours to read, is made from the journal.
+    // If the index is missing or unreadable, it is built from the journal.
     let own = scratch.copy_of(index);
     let rows = || -> anyhow::Result<Vec<Box<RawValue>>> {
         let index = Index::open(journal, &own)?;
@@ -34,10 +34,10 @@ pub(super) fn records(journal: &Path, index: Option<&Path>, filter: &Filter) -> 
     rows().or_unreachable()
 }
 
-/// The last record that an index has; `None` where there is no index that can be read. No process may be writing it.
+/// The last record of an index; `None` if there is no readable index. No process may be writing to it.
 ///
 /// # Errors
-/// 3 where there is no room for a copy.
+/// 3 if there is no room for a copy.
 pub(super) fn last_indexed(journal: &Path, index: &Path) -> Answer<Option<KnownHead>> {
     let scratch = Scratch::new().or_unreachable()?;
     let own = scratch.copy_of(Some(index));
@@ -53,13 +53,13 @@ impl Scratch {
         let parent = std::env::temp_dir();
         let now = clock::now().as_nanosecond();
         let path = parent.join(format!("egret-audit-{}-{now}", std::process::id()));
-        // Not recursive: a folder that somebody else has made there is an error.
+        // Not recursive: a folder that another user has created there is an error.
         let made = DirBuilder::new().mode(0o700).create(&path);
         made.with_context(|| format!("cannot make the folder {} for an index", path.display()))?;
         Ok(Self(path))
     }
 
-    /// Where the copy of an index is, if it could be copied.
+    /// The path of the copied index, if it could be copied.
     fn copy_of(&self, index: Option<&Path>) -> PathBuf {
         let own = self.0.join("index.db");
         for (index, suffix) in index.into_iter().flat_map(|index| [(index, ""), (index, "-wal")]) {

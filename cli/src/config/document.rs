@@ -111,7 +111,7 @@ pub(super) struct AuditDocument {
     pub(super) retention: Option<Spanned<RetentionDocument>>,
 }
 
-/// How long records are kept, and how many bytes of them; a length of time may be alone.
+/// How long records are retained, and how many bytes of them; a duration may be given alone.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RetentionBounds {
@@ -119,7 +119,7 @@ pub(super) struct RetentionBounds {
     pub(super) size: Option<Spanned<String>>,
 }
 
-/// As it is written.
+/// The written value.
 pub(super) enum RetentionDocument {
     Time(String),
     Bounds(RetentionBounds),

@@ -7,7 +7,7 @@ use serde_saphyr::Spanned;
 
 use super::problem::{Problem, Source};
 
-/// Which field a key sets, and in which unit it is written.
+/// The field that a key sets, and its unit.
 enum Field {
     Bytes(fn(&mut Limits) -> &mut usize),
     Bytes32(fn(&mut Limits) -> &mut u32),

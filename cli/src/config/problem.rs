@@ -1,4 +1,4 @@
-//! What is wrong in the file, and where.
+//! The problems of the file, with their positions.
 
 use std::fmt;
 
@@ -47,7 +47,7 @@ impl Source<'_> {
         self.at(Some(value.referenced), message, help)
     }
 
-    /// A line for the log about a value that is taken, with its place and its code.
+    /// A line for the log about an accepted value, with its position and its code.
     pub(super) fn warning<T>(&self, value: &Spanned<T>, code: &str, message: &str, help: &str) -> String {
         let Problem { file, line, column, .. } = self.problem(value, String::new(), None);
         format!("{file}:{line}:{column}: {message}; {help} ({code})")
@@ -73,7 +73,7 @@ impl Source<'_> {
     }
 }
 
-/// The first value that is not written at all, or is text without a character: line and column from 1. `null` is a value.
+/// The first value that is missing, or is an empty text: line and column from 1. `null` is a value.
 fn empty_value(text: &str) -> Option<(usize, usize)> {
     let mut depth = 0_usize;
     for (event, span) in Parser::new_from_str(text).map_while(Result::ok) {
@@ -89,7 +89,7 @@ fn empty_value(text: &str) -> Option<(usize, usize)> {
     None
 }
 
-/// What is wrong, in our words, and what to do about it: the parser's own are for those who program with it.
+/// The problem and its solution in our words: the parser's messages are for programmers.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is the library's, and not exhaustive")]
 fn explain(error: &Error) -> (String, Option<String>) {
     let (message, help) = match error {
@@ -124,7 +124,7 @@ fn explain(error: &Error) -> (String, Option<String>) {
             ("an alias without an anchor".to_owned(), "put text that begins with `*` in quotes")
         }
         _ => {
-            // The place is shown above the line; the parser repeats it at the end of its sentence.
+            // The position is shown above the line; the parser repeats it at the end of its sentence.
             let text = error.to_string();
             let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
             (format!("not valid: {reason}"), "check indentation, quotes and brackets here and in the line above")

@@ -159,7 +159,7 @@ fn values_that_cannot_be_are_shown_where_they_stand() {
 
 #[test]
 fn every_limit_of_the_data_path_has_a_key() {
-    // The names of the fields, as Debug prints them.
+    // The names of the fields in the output of Debug.
     let printed = format!("{:#?}", Limits::default());
     for line in printed.lines().filter(|line| line.starts_with("    ") && line.contains(": ")) {
         let name = line.trim().split(':').next().unwrap();

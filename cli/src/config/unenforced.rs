@@ -1,7 +1,7 @@
-//! Keys of the contract that this version does not serve: silence about them would be a false promise.
+//! Keys of the specified format that this version does not implement: accepting them silently would be a false promise.
 //!
-//! A key that asks for a listener, another route or a guarantee ends the start if it is set. A key that only bounds or permits
-//! something is accepted and reported with its place.
+//! A key that requests a listener, another route or a guarantee stops the start if it is set. A key that only bounds or
+//! permits something is accepted and reported with its position.
 
 use serde_saphyr::Spanned;
 
@@ -35,10 +35,10 @@ pub(super) fn refuse_reserved(source: &Source<'_>, document: &Document) -> Resul
     Ok(())
 }
 
-/// The keys that are valid and have no effect, a line each with its place.
+/// A line with its position for each valid key without effect.
 ///
 /// # Errors
-/// A value that the key does not take, or that asks for a guarantee which this version cannot give.
+/// A value that the key does not accept, or that requests a guarantee which this version cannot give.
 pub(super) fn find(source: &Source<'_>, document: &Document) -> Result<Vec<String>, Problem> {
     let mut found = Vec::new();
     if let Some(retention) = &document.audit.retention {

@@ -1,4 +1,4 @@
-//! The sandbox of the demo: a client that has a session's environment and nothing else.
+//! The sandbox of the demo: a client with only a session's environment.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
 
-/// Bytes of an answer; the origin of the demo sends a line.
+/// The maximum bytes of an answer; the origin of the demo sends a line.
 const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
 /// What the sandbox received.
@@ -23,7 +23,7 @@ pub(super) struct Answered {
     pub(super) body: String,
 }
 
-/// Reaches the proxy with the session's credentials and trusts what `NODE_EXTRA_CA_CERTS` names.
+/// Connects to the proxy with the session's credentials, and trusts the CA in `NODE_EXTRA_CA_CERTS`.
 pub(super) struct Sandbox {
     proxy: SocketAddr,
     /// The value of Proxy-Authorization.
@@ -37,7 +37,7 @@ impl Sandbox {
     pub(super) fn new(session: &SessionCreated) -> anyhow::Result<Self> {
         let (_, proxy) = session.proxy_url.rsplit_once('@').context("the proxy URL has no address")?;
         let pair = format!("{}:{}", session.session.id, session.token);
-        // A CA that nothing trusts: `Trust` never takes its owner's own for an upstream's.
+        // A CA that nothing trusts: `Trust` never accepts its owner's own for an upstream.
         let (own, _key) = Ca::create(clock::now()).context("cannot make a CA")?;
         Ok(Self {
             proxy: proxy.parse().context("the proxy URL has no address")?,

@@ -1,5 +1,5 @@
-//! The origin of the demo: HTTPS on loopback, under a CA of its own. It answers with the credential that it received, so that the
-//! masking shows.
+//! The origin of the demo: HTTPS on loopback, under a CA of its own. It answers with the received credential, so that the masking
+//! is visible.
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;
@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// Bytes of a request head; only the demo's own client asks.
+/// The maximum bytes of a request head; only the demo's own client connects.
 const MAX_HEAD_BYTES: u64 = 16 << 10;
 
 /// Listens until the runtime ends.
@@ -25,7 +25,7 @@ pub(super) struct Origin {
 
 impl Origin {
     /// # Errors
-    /// A certificate or a listener that cannot be made.
+    /// A certificate or a listener that cannot be created.
     pub(super) async fn start(host: &str) -> anyhow::Result<Self> {
         let (ca, _key) = Ca::create(clock::now()).context("cannot make the CA of the origin")?;
         let ca = Arc::new(ca);
@@ -90,7 +90,7 @@ async fn answer(acceptor: &TlsAcceptor, stream: TcpStream, seen: &Mutex<Option<S
 /// A value that opens nothing.
 ///
 /// # Errors
-/// The system gives no random bytes.
+/// The system returns no random bytes.
 pub(super) fn made_up_secret() -> anyhow::Result<String> {
     let mut bytes = [0; 16];
     std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).context("no random bytes")?;

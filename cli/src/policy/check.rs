@@ -1,4 +1,4 @@
-//! `egret policy check`: everything that is wrong with files, and whether their checks hold.
+//! `egret policy check`: all problems of files, and the results of their checks.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -57,10 +57,10 @@ enum CheckFormat {
     Junit,
 }
 
-/// What was found.
+/// The findings.
 #[derive(Default)]
 struct Outcome {
-    /// What is wrong with the files, and failed checks.
+    /// The problems of the files, and failed checks.
     problems: Vec<Problem>,
     results: Vec<CheckResult>,
     coverage: Vec<Coverage>,
@@ -69,7 +69,7 @@ struct Outcome {
 
 impl Check {
     /// # Errors
-    /// 1 where a file is not acceptable, a check fails or too few rules are reached; 2 where one cannot be read.
+    /// 1 if a file is not acceptable, a check fails or too few rules are reached; 2 if a file cannot be read.
     pub(super) fn execute(&self, context: &Context) -> Answer {
         let files = Files::read(context, &self.files)?;
         let default = context.config()?.default_session.map(|session| session.policies).unwrap_or_default();
@@ -112,12 +112,12 @@ impl Check {
     }
 }
 
-/// Whether it is a check that failed, rather than a file that is wrong.
+/// Whether it is a failed check, rather than an invalid file.
 fn is_failure(problem: &Problem) -> bool {
     problem.code == "EG0030"
 }
 
-/// The conflict within what `sessions.default` names, where these files have all of it.
+/// The conflict within the policies of `sessions.default`, if these files contain all of them.
 fn of_default_session(set: &PolicySet, sources: &[PolicySource], policies: &[PolicyName]) -> Option<Problem> {
     let (tenant, labels) = (TenantId::default(), BTreeMap::new());
     let subject = Subject { tenant: &tenant, agent: None, labels: &labels, policies };
@@ -165,7 +165,7 @@ impl Outcome {
         self.problems.iter().filter(|problem| problem.severity == Severity::Error).count()
     }
 
-    /// How many percent of the rules are reached, rounded down; all of none is everything.
+    /// The percentage of reached rules, rounded down; 100 if there are none.
     fn percent(&self) -> usize {
         let reached = self.coverage.iter().filter(|rule| rule.checks > 0).count();
         (reached * 100).checked_div(self.coverage.len()).unwrap_or(100)

@@ -1,4 +1,4 @@
-//! `egret policy import` and `export`: lists of hosts that other tools keep.
+//! `egret policy import` and `export`: lists of hosts of other tools.
 
 use std::path::PathBuf;
 
@@ -41,7 +41,7 @@ enum From {
 
 impl Import {
     /// # Errors
-    /// 2 where the list cannot be read, or nothing can be made of it.
+    /// 2 if the list cannot be read, or contains nothing usable.
     pub(super) fn execute(&self) -> Answer {
         let text = read_input(&self.file)?;
         let origin = match self.from {
@@ -65,7 +65,7 @@ impl Import {
         Ok(())
     }
 
-    /// The name that was given, or what the file's name gives.
+    /// The given name, or one derived from the file's name.
     fn name(&self) -> String {
         let given = self.name.clone();
         given.unwrap_or_else(|| {

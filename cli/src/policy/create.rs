@@ -19,7 +19,7 @@ pub(super) struct New {
 
 impl New {
     /// # Errors
-    /// 2 where there is no such template, or its values are not right.
+    /// 2 if there is no such template, or its values are invalid.
     pub(super) fn execute(&self) -> Answer {
         let Some(name) = &self.template else {
             let rows = policies::templates().into_iter().map(|template| {

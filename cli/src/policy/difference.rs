@@ -1,4 +1,4 @@
-//! `egret policy diff`: what a change of policy files grants and takes away.
+//! `egret policy diff`: the permissions that a change of policy files adds and removes.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ pub(super) struct Diff {
 
 impl Diff {
     /// # Errors
-    /// 1 where the new policies are wider and that was asked for, 2 where files cannot be used.
+    /// 1 if the new policies are wider and that was asked for, 2 if files cannot be used.
     pub(super) fn execute(&self, _context: &Context) -> Answer {
         let found = policies::diff_sets(&set(&self.old)?, &set(&self.new)?, Timestamp::now());
         match self.format {

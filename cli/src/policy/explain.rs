@@ -1,4 +1,4 @@
-//! `egret policy explain`: what policies answer to a request and why, or what a code means.
+//! `egret policy explain`: the answer of policies to a request with its reason, or the meaning of a code.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,11 +50,11 @@ fn instant(text: &str) -> Result<Timestamp, String> {
 
 impl Explain {
     /// # Errors
-    /// 1 where the request is refused, 2 where there is no such code, policy or request.
+    /// 1 if the request is refused, 2 if there is no such code, policy or request.
     pub(super) fn execute(&self, context: &Context) -> Answer {
         match self.what.as_slice() {
             [one] => match one.split_once(' ') {
-                // As a check writes it.
+                // In the form of a check.
                 Some((method, url)) => self.request(context, method, url.trim()),
                 None => crate::explain::print(one),
             },
@@ -70,7 +70,7 @@ impl Explain {
         }
     }
 
-    /// Asks the sidecar that judges the session's requests, with everything that is in force for it.
+    /// Asks the sidecar that judges the session's requests, with all policies in force for it.
     fn ask(&self, context: &Context, id: &str, method: &str, url: &str) -> Answer {
         let path = format!("/v1/sessions/{}/explain", encode(id));
         let request = ExplainRequest {
@@ -124,7 +124,7 @@ impl Explain {
         }
     }
 
-    /// The rules, and the session that they are of.
+    /// The rules, and their session.
     fn rules(&self, context: &Context) -> Answer<(Arc<Rules>, Option<SessionView>)> {
         let Some(id) = &self.session else {
             if self.policies.is_empty() {
@@ -138,7 +138,7 @@ impl Explain {
             let mut client = Client::find(context, IfMissing::Fail).await?;
             Ok((client.get(&path).await?, client.get(&format!("{path}/documents")).await?))
         })?;
-        // With a file, the answer is the one with that file in force.
+        // With a file, the answer assumes that the file is in force.
         let mut wanted: Vec<String> = loaded(&session);
         wanted.extend(self.policies.iter().cloned());
         let found = named(context, &wanted)?;
@@ -157,7 +157,7 @@ impl Explain {
     }
 }
 
-/// What becomes of the session's credentials on a request with this method, as far as the session shows it.
+/// The effect on the session's credentials for a request with this method, as far as the session shows it.
 fn grants(session: &SessionView, method: &str) -> Grants {
     let state = |one: &GrantView| {
         let methods = &one.grant.methods;
@@ -179,7 +179,7 @@ fn grants(session: &SessionView, method: &str) -> Grants {
     }
 }
 
-/// The policies that the session names; the rest it brought.
+/// The policies that the session names; the rest are its own.
 fn loaded(session: &SessionView) -> Vec<String> {
     let mut loaded = session.policies.clone();
     for own in &session.documents {

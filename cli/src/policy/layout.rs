@@ -30,7 +30,7 @@ pub(super) struct Fmt {
 
 impl Fmt {
     /// # Errors
-    /// 1 with `--check` where a file would change; 2 where one cannot be read or written.
+    /// 1 with `--check` if a file would change; 2 if one cannot be read or written.
     pub(super) fn execute(&self, context: &Context) -> Answer {
         if self.stdin {
             return self.pass_through();
@@ -78,9 +78,9 @@ impl Fmt {
     }
 }
 
-/// Puts a new text in the place of a file at once, with the same mode; a reader sees the old or the new.
+/// Replaces the text of a file atomically, with the same mode; a reader sees the old or the new one.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    // A link stays one.
+    // A link stays a link.
     let path = fs::canonicalize(path)?;
     let mode = fs::metadata(&path)?.permissions().mode();
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

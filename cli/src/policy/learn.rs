@@ -1,4 +1,4 @@
-//! `egret policy propose` and `replay`: policies and what was recorded.
+//! `egret policy propose` and `replay`: policies and recorded requests.
 
 use anyhow::anyhow;
 use api::{List, RecordQuery};
@@ -13,7 +13,7 @@ use crate::client::{Client, IfMissing, converse, path_with};
 use crate::exit::{Answer, Failure, OrFail as _};
 use crate::output;
 
-/// How many records are asked for at a time.
+/// How many records are requested at a time.
 const PAGE: u32 = 1_000;
 
 /// The name under which Egret itself answers: no policy allows or refuses it.
@@ -77,7 +77,7 @@ pub(super) struct Replay {
 
 impl Propose {
     /// # Errors
-    /// 2 where nothing was recorded, 3 where there is no journal.
+    /// 2 if there are no records, 3 if there is no journal.
     pub(super) fn execute(&self, context: &Context) -> Answer {
         let observations = self.recorded.read(context)?;
         if observations.is_empty() {
@@ -98,8 +98,8 @@ impl Propose {
 
 impl Replay {
     /// # Errors
-    /// 1 where something that passed would be refused and that was asked for, 2 where the candidate cannot be used, 3
-    /// where there is no journal.
+    /// 1 if a passing request would be refused and that was asked for, 2 if the candidate cannot be used, 3 if there is
+    /// no journal.
     pub(super) fn execute(&self, context: &Context) -> Answer {
         let found = named(context, &self.candidate)?;
         let rules = found.set.rules_for_policies(&found.policies).or_usage()?;
@@ -145,7 +145,7 @@ impl Recorded {
     }
 }
 
-/// The request of a record; `None` if no client was identified, nothing was judged, or Egret itself answered.
+/// The request of a record; `None` if no client was identified, no rule was evaluated, or Egret itself answered.
 fn observation(record: &Value) -> Option<Observation> {
     let text = |field: &str| record[field].as_str().map(str::to_owned);
     let unread = record["kind"] == "tunnel.closed";
@@ -153,7 +153,7 @@ fn observation(record: &Value) -> Option<Observation> {
     if host == OWN_NAME || host.strip_suffix(OWN_NAME).is_some_and(|front| front.ends_with('.')) {
         return None;
     }
-    // A request that failed for other reasons than policy shows nothing about policy.
+    // A request that failed for reasons other than policy shows nothing about policy.
     let verdict = match record["decision"].as_str()? {
         "allow" => Verdict::Allow,
         "observe" => Verdict::Observe,

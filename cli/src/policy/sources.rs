@@ -1,4 +1,4 @@
-//! Where the commands about policies find their files.
+//! The sources of the files for commands about policies.
 
 use std::collections::HashMap;
 use std::fs;
@@ -16,18 +16,18 @@ use crate::exit::{Answer, Failure, OrFail as _};
 use crate::output;
 use crate::session_options::looks_like_path;
 
-/// Policy files, and the files of checks beside them.
+/// Policy files, and the files of checks next to them.
 #[derive(Default)]
 pub(super) struct Files {
     pub(super) policies: Vec<PolicySource>,
     pub(super) suites: Vec<PolicySource>,
-    /// Where each of them lies, by its name in messages.
+    /// The path of each, by its name in messages.
     paths: HashMap<String, PathBuf>,
 }
 
 impl Files {
-    /// Reads these files and folders, or those of the configuration where none is named. Beside `a.yaml` belongs
-    /// `a.test.yaml`; of a folder, every file of checks.
+    /// Reads these files and folders, or the configured ones if none is named. The checks of `a.yaml` are in
+    /// `a.test.yaml`; for a folder, every file of checks is read.
     pub(super) fn read(context: &Context, paths: &[PathBuf]) -> Answer<Self> {
         let paths = if paths.is_empty() { context.config()?.policies } else { paths.to_vec() };
         if paths.is_empty() {
@@ -58,7 +58,7 @@ impl Files {
         }
         if is_suite(path) {
             self.add_suite(path)?;
-            // The policy that it checks is beside it.
+            // The policy that it checks is next to it.
             let beside = twin(path, ".test.", ".").filter(|policy| policy.is_file());
             return beside.map_or(Ok(()), |policy| self.add_policy(&policy));
         }
@@ -79,25 +79,25 @@ impl Files {
         Ok(())
     }
 
-    /// Where the file lies.
+    /// The path of the file.
     pub(super) fn path_of<'a>(&'a self, source: &'a PolicySource) -> &'a Path {
         self.paths.get(&source.name).map_or(Path::new(&source.name), PathBuf::as_path)
     }
 
-    /// The policies, and those that are built in.
+    /// The policies, and the built-in ones.
     pub(super) fn with_library(&self) -> Vec<PolicySource> {
         with_library(self.policies.clone())
     }
 }
 
-/// A file that is named twice, or is in a folder that is named too, counts once.
+/// A file that is named twice, or is also in a named folder, counts once.
 fn add_once(sources: &mut Vec<PolicySource>, source: PolicySource) {
     if sources.iter().all(|own| own.name != source.name) {
         sources.push(source);
     }
 }
 
-/// A file of the library itself may be what is looked at.
+/// The file may be one of the library itself.
 pub(super) fn with_library(mut sources: Vec<PolicySource>) -> Vec<PolicySource> {
     let built_in = read_library().into_iter().filter(|one| sources.iter().all(|own| own.text != one.text));
     let built_in: Vec<_> = built_in.collect();
@@ -110,7 +110,7 @@ fn is_suite(path: &Path) -> bool {
     [".test.yaml", ".test.yml"].iter().any(|end| name.ends_with(end))
 }
 
-/// The file beside, with another end.
+/// The file with another suffix in the same folder.
 fn twin(path: &Path, from: &str, to: &str) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?;
     let end = ["yaml", "yml"].into_iter().find(|end| name.ends_with(&format!("{from}{end}")))?;
@@ -133,14 +133,14 @@ pub(super) fn suites_of(folder: &Path) -> Answer<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A set, and the policies of it that were named.
+/// A set, and its policies that were named.
 pub(super) struct Named {
     pub(super) set: PolicySet,
     pub(super) policies: Vec<PolicyName>,
 }
 
-/// The policies that are configured or built in, and those of the files that are named; of each name or file, its
-/// policy. A file that is named replaces the configured policy of the same name: it is probably its next version.
+/// The configured or built-in policies, and those of the named files; for each name or file, its policy. A named file
+/// replaces the configured policy of the same name: it is probably its next version.
 pub(super) fn named(context: &Context, wanted: &[String]) -> Answer<Named> {
     let mut sources: Vec<PolicySource> = Vec::new();
     let mut policies = Vec::new();
@@ -182,18 +182,18 @@ fn names_of(source: &PolicySource) -> Answer<Vec<PolicyName>> {
     Ok(compiled(std::slice::from_ref(source))?.names().cloned().collect())
 }
 
-/// Compiles what must be right already.
+/// Compiles files that must already be valid.
 pub(super) fn compiled(sources: &[PolicySource]) -> Answer<PolicySet> {
     policies::compile(sources).map_err(|problems| broken(&problems))
 }
 
-/// Says what is wrong with files that a command needs.
+/// Prints the problems of files that a command needs.
 pub(super) fn broken(problems: &[Problem]) -> Failure {
     output::say(render::human(problems).trim_end());
     Failure::usage(anyhow!("the policy files cannot be used"))
 }
 
-/// The text of a file, or of standard input where it is `-`.
+/// The text of a file, or of standard input for `-`.
 pub(super) fn read_input(path: &Path) -> Answer<String> {
     if path.as_os_str() != "-" {
         return crate::client::read_text(path);

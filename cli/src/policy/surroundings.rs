@@ -1,4 +1,4 @@
-//! What policy files are compared with: `upstream.resolve`, and the credentials of the vault, without their values.
+//! The context for checking policy files: `upstream.resolve`, and the credentials of the vault, without their values.
 
 use api::{CredentialView, List};
 use policies::{CredentialFacts, Surroundings};
@@ -9,8 +9,8 @@ use crate::client::{Client, IfMissing, converse};
 use crate::exit::Answer;
 use crate::output;
 
-/// Reads them where a configuration or a data folder is named (`--config`, `--data-dir`) and a vault is there. Nothing is made, and
-/// a vault that cannot be asked is reported and left out.
+/// Reads them if a configuration or a data folder is named (`--config`, `--data-dir`) and it has a vault. Creates nothing; an
+/// unavailable vault is reported and left out.
 pub(super) fn read(context: &Context) -> Answer<Surroundings> {
     let is_named = context.common.config.is_some() || context.common.data_dir.is_some();
     if is_named { of_vault(context) } else { fixed_addresses(context) }
@@ -21,7 +21,7 @@ fn fixed_addresses(context: &Context) -> Answer<Surroundings> {
     Ok(Surroundings { resolve, ..Surroundings::default() })
 }
 
-/// Reads them where a vault is there.
+/// Reads them if there is a vault.
 pub(super) fn of_vault(context: &Context) -> Answer<Surroundings> {
     let around = fixed_addresses(context)?;
     if !Vault::exists(&context.data_dir(&context.config()?)?.vault()) {

@@ -1,5 +1,5 @@
-//! Notices that policy files change. Folders are watched, not files: editors and mounters replace
-//! files, and a watch would stay with the one that is gone.
+//! Detects changes of policy files. Folders are watched, not files: editors and mounters replace files, and a watch
+//! would stay on the removed one.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,19 +9,19 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::Instant;
 
-/// Files are read once nothing has changed for so long, so that none is read while it is written.
+/// Files are read once there was no change for this long, so that none is read while it is written.
 const SETTLE: Duration = Duration::from_millis(200);
 /// Changes that continue for longer than this are reported; the wait continues.
 const RESTLESS: Duration = Duration::from_secs(10);
 
-/// Changes to come; watching ends when it is dropped.
+/// Future changes; dropping it ends the watch.
 pub(super) struct Changes {
     noticed: Receiver<()>,
     _watcher: RecommendedWatcher,
 }
 
-/// Watches these files and folders as they are now. A folder that is replaced by another is seen to be, and has to be
-/// watched again: so it is done after every change.
+/// Watches these files and folders in their current state. If a folder is replaced, this is detected, but the new one
+/// has to be watched again: so the watch is renewed after every change.
 pub(super) fn policies(paths: &[PathBuf]) -> notify::Result<Changes> {
     let (notice, noticed) = mpsc::channel(1);
     let places: Vec<Place> = paths.iter().flat_map(|path| Place::all_of(path)).collect();
@@ -31,7 +31,7 @@ pub(super) fn policies(paths: &[PathBuf]) -> notify::Result<Changes> {
             let named = event.paths.iter().any(|path| seen.iter().any(|place| place.holds(path)));
             changes(event.kind) && (named || event.paths.is_empty())
         };
-        // A full channel has a change waiting already.
+        // A full channel already contains a pending change.
         if event.map_or(true, |event| matters(&event)) {
             let _waiting = notice.try_send(());
         }
@@ -41,7 +41,7 @@ pub(super) fn policies(paths: &[PathBuf]) -> notify::Result<Changes> {
     folders.dedup();
     for folder in folders {
         match watcher.watch(folder, RecursiveMode::NonRecursive) {
-            // It may come back; the folder that held it is watched for that.
+            // It may come back; its parent folder is watched for that.
             Err(error) if is_gone(&error) => {}
             watched => watched?,
         }
@@ -60,10 +60,10 @@ fn is_gone(error: &notify::Error) -> bool {
     }
 }
 
-/// How many links are followed to one path, as Linux does (path_resolution(7)).
+/// How many links are followed for one path, as in Linux (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// Where a change is one of the policies.
+/// The path of a relevant change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     /// Anything directly in this folder.
@@ -73,8 +73,8 @@ enum Place {
 }
 
 impl Place {
-    /// The places of a configured path: a folder and its own entry, or a file with its folder; every link on
-    /// the way to it; and where a part of the way is missing, the entry that would bring it back.
+    /// The watched paths of a configured path: a folder and its own entry, or a file with its folder; every link on the
+    /// path; and for a missing part, the entry that would restore it.
     fn all_of(path: &Path) -> Vec<Self> {
         let mut places = Vec::new();
         let mut way = path.to_owned();
@@ -113,24 +113,24 @@ impl Place {
     }
 }
 
-/// Reading is what a reload itself does; the end of writing is reported as an access too.
+/// A reload itself reads the files; the end of writing is reported as an access too.
 fn changes(kind: EventKind) -> bool {
     !matches!(kind, EventKind::Access(_)) || kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
 }
 
 impl Changes {
-    /// Resolves once something has changed and nothing more has for [`SETTLE`], however long that takes: what is seen
-    /// within a burst of changes may be half a file.
+    /// Resolves after a change once there was no further change for [`SETTLE`], however long that takes: within a burst
+    /// of changes, a file may be half written.
     ///
     /// # Cancellation
-    /// A change that was noticed and not yet reported is reported by the next call, as far as something changes again;
-    /// the caller that drops this future reloads by itself.
+    /// A change that was detected and not yet reported is reported by the next call, if something changes again; a
+    /// caller that drops this future reloads by itself.
     pub(super) async fn next(&mut self) {
         settled(&mut self.noticed).await;
     }
 }
 
-/// Resolves at the end of a burst of notices.
+/// Resolves at the end of a burst of notifications.
 async fn settled(noticed: &mut Receiver<()>) {
     if noticed.recv().await.is_none() {
         return std::future::pending().await;
@@ -152,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    /// The time before and behind the moment at which a burst is over.
+    /// The time before and after the moment at which a burst is over.
     const TICK: Duration = Duration::from_millis(10);
 
     #[tokio::test(start_paused = true)]
@@ -160,7 +160,7 @@ mod tests {
         let (notice, mut noticed) = mpsc::channel(1);
         let mut told = pin!(settled(&mut noticed));
         assert!(tokio::time::timeout(RESTLESS, told.as_mut()).await.is_err(), "nothing has changed");
-        // Longer than what is warned of.
+        // Longer than the threshold of the warning.
         for _ in 0..100 {
             notice.try_send(()).unwrap();
             assert!(tokio::time::timeout(SETTLE - TICK, told.as_mut()).await.is_err(), "it is still being written");

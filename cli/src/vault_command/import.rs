@@ -77,13 +77,13 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// What is to be put, and what is left where it is.
+/// The credentials to put, and the ones to leave.
 struct Plan {
     items: Vec<Item>,
-    /// Variables for which no audience was said.
+    /// Variables without an audience.
     left: Vec<String>,
     warnings: Vec<String>,
-    /// What of a document is not in the form.
+    /// The faults of a document.
     faults: Vec<Fault>,
 }
 
@@ -108,7 +108,7 @@ impl Import {
         items.iter().for_each(warn_of);
         let body = Bytes::from_owner(Wiped(document(&items)?));
         let path = path_with(CREDENTIALS, &ImportQuery { dry_run: self.dry_run })?;
-        // A folder that is not there is made for what is put, not for a question.
+        // A missing folder is created to put credentials, but not to preview them.
         let if_missing = if self.dry_run { IfMissing::Fail } else { IfMissing::Create };
         let done: List<ImportedView> =
             converse(async { Client::find(context, if_missing).await?.post_bytes(&path, body).await })?;
@@ -158,7 +158,7 @@ impl Import {
         let is_there = |name: &String| {
             items.iter().any(|item| item.name == *name) || faults.iter().any(|fault| fault.name.as_ref() == Some(name))
         };
-        // Of a document that cannot be read at all, no name is known.
+        // If a document cannot be read at all, no name is known.
         if faults.iter().all(|fault| fault.name.is_some()) {
             self.all_there("--only", &self.only, is_there)?;
         }
@@ -303,14 +303,14 @@ fn warn_of(item: &Item) {
     warn(&item.name, &item.weaknesses());
 }
 
-/// Says what is risky about a value, without it.
+/// Prints the risk of a value, without the value.
 pub(super) fn warn(name: &str, weaknesses: &[Weakness]) {
     for weakness in weaknesses {
         output::say(&format!("warning: {}: {}", visible(name), weakness.as_str()));
     }
 }
 
-/// Reads a file whole without leaving parts of it behind in grown buffers.
+/// Reads a whole file without leaving copies of it behind in growing buffers.
 fn read_all(source: impl Read, shown: &str) -> Answer<Zeroizing<Vec<u8>>> {
     let limit = usize::try_from(MAX_FILE_BYTES).unwrap_or(usize::MAX);
     let mut text = Zeroizing::new(Vec::with_capacity(limit + 64));
@@ -339,7 +339,7 @@ fn document(items: &[Item]) -> Answer<Zeroizing<Vec<u8>>> {
         let value = item.value.text().map_err(|place| {
             Failure::usage(anyhow!("{place}: {}: the value is not UTF-8, and only UTF-8 can be imported", item.name))
         })?;
-        // An escape has six characters at most.
+        // An escape has at most six characters.
         room += fields.len() + value.len() * 6 + 16;
         parts.push((fields, value));
     }

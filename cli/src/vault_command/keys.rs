@@ -93,7 +93,7 @@ pub(super) fn backup(context: &Context, file: Option<&Path>) -> Answer {
 }
 
 pub(super) fn restore(context: &Context, file: &Path, lock: &BackupLock) -> Answer {
-    // A device or a pipe would be read without end.
+    // A read of a device or a pipe would never end.
     if !fs::metadata(file).with_context(|| format!("cannot read {}", file.display())).or_usage()?.is_file() {
         return Err(Failure::usage(anyhow!("{} is not a regular file, so it is not a backup", file.display())));
     }

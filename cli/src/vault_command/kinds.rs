@@ -1,11 +1,11 @@
-//! The options of `vault put` that belong to one kind of credential, as the kinds themselves tell them.
+//! The options of `vault put` that belong to one kind of credential, from the definitions of the kinds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 use vault::{Kind, KindOption};
 
-/// What was given of them, by the names of the control API.
+/// The given options, by the names of the control API.
 #[derive(Clone, Debug, Default)]
 pub(super) struct KindOptions(pub(super) BTreeMap<String, String>);
 

@@ -1,4 +1,4 @@
-//! Asks for a secret at the terminal, without showing what is typed.
+//! Asks for a secret at the terminal, without showing the input.
 
 use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
@@ -27,12 +27,12 @@ pub(super) fn ask(what: &str) -> Answer<Zeroizing<Vec<u8>>> {
         .context("the terminal cannot be asked")
         .or_usage()?;
     let value = read_typed(&terminal);
-    // The line end that was typed was not shown either.
+    // The typed line end was not shown either.
     let _shown = (&terminal).write_all(b"\n");
     value
 }
 
-/// One line as it is typed, with the keys that mend it.
+/// One typed line, with support for the keys that correct it.
 fn read_typed(mut terminal: &std::fs::File) -> Answer<Zeroizing<Vec<u8>>> {
     let mut line = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_VALUE_BYTES).unwrap_or(usize::MAX)));
     let mut key = Zeroizing::new([0]);
@@ -49,7 +49,7 @@ fn read_typed(mut terminal: &std::fs::File) -> Answer<Zeroizing<Vec<u8>>> {
     read_value(line.as_slice(), "the terminal")
 }
 
-/// Shows nothing of what is typed for as long as it lives.
+/// Shows no typed input for as long as it lives.
 struct Quiet<'a> {
     terminal: &'a std::fs::File,
     before: Termios,
@@ -58,7 +58,7 @@ struct Quiet<'a> {
 impl<'a> Quiet<'a> {
     fn new(terminal: &'a std::fs::File, before: Termios) -> anyhow::Result<Self> {
         let mut quiet = before.clone();
-        // Without signals too: one that ended us here would leave the terminal silent.
+        // Without signals too: one that ended us here would leave the terminal without echo.
         quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG);
         tcsetattr(terminal, OptionalActions::Flush, &quiet).context("the terminal cannot be kept from showing it")?;
         Ok(Self { terminal, before })

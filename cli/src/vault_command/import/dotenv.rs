@@ -1,5 +1,5 @@
-//! `.env` files: lines of `NAME=value`, as shells and the usual libraries read them, without putting anything in a `$`'s
-//! place. What could be read in two ways is refused: a credential that is sealed wrong is found much later.
+//! `.env` files: lines of `NAME=value`, as shells and the usual libraries read them, but without replacing a `$`.
+//! Ambiguous input is refused: a credential that is sealed wrong is noticed much later.
 
 use control::import::{Fault, Place, Value};
 use model::text_file::without_mark;
@@ -8,14 +8,14 @@ use model::text_file::without_mark;
 pub(super) struct Variable {
     pub(super) name: String,
     pub(super) value: Value,
-    /// The first `$` that a shell would put something in the place of.
+    /// The first `$` that a shell would replace.
     pub(super) dollar: Option<Place>,
 }
 
 /// Reads all variables of a file.
 ///
 /// # Errors
-/// The first line that is not in the form.
+/// The first line that is not of this form.
 pub(super) fn read(text: &[u8]) -> Result<Vec<Variable>, Fault> {
     let mut reader = Reader { rest: without_mark(text), place: Place { line: 1, column: 1 } };
     let mut variables = Vec::new();
@@ -31,7 +31,7 @@ pub(super) fn read(text: &[u8]) -> Result<Vec<Variable>, Fault> {
     Ok(variables)
 }
 
-/// What is left of the text, and where that begins.
+/// The rest of the text, and its position.
 struct Reader<'a> {
     rest: &'a [u8],
     place: Place,
@@ -118,7 +118,7 @@ impl Reader<'_> {
         self.fault(None, "a line begins with a variable (letters, digits and `_`), with `export`, or with #")
     }
 
-    /// To the next quote, over lines too; nothing in it has another meaning.
+    /// To the next quote, also over several lines; no character in it has another meaning.
     fn single_quoted(&mut self, name: &str) -> Result<Value, Fault> {
         self.next();
         let room = self.rest.iter().position(|byte| *byte == b'\'').unwrap_or(self.rest.len());
@@ -202,7 +202,7 @@ impl Reader<'_> {
         (value, dollar)
     }
 
-    /// Whether what follows a `$` is what a shell would replace.
+    /// Whether a shell would replace the text after a `$`.
     fn begins_variable(&self) -> bool {
         self.peek().is_some_and(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'{' | b'('))
     }

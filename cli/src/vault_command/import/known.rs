@@ -1,6 +1,6 @@
-//! Where the credentials of well-known variables usually go: offered in messages, never applied.
+//! The usual audiences of well-known variables: offered in messages, never applied.
 
-/// A variable, a host, and the kind where it is not bearer.
+/// A variable, a host, and the kind if it is not bearer.
 const KNOWN: &[(&str, &str, Option<&str>)] = &[
     ("ANTHROPIC_API_KEY", "api.anthropic.com", Some("header:X-Api-Key")),
     ("CLOUDFLARE_API_TOKEN", "api.cloudflare.com", None),
@@ -25,7 +25,7 @@ const KNOWN: &[(&str, &str, Option<&str>)] = &[
     ("XAI_API_KEY", "api.x.ai", None),
 ];
 
-/// What could stand after `--for` for this variable: its usual host where that is known.
+/// A suggestion for `--for` for this variable: its usual host if that is known.
 pub(super) fn suggestion(variable: &str) -> String {
     match KNOWN.iter().find(|(name, ..)| *name == variable) {
         Some((_, host, None)) => format!("{variable}={host}"),
