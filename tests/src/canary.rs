@@ -1,4 +1,4 @@
-//! A marked secret, and the search for it in every coding that a leak could have taken.
+//! A marked secret, and the search for it in every encoding of a possible leak.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -19,7 +19,7 @@ impl Canary {
         Self::of(&format!("cnry{mark}/{}", random_hex(20)))
     }
 
-    /// The search for a value that someone else made (a token, a pair).
+    /// The search for an existing value (a token, a pair).
     pub fn of(value: &str) -> Self {
         Self { value: value.to_owned(), needles: needles(value.as_bytes()) }
     }
@@ -29,19 +29,19 @@ impl Canary {
         &self.value
     }
 
-    /// The name of the first coding in which `bytes` hold the secret.
+    /// The name of the first encoding in which `bytes` contain the secret.
     pub fn find(&self, bytes: &[u8]) -> Option<&'static str> {
         self.needles.iter().find(|(_, needle)| contains(bytes, needle)).map(|(name, _)| *name)
     }
 
-    /// Panics where `bytes` hold the secret.
+    /// Panics if `bytes` contain the secret.
     pub fn assert_absent(&self, place: &str, bytes: &[u8]) {
         if let Some(coding) = self.find(bytes) {
             panic!("the secret stands in {place} ({coding})");
         }
     }
 
-    /// Panics where a file below `folder`, or its name, holds the secret.
+    /// Panics if a file below `folder`, or its name, contains the secret.
     pub fn assert_absent_below(&self, folder: &Path) {
         for entry in std::fs::read_dir(folder).unwrap().flatten() {
             let path = entry.path();
@@ -50,7 +50,7 @@ impl Canary {
             if kind.is_dir() {
                 self.assert_absent_below(&path);
             } else if kind.is_file() {
-                // A file may go while the folder is read; one that is gone holds nothing.
+                // A file may disappear while the folder is read; a removed one contains nothing.
                 let bytes = std::fs::read(&path).unwrap_or_default();
                 self.assert_absent(&path.display().to_string(), &bytes);
             }
@@ -63,7 +63,7 @@ pub fn random_hex(bytes: usize) -> String {
     hex(&random_bytes(bytes))
 }
 
-/// Bytes that no coder makes smaller.
+/// Bytes that do not compress.
 pub fn random_bytes(count: usize) -> Vec<u8> {
     let mut raw = vec![0u8; count];
     crate::pki::provider().secure_random.fill(&mut raw).unwrap();
@@ -79,7 +79,7 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// Whether `needle` stands in `bytes`.
+/// Whether `bytes` contain `needle`.
 pub fn contains(bytes: &[u8], needle: &[u8]) -> bool {
     memchr::memmem::find(bytes, needle).is_some()
 }
@@ -115,7 +115,7 @@ fn percent(value: &[u8], every: bool, lower: bool) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// The digits of a base64 text that do not depend on what stands around the value.
+/// The digits of a base64 text that do not depend on the text around the value.
 fn shifted(value: &[u8], shift: usize, engine: &impl Engine) -> Vec<u8> {
     let mut padded = vec![0u8; shift];
     padded.extend_from_slice(value);

@@ -1,4 +1,4 @@
-//! Clients that can send any byte: raw connections, tunnels with a chosen SNI and ALPN, HTTP/2.
+//! Clients that can send any bytes: raw connections, tunnels with a chosen SNI and ALPN, HTTP/2.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -35,7 +35,7 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// Trailer fields in order.
     pub trailers: Vec<(String, String)>,
-    /// Everything as it came over the wire; empty over HTTP/2.
+    /// All bytes of the response; empty over HTTP/2.
     pub raw: Vec<u8>,
 }
 
@@ -57,7 +57,7 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Everything that came: head, body and trailers.
+    /// All parts: head, body and trailers.
     pub fn everything(&self) -> Vec<u8> {
         let mut all = self.raw.clone();
         for (name, value) in self.headers.iter().chain(&self.trailers) {
@@ -91,12 +91,12 @@ impl Read for Stream {
     }
 }
 
-/// What ended a TLS handshake.
+/// The error of a TLS handshake.
 #[derive(Debug)]
 pub struct HandshakeError(pub std::io::Error);
 
 impl HandshakeError {
-    /// The alert that the server sent, if that ended it.
+    /// The alert of the server, if it ended the handshake.
     pub fn alert(&self) -> Option<rustls::AlertDescription> {
         let error = self.0.get_ref()?.downcast_ref::<rustls::Error>()?;
         if let rustls::Error::AlertReceived(alert) = error { Some(*alert) } else { None }
@@ -109,7 +109,7 @@ impl Wire {
         Self::over(TcpStream::connect(egret.proxy()).unwrap())
     }
 
-    /// A connection that exists.
+    /// An existing connection.
     pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -117,7 +117,7 @@ impl Wire {
         Self { stream: Stream::Plain(stream), read: Vec::new(), ended: false }
     }
 
-    /// Sends these bytes. A peer that has closed already is no failure: its answer is still to be read.
+    /// Sends these bytes. A peer that has already closed is not a failure: its answer is still to be read.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _closed = match &mut self.stream {
             Stream::Plain(stream) => stream.write_all(bytes.as_ref()).and_then(|()| stream.flush()),
@@ -125,7 +125,7 @@ impl Wire {
         };
     }
 
-    /// Sends these bytes; whether the peer took them.
+    /// Sends these bytes; returns whether the peer accepted them.
     pub fn try_send(&mut self, bytes: &[u8]) -> bool {
         let sent = match &mut self.stream {
             Stream::Plain(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
@@ -134,14 +134,14 @@ impl Wire {
         sent.is_ok()
     }
 
-    /// Reads some bytes and forgets them; how many, 0 at the end.
+    /// Reads some bytes and drops them; returns their number, 0 at the end.
     pub fn discard(&mut self) -> usize {
         let known = std::mem::take(&mut self.read).len();
         let mut buffer = [0u8; 16 * 1024];
         if known > 0 { known } else { self.stream.read(&mut buffer).unwrap_or_default() }
     }
 
-    /// Reads more; false at the end of the connection.
+    /// Reads more; returns false at the end of the connection.
     fn more(&mut self) -> bool {
         let mut buffer = [0u8; 16 * 1024];
         match self.stream.read(&mut buffer) {
@@ -155,7 +155,7 @@ impl Wire {
         !self.ended
     }
 
-    /// Whether the peer has closed, with nothing left to read.
+    /// Whether the peer has closed, with no bytes left to read.
     pub fn is_closed(&mut self) -> bool {
         while !self.ended {
             if !self.read.is_empty() {
@@ -166,13 +166,13 @@ impl Wire {
         self.read.is_empty()
     }
 
-    /// Everything up to the end of the connection.
+    /// All bytes up to the end of the connection.
     pub fn rest(&mut self) -> Vec<u8> {
         while self.more() {}
         std::mem::take(&mut self.read)
     }
 
-    /// Reads until `mark` has come; gives everything up to and with it.
+    /// Reads until `mark` has arrived; returns all bytes up to and including it.
     pub fn read_until(&mut self, mark: &str) -> Vec<u8> {
         loop {
             if let Some(at) = find(&self.read, mark.as_bytes()) {
@@ -194,7 +194,7 @@ impl Wire {
         })
     }
 
-    /// As [`Wire::answer_to`]; `None` where the connection ends before a whole head.
+    /// As [`Wire::answer_to`]; `None` if the connection ends before a complete head.
     pub fn try_answer_to(&mut self, method: &str) -> Option<Answer> {
         loop {
             let answer = self.one_answer(method)?;
@@ -269,17 +269,17 @@ impl Wire {
         self.read.drain(..count).collect()
     }
 
-    /// Makes TLS over a plain connection.
+    /// Starts TLS over a plain connection.
     ///
     /// # Errors
-    /// [`HandshakeError`] where the handshake fails.
+    /// [`HandshakeError`] if the handshake fails.
     pub fn start_tls(self, config: ClientConfig, name: &str) -> Result<Self, HandshakeError> {
         let Stream::Plain(mut socket) = self.stream else { panic!("the connection speaks TLS already") };
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
         while connection.is_handshaking() {
             if let Err(error) = connection.complete_io(&mut socket) {
-                // What the client has to say of it (an alert) goes out as well.
+                // The client's own alert is sent as well.
                 let _closed = connection.complete_io(&mut socket);
                 return Err(HandshakeError(error));
             }
@@ -288,7 +288,7 @@ impl Wire {
         Ok(Self { stream: Stream::Tls(Box::new(stream)), read: self.read, ended: false })
     }
 
-    /// The certificates that the server sent.
+    /// The certificates of the server.
     pub fn peer_certificates(&self) -> Vec<CertificateDer<'static>> {
         match &self.stream {
             Stream::Tls(stream) => stream.conn.peer_certificates().unwrap_or_default().to_vec(),
@@ -329,7 +329,7 @@ fn parse_head(head: &[u8]) -> Answer {
     Answer { status, reason, headers, raw: head.to_vec(), ..Answer::default() }
 }
 
-/// How a tunnel is opened.
+/// The options of a tunnel.
 #[derive(Clone, Debug)]
 pub struct Tunnel<'a> {
     target: &'a str,
@@ -365,36 +365,36 @@ impl<'a> Tunnel<'a> {
         self
     }
 
-    /// Sends the CONNECT; panics where the proxy does not accept it.
+    /// Sends the CONNECT; panics if the proxy does not accept it.
     pub fn connect(&self, egret: &Egret, session: &Session) -> Wire {
         let (answer, wire) = connect(egret, Some(session), self.target);
         assert_eq!(answer.status, 200, "CONNECT {} was refused: {answer:#?}", self.target);
         wire
     }
 
-    /// Opens the tunnel and makes TLS in it.
+    /// Opens the tunnel and starts TLS in it.
     ///
     /// # Errors
-    /// [`HandshakeError`] where the handshake fails.
+    /// [`HandshakeError`] if the handshake fails.
     pub fn try_open(&self, egret: &Egret, session: &Session) -> Result<Wire, HandshakeError> {
         let wire = self.connect(egret, session);
         let host = self.target.rsplit_once(':').map_or(self.target, |(host, _)| host);
         let mut config = client_config(egret, &self.alpn);
         config.enable_sni = self.sni.is_some();
         if self.sni != Some(host) {
-            // The name in the handshake is not the one to verify, so the verifier checks the chain alone.
+            // The server name in the handshake is not the one to verify, so the verifier checks only the chain.
             config.dangerous().set_certificate_verifier(Arc::new(AnyCertificate));
         }
         wire.start_tls(config, self.sni.unwrap_or("absent.invalid"))
     }
 
-    /// Opens the tunnel; panics where the handshake fails.
+    /// Opens the tunnel; panics if the handshake fails.
     pub fn open(&self, egret: &Egret, session: &Session) -> Wire {
         self.try_open(egret, session).unwrap_or_else(|error| panic!("TLS to {}: {error:?}", self.target))
     }
 }
 
-/// Sends `CONNECT target`; gives the answer and the connection.
+/// Sends `CONNECT target`; returns the answer and the connection.
 pub fn connect(egret: &Egret, session: Option<&Session>, target: &str) -> (Answer, Wire) {
     let mut wire = Wire::open(egret);
     wire.send(connect_head(session, target));
@@ -427,7 +427,7 @@ pub fn config_trusting(ca_file: &Path, alpn: &[&str]) -> ClientConfig {
     config
 }
 
-/// Takes any certificate, for handshakes whose SNI is not the name that was asked for.
+/// Accepts any certificate, for handshakes whose SNI is not the requested name.
 #[derive(Debug)]
 struct AnyCertificate;
 
@@ -471,12 +471,12 @@ pub fn get(egret: &Egret, session: &Session, target: &str, path: &str) -> Answer
     request(egret, session, target, &format!("GET {path} HTTP/1.1\r\nHost: {target}\r\n\r\n"))
 }
 
-/// One GET with further fields, each with its line end.
+/// One GET with additional fields, each with its line end.
 pub fn get_with(egret: &Egret, session: &Session, target: &str, path: &str, fields: &str) -> Answer {
     request(egret, session, target, &format!("GET {path} HTTP/1.1\r\nHost: {target}\r\n{fields}\r\n"))
 }
 
-/// Raw bytes through a tunnel, and the answer; a refused CONNECT is the answer as well.
+/// Raw bytes through a tunnel, and the answer; for a refused CONNECT, its answer.
 pub fn request(egret: &Egret, session: &Session, target: &str, bytes: &str) -> Answer {
     let (answer, wire) = connect(egret, Some(session), target);
     if answer.status != 200 {
@@ -503,7 +503,7 @@ pub struct H2 {
     sender: SendRequest<Content>,
 }
 
-/// A body, whose length may be left open.
+/// A body, whose length may be unknown.
 #[derive(Debug)]
 struct Content {
     bytes: Full<Bytes>,
@@ -535,7 +535,7 @@ impl http_body::Body for Content {
 }
 
 impl H2 {
-    /// Opens a tunnel to `target` and speaks HTTP/2 in it.
+    /// Opens a tunnel to `target` and starts HTTP/2 in it.
     pub fn open(egret: &Egret, session: &Session, target: &str) -> Self {
         let wire = Tunnel::to(target).connect(egret, session);
         let Stream::Plain(socket) = wire.stream else { panic!("a new connection is plain") };
@@ -559,7 +559,7 @@ impl H2 {
     /// Sends a request and reads the whole answer.
     ///
     /// # Errors
-    /// hyper's, where the stream or the connection is reset.
+    /// hyper's, if the stream or the connection is reset.
     pub fn send(&mut self, request: http::Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
         self.exchange(request.map(|bytes| Content { bytes, announced: true, trailers: None }))
     }
@@ -584,7 +584,7 @@ impl H2 {
         self.exchange(request.map(|bytes| Content { bytes, announced: false, trailers: Some(trailers) }))
     }
 
-    /// Sends a GET and reads nothing but the head of its answer.
+    /// Sends a GET and reads only the head of its answer.
     ///
     /// # Errors
     /// As [`H2::send`].
@@ -620,8 +620,8 @@ impl H2 {
         })
     }
 
-    /// Sends a request and reads its answer up to the first `bytes` bytes of the body; `meanwhile` runs then, and after it
-    /// the rest is read. Gives the first part and the whole answer.
+    /// Sends a request and reads its answer up to the first `bytes` bytes of the body. Then runs `meanwhile`, and reads
+    /// the rest. Returns the first part and the whole answer.
     ///
     /// # Errors
     /// As [`H2::send`].

@@ -1,4 +1,4 @@
-//! The control API of a sidecar, spoken to as a runtime would: HTTP/1.1 over its unix socket.
+//! The client of a sidecar's control API, like a runtime's: HTTP/1.1 over its unix socket.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::egret::Egret;
 
-/// Makes one call; gives status and document, which is null where the answer has no body.
+/// Makes one call; returns status and document, which is null if the answer has no body.
 pub fn call(egret: &Egret, method: &str, path: &str, body: &Value) -> (u16, Value) {
     let mut stream = UnixStream::connect(egret.data().join("control.sock")).unwrap();
     let body = if body.is_null() { String::new() } else { body.to_string() };

@@ -1,4 +1,4 @@
-//! The real binary, run as a user would run it: a configuration file, a data folder, the command line.
+//! The real binary, run like a user runs it: a configuration file, a data folder, the command line.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -22,17 +22,17 @@ use crate::wait;
 pub struct Setup {
     /// The text of the policy file; several policies are several entries.
     pub policies: Vec<String>,
-    /// Made-up names and the addresses they resolve to.
+    /// Fictional names and the addresses they resolve to.
     pub resolve: BTreeMap<String, String>,
-    /// A file with CAs to trust besides the system's.
+    /// A file with additional trusted CAs besides the system's.
     pub ca_file: Option<PathBuf>,
-    /// Further lines of the configuration file, at its top level.
+    /// Additional lines of the configuration file, at its top level.
     pub extra: String,
-    /// The proxy's port; 0 takes a free one.
+    /// The proxy's port; 0 selects a free one.
     pub port: u16,
-    /// Further lines of `listen`.
+    /// Additional lines of `listen`.
     pub listen: String,
-    /// How much the sidecar says; `trace` unless a test moves gigabytes.
+    /// The log level of the sidecar; `trace` unless a test moves gigabytes.
     pub log: Option<&'static str>,
     /// Variables that only the sidecar gets.
     pub env: BTreeMap<String, String>,
@@ -73,7 +73,7 @@ impl Setup {
         self
     }
 
-    /// Says only what is at this level or above.
+    /// Logs only this level and above.
     #[must_use]
     pub fn logging(mut self, level: &'static str) -> Self {
         self.log = Some(level);
@@ -95,7 +95,7 @@ impl Setup {
         self
     }
 
-    /// Writes configuration and policies into `folder`; gives the configuration's path.
+    /// Writes configuration and policies into `folder`; returns the configuration's path.
     pub fn write(&self, folder: &Path) -> PathBuf {
         let policies = folder.join("policies");
         std::fs::create_dir_all(&policies).unwrap();
@@ -154,12 +154,12 @@ pub struct Session {
     pub proxy_url: String,
     /// The environment block for clients.
     pub env: BTreeMap<String, String>,
-    /// The document as it was printed.
+    /// The document that the command printed.
     pub document: Value,
 }
 
 impl Session {
-    /// The placeholder offered under an environment variable.
+    /// The placeholder in an environment variable.
     pub fn placeholder(&self, variable: &str) -> &str {
         self.env
             .get(variable)
@@ -174,12 +174,12 @@ impl Session {
     }
 }
 
-/// Where the binary under test lies.
+/// The path of the binary under test.
 pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("EGRET_BIN") {
         return PathBuf::from(path);
     }
-    // target/<profile>/deps/e2e-<hash> stands beside target/<profile>/egret.
+    // target/<profile>/deps/e2e-<hash> is next to target/<profile>/egret.
     let mut path = std::env::current_exe().unwrap();
     path.pop();
     if path.ends_with("deps") {
@@ -191,14 +191,14 @@ pub fn binary() -> PathBuf {
 }
 
 impl Egret {
-    /// Starts a sidecar and waits until it says that it is ready.
+    /// Starts a sidecar and waits until it is ready.
     pub fn start(setup: &Setup) -> Self {
         let egret = Self::prepare(setup);
         egret.launch();
         egret
     }
 
-    /// Makes the folders and files, and starts nothing.
+    /// Creates the folders and files, and starts no process.
     pub fn prepare(setup: &Setup) -> Self {
         let folder = tempfile::Builder::new().prefix("egret-e2e-").tempdir().unwrap();
         let config = setup.write(folder.path());
@@ -216,12 +216,12 @@ impl Egret {
         }
     }
 
-    /// Starts it (again) and waits until it says that it is ready.
+    /// Starts it (again) and waits until it is ready.
     pub fn launch(&self) {
         self.launch_with(&[]);
     }
 
-    /// As [`Egret::launch`], with further options of `serve`.
+    /// As [`Egret::launch`], with additional options of `serve`.
     pub fn launch_with(&self, options: &[&str]) {
         let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
         *starts += 1;
@@ -243,7 +243,7 @@ impl Egret {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("egret serve ended with {status}:\n{}", std::fs::read_to_string(&log).unwrap_or_default());
             }
-            // A file of a killed run is not readiness.
+            // A file of a killed run does not show readiness.
             proxy_address(&self.ready_path(), child.id())
         });
         *self.lock() = Some(Running { child, proxy });
@@ -253,7 +253,7 @@ impl Egret {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The folder that holds everything of this sidecar.
+    /// The folder that contains all files of this sidecar.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -281,7 +281,7 @@ impl Egret {
         self.folder.path().join(format!("serve-{start}.log"))
     }
 
-    /// Where the proxy listens.
+    /// The address of the proxy.
     pub fn proxy(&self) -> SocketAddr {
         self.lock().as_ref().expect("the sidecar runs").proxy
     }
@@ -315,7 +315,7 @@ impl Egret {
         child.wait_with_output().unwrap()
     }
 
-    /// Runs a command that must succeed; gives what it printed.
+    /// Runs a command that must succeed; returns its output.
     pub fn ok(&self, args: &[&str], input: &str) -> String {
         let output = self.run(args, input);
         assert!(
@@ -337,14 +337,14 @@ impl Egret {
         canary
     }
 
-    /// Puts a credential with a value of the caller's.
+    /// Puts a credential with a value from the caller.
     pub fn put_value(&self, name: &str, options: &[&str], value: &str) {
         let mut args = vec!["vault", "put", name];
         args.extend_from_slice(options);
         self.ok(&args, &format!("{value}\n"));
     }
 
-    /// Searches for this secret too, when the sidecar is taken down.
+    /// Searches for this secret too, when the sidecar is stopped.
     pub fn watch(&self, canary: Canary) {
         self.canaries.lock().unwrap_or_else(PoisonError::into_inner).push(canary);
     }
@@ -354,7 +354,7 @@ impl Egret {
         self.session_with(policies, credentials, &[])
     }
 
-    /// Creates a session with further options of `session create`.
+    /// Creates a session with additional options of `session create`.
     pub fn session_with(&self, policies: &[&str], credentials: &[&str], options: &[&str]) -> Session {
         let mut args = vec!["session", "create", "--format", "json"];
         for policy in policies {
@@ -379,7 +379,7 @@ impl Egret {
         records::by_id(&self.journal_folder(), id)
     }
 
-    /// The newest record that fits, once there is one.
+    /// The newest matching record, once there is one.
     pub fn record_where(&self, what: &str, fits: impl Fn(&Record) -> bool) -> Record {
         wait::until(what, || self.records().into_iter().rev().find(|record| fits(record)))
     }
@@ -403,13 +403,13 @@ impl Egret {
             .expect("the sidecar ends after its signal")
     }
 
-    /// Kills it as the kernel would.
+    /// Kills it with SIGKILL, like the kernel does.
     pub fn kill(&self) -> ExitStatus {
         self.signal(Signal::KILL);
         self.wait_end()
     }
 
-    /// Serves once with an option, runs `meanwhile` when it is ready, and ends in order.
+    /// Serves once with an option, runs `meanwhile` when it is ready, and stops cleanly.
     pub fn serve_once(&self, option: &str, meanwhile: impl FnOnce()) {
         let config = self.config().display().to_string();
         let mut command = self.command(&["serve", option, "--config", &config]);
@@ -420,19 +420,19 @@ impl Egret {
         assert!(serving.wait().unwrap().success());
     }
 
-    /// Ends it in order; it must give 0.
+    /// Stops it cleanly; its exit code must be 0.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
         let status = self.wait_end();
         assert_eq!(status.code(), Some(0), "the end after SIGTERM was {status}:\n{}", tail(&self.log()));
     }
 
-    /// Checks the chain (oracle O4); panics where it does not hold.
+    /// Verifies the chain (oracle O4); panics if it is broken.
     pub fn verify(&self) {
         self.ok(&["audit", "verify"], "");
     }
 
-    /// Searches data folder, logs and everything else below the folder for the canaries (oracle O3).
+    /// Searches data folder, logs and all other files below the folder for the canaries (oracle O3).
     pub fn assert_no_leaks(&self) {
         for canary in self.canaries.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             canary.assert_absent_below(self.folder.path());
@@ -444,7 +444,7 @@ impl Egret {
         status_field(self.pid(), "VmHWM:")
     }
 
-    /// Resident memory of its own in KiB, without pages of files.
+    /// Private resident memory in KiB, without pages of files.
     pub fn memory(&self) -> u64 {
         status_field(self.pid(), "RssAnon:")
     }
@@ -460,7 +460,7 @@ impl Drop for Egret {
         let runs = self.lock().is_some();
         if std::thread::panicking() {
             if let Some(mut running) = self.lock().take() {
-                // The test has failed already; only the process must not stay.
+                // The test has already failed; the process must only end.
                 let _dead = (running.child.kill(), running.child.wait());
             }
             eprintln_tail(&self.log());
@@ -492,14 +492,14 @@ fn status_field(pid: u32, name: &str) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// The first address of the proxy in `egret.json`, once that process wrote it.
+/// The first address of the proxy in `egret.json`, once that process has written it.
 fn proxy_address(path: &Path, pid: u32) -> Option<SocketAddr> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         Err(error) => panic!("{}: {error}", path.display()),
     };
-    // It is replaced as a whole, so it is never found half written.
+    // It is replaced as a whole, so it is never visible half written.
     let document: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     if document.get("pid").and_then(Value::as_u64) != Some(pid.into()) {
         return None;
@@ -509,7 +509,7 @@ fn proxy_address(path: &Path, pid: u32) -> Option<SocketAddr> {
     Some(proxies.first().and_then(Value::as_str).unwrap_or_else(|| panic!("no listener in {text}")).parse().unwrap())
 }
 
-/// A session out of what `session create --format json` printed.
+/// A session from the output of `session create --format json`.
 pub fn parse_session(text: &str) -> Session {
     let document: Value =
         serde_json::from_str(text).unwrap_or_else(|error| panic!("no JSON document ({error}): {text}"));

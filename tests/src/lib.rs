@@ -1,8 +1,8 @@
-//! The harness of the end-to-end tests: the real binary, real origins on loopback, clients that can
-//! send any byte, and the oracles that every threat case is judged by.
+//! The harness of the end-to-end tests: the real binary, real origins on loopback, clients that can send any bytes, and
+//! the oracles that judge every threat case.
 //!
-//! Nothing here is asynchronous on the outside: a test is a straight line that blocks. The origin
-//! has a runtime and a thread of its own.
+//! Its interface is not asynchronous: a test is a sequence of blocking calls. The origin has its own runtime and
+//! thread.
 #![expect(clippy::unwrap_used, reason = "a harness fails by panicking where it stands")]
 
 pub mod canary;

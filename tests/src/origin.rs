@@ -1,8 +1,7 @@
 //! A real origin on loopback: TLS with HTTP/1.1 and HTTP/2, and a cleartext port.
 //!
-//! It writes down every byte of every request it gets, so that a test can say "the origin saw
-//! nothing". What it answers is chosen by the path (`handlers.rs`), or by the host where a test
-//! gave that host a script of raw bytes.
+//! It records every byte of every request, so that a test can check that the origin saw nothing. The path selects the
+//! answer (`handlers.rs`), or the host if a test gave that host a script of raw bytes.
 
 pub mod body;
 pub mod handlers;
@@ -42,7 +41,7 @@ pub struct Origin {
     runtime: Option<tokio::runtime::Runtime>,
 }
 
-/// What its connections share.
+/// The state that its connections share.
 #[derive(Debug)]
 pub struct State {
     ca: TestCa,
@@ -59,7 +58,7 @@ pub struct State {
     numbers: AtomicUsize,
 }
 
-/// Locks, also where a test that held the lock has failed.
+/// Locks, even if a test that held the lock has failed.
 fn lock<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -92,12 +91,12 @@ impl Origin {
         Self { tls: tls_address, plain: plain_address, state, folder, runtime: Some(runtime) }
     }
 
-    /// The port that speaks TLS.
+    /// The TLS port.
     pub fn port(&self) -> u16 {
         self.tls.port()
     }
 
-    /// The port that speaks HTTP in clear.
+    /// The cleartext HTTP port.
     pub fn plain_port(&self) -> u16 {
         self.plain.port()
     }
@@ -107,12 +106,12 @@ impl Origin {
         self.state.ca.write(self.folder.path())
     }
 
-    /// A folder for what a test needs on disk; it goes with the origin.
+    /// A folder for files of a test; it is removed with the origin.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Gives the certificate of `host` a flaw.
+    /// Gives the certificate of `host` a fault.
     pub fn flaw(&self, host: &str, flaw: Flaw) {
         lock(&self.state.flaws).insert(host.to_owned(), flaw);
     }
@@ -128,27 +127,27 @@ impl Origin {
         lock(&self.state.scripts).insert(host.to_owned(), script);
     }
 
-    /// Answers 401 to each request to `host` that has not exactly this value in this field.
+    /// Answers 401 to each request to `host` that does not have exactly this value in this field.
     pub fn require(&self, host: &str, field: &str, value: &str) {
         lock(&self.state.required).insert(host.to_owned(), (field.to_owned(), value.to_owned()));
     }
 
-    /// Lets what waits at the gate `name` go on, now and later.
+    /// Opens the gate `name` for all waiters, now and later.
     pub fn open_gate(&self, name: &str) {
         self.state.gate(name).send_replace(true);
     }
 
-    /// Runs `change` on the packages that the registries serve.
+    /// Runs `change` on the packages of the registries.
     pub fn packages<T>(&self, change: impl FnOnce(&mut registry::Registry) -> T) -> T {
         change(&mut lock(&self.state.registry))
     }
 
-    /// The requests whose target holds `mark`.
+    /// The requests whose target contains `mark`.
     pub fn seen(&self, mark: &str) -> Vec<Seen> {
         lock(&self.state.seen).iter().filter(|seen| seen.target.contains(mark)).cloned().collect()
     }
 
-    /// The one request whose target holds `mark`.
+    /// The one request whose target contains `mark`.
     pub fn seen_once(&self, mark: &str) -> Seen {
         let mut seen = self.seen(mark);
         assert_eq!(seen.len(), 1, "the origin saw {} requests for {mark}, not one: {seen:#?}", seen.len());
@@ -165,7 +164,7 @@ impl Origin {
         lock(&self.state.connections).iter().filter(|c| !c.tls).count()
     }
 
-    /// Panics where any byte that the origin ever got holds `mark` (oracle O1).
+    /// Panics if any byte that the origin received contains `mark` (oracle O1).
     pub fn assert_saw_nothing_of(&self, mark: &str) {
         for connection in lock(&self.state.connections).iter() {
             connection.with_raw(|raw| assert!(!contains(raw, mark.as_bytes()), "the origin got bytes of {mark}"));
@@ -173,7 +172,7 @@ impl Origin {
         assert!(self.seen(mark).is_empty(), "the origin got a request for {mark}");
     }
 
-    /// Whether any byte that the origin ever got holds `mark`.
+    /// Whether any byte that the origin received contains `mark`.
     pub fn saw(&self, mark: &str) -> bool {
         lock(&self.state.connections).iter().any(|c| c.with_raw(|raw| contains(raw, mark.as_bytes())))
             || !self.seen(mark).is_empty()
@@ -196,7 +195,7 @@ impl State {
     /// Waits until a test opens the gate.
     async fn wait_at(&self, name: &str) {
         let mut gate = self.gate(name).subscribe();
-        // The sender lives in the map, so this ends only by opening.
+        // The sender is stored in the map, so this ends only by opening.
         let _open = gate.wait_for(|open| *open).await;
     }
 
@@ -230,7 +229,7 @@ async fn accept(listener: TcpListener, state: Arc<State>, tls: bool) {
     }
 }
 
-/// A failed handshake is a test's wish as often as not; the connection is in the list all the same.
+/// Tests often cause a failed handshake on purpose; the connection is in the list anyway.
 async fn serve_tls(stream: TcpStream, state: Arc<State>) {
     let Ok(start) = LazyConfigAcceptor::new(Acceptor::default(), stream).await else { return };
     let sni = start.client_hello().server_name().map(str::to_owned);
@@ -253,7 +252,7 @@ where
 {
     let h2 = connection.alpn().as_deref() == Some("h2");
     let service = service_fn(move |request| handlers::answer(Arc::clone(&state), Arc::clone(&connection), request));
-    // A client that goes away in the middle is an ordinary end here.
+    // A client that leaves early is a normal end here.
     let _end = if h2 {
         hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .serve_connection(TokioIo::new(stream), service)

@@ -1,4 +1,4 @@
-//! Keys and certificates of the test world, all made at run time.
+//! Keys and certificates of the tests, all created at run time.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,25 +24,25 @@ pub struct TestCa {
     pem: String,
 }
 
-/// What may be wrong with an origin's certificate.
+/// The fault of an origin's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flaw {
-    /// Nothing.
+    /// No fault.
     None,
-    /// Its end lies in the past.
+    /// Its end is in the past.
     Expired,
-    /// Its beginning lies in the future.
+    /// Its start is in the future.
     NotYetValid,
     /// It is for another name.
     WrongHost,
-    /// It signed itself.
+    /// It is self-signed.
     SelfSigned,
-    /// Its CA is trusted by nobody.
+    /// Its CA is not trusted.
     UnknownCa,
 }
 
 impl TestCa {
-    /// A CA under a name of its own.
+    /// A CA with a name of its own.
     pub fn new(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -72,7 +72,7 @@ impl TestCa {
         (certificate.pem() + &self.pem, key.serialize_pem())
     }
 
-    /// A TLS server for `name`, with a flaw or without.
+    /// A TLS server for `name`, with or without a fault.
     pub fn server(&self, name: &str, flaw: Flaw, alpn: &[&str]) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
         let mut params = leaf(if flaw == Flaw::WrongHost { "other.origin.test" } else { name });

@@ -1,4 +1,4 @@
-//! Audit records as the tests see them: JSON objects, read from the journal's files.
+//! Audit records in the form that tests use: JSON objects, read from the journal's files.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::wait;
 pub struct Record(pub Value);
 
 impl Record {
-    /// A field as text; numbers and booleans are spelled out, an absent field is "".
+    /// A field as text; numbers and booleans are formatted, an absent field is "".
     pub fn text(&self, field: &str) -> String {
         match self.0.get(field) {
             None | Some(Value::Null) => String::new(),
@@ -21,19 +21,19 @@ impl Record {
         }
     }
 
-    /// A field as a number; panics where it is none.
+    /// A field as a number; panics if it is not one.
     pub fn number(&self, field: &str) -> u64 {
         self.0.get(field).and_then(Value::as_u64).unwrap_or_else(|| panic!("{field} is no number in {}", self.0))
     }
 
-    /// Whether the field is there and not null.
+    /// Whether the field exists and is not null.
     pub fn has(&self, field: &str) -> bool {
         self.0.get(field).is_some_and(|value| !value.is_null())
     }
 }
 
-/// Every complete line of the journal in `folder`, in order; nothing where there is no folder. Panics for a complete line that is
-/// not a record.
+/// Every complete line of the journal in `folder`, in order; empty if there is no folder. Panics for a complete line that is not
+/// a record.
 pub fn journal(folder: &Path) -> Vec<Record> {
     let mut files = match std::fs::read_dir(folder) {
         Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
@@ -61,7 +61,7 @@ fn lines(file: &Path) -> Vec<Record> {
     whole.lines().map(record).collect()
 }
 
-/// The contents of a record, beside the fields of the chain; they are absent where they were deleted.
+/// The contents of a record, in addition to the fields of the chain; they are absent if they were deleted.
 fn flatten(mut line: Value) -> Value {
     let fields = line.as_object_mut().unwrap_or_else(|| panic!("a line of the journal is not an object"));
     match fields.remove("contents") {

@@ -6,7 +6,7 @@ use crate::client::Answer;
 use crate::egret::Egret;
 use crate::records::Record;
 
-/// Checks status, problem document, `Proxy-Status`, `Egret-Record` and the record; gives the record.
+/// Checks status, problem document, `Proxy-Status`, `Egret-Record` and the record; returns the record.
 pub fn expect(egret: &Egret, answer: &Answer, status: u16, code: &str) -> Record {
     assert_eq!(answer.status, status, "expected {status} {code}, got {answer:#?}");
     let problem = problem(answer);
@@ -42,7 +42,7 @@ pub fn expect_record(egret: &Egret, id: &str, code: &str) -> Record {
     record
 }
 
-/// As [`expect`], for what policy refuses: `decision` is deny, the outcome is refused.
+/// As [`expect`], for refusals by policy: `decision` is deny, the outcome is refused.
 pub fn expect_denied(egret: &Egret, answer: &Answer, status: u16, code: &str) -> Record {
     let record = expect(egret, answer, status, code);
     assert_eq!(record.text("decision"), "deny", "in {}", record.0);

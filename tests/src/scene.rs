@@ -1,4 +1,4 @@
-//! A client program in a sandbox's environment: under a sidecar that runs (`serve` and `session create`), and under `egret run`.
+//! A client program in a sandbox's environment: under a running sidecar (`serve` and `session create`), and under `egret run`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -10,13 +10,13 @@ use crate::tools;
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// A sidecar, and a session that was opened before.
+    /// A running sidecar, and a session that was opened before.
     Serve,
     /// A session for one command.
     Run,
 }
 
-/// What clients are run with.
+/// The environment of clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Stage<'a> {
     /// The sidecar.
@@ -27,7 +27,7 @@ pub struct Stage<'a> {
     pub policy: &'a str,
     /// The credentials of [`Way::Run`].
     pub credentials: &'a [&'a str],
-    /// What no client may see.
+    /// Secrets that no client may see.
     pub secrets: &'a [&'a Canary],
 }
 
@@ -35,14 +35,14 @@ pub struct Stage<'a> {
 #[derive(Debug)]
 pub struct Scene<'a> {
     stage: Stage<'a>,
-    /// Which way it is run.
+    /// How it is run.
     pub way: Way,
-    /// Where it works.
+    /// Its working folder.
     pub folder: PathBuf,
 }
 
 impl Stage<'_> {
-    /// Runs `client` both ways; neither may leave a secret where it worked.
+    /// Runs `client` both ways; neither may leave a secret in its working folder.
     pub fn both_ways(&self, client: impl Fn(&mut Scene<'_>)) {
         for way in [Way::Serve, Way::Run] {
             let folder = tempfile::tempdir().unwrap();
@@ -56,7 +56,7 @@ impl Stage<'_> {
 }
 
 impl Scene<'_> {
-    /// Runs a program in the sandbox's environment; it must succeed. Gives its standard output.
+    /// Runs a program in the sandbox's environment; it must succeed. Returns its standard output.
     pub fn run(&self, program: &Path, args: &[&str], env: &[(&str, &str)]) -> String {
         let output = self.output(program, args, env);
         let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -103,7 +103,7 @@ impl Scene<'_> {
         }
     }
 
-    /// Writes a file where the client works; gives its path.
+    /// Writes a file in the client's working folder; returns its path.
     pub fn write(&self, name: &str, text: &str) -> String {
         let path = self.folder.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,8 +1,8 @@
-//! One world for the tests of a module: made by the first that asks, taken down by the last that leaves.
+//! One test environment for the tests of a module: the first test creates it, and the last one removes it.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// A slot for something expensive that several tests use at the same time.
+/// A slot for an expensive value that several tests use at the same time.
 #[derive(Debug)]
 pub struct Shared<T>(Mutex<Weak<T>>);
 
@@ -12,7 +12,7 @@ impl<T> Shared<T> {
         Self(Mutex::new(Weak::new()))
     }
 
-    /// What is there, or what `make` gives.
+    /// The existing value, or a new one from `make`.
     pub fn get(&self, make: impl FnOnce() -> T) -> Arc<T> {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(there) = slot.upgrade() {

@@ -1,11 +1,11 @@
-//! Client programs: where they are, and running them.
+//! Client programs: their paths, and running them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// The program `name` on PATH.
 ///
-/// Panics where it is missing: a client that is not tried is a promise that is not kept.
+/// Panics if it is missing: support for an untested client would be an unverified promise.
 pub fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -22,9 +22,9 @@ pub fn clients() -> PathBuf {
     }
 }
 
-/// The library of libfaketime for programs with threads: preloaded, it moves their wall clock.
+/// The library of libfaketime for programs with threads: when preloaded, it changes their wall clock.
 ///
-/// Panics where it is missing.
+/// Panics if it is missing.
 pub fn faketime() -> PathBuf {
     let library = |folder: PathBuf| folder.join("faketime").join("libfaketimeMT.so.1");
     let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| library(entry.path()));
@@ -49,7 +49,7 @@ fn existing(path: PathBuf) -> PathBuf {
     path
 }
 
-/// Runs a command that must succeed; gives what it printed on both outputs.
+/// Runs a command that must succeed; returns both of its outputs.
 pub fn succeed(command: &mut Command) -> String {
     let output = output(command);
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

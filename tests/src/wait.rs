@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 /// How long a condition may take before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Asks again and again until `found` gives something; panics with `what` after [`PATIENCE`].
+/// Repeats until `found` returns a value; panics with `what` after [`PATIENCE`].
 #[track_caller]
 pub fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     within(PATIENCE, what, &mut found).unwrap_or_else(|| panic!("gave up waiting: {what}"))
 }
 
-/// As [`until`], with a patience of the caller's and `None` where it runs out.
+/// As [`until`], with a timeout from the caller and `None` when it expires.
 pub fn within<T>(patience: Duration, _what: &str, mut found: impl FnMut() -> Option<T>) -> Option<T> {
     let started = Instant::now();
     loop {

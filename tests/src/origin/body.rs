@@ -17,7 +17,7 @@ use crate::canary::hex;
 /// The body type of every answer.
 pub type Answered = BoxBody<Bytes, Infallible>;
 
-/// The frames that come out of a channel.
+/// The frames of a channel.
 struct Frames(mpsc::Receiver<Frame<Bytes>>);
 
 impl Body for Frames {
@@ -29,7 +29,7 @@ impl Body for Frames {
     }
 }
 
-/// A body and the end that frames are put into; one frame at a time is under way.
+/// A body and the channel of its frames; one frame at a time is in transit.
 pub fn channel() -> (mpsc::Sender<Frame<Bytes>>, Answered) {
     let (sender, receiver) = mpsc::channel(1);
     (sender, BodyExt::boxed(Frames(receiver)))
@@ -58,7 +58,7 @@ pub fn pieces(pieces: Vec<Bytes>, trailers: Option<HeaderMap>) -> Answered {
 
 const BLOCK: usize = 64 * 1024;
 
-/// Block `number` of the generated body: no two blocks are alike, none compresses.
+/// Block `number` of the generated body: no two blocks are equal, none compresses.
 fn block(number: u64) -> Vec<u8> {
     let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x1234_5678_9abc_def1);
     let mut block = Vec::with_capacity(BLOCK);
@@ -73,7 +73,7 @@ fn block(number: u64) -> Vec<u8> {
 
 /// The pieces of the generated body of `size` bytes.
 pub fn generated(size: u64) -> impl Iterator<Item = Bytes> + Send {
-    // One block is made and only marked with its number afterwards: the origin must not be the slow part.
+    // One block is generated and then only marked with its number: the origin must not be the bottleneck.
     let base = block(7);
     (0..size.div_ceil(BLOCK as u64)).map(move |number| {
         let mut piece = base.clone();

@@ -1,4 +1,4 @@
-//! What the origin answers, chosen by the first segment of the path.
+//! The answers of the origin, selected by the first segment of the path.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -107,7 +107,7 @@ async fn echo(seen: Seen, request: Request<Incoming>) -> Response<Answered> {
     with_status(StatusCode::OK, body::whole(bytes))
 }
 
-/// The value of Authorization, or of `X-Echo`, in a place where a secret should not come back.
+/// The value of Authorization, or of `X-Echo`, in a location where a secret should not come back.
 fn echo_into(place: &str, seen: &Seen) -> Response<Answered> {
     let value = echoed(seen);
     let field = HeaderValue::from_str(&value).unwrap();
@@ -175,7 +175,7 @@ fn gzip(seen: &Seen) -> Response<Answered> {
     response
 }
 
-/// `before-<echo>-after` as two frames, cut at byte `n`.
+/// `before-<echo>-after` as two frames, split at byte `n`.
 fn split(at: &str, seen: &Seen) -> Response<Answered> {
     let mut text = Bytes::from(format!("before-{}-after", echoed(seen)));
     let first = text.split_to(at.parse::<usize>().unwrap_or(0).min(text.len()));

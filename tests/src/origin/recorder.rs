@@ -1,4 +1,4 @@
-//! What the origin remembers: connections with their raw bytes, and requests.
+//! The origin's records: connections with their raw bytes, and requests.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::lock;
 
-/// Bytes kept of one connection; heads of requests lie well within.
+/// Recorded bytes of one connection; heads of requests are much shorter.
 const KEPT: usize = 512 * 1024;
 
 /// One accepted connection.
@@ -35,7 +35,7 @@ impl Connection {
         self.sni.as_deref()
     }
 
-    /// The protocol that was agreed on.
+    /// The negotiated protocol.
     pub fn alpn(&self) -> Option<String> {
         lock(&self.alpn).clone()
     }
@@ -49,7 +49,7 @@ impl Connection {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Shows the first bytes that arrived, within TLS.
+    /// Passes the first bytes that arrived, within TLS, to a function.
     pub fn with_raw<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
         look(&lock(&self.raw))
     }
@@ -65,7 +65,7 @@ impl Connection {
 /// One request, as the origin's own parser read it.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// The connection it came on.
+    /// Its connection.
     pub connection: usize,
     /// The server name of that connection.
     pub sni: Option<String>,
@@ -88,7 +88,7 @@ impl Seen {
         fields.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
     }
 
-    /// The one value of a field; none where it is absent.
+    /// The one value of a field; `None` if it is absent.
     pub fn value(&self, name: &str) -> Option<String> {
         let mut values = self.values(name);
         assert!(values.len() < 2, "{name} came {} times", values.len());
@@ -96,7 +96,7 @@ impl Seen {
     }
 }
 
-/// A stream that copies what is read into the connection's memory.
+/// A stream that copies the bytes read into the connection's record.
 #[derive(Debug)]
 pub(super) struct Tee<S> {
     inner: S,

@@ -16,7 +16,7 @@ use super::body::{self, Answered};
 use super::handlers::with_status;
 use super::{State, lock};
 
-/// What the registries serve.
+/// The content of the registries.
 #[derive(Debug)]
 pub struct Registry {
     git_root: PathBuf,
@@ -28,17 +28,17 @@ impl Registry {
         Self { git_root: folder.join("git"), files: HashMap::new() }
     }
 
-    /// Serves `bytes` under exactly this path, as sent.
+    /// Serves `bytes` under exactly this path.
     pub fn put(&mut self, path: &str, content_type: &'static str, bytes: impl Into<Bytes>) {
         self.files.insert(path.to_owned(), (content_type, bytes.into()));
     }
 
-    /// What is served under this path, with its kind.
+    /// The content under this path, with its type.
     pub fn get(&self, path: &str) -> Option<(&'static str, Bytes)> {
         self.files.get(path).cloned()
     }
 
-    /// The folder whose repositories are served below `/git/`.
+    /// The folder of the repositories below `/git/`.
     pub fn git_root(&self) -> &Path {
         &self.git_root
     }
@@ -103,13 +103,13 @@ async fn git(root: PathBuf, path: String, request: Request<Incoming>) -> Respons
 
 type Fields = Vec<(String, String)>;
 
-/// Feeds a CGI program and takes its head and body apart (RFC 3875 section 6).
+/// Feeds a CGI program and splits its output into head and body (RFC 3875 section 6).
 fn run_cgi(mut command: Command, input: &[u8], heads: &mpsc::Sender<Fields>, frames: &mpsc::Sender<Frame<Bytes>>) {
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     std::thread::scope(|scope| {
-        // The program may answer without reading everything.
+        // The program may answer without reading all input.
         scope.spawn(move || drop(stdin.write_all(input)));
         let mut fields = Fields::new();
         let mut line = String::new();
@@ -128,6 +128,6 @@ fn run_cgi(mut command: Command, input: &[u8], heads: &mpsc::Sender<Fields>, fra
             }
         }
     });
-    // The client may have hung up; the program's end is then its own matter.
+    // The client may have left; then the result of the program does not matter.
     let _status = child.wait();
 }

@@ -1,4 +1,4 @@
-//! Raw answers: what no HTTP library would write.
+//! Raw answers that no HTTP library would write.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::State;
 
-/// What to write after the head of each request has come.
+/// The steps after the head of each request has arrived.
 #[derive(Clone, Debug)]
 pub struct Script {
     steps: Arc<Vec<Step>>,
@@ -42,7 +42,7 @@ impl Script {
                         if stream.write_all(bytes).await.is_err() || stream.flush().await.is_err() {
                             return;
                         }
-                        // Lets the reader take this piece by itself; correctness never hangs on it.
+                        // Gives the reader time to read this piece alone; correctness does not depend on it.
                         tokio::task::yield_now().await;
                     }
                     Step::Gate(name) => state.wait_at(name).await,
@@ -56,7 +56,7 @@ impl Script {
     }
 }
 
-/// Reads up to the empty line; false at the end of the connection.
+/// Reads up to the empty line; returns false at the end of the connection.
 async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> bool {
     let mut head = Vec::new();
     let mut byte = [0u8; 1];

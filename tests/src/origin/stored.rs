@@ -9,7 +9,7 @@ use super::handlers::with_status;
 use super::recorder::Seen;
 use super::{Arc, State, lock};
 
-/// The object that a test put under this path, or the range of it that was asked for.
+/// The object that a test put under this path, or the requested range of it.
 pub(super) fn stored(state: &State, seen: &Seen) -> Response<Answered> {
     let path = seen.target.split('?').next().unwrap_or_default();
     let Some((kind, bytes)) = lock(&state.registry).get(path) else {
@@ -59,7 +59,7 @@ fn range_of(text: &str, total: u64) -> Option<(u64, u64)> {
     (first < total && first <= last).then_some((first, last))
 }
 
-/// Text without an end of a word, the rest when the test opens the gate.
+/// Text without the end of a word, and the rest when the test opens the gate.
 pub(super) fn paused(state: Arc<State>, gate: String) -> Response<Answered> {
     let (sender, body) = body::channel();
     tokio::spawn(async move {
@@ -70,7 +70,7 @@ pub(super) fn paused(state: Arc<State>, gate: String) -> Response<Answered> {
     with_status(StatusCode::OK, body)
 }
 
-/// Messages of gRPC, one of them when the test opens the gate; `echo` is in the last.
+/// Messages of gRPC, one of them when the test opens the gate; the last contains `echo`.
 pub(super) fn grpc(state: Arc<State>, gate: String, echo: String) -> Response<Answered> {
     let message = |text: &str| {
         let length = u32::try_from(text.len()).unwrap().to_be_bytes();
@@ -93,7 +93,7 @@ pub(super) fn grpc(state: Arc<State>, gate: String, echo: String) -> Response<An
     response
 }
 
-/// What the last request with a credential carried, as a debugging page shows it.
+/// The fields of the last request with a credential, like a debugging page shows them.
 pub(super) fn last(state: &State) -> Response<Answered> {
     let seen = lock(&state.seen);
     let value = |one: &Seen| one.values("authorization").into_iter().next();
