@@ -165,8 +165,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Lowers the limits of connections to the descriptors of this process. Clients and upstreams share equally what is not
-    /// reserved. One session, or all unidentified clients, get a quarter of the clients' part.
+    /// Lowers the limits of connections to the descriptors of this process. Clients and upstreams share the unreserved
+    /// descriptors equally. One session, or all unidentified clients, get a quarter of the clients' part.
     #[must_use]
     pub fn within(mut self, descriptors: usize) -> Self {
         self.reserved_descriptors = self.reserved_descriptors.min(descriptors / 4);

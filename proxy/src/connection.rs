@@ -101,7 +101,7 @@ fn own_listener(entrance: &Entrance) -> Result<(), Refusal> {
     }
 }
 
-/// The connection of a listener, as it is served.
+/// The connection of a listener while it is served.
 type Listening = Link<Unread<Paced<ClientStream>>>;
 
 /// The client's stream, with the bytes that were read from it and not consumed.

@@ -15,7 +15,7 @@ static OF_CONNECTION: [HeaderName; 6] = [
     HeaderName::from_static("http2-settings"),
 ];
 
-/// Fields of a response that a proxy sends to its own client. `Proxy-Status` is for the client behind it (RFC 9209).
+/// Fields of a response that a proxy sends to its own client. `Proxy-Status` is for the client after it (RFC 9209).
 static OF_PROXY: [HeaderName; 2] = [header::PROXY_AUTHENTICATE, HeaderName::from_static("proxy-authentication-info")];
 
 /// A name in a Connection field that is not a field name.

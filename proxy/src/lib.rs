@@ -99,7 +99,7 @@ pub(crate) struct Proxy {
     pub(crate) slot_bodies: Arc<limits::budget::Budget>,
     /// The values to mask in responses, by host.
     pub(crate) needles: body::known::HostNeedles,
-    /// What a session may have at once, and in a minute.
+    /// The limits of a session at once, and per minute.
     pub(crate) quotas: Arc<limits::quota::Quotas>,
 }
 

@@ -1,7 +1,7 @@
 //! The exits of the line: a refusal by policy or grammar, or a failure upstream. One table maps each reason to its
 //! status, title, Proxy-Status error (RFC 9209), retry advice and fault.
 //!
-//! A refusal never repeats what the client sent: no field values, paths, bodies or resolved addresses.
+//! A refusal never repeats the client's input: no field values, paths, bodies or resolved addresses.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ pub(crate) struct Refusal(Box<Facts>);
 struct Facts {
     reason: Reason,
     detail: Cow<'static, str>,
-    /// What kind of TLS or time-out failure; a closed list.
+    /// The kind of TLS or time-out failure; a closed list.
     class: Option<&'static str>,
     /// Whether the client left, so that the answer has no reader.
     client_left: bool,
@@ -200,7 +200,8 @@ impl Refusal {
         self.0.class
     }
 
-    /// The detail of a record beside the code: the class of the failure, or details that are not sent to the client.
+    /// The detail of a record in addition to the code: the class of the failure, or details that are not sent to the
+    /// client.
     pub(crate) fn detail(&self) -> Option<&str> {
         self.0.class.or(self.0.note.as_deref())
     }

@@ -12,7 +12,7 @@ use crate::refusal::Refusal;
 /// The session's combination of the policies in force; one exchange uses it from start to end.
 ///
 /// # Errors
-/// `denied_all`; `policy_unavailable` where a policy of the session is not loaded or its policies contradict each other.
+/// `denied_all`; `policy_unavailable` if a policy of the session is not loaded or its policies contradict each other.
 pub(crate) fn in_force(proxy: &Proxy, session: &Session) -> Result<Arc<Rules>, Refusal> {
     check_switch(proxy)?;
     proxy.policies.rules_for_session(&subject(session), own(session)).map_err(|error| {

@@ -60,13 +60,13 @@ pub(crate) fn credential(id: &str, kind: Kind, host: &str) -> NewCredential {
 /// The parts of a bench.
 pub(crate) struct Setup {
     rules: String,
-    /// Of the destination.
+    /// The scheme of the destination.
     pub(crate) scheme: Scheme,
     /// Put into the vault and granted to the session.
     pub(crate) credentials: Vec<NewCredential>,
-    /// Of every grant.
+    /// The bounds of every grant.
     pub(crate) bounds: Bounds,
-    /// Of the session.
+    /// The limits of the session.
     pub(crate) limits: model::Limits,
     pub(crate) config: Config,
     /// The addresses that count as listeners of Egret.

@@ -114,7 +114,7 @@ where
     }
 }
 
-/// Whether we ended the connection because of what the client sent (RFC 9113 section 5.4.1).
+/// Whether we ended the connection because of the client's input (RFC 9113 section 5.4.1).
 fn breaks_http2(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
     cause.is_some_and(|error| error.is_library() && error.reason().is_some_and(|why| why != h2::Reason::NO_ERROR))

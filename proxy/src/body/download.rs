@@ -94,7 +94,7 @@ impl ResponseBody {
         let open = Some(open);
         let mut relay =
             Self { incoming, masked, open, flow, back, pending: None, pause: None, bytes: 0, limit, ended: false };
-        // Of a coded body, the bytes decoded before the head are still to be sent.
+        // The decoded bytes from before the head are still to be sent.
         if relay.incoming.is_end_stream() && !relay.decodes() {
             relay.finish();
         }

@@ -16,13 +16,13 @@ use crate::http2;
 pub(crate) enum Incoming {
     /// No body.
     Empty,
-    /// Of a request over HTTP/1.
+    /// The body of a request over HTTP/1.
     Request(RequestBody),
-    /// Of a response over HTTP/1.
+    /// The body of a response over HTTP/1.
     Response(ResponseBody),
-    /// Of a request over HTTP/2.
+    /// The body of a request over HTTP/2.
     Http2(hyper::body::Incoming),
-    /// Of a response over HTTP/2.
+    /// The body of a response over HTTP/2.
     Stream(http2::client::ResponseBody),
     /// A body of which only the trailers remain.
     Trailers(Option<Frame<Bytes>>),

@@ -27,7 +27,7 @@ impl HostNeedles {
     /// The values to mask for a host, with the generation of the vault that they belong to.
     ///
     /// # Errors
-    /// [`LeaseError::Corrupt`] where a value does not open.
+    /// [`LeaseError::Corrupt`] if a value does not open.
     pub(crate) fn at(&self, host: &Host) -> Result<(u64, Option<Arc<Needles>>), LeaseError> {
         let generation = self.vault.generation();
         if let Some(known) = self.cache.get(generation, host, share::judging_time) {
@@ -55,7 +55,7 @@ impl Known {
     /// The values known now.
     ///
     /// # Errors
-    /// `credential_unavailable` where a value does not open.
+    /// `credential_unavailable` if a value does not open.
     pub(crate) fn now(needles: &HostNeedles, host: &Host, patterns: &Patterns) -> Result<Self, Refusal> {
         let (generation, latest) = needles.at(host).map_err(unavailable)?;
         let is_new = |pattern: &&zeroize::Zeroizing<Vec<u8>>| latest.as_ref().is_none_or(|set| !set.is_form(pattern));
@@ -78,7 +78,7 @@ impl Known {
     /// The values to mask from here on; `None` if they did not change. Costs an atomic load while the vault does not change.
     ///
     /// # Errors
-    /// [`LeaseError::Corrupt`] where a value does not open.
+    /// [`LeaseError::Corrupt`] if a value does not open.
     pub(crate) fn follow(&mut self, needles: &HostNeedles) -> Result<Option<Sets>, LeaseError> {
         if needles.vault.is_at(self.generation) {
             return Ok(None);

@@ -33,7 +33,7 @@ pub(crate) struct Upload(Option<Box<Running>>);
 
 /// A body that is being sent.
 struct Running {
-    /// What was read before it was sent.
+    /// The part that was read before it is sent.
     front: Bytes,
     incoming: Option<Incoming>,
     had_length: bool,

@@ -269,7 +269,7 @@ fn sensitive(value: Zeroizing<Vec<u8>>) -> Result<HeaderValue, Refusal> {
 }
 
 /// The target with one query parameter set, whose name is already escaped. Every other occurrence of its name is dropped and
-/// counted, in any spelling that some server reads as the name, and after `;` as well as after `&`.
+/// counted, in any spelling that some server reads as the name. This includes parameters after `;` as well as after `&`.
 fn with_parameter(target: &str, name: &str, value: &str) -> (Zeroizing<String>, usize) {
     let own = folded(name);
     let others: Vec<Range<usize>> =

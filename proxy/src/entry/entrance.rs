@@ -44,7 +44,7 @@ impl Entrance {
         })
     }
 
-    /// What all connections share.
+    /// The state that all connections share.
     pub(crate) fn proxy(&self) -> &Arc<Proxy> {
         &self.proxy
     }

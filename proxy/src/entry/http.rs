@@ -23,7 +23,7 @@ impl ProxyCredentials {
     /// Reads the value of the field (RFC 7617).
     ///
     /// # Errors
-    /// `session_required` for another scheme, and for what is not a pair.
+    /// `session_required` for another scheme, and for a value that is not a pair.
     pub(crate) fn read(field: &[u8]) -> Result<Self, Refusal> {
         let required = |detail: &'static str| Refusal::of(Reason::SessionRequired, detail);
         let pair = basic::pair(field).ok_or_else(|| required("the proxy credentials are not of the Basic scheme"))?;

@@ -142,7 +142,7 @@ pub(crate) enum ClientStream {
 }
 
 impl ClientStream {
-    /// Sends what is written at once; a unix socket always does.
+    /// Disables the delay of small writes; a unix socket has none.
     pub(crate) fn set_nodelay(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) | Self::BeforeTls(stream, _) => stream.set_nodelay(true),

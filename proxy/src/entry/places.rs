@@ -82,7 +82,8 @@ pub(crate) enum NoPlace {
     Evicted,
 }
 
-/// The source that a peer counts for: its address, or its network where one host has many (RFC 6177: a /64 at least).
+/// The source that a peer counts for: its address, or its network if one host has many addresses (RFC 6177: a /64 at
+/// least).
 pub(crate) fn source_of(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),

@@ -37,7 +37,7 @@ const MAX_AHEAD_BYTES: usize = 16 << 10;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// The check of who may send requests here. It runs on each head before any other part is read.
+/// The check of a sender's permission. It runs on each head before any other part is read.
 pub(crate) enum Door {
     /// The inside of a tunnel: its client; CONNECT is refused.
     Tunnel(Identified),

@@ -2,8 +2,8 @@
 //!
 //! SETTINGS, PING, PRIORITY, RST_STREAM, empty DATA and unknown frames cost the sender a few bytes and the receiver a decision
 //! each (RFC 9113 section 10.5). A peer that exceeds the budget gets GOAWAY with ENHANCE_YOUR_CALM, and the connection ends.
-//! Frames that answer ours are free. Clients send up to two WINDOW_UPDATE frames and a PING for each DATA frame that they get
-//! (gRPC measures its bandwidth this way), and a server may reset each stream that was opened to it.
+//! Frames that answer ours are free. Clients send up to two WINDOW_UPDATE frames and a PING for each DATA frame that they get,
+//! because gRPC measures its bandwidth this way. A server may reset each stream that was opened to it.
 //!
 //! Only the nine bytes of each frame's header are read; a payload is skipped in one step.
 

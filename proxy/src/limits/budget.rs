@@ -87,7 +87,7 @@ impl Spent {
 }
 
 impl Budget {
-    /// Of at most `max` bytes, and for one session at most `max_session` or a quarter.
+    /// A budget of at most `max` bytes, and for one session at most `max_session` or a quarter.
     pub(crate) fn new(max: usize, max_session: usize) -> Arc<Self> {
         Arc::new(Self { max, max_session: max_session.min(max / SESSIONS), kept: Mutex::default() })
     }

@@ -44,7 +44,7 @@ pub(crate) struct Upstreamed {
     pub(crate) back: Option<PoolReturn>,
 }
 
-/// A request as it is sent.
+/// A request in its sent form.
 type Outgoing = http1::client::Outgoing<Upload>;
 
 /// The credentials attached to the request, and the bytes to find in the response.

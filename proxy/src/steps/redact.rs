@@ -40,7 +40,8 @@ const OF_CODED_BYTES: [&str; 7] =
     ["content-encoding", "content-length", "content-digest", "content-md5", "digest", "repr-digest", "accept-ranges"];
 /// Prefixes of such fields.
 const OF_CODED_BYTES_PREFIXES: [&str; 2] = ["x-amz-checksum-", "x-goog-hash"];
-/// Fields of a request that ask for codings beside `Accept-Encoding`: deltas (RFC 3229) and dictionaries (RFC 9842, and SDCH).
+/// Fields of a request that ask for codings in addition to `Accept-Encoding`: deltas (RFC 3229) and dictionaries (RFC 9842,
+/// and SDCH).
 static ASKS_FOR_CODINGS: [HeaderName; 4] = [
     HeaderName::from_static("a-im"),
     HeaderName::from_static("available-dictionary"),

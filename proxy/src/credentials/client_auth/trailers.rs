@@ -1,5 +1,5 @@
 //! Trailers of a request: only names that the head lists in `Trailer` pass. A trailer never passes if its name has a role in the
-//! head, is needed before the content, or is used by the policy or a credential of Egret.
+//! head or is needed before the content. The same applies to names that the policy or a credential of Egret uses.
 
 use std::sync::Arc;
 

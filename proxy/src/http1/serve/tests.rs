@@ -24,7 +24,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// Answers with the request that it got.
 #[derive(Default)]
 struct Echo {
-    /// Of the requests, in the order of their arrival.
+    /// The requests, in the order of their arrival.
     seen: Mutex<Vec<String>>,
     /// The body of a request to `/hold`.
     held: Mutex<Option<Incoming>>,
