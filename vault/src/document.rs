@@ -27,7 +27,7 @@ struct Document {
     description: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
-    /// Of the value, so that people can distinguish versions.
+    /// The fingerprint of the value, so that people can distinguish versions.
     fingerprint: String,
 }
 

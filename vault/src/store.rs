@@ -19,7 +19,7 @@ pub use self::error::{MAX_FILE_BYTES, StoreAction, StoreError, Stored};
 
 /// The storage of one vault's sealed bytes.
 pub trait Store: Send + Sync {
-    /// The bytes; `None` where there is no vault yet.
+    /// The bytes; `None` if there is no vault yet.
     ///
     /// # Errors
     /// [`StoreError`] if the stored bytes cannot be read or trusted.

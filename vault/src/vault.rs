@@ -410,8 +410,8 @@ impl Vault {
 
     /// Creates the next generation, on disk first; if that fails, the state does not change.
     ///
-    /// A conflict is reported and not retried. This vault would have to adopt another process's write without the check at
-    /// a start (is it an old copy?), and the edit was made for this vault's content.
+    /// A conflict is reported and not retried. A retry would have to adopt another process's write without the check at a
+    /// start (is it an old copy?). The edit was also made for this vault's content only.
     fn change<T>(&self, edit: impl FnOnce(&mut State) -> Result<T, VaultError>) -> Result<T, VaultError> {
         // A panic left no partial change: the store is written last.
         let mut stored = model::sync::lock(&self.stored);

@@ -1,4 +1,4 @@
-//! What is weak about a value.
+//! The weaknesses of a value.
 
 /// Why a value is weak: it is put only if the caller allows that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -157,7 +157,7 @@ pub enum CredentialError {
         "a slot in a body is a JSON pointer (`/client_secret`, RFC 6901) or a form field's name; at most {MAX_BODY_SLOTS}"
     )]
     BodySlot,
-    /// How often a value goes into one body.
+    /// How often a value may be substituted in one body.
     #[error("a value goes into one body 1 to {MAX_BODY_SWAPS} times")]
     BodySwaps,
     /// Additional locations.

@@ -1,4 +1,4 @@
-//! Each kind of credential and what it refuses.
+//! Each kind of credential and the values that it refuses.
 
 use super::*;
 use secret::Secret;
