@@ -14,10 +14,10 @@
 //! So at most the first half of a secret, or 8 bytes, passes in clear, however often and wherever the upstream pauses. Guesses are
 //! confirmed only from half of a secret on, which leaves as much to guess as is protected.
 //!
-//! *Guesses.* If a value is masked, a client that chose it learns that it is the secret. So a chunk with a secret is not sent at all,
-//! and the response ends before it, once the response has shown more than [`MAX_GUESSES`] different values that look like the secret.
-//! Only a response that contains a secret can end like that. Values are counted in the joined stream, so chunks and pauses between
-//! the parts of a value have no effect.
+//! *Guesses.* If a value is masked, a client that chose it learns that it is the secret. So a response may show at most
+//! [`MAX_GUESSES`] different values that look like the secret. After more of them, a chunk with a secret is not sent at all, and the
+//! response ends before it. Only a response that contains a secret can end like that. Values are counted in the joined stream, so
+//! chunks and pauses between the parts of a value have no effect.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
