@@ -1,5 +1,5 @@
 //! Compares the clocks in parallel with the data path. An end that no timer detected takes effect within a quarter of a
-//! second, a wall clock that was set is recorded, and the latest time is stored for the next run.
+//! second. A wall clock that was set is recorded, and the latest time is stored for the next run.
 
 use std::sync::Arc;
 use std::time::Duration;
