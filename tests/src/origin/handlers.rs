@@ -166,7 +166,7 @@ fn redirect(status: &str, request: &Request<Incoming>) -> Response<Answered> {
     response
 }
 
-/// A gzip-coded echo; the head says whether the client had asked for it.
+/// A gzip-coded echo; a field of the head shows whether the client had asked for it.
 fn gzip(seen: &Seen) -> Response<Answered> {
     let mut coder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     coder.write_all(format!("echo: {}\n", echoed(seen)).as_bytes()).unwrap();
