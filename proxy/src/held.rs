@@ -1,4 +1,4 @@
-//! What an exchange holds from its beginning until its record is closed.
+//! The resources that an exchange holds from its beginning until its record is closed.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use crate::active::ActiveExchange;
 use crate::limits::admission::Admission;
 use crate::limits::quota::RequestSlot;
 
-/// Dropping it gives all of it back.
+/// Dropping it returns all of them.
 pub(crate) struct Held {
-    /// Its place among the requests in progress.
+    /// Its slot among the requests in progress.
     _slot: RequestSlot,
     /// Its slots in the budgets of rules and of the session.
     pub(crate) admission: Admission,
-    /// Its entry in the list of exchanges that are evaluated again while they are in progress. Without it, a stream would go on
-    /// after its credential was revoked or its rule was removed.
+    /// Its entry in the list of active exchanges, which are re-evaluated. Without it, a stream would continue after its
+    /// credential was revoked or its rule was removed.
     _active: Arc<ActiveExchange>,
 }
 
