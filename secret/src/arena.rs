@@ -77,7 +77,7 @@ pub struct Slot {
     length: usize,
 }
 
-// SAFETY: a slot is the only owner of its bytes, and they have no ties to a thread.
+// SAFETY: a slot is the only owner of its bytes, and they are not bound to a thread.
 unsafe impl Send for Slot {}
 // SAFETY: through a shared slot the bytes can only be read.
 unsafe impl Sync for Slot {}
@@ -103,15 +103,15 @@ impl Deref for Slot {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the piece is at least `length` bytes of mapped, initialized memory that nobody else holds, and it stays
-        // mapped until the process ends.
+        // SAFETY: the piece is at least `length` bytes of mapped, initialized memory that no other slot holds, and it
+        // stays mapped until the process ends.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
     }
 }
 
 impl DerefMut for Slot {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and `&mut self` is the only way to it.
+        // SAFETY: as above, and `&mut self` is the only access to it.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
     }
 }
@@ -171,7 +171,7 @@ impl Arena {
 fn new_chunk(bytes: usize) -> (usize, usize) {
     let inside = bytes.next_multiple_of(PAGE);
     let whole = inside + 2 * PAGE;
-    // SAFETY: the kernel chooses the place, so no mapping of ours is touched.
+    // SAFETY: the kernel chooses the address, so no mapping of ours is touched.
     let outer = unsafe { mmap_anonymous(std::ptr::null_mut(), whole, ProtFlags::empty(), MapFlags::PRIVATE) };
     let outer = outer.expect("the system has memory");
     // SAFETY: one page into a mapping of at least three.
@@ -180,12 +180,12 @@ fn new_chunk(bytes: usize) -> (usize, usize) {
         Memory::Secret
     } else {
         map_ordinary(start, inside);
-        // SAFETY: these pages were just mapped, and are ours alone.
+        // SAFETY: these pages were just mapped, and only this function uses them.
         if unsafe { mlock(start.cast(), inside) }.is_ok() { Memory::Locked } else { Memory::Ordinary }
     };
     WORST.fetch_max(kind as u8, Ordering::Relaxed);
     for advice in [Advice::LinuxDontDump, Advice::LinuxDontFork] {
-        // SAFETY: the advice changes what is dumped and what children see, not what the pages hold for us.
+        // SAFETY: the advice changes what is dumped and what children see, not the content of the pages.
         let _unsupported = unsafe { madvise(start.cast(), inside, advice) };
     }
     let address = start.expose_provenance();
@@ -194,24 +194,24 @@ fn new_chunk(bytes: usize) -> (usize, usize) {
 
 /// Maps pages of `memfd_secret` there; false if the kernel has none, or no more of them.
 fn map_secret(start: *mut u8, bytes: usize) -> bool {
-    // SAFETY: the call takes flags and gives a descriptor or an error; it touches no memory.
+    // SAFETY: the call takes flags and returns a descriptor or an error; it touches no memory.
     let descriptor = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
     let Some(descriptor) = i32::try_from(descriptor).ok().filter(|descriptor| *descriptor >= 0) else { return false };
-    // SAFETY: the kernel just made the descriptor, so nobody else has it.
+    // SAFETY: the kernel just created the descriptor, so no other code has it.
     let file = unsafe { OwnedFd::from_raw_fd(descriptor) };
     if rustix::fs::ftruncate(&file, bytes as u64).is_err() {
         return false;
     }
     let access = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: the place is part of a mapping that was made for this and that nothing uses yet. The descriptor is closed
-    // after it, so that these pages are the only way to the memory.
+    // SAFETY: the address is in a mapping that was made for this and that no code uses yet. The descriptor is closed
+    // after it, so that these pages are the only access to the memory.
     unsafe { mmap(start.cast(), bytes, access, MapFlags::SHARED | MapFlags::FIXED, &file, 0) }.is_ok()
 }
 
 /// Maps ordinary pages there.
 fn map_ordinary(start: *mut u8, bytes: usize) {
     let access = MprotectFlags::READ | MprotectFlags::WRITE;
-    // SAFETY: the place is part of a mapping that was made for this and that nothing uses yet.
+    // SAFETY: the address is in a mapping that was made for this and that no code uses yet.
     let opened = unsafe { mprotect(start.cast(), bytes, access) }.or_else(|_| {
         // A failed `map_secret` may have left a hole.
         let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::FIXED);
@@ -303,7 +303,7 @@ mod tests {
         }
         // It contains nothing of the arena.
         let outer = std::ptr::with_exposed_provenance_mut::<u8>(start - PAGE);
-        // SAFETY: the chunk was made here, and no slot was cut from it.
+        // SAFETY: the chunk was made here, and no slot was taken from it.
         unsafe { munmap(outer.cast(), end - start + 2 * PAGE) }.unwrap();
     }
 
