@@ -10,8 +10,8 @@ use std::ptr;
 ///
 /// Call this while the process has one thread: no other code reads the environment then.
 pub(crate) fn wipe(name: &OsStr) {
-    // SAFETY: `environ` is a list of pointers to texts with a NUL at their end, which ends with a null pointer, and the texts
-    // lie in memory that this process may write to. There is one thread, so nobody else looks at it.
+    // SAFETY: `environ` is a list of pointers to NUL-terminated texts, which ends with a null pointer. This process may write
+    // to the memory of the texts. There is one thread, so no other code reads it.
     unsafe {
         let mut entry = libc::environ;
         while !entry.is_null() && !(*entry).is_null() {

@@ -9,26 +9,26 @@ use std::ptr;
 /// The system's allocator, which wipes every freed block.
 pub(crate) struct Wiping;
 
-// SAFETY: every call goes to the system's allocator with the layout that it came with. What is written before a block is given
-// back lies within that block, which its owner has let go of. `realloc` is the trait's own, which allocates, copies and
-// gives back, so that the old place is wiped too.
+// SAFETY: every call goes to the system's allocator with the layout that it came with. The writes before a block is freed are
+// within that block, which its owner has released. `realloc` is the trait's own, which allocates, copies and frees, so that
+// the old block is wiped too.
 unsafe impl GlobalAlloc for Wiping {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises are the system's.
+        // SAFETY: the caller guarantees what the system's allocator requires.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises are the system's.
+        // SAFETY: the caller guarantees what the system's allocator requires.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the block has this size, and nobody else uses it any more.
+        // SAFETY: the block has this size, and no code uses it any more.
         unsafe { ptr::write_bytes(pointer, 0, layout.size()) };
         // Without this the compiler may omit the writes, because no code of ours reads them.
         black_box(pointer);
-        // SAFETY: the caller's promises are the system's.
+        // SAFETY: the caller guarantees what the system's allocator requires.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
