@@ -192,7 +192,7 @@ impl Dialer {
 }
 
 /// The time for the second family after the first has answered with addresses. RFC 8305 waits 50 ms for AAAA after A. Here either family
-/// can be late, and a machine without IPv6 needs its A records, so it is the 250 ms of a connection attempt there (section 8).
+/// can be late, and a machine without IPv6 needs its A records. So it is the 250 ms of a connection attempt there (section 8).
 const FAMILY_DELAY: Duration = Duration::from_millis(250);
 
 /// Why a family has no addresses.
