@@ -2,7 +2,7 @@
 //! deflate. Deflate is accepted both as zlib (RFC 1950) and raw (RFC 1951), because servers send and accept both. `aws-chunked`
 //! does not compress: it is a framing in which SDKs of S3 send signed pieces. It is undone like a coding.
 //!
-//! Holds at most one piece of the output and the window of the coding (at most 8 MiB, RFC 9659), and rejects a stream that
+//! Holds at most one piece of the output and the window of the coding (at most 8 MiB, RFC 9659). Rejects a stream that
 //! expands out of proportion.
 
 mod aws_chunked;
