@@ -1,4 +1,4 @@
-//! Wipes memory before it is freed, so that the copies of secrets in libraries (field maps, buffers of HTTP and TLS) end
+//! Wipes memory before it is freed. The copies of secrets in libraries (field maps, buffers of HTTP and TLS) then end
 //! with the code that made them.
 #![expect(unsafe_code, reason = "an allocator is unsafe by its trait; each use says why it is sound")]
 

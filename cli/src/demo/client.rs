@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 /// The maximum bytes of an answer; the origin of the demo sends a line.
 const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
-/// What the sandbox received.
+/// The response that the sandbox received.
 pub(super) struct Answered {
     /// The status line without the version.
     pub(super) status: String,
