@@ -1,4 +1,4 @@
-//! Step 8: credentials. Judges placeholders before any secret is opened, then attaches each credential at its location.
+//! Step 10: credentials. Judges placeholders before any secret is opened, then attaches each credential at its location.
 //!
 //! *Added*: the rule's `use` attaches the credential and overwrites the client's value. *Substituted*: the client sent the
 //! placeholder, and the value replaces it. This file handles the head; `inject_body.rs` does the same for bodies.

@@ -1,4 +1,4 @@
-//! Step 8, for bodies: substitutes placeholders in declared slots with values. A body is read before it is sent, up to a
+//! Step 11: substitutes placeholders in declared slots with values. A body is read before it is sent, up to a
 //! bound, only if one of the rule's credentials has a slot in it. Every other body streams, and is scanned on the way.
 
 use std::borrow::Cow;
