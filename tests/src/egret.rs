@@ -449,6 +449,13 @@ impl Egret {
         status_field(self.pid(), "RssAnon:")
     }
 
+    /// The time that all its threads have run, in ticks of 10 ms (proc(5), `utime` and `stime`).
+    pub fn processor_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        [11, 12].map(|at| fields[at].parse::<u64>().unwrap()).into_iter().sum()
+    }
+
     /// Open descriptors.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()

@@ -1,4 +1,4 @@
-//! Steps 9 and 11: secrets are masked in responses. Before the request is sent, it is changed to ask for a response in which
+//! Step 16: secrets are masked in responses. Before the request is sent, it is changed to ask for a response in which
 //! secrets can be found. In the fields, body and trailers of the response they are masked at the same length, wherever pieces are
 //! split.
 //!
