@@ -86,7 +86,8 @@ impl Loader {
         self.documents.retain(&live);
         for session in live {
             let restored = self.documents.restore(&self.in_force, &session);
-            let restored = restored.and_then(|()| self.rules_of(&session).map(drop).map_err(|error| error.to_string()));
+            let restored =
+                restored.and_then(|()| self.rules_for_session(&session).map(drop).map_err(|error| error.to_string()));
             self.report(&session, restored.err(), journal);
         }
     }
@@ -105,7 +106,7 @@ impl Loader {
     ///
     /// # Errors
     /// As [`InForce::rules_for_session`].
-    pub fn rules_of(&self, session: &Session) -> Result<Arc<policies::Rules>, CombineError> {
+    pub fn rules_for_session(&self, session: &Session) -> Result<Arc<policies::Rules>, CombineError> {
         self.in_force.rules_for_session(&subject(session), own(session))
     }
 
@@ -198,7 +199,7 @@ impl Loader {
     pub fn unusable(&self, sessions: &Registry) -> Vec<(Arc<Session>, CombineError)> {
         let now = clock::now();
         let live = sessions.list().into_iter().filter(|session| session.is_live(now));
-        live.filter_map(|session| self.rules_of(&session).err().map(|error| (session, error))).collect()
+        live.filter_map(|session| self.rules_for_session(&session).err().map(|error| (session, error))).collect()
     }
 
     /// Reports each live session whose policies became unusable or usable since the last report. An older snapshot cannot help
@@ -206,7 +207,7 @@ impl Loader {
     fn report_all(&self, live: &[Arc<Session>], journal: &Journal) {
         self.reported_lock().retain(|id, _| live.iter().any(|session| session.id == *id));
         for session in live {
-            self.report(session, self.rules_of(session).err().map(|error| error.to_string()), Some(journal));
+            self.report(session, self.rules_for_session(session).err().map(|error| error.to_string()), Some(journal));
         }
     }
 

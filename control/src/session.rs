@@ -46,7 +46,7 @@ pub(crate) async fn show(State(control): Shared, Path(id): Path<String>) -> Resu
 
 /// The rules of the session now.
 fn judged(control: &Control, session: &Session) -> ViewDocument {
-    match control.policies.rules_of(session) {
+    match control.policies.rules_for_session(session) {
         Ok(rules) => ViewDocument { snapshot: Some(rules.snapshot().to_string()), unusable: None },
         Err(error) => ViewDocument { snapshot: None, unusable: Some(error.to_string()) },
     }
@@ -65,7 +65,7 @@ pub(crate) async fn create(State(control): Shared, Json(request): Json<SessionRe
     let (created, address, files) = made.await??;
     let session = created.session.clone();
     // The session is recorded before it can be used, or it is not created at all.
-    let snapshot = control.policies.rules_of(&session).ok().map(|rules| rules.snapshot().clone());
+    let snapshot = control.policies.rules_for_session(&session).ok().map(|rules| rules.snapshot().clone());
     let record = Record { snapshot, ..about(&session, Kind::SessionCreated) };
     if control.journal.append_durable(record).await.is_err() {
         finish(&control, &session.id)?;
@@ -456,7 +456,7 @@ pub(crate) async fn revoke(
         let (control, credential) = (revoking, CredentialId::new(name.as_str()));
         let session = control.sessions.get(&id).ok_or_else(|| unknown(id.as_str()))?;
         if control.sessions.revoke_grant(&id, &credential).map_err(refused)? {
-            let version = control.vault.slot(&session.tenant, &credential).map_or(0, |shape| shape.version());
+            let version = control.vault.shape(&session.tenant, &credential).map_or(0, |shape| shape.version());
             let credentials = vec![CredentialUse { name: credential, version }];
             let detail = Some("the credential was taken away from the session".into());
             control.journal.append(Record { detail, credentials, ..about(&session, Kind::SessionChanged) });

@@ -36,7 +36,7 @@ pub(crate) async fn explain(
 ) -> Result<axum::Json<Explained>, Problem> {
     let session = control.sessions.get(&SessionId::new(id.as_str())).ok_or_else(|| unknown(&id))?;
     let (destination, path) = policies::read_url(&request.url).map_err(Problem::invalid)?;
-    let rules = control.policies.rules_of(&session).map_err(|error| Problem::policy(error.to_string()))?;
+    let rules = control.policies.rules_for_session(&session).map_err(|error| Problem::policy(error.to_string()))?;
     let around = control.around(&session.tenant, &rules);
     let question = Question {
         destination: &destination,
@@ -73,7 +73,7 @@ fn grants(control: &Control, session: &Session, question: &Question<'_>) -> Gran
     let overrides = question.path.query().map(model::method_overrides).unwrap_or_default();
     let methods = || std::iter::once(question.method).chain(overrides.iter().map(String::as_str));
     let has_expired = |id: &CredentialId| {
-        let expires = control.vault.slot(&session.tenant, id).and_then(|shape| shape.expires());
+        let expires = control.vault.shape(&session.tenant, id).and_then(|shape| shape.expires());
         expires.is_some_and(|expires| expires <= question.now)
     };
     let state = |id: &CredentialId| {

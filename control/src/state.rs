@@ -63,7 +63,7 @@ fn warnings(control: &Control, live: &[Arc<Session>], now: Timestamp) -> Vec<Str
     let mut warnings = control.start.warnings.clone();
     warnings.extend(control.misfits_in_force().iter().map(ToString::to_string));
     for session in live {
-        if let Err(error) = control.policies.rules_of(session) {
+        if let Err(error) = control.policies.rules_for_session(session) {
             warnings.push(format!("requests of {} are refused (policy_unavailable): {error}", session.id));
         }
     }

@@ -56,7 +56,7 @@ impl Control {
         let mut around = Surroundings { is_complete: true, resolve: self.resolve.clone(), ..Surroundings::default() };
         for credential in credentials.into_iter().collect::<BTreeSet<_>>() {
             for summary in tenants.iter().filter_map(|tenant| self.vault.show(tenant, credential)) {
-                let shape = self.vault.slot(&summary.tenant, credential);
+                let shape = self.vault.shape(&summary.tenant, credential);
                 let facts = around.credentials.entry(credential.clone()).or_default();
                 facts.audience.extend(summary.spec.audience.patterns());
                 facts.location = shape.filter(CredentialShape::is_added).and_then(|shape| location(shape.kind()));
@@ -67,7 +67,7 @@ impl Control {
 
     /// Warnings for the creator of a session: rules that do not match, and credentials that no rule uses.
     pub(crate) fn warnings_for(&self, session: &Session) -> Vec<String> {
-        let Ok(rules) = self.policies.rules_of(session) else { return Vec::new() };
+        let Ok(rules) = self.policies.rules_for_session(session) else { return Vec::new() };
         let misfits = rules.misfits(&self.around(&session.tenant, &rules));
         let unused = session.grants.iter().filter(|grant| rules.credentials().all(|used| *used != grant.credential));
         let unused = unused.map(|grant| {

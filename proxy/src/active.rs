@@ -103,7 +103,7 @@ impl ActiveExchange {
     }
 
     /// Notes the credentials attached to it. Terminates it if one was revoked at this moment.
-    pub(crate) fn lend(&self, proxy: &Proxy, lent: Vec<IssuedCredential>) {
+    pub(crate) fn note_credentials(&self, proxy: &Proxy, lent: Vec<IssuedCredential>) {
         if !lent.is_empty() && self.lent.set(lent).is_ok() {
             self.end_if_revoked(proxy);
         }

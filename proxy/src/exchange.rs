@@ -60,7 +60,7 @@ async fn attempt(exchange: Exchange<'_>, asked: Asked, trail: &mut Trail) -> Res
     let armed = inject::inject(wanted, routed, &active, trail).map_err(under)?;
     let mut armed = inject_body::inject_body(core, wanted, armed, trail).await.map_err(under)?;
     let part = redact::prepare(exchange, &mut armed).map_err(under)?;
-    active.lend(&core.proxy, armed.lent.clone());
+    active.note_credentials(&core.proxy, armed.lent.clone());
     identify::persist_use_count(core, session, &armed.lent).await?;
     trail.stripped(armed.stripped.iter().cloned());
     // With known addresses, a request can be refused before any network traffic, so it needs no opening record.

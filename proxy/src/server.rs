@@ -177,7 +177,7 @@ pub(crate) fn proxy(
                         env: None,
                         prefix: None,
                         bounds: sessions::Bounds::default(),
-                        audience: parts.vault.slot(&TenantId::default(), id).map(|shape| shape.audience().clone()),
+                        audience: parts.vault.shape(&TenantId::default(), id).map(|shape| shape.audience().clone()),
                     })
                     .collect(),
                 ..NewSession::default()

@@ -147,7 +147,7 @@ impl Bench {
         for new in setup.credentials {
             let credential = new.id.clone();
             vault.put(new, Secret::new(VALUE.as_bytes().to_vec()), now).unwrap();
-            let shape = vault.slot(&model::TenantId::default(), &credential).unwrap();
+            let shape = vault.shape(&model::TenantId::default(), &credential).unwrap();
             let (audience, prefix) = (Some(shape.audience().clone()), shape.prefix().map(str::to_owned));
             grants.push(GrantRequest { credential, env: None, prefix, bounds: setup.bounds.clone(), audience });
         }

@@ -251,9 +251,9 @@ impl Trail {
     pub(crate) fn complete(mut self, end: UploadEnd) {
         match end {
             UploadEnd::Whole => self.close(Outcome::Ok, None, None),
-            UploadEnd::Client => self.cut(),
+            UploadEnd::Client => self.abort(),
             UploadEnd::Malformed => self.close(Outcome::ClientAbort, Some(Fault::Downstream), Some(Reason::Malformed)),
-            UploadEnd::Stopped if self.is_terminated() => self.cut(),
+            UploadEnd::Stopped if self.is_terminated() => self.abort(),
             UploadEnd::Stopped => {
                 // The upstream completed its answer and accepted no more of the request.
                 self.record().detail("request_unfinished");
@@ -304,7 +304,7 @@ impl Trail {
     }
 
     /// Ends the record of an exchange that was ended from outside: its session ended, Egret stops, or the client left.
-    pub(crate) fn cut(mut self) {
+    pub(crate) fn abort(mut self) {
         self.end_early();
     }
 

@@ -43,7 +43,7 @@ fn small() -> Result<(), Box<dyn Error>> {
         (0..rounds()).for_each(|_| call());
         println!("{what:<44} {:>9.0} ns", start.elapsed().as_nanos() as f64 / f64::from(rounds()));
     };
-    measure("slot", &mut || drop(black_box(vault.slot(&tenant, &id))));
+    measure("slot", &mut || drop(black_box(vault.shape(&tenant, &id))));
     measure("lease", &mut || drop(black_box(vault.lease(&tenant, &id, &destination))));
     let lease = vault.lease(&tenant, &id, &destination)?;
     measure("placement", &mut || drop(black_box(lease.placement())));

@@ -505,7 +505,7 @@ impl State {
     }
 
     #[cfg(test)]
-    pub(crate) fn wear(&mut self, tenant: &TenantId, sealings: u64, wrappings: u64) {
+    pub(crate) fn use_up(&mut self, tenant: &TenantId, sealings: u64, wrappings: u64) {
         Arc::make_mut(self.tenants.get_mut(tenant).unwrap()).sealings = sealings;
         self.wrappings = wrappings;
     }

@@ -281,7 +281,7 @@ impl Vault {
     }
 
     /// Kind, audience and names of a credential; opens no value.
-    pub fn slot(&self, tenant: &TenantId, id: &CredentialId) -> Option<CredentialShape> {
+    pub fn shape(&self, tenant: &TenantId, id: &CredentialId) -> Option<CredentialShape> {
         self.state.load().find(tenant, id)?.shape.clone()
     }
 

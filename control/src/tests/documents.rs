@@ -126,8 +126,8 @@ async fn t202_a_file_takes_the_name_of_a_sessions_document_on_reload_and_on_rest
 
     let (sessions, loader) = api.restart();
     let again = sessions.get(&session.as_str().into()).unwrap();
-    let before = api.control.policies.rules_of(&again).unwrap();
-    assert_eq!(loader.rules_of(&again).unwrap().snapshot(), before.snapshot());
+    let before = api.control.policies.rules_for_session(&again).unwrap();
+    assert_eq!(loader.rules_for_session(&again).unwrap().snapshot(), before.snapshot());
     assert!(api.records("kind=policy.rejected").await.is_empty());
 }
 
@@ -151,8 +151,10 @@ async fn t224_documents_that_are_lost_changed_or_in_conflict_after_a_restart_lea
     sessions[4] = api.session(tied).await;
 
     let (registry, loader) = api.restart();
-    let usable: Vec<bool> =
-        sessions.iter().map(|id| loader.rules_of(&registry.get(&id.as_str().into()).unwrap()).is_ok()).collect();
+    let usable: Vec<bool> = sessions
+        .iter()
+        .map(|id| loader.rules_for_session(&registry.get(&id.as_str().into()).unwrap()).is_ok())
+        .collect();
     assert_eq!(usable, [true, false, false, false, false]);
     assert!(!at("ses_past").exists());
     let records = api.records("code=policy_unavailable").await;

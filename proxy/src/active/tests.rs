@@ -45,8 +45,8 @@ fn class(active: &ActiveExchange) -> Option<&'static str> {
 /// Issues the credential for a request.
 fn lend(bench: &Bench, active: &ActiveExchange) -> IssuedCredential {
     let line = bench.line("GET", "/");
-    let (_, lent) = line.wanted().lend(&"token".into()).unwrap();
-    active.lend(&bench.core.proxy, vec![lent.clone()]);
+    let (_, lent) = line.wanted().issue(&"token".into()).unwrap();
+    active.note_credentials(&bench.core.proxy, vec![lent.clone()]);
     lent
 }
 
@@ -97,7 +97,7 @@ async fn a_credential_that_was_removed_before_it_is_noted_ends_the_exchange_at_o
     let (line, later) = (bench.line("GET", "/a"), bench.line("GET", "/a"));
     let lent = lend(&bench, &line.active);
     bench.core.proxy.vault.remove(&bench.session.tenant, &"token".into()).unwrap();
-    later.active.lend(&bench.core.proxy, vec![lent]);
+    later.active.note_credentials(&bench.core.proxy, vec![lent]);
     assert_eq!(reason(&later.active), Some(Reason::CredentialUnavailable));
 }
 

@@ -5,7 +5,7 @@ use crate::body::trailers::{holds_placeholder, size_of};
 use crate::http1::chunks::MAX_TRAILER_BYTES;
 use crate::http1::wire::BodyError;
 use crate::limits::allowance::{Allowance, Limited};
-use crate::limits::budget::{Share, Spent};
+use crate::limits::budget::{Exhausted, Share};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame};
 use std::pin::Pin;
@@ -43,7 +43,7 @@ pub(crate) enum ReadError {
     /// The trailers exceed their bound.
     TrailersTooLarge,
     /// No memory is left for it.
-    Spent(Spent),
+    Exhausted(Exhausted),
     /// It exceeds a limit.
     Over(Box<Limited>),
 }
@@ -197,7 +197,7 @@ impl Contents {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         self.take(data.len(), 0).await?;
-                        share.take(data.len()).map_err(ReadError::Spent)?;
+                        share.take(data.len()).map_err(ReadError::Exhausted)?;
                         read.extend_from_slice(&data);
                     }
                     Err(trailers) => {

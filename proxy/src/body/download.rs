@@ -354,7 +354,7 @@ fn remove_forbidden(trailers: &mut HeaderMap) {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.fail(Trail::cut);
+        self.fail(Trail::abort);
     }
 }
 

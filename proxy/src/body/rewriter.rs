@@ -9,7 +9,7 @@ use thiserror::Error;
 use vault::NeedleOwner;
 
 use crate::body::range::Slice;
-use crate::limits::budget::Spent;
+use crate::limits::budget::Exhausted;
 use redaction::codec::{CodingError, Decoder};
 use redaction::messages::{Messages, Part, begins_with, is_in_messages, is_text};
 use redaction::stream::{Guessed, Masker, Sets};
@@ -34,7 +34,7 @@ pub(crate) enum Unmaskable {
     Unopened,
     /// The decoder needs too much memory.
     #[error("there is no memory left to decode the response")]
-    Memory(Spent),
+    Memory(Exhausted),
 }
 
 impl Unmaskable {

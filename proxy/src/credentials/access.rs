@@ -125,7 +125,7 @@ impl<'a> CredentialRequest<'a> {
     pub(crate) fn left_out(&self, attached: impl Fn(&CredentialId, &CredentialShape) -> bool) -> Option<String> {
         let running = self.session.is_running(share::judging_time());
         self.permit.credentials().iter().find_map(|id| {
-            let Some(shape) = self.vault.slot(&self.session.tenant, id) else {
+            let Some(shape) = self.vault.shape(&self.session.tenant, id) else {
                 return Some(format!("without credential `{id}`: it is not in the vault"));
             };
             let why = match () {
@@ -142,7 +142,7 @@ impl<'a> CredentialRequest<'a> {
     /// The credentials that may be attached to the body of the request, with their locations. Opens no secret.
     pub(crate) fn in_bodies(&self) -> Vec<(&'a CredentialId, CredentialShape)> {
         let usable = |id: &&CredentialId| self.session.grants(id);
-        let shape = |id: &'a CredentialId| Some((id, self.vault.slot(&self.session.tenant, id)?));
+        let shape = |id: &'a CredentialId| Some((id, self.vault.shape(&self.session.tenant, id)?));
         let fits = |(_, shape): &(_, CredentialShape)| !shape.body().is_empty() && shape.covers(self.destination);
         self.permit.credentials().iter().filter(usable).filter_map(shape).filter(fits).collect()
     }
@@ -151,7 +151,7 @@ impl<'a> CredentialRequest<'a> {
     ///
     /// # Errors
     /// As [`CredentialRequest::check_substitution`].
-    pub(crate) fn lend(&self, credential: &CredentialId) -> Result<(Lease, IssuedCredential), Refusal> {
+    pub(crate) fn issue(&self, credential: &CredentialId) -> Result<(Lease, IssuedCredential), Refusal> {
         let now = share::judging_time();
         self.check_use(credential, now).map_err(refused)?;
         let grant_use = self.session.record_use(credential, self.methods.own.as_str(), now).map_err(refused)?;
@@ -173,7 +173,7 @@ impl<'a> CredentialRequest<'a> {
 
     /// Name and version, for a record.
     pub(crate) fn named(&self, credential: &CredentialId) -> CredentialUse {
-        let version = self.vault.slot(&self.session.tenant, credential).map_or(0, |shape| shape.version());
+        let version = self.vault.shape(&self.session.tenant, credential).map_or(0, |shape| shape.version());
         CredentialUse { name: credential.clone(), version }
     }
 
@@ -185,7 +185,7 @@ impl<'a> CredentialRequest<'a> {
     }
 
     fn shape(&self, credential: &CredentialId) -> Result<CredentialShape, Refusal> {
-        self.vault.slot(&self.session.tenant, credential).ok_or_else(|| unavailable(LeaseError::Unknown))
+        self.vault.shape(&self.session.tenant, credential).ok_or_else(|| unavailable(LeaseError::Unknown))
     }
 }
 

@@ -121,7 +121,7 @@ pub(crate) fn mode(wanted: CredentialRequest<'_>, gets_credential: bool) -> Auth
 fn in_audience(wanted: CredentialRequest<'_>) -> bool {
     let session = wanted.session;
     session.grants.iter().any(|grant| {
-        let shape = wanted.vault.slot(&session.tenant, &grant.credential);
+        let shape = wanted.vault.shape(&session.tenant, &grant.credential);
         grant.names(wanted.destination.host(), shape.as_ref().map(CredentialShape::audience))
     })
 }
@@ -130,7 +130,7 @@ fn in_audience(wanted: CredentialRequest<'_>) -> bool {
 fn granted_locations(wanted: CredentialRequest<'_>) -> OwnLocations {
     let mut granted = OwnLocations::default();
     for grant in &wanted.session.grants {
-        let shape = wanted.vault.slot(&wanted.session.tenant, &grant.credential);
+        let shape = wanted.vault.shape(&wanted.session.tenant, &grant.credential);
         if let Some(shape) = shape.filter(|shape| shape.audience().names(wanted.destination.host())) {
             shape.kinds().for_each(|kind| granted.add_slot(kind.slot()));
         }

@@ -49,7 +49,7 @@ impl Decoding {
     ///
     /// # Errors
     /// No memory is left for it.
-    pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Spent> {
+    pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Exhausted> {
         // Most bodies have no coding and take no lock.
         if bytes <= self.share.bytes {
             return Ok(());
@@ -60,14 +60,14 @@ impl Decoding {
 
 /// Why a body gets no more memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spent {
+pub(crate) enum Exhausted {
     /// The session has used its share.
     Session,
     /// All is in use, or no more than the session's share remains for others.
     Whole,
 }
 
-impl Spent {
+impl Exhausted {
     /// The code of this reason.
     pub(crate) fn reason(self) -> Reason {
         match self {
@@ -105,15 +105,15 @@ impl Budget {
 
 impl Share {
     /// Takes this many more bytes.
-    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Spent> {
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let mut kept = model::sync::lock(&self.budget.kept);
         let own = kept.sessions.get(&self.session).copied().unwrap_or_default().saturating_add(bytes);
         let whole = kept.whole.saturating_add(bytes);
         if own > self.budget.max_session {
-            return Err(Spent::Session);
+            return Err(Exhausted::Session);
         }
         if own > self.budget.max.saturating_sub(whole) {
-            return Err(Spent::Whole);
+            return Err(Exhausted::Whole);
         }
         kept.whole = whole;
         kept.sessions.insert(self.session.clone(), own);
@@ -144,7 +144,7 @@ mod tests {
         let budget = Budget::new(160, 40);
         let share = |id: &str| budget.share(&SessionId::new(id));
         let (mut one, mut more) = (share("a"), share("a"));
-        assert_eq!((one.take(30), more.take(11), more.take(10)), (Ok(()), Err(Spent::Session), Ok(())));
+        assert_eq!((one.take(30), more.take(11), more.take(10)), (Ok(()), Err(Exhausted::Session), Ok(())));
         let others = ["b", "c"].map(|id| {
             let mut share = share(id);
             share.take(40).unwrap();
@@ -154,9 +154,9 @@ mod tests {
         let mut late = [share("d"), share("e"), share("f")];
         assert_eq!(
             [21, 11, 6].iter().zip(&mut late).map(|(bytes, late)| late.take(*bytes)).collect::<Vec<_>>(),
-            [Err(Spent::Whole), Ok(()), Ok(())]
+            [Err(Exhausted::Whole), Ok(()), Ok(())]
         );
-        assert_eq!((late[0].take(12), late[0].take(11)), (Err(Spent::Whole), Ok(())));
+        assert_eq!((late[0].take(12), late[0].take(11)), (Err(Exhausted::Whole), Ok(())));
         drop(one);
         assert_eq!((late[0].take(10), late[1].take(9)), (Ok(()), Ok(())));
         drop((more, others, late));
@@ -168,7 +168,7 @@ mod tests {
     fn a_session_never_takes_more_than_a_quarter() {
         let budget = Budget::new(100, usize::MAX);
         let mut share = budget.share(&SessionId::new("a"));
-        assert_eq!((share.take(26), share.take(25)), (Err(Spent::Session), Ok(())));
+        assert_eq!((share.take(26), share.take(25)), (Err(Exhausted::Session), Ok(())));
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!((one.hold(1), held()), (Ok(()), STEP));
         assert_eq!((one.hold(STEP), held()), (Ok(()), STEP));
         assert_eq!((one.hold(STEP + 1), held()), (Ok(()), 2 * STEP));
-        assert_eq!((other.hold(2 * STEP), one.hold(2 * STEP + 1)), (Ok(()), Err(Spent::Session)));
+        assert_eq!((other.hold(2 * STEP), one.hold(2 * STEP + 1)), (Ok(()), Err(Exhausted::Session)));
         drop(other);
         assert_eq!((one.hold(4 * STEP), held()), (Ok(()), 4 * STEP));
         drop(one);
@@ -203,12 +203,12 @@ mod tests {
             .into();
         assert_eq!(greedy.iter().map(Vec::len).collect::<Vec<_>>(), [12; 4]);
         let mut more = budget.decoding(&SessionId::new("a"));
-        assert_eq!(more.hold(1), Err(Spent::Session));
+        assert_eq!(more.hold(1), Err(Exhausted::Session));
         let mut honest = budget.decoding(&SessionId::new("honest"));
         assert_eq!(honest.hold(8 << 20), Ok(()));
-        assert_eq!(honest.hold((8 << 20) + 1), Err(Spent::Whole));
+        assert_eq!(honest.hold((8 << 20) + 1), Err(Exhausted::Whole));
         let refusals =
-            [Spent::Session, Spent::Whole].map(|spent| (spent.reason(), spent.refusal().row().status.as_u16()));
+            [Exhausted::Session, Exhausted::Whole].map(|spent| (spent.reason(), spent.refusal().row().status.as_u16()));
         assert_eq!(refusals, [(Reason::SessionQuota, 429), (Reason::Overloaded, 503)]);
     }
 }

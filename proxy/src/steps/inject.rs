@@ -87,7 +87,7 @@ pub(crate) fn inject(
     let mut armed = unarmed(routed, trailers);
     cleanse(wanted, &own, gets_credential, &mut armed, open)?;
     for one in &found {
-        let (lease, lent) = wanted.lend(&one.credential)?;
+        let (lease, lent) = wanted.issue(&one.credential)?;
         let Placed { place, overwritten } =
             swap(&mut armed.fields, &mut armed.target, &one.place, &lease, &mut armed.patterns)?;
         if overwritten > 0 {
@@ -97,7 +97,7 @@ pub(crate) fn inject(
         armed.hold(lease, lent);
     }
     for credential in added {
-        let (lease, lent) = wanted.lend(credential)?;
+        let (lease, lent) = wanted.issue(credential)?;
         let Placed { place, overwritten } = add(&mut armed.fields, &mut armed.target, &lease, &mut armed.patterns)?;
         if overwritten > 0 {
             open.replaced(place.clone());
@@ -119,7 +119,7 @@ fn own_locations(wanted: CredentialRequest<'_>, found: &[Found], added: &[&Crede
     let mut own = OwnLocations::default();
     found.iter().for_each(|one| own.add_place(&one.place));
     for id in added {
-        if let Some(shape) = wanted.vault.slot(&wanted.session.tenant, id) {
+        if let Some(shape) = wanted.vault.shape(&wanted.session.tenant, id) {
             own.add_slot(shape.kind().slot());
         }
     }

@@ -172,7 +172,7 @@ fn swap(
 ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     for one in &found {
         if armed.leases.iter().all(|lease| *lease.id() != one.credential) {
-            let (lease, lent) = wanted.lend(&one.credential)?;
+            let (lease, lent) = wanted.issue(&one.credential)?;
             armed.hold(lease, lent);
         }
     }
@@ -222,7 +222,7 @@ fn unclear() -> Refusal {
 fn unread(error: ReadError) -> Refusal {
     match error {
         ReadError::Broken => broken_off(),
-        ReadError::Spent(spent) => spent.refusal(),
+        ReadError::Exhausted(spent) => spent.refusal(),
         ReadError::Over(limited) => limited.refusal(),
         ReadError::Misplaced => misplaced("a trailer of the request holds a placeholder"),
         ReadError::TrailersTooLarge => trailers_too_large(),

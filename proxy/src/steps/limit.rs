@@ -131,7 +131,7 @@ fn unread(error: ReadError) -> Refusal {
     match error {
         ReadError::Broken => broken_off(),
         ReadError::TrailersTooLarge => trailers_too_large(),
-        ReadError::Slow | ReadError::Misplaced | ReadError::Spent(_) | ReadError::Over(_) => {
+        ReadError::Slow | ReadError::Misplaced | ReadError::Exhausted(_) | ReadError::Over(_) => {
             Refusal::of(Reason::TimeoutHead, "the request body, which may have to be empty, did not come")
                 .with_class("body")
         }

@@ -149,7 +149,7 @@ mod tests {
         let choice_made = prepare(line.permitted(), &armed, &mut trail).unwrap();
         let UpstreamKind::Pooled(kept) = choice_made.kind else { panic!("not the kept connection") };
         assert!(kept.reused && kept.slot.is_some());
-        trail.cut();
+        trail.abort();
         assert_eq!(bench.last_closed()["address"], "192.0.2.7");
         bench.core.pool.put(key, kept);
         // Another value of the credential: the upstream may still treat the connection as one of the old value.

@@ -64,7 +64,7 @@ fn each_end_has_its_outcome_fault_and_code() {
             Box::new(move |trail| trail.terminated(&limit.into())),
             ["aborted", "policy", "body_too_large", "request_body"],
         ),
-        (Box::new(Trail::cut), ["client_abort", "downstream", "", ""]),
+        (Box::new(Trail::abort), ["client_abort", "downstream", "", ""]),
         (Box::new(drop), ["client_abort", "downstream", "", ""]),
     ];
     let bench = bench();
@@ -153,7 +153,7 @@ fn the_upload_ends_with_the_record_and_its_count_is_final() {
     let flow = flow(false);
     let trail = bench.trail_of(&flow);
     flow.upload_passed(5, Instant::now());
-    trail.cut();
+    trail.abort();
     assert_eq!(flow.upload_end(), Some(UploadEnd::Stopped));
     assert!(flow.poll_stopped(&std::task::Context::from_waker(std::task::Waker::noop())));
     assert_eq!(bench.closing()["request_bytes"], 5);
@@ -165,21 +165,21 @@ fn a_request_that_the_upstream_cut_short_is_the_sessions_end_where_that_stopped_
     bench.core.proxy.sessions.end(&bench.session.id, clock::now()).unwrap();
     let want = ["aborted", "policy", "session_ended", ""].map(str::to_owned);
     assert_eq!(ended(&bench, |trail| trail.complete(UploadEnd::Stopped)), want);
-    assert_eq!(ended(&bench, Trail::cut), want);
+    assert_eq!(ended(&bench, Trail::abort), want);
 }
 
 #[test]
 fn what_cut_an_exchange_comes_before_a_drain_and_a_drain_before_the_client() {
     let bench = bench();
     bench.core.proxy.stopped.store(true, Ordering::Relaxed);
-    assert_eq!(ended(&bench, Trail::cut), ["aborted", "egret", "draining", ""].map(str::to_owned));
+    assert_eq!(ended(&bench, Trail::abort), ["aborted", "egret", "draining", ""].map(str::to_owned));
     bench.downlink.set_unread();
     let unread = ["timeout", "downstream", "timeout_head", "unread"].map(str::to_owned);
-    assert_eq!(ended(&bench, Trail::cut), unread);
+    assert_eq!(ended(&bench, Trail::abort), unread);
     let line = bench.line("GET", "/");
     line.active.end_for(Reason::PlaceholderMisplaced);
     let before = bench.closed().len();
-    bench.trail_of(line.active.flow()).cut();
+    bench.trail_of(line.active.flow()).abort();
     assert_eq!(ending(&bench.closed()[before]), ["aborted", "policy", "placeholder_misplaced", ""].map(str::to_owned));
 }
 
@@ -189,7 +189,7 @@ fn other_tenants_learn_of_their_secrets_in_records_of_their_own() {
     let owner = NeedleOwner { tenant: "acme".into(), credential: "token".into(), version: 2 };
     let trail = bench.trail();
     trail.foreign_redactions(bench.destination.host(), &[(owner, 4)]);
-    trail.cut();
+    trail.abort();
     assert!(bench.closing().get("redactions").is_none(), "{}", bench.closing());
     let masked = bench.records().into_iter().find(|record| record["kind"] == "credential.masked").unwrap();
     assert_eq!((&masked["tenant"], &masked["host"]), (&json!("acme"), &json!(HOST)));

@@ -166,7 +166,7 @@ fn put_again_is_a_new_version_and_removing_ends_it() {
     assert_eq!((shown.version, shown.updated), (2, later));
     assert!(shown.created < shown.updated);
     vault.remove(&TenantId::default(), &"github".into()).unwrap();
-    assert!(vault.slot(&TenantId::default(), &"github".into()).is_none());
+    assert!(vault.shape(&TenantId::default(), &"github".into()).is_none());
     assert!(matches!(vault.remove(&TenantId::default(), &"github".into()), Err(VaultError::Unknown)));
     assert!(open(&store.bytes()).unwrap().list(&TenantId::default()).is_empty());
     assert_eq!(vault.put(github(), canary(), now()).unwrap(), 3, "never passes for the removed one");
@@ -190,7 +190,7 @@ fn t080_nothing_is_opened_for_a_host_outside_the_audience() {
     assert_eq!(lease("github", Scheme::Https, "api.github.com:8443"), LeaseError::Audience);
     assert_eq!(lease("github", Scheme::Http, "api.github.com:443"), LeaseError::Plaintext);
     assert_eq!(lease("gitlab", Scheme::Https, "api.github.com"), LeaseError::Unknown);
-    let slot = vault.slot(&tenant, &"github".into()).unwrap();
+    let slot = vault.shape(&tenant, &"github".into()).unwrap();
     assert!(!slot.covers(&Destination::new(Scheme::Https, Host::parse("evil.example").unwrap(), 443)));
     assert_eq!(vault.reads(), 0);
     lent(&vault, "default", "github");
@@ -219,7 +219,7 @@ fn another_tenant_sees_and_gets_nothing() {
     let other = TenantId::from("acme");
     assert!(vault.list(&other).is_empty());
     assert!(vault.show(&other, &"github".into()).is_none());
-    assert!(vault.slot(&other, &"github".into()).is_none());
+    assert!(vault.shape(&other, &"github".into()).is_none());
     assert!(vault.list(&INTERNAL.into()).is_empty());
     let lease = vault.lease(&other, &"github".into(), &to(Scheme::Https, "api.github.com"));
     assert_eq!(lease.unwrap_err(), LeaseError::Unknown);
@@ -557,13 +557,13 @@ fn rekeying_changes_the_key_and_no_secret() {
 fn t161_a_worn_key_is_replaced_and_a_worn_out_one_refuses() {
     let (store, vault) = filled();
     let tenant = TenantId::default();
-    let wear = |sealings, wrappings| {
+    let use_up = |sealings, wrappings| {
         vault.change(|state| {
-            state.wear(&tenant, sealings, wrappings);
+            state.use_up(&tenant, sealings, wrappings);
             Ok(())
         })
     };
-    wear(ROTATE_AT - 1, 1).unwrap();
+    use_up(ROTATE_AT - 1, 1).unwrap();
     vault.put(github(), canary(), now()).unwrap();
     assert_eq!(vault.keys(), [(tenant.clone(), 1)]);
     assert_eq!(vault.take_replaced_keys(), []);
@@ -573,7 +573,7 @@ fn t161_a_worn_key_is_replaced_and_a_worn_out_one_refuses() {
     assert_eq!(vault.take_replaced_keys(), [(tenant.clone(), 2)], "told once, for the records");
     assert_eq!(vault.take_replaced_keys(), []);
     assert_eq!(lent(&open(&store.bytes()).unwrap(), "default", "github"), CANARY);
-    wear(ROTATE_AT, REFUSE_AT).unwrap();
+    use_up(ROTATE_AT, REFUSE_AT).unwrap();
     let refused = vault.put(github(), canary(), now()).unwrap_err();
     assert_eq!(refused.code(), "vault_key_worn");
     assert_eq!(vault.take_replaced_keys(), [], "nothing was replaced");

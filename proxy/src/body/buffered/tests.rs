@@ -96,10 +96,10 @@ async fn its_memory_and_its_limits_are_counted() {
     let budget = Budget::new(16, 16);
     let (mut body, _client) = payload(&bench, "Content-Length: 5\r\n", "hello").await;
     let spent = body.read(9, LONG, budget.share(&bench.session.id)).await;
-    assert_eq!(spent, Err(ReadError::Spent(Spent::Session)));
+    assert_eq!(spent, Err(ReadError::Exhausted(Exhausted::Session)));
     let (mut body, _client) = payload(&bench, "Content-Length: 4\r\n", "four").await;
     assert_eq!(body.read(9, LONG, budget.share(&bench.session.id)).await, Ok(true));
-    assert_eq!(budget.share(&bench.session.id).take(1), Err(Spent::Session), "it is held as long as the body");
+    assert_eq!(budget.share(&bench.session.id).take(1), Err(Exhausted::Session), "it is held as long as the body");
     drop(body);
     assert_eq!(budget.share(&bench.session.id).take(4), Ok(()));
     let (mut body, _client) = payload(&bench, CHUNKED, "2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n").await;

@@ -7,7 +7,7 @@ use vault::Kind;
 use super::*;
 use crate::fed::{coded, content_encoding, flow};
 use crate::limits::allowance::ByteLimit;
-use crate::limits::budget::Spent;
+use crate::limits::budget::Exhausted;
 use crate::request::Asked;
 use crate::testing::{Bench, HOST, Line, Setup, collect};
 
@@ -226,5 +226,5 @@ async fn nothing_passes_once_it_was_stopped_and_one_that_is_dropped_was_not_whol
 
 #[test]
 fn memory_that_is_spent_names_whose() {
-    assert_eq!([Spent::Session.reason(), Spent::Whole.reason()], [Reason::SessionQuota, Reason::Overloaded]);
+    assert_eq!([Exhausted::Session.reason(), Exhausted::Whole.reason()], [Reason::SessionQuota, Reason::Overloaded]);
 }

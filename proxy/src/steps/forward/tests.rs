@@ -67,7 +67,7 @@ async fn the_request_is_sent_with_the_host_of_its_destination() {
     assert_eq!(reply.response.headers().get("x").unwrap(), "z");
     assert!(reply.upstreamed.back.is_some() && reply.upstreamed.flow.is_sent_whole());
     assert_eq!(collect(reply.response.into_body()).await.unwrap().0, "hi");
-    trail.cut();
+    trail.abort();
     assert_eq!(bench.last_closed()["tls"], "1.3");
 }
 
@@ -199,7 +199,7 @@ async fn the_body_goes_on_while_the_answer_is_waited_for_and_is_counted() {
     let (reply, (read, want, rest)) = tokio::join!(forward(line.permitted(), armed, choice, &mut trail), both);
     assert_eq!((reply.unwrap().response.status(), rest), (StatusCode::NO_CONTENT, *b"cd"));
     assert_eq!(read, want);
-    trail.cut();
+    trail.abort();
     assert_eq!(bench.last_closed()["request_bytes"], 4);
 }
 

@@ -24,7 +24,7 @@ async fn armed(bench: &Bench, target: &str, fields: &str) -> Result<Armed, Refus
     let routed = route(bench.exchange(), asked)?;
     let mut trail = bench.trail();
     let armed = inject(line.wanted(), routed, &line.active, &mut trail);
-    trail.cut();
+    trail.abort();
     armed
 }
 

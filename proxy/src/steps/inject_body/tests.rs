@@ -32,7 +32,7 @@ async fn sent(bench: &Bench, fields: &str, body: &str) -> Result<(Armed, String)
     let mut trail = bench.trail();
     let armed = inject(line.wanted(), routed, &line.active, &mut trail)?;
     let mut armed = inject_body(&bench.core, line.wanted(), armed, &mut trail).await?;
-    trail.cut();
+    trail.abort();
     let (flow, decoding) = (flow(false), bench.core.proxy.slot_bodies.decoding(&bench.session.id));
     let payload = std::mem::replace(&mut armed.body, crate::body::incoming::Incoming::Empty.into());
     let upload = Upload::new(payload, armed.watch.take(), None, &line.active, (&flow, decoding));

@@ -89,7 +89,7 @@ fn t272_what_is_removed_stays_masked_and_is_nothing_else() {
         assert_eq!(found(vault, HOST, TEXT), ["default github 1", "default github 2"], "and after a restart");
         assert!(vault.list(&tenant).is_empty() && vault.show(&tenant, &id).is_none());
         assert_eq!(vault.status().credentials, 0);
-        assert!(vault.slot(&tenant, &id).is_none());
+        assert!(vault.shape(&tenant, &id).is_none());
         let lease = vault.lease(&tenant, &id, &to(Scheme::Https, HOST));
         assert_eq!(lease.unwrap_err(), LeaseError::Unknown);
         assert!(matches!(vault.remove(&tenant, &id), Err(VaultError::Unknown)));
