@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -57,9 +57,16 @@ impl Body for Incoming {
             Self::Response(body) => body.poll_frame(cx),
             Self::Stream(body) => body.poll_frame(cx),
             Self::Trailers(trailers) => Poll::Ready(trailers.take().map(Ok)),
-            Self::Http2(body) => {
-                Pin::new(body).poll_frame(cx).map_err(|error| BodyError::Broken(io::Error::other(error)))
-            }
+            Self::Http2(body) => match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                // The library ends a body at a reset with NO_ERROR or CANCEL. Only END_STREAM ends a message (RFC 9113 section
+                // 8.1): otherwise a request that the client broke off would look whole to the upstream.
+                None if !body.is_end_stream() => {
+                    Poll::Ready(Some(Err(BodyError::Broken(io::ErrorKind::ConnectionReset.into()))))
+                }
+                frame => {
+                    Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::Broken(io::Error::other(error)))))
+                }
+            },
         }
     }
 
@@ -88,8 +95,57 @@ impl Body for Incoming {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response};
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper::server::conn::http2;
+    use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use tokio::sync::mpsc;
+
     use super::*;
     use crate::testing::{Bench, collect, response};
+
+    /// The body of a request over HTTP/2 that begins with `half`, and the client's stream for the rest.
+    async fn half_sent() -> (Incoming, h2::SendStream<Bytes>) {
+        let (client, server) = tokio::io::duplex(64 << 10);
+        let (sender, mut bodies) = mpsc::unbounded_channel();
+        let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+            sender.send(request.into_body()).unwrap();
+            std::future::pending::<Result<Response<Empty<Bytes>>, Infallible>>()
+        });
+        tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(server), service));
+        let (requests, connection) = h2::client::handshake(client).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::post("https://a/").body(()).unwrap();
+        let (_, mut stream) = requests.ready().await.unwrap().send_request(request, false).unwrap();
+        stream.send_data("half".into(), false).unwrap();
+        let mut body = Incoming::Http2(bodies.recv().await.unwrap());
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
+        (body, stream)
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_reset_within_its_body_is_not_whole() {
+        for reason in [h2::Reason::NO_ERROR, h2::Reason::CANCEL, h2::Reason::INTERNAL_ERROR] {
+            let (mut body, mut stream) = half_sent().await;
+            stream.send_reset(reason);
+            assert!(body.frame().await.unwrap().is_err(), "{reason:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_ends_its_stream_is_whole() {
+        let (mut body, mut stream) = half_sent().await;
+        stream.send_data("rest".into(), true).unwrap();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "rest");
+        assert!(body.frame().await.is_none() && body.is_end_stream());
+        let (mut body, mut stream) = half_sent().await;
+        stream.send_trailers(http::HeaderMap::new()).unwrap();
+        assert!(body.frame().await.is_none_or(|frame| frame.is_ok_and(|frame| frame.is_trailers())));
+        assert!(body.frame().await.is_none());
+    }
 
     #[tokio::test]
     async fn a_body_is_the_same_from_a_client_and_from_an_upstream() {
