@@ -71,6 +71,7 @@ pub(crate) async fn create(State(control): Shared, Json(request): Json<SessionRe
         finish(&control, &session.id)?;
         return Err(Problem::audit_unavailable());
     }
+    control.sessions.announce(&session);
     watch(&control, session);
     let warnings = control.warnings_for(&created.session);
     let document = axum::Json(SessionCreated { warnings, ..present(&control, &files, created, address) });
@@ -538,7 +539,12 @@ fn peer_of(channel: Channel) -> Option<u32> {
 /// How the clients of the session are identified besides its token.
 fn channel(request: &SessionRequest) -> Result<Channel, Problem> {
     let uid = |text: &String| {
-        let number = text.strip_prefix("uid:").and_then(|digits| digits.parse::<u32>().ok());
+        let plain = |digits: &&str| {
+            digits.bytes().all(|byte| byte.is_ascii_digit()) && (*digits == "0" || !digits.starts_with('0'))
+        };
+        let number = text.strip_prefix("uid:").filter(plain).and_then(|digits| digits.parse::<u32>().ok());
+        // The last number stands for "no user" (setresuid(2)).
+        let number = number.filter(|uid| *uid != u32::MAX);
         number.ok_or_else(|| {
             Problem::invalid(format!("peer {text:?} is not a user; write uid: and a number, such as uid:1000"))
         })

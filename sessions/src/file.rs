@@ -253,6 +253,7 @@ fn session(document: Document) -> io::Result<Session> {
         },
         created: document.created,
         expires: Some(document.expires),
+        announced: AtomicBool::new(true),
         token: Some(Token::new(fingerprint(&document.token_sha256)?)),
         token_replaced: Notify::new(),
         state: AtomicU8::new(state as u8),

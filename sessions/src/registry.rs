@@ -195,6 +195,16 @@ impl Registry {
         Ok(())
     }
 
+    /// The channel of the session identifies clients from now on: its record is durable.
+    pub fn announce(&self, session: &Session) {
+        session.announced.store(true, Ordering::Release);
+    }
+
+    /// Whether a session, live or over, names this user.
+    pub fn has_peer(&self, peer: UnixPeer) -> bool {
+        self.read().peers.contains_key(&peer.uid)
+    }
+
     /// The listeners of sessions that are open, and a receiver that is notified when they change; `None` before
     /// [`Registry::open_channels`].
     pub fn listeners(&self) -> Option<(Vec<Arc<SessionListener>>, watch::Receiver<()>)> {
@@ -242,9 +252,11 @@ impl Registry {
                     channels.listeners.close(&session.id);
                 }
             }
+            // One that was made keeps its user until a later session takes it: its clients are those of a session that is over.
             Channel::Peer(uid) => {
                 let mut table = self.write();
-                if table.peers.get(&uid) == Some(&session.id) {
+                let was_made = table.sessions.contains_key(&session.id);
+                if !was_made && table.peers.get(&uid) == Some(&session.id) {
                     table.peers.remove(&uid);
                 }
             }
@@ -296,6 +308,7 @@ impl Registry {
                 let session = table.peers.get(&peer.uid).and_then(|id| table.sessions.get(id)).cloned();
                 drop(table);
                 let session = session.ok_or(Invalid { why: Why::Unknown })?;
+                check_announced(&session)?;
                 live(session, now).map(|session| Identified::new(session, Means::UnixPeer, 0))
             }
         }
@@ -511,7 +524,13 @@ fn of_listener(session: &Arc<Session>, peer: UnixPeer, now: Timestamp) -> Result
     {
         return Err(Invalid { why: Why::WrongPeer });
     }
+    check_announced(session)?;
     live(session.clone(), now).map(|session| Identified::new(session, Means::Listener, 0))
+}
+
+/// A client of a listener or of a user can come before the session is recorded: its channel is open by then.
+fn check_announced(session: &Session) -> Result<(), Invalid> {
+    if session.announced.load(Ordering::Acquire) { Ok(()) } else { Err(Invalid { why: Why::Unknown }) }
 }
 
 impl Table {
@@ -519,10 +538,13 @@ impl Table {
         for print in session.grants.iter().filter_map(|grant| grant.placeholder) {
             self.placeholders.insert(print, session.id.clone());
         }
-        if let Channel::Peer(uid) = session.channel
-            && session.stored_state() != State::Terminated
-        {
-            self.peers.insert(uid, session.id.clone());
+        if let Channel::Peer(uid) = session.channel {
+            // Of several sessions that named a user one after the other, the live one counts.
+            let is_over = session.stored_state() == State::Terminated;
+            let known = self.peers.entry(uid).or_insert_with(|| session.id.clone());
+            if !is_over {
+                known.clone_from(&session.id);
+            }
         }
         self.sessions.insert(session.id.clone(), session);
     }
@@ -562,7 +584,7 @@ fn offer(request: &GrantRequest, placeholders: &mut Vec<Offered>) -> Grant {
     }
 }
 
-fn assemble(new: NewSession, grants: Vec<Grant>, now: Timestamp, expires: Option<Timestamp>) -> Session {
+pub(crate) fn assemble(new: NewSession, grants: Vec<Grant>, now: Timestamp, expires: Option<Timestamp>) -> Session {
     Session {
         id: new.id.unwrap_or_else(|| Registry::draw_id(now)),
         tenant: new.tenant,
@@ -577,6 +599,7 @@ fn assemble(new: NewSession, grants: Vec<Grant>, now: Timestamp, expires: Option
         channel: new.channel,
         created: now,
         expires,
+        announced: AtomicBool::new(false),
         token: None,
         token_replaced: Notify::new(),
         state: AtomicU8::new(State::Running as u8),

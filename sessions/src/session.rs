@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -105,6 +105,8 @@ pub struct Session {
     pub expires: Option<Timestamp>,
     /// What identifies its clients besides its token.
     pub channel: Channel,
+    /// Whether its channel identifies clients: false until the session is recorded.
+    pub(crate) announced: AtomicBool,
     /// `None` only for the default session.
     pub(crate) token: Option<Token>,
     pub(crate) token_replaced: Notify,

@@ -492,6 +492,19 @@ fn futures_ready<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> 
     }
 }
 
+/// A session with a channel, as it is once its record is durable.
+fn announced(registry: &Registry, with: Channel) -> Created {
+    let made = registry.create(channel(with), now()).unwrap();
+    registry.announce(&made.session);
+    made
+}
+
+/// The folders of sessions with a listener.
+fn folders(sockets: &Path) -> Vec<String> {
+    let names = fs::read_dir(sockets).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("ses_")).collect()
+}
+
 fn channel(channel: Channel) -> NewSession {
     NewSession { channel, ..NewSession::default() }
 }
@@ -515,14 +528,14 @@ fn t298_a_session_has_a_listener_from_its_making_to_its_end_and_again_after_a_re
     assert!(matches!(third, SessionError::Listener(_)), "{third:?}");
     registry.end(&peered.session.id, now()).unwrap();
     assert_eq!(registry.listener_path(&peered.session), None);
-    assert_eq!(fs::read_dir(&sockets).unwrap().count(), 1);
+    assert_eq!(folders(&sockets), [made.session.id.as_str()]);
     drop(registry);
 
     let again = Registry::open(&files, now()).unwrap();
     fs::create_dir(sockets.join("ses_gone")).unwrap();
     again.open_channels(&sockets, 2, false, now()).unwrap();
     assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
-    assert_eq!(fs::read_dir(&sockets).unwrap().count(), 1);
+    assert_eq!(folders(&sockets), [made.session.id.as_str()]);
 }
 
 #[test]
@@ -532,6 +545,8 @@ fn t298_a_listener_is_for_the_user_that_its_session_names() {
     registry.open_channels(&dir.path().join("listeners"), 10, false, now()).unwrap();
     let made = registry.create(channel(Channel::Listener { peer: Some(1000) }), now()).unwrap();
     let from = |uid: u32| registry.identify(Proof::Listener { session: &made.session, peer: UnixPeer { uid } }, now());
+    assert_eq!(from(1000).unwrap_err().why, Why::Unknown, "its record is not durable");
+    registry.announce(&made.session);
     assert_eq!(from(1000).unwrap().means(), Means::Listener);
     assert_eq!(from(0).unwrap_err().why, Why::WrongPeer);
     registry.end(&made.session.id, now()).unwrap();
@@ -546,7 +561,7 @@ fn t298_a_user_identifies_one_running_session_on_a_shared_socket() {
     registry.open_channels(&dir.path().join("listeners"), 10, true, now()).unwrap();
     let by = |registry: &Registry, uid: u32| registry.identify(Proof::Peer(UnixPeer { uid }), now());
     assert_eq!(by(&registry, 1000).unwrap_err().why, Why::Unknown);
-    let made = registry.create(channel(Channel::Peer(1000)), now()).unwrap();
+    let made = announced(&registry, Channel::Peer(1000));
     let found = by(&registry, 1000).unwrap();
     assert_eq!((found.session().id.clone(), found.means()), (made.session.id.clone(), Means::UnixPeer));
     assert_eq!(by(&registry, 1001).unwrap_err().why, Why::Unknown);
@@ -555,8 +570,10 @@ fn t298_a_user_identifies_one_running_session_on_a_shared_socket() {
     let again = Registry::open(&dir.path().join("sessions"), now()).unwrap();
     assert_eq!(by(&again, 1000).unwrap().session().id, made.session.id);
     registry.end(&made.session.id, now()).unwrap();
-    assert_eq!(by(&registry, 1000).unwrap_err().why, Why::Unknown);
-    assert!(registry.create(channel(Channel::Peer(1000)), now()).is_ok());
+    assert_eq!(by(&registry, 1000).unwrap_err().why, Why::Ended, "its clients are those of a session that is over");
+    assert!(registry.has_peer(UnixPeer { uid: 1000 }) && !registry.has_peer(UnixPeer { uid: 1001 }));
+    let next = announced(&registry, Channel::Peer(1000));
+    assert_eq!(by(&registry, 1000).unwrap().session().id, next.session.id);
 }
 
 #[test]
