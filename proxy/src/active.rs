@@ -11,7 +11,7 @@ use std::time::Duration;
 use certs::{Trust, VerifiedChain};
 use model::{Destination, PolicyName, RequestPath, RuleId, Timestamp};
 use policies::{ConnectQuery, Denied, Permit, Question, Rules};
-use sessions::Session;
+use sessions::Identified;
 use slab::Slab;
 use tokio::time::Instant;
 
@@ -31,6 +31,9 @@ const AT_ONCE: usize = 1_000;
 
 /// Refines the code of an exchange whose rule has ended or was removed, while another rule would allow the request.
 const RULE_ENDED: &str = "rule_ended";
+
+/// Refines the code of an exchange whose client's token was replaced.
+pub(crate) const REPLACED_TOKEN: &str = "replaced_token";
 
 /// Refines the code of an exchange whose upstream was verified by a CA that is no longer trusted.
 const CA_REMOVED: &str = "ca_removed";
@@ -62,7 +65,7 @@ struct GrantedBy {
 pub(crate) struct ActiveExchange {
     /// The list that it is in, and its key there.
     listed: (Arc<ActiveExchanges>, usize),
-    session: Arc<Session>,
+    client: Identified,
     destination: Destination,
     asked: Asked,
     granted_by: GrantedBy,
@@ -111,8 +114,9 @@ impl ActiveExchange {
 
     /// An exchange may finish with a credential that was rotated since, but not with a revoked one.
     fn end_if_revoked(&self, proxy: &Proxy) {
-        let revoked =
-            |one: &IssuedCredential| proxy.vault.is_revoked(&self.session.tenant, &one.used.name, one.used.version);
+        let revoked = |one: &IssuedCredential| {
+            proxy.vault.is_revoked(&self.client.session().tenant, &one.used.name, one.used.version)
+        };
         if self.lent.get().is_some_and(|lent| lent.iter().any(revoked)) {
             self.end(denied(model::Reason::CredentialUnavailable));
         }
@@ -122,7 +126,7 @@ impl ActiveExchange {
     fn end_if_owed(&self, now: Timestamp) {
         let owed = |one: &IssuedCredential| {
             let over = one.until.is_some_and(|until| until <= now);
-            over || !self.session.still_lends(&one.used.name, one.call)
+            over || !self.client.session().still_lends(&one.used.name, one.call)
         };
         if self.lent.get().is_some_and(|lent| lent.iter().any(owed)) {
             self.end(denied(model::Reason::CredentialUnavailable));
@@ -146,6 +150,15 @@ impl ActiveExchange {
     /// Terminates it because of its content.
     pub(crate) fn end_for(&self, reason: model::Reason) {
         self.end(denied(reason));
+    }
+
+    /// Its client may not go on. On a connection with requests in absolute form, each request can have its own proof, so the end
+    /// of the connection's first client does not end it.
+    fn end_if_client_ended(&self, now: Timestamp) {
+        if !self.client.is_live(now) {
+            let class = self.client.token_is_replaced().then_some(REPLACED_TOKEN);
+            self.end(Denied { class, ..denied(model::Reason::SessionEnded) });
+        }
     }
 
     fn end_if_timed_out(&self, now: Instant) {
@@ -172,7 +185,7 @@ impl ActiveExchange {
 
     /// The verdict of the current policies: until when it may continue.
     fn judge(&self, proxy: &Proxy, now: Timestamp) -> Result<Option<Timestamp>, Denied> {
-        let Ok(rules) = rules::in_force(proxy, &self.session) else { return Err(unavailable()) };
+        let Ok(rules) = rules::in_force(proxy, self.client.session()) else { return Err(unavailable()) };
         let permit = self.permit(&rules, now)?;
         let GrantedBy { policy, rule } = &self.granted_by;
         // Another rule may allow the same request with other credentials, limits and headers. An exchange that began under
@@ -244,7 +257,7 @@ impl ActiveExchanges {
         let entry = all.vacant_entry();
         let active = Arc::new(ActiveExchange {
             listed: (self.clone(), entry.key()),
-            session: exchange.session().clone(),
+            client: exchange.client.clone(),
             destination: exchange.destination.clone(),
             asked,
             granted_by,
@@ -300,6 +313,7 @@ pub(crate) async fn reevaluate(proxy: Arc<Proxy>, live: Arc<ActiveExchanges>) {
                 if trust_changed {
                     active.end_if_distrusted(&trust);
                 }
+                active.end_if_client_ended(now);
                 active.end_if_owed(now);
                 active.end_if_timed_out(instant);
                 if changed || active.is_over(now) {

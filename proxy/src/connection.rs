@@ -10,6 +10,7 @@ use model::{Endpoint, Reason, Scheme};
 use policies::Permit;
 use sessions::Identified;
 
+use crate::active::REPLACED_TOKEN;
 use crate::body::answer::Body;
 use crate::body::incoming::Incoming;
 use crate::context::Exchange;
@@ -57,7 +58,7 @@ pub(crate) async fn connection(core: Arc<Core>, downstream: Downstream) {
             () = entrance.ended() => return,
             () = core.proxy.draining() => return,
         },
-        Err(refusal) => Err(HeadFault::Refused(refusal)),
+        Err(refusal) => return close_at_once(&link, &entrance, &refusal),
     };
     if let Some(session) = entrance.session() {
         core.shares.charge_to(&session.id);
@@ -89,6 +90,16 @@ impl Identify for Client {
     fn identify(&self, credentials: Option<&[u8]>) -> Result<Identified, Refusal> {
         let sent = credentials.map(http::ProxyCredentials::read).transpose()?;
         identify::identify(&self.0, sent.as_ref().map(http::ProxyCredentials::proof))
+    }
+}
+
+/// Closes a connection that the listener of a session is not for. It gets what the kernel takes at once and holds no slot meanwhile:
+/// any user may connect to a listener that names one.
+fn close_at_once(link: &Listening, entrance: &Entrance, refusal: &Refusal) {
+    let record = entrance.open().refuse(refusal);
+    if let Some((stream, _)) = taken(link) {
+        let written = stream.try_write(&http::answer_bytes(refusal, &record));
+        tracing::debug!(?written, "a connection to the listener of a session was closed");
     }
 }
 
@@ -188,7 +199,7 @@ async fn tunnel(core: Arc<Core>, arrival: TunnelArrival, entrance: &Entrance) {
     }
     let inner = tokio::select! {
         inner = intercept(&core.proxy, stream, &endpoint) => inner,
-        () = client.ended() => Err(session_ended()),
+        () = client.ended() => Err(session_ended(&client)),
     };
     match inner {
         Err(refusal) => drop(open_tunnel(entrance, Some(&endpoint)).refuse(&refusal)),
@@ -207,8 +218,9 @@ async fn tunnel(core: Arc<Core>, arrival: TunnelArrival, entrance: &Entrance) {
     }
 }
 
-fn session_ended() -> Refusal {
-    Refusal::of(Reason::SessionEnded, "the session has ended, or its token was replaced")
+fn session_ended(client: &Identified) -> Refusal {
+    let refusal = Refusal::of(Reason::SessionEnded, "the session has ended, or its token was replaced");
+    if client.token_is_replaced() { refusal.with_note(REPLACED_TOKEN) } else { refusal }
 }
 
 /// A tunnel whose bytes are not read. It connects to the upstream first, so that a failure can be the answer to the
@@ -217,7 +229,7 @@ async fn pass_through(exchange: Exchange<'_>, permit: Permit, mut stream: Prefix
     let mut open = Trail::tunnel(exchange);
     let reached = tokio::select! {
         reached = passthrough::reach(exchange, permit, &mut open) => reached,
-        () = exchange.client.ended() => Err(session_ended()),
+        () = exchange.client.ended() => Err(session_ended(exchange.client)),
     };
     match reached {
         Err(refusal) => {

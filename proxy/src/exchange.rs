@@ -17,6 +17,7 @@ use crate::permitted::Permitted;
 use crate::refusal::{Form, Refusal};
 use crate::request::Asked;
 use crate::rules;
+use crate::share;
 use crate::status;
 use crate::steps::redact::Redacted;
 use crate::steps::respond;
@@ -34,6 +35,14 @@ pub(crate) async fn exchange(exchange: Exchange<'_>, asked: Asked, mut trail: Tr
     }
     let form = Form::for_client(asked.request.headers());
     let outcome = contain(pin!(attempt(exchange, asked, &mut trail))).await;
+    if let Err(refusal) = &outcome
+        && refusal.client_left()
+        && !exchange.client.is_live(share::judging_time())
+    {
+        // The end of the session closed the connection, and the body broke off with it: the client did not leave.
+        trail.abort();
+        return respond::closing(Response::new(Body::own(Vec::new())));
+    }
     respond::respond(trail, outcome, form)
 }
 

@@ -14,6 +14,7 @@ use sessions::{Identified, Means, ToolCall};
 use vault::NeedleOwner;
 
 use crate::Proxy;
+use crate::active::REPLACED_TOKEN;
 use crate::body::rewriter::Unmaskable;
 use crate::context::Exchange;
 use crate::downlink::Downlink;
@@ -290,7 +291,7 @@ impl Trail {
         if self.client.as_ref().is_some_and(Identified::token_is_replaced)
             && let Some(record) = &mut self.record
         {
-            record.detail("replaced_token");
+            record.detail(REPLACED_TOKEN);
         }
     }
 

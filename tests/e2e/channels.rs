@@ -197,16 +197,28 @@ fn t297_what_a_replaced_token_opened_closes_and_the_session_goes_on() {
     h1.send(format!("GET /gated/t297 HTTP/1.1\r\nHost: {target}\r\n\r\n"));
     h1.read_until("\r\n\r\n");
     assert_eq!(h2.get(&target, "/before").unwrap().status, 200);
+    // The connection belongs to the listener's client, and this request to the token.
+    let mut absolute = Wire::over(TcpStream::connect(relay(&listener(&session))).unwrap());
+    absolute.send(format!("GET https://{target}/first HTTP/1.1\r\nHost: {target}\r\n\r\n"));
+    assert_eq!(absolute.answer().status, 200);
+    let authorization = session.authorization();
+    absolute.send(format!(
+        "GET https://{target}/gated/token HTTP/1.1\r\nHost: {target}\r\nProxy-Authorization: {authorization}\r\n\r\n"
+    ));
+    absolute.read_until("\r\n\r\n");
 
     let renewed = egret.ok(&["session", "env", &session.id, "--format", "json"], "");
     let renewed: serde_json::Value = serde_json::from_str(&renewed).unwrap();
     h1.rest();
     assert!(unread.is_closed());
     wait::until("the h2 connection is closed", || h2.get(&target, "/after").is_err().then_some(()));
-    let cut = egret.record_where("the stream", |record| {
-        record.text("path") == "/gated/t297" && record.text("kind") == "exchange.closed"
-    });
-    assert_eq!([cut.text("code"), cut.text("detail")], ["session_ended", "replaced_token"]);
+    absolute.rest();
+    for path in ["/gated/t297", "/gated/token"] {
+        let ended = egret.record_where("the stream", |record| {
+            record.text("path") == path && record.text("kind") == "exchange.closed"
+        });
+        assert_eq!([ended.text("code"), ended.text("detail")], ["session_ended", "replaced_token"], "{path}");
+    }
     world.origin.assert_saw_nothing_of("/after");
 
     // A client that its channel identified has no token to lose.

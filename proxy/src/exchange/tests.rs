@@ -158,3 +158,32 @@ async fn an_answer_that_streams_ends_when_the_policies_no_longer_allow_it() {
     let closed = bench.closing();
     assert_eq!((&closed["outcome"], &closed["code"]), (&"aborted".into(), &"denied_host".into()));
 }
+
+#[tokio::test]
+async fn a_body_that_breaks_off_with_the_session_is_the_sessions_end() {
+    let post = "{id: r, allow: {host: api.example.com}, use: [token], addresses: [192.0.2.0/24]}";
+    let bench = Setup::new(&[post]).credential("token", Kind::bearer()).build();
+    let _theirs = kept(&bench);
+    let head = "POST /a HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 9\r\n\r\nhalf";
+    let (asked, client) = bench.arriving(head).await;
+    bench.core.proxy.sessions.renew_token(&bench.session.id, clock::now()).unwrap();
+    let replaced = Box::pin(exchange(bench.exchange(), asked, bench.trail())).await;
+    assert_eq!(replaced.status().as_u16(), 407, "none begins with a replaced token");
+    drop(client);
+
+    let bench = Setup::new(&[post]).credential("token", Kind::bearer()).build();
+    let mut theirs = kept(&bench);
+    let (asked, client) = bench.arriving(head).await;
+    let ends = async {
+        theirs.read_u8().await.unwrap();
+        bench.core.proxy.sessions.renew_token(&bench.session.id, clock::now()).unwrap();
+        drop(client);
+    };
+    let (_, ()) = tokio::join!(Box::pin(exchange(bench.exchange(), asked, bench.trail())), ends);
+    let closed = bench.closing();
+    for (field, value) in
+        [("outcome", "aborted"), ("code", "session_ended"), ("detail", "replaced_token"), ("fault", "policy")]
+    {
+        assert_eq!(closed[field], value, "{field}");
+    }
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use model::Reason;
 use sessions::{Identified, Proof, Session, Why};
 
+use crate::active::REPLACED_TOKEN;
 use crate::credentials::access::IssuedCredential;
 use crate::entry::channel::Channel;
 use crate::entry::entrance::Entrance;
@@ -28,13 +29,14 @@ pub(crate) fn identify(entrance: &Entrance, sent: Option<Proof<'_>>) -> Result<I
 
 /// A client that sent no credentials.
 fn by_channel(proxy: &Proxy, channel: &Channel) -> Result<Identified, Refusal> {
-    let known = match (channel, channel.proof()) {
+    match (channel, channel.proof()) {
         (Channel::Listener(..), Some(proof)) => return proven(proxy, proof),
-        (Channel::SharedSocket(_) | Channel::Network(_), Some(proof)) => proven(proxy, proof).ok(),
-        (_, None) => None,
-    };
+        // A user whose session has ended is refused: with the default session, the end would widen what it may reach.
+        (Channel::SharedSocket(peer), Some(proof)) if proxy.sessions.has_peer(*peer) => return proven(proxy, proof),
+        (Channel::SharedSocket(_) | Channel::Network(_), _) | (Channel::Listener(..), None) => {}
+    }
     let required = || Refusal::of(Reason::SessionRequired, "no proxy credentials were sent");
-    known.or_else(|| proxy.default_session.clone()).ok_or_else(required)
+    proxy.default_session.clone().ok_or_else(required)
 }
 
 fn proven(proxy: &Proxy, proof: Proof<'_>) -> Result<Identified, Refusal> {
@@ -63,7 +65,7 @@ pub(crate) fn still_live(client: &Identified) -> Result<(), Refusal> {
     if client.is_live(share::judging_time()) {
         return Ok(());
     }
-    let why = if client.token_is_replaced() { "replaced_token" } else { "ended" };
+    let why = if client.token_is_replaced() { REPLACED_TOKEN } else { "ended" };
     Err(Refusal::of(Reason::SessionInvalid, "the session has ended, or its token was replaced").with_note(why))
 }
 
