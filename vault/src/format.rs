@@ -22,14 +22,11 @@ use model::{CredentialId, TenantId, Timestamp};
 use sha2::Sha256;
 
 use crate::envelope::Envelope;
-use crate::kek::{Argon2id, Kek, KeyDerivation, MAX_HINT_BYTES, SALT_BYTES};
+use crate::kek::{Argon2id, Kek, KeyDerivation, SALT_BYTES};
 
 const MAGIC: &[u8; 8] = b"EGRVAULT";
 pub(crate) const VERSION: u16 = 2;
 const MAC_BYTES: usize = 32;
-/// The longest header: all numbers, a hint of the largest size, the salt and the proof.
-pub(crate) const MAX_HEADER_BYTES: u64 =
-    (8 + 2 + 1 + 3 * 4 + 2 + MAX_HINT_BYTES + SALT_BYTES + 2 * 8 + MAC_BYTES) as u64;
 /// The flag of an end that belongs to a removed version.
 const REMOVED: u8 = 2;
 const HEADER_MAC_LABEL: &[u8] = b"egret vault 2 header";

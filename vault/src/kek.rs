@@ -47,7 +47,7 @@ pub struct Argon2id {
 }
 
 /// The longest hint of an external source.
-pub(crate) const MAX_HINT_BYTES: usize = 4096;
+const MAX_HINT_BYTES: usize = 4096;
 
 impl Argon2id {
     /// RFC 9106 section 4, second recommended option: 64 MiB, 3 passes, 4 lanes.

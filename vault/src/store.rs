@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::FlockOperation;
+use sha2::{Digest, Sha256};
 
 use self::error::io_error;
 use crate::format;
@@ -28,6 +29,9 @@ pub trait Store: Send + Sync {
     /// Replaces the old bytes with these, completely or not at all, and only if the old ones are the expected ones
     /// (compare and swap). Of two writers that expect the same, one wins and the other gets [`StoreError::Conflict`].
     ///
+    /// The comparison is [`Stored::of`] the bytes that are stored at this moment, and [`Stored::check`]. Nothing may change
+    /// them until the new ones are in place: a file needs a lock, a database one transaction.
+    ///
     /// # Errors
     /// [`StoreError::NotDurable`] if they are in place but may be lost; for any other error the old ones are still in
     /// place.
@@ -43,10 +47,11 @@ impl Stored {
     /// The version of a store with these bytes. The header's proof needs the key and is not verified: a changed number
     /// blocks a writer, and opens nothing.
     pub fn of(bytes: Option<&[u8]>) -> Self {
-        match bytes.map(format::read_header) {
-            None => Self::Nothing,
-            Some(Err(_)) => Self::Unreadable,
-            Some(Ok(header)) => Self::Generation(header.generation),
+        let Some(bytes) = bytes else { return Self::Nothing };
+        let sha256 = Sha256::digest(bytes).into();
+        match format::read_header(bytes) {
+            Err(_) => Self::Unreadable { sha256 },
+            Ok(header) => Self::Generation { number: header.generation, sha256 },
         }
     }
 
@@ -117,14 +122,17 @@ impl FileStore {
         Ok(folder)
     }
 
-    /// The first bytes of the file, up to this number; `None` if there is no file.
-    fn read_up_to(&self, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    /// The bytes of the file; `None` if there is no file. Of a file that is too large, one byte more than a vault may have,
+    /// so that it differs from any vault.
+    fn read_bounded(&self) -> Result<Option<Vec<u8>>, StoreError> {
         if fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             return Ok(None);
         }
         let file = open_alone(&self.path)?;
         let mut bytes = Vec::new();
-        file.take(limit).read_to_end(&mut bytes).map_err(|source| io_error(&self.path, StoreAction::Read, source))?;
+        file.take(MAX_FILE_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|source| io_error(&self.path, StoreAction::Read, source))?;
         Ok(Some(bytes))
     }
 
@@ -143,7 +151,7 @@ impl Store for FileStore {
         if self.remove_temporary()? {
             self.recovered.store(true, Ordering::Relaxed);
         }
-        let bytes = self.read_up_to(MAX_FILE_BYTES + 1)?;
+        let bytes = self.read_bounded()?;
         let is_too_large = bytes.as_ref().is_some_and(|bytes| bytes.len() as u64 > MAX_FILE_BYTES);
         if is_too_large { Err(StoreError::TooLarge) } else { Ok(bytes) }
     }
@@ -154,7 +162,7 @@ impl Store for FileStore {
         }
         self.check_folder()?;
         let folder = self.lock_folder()?;
-        Stored::of(self.read_up_to(format::MAX_HEADER_BYTES)?.as_deref()).check(expected)?;
+        Stored::of(self.read_bounded()?.as_deref()).check(expected)?;
         self.remove_temporary()?;
         if let Err(source) = self.write_temporary(bytes) {
             // After a failed fsync the pages may be gone: the file is removed, never synced again.

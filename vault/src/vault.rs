@@ -249,8 +249,8 @@ impl Vault {
             state = state.after(&held, whole_micros(clock::now()))?;
         }
         let written = match stored {
-            Stored::Nothing | Stored::Unreadable => 0,
-            Stored::Generation(written) => written,
+            Stored::Nothing | Stored::Unreadable { .. } => 0,
+            Stored::Generation { number, .. } => number,
         };
         state.generation = state.generation.max(generation).max(written);
         let vault = Self::assemble(Box::new(store), stored, state);
@@ -425,11 +425,12 @@ impl Vault {
         {
             put_internal(&mut next, along.name, &value)?;
         }
-        let replaced = self.store.replace(*stored, &encode(&next));
+        let bytes = encode(&next);
+        let replaced = self.store.replace(*stored, &bytes);
         // If only the last sync failed, the file shows the new generation, so memory does too; the caller still gets the error
         // that it may be lost.
         if matches!(replaced, Ok(()) | Err(StoreError::NotDurable { .. })) {
-            *stored = Stored::Generation(next.generation);
+            *stored = Stored::of(Some(&bytes));
             self.show_generation(next);
         }
         replaced.map(|()| done).map_err(VaultError::from)

@@ -40,22 +40,33 @@ impl StoreAction {
     }
 }
 
-/// The content of a store, by the header of the bytes: writers find each other by the generation number.
+/// Identifies the content of a store: two values are equal only if all bytes are. The generation alone does not suffice.
+/// Two copies of one vault that are each written once have the same generation, and damage after the header does not
+/// change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
     /// Empty.
     Nothing,
     /// Bytes without the header of a vault.
-    Unreadable,
-    /// A vault of this generation.
-    Generation(u64),
+    Unreadable {
+        /// Of all bytes.
+        sha256: [u8; 32],
+    },
+    /// A vault.
+    Generation {
+        /// How many times it was written, according to its header.
+        number: u64,
+        /// Of all bytes.
+        sha256: [u8; 32],
+    },
 }
 
 /// Why reading or writing ciphertext failed.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// Another writer was faster: the old bytes are not those on which the new ones are based. No byte was written.
-    #[error("the stored vault is {found} and not {expected}: another process has replaced it")]
+    /// The stored bytes are not those on which the new ones are based: another writer was faster, or they were damaged.
+    /// No byte was written.
+    #[error("{}", conflict_message(expected, found))]
     Conflict {
         /// The base of the new bytes.
         expected: Stored,
@@ -99,9 +110,19 @@ impl fmt::Display for Stored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => f.write_str("missing"),
-            Self::Unreadable => f.write_str("unreadable"),
-            Self::Generation(number) => write!(f, "generation {number}"),
+            Self::Unreadable { .. } => f.write_str("unreadable"),
+            Self::Generation { number, .. } => write!(f, "generation {number}"),
         }
+    }
+}
+
+/// If only the digests differ, the two sides would read the same.
+fn conflict_message(expected: &Stored, found: &Stored) -> String {
+    let (expected, found) = (expected.to_string(), found.to_string());
+    if expected == found {
+        format!("the stored vault is {found}, but its bytes differ: another process has replaced or damaged it")
+    } else {
+        format!("the stored vault is {found} and not {expected}: another process has replaced it")
     }
 }
 

@@ -31,7 +31,7 @@ fn what_is_written_is_read() {
     let mut expected = Stored::Nothing;
     for content in [&b"one"[..], b"two, longer", b""] {
         store.replace(expected, content).unwrap();
-        expected = Stored::Unreadable;
+        expected = Stored::of(Some(content));
         assert_eq!(store.read().unwrap().as_deref(), Some(content));
     }
     assert_eq!(fs::metadata(&store.path).unwrap().mode() & 0o777, 0o600);
@@ -65,7 +65,7 @@ fn t166_modes_that_let_others_in_are_refused() {
     for bits in [0o777, 0o775, 0o707, 0o1777] {
         mode(folder.path(), bits);
         assert_eq!(why(&store), "is a folder that others may write", "{bits:o}");
-        assert!(matches!(store.replace(Stored::Unreadable, b"y"), Err(StoreError::Unsafe { .. })), "{bits:o}");
+        assert!(matches!(store.replace(Stored::of(Some(b"x")), b"y"), Err(StoreError::Unsafe { .. })), "{bits:o}");
     }
     mode(folder.path(), 0o711);
     assert_eq!(store.read().unwrap().as_deref(), Some(&b"x"[..]));
@@ -91,7 +91,7 @@ fn t167_what_a_crash_left_is_removed_and_never_read() {
     assert_eq!(store.read().unwrap().as_deref(), Some(&b"old"[..]));
     assert!(!store.temporary.exists());
     fs::write(&store.temporary, b"half of the n").unwrap();
-    store.replace(Stored::Unreadable, b"new").unwrap();
+    store.replace(Stored::of(Some(b"old")), b"new").unwrap();
     assert_eq!(store.read().unwrap().as_deref(), Some(&b"new"[..]));
 }
 
@@ -113,7 +113,7 @@ fn t164_a_failed_write_leaves_the_old_file() {
     // A folder at the path of the new file can neither be removed as a file nor written.
     fs::create_dir(&store.temporary).unwrap();
     fs::write(store.temporary.join("x"), b"").unwrap();
-    assert!(matches!(store.replace(Stored::Unreadable, b"new"), Err(StoreError::Io { .. })));
+    assert!(matches!(store.replace(Stored::of(Some(b"old")), b"new"), Err(StoreError::Io { .. })));
     assert_eq!(fs::read(&store.path).unwrap(), b"old");
     drop(folder);
     let gone = store.replace(Stored::Nothing, b"new");
@@ -126,4 +126,7 @@ fn a_vault_without_bounds_is_not_read() {
     store.replace(Stored::Nothing, b"").unwrap();
     File::options().write(true).open(&store.path).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
     assert!(matches!(store.read(), Err(StoreError::TooLarge)));
+    let replaced = store.replace(Stored::of(Some(b"")), b"new");
+    assert!(matches!(replaced, Err(StoreError::Conflict { .. })), "{replaced:?}");
+    assert_eq!(fs::metadata(&store.path).unwrap().len(), MAX_FILE_BYTES + 1, "the file stays as it is");
 }
