@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn t298_nothing_in_a_folder_that_a_sandbox_can_write_to_is_followed() {
+    fn t299_nothing_in_a_folder_that_a_sandbox_can_write_to_is_followed() {
         let place = tempfile::tempdir().unwrap();
         let (dir, victim) = (place.path().join("listeners"), place.path().join("vault.key"));
         fs::write(&victim, "key").unwrap();
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn t298_folders_that_a_sandbox_nested_end_neither_a_session_nor_a_start() {
+    fn t299_folders_that_a_sandbox_nested_end_neither_a_session_nor_a_start() {
         let place = tempfile::tempdir().unwrap();
         let dir = place.path().join("listeners");
         let listeners = Listeners::new(&dir, 10);
