@@ -158,8 +158,8 @@ fn compile(source: &Source<'_>, base: &Path, home: Option<&Path>) -> Result<Conf
     let at = |text: &str| place(base, home, text);
     let paths = |texts: &[Spanned<String>]| -> Vec<PathBuf> { texts.iter().map(|text| at(&text.value)).collect() };
     let mut config = Config { data_dir: document.data_dir.as_ref().map(|text| at(&text.value)), ..Config::default() };
+    let mode = document.listen.proxy_unix_mode.as_ref().map(|text| unix_mode(source, text)).transpose()?;
     if let Some(texts) = &document.listen.proxy {
-        let mode = document.listen.proxy_unix_mode.as_ref().map(|text| unix_mode(source, text)).transpose()?;
         (config.proxy, config.further) =
             listeners(source, texts, |path| Listen::Unix { path: at(path), mode: mode.unwrap_or(0o600) })?;
     }
@@ -201,6 +201,7 @@ fn place(base: &Path, home: Option<&Path>, text: &str) -> PathBuf {
 
 /// The permissions of unix sockets.
 fn unix_mode(source: &Source<'_>, text: &Spanned<String>) -> Result<u32, Problem> {
+    // Four digits of which the first is 0: no set-user-ID, set-group-ID or sticky bit.
     let mode = Some(text.value.as_str()).filter(|text| text.len() == 4 && text.starts_with('0'));
     let mode = mode.and_then(|text| u32::from_str_radix(text, 8).ok()).filter(|mode| mode & 0o600 == 0o600);
     mode.ok_or_else(|| {

@@ -150,7 +150,7 @@ impl<'de> Deserialize<'de> for RetentionDocument {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ControlDocument {
-    pub(super) peers: BTreeMap<String, Spanned<IgnoredAny>>,
+    pub(super) peers: BTreeMap<String, Spanned<Vec<Spanned<String>>>>,
 }
 
 #[derive(Default, Deserialize)]

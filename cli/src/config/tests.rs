@@ -56,6 +56,29 @@ fn t259_the_proxy_listens_on_a_list() {
 }
 
 #[test]
+fn the_mode_of_unix_sockets_is_checked_without_one() {
+    for mode in ["0999", "4666", "1666", "0000", "00600", "600", "rw"] {
+        let problem = format!("egret.yaml:2:20: invalid `proxy_unix_mode` `{mode}`");
+        for proxy in ["", "  proxy: 127.0.0.1:7\n", "  proxy: [127.0.0.1:7, \"unix:/a\"]\n"] {
+            let text = refused(&format!("listen:\n  proxy_unix_mode: \"{mode}\"\n{proxy}"));
+            assert!(text.starts_with(&problem), "{text}");
+        }
+    }
+    let mode = "listen: {proxy: [127.0.0.1:7, \"unix:/a\"], proxy_unix_mode: \"0660\"}\n";
+    let socket = Listen::Unix { path: "/a".into(), mode: 0o660 };
+    let config = read(mode).unwrap();
+    assert_eq!((config.further, config.unenforced), (vec![socket], Vec::new()));
+}
+
+#[test]
+fn a_role_of_a_peer_is_one_of_four() {
+    let text = refused("control:\n  peers:\n    \"uid:1000\": [read, admin]\n");
+    assert!(text.starts_with("egret.yaml:3:24: unknown role `admin` of `control.peers`"), "{text}");
+    assert!(text.ends_with("help: the roles are runtime, security, vault and read"), "{text}");
+    assert!(read("control: {peers: {\"uid:1\": [runtime, security, vault, read]}}\n").is_ok());
+}
+
+#[test]
 fn t259_the_proxy_listens_with_tls() {
     let tls = |address: &str| {
         format!("listen:\n  proxy_tls: {{address: \"{address}\", certificate: tls.pem, key: /k/tls.key}}\n")
@@ -80,6 +103,10 @@ fn keys_without_effect_are_reported_with_their_place() {
         (
             "control:\n  peers: {\"uid:1000\": [runtime]}\n",
             "egret.yaml:2:23: `control.peers` has no effect yet: `uid:1000` gets no role; remove the key; only root and the user of Egret use the socket (EG0060)".to_owned(),
+        ),
+        (
+            "listen: {proxy_unix_mode: \"0666\"}\n",
+            "egret.yaml:1:27: `listen.proxy_unix_mode` has no effect: `listen.proxy` has no unix socket; remove the key, or add a `unix:` path to `listen.proxy` (EG0060)".to_owned(),
         ),
         (
             "containment: auto\n",

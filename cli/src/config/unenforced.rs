@@ -12,6 +12,9 @@ use super::problem::{Problem, Source};
 /// The code of a key without effect, the same as in policy files.
 const CODE: &str = "EG0060";
 
+/// What a user of the control socket may be.
+const ROLES: [&str; 4] = ["runtime", "security", "vault", "read"];
+
 /// # Errors
 /// A reserved key that has a value.
 pub(super) fn refuse_reserved(source: &Source<'_>, document: &Document) -> Result<(), Problem> {
@@ -41,12 +44,24 @@ pub(super) fn refuse_reserved(source: &Source<'_>, document: &Document) -> Resul
 /// A value that the key does not accept, or that requests a guarantee which this version cannot give.
 pub(super) fn find(source: &Source<'_>, document: &Document) -> Result<Vec<String>, Problem> {
     let mut found = Vec::new();
+    let listen = &document.listen;
+    let has_unix = listen.proxy.iter().flat_map(|texts| &texts.value.0).any(|text| text.starts_with("unix:"));
+    if let Some(mode) = listen.proxy_unix_mode.as_ref().filter(|_| !has_unix) {
+        let why = "`listen.proxy_unix_mode` has no effect: `listen.proxy` has no unix socket";
+        found.push(source.warning(mode, CODE, why, "remove the key, or add a `unix:` path to `listen.proxy`"));
+    }
     if let Some(retention) = &document.audit.retention {
         check_retention(source, retention)?;
         let why = "`audit.retention` has no effect yet: records are kept until someone removes them";
         found.push(source.warning(retention, CODE, why, "remove the key, and remove old records by hand"));
     }
     for (peer, roles) in &document.control.peers {
+        for role in &roles.value {
+            if !ROLES.contains(&role.value.as_str()) {
+                let message = format!("unknown role `{}` of `control.peers`", role.value);
+                return Err(source.problem(role, message, Some("the roles are runtime, security, vault and read")));
+            }
+        }
         let why = format!("`control.peers` has no effect yet: `{peer}` gets no role");
         found.push(source.warning(roles, CODE, &why, "remove the key; only root and the user of Egret use the socket"));
     }
