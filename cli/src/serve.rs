@@ -112,11 +112,12 @@ impl Serve {
 
     fn greet(&self, sidecar: &Sidecar, notes: &[String]) {
         let ready = sidecar.ready();
+        let listeners = &sidecar.control.start.listeners;
         if self.json {
             notes.iter().for_each(|note| tracing::info!("{note}"));
             print(&format!(
                 "{}\n",
-                serde_json::json!({"event": "ready", "pid": ready.pid, "version": ready.version, "proxy": ready.proxy, "control": ready.control, "ca": sidecar.control.ca.files.ca(), "bundle": sidecar.control.ca.files.bundle()})
+                serde_json::json!({"event": "ready", "pid": ready.pid, "version": ready.version, "proxy": ready.proxy, "listeners": listeners, "control": ready.control, "ca": sidecar.control.ca.files.ca(), "bundle": sidecar.control.ca.files.bundle()})
             ));
             return;
         }
@@ -131,7 +132,7 @@ next
   open a session        egret session create --policy library/pypi --credential github --format sh
   or run one command    egret run --policy library/pypi -- pip download requests",
             ready.version,
-            ready.proxy.join(", "),
+            listeners.join(", "),
             sidecar.control.data_dir.display(),
             sidecar.control.ca.files.bundle().display(),
         ));

@@ -227,13 +227,18 @@ fn shown(listen: &[Listen], bound: &[SocketAddr]) -> Vec<String> {
 fn fitted(limits: Limits, descriptors: usize) -> Limits {
     let fitted = limits.clone().within(descriptors);
     if fitted.max_connections < limits.max_connections {
-        tracing::warn!(
-            descriptors,
-            max_connections = fitted.max_connections,
-            "the limit of open files allows fewer connections than max_connections; raise it (ulimit -n, LimitNOFILE= of systemd)"
-        );
+        tracing::warn!("{}", lowered(&limits, &fitted, descriptors));
     }
     fitted
+}
+
+/// That max_connections was lowered, and which limit of open files is sufficient: each connection has two, and some are reserved.
+fn lowered(limits: &Limits, fitted: &Limits, descriptors: usize) -> String {
+    let sufficient = limits.max_connections.saturating_mul(2).saturating_add(limits.reserved_descriptors);
+    format!(
+        "max_connections is lowered from {} to {}, because the limit of open files is {descriptors}; raise that limit to {sufficient} (ulimit -n, LimitNOFILE= of systemd), or lower max_connections",
+        limits.max_connections, fitted.max_connections
+    )
 }
 
 /// How many descriptors this process may have.
@@ -279,4 +284,29 @@ fn bind(dir: &DataDir) -> anyhow::Result<UnixListener> {
     std::fs::set_permissions(&shown, std::fs::Permissions::from_mode(0o600))
         .with_context(|| format!("cannot set the mode of {}", shown.display()))?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lowered_limit_is_reported_with_a_sufficient_one() {
+        let limits = Limits::default();
+        let fitted = limits.clone().within(20_000);
+        assert_eq!(
+            lowered(&limits, &fitted, 20_000),
+            "max_connections is lowered from 10000 to 9872, because the limit of open files is 20000; raise that limit to 20256 (ulimit -n, LimitNOFILE= of systemd), or lower max_connections"
+        );
+        assert_eq!(limits.clone().within(20_256).max_connections, 10_000);
+        assert_eq!(limits.within(20_255).max_connections, 9_999);
+    }
+
+    #[test]
+    fn listeners_are_listed_with_their_bound_addresses() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let listen = [Listen::Tcp(any), Listen::Unix { path: "/run/p.sock".into(), mode: 0o600 }, Listen::Tcp(any)];
+        let bound = ["127.0.0.1:7", "127.0.0.1:8"].map(|address| address.parse().unwrap());
+        assert_eq!(shown(&listen, &bound), ["127.0.0.1:7", "unix:/run/p.sock", "127.0.0.1:8"]);
+    }
 }
