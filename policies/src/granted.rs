@@ -133,11 +133,15 @@ fn location<'f>(question: &Question<'_>, facts: &'f CredentialFacts) -> Option<&
 fn address_refusal(permit: &Permit, host: &Host, around: &Surroundings) -> Option<Refused> {
     let fixed = || around.resolve.get(host.name()?).copied();
     let address = host.address().or_else(fixed).filter(|address| !permit.allows_address(*address))?;
-    let detail = match host.name() {
-        Some(name) => {
+    let detail = match (host.name(), permit.is_outside_addresses(address)) {
+        (Some(name), true) => {
             format!("`upstream.resolve` gives {address} for `{name}`, which `addresses` of the rule do not cover")
         }
-        None => format!("`addresses` of the rule do not cover {address}"),
+        (Some(name), false) => format!(
+            "`upstream.resolve` gives {address} for `{name}`, which is not globally routable; the rule has no `addresses`"
+        ),
+        (None, true) => format!("`addresses` of the rule do not cover {address}"),
+        (None, false) => format!("{address} is not globally routable; the rule has no `addresses`"),
     };
     Some((Reason::DeniedAddress, detail))
 }

@@ -176,6 +176,12 @@ impl Permit {
         granted && self.ceilings().all(|rule| rule.allows_address(address))
     }
 
+    /// Whether a rule that does not allow this address has `addresses`.
+    pub(crate) fn is_outside_addresses(&self, address: IpAddr) -> bool {
+        let refusing = self.granting().into_iter().chain(self.ceilings()).find(|rule| !rule.allows_address(address));
+        refusing.is_some_and(|rule| rule.addresses.is_some())
+    }
+
     /// How much may pass: the narrowest of every rule that matches, ceilings included.
     pub fn limits(&self) -> Limits {
         self.restricting().fold(Limits::default(), |limits, rule| limits.narrowed(rule.limits))

@@ -105,6 +105,7 @@ fn explained(world: &World, session: &Session, host: &str) -> (bool, Option<Stri
     let (json, text) = (&told["explanation"], told["text"].as_str().unwrap());
     let code = json["code"].as_str().map(str::to_owned);
     let verdict = match &code {
+        Some(code) if code == "session_invalid" => format!("\ndeny ({code}); the rules would allow it by rule"),
         Some(code) => format!("\ndeny ({code}) by rule"),
         None => "\nallow by rule".to_owned(),
     };

@@ -114,6 +114,14 @@ impl fmt::Display for Decision {
         if let Some(code) = self.code {
             write!(f, " ({code})")?;
         }
+        // These refuse a request before the rules apply.
+        if matches!(self.code, Some(Reason::SessionInvalid | Reason::DeniedAll)) {
+            return match &self.rule {
+                Some(rule) if rule.effect == "ask" => write!(f, "; the rules would ask by rule {rule}"),
+                Some(rule) => write!(f, "; the rules would {} it by rule {rule}", rule.effect),
+                None => f.write_str("; no rule would allow it"),
+            };
+        }
         match (&self.rule, &self.policy) {
             (Some(rule), _) => write!(f, " by rule {rule}")?,
             (None, Some(policy)) => write!(f, " by policy `{policy}`")?,

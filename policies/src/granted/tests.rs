@@ -129,8 +129,26 @@ fn an_address_that_is_known_and_may_not_be_dialed_refuses_the_request() {
     let detail =
         "`upstream.resolve` gives 10.0.0.7 for `inner.example.com`, which `addresses` of the rule do not cover";
     assert_eq!(named, (Verdict::Deny, Some(Reason::DeniedAddress), detail.to_owned()));
-    assert_eq!(code("https://unread.example.com/", &usable(&[])), Some(Reason::DeniedAddress));
+    let unread = explained("https://unread.example.com/", false, &around(), &usable(&[]));
+    let detail = "`upstream.resolve` gives 10.0.0.1 for `unread.example.com`, which is not globally routable; the rule has no `addresses`";
+    assert_eq!(unread, (Verdict::Deny, Some(Reason::DeniedAddress), detail.to_owned()));
     assert_eq!(explained("https://inner.example.com/", false, &Surroundings::default(), &usable(&[])).1, None);
     // What no rule allows stays what it is.
     assert_eq!(code("https://other.example.com/", &usable(&["work", "home"])), Some(Reason::DeniedHost));
+}
+
+#[test]
+fn a_session_that_is_refused_is_told_from_a_rule_that_denies() {
+    let set = compile(&[PolicySource { name: "p.yaml".into(), text: POLICY.into() }]).unwrap();
+    let rules = set.rules_for_policies(&["p".into()]).unwrap();
+    let text = |url: &str| {
+        let (destination, path): (Destination, RequestPath) = crate::read_url(url).unwrap();
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let (method, websocket, tool) = ("GET", false, None);
+        let question = Question { destination: &destination, method, path: &path, websocket, tool, now };
+        rules.explain(&question).refuse(Reason::SessionInvalid, "the session has ended").decision.to_string()
+    };
+    let allowed = "deny (session_invalid); the rules would allow it by rule `both` of policy `p` (p.yaml:3)";
+    assert_eq!(text("https://both.example.com/"), allowed);
+    assert_eq!(text("https://other.example.com/"), "deny (session_invalid); no rule would allow it");
 }
