@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use model::CredentialId;
+use model::limits::print_bytes;
 
 use super::addresses::difference;
 use super::identity;
@@ -93,14 +94,14 @@ fn bounds(
     };
     let timeouts = |rules: &[&Rule]| rules.iter().fold(Timeouts::default(), |all, rule| all.narrowed(rule.timeouts));
     let (old, new) = (limits(sides.old, before), limits(sides.new, after));
-    let mut amounts = vec![rate(old.requests, new.requests)];
+    let concurrent = amount("concurrent", old.concurrent, new.concurrent, |n| n.to_string());
+    let mut amounts = vec![rate(old.requests, new.requests), concurrent];
     for (name, old, new) in [
-        ("concurrent", old.concurrent, new.concurrent),
         ("request_body", old.request_body, new.request_body),
         ("response_body", old.response_body, new.response_body),
         ("bytes_out", old.bytes_out, new.bytes_out),
     ] {
-        amounts.push(amount(name, old, new, |n| n.to_string()));
+        amounts.push(amount(name, old, new, print_bytes));
     }
     let (old, new) = (timeouts(&rules.old), timeouts(&rules.new));
     for (name, old, new) in [
@@ -143,7 +144,7 @@ fn amount<T: Copy + Ord>(
 
 /// A rate is looser where it lets more through on average, or more at once.
 fn rate(old: Option<Rate>, new: Option<Rate>) -> Option<(bool, String)> {
-    let shown = |rate: Rate| format!("{} in {:?}", rate.count, rate.per);
+    let shown = |rate: Rate| rate.to_string();
     let (Some(before), Some(after)) = (old, new) else {
         return amount("requests", old, new, shown);
     };

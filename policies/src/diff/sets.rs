@@ -33,7 +33,8 @@ pub struct PolicyDiff {
 /// What differs between two policy sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SetDiff {
-    /// Each policy in which something differs, by name.
+    /// Each policy in which something differs, by name. What a changed ceiling changes for a policy that is the same on both sides
+    /// is listed once, under the ceiling.
     pub policies: Vec<PolicyDiff>,
     /// All policies as if one session had them; `None` where there is one at most, or where they contradict each other on one
     /// of the sides.
@@ -50,18 +51,65 @@ pub fn diff_sets(old: &PolicySet, new: &PolicySet, now: Timestamp) -> SetDiff {
     let names: BTreeSet<&PolicyName> = old.names().chain(new.names()).collect();
     let backdrop = backdrop(sets);
     let one = |name: &PolicyName| PolicyDiff { policy: name.clone(), diff: one(sets, name, &backdrop, now) };
-    let policies = names.iter().map(|name| one(name)).filter(|found| !found.diff.is_empty()).collect();
+    let mut policies: Vec<PolicyDiff> = names.iter().map(|name| one(name)).collect();
+    let of_ceilings = ceiling_changes(sets, &policies);
+    for found in policies.iter_mut().filter(|found| is_same(sets, &found.policy)) {
+        found.diff.changes.retain(|change| !of_ceilings.iter().any(|known| known.covers(change)));
+    }
+    policies.retain(|found| !found.diff.is_empty());
     let own = |set: &PolicySet| -> Vec<PolicyName> {
         set.names().filter(|name| !set.is_ceiling(name) && !name.as_str().starts_with(LIBRARY)).cloned().collect()
     };
     let all = |set: &PolicySet| set.rules_for_policies(&own(set));
     // One policy alone was compared above.
     let several = own(old).len() > 1 || own(new).len() > 1;
-    let together = match (all(old), all(new)) {
+    let mut together = match (all(old), all(new)) {
         (Ok(old), Ok(new)) if several => Some(diff(&old, &new, now)),
         (_, _) => None,
     };
+    let are_same = own(old) == own(new) && own(old).iter().all(|name| is_same(sets, name));
+    if let Some(together) = together.as_mut().filter(|_| are_same) {
+        together.changes.retain(|change| !of_ceilings.iter().any(|known| known.covers(change)));
+    }
     SetDiff { policies, together }
+}
+
+/// The sort of a change that a ceiling has.
+///
+/// A ceiling is compared over everything that can be allowed. So each change of an unchanged policy below it is a part of a change of the
+/// ceiling, of the same kind. Addresses are the exception: everything contains only those that are globally routable.
+struct CeilingChange {
+    kind: Kind,
+    wider: bool,
+    detail: Option<String>,
+}
+
+impl CeilingChange {
+    fn covers(&self, change: &Change) -> bool {
+        let is_of_addresses = matches!(self.kind, Kind::AddressesWidened | Kind::AddressesNarrowed);
+        (self.kind, self.wider) == (change.kind, change.wider) && (!is_of_addresses || self.detail == change.detail)
+    }
+}
+
+/// The changes of the policies that are ceilings on both sides.
+fn ceiling_changes(sets: BeforeAfter<&PolicySet>, policies: &[PolicyDiff]) -> Vec<CeilingChange> {
+    let is_ceiling = |found: &&PolicyDiff| sets.old.is_ceiling(&found.policy) && sets.new.is_ceiling(&found.policy);
+    let changes = policies.iter().filter(is_ceiling).flat_map(|found| found.diff.changes());
+    changes
+        .filter(|change| change.kind != Kind::Undecided)
+        .map(|change| CeilingChange { kind: change.kind, wider: change.wider, detail: change.detail.clone() })
+        .collect()
+}
+
+/// Whether a policy below the ceilings is the same on both sides, apart from its place.
+fn is_same(sets: BeforeAfter<&PolicySet>, name: &PolicyName) -> bool {
+    let find = |set: &PolicySet| {
+        let policy = set.policies().find(|policy| policy.name == *name).filter(|policy| !policy.ceiling)?;
+        let rules: Vec<Rule> =
+            policy.rules.iter().map(|rule| Rule { origin: Origin::default(), ..Rule::clone(rule) }).collect();
+        Some(format!("{:?}", (policy.observe, policy.until, &policy.applies_to, rules)))
+    };
+    find(sets.old).is_some_and(|old| find(sets.new) == Some(old))
 }
 
 fn one(sets: BeforeAfter<&PolicySet>, name: &PolicyName, backdrop: &Policy, now: Timestamp) -> Diff {

@@ -320,6 +320,63 @@ fn a_changed_ceiling_is_one_line_for_each_capability() {
 }
 
 #[test]
+fn a_changed_ceiling_is_not_repeated_for_the_policies_below_it() {
+    let ceiling = "policy: c\nceiling: true\nrules:\n  - {id: all, allow: {host: \"**\"}, limits: {requests: 60/m, response_body: 1GiB}}\n";
+    let higher = ceiling.replace("60/m", "600/m").replace("1GiB", "1536MiB");
+    let p = "policy: p\nrules:\n  - {id: a, allow: {host: a.example}}\n";
+    let q = "policy: q\nrules:\n  - {id: b, allow: {host: b.example}, limits: {requests: 100/m}}\n";
+    let found = sets(&[p, q, ceiling], &[q, p, &higher]);
+    insta::assert_snapshot!(found.to_string(), @"
+    policy `c`
+    + loosens requests: 600/m instead of 60/m for any method to **
+        such as GET https://x.x/
+    + loosens response_body: 1536MiB instead of 1GiB for any method to **
+        such as GET https://x.x/
+    grants more than before
+    ");
+    assert_eq!(found.together, Some(Diff::default()));
+    // A policy that is changed itself is compared with all that it gets.
+    let more = p.replace("a.example", "aa.example");
+    insta::assert_snapshot!(sets(&[p, q, ceiling], &[&more, q, &higher]).to_string(), @"
+    policy `c`
+    + loosens requests: 600/m instead of 60/m for any method to **
+        such as GET https://x.x/
+    + loosens response_body: 1536MiB instead of 1GiB for any method to **
+        such as GET https://x.x/
+    policy `p`
+    + adds any method to https://aa.example
+        such as GET https://aa.example/
+        before: deny (denied_host), because no rule allows it
+        now: allow by rule `a` of policy `p` (0.yaml:3)
+    - removes any method to https://a.example
+        such as GET https://a.example/
+        before: allow by rule `a` of policy `p` (0.yaml:3)
+        now: deny (denied_host), because no rule allows it
+    all policies in one session
+    + loosens requests: 100/m instead of 60/m for any method to https://b.example
+        such as GET https://b.example/
+        before: allow by rule `b` of policy `q` (1.yaml:3)
+        now: allow by rule `b` of policy `q` (1.yaml:3)
+    + loosens response_body: 1536MiB instead of 1GiB for any method to https://b.example
+        such as GET https://b.example/
+        before: allow by rule `b` of policy `q` (1.yaml:3)
+        now: allow by rule `b` of policy `q` (1.yaml:3)
+    grants more than before
+    ");
+    // Everything contains no private address: what a policy may dial because of the ceiling is listed.
+    let private = "policy: p\nrules:\n  - {id: a, allow: {host: a.example}, addresses: [10.0.0.0/8]}\n";
+    let dial = |nets: &str| ceiling.replace("limits:", &format!("addresses: [{nets}], limits:"));
+    insta::assert_snapshot!(sets(&[private, &dial("10.1.0.0/16")], &[private, &dial("10.0.0.0/8")]).to_string(), @"
+    policy `p`
+    + may dial 10.0.0.0/16, 10.2.0.0/15, 10.4.0.0/14, 10.8.0.0/13, 10.16.0.0/12, 10.32.0.0/11, 10.64.0.0/10, 10.128.0.0/9 for any method to https://a.example
+        such as GET https://a.example/
+        before: allow by rule `a` of policy `p` (0.yaml:3)
+        now: allow by rule `a` of policy `p` (0.yaml:3)
+    grants more than before
+    ");
+}
+
+#[test]
 fn a_policy_that_is_new_or_gone_is_compared_with_nothing() {
     let (p, q) = ("policy: p\nrules:\n  - {id: a, allow: {host: a.example}}\n", "policy: q\nrules: []\n");
     let found = sets(&[q], &[p, q]);
