@@ -211,17 +211,21 @@ impl Query {
     }
 }
 
+/// How many characters of a detail the table shows.
+const MAX_DETAIL: usize = 60;
+
 /// The columns of the table: a heading, and alternative fields; the first present one is shown.
-const COLUMNS: [(&str, &[&str]); 9] = [
+const COLUMNS: [(&str, &[&str]); 10] = [
     ("time", &["time"]),
     ("kind", &["kind"]),
     ("session", &["session"]),
     ("decision", &["decision"]),
     ("code", &["code", "outcome"]),
     ("method", &["method"]),
-    ("host", &["host", "detail"]),
+    ("host", &["host"]),
     ("path", &["path"]),
     ("status", &["status"]),
+    ("detail", &["detail"]),
 ];
 
 /// The fields of a record in the comma-separated table: the envelope's around the contents'.
@@ -229,9 +233,20 @@ fn fields() -> impl Iterator<Item = &'static str> {
     ["seq", "time", "kind"].into_iter().chain(audit::CONTENTS.iter().copied()).chain(["previous", "hash"])
 }
 
-fn cells(record: &RawValue) -> [String; 9] {
+fn cells(record: &RawValue) -> [String; 10] {
     let document: Value = serde_json::from_str(record.get()).unwrap_or_default();
-    COLUMNS.map(|(_, fields)| fields.iter().find_map(|field| document.get(*field)).map(text_of).unwrap_or_default())
+    COLUMNS.map(|(name, fields)| {
+        let text = fields.iter().find_map(|field| document.get(*field)).map(text_of).unwrap_or_default();
+        if name == "detail" { shortened(&text) } else { text }
+    })
+}
+
+/// At most [`MAX_DETAIL`] characters; a longer text ends in an ellipsis.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_DETAIL) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(MAX_DETAIL - 1).chain(['…']).collect(),
+    }
 }
 
 fn text_of(value: &Value) -> String {
@@ -353,6 +368,19 @@ mod tests {
     fn only_codes_that_exist_are_asked_for() {
         assert_eq!(code("denied_host"), Ok("denied_host".to_owned()));
         assert!(code("denied_hosts").unwrap_err().contains(Reason::ALL[0].code()));
+    }
+
+    #[test]
+    fn a_table_shows_the_detail_last_and_shortened() {
+        let record = |detail: &str| {
+            let text =
+                serde_json::json!({"kind": "policy.rejected", "host": "a.example", "detail": detail}).to_string();
+            let [.., host, path, status, detail] = cells(&RawValue::from_string(text).unwrap());
+            (host, path, status, detail)
+        };
+        let wanted = |detail: String| ("a.example".to_owned(), String::new(), String::new(), detail);
+        assert_eq!(record(&"ä".repeat(60)), wanted("ä".repeat(60)));
+        assert_eq!(record(&"ä".repeat(61)), wanted(format!("{}…", "ä".repeat(59))));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::task::Poll;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use api::{CredentialDocument, CredentialRequest, CredentialView, List, RecordQuery, SessionCreated, SessionRequest};
 use bytes::Bytes;
 use serde_json::Value;
@@ -17,7 +17,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::client::{Answered, Sandbox};
 use self::origin::Origin;
-use crate::Context;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::exit::{Answer, Failure, OrFail as _};
@@ -26,6 +25,7 @@ use crate::output::{self, print};
 use crate::run::become_sidecar;
 use crate::serve::control_runtime;
 use crate::sidecar::Sidecar;
+use crate::{Common, Context};
 
 /// A name that no one has (RFC 6761): only the fixed answer of the demo leads to it.
 const HOST: &str = "api.demo.test";
@@ -38,11 +38,22 @@ const DRAIN: Duration = Duration::from_secs(1);
 #[derive(clap::Args)]
 pub(crate) struct Demo {}
 
+/// An option of every command that has no effect here.
+fn unused_option(common: &Common) -> Option<&'static str> {
+    let options = [("--config", &common.config), ("--data-dir", &common.data_dir)];
+    options.into_iter().find_map(|(name, value)| value.as_ref().map(|_| name))
+}
+
 impl Demo {
     /// # Errors
     /// 3 if a folder, a socket or a store of the demo cannot be created; 128 and the number of a signal that interrupts it.
     pub(crate) fn execute(&self, context: &Context) -> Answer {
         logging::start("error", false)?;
+        if let Some(option) = unused_option(&context.common) {
+            return Err(Failure::usage(anyhow!(
+                "`egret demo` does not use {option}: it has its own policy, vault and data folder; run it without the option"
+            )));
+        }
         let runtime = control_runtime()?;
         // Caught before there are files to remove.
         let mut signals =
@@ -224,4 +235,20 @@ fn credentials(record: &Value) -> String {
         format!("{} v{}", part("name"), part("version"))
     });
     shown.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_without_effect_are_refused() {
+        let common = |config: Option<&str>, data_dir: Option<&str>| Common {
+            config: config.map(PathBuf::from),
+            data_dir: data_dir.map(PathBuf::from),
+        };
+        assert_eq!(unused_option(&common(None, None)), None);
+        assert_eq!(unused_option(&common(Some("egret.yaml"), None)), Some("--config"));
+        assert_eq!(unused_option(&common(None, Some("data"))), Some("--data-dir"));
+    }
 }

@@ -26,7 +26,7 @@ use crate::data_dir::DataDir;
 use crate::exit::{Answer, Failure, OrFail as _};
 use crate::foundation::{EarlierClock, Foundation, OnPolicyError, Rollback};
 use crate::logging;
-use crate::output::say;
+use crate::output::{say, visible};
 use crate::serve::control_runtime;
 use crate::session_options::{NO_POLICY, documents, looks_like_path};
 use crate::sidecar::Sidecar;
@@ -79,7 +79,7 @@ impl Run {
             Key::Default | Key::File(_) | Key::PassphraseFile(_) | Key::PassphraseAndFile { .. } => None,
         };
         let request = self.request()?;
-        let (mut client, host) = join_or_become(context, config).await?;
+        let (mut client, host) = join_or_become(context, config, &request).await?;
         let created: SessionCreated = match client.post("/v1/sessions", &request).await {
             Ok(created) => created,
             Err(failure) => {
@@ -133,7 +133,7 @@ impl Run {
                 .command
                 .first()
                 .and_then(|name| Path::new(name).file_name())
-                .map(|name| crate::output::visible(&name.to_string_lossy())),
+                .map(|name| visible(&name.to_string_lossy())),
             ..SessionRequest::default()
         })
     }
@@ -159,13 +159,40 @@ impl Run {
     }
 }
 
-async fn join_or_become(context: &Context, mut config: Config) -> Answer<(Client, Option<Sidecar>)> {
+/// Refuses what no sidecar of this configuration would accept, before a key, a vault or a CA is created for it.
+fn check(request: &SessionRequest, config: &Config) -> Answer {
+    let spans = request.ttl.iter().chain(request.credentials.iter().filter_map(|grant| grant.time.as_ref()));
+    for span in spans {
+        control::parse_span(span).map_err(|why| Failure::usage(anyhow!("{why}")))?;
+    }
+    let mut sources = control::read_library();
+    // The start itself reports files that cannot be read or do not compile.
+    for path in &config.policies {
+        let Ok(files) = control::read_path(path) else { return Ok(()) };
+        sources.extend(files);
+    }
+    let Ok(set) = policies::compile(&sources) else { return Ok(()) };
+    match request.policies.iter().find(|name| !set.is_known(&name.as_str().into())) {
+        None => Ok(()),
+        Some(name) => Err(Failure::usage(anyhow!(
+            "policy `{}` is not loaded; name a built-in policy, such as library/pypi, or add its file to `policies` of egret.yaml",
+            visible(name)
+        ))),
+    }
+}
+
+async fn join_or_become(
+    context: &Context,
+    mut config: Config,
+    request: &SessionRequest,
+) -> Answer<(Client, Option<Sidecar>)> {
     let dir = context.data_dir(&config)?;
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(client) = Client::to_sidecar(&dir).await? {
             return Ok((client, None));
         }
+        check(request, &config)?;
         dir.prepare().or_unreachable()?;
         if let Some(lock) = dir.try_lock().or_unreachable()? {
             config.proxy = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -272,5 +299,31 @@ async fn others(sidecar: &Sidecar, signals: &mut Signals) {
 async fn stop(host: Option<Sidecar>) {
     if let Some(sidecar) = host {
         sidecar.stop(DRAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_policies_and_times_are_refused_before_the_start() {
+        let config = Config::default();
+        let request = |policy: &str, ttl: &str, time: &str| SessionRequest {
+            policies: vec![policy.to_owned()],
+            credentials: vec![GrantDocument { time: Some(time.to_owned()), ..GrantDocument::of("github") }],
+            ttl: Some(ttl.to_owned()),
+            ..SessionRequest::default()
+        };
+        assert!(check(&request("library/pypi", "5m", "1h"), &config).is_ok());
+        let refused = |policy, ttl, time| {
+            let failure = check(&request(policy, ttl, time), &config).unwrap_err();
+            (failure.code(), failure.to_string())
+        };
+        let typo = "policy `library/pipy` is not loaded; name a built-in policy, such as library/pypi, or add its file to `policies` of egret.yaml";
+        assert_eq!(refused("library/pipy", "5m", "1h"), (2, typo.to_owned()));
+        let span = "\"5x\" is not a length of time; write for example 90s, 15m, 1h30m or 7d";
+        assert_eq!(refused("library/pypi", "5x", "1h"), (2, span.to_owned()));
+        assert_eq!(refused("library/pypi", "5m", "5x"), (2, span.to_owned()));
     }
 }

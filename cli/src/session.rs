@@ -230,6 +230,7 @@ impl Create {
                     ("trust", created.ca.bundle.clone()),
                 ];
                 facts.extend(created.session.listener.clone().map(|path| ("listener", path)));
+                facts.extend(created.session.peer.clone().map(|peer| ("peer", peer)));
                 let offered = created.placeholders.iter();
                 facts.extend(offered.map(|(name, text)| ("placeholder", format!("{text} ({name})"))));
                 output::facts(&facts);
@@ -300,6 +301,8 @@ fn show(context: &Context, id: &str, format: Format) -> Answer {
         ("judged by", one.view.map(judged).unwrap_or_default()),
         ("credentials", one.grants.iter().map(told).collect::<Vec<_>>().join("; ")),
         ("limits", limits_text(&one.limits, one.bytes_out)),
+        ("listener", one.listener.unwrap_or_default()),
+        ("peer", one.peer.unwrap_or_default()),
         ("created", one.created.to_string()),
         ("expires", time(one.expires)),
         ("ended", time(one.ended)),
