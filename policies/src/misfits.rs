@@ -123,7 +123,9 @@ pub(crate) fn of_rule(rule: &Rule, around: &Surroundings) -> Vec<Misfit> {
     let mut note = |code, message, help: String| {
         found.push(Misfit { code, policy: rule.policy.clone(), rule: rule.id.clone(), message, help });
     };
-    for credential in &rule.credentials {
+    // An `ask` sends no request, so nothing goes out without a credential: see `unenforced.rs`.
+    let is_ask = rule.effect == Effect::Ask;
+    for credential in rule.credentials.iter().filter(|_| !is_ask) {
         match around.credentials.get(credential) {
             Some(facts) => {
                 if let Some((message, help)) = outside(rule, credential, facts) {
@@ -143,7 +145,7 @@ pub(crate) fn of_rule(rule: &Rule, around: &Surroundings) -> Vec<Misfit> {
             None => {}
         }
     }
-    if let Some((message, help)) = in_same_location(rule, around) {
+    if let Some((message, help)) = in_same_location(rule, around).filter(|_| !is_ask) {
         note(code::SAME_LOCATION, message, help);
     }
     for (name, address) in &around.resolve {
@@ -245,4 +247,30 @@ fn unreachable(rule: &Rule, name: &str, address: IpAddr) -> Option<(String, Stri
         rule.id
     );
     Some((message, format!("write `addresses: [{address}]` beside `allow`, or correct `upstream.resolve`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PolicySource, compile};
+
+    #[test]
+    fn an_ask_sends_no_request_without_its_credential() {
+        let codes = |effect: &str| -> Vec<&'static str> {
+            let text = format!(
+                "policy: p\nrules:\n  - id: r\n    {effect}: {{host: a.example.com}}\n    use: [missing, outside, one, other]\n"
+            );
+            let facts = |audience: &str| CredentialFacts {
+                audience: vec![audience.to_owned()],
+                location: Some("header authorization".to_owned()),
+            };
+            let credentials = [("outside", "b.example.com"), ("one", "a.example.com"), ("other", "a.example.com")]
+                .map(|(name, audience)| (name.into(), facts(audience)));
+            let around = Surroundings { credentials: credentials.into(), is_complete: true, ..Surroundings::default() };
+            let set = compile(&[PolicySource { name: "p.yaml".into(), text }]).unwrap();
+            set.misfits(&around, |_| true).iter().map(|misfit| misfit.code).collect()
+        };
+        assert_eq!(codes("allow"), ["EG0054", "EG0045", "EG0055"]);
+        assert_eq!(codes("ask"), ["EG0060"]);
+    }
 }
