@@ -36,7 +36,7 @@ enum AuditCommand {
 
 #[derive(clap::Args)]
 struct Verify {
-    /// This journal, such as a copy; nothing in it changes.
+    /// Verify this journal, such as a copy; nothing in it changes.
     #[arg(long, value_name = "DIR")]
     journal: Option<PathBuf>,
     /// A record that is known from an earlier `verify`, as its number and hash.
@@ -49,43 +49,43 @@ struct Verify {
 
 #[derive(clap::Args)]
 struct Query {
-    /// Not older than this: a length of time such as 1h, or an instant (RFC 3339).
+    /// Only records since this time: a length of time such as 1h, or an instant (RFC 3339).
     #[arg(long, value_name = "TIME", value_parser = instant)]
     since: Option<Timestamp>,
-    /// Older than this.
+    /// Only records before this time.
     #[arg(long, value_name = "TIME", value_parser = instant)]
     until: Option<Timestamp>,
-    /// Of this session.
+    /// Only records of this session.
     #[arg(long, value_name = "ID")]
     session: Option<String>,
-    /// Of this host: a name, *.example.com or **.example.com.
+    /// Only records of this host: a name, *.example.com or **.example.com.
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
-    /// With this decision.
+    /// Only records with this decision.
     #[arg(long, value_parser = ["allow", "deny", "ask", "observe"])]
     decision: Option<String>,
-    /// With this code, such as denied_host.
+    /// Only records with this code, such as denied_host.
     #[arg(long, value_name = "CODE", value_parser = code)]
     code: Option<String>,
-    /// Of this kind, such as exchange.closed.
+    /// Only records of this kind, such as exchange.closed.
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
-    /// With this method.
+    /// Only records with this method.
     #[arg(long, value_name = "METHOD")]
     method: Option<String>,
-    /// That names this credential.
+    /// Only records that name this credential.
     #[arg(long, value_name = "NAME")]
     credential: Option<String>,
-    /// The record or the exchange with this id, such as a refusal's Egret-Record.
+    /// Only the record or the exchange with this id, such as a refusal's Egret-Record.
     #[arg(long, value_name = "ID")]
     id: Option<String>,
     /// Only records after this number.
     #[arg(long, value_name = "SEQ")]
     after: Option<u64>,
-    /// At most so many.
+    /// Maximum number of records.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// Of this journal, such as a copy; nothing in it changes.
+    /// Read this journal, such as a copy; nothing in it changes.
     #[arg(long, value_name = "DIR")]
     journal: Option<PathBuf>,
     /// How to print them; json is one object a line.

@@ -420,7 +420,7 @@ fn open_ca(vault: &Vault, now: Timestamp, made: &mut Made) -> anyhow::Result<Ca>
             vault.seal_internal(CA_CERTIFICATE, &certificate).context("cannot keep the CA's certificate")?;
             vault.seal_internal(CA_KEY, &Secret::new(key.to_vec())).context("cannot keep the CA's key")?;
             made.ca = true;
-            made.notes.push("made a CA; its key rests sealed in the vault".to_owned());
+            made.notes.push("made a CA; its key is stored sealed in the vault".to_owned());
             Ok(ca)
         }
         (Some(_), None) => bail!("the vault holds the CA's key but not its certificate"),

@@ -74,7 +74,7 @@ enum Command {
     Run(run::Run),
     /// Store and manage credentials.
     Vault(vault_command::Vault),
-    /// Check policy files.
+    /// Check, explain, compare and generate policy files.
     Policy(policy::Policy),
     /// Create, list and end sessions.
     Session(session::Session),

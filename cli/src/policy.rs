@@ -29,7 +29,7 @@ enum PolicyCommand {
     Explain(explain::Explain),
     /// Lay policy files out in one way; comments, order and meaning stay.
     Fmt(layout::Fmt),
-    /// Make a policy file of a list of hosts that another tool keeps.
+    /// Convert a list of hosts of another tool to a policy.
     Import(convert::Import),
     /// Write a policy as the networking block of a hosted agent or container.
     Export(convert::Export),

@@ -53,7 +53,7 @@ pub(crate) struct Run {
     /// How long the session lives at most, such as 1h [default: 24h].
     #[arg(long, value_name = "TIME")]
     ttl: Option<String>,
-    /// Where the sandbox sees the folder trust/, if not at its own path; the environment names files there.
+    /// The path of `trust/` inside the sandbox, if it differs from the path here.
     #[arg(long, value_name = "DIR")]
     ca_path: Option<String>,
     /// The command and its arguments.

@@ -39,15 +39,15 @@ enum SessionCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Give a session another token, and print the environment with it. The token before opens no connection any more, and those
-    /// that it opened close. Placeholders stay.
+    /// Replace a session's token and print its environment. The old token stops working and its connections are closed; placeholders
+    /// remain valid.
     Env {
         /// Its id.
         id: String,
-        /// Where the sandbox sees the folder trust/, if not at its own path; the environment names files there.
+        /// The path of `trust/` inside the sandbox, if it differs from the path here.
         #[arg(long, value_name = "DIR")]
         ca_path: Option<String>,
-        /// How to print it.
+        /// How to print it; for a shell: `eval "$(egret session env ID --format sh)"`.
         #[arg(long, value_enum, default_value_t)]
         format: Shown,
     },
@@ -101,7 +101,7 @@ struct Create {
     /// A label.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// Where the sandbox sees the folder trust/, if not at its own path; the environment names files there.
+    /// The path of `trust/` inside the sandbox, if it differs from the path here.
     #[arg(long, value_name = "DIR")]
     ca_path: Option<String>,
     /// Open a unix socket for this session alone: its clients need no proxy credentials. Mount its folder into the sandbox.
@@ -110,7 +110,7 @@ struct Create {
     /// The user whose processes are its clients: with --listen on its own socket, otherwise on the unix sockets of listen.proxy.
     #[arg(long, value_name = "uid:NUMBER")]
     peer: Option<String>,
-    /// How to print it.
+    /// How to print it; for a shell: `eval "$(egret session create --format sh)"`.
     #[arg(long, value_enum, default_value_t)]
     format: Shown,
 }
@@ -123,7 +123,7 @@ enum Shown {
     Table,
     /// One JSON document.
     Json,
-    /// Lines for a shell: eval "$(egret session create --format sh)".
+    /// Lines for a shell, which reads them with `eval "$(..)"`.
     Sh,
     /// Lines for docker run --env-file.
     Docker,

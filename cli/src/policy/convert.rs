@@ -10,7 +10,7 @@ use crate::Context;
 use crate::exit::{Answer, Failure};
 use crate::output;
 
-/// Make a policy file of a list of hosts that another tool keeps. What cannot be taken over is listed in comments.
+/// Convert a list of hosts of another tool to a policy. Comments list what cannot be converted.
 #[derive(clap::Args)]
 pub(super) struct Import {
     /// What the list comes from.

@@ -24,7 +24,7 @@ pub(super) struct Explain {
     /// A policy by name or file; several are judged together.
     #[arg(long = "policy", value_name = "NAME|FILE")]
     policies: Vec<String>,
-    /// As this session would be answered: its tenant, agent, labels and policies.
+    /// Decide as for this session: its policies and documents, labels and grants.
     #[arg(long, value_name = "ID")]
     session: Option<String>,
     /// The tool call that the request belongs to, by the tool's name.

@@ -129,7 +129,7 @@ rules:
         code: "EG0060",
         severity: Severity::Warning,
         title: "A key without effect",
-        meaning: "The language has the key, and this version does not enforce it: `hold` and `within`, and what an `ask` rule would grant after an approval, because there are no approvals yet. `upgrade: websocket` in an allow or ask, because WebSockets are not relayed yet. `first_byte` with `tls: pass-through`. In `egret.yaml`, for example `audit.retention`.",
+        meaning: "The key is valid, but this version ignores it. In an `ask`: `hold`, `within`, `use`, `set`, `client_auth`, `limits` and `timeouts`. In an allow or ask: `upgrade: websocket`. With `tls: pass-through`: `first_byte`. In `egret.yaml`: `audit.retention`, `control.peers`, `containment: auto`, and `listen.proxy_unix_mode` without a unix socket.",
         why: "The file reads as if the key worked. An `ask` rule refuses every request with 403 approval_required, and a rule for WebSockets allows none.",
         broken: &[r"policy: shop
 rules:
