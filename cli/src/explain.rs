@@ -32,13 +32,22 @@ impl Explain {
 /// 2 for an unknown code.
 pub(crate) fn print(code: &str) -> Answer {
     let text = policies::explain_code(code).map(policies::Story::markdown).or_else(|| refusal(code)).ok_or_else(|| {
-        let code = output::visible(code);
+        let near = nearest(code).map_or_else(String::new, |near| format!(" did you mean {near}?"));
         Failure::usage(anyhow!(
-            "unknown code {code}; codes are those of refusals and records, such as denied_host, and of policies, such as EG0012"
+            "unknown code {};{near} docs/refusals.md lists the codes of refusals and records; a policy's problems have codes such as EG0012",
+            output::visible(code)
         ))
     })?;
     output::print(&text);
     Ok(())
+}
+
+/// The code that is spelled most like this one.
+fn nearest(code: &str) -> Option<&'static str> {
+    let codes = model::Reason::ALL.iter().map(|reason| reason.code());
+    let codes = codes.chain(policies::stories().map(|story| story.code));
+    let near = codes.map(|known| (policies::edit_distance(code, known), known));
+    near.filter(|(distance, known)| *distance * 3 <= known.len()).min().map(|(_, known)| known)
 }
 
 /// The row of the page as text.
@@ -82,6 +91,11 @@ mod tests {
         }
         assert!(refusal("denied_hos").is_none());
         assert_eq!(print("EG9999").unwrap_err().code(), 2);
+        for (wrong, near) in
+            [("denied_hos", Some("denied_host")), ("EG0O60", Some("EG0060")), ("nothing-like-it", None)]
+        {
+            assert_eq!(nearest(wrong), near, "{wrong}");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ const HANDOVER: Duration = Duration::from_secs(5);
 #[derive(clap::Args)]
 pub(crate) struct Serve {
     /// Listen on this address instead of the configured one; port 0 takes a free port.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
     /// Print one line of JSON on standard output when ready, and log in JSON.
     #[arg(long)]
@@ -39,12 +39,16 @@ pub(crate) struct Serve {
     /// Sessions end where records are missing.
     #[arg(long)]
     accept_rollback: bool,
-    /// Trust the wall clock even if the records contain a later time. What is left of each session stays what it was.
+    /// Trust the wall clock even if the records contain a later time. Each session keeps its remaining time.
     #[arg(long)]
     accept_clock: bool,
     /// Refuse every request (denied_all) until a start without this option. Sessions, credentials and records are kept.
     #[arg(long)]
     deny_all: bool,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an IP address and a port, such as 127.0.0.1:3128".to_owned())
 }
 
 impl Serve {

@@ -40,7 +40,7 @@ pub(crate) struct Vault {
 
 #[derive(clap::Subcommand)]
 enum VaultCommand {
-    /// Make the data folder with its vault and CA.
+    /// Create the data folder with its vault and CA.
     Init,
     /// Show how many credentials the vault has and how it is locked.
     Status(Listing),
@@ -161,8 +161,8 @@ struct Put {
     /// What clients expect such a value to begin with, such as sk-ant-.
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
-    /// When it ends (RFC 3339).
-    #[arg(long, value_name = "TIME")]
+    /// When it ends: an instant (RFC 3339), or a day (its end, UTC).
+    #[arg(long, value_name = "TIME", value_parser = end)]
     expires: Option<Timestamp>,
     /// What it is for.
     #[arg(long, value_name = "TEXT")]
@@ -371,6 +371,12 @@ impl Put {
     }
 }
 
+/// An instant, or the end of a day in UTC.
+fn end(text: &str) -> Result<Timestamp, String> {
+    let expected = "write an instant such as 2026-12-31T00:00:00Z, or a day such as 2026-12-31";
+    policies::read_instant(text).ok_or_else(|| expected.to_owned())
+}
+
 /// Reads a value without leaving copies of it behind in growing buffers; removes a byte order mark and one line end.
 fn read_value(source: impl Read, name: &str) -> Answer<Zeroizing<Vec<u8>>> {
     let limit = usize::try_from(MAX_VALUE_BYTES).unwrap_or(usize::MAX);
@@ -411,6 +417,14 @@ impl AsRef<[u8]> for Wiped {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_credential_ends_at_an_instant_or_after_a_day() {
+        assert_eq!(end("2026-12-31T00:00:00Z").unwrap().to_string(), "2026-12-31T00:00:00Z");
+        assert_eq!(end("2026-12-31").unwrap().to_string(), "2027-01-01T00:00:00Z");
+        let expected = "write an instant such as 2026-12-31T00:00:00Z, or a day such as 2026-12-31";
+        assert_eq!(end("tomorrow"), Err(expected.to_owned()));
+    }
 
     #[test]
     fn one_line_end_is_cut_from_a_value() {

@@ -156,6 +156,16 @@ pub(crate) fn read(name: &str, request: CredentialRequest) -> Result<NewCredenti
     })
 }
 
+/// Which kinds take an option, for a request with another kind.
+fn kinds_with(flag: &str) -> String {
+    let has = |kind: &&str| Kind::options_of(kind).iter().any(|option| option.flag.replace('-', "_") == flag);
+    let kinds: Vec<&str> = Kind::names().filter(has).collect();
+    if kinds.is_empty() {
+        return String::new();
+    }
+    format!("; --{} is for --kind {}", flag.replace('_', "-"), kinds.join(" and --kind "))
+}
+
 /// The kind with its options. The API uses other names for them than the sealed description.
 pub(crate) fn kind(request: &CredentialRequest) -> Result<Kind, Problem> {
     let name = request.spec.kind.as_str();
@@ -164,7 +174,7 @@ pub(crate) fn kind(request: &CredentialRequest) -> Result<Kind, Problem> {
         |(flag, value): (&String, &String)| match known.iter().find(|option| option.flag.replace('-', "_") == *flag) {
             Some(option) => Ok((option.name, value.clone())),
             None if Kind::names().any(|kind| kind == name) => {
-                Err(Problem::invalid(format!("the kind {name} does not take {flag}")))
+                Err(Problem::invalid(format!("the kind {name} does not take {flag}{}", kinds_with(flag))))
             }
             None => Ok(("", value.clone())),
         };

@@ -473,7 +473,10 @@ fn distinct_variables(grants: &[GrantRequest]) -> Result<(), Problem> {
     for grant in grants {
         let Some(env) = &grant.env else { continue };
         if let Some(other) = seen.insert(env, &grant.credential) {
-            let both = format!("the credentials {other} and {} are both offered under {env}", grant.credential);
+            let both = format!(
+                "the credentials {other} and {} are both offered under {env}; grant only one, or put one again with another --env",
+                grant.credential
+            );
             return Err(Problem::credential(both));
         }
     }
@@ -579,7 +582,7 @@ pub(crate) fn about(session: &Session, kind: Kind) -> Record {
 }
 
 pub(crate) fn unknown(id: &str) -> Problem {
-    Problem::not_found(format!("there is no session {id:?}"))
+    Problem::not_found(format!("there is no session {id:?}; `egret session list` lists all"))
 }
 
 fn refused(error: SessionError) -> Problem {

@@ -188,7 +188,10 @@ async fn what_a_session_cannot_have_is_named() {
     for (body, words) in [
         (json!({"policies": ["nope"]}), "policy `nope` is not loaded"),
         (json!({"credentials": ["nope"]}), "no credential \"nope\""),
-        (json!({"credentials": ["one", "two"]}), "both offered under KEY"),
+        (
+            json!({"credentials": ["one", "two"]}),
+            "both offered under KEY; grant only one, or put one again with another --env",
+        ),
         (json!({"ttl": "soon"}), "not a length of time"),
         (json!({"user": "a\nb"}), "user must be"),
         (json!({"documents": [{"name": "x.yaml", "text": "policy: ["}]}), "x.yaml:1:"),
@@ -275,7 +278,11 @@ async fn values_go_in_and_never_out() {
     for (query, value, words) in [
         ("kind=magic&audience=a.example", "v-v-v-v-v", "unknown kind"),
         ("kind=header&audience=a.example", "v-v-v-v-v", "needs header: the header's name"),
-        ("kind=bearer&header=X&audience=a.example", "v-v-v-v-v", "does not take header"),
+        (
+            "kind=bearer&header=X&audience=a.example",
+            "v-v-v-v-v",
+            "the kind bearer does not take header; --header is for --kind header",
+        ),
         ("kind=body&audience=a.example", "v-v-v-v-v", "needs a slot"),
         ("kind=bearer&audience=a.example&body=%5B%7B%22json%22:%22x%22%7D%5D", "v-v-v-v-v", "JSON pointer"),
         ("kind=bearer&audience=a.example&body=%5B%7B%22xml%22:%22x%22%7D%5D", "v-v-v-v-v", "unknown variant"),
@@ -459,7 +466,7 @@ async fn a_change_of_a_vault_that_another_process_replaced_is_a_conflict() {
     api.put("k", "kind=bearer&audience=a.example", "sEcReT-value").await;
     *store.bytes.lock().unwrap() = older.clone();
     let (status, problem) = api.call(Method::DELETE, "/v1/vaults/default/credentials/k", Value::Null).await;
-    let why = "the stored vault is generation 1 and not generation 2: another process has replaced it";
+    let why = "the stored vault is generation 1 and not generation 2: another process has replaced it; find that process, then restart Egret";
     assert_eq!((status, &problem["code"]), (409, &json!("conflict")), "{problem}");
     assert_eq!(problem["detail"], format!("the vault's file cannot be used: {why}"));
     assert!(*store.bytes.lock().unwrap() == older, "nothing was written");

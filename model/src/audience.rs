@@ -27,6 +27,9 @@ pub enum AudienceError {
         #[source]
         source: HostError,
     },
+    /// A URL.
+    #[error("audience host {0:?} is a URL; write only the host, without `https://` and a path")]
+    Url(String),
     /// A star elsewhere than as the whole first label, or before an address.
     #[error("audience host {0:?} has a star elsewhere than in `*.name` or `**.name`")]
     Star(String),
@@ -85,6 +88,9 @@ impl Audience {
 
 impl Pattern {
     fn parse(text: &str) -> Result<Self, AudienceError> {
+        if text.contains("://") {
+            return Err(AudienceError::Url(text.to_owned()));
+        }
         let (stars, rest) = match text.strip_prefix("**.") {
             Some(rest) => (2, rest),
             None => text.strip_prefix("*.").map_or((0, text), |rest| (1, rest)),
@@ -149,6 +155,14 @@ mod tests {
     }
 
     #[test]
+    fn a_url_is_not_a_host() {
+        let error = Audience::parse(&["https://a.example.com"]).unwrap_err().to_string();
+        let expected =
+            "audience host \"https://a.example.com\" is a URL; write only the host, without `https://` and a path";
+        assert_eq!(error, expected);
+    }
+
+    #[test]
     fn patterns_match_label_by_label() {
         for (pattern, url, want) in [
             ("api.github.com", "https://api.github.com", true),
@@ -207,17 +221,9 @@ mod tests {
         ] {
             assert!(Audience::parse(&[text]).is_err(), "{text}");
         }
-        for text in [
-            "",
-            "a b",
-            "https://a.example",
-            "a.example/x",
-            "u@a.example",
-            "a.example:0",
-            "a.example:",
-            "a.example:99999",
-            "a_\u{0}b",
-        ] {
+        for text in
+            ["", "a b", "a.example/x", "u@a.example", "a.example:0", "a.example:", "a.example:99999", "a_\u{0}b"]
+        {
             assert!(matches!(Audience::parse(&[text]), Err(AudienceError::Host { .. })), "{text}");
         }
         assert_eq!(Audience::parse(&["**.com"]), Err(AudienceError::TooWide("**.com".to_owned())));

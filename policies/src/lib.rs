@@ -86,6 +86,7 @@ pub use lint::lint;
 pub use misfits::{CredentialFacts, Misfit, Surroundings};
 pub use observation::Observation;
 pub use observers::WouldDeny;
+pub use parse::suggest::distance as edit_distance;
 pub use permit::ClientAuth;
 pub use problem::{Problem, Severity};
 pub use propose::{Level, ProposeOptions, propose};

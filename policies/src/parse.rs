@@ -8,7 +8,7 @@
 
 mod decode;
 pub(crate) mod keys;
-mod suggest;
+pub(crate) mod suggest;
 mod tree;
 
 use crate::document::{Document, SuiteDocument};

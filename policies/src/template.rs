@@ -67,10 +67,10 @@ pub struct Parameter {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TemplateError {
     /// The template was not found.
-    #[error("there is no template `{0}`")]
+    #[error("there is no template `{0}`; the templates are {all}", all = names())]
     UnknownTemplate(String),
     /// A value was given that the template has no use for.
-    #[error("template `{template}` has no parameter `{parameter}`")]
+    #[error("template `{template}` has no parameter `{parameter}`; its parameters are {all}", all = parameters_of(template))]
     UnknownParameter {
         /// The template.
         template: &'static str,
@@ -95,6 +95,15 @@ pub enum TemplateError {
         /// The parameter.
         parameter: String,
     },
+}
+
+fn names() -> String {
+    TEMPLATES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+fn parameters_of(name: &str) -> String {
+    let parameters = templates().into_iter().filter(|template| template.name == name).flat_map(|one| one.parameters);
+    parameters.map(|parameter| parameter.name).collect::<Vec<_>>().join(", ")
 }
 
 /// The templates that ship with the product, by name.

@@ -44,7 +44,7 @@ pub enum SessionError {
 #[derive(Debug, Error)]
 pub enum ListenerError {
     /// As many sessions have one as may.
-    #[error("{0} sessions have a listener, which is the limit; end some first")]
+    #[error("the limit of {0} listeners is reached; end a session, or raise max_session_listeners")]
     TooMany(usize),
     /// The path does not fit into the address of a socket.
     #[error(

@@ -234,9 +234,10 @@ impl Registry {
                 }
                 let mut table = self.write();
                 // One that is not in the table is about to be made.
-                let is_live = |id| table.sessions.get(id).is_none_or(|other| other.is_live(now));
-                if table.peers.get(&uid).is_some_and(is_live) {
-                    return Err(wrong("peer", "identifies another running session already; end that one first"));
+                let is_live = |id: &SessionId| table.sessions.get(id).is_none_or(|other| other.is_live(now));
+                if let Some(other) = table.peers.get(&uid).filter(|id| is_live(id)) {
+                    let why = format!("uid:{uid} identifies {other} already; end it with `egret session end {other}`");
+                    return Err(SessionError::Field { field: "peer", why });
                 }
                 table.peers.insert(uid, session.id.clone());
                 Ok(())

@@ -167,7 +167,9 @@ fn t298_a_shared_socket_identifies_clients_by_their_user() {
     assert_eq!([record.text("attribution"), record.text("session")], ["unix_peer", session.id.as_str()]);
     let second = egret.run(&["session", "create", "--peer", &uid()], "");
     let printed = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert!(printed.contains("identifies another running session already"), "{printed}");
+    let id = &session.id;
+    let other = format!("identifies {id} already; end it with `egret session end {id}`");
+    assert!(printed.contains(&other), "{printed}");
     // Credentials come before the user.
     let other = egret.session(&["channels"], &[]);
     let (answer, _wire) = connect(relay, &target, &format!("Proxy-Authorization: {}\r\n", other.authorization()));

@@ -139,6 +139,14 @@ impl<'de> Deserialize<'de> for RetentionDocument {
                 Ok(RetentionDocument::Time(text.to_owned()))
             }
 
+            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(RetentionDocument::Time(number.to_string()))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+                Ok(RetentionDocument::Time(number.to_string()))
+            }
+
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
                 RetentionBounds::deserialize(MapAccessDeserializer::new(map)).map(RetentionDocument::Bounds)
             }

@@ -118,6 +118,15 @@ fn keys_without_effect_are_reported_with_their_place() {
 }
 
 #[test]
+fn a_retention_has_a_unit() {
+    for (text, place) in [("audit: {retention: 90}\n", "1:20"), ("audit: {retention: {time: 90}}\n", "1:27")] {
+        let refused = refused(text);
+        let wanted = format!("egret.yaml:{place}: `90` has no unit; write 90d for 90 days\n");
+        assert!(refused.starts_with(&wanted), "{refused}");
+    }
+}
+
+#[test]
 fn keys_that_are_enforced_are_not_reported() {
     let text = "data_dir: /d\nlisten: {proxy: 127.0.0.1:0, proxy_tls: {address: \"127.0.0.1:0\", certificate: c, key: k}}\nsessions: {default: {policies: [library/pypi], credentials: [a]}, danger_default_credentials: true, void_tokens_after_unclean_stop: true}\npolicies: [p]\nvault: {key: {file: k}}\naudit: {durability: power}\nupstream: {ca_files: [c], resolve: {a.example: 192.0.2.1}}\ncontrol: {peers: {}}\ncontainment: off\nlimits: {max_fields: 10}\n";
     assert_eq!(read(text).unwrap().unenforced, [""; 0]);

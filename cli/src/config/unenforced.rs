@@ -90,7 +90,10 @@ pub(super) fn find(source: &Source<'_>, document: &Document) -> Result<Vec<Strin
 }
 
 fn check_retention(source: &Source<'_>, retention: &Spanned<RetentionDocument>) -> Result<(), Problem> {
-    let time = |text: &str| control::parse_span(text).map(drop);
+    let time = |text: &str| match text.parse::<u32>() {
+        Ok(days) => Err(format!("`{text}` has no unit; write {days}d for {days} days")),
+        Err(_) => control::parse_span(text).map(drop),
+    };
     match &retention.value {
         RetentionDocument::Time(text) => time(text).map_err(|why| source.problem(retention, why, None)),
         RetentionDocument::Bounds(RetentionBounds { time: None, size: None }) => {

@@ -76,7 +76,7 @@ fn closest(field: &str, keys: &[Key], most: usize) -> Option<&'static str> {
 }
 
 /// How many characters are to be added, removed, replaced or swapped with their neighbor; the case, and `-` for `_`, do not count.
-pub(super) fn distance(a: &str, b: &str) -> usize {
+pub fn distance(a: &str, b: &str) -> usize {
     const MAX_CHARS: usize = 32;
     let fold = |text: &str| -> Vec<char> {
         text.chars().take(MAX_CHARS).map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()

@@ -103,7 +103,13 @@ fn a_policy_is_named_after_its_template_and_value() {
 fn what_a_template_is_given_is_one_plain_name_each() {
     let bucket = |pairs: &[(&str, &str)]| template("s3-bucket-read", &values(pairs));
     let template_name = "s3-bucket-read";
-    assert_eq!(template("none", &values(&[])), Err(TemplateError::UnknownTemplate("none".into())));
+    let unknown = template("none", &values(&[])).unwrap_err();
+    assert_eq!(unknown, TemplateError::UnknownTemplate("none".into()));
+    assert!(
+        unknown.to_string().starts_with("there is no template `none`; the templates are artifact-registry, bedrock, ")
+    );
+    let unused = bucket(&[("org", "c")]).unwrap_err().to_string();
+    assert_eq!(unused, "template `s3-bucket-read` has no parameter `org`; its parameters are bucket, region");
     assert_eq!(
         bucket(&[("bucket", "a"), ("region", "b"), ("org", "c")]),
         Err(TemplateError::UnknownParameter { template: template_name, parameter: "org".into() })

@@ -566,7 +566,9 @@ fn t298_a_user_identifies_one_running_session_on_a_shared_socket() {
     assert_eq!((found.session().id.clone(), found.means()), (made.session.id.clone(), Means::UnixPeer));
     assert_eq!(by(&registry, 1001).unwrap_err().why, Why::Unknown);
     let second = registry.create(channel(Channel::Peer(1000)), now()).unwrap_err();
-    assert_eq!(second.to_string(), "peer identifies another running session already; end that one first");
+    let id = &made.session.id;
+    let other = format!("peer uid:1000 identifies {id} already; end it with `egret session end {id}`");
+    assert_eq!(second.to_string(), other);
     let again = Registry::open(&dir.path().join("sessions"), now()).unwrap();
     assert_eq!(by(&again, 1000).unwrap().session().id, made.session.id);
     registry.end(&made.session.id, now()).unwrap();

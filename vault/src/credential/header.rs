@@ -58,7 +58,7 @@ impl CredentialKind for Header {
             return Err(CredentialError::HeaderPrefix);
         }
         if !prefix.is_empty() && !options.get("template").is_empty() {
-            return Err(CredentialError::Template);
+            return Err(CredentialError::TemplateAndPrefix);
         }
         template::check(options)
     }

@@ -122,6 +122,9 @@ pub enum CredentialError {
     /// The text before the value in a header.
     #[error("the prefix of a header value is not valid")]
     HeaderPrefix,
+    /// A template and a prefix for one header value.
+    #[error("use either --template or --header-prefix: a template contains the text before the secret itself")]
+    TemplateAndPrefix,
     /// The template of a header value.
     #[error(
         "a template is at most {MAX_TEMPLATE_BYTES} printable characters with one {{}} for the secret, without a blank at either end"

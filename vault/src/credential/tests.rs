@@ -243,6 +243,9 @@ fn a_placeholder_is_framed_by_what_the_credential_names_alone() {
         let refused = Kind::new("bearer", [("template", (*template).to_owned())]).unwrap_err();
         assert_eq!(refused, CredentialError::Template, "{template:?}");
     }
+    let both = ["template", "prefix"].map(|name| (name, "T {}".to_owned())).into_iter();
+    let both = Kind::new("header", both.chain([("name", "X-A".to_owned())])).unwrap_err().to_string();
+    assert_eq!(both, "use either --template or --header-prefix: a template contains the text before the secret itself");
     assert_eq!(reopened(spec(quoted.clone())).kind, quoted);
 }
 

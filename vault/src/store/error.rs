@@ -66,7 +66,7 @@ pub enum Stored {
 pub enum StoreError {
     /// The stored bytes are not those on which the new ones are based: another writer was faster, or they were damaged.
     /// No byte was written.
-    #[error("{}", conflict_message(expected, found))]
+    #[error("{}; find that process, then restart Egret", conflict_message(expected, found))]
     Conflict {
         /// The base of the new bytes.
         expected: Stored,

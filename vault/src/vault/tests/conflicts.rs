@@ -69,7 +69,7 @@ fn t165_a_file_that_diverged_is_not_written_over_although_its_generation_is_the_
     let VaultError::Store(why) = &error else { panic!("{error:?}") };
     assert_eq!(
         why.to_string(),
-        "the stored vault is generation 2, but its bytes differ: another process has replaced or damaged it"
+        "the stored vault is generation 2, but its bytes differ: another process has replaced or damaged it; find that process, then restart Egret"
     );
     let sides = conflict::<()>(Err(error));
     assert_eq!((sides, numbers(sides)), ((ours, stored(&path)), (2, 2)));
