@@ -365,7 +365,11 @@ fn damage_in_the_middle_is_kept_and_named_and_the_journal_goes_on() {
     drop(journal);
     assert!(recovery.corrupt.unwrap().starts_with("00000001.jsonl line 2: "));
     assert_eq!(std::fs::read(crashed.join("00000001.jsonl")).unwrap(), damaged);
-    let gap = &of_kind(&crashed, Kind::Gap)[0];
+    // The damaged record has no form that must be readable: only what was written after it is read.
+    let after = dir.path().join("after");
+    snapshot(&crashed, &after);
+    std::fs::remove_file(after.join("00000001.jsonl")).unwrap();
+    let gap = &of_kind(&after, Kind::Gap)[0];
     assert!(gap["detail"].as_str().unwrap().starts_with("00000001.jsonl line 2: "), "{gap}");
     let broken = verify(&crashed).unwrap_err();
     assert_eq!((broken.seq, broken.line), (2, 2));
@@ -427,7 +431,8 @@ fn t170_a_folder_that_was_replaced_is_taken_up_with_a_new_file() {
     let home = dir.path().join("journal");
     let (journal, _) = open(&home);
     exchange(&journal);
-    std::fs::remove_dir_all(&home).unwrap();
+    // The journal may write a file beside it while the folder is emptied.
+    assert!(eventually(|| std::fs::remove_dir_all(&home).is_ok()));
     assert_eq!(block_on(journal.append_durable(record())), Err(Unavailable));
     std::fs::create_dir(&home).unwrap();
     assert!(eventually(|| journal.is_writable()));
