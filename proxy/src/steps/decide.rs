@@ -71,3 +71,46 @@ pub(crate) fn count_names<S>(proxy: &Proxy, arrival: &Arrival<S>, endpoint: &End
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Bench, Setup};
+
+    const RULES: [&str; 2] =
+        ["{id: read, allow: {host: api.example.com}}", "{id: raw, allow: {host: raw.example.com}, tls: pass-through}"];
+
+    fn decided(bench: &Bench, host: &str, port: u16, scheme: Option<Scheme>) -> Result<Passage, Reason> {
+        let endpoint = Endpoint { host: Host::parse(host).unwrap(), port };
+        let client = bench.client.clone();
+        let arrival = Arrival { client, endpoint: None, repeated: None, scheme, stream: () };
+        decide(&bench.core.proxy, &arrival, &endpoint).map_err(|refusal| refusal.reason())
+    }
+
+    #[test]
+    fn the_endpoint_and_the_scheme_decide() {
+        let bench = Bench::new(&RULES);
+        let tunnel = |host: &str, port: u16| decided(&bench, host, port, None);
+        assert!(matches!(tunnel("api.example.com", 443), Ok(Passage::Intercept)));
+        assert!(matches!(tunnel("raw.example.com", 443), Ok(Passage::Passthrough(_))));
+        assert!(matches!(tunnel("egret.internal", 80), Ok(Passage::Reserved)));
+        assert_eq!(tunnel("v1.egret.internal", 80).unwrap_err(), Reason::DeniedSelf);
+        assert_eq!(tunnel("other.example.com", 443).unwrap_err(), Reason::DeniedHost);
+        assert_eq!(tunnel("api.example.com", 8443).unwrap_err(), Reason::DeniedPort);
+        // A rule that passes bytes through is for TLS: a request for http:// is read, and judged by itself.
+        let plain = decided(&bench, "raw.example.com", 443, Some(Scheme::Http));
+        assert!(!matches!(plain, Ok(Passage::Passthrough(_))), "{plain:?}");
+    }
+
+    #[test]
+    fn a_listener_of_egret_and_the_switch_come_before_the_rules() {
+        let mut setup = Setup::new(&["{id: own, allow: {host: localhost, port: 3128}}"]);
+        setup.listening = vec![SocketAddr::from(([127, 0, 0, 1], 3128))];
+        let bench = setup.build();
+        assert_eq!(decided(&bench, "localhost", 3128, None).unwrap_err(), Reason::DeniedSelf);
+        assert_eq!(decided(&bench, "127.0.0.1", 3128, None).unwrap_err(), Reason::DeniedSelf);
+        let mut setup = Setup::new(&RULES);
+        setup.config.deny_all = true;
+        assert_eq!(decided(&setup.build(), "api.example.com", 443, None).unwrap_err(), Reason::DeniedAll);
+    }
+}

@@ -94,3 +94,71 @@ pub(crate) async fn persist_use_count(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use sessions::{Means, UnixPeer};
+
+    use super::*;
+    use crate::testing::Bench;
+
+    fn entrance(bench: &Bench, channel: Channel) -> Arc<Entrance> {
+        let place = bench.core.proxy.places.arrive(channel.source()).unwrap();
+        Entrance::new(&bench.core.proxy, place, channel)
+    }
+
+    fn bench() -> Bench {
+        Bench::new(&["{id: r, allow: {host: api.example.com}}"])
+    }
+
+    fn reason(identified: Result<Identified, Refusal>) -> (Reason, Option<String>) {
+        let refusal = identified.err().unwrap();
+        (refusal.reason(), refusal.detail().map(str::to_owned))
+    }
+
+    #[test]
+    fn a_connection_belongs_to_its_first_client() {
+        let bench = bench();
+        let network = Channel::Network(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let entrance = entrance(&bench, network);
+        assert_eq!(reason(identify(&entrance, None)).0, Reason::SessionRequired);
+        let wrong = Proof::Token { id: bench.session.id.as_str(), token: b"egt_wrong" };
+        assert_eq!(reason(identify(&entrance, Some(wrong))), (Reason::SessionInvalid, Some("wrong_token".to_owned())));
+        let (_, token) = bench.core.proxy.sessions.renew_token(&bench.session.id, clock::now()).unwrap();
+        let right = || Proof::Token { id: bench.session.id.as_str(), token: token.as_bytes() };
+        let client = identify(&entrance, Some(right())).unwrap();
+        assert_eq!((client.means(), &client.session().id), (Means::ProxyCredentials, &bench.session.id));
+        let other = bench.core.proxy.sessions.create(sessions::NewSession::default(), clock::now()).unwrap();
+        let proof = Proof::Token { id: other.session.id.as_str(), token: other.token.as_bytes() };
+        assert_eq!(reason(identify(&entrance, Some(proof))).0, Reason::SessionInvalid);
+        assert!(identify(&entrance, Some(right())).is_ok());
+    }
+
+    #[test]
+    fn a_channel_identifies_a_client_that_sends_nothing() {
+        let bench = bench();
+        let shared = entrance(&bench, Channel::SharedSocket(UnixPeer { uid: 1000 }));
+        assert_eq!(reason(identify(&shared, None)).0, Reason::SessionRequired);
+        let listener = Channel::Listener(bench.session.clone(), UnixPeer { uid: 1000 });
+        // The session of the bench has no listener, and was not announced for one.
+        let refused = reason(identify(&entrance(&bench, listener.clone()), None));
+        assert_eq!(refused, (Reason::SessionInvalid, Some("unknown".to_owned())));
+        bench.core.proxy.sessions.announce(&bench.session);
+        let client = identify(&entrance(&bench, listener), None).unwrap();
+        assert_eq!(client.means(), Means::Listener);
+    }
+
+    #[test]
+    fn a_replaced_token_and_an_ended_session_end_what_they_opened() {
+        let bench = bench();
+        assert!(still_live(&bench.client).is_ok());
+        let why = |client: &Identified| still_live(client).unwrap_err().detail().map(str::to_owned);
+        bench.core.proxy.sessions.renew_token(&bench.session.id, clock::now()).unwrap();
+        assert_eq!(why(&bench.client).as_deref(), Some(REPLACED_TOKEN));
+        let bench = Bench::new(&["{id: r, allow: {host: api.example.com}}"]);
+        bench.core.proxy.sessions.end(&bench.session.id, clock::now()).unwrap();
+        assert_eq!(why(&bench.client).as_deref(), Some("ended"));
+    }
+}

@@ -21,3 +21,32 @@ pub(crate) fn parse<S>(arrival: &Arrival<S>) -> Result<&Endpoint, Refusal> {
         Some(_) | None => Ok(endpoint),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::{Authority, Host};
+
+    use super::*;
+    use crate::testing::Bench;
+
+    fn arrival(bench: &Bench, endpoint: Option<&str>, repeated: Option<&str>) -> Arrival {
+        let authority = |text: &str| Authority::parse(text, false).unwrap();
+        let endpoint = endpoint.map(authority).map(|named| Endpoint { host: named.host, port: named.port.unwrap() });
+        Arrival { client: bench.client.clone(), endpoint, repeated: repeated.map(authority), scheme: None, stream: () }
+    }
+
+    #[test]
+    fn a_tunnel_names_one_endpoint() {
+        let bench = Bench::new(&["{id: r, allow: {host: api.example.com}}"]);
+        let named = Endpoint { host: Host::parse("api.example.com").unwrap(), port: 8443 };
+        for repeated in [None, Some("api.example.com"), Some("API.example.com.:8443")] {
+            let arrival = arrival(&bench, Some("api.example.com:8443"), repeated);
+            assert_eq!(parse(&arrival).unwrap(), &named, "{repeated:?}");
+        }
+        for repeated in ["other.example.com", "api.example.com:443"] {
+            let arrival = arrival(&bench, Some("api.example.com:8443"), Some(repeated));
+            assert_eq!(parse(&arrival).unwrap_err().reason(), Reason::BadHost, "{repeated}");
+        }
+        assert_eq!(parse(&arrival(&bench, None, None)).unwrap_err().reason(), Reason::BadTarget);
+    }
+}
