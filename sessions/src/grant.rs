@@ -86,11 +86,13 @@ impl Grant {
 
     /// Whether a request with this method may have it at all.
     pub(crate) fn fits(&self, method: &str) -> Result<(), Withheld> {
-        match () {
-            () if self.is_revoked() => Err(Withheld::NotGranted),
-            () if self.bounds.methods.is_empty() || self.bounds.methods.iter().any(|own| own == method) => Ok(()),
-            () => Err(Withheld::Method),
+        if self.is_revoked() {
+            return Err(Withheld::NotGranted);
         }
+        if self.bounds.methods.is_empty() || self.bounds.methods.iter().any(|own| own == method) {
+            return Ok(());
+        }
+        Err(Withheld::Method)
     }
 
     /// When its time is over, where it began then.

@@ -36,12 +36,16 @@ fn open_checked(path: &Path, flags: OFlags) -> Result<File, StoreError> {
         })?;
     let found = file.metadata().map_err(|source| io_error(path, StoreAction::Read, source))?;
     let refuse = |why| Err(StoreError::Unsafe { path: path.to_owned(), why });
-    match () {
-        () if !found.is_file() => refuse("is no regular file"),
-        () if found.mode() & 0o077 != 0 => refuse("can be read or written by others (its mode must be 0600)"),
-        () if !is_ours(&found) => refuse("belongs to another user"),
-        () => Ok(file),
+    if !found.is_file() {
+        return refuse("is not a regular file");
     }
+    if found.mode() & 0o077 != 0 {
+        return refuse("can be read or written by others (its mode must be 0600)");
+    }
+    if !is_ours(&found) {
+        return refuse("belongs to another user");
+    }
+    Ok(file)
 }
 
 /// Whether the file belongs to root or to our own user.

@@ -96,11 +96,13 @@ impl FileStore {
         let folder = self.folder();
         let found = fs::metadata(folder).map_err(|source| io_error(folder, StoreAction::Find, source))?;
         let refuse = |why| Err(StoreError::Unsafe { path: folder.to_owned(), why });
-        match () {
-            () if found.mode() & 0o022 != 0 => refuse("is a folder that others may write"),
-            () if !is_ours(&found) => refuse("is a folder of another user"),
-            () => Ok(()),
+        if found.mode() & 0o022 != 0 {
+            return refuse("is a folder that others may write");
         }
+        if !is_ours(&found) {
+            return refuse("is a folder of another user");
+        }
+        Ok(())
     }
 
     /// Removes a file left by a crash, and returns whether there was one; it is ciphertext, and never read.

@@ -128,12 +128,17 @@ impl<'a> CredentialRequest<'a> {
             let Some(shape) = self.vault.shape(&self.session.tenant, id) else {
                 return Some(format!("without credential `{id}`: it is not in the vault"));
             };
-            let why = match () {
-                () if !shape.is_added() || attached(id, &shape) => return None,
-                () if !self.session.grants(id) => "the session was not granted it",
-                () if !shape.covers(self.destination) => "its audience does not include this host and port",
-                () if !running => "credentials are used only while the session is running",
-                () => "the session's grant leaves out this method",
+            if !shape.is_added() || attached(id, &shape) {
+                return None;
+            }
+            let why = if !self.session.grants(id) {
+                "the session was not granted it"
+            } else if !shape.covers(self.destination) {
+                "its audience does not include this host and port"
+            } else if !running {
+                "credentials are used only while the session is running"
+            } else {
+                "the session's grant leaves out this method"
             };
             Some(format!("without credential `{id}`: {why}"))
         })

@@ -29,12 +29,16 @@ impl CredentialKind for Basic {
 
     /// A pair with a colon; the user may be empty, the password may not.
     fn check_value(&self, value: &[u8]) -> Result<(), ValueError> {
-        match () {
-            () if value.contains(&b'\t') => Err(ValueError::Control),
-            () if !value.contains(&b':') => Err(ValueError::Colon),
-            () if password(value).is_empty() => Err(ValueError::Empty),
-            () => Ok(()),
+        if value.contains(&b'\t') {
+            return Err(ValueError::Control);
         }
+        if !value.contains(&b':') {
+            return Err(ValueError::Colon);
+        }
+        if password(value).is_empty() {
+            return Err(ValueError::Empty);
+        }
+        Ok(())
     }
 
     fn render(&self, _: &Options, value: &[u8]) -> Zeroizing<Vec<u8>> {

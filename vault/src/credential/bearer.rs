@@ -34,11 +34,13 @@ impl CredentialKind for Bearer {
 
     /// Visible ASCII: wider than the RFC's token, because tokens in use are, and still one word.
     fn check_value(&self, value: &[u8]) -> Result<(), ValueError> {
-        match () {
-            () if !value.is_ascii() => Err(ValueError::Ascii),
-            () if value.iter().any(u8::is_ascii_whitespace) => Err(ValueError::Space),
-            () => Ok(()),
+        if !value.is_ascii() {
+            return Err(ValueError::Ascii);
         }
+        if value.iter().any(u8::is_ascii_whitespace) {
+            return Err(ValueError::Space);
+        }
+        Ok(())
     }
 
     fn frames(&self, options: &Options, before: &[u8], after: &[u8]) -> bool {

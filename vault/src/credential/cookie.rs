@@ -27,11 +27,15 @@ impl CredentialKind for Cookie {
 
     /// Visible ASCII without characters that end a cookie or are ambiguous.
     fn check_value(&self, value: &[u8]) -> Result<(), ValueError> {
-        match () {
-            () if !value.is_ascii() => Err(ValueError::Ascii),
-            () if value.iter().any(u8::is_ascii_whitespace) => Err(ValueError::Space),
-            () if value.iter().any(|byte| b"\",;\\".contains(byte)) => Err(ValueError::Cookie),
-            () => Ok(()),
+        if !value.is_ascii() {
+            return Err(ValueError::Ascii);
         }
+        if value.iter().any(u8::is_ascii_whitespace) {
+            return Err(ValueError::Space);
+        }
+        if value.iter().any(|byte| b"\",;\\".contains(byte)) {
+            return Err(ValueError::Cookie);
+        }
+        Ok(())
     }
 }

@@ -109,12 +109,16 @@ impl Kind {
     #[expect(clippy::disallowed_methods, reason = "a value is judged before it is sealed")]
     pub fn check_value(&self, value: &Secret) -> Result<(), ValueError> {
         let value = value.expose_secret();
-        match () {
-            () if value.is_empty() => Err(ValueError::Empty),
-            () if value.len() > MAX_VALUE_BYTES => Err(ValueError::Length),
-            () if value.iter().any(|b| b.is_ascii_control() && *b != b'\t') => Err(ValueError::Control),
-            () => self.kind.check_value(value),
+        if value.is_empty() {
+            return Err(ValueError::Empty);
         }
+        if value.len() > MAX_VALUE_BYTES {
+            return Err(ValueError::Length);
+        }
+        if value.iter().any(|b| b.is_ascii_control() && *b != b'\t') {
+            return Err(ValueError::Control);
+        }
+        self.kind.check_value(value)
     }
 
     /// The location and bytes to attach in a head; `None` for a credential that is attached only to bodies.

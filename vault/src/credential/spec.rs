@@ -58,15 +58,25 @@ impl CredentialSpec {
     /// [`CredentialError`] names the field.
     pub fn check(&self) -> Result<(), CredentialError> {
         let fits = |text: &Option<String>, fits: fn(&str) -> bool| text.as_deref().is_none_or(fits);
-        match () {
-            () if !fits(&self.env, is_variable) => Err(CredentialError::Env),
-            () if !fits(&self.prefix, is_prefix) => Err(CredentialError::Prefix),
-            () if !fits(&self.description, is_description) => Err(CredentialError::Description),
-            () if !fits(&self.owner, is_description) => Err(CredentialError::Description),
-            () if self.kind.slot().is_none() && self.body.is_empty() => Err(CredentialError::NoSlot),
-            () if !fits_beside(&self.kind, &self.also) => Err(CredentialError::Also),
-            () => Ok(()),
+        if !fits(&self.env, is_variable) {
+            return Err(CredentialError::Env);
         }
+        if !fits(&self.prefix, is_prefix) {
+            return Err(CredentialError::Prefix);
+        }
+        if !fits(&self.description, is_description) {
+            return Err(CredentialError::Description);
+        }
+        if !fits(&self.owner, is_description) {
+            return Err(CredentialError::Description);
+        }
+        if self.kind.slot().is_none() && self.body.is_empty() {
+            return Err(CredentialError::NoSlot);
+        }
+        if !fits_beside(&self.kind, &self.also) {
+            return Err(CredentialError::Also);
+        }
+        Ok(())
     }
 }
 

@@ -76,11 +76,11 @@ fn t166_what_is_no_file_is_refused() {
     let (_folder, store) = folder();
     fs::create_dir(&store.path).unwrap();
     mode(&store.path, 0o700);
-    assert_eq!(why(&store), "is no regular file");
+    assert_eq!(why(&store), "is not a regular file");
     fs::remove_dir(&store.path).unwrap();
     let fifo = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(rustix::fs::CWD, &store.path, fifo, rustix::fs::Mode::from(0o600), 0).unwrap();
-    assert_eq!(why(&store), "is no regular file");
+    assert_eq!(why(&store), "is not a regular file");
 }
 
 #[test]
