@@ -179,7 +179,7 @@ fn a_client_that_leaves_a_silent_stream() {
     let mut wire = Tunnel::to(&target).open(&world.egret, &session);
     wire.send(format!("GET /gated/left HTTP/1.1\r\nHost: {target}\r\n\r\n"));
     wire.read_until("data: first\n\n");
-    // Without a closing alert this is no half-close: a client that leaves like this is gone, and the upstream need not go on.
+    // A connection that closes without a TLS closing alert is not half-closed. The client has left, so the upstream request ends.
     drop(wire);
     let record = closing(&world, &session);
     assert_eq!((record.text("outcome"), record.text("fault")), ("client_abort".to_owned(), "downstream".to_owned()));

@@ -16,4 +16,5 @@ pub mod refusal;
 pub mod scene;
 pub mod shared;
 pub mod tools;
+pub mod tree;
 pub mod wait;

@@ -2,24 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::string_slice, reason = "a test fails by panicking where it stands")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
-/// The crates whose sources are looked at.
-const CRATES: [&str; 13] = [
-    "model",
-    "clock",
-    "secret",
-    "redaction",
-    "policies",
-    "vault",
-    "certs",
-    "audit",
-    "sessions",
-    "api",
-    "proxy",
-    "control",
-    "cli",
-];
+use egret_tests::tree::{CRATES, root};
 
 /// The steps, in the order in which a request passes them.
 const STEPS: [&str; 14] = [
@@ -38,10 +22,6 @@ const STEPS: [&str; 14] = [
     "redact",
     "respond",
 ];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
 
 /// The product code of a crate by module: `steps::route`, or `crate` for its root. Comments and tests are left out.
 fn modules(name: &str) -> BTreeMap<String, String> {

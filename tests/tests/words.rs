@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use egret_tests::tree::{CRATES, root};
+
 /// A closed list. Each has a plain form: duplicate, again, a client that, unavailable, no one, fixed, in progress, is not a.
 const PHRASES: [&str; 16] = [
     "stands twice",
@@ -22,26 +24,6 @@ const PHRASES: [&str; 16] = [
     "is no host",
     "is no length",
 ];
-
-/// The crates whose messages people read.
-const CRATES: [&str; 12] = [
-    "audit",
-    "certs",
-    "cli",
-    "clock",
-    "control",
-    "model",
-    "policies",
-    "proxy",
-    "redaction",
-    "secret",
-    "sessions",
-    "vault",
-];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
 
 fn files(folder: &Path, end: &str, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap().flatten() {

@@ -139,7 +139,7 @@ fn connections_that_ssl_bump_ends_are_not_allowed() {
         "++---",
     );
     assert!(policy.contains("deny: {host: \"@evil\"}"), "{policy}");
-    // Only what is spliced remains, whoever may connect.
+    // Only spliced connections remain, for each client that may connect.
     let closed = format!("{names}ssl_bump peek step1\nssl_bump splice sites\nssl_bump terminate all\n");
     let policy = answers(&format!("{closed}http_access allow localnet\nhttp_access deny all\n"), &REQUESTS, "++--+");
     assert!(policy.contains("allow: {host: \"@sites\"}"), "{policy}");
