@@ -3,8 +3,9 @@
 //!
 //! The search hashes a window of at most 8 bytes at every `stride`-th position of the data. Each value is entered with its first
 //! `stride` windows. So wherever it begins, exactly one of its windows is at such a position. A bit map excludes most windows; a
-//! window that passes it is looked up and compared in full. For values of 15 bytes and more the stride is 8, so the cost is
-//! about an eighth of a hash per byte, for any number of values.
+//! window that passes it is looked up and compared in full. The stride is 32 for values of 39 bytes and more, and shorter for
+//! shorter values and for many of them, but 8 for any number of values of 15 bytes and more. So the cost is between a
+//! thirty-second and an eighth of a hash per byte.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -15,12 +16,16 @@ use zeroize::Zeroizing;
 
 use secret::{NeedleOwner, RngUnavailable, Secret, SecretForms, Slot, random};
 
-/// The longest window, and the longest stride.
+/// The longest window.
 const WINDOW: usize = 8;
+/// The longest stride, and the most windows with one that is longer than a window: the tables of a host take about
+/// twelve bytes for each of them.
+const STRIDE: usize = 32;
+const MANY_WINDOWS: usize = 4096;
 /// The least and the most bits of the map, as powers of two.
 const MAP_BITS: (u32, u32) = (12, 20);
 /// Bits of the map for each entered window.
-const BITS_PER_WINDOW: usize = 64;
+const BITS_PER_WINDOW: usize = 32;
 
 /// A set of bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,7 +105,8 @@ impl Needles {
         let lengths = || opened.iter().flat_map(|one| &one.forms).map(Secret::len);
         let (Some(shortest), Some(longest)) = (lengths().min(), lengths().max()) else { return Ok(None) };
         let window = shortest.min(WINDOW);
-        let stride = (shortest - window + 1).min(WINDOW);
+        let longest_stride = (MANY_WINDOWS / forms.len()).clamp(WINDOW, STRIDE);
+        let stride = (shortest - window + 1).min(longest_stride);
         let windows = forms.len() * stride;
         let map_bits = (windows * BITS_PER_WINDOW).next_power_of_two().ilog2().clamp(MAP_BITS.0, MAP_BITS.1);
         let mut needles = Self {
@@ -190,18 +196,24 @@ impl Needles {
         if bytes.len() < self.shortest {
             return;
         }
-        for (number, window) in bytes.windows(self.window).step_by(self.stride).enumerate() {
+        let mut position = 0;
+        while let Some(window) = bytes.get(position..position + self.window) {
             let hash = self.hash(window);
-            if !self.may_be(hash) {
-                continue;
+            if self.may_be(hash) {
+                self.compare(bytes, position, hash, &mut found);
             }
-            let position = number * self.stride;
-            for (form, offset) in self.records(hash) {
-                let Some(start) = position.checked_sub(offset) else { continue };
-                let needle = self.form(form);
-                if bytes.get(start..).is_some_and(|rest| rest.starts_with(needle)) {
-                    found(self.hit(form, start, start + needle.len(), needle));
-                }
+            position += self.stride;
+        }
+    }
+
+    /// Compares the forms that contain a window of this hash with the bytes around it.
+    #[inline(never)]
+    fn compare<'n>(&'n self, bytes: &[u8], position: usize, hash: u64, found: &mut impl FnMut(Hit<'n>)) {
+        for (form, offset) in self.records(hash) {
+            let Some(start) = position.checked_sub(offset) else { continue };
+            let needle = self.form(form);
+            if bytes.get(start..).is_some_and(|rest| rest.starts_with(needle)) {
+                found(self.hit(form, start, start + needle.len(), needle));
             }
         }
     }
@@ -355,10 +367,10 @@ mod tests {
 
     #[test]
     fn found_at_every_place_once() {
-        for length in 1..40 {
+        for length in 1..60 {
             let form: Vec<u8> = (0..length).map(|n| b'a' + n as u8).collect();
             let needles = needles(&[&form]);
-            for front in 0..20 {
+            for front in 0..40 {
                 for back in 0..3 {
                     let text = [vec![b'#'; front], form.clone(), vec![b'#'; back]].concat();
                     assert_eq!(all(&needles, &text), [(front, front + length)], "{length} bytes at {front}");
@@ -366,6 +378,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_stride_is_as_long_as_the_shortest_value_and_the_tables_allow() {
+        let stride = |length: usize, count: usize| {
+            let forms: Vec<Vec<u8>> = (0..count).map(|n| format!("{n:0length$}").into_bytes()).collect();
+            needles(&forms.iter().map(Vec::as_slice).collect::<Vec<_>>()).stride
+        };
+        assert_eq!([stride(4, 1), stride(8, 1), stride(15, 1), stride(30, 1), stride(39, 1)], [1, 1, 8, 23, 32]);
+        assert_eq!([stride(80, 1), stride(80, 128), stride(80, 256), stride(80, 5000)], [32, 32, 16, 8]);
+        assert_eq!(stride(4, 5000), 1);
     }
 
     #[test]

@@ -21,6 +21,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -85,8 +86,8 @@ pub struct Masker {
     context: Vec<u8>,
     /// The carry-over: the end of the data, where a secret may have begun.
     held: Vec<u8>,
-    /// Which bytes of the carry-over belong to a secret that was already found.
-    stars: Vec<bool>,
+    /// The ranges of the carry-over that belong to a secret that was already found.
+    stars: Vec<Range<usize>>,
     /// How many bytes were released.
     released: u64,
     /// The end of the last secret of the record's tenant, and of any other.
@@ -153,31 +154,30 @@ impl Masker {
     /// The response has to end here; none of these bytes may pass.
     pub fn push(&mut self, chunk: Bytes) -> Result<Bytes, Guessed> {
         self.guesses.take(&chunk);
-        if self.held.is_empty() && self.context.is_empty() && self.holds_back_from(&chunk, 0) == chunk.len() {
-            let hits = self.hits(&chunk, 0);
-            if hits.is_empty() {
-                self.released += chunk.len() as u64;
-                return Ok(chunk);
-            }
-        }
         let before = self.context.len();
         let known = before + self.held.len();
-        let mut window = std::mem::take(&mut self.context);
+        if known == 0 && self.hits(&chunk, 0).is_empty() {
+            // Most chunks: they pass without a copy, but for the carry-over.
+            let cut = self.holds_back_from(&chunk, 0);
+            self.held.extend_from_slice(chunk.get(cut..).unwrap_or_default());
+            self.released += cut as u64;
+            return Ok(chunk.slice(..cut));
+        }
+        let mut window = Vec::with_capacity(known + chunk.len());
+        window.append(&mut self.context);
         window.append(&mut self.held);
         window.extend_from_slice(&chunk);
-        self.stars.resize(window.len() - before, false);
         self.mark(&window, before, known)?;
         let cut = self.holds_back_from(&window, before);
-        self.held = window.split_off(cut);
-        let tail = self.stars.split_off(cut - before);
-        let stars = std::mem::replace(&mut self.stars, tail);
-        let mut passed = window.split_off(before);
-        if passed.is_empty() {
+        self.held.extend_from_slice(window.get(cut..).unwrap_or_default());
+        window.truncate(cut);
+        self.cover_until(cut - before, window.get_mut(before..).unwrap_or_default());
+        if cut == before {
             self.context = window;
+            return Ok(Bytes::new());
         }
-        cover(&mut passed, &stars);
-        self.released += passed.len() as u64;
-        Ok(passed.into())
+        self.released += (cut - before) as u64;
+        Ok(Bytes::from(window).slice(before..))
     }
 
     /// Returns the carry-over: the upstream pauses, a message has ended, or the response has.
@@ -188,16 +188,15 @@ impl Masker {
         let before = self.context.len();
         let mut window = std::mem::take(&mut self.context);
         window.append(&mut self.held);
-        let mut stars = std::mem::take(&mut self.stars);
         for (start, end, owner, classes) in self.beginnings(&window) {
             self.guesses.check(end - start, classes)?;
             self.tally(before, start, end, owner);
-            stars.iter_mut().take(end - before).skip(start.saturating_sub(before)).for_each(|star| *star = true);
+            self.stars.push(start.saturating_sub(before)..end - before);
         }
         let mut passed = window.get(before..).unwrap_or_default().to_vec();
         let run = self.run_at_end(&window);
         self.context = window.split_off(window.len() - run.min(self.longest.saturating_sub(1)));
-        cover(&mut passed, &stars);
+        self.cover_until(passed.len(), &mut passed);
         self.released += passed.len() as u64;
         Ok(passed.into())
     }
@@ -222,16 +221,14 @@ impl Masker {
         if hits.is_empty() {
             return Ok(None);
         }
-        let mut stars = vec![false; value.len()];
+        let mut bytes = value.to_vec();
         self.covered = [0; 2];
         for (start, end, owner, classes) in hits {
             self.guesses.check(end - start, classes)?;
             self.tally(0, start, end, owner);
-            stars.iter_mut().take(end).skip(start).for_each(|star| *star = true);
+            cover(&mut bytes, start..end);
         }
         self.covered = [0; 2];
-        let mut bytes = value.to_vec();
-        cover(&mut bytes, &stars);
         Ok(Some(bytes))
     }
 
@@ -245,9 +242,19 @@ impl Masker {
         for (start, end, owner, classes) in self.hits(window, known) {
             self.guesses.check(end - start, classes)?;
             self.tally(before, start, end, owner);
-            self.stars.iter_mut().take(end - before).skip(start.saturating_sub(before)).for_each(|star| *star = true);
+            self.stars.push(start.saturating_sub(before)..end - before);
         }
         Ok(())
+    }
+
+    /// Covers the found secrets in the first bytes of the carry-over, which are about to pass. The rest of a range that goes on
+    /// behind them stays marked.
+    fn cover_until(&mut self, passing: usize, bytes: &mut [u8]) {
+        self.stars.retain_mut(|star| {
+            cover(bytes, star.start..star.end.min(passing));
+            *star = star.start.saturating_sub(passing)..star.end.saturating_sub(passing);
+            star.start < star.end
+        });
     }
 
     /// Every match that ends after `known`, in order.
@@ -514,11 +521,9 @@ impl Hashed {
     }
 }
 
-fn cover(bytes: &mut [u8], stars: &[bool]) {
-    for (byte, star) in bytes.iter_mut().zip(stars) {
-        if *star {
-            *byte = STAR;
-        }
+fn cover(bytes: &mut [u8], range: Range<usize>) {
+    if let Some(secret) = bytes.get_mut(range) {
+        secret.fill(STAR);
     }
 }
 
