@@ -258,7 +258,7 @@ impl Index {
 
     fn fill(&self, transaction: &Transaction<'_>, files: &[Segment]) -> Result<Step, IndexError> {
         let mut position = Position::load(transaction).map_err(|source| self.failed(source))?;
-        if !position.stands(files).map_err(|source| self.unreadable(source))? {
+        if !position.matches(files).map_err(|source| self.unreadable(source))? {
             model::log_limited!(info, "the audit index does not match its journal and is filled again");
             transaction
                 .execute_batch("DELETE FROM entries; DELETE FROM spans; DELETE FROM uses;")
@@ -371,7 +371,7 @@ impl Position {
     }
 
     /// Whether the last indexed record is still at the place where it was read.
-    fn stands(&self, files: &[Segment]) -> io::Result<bool> {
+    fn matches(&self, files: &[Segment]) -> io::Result<bool> {
         if self.seq == 0 {
             return Ok(self.next == 0);
         }

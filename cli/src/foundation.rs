@@ -205,7 +205,7 @@ fn open_vault(config: &Config, dir: &DataDir, made: &mut Made) -> Answer<Vault> 
         let opened = Vault::open(&path, key.as_ref());
         // They are removed once they are recorded, in the journal that is opened next.
         if let Err(VaultError::Unseal) = &opened {
-            tries.wrong(Timestamp::now());
+            tries.record_failure(Timestamp::now());
         }
         return opened.map_err(|error| {
             // A wrong passphrase is wrong input, not an unreachable store.
@@ -535,7 +535,7 @@ fn record_tries(journal: &Journal, tries: &Tries) {
         ..Record::new(Kind::VaultRefused)
     });
     journal.flush();
-    tries.right();
+    tries.reset();
 }
 
 fn record_recovery(journal: &Journal, vault: &Vault) {

@@ -106,7 +106,7 @@ impl Run {
         let over = end(&mut client, &created.session.id).await;
         drop(client);
         if let Some(sidecar) = &host {
-            others(sidecar, &mut signals).await;
+            wait_for_other_sessions(sidecar, &mut signals).await;
         }
         stop(host).await;
         let status = ended?;
@@ -275,7 +275,7 @@ async fn end(client: &mut Client, id: &str) -> Answer {
 
 /// Waits until the sessions of others that joined are over. Earlier sessions got another address, and do not use this
 /// sidecar.
-async fn others(sidecar: &Sidecar, signals: &mut Signals) {
+async fn wait_for_other_sessions(sidecar: &Sidecar, signals: &mut Signals) {
     let mut said = false;
     let started = sidecar.control.started;
     loop {

@@ -43,7 +43,7 @@ impl Tries {
     }
 
     /// Counts a wrong attempt.
-    pub(crate) fn wrong(&self, now: Timestamp) {
+    pub(crate) fn record_failure(&self, now: Timestamp) {
         let wrong = self.read().map_or(0, |before| before.wrong).saturating_add(1);
         let written = serde_json::to_vec(&Wrong { wrong, last: now }).map_err(io::Error::other);
         if let Err(error) = written.and_then(|text| replace(&self.0, &text, 0o600)) {
@@ -58,7 +58,7 @@ impl Tries {
     }
 
     /// Resets the count after a correct passphrase.
-    pub(crate) fn right(&self) {
+    pub(crate) fn reset(&self) {
         match fs::remove_file(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(file = %self.0.display(), %error, "wrong tries cannot be forgotten");
@@ -85,17 +85,17 @@ mod tests {
         for (number, seconds) in
             [(1, 1), (2, 2), (3, 4), (4, 8), (5, 16), (6, 32), (7, 64), (8, 128), (9, 256), (10, 512)]
         {
-            tries.wrong(now);
+            tries.record_failure(now);
             let wait = SignedDuration::from_secs(seconds);
             assert_eq!(tries.wait(now), Some((number, wait)));
             assert_eq!(tries.wait(now + wait), None);
             assert_eq!(tries.wait(now - SignedDuration::from_hours(9)), Some((number, wait)), "the clock was set back");
         }
         for _ in 0..100 {
-            tries.wrong(now);
+            tries.record_failure(now);
         }
         assert_eq!(tries.wait(now), Some((110, LONGEST)));
-        tries.right();
+        tries.reset();
         assert_eq!(tries.wait(now), None);
     }
 }

@@ -26,7 +26,7 @@ use crate::entry::stall;
 use crate::entry::stall::Unread;
 use crate::flow::Flow;
 use crate::http1::head::RequestHead;
-use crate::http1::link::{Arrived, Door, HeadFault, Identify, Link, Received};
+use crate::http1::link::{Arrived, ClientCheck, HeadFault, Identify, Link, Received};
 use crate::http1::serve::{End, Service, serve};
 use crate::refusal::Refusal;
 use crate::request::Asked;
@@ -45,12 +45,12 @@ use crate::{Core, Proxy, exchange, passthrough, share};
 /// # Cancellation
 /// Terminates everything on it, and records that.
 pub(crate) async fn connection(core: Arc<Core>, downstream: Downstream) {
-    let Downstream { stream, place, channel } = downstream;
+    let Downstream { stream, slot, channel } = downstream;
     stall::bound_unsent(&stream);
-    let entrance = Entrance::new(&core.proxy, place, channel);
+    let entrance = Entrance::new(&core.proxy, slot, channel);
     let Some(stream) = handshake(&core.proxy, stream, &entrance).await else { return };
     let stream = Unread::new(Paced(stream), entrance.must_close().clone(), &core.proxy.limits);
-    let link = Link::new(stream, core.proxy.limits.clone(), Door::Listener(Box::new(Client(entrance.clone()))));
+    let link = Link::new(stream, core.proxy.limits.clone(), ClientCheck::Listener(Box::new(Client(entrance.clone()))));
     let first = match own_listener(&entrance) {
         Ok(()) => tokio::select! {
             first = link.next() => first,

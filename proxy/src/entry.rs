@@ -7,7 +7,7 @@ pub(crate) mod http;
 pub(crate) mod listener;
 pub(crate) mod paced;
 pub(crate) mod patience;
-pub(crate) mod places;
 pub(crate) mod prefixed_stream;
 pub(crate) mod session_listeners;
+pub(crate) mod slots;
 pub(crate) mod stall;

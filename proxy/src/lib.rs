@@ -85,10 +85,10 @@ pub(crate) struct Proxy {
     pub(crate) trust: Arc<ArcSwap<Trust>>,
     pub(crate) journal: Journal,
     pub(crate) default_session: Option<Identified>,
-    pub(crate) places: Arc<entry::places::Places>,
+    pub(crate) slots: Arc<entry::slots::ConnectionSlots>,
     /// Connections that were refused a slot, and linger until the client has the answer.
     pub(crate) turned_away: Arc<Semaphore>,
-    pub(crate) own: upstream::self_address::Own,
+    pub(crate) self_address: upstream::self_address::SelfAddress,
     pub(crate) draining: watch::Receiver<bool>,
     pub(crate) stopped: Arc<AtomicBool>,
     /// Counters of requests, for limits.

@@ -22,8 +22,8 @@ use crate::active::reevaluate;
 use crate::body::known::HostNeedles;
 use crate::connection::{connection, turn_away};
 use crate::entry::listener::{Bound, Listen, Listener};
-use crate::entry::places::Places;
 use crate::entry::session_listeners::{Connected, Share, accept_all};
+use crate::entry::slots::ConnectionSlots;
 use crate::limits::budget::Budget;
 use crate::limits::counters::Counters;
 use crate::limits::quota::Quotas;
@@ -32,7 +32,7 @@ use crate::steps::accept;
 use crate::upstream::dial::Dialer;
 use crate::upstream::lookups::Lookups;
 use crate::upstream::pool::Pool;
-use crate::upstream::self_address::Own;
+use crate::upstream::self_address::SelfAddress;
 use crate::{Config, Core, Limits, Parts, Proxy};
 
 /// Connections to session listeners that were accepted and are not served yet, on one core.
@@ -69,7 +69,7 @@ pub struct Running {
     addresses: Vec<SocketAddr>,
     drain: watch::Sender<bool>,
     deadline: watch::Sender<Option<Instant>>,
-    places: Arc<Places>,
+    slots: Arc<ConnectionSlots>,
     stopped: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -89,7 +89,7 @@ impl Running {
 
     /// Open downstream connections.
     pub fn connections(&self) -> usize {
-        self.places.count()
+        self.slots.count()
     }
 
     /// Stops accepting, lets active exchanges finish, and terminates them after `limit`. Blocks until all are over.
@@ -144,8 +144,7 @@ pub fn start(parts: Parts) -> Result<Running, StartError> {
     let (deadline, deadlines) = watch::channel(None);
     let stopped = Arc::new(AtomicBool::new(false));
     let proxy = Arc::new(proxy(parts, addresses.clone(), draining, stopped.clone())?);
-    let mut running =
-        Running { addresses, drain, deadline, places: proxy.places.clone(), stopped, threads: Vec::new() };
+    let mut running = Running { addresses, drain, deadline, slots: proxy.slots.clone(), stopped, threads: Vec::new() };
     for number in 0..proxy.config.threads.max(1) {
         let duplicates =
             listeners.iter().map(Bound::try_clone).collect::<Result<_, _>>().map_err(StartError::System)?;
@@ -185,7 +184,7 @@ pub(crate) fn proxy(
             Some(parts.sessions.default_session(new, clock::now()).map_err(StartError::DefaultSession)?)
         }
     };
-    let own = Own::new(listening, parts.config.own_names.clone());
+    let self_address = SelfAddress::new(listening, parts.config.own_names.clone());
     let limits = Arc::new(parts.config.limits.clone());
     parts.journal.bound_refusals(refusal_budget(&limits));
     Ok(Proxy {
@@ -194,7 +193,7 @@ pub(crate) fn proxy(
         slot_bodies: Budget::new(limits.max_slot_bodies_bytes, limits.max_session_slot_bodies_bytes),
         needles: HostNeedles::new(parts.vault.clone()),
         quotas: Quotas::new(limits.clone()),
-        places: Places::new(limits.clone()),
+        slots: ConnectionSlots::new(limits.clone()),
         turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
         limits,
         config: parts.config,
@@ -205,7 +204,7 @@ pub(crate) fn proxy(
         trust: parts.trust,
         journal: parts.journal,
         default_session,
-        own,
+        self_address,
         draining,
         stopped,
     })

@@ -30,7 +30,7 @@ use crate::fed::flow;
 use crate::flow::Flow;
 use crate::held::Held;
 use crate::http1::client::{Client, Outgoing};
-use crate::http1::link::{Arrived, Door, Link};
+use crate::http1::link::{Arrived, ClientCheck, Link};
 use crate::limits::admission::Admission;
 use crate::permitted::Permitted;
 use crate::request::Asked;
@@ -253,8 +253,8 @@ impl Bench {
     pub(crate) async fn arriving(&self, bytes: &str) -> (Asked, DuplexStream) {
         let (mut client, ours) = tokio::io::duplex(STREAM_BYTES);
         client.write_all(bytes.as_bytes()).await.unwrap();
-        let door = Door::Tunnel(self.client.clone());
-        let link = Link::new(ours, self.core.proxy.limits.clone(), door);
+        let check = ClientCheck::Tunnel(self.client.clone());
+        let link = Link::new(ours, self.core.proxy.limits.clone(), check);
         match link.next().await.unwrap().unwrap() {
             Arrived::Request(identified, read) => (Asked::from(link.request(identified, *read)), client),
             Arrived::Connect(..) => panic!("a CONNECT"),

@@ -25,7 +25,7 @@ use crate::entry::patience::Patience;
 use crate::entry::stall::Unread;
 use crate::exchange::exchange;
 use crate::flow::Flow;
-use crate::http1::link::{Door, Link, Received};
+use crate::http1::link::{ClientCheck, Link, Received};
 use crate::http1::serve::{Service, serve};
 use crate::http2::frames::{Frames, Peer};
 use crate::http2::head::http2_head;
@@ -127,8 +127,8 @@ where
 {
     let proxy = &tunnel.core.proxy;
     let stream = Unread::new(Paced(stream), tunnel.must_close.clone(), &proxy.limits);
-    let door = Door::Tunnel(tunnel.client.clone());
-    let link = Link::new(stream, proxy.limits.clone(), door);
+    let check = ClientCheck::Tunnel(tunnel.client.clone());
+    let link = Link::new(stream, proxy.limits.clone(), check);
     let closing = async {
         tokio::select! {
             () = proxy.draining() => {}

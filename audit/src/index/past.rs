@@ -43,7 +43,7 @@ impl Index {
     pub fn past(&self) -> Result<Past<'_>, IndexError> {
         let files = segments(&self.journal).map_err(|source| self.unreadable(source))?;
         let position = Position::load(&lock(&self.reader)).map_err(|source| self.failed(source))?;
-        let has_index = position.stands(&files).map_err(|source| self.unreadable(source))?;
+        let has_index = position.matches(&files).map_err(|source| self.unreadable(source))?;
         let position = if has_index { position } else { Position::default() };
         let mut tail = Tail::default();
         for file in files.iter().filter(|file| file.number >= position.file) {

@@ -176,7 +176,7 @@ impl Repair {
         self.torn = Some((file.path.clone(), survey.good_end));
         self.found.cut_bytes = survey.end - survey.good_end;
         let detail = format!("bytes of {} from byte {}", file.name(), survey.good_end);
-        self.say(Reason::TailTruncated, Some(self.found.cut_bytes), detail);
+        self.report(Reason::TailTruncated, Some(self.found.cut_bytes), detail);
     }
 
     fn cut_torn_end(&mut self) -> io::Result<()> {
@@ -188,15 +188,15 @@ impl Repair {
 
     fn missing(&mut self, last: u64, noted: u64) {
         self.found.missing = noted - last;
-        self.say(Reason::TailTruncated, Some(noted - last), format!("records {} to {noted}", last + 1));
+        self.report(Reason::TailTruncated, Some(noted - last), format!("records {} to {noted}", last + 1));
     }
 
     fn corrupt(&mut self, place: String) {
-        self.say(Reason::Internal, None, place.clone());
+        self.report(Reason::Internal, None, place.clone());
         self.found.corrupt.get_or_insert(place);
     }
 
-    fn say(&mut self, code: Reason, count: Option<u64>, detail: String) {
+    fn report(&mut self, code: Reason, count: Option<u64>, detail: String) {
         tracing::warn!(code = code.code(), detail, "the audit journal is not whole");
         let gap = Record::new(Kind::Gap);
         self.gaps.push(Record {

@@ -13,14 +13,14 @@ use tokio::time::Instant;
 use crate::Proxy;
 use crate::downlink::Downlink;
 use crate::entry::channel::Channel;
-use crate::entry::places::{NoPlace, Place};
+use crate::entry::slots::{ConnectionSlot, NoSlot};
 use crate::refusal::Refusal;
 use crate::trail::Trail;
 
 /// The entrance of one connection of the listener. Dropping it frees the connection's slot.
 pub(crate) struct Entrance {
     proxy: Arc<Proxy>,
-    place: Mutex<Place>,
+    slot: Mutex<ConnectionSlot>,
     source: std::net::IpAddr,
     evicted: Arc<Notify>,
     deadline: Instant,
@@ -31,12 +31,12 @@ pub(crate) struct Entrance {
 
 impl Entrance {
     /// For a connection that was just accepted.
-    pub(crate) fn new(proxy: &Arc<Proxy>, place: Place, channel: Channel) -> Arc<Self> {
+    pub(crate) fn new(proxy: &Arc<Proxy>, slot: ConnectionSlot, channel: Channel) -> Arc<Self> {
         Arc::new(Self {
             proxy: proxy.clone(),
-            source: place.source(),
-            evicted: place.evicted(),
-            place: Mutex::new(place),
+            source: slot.source(),
+            evicted: slot.evicted(),
+            slot: Mutex::new(slot),
             deadline: Instant::now() + proxy.limits.identify_timeout,
             channel,
             client: OnceLock::new(),
@@ -64,14 +64,14 @@ impl Entrance {
         if owner.id != client.session().id {
             return Err(Refusal::of(Reason::SessionInvalid, "the connection belongs to another session"));
         }
-        self.take_place(&owner.id)
+        self.take_slot(&owner.id)
     }
 
-    fn take_place(&self, session: &SessionId) -> Result<(), Refusal> {
-        let mut place = model::sync::lock(&self.place);
-        place.identified(session).map_err(|no_place| match no_place {
-            NoPlace::Session => Refusal::of(Reason::SessionQuota, "the session has as many connections as it may have"),
-            NoPlace::All | NoPlace::Evicted => overloaded(),
+    fn take_slot(&self, session: &SessionId) -> Result<(), Refusal> {
+        let mut slot = model::sync::lock(&self.slot);
+        slot.identified(session).map_err(|no_slot| match no_slot {
+            NoSlot::Session => Refusal::of(Reason::SessionQuota, "the session has as many connections as it may have"),
+            NoSlot::All | NoSlot::Evicted => overloaded(),
         })
     }
 
@@ -98,7 +98,7 @@ impl Entrance {
         if self.session().is_some() || refusal.reason() != Reason::SessionInvalid {
             return std::time::Duration::ZERO;
         }
-        self.proxy.places.delay_of_failure(self.source, std::time::Instant::now())
+        self.proxy.slots.delay_of_failure(self.source, std::time::Instant::now())
     }
 
     /// Resolves when an unidentified connection may not stay: its time is over (`timeout_head`), or its slot was reassigned to

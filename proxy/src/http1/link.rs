@@ -38,7 +38,7 @@ const MAX_AHEAD_BYTES: usize = 16 << 10;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The check of a sender's permission. It runs on each head before any other part is read.
-pub(crate) enum Door {
+pub(crate) enum ClientCheck {
     /// The inside of a tunnel: its client; CONNECT is refused.
     Tunnel(Identified),
     /// The listener: each request identifies its client.
@@ -54,7 +54,7 @@ pub(crate) trait Identify: Send + Sync {
     fn identify(&self, credentials: Option<&[u8]>) -> Result<Identified, Refusal>;
 }
 
-impl Door {
+impl ClientCheck {
     /// # Errors
     /// As [`Identify::identify`], and `malformed` for a head whose credentials cannot be found.
     fn identify(&self, head: &[u8]) -> Result<Identified, Refusal> {
@@ -121,13 +121,13 @@ pub(super) struct State<S> {
 /// One client's connection.
 pub(crate) struct Link<S> {
     state: Mutex<State<S>>,
-    door: Door,
+    check: ClientCheck,
     limits: Arc<Limits>,
 }
 
 impl<S> Link<S> {
     /// A new connection, or the inside of a tunnel.
-    pub(crate) fn new(io: S, limits: Arc<Limits>, door: Door) -> Arc<Self> {
+    pub(crate) fn new(io: S, limits: Arc<Limits>, check: ClientCheck) -> Arc<Self> {
         let state = State {
             wire: Some(Wire::new(io, BytesMut::new())),
             seen: 0,
@@ -143,7 +143,7 @@ impl<S> Link<S> {
             reader: None,
             serial: 0,
         };
-        Arc::new(Self { state: Mutex::new(state), door, limits })
+        Arc::new(Self { state: Mutex::new(state), check, limits })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State<S>> {
@@ -327,15 +327,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         let too_large = || Refusal::of(Reason::HeadTooLarge, "the request head is too large");
         let wire = self.wire.as_mut().ok_or_else(too_large)?;
         let bytes = wire.buffer.get(..length).filter(|bytes| bytes.len() <= link.limits.max_head_bytes);
-        let client = link.door.identify(bytes.ok_or_else(too_large)?)?;
+        let client = link.check.identify(bytes.ok_or_else(too_large)?)?;
         let read = head::read(&wire.take(length), &link.limits, &client)?;
         (self.seen, self.skipped_line) = (0, false);
         if matches!(read.head.target, Target::Authority(_)) {
-            return match link.door {
-                Door::Tunnel(_) => {
+            return match link.check {
+                ClientCheck::Tunnel(_) => {
                     Err(Refusal::of(Reason::ProtocolNotAllowed, "CONNECT within a tunnel is not served"))
                 }
-                Door::Listener(_) => Ok(Arrived::Connect(client, read.head)),
+                ClientCheck::Listener(_) => Ok(Arrived::Connect(client, read.head)),
             };
         }
         wire.begin_body(read.head.framing);

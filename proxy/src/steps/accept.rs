@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use crate::Proxy;
 use crate::entry::channel::Channel;
 use crate::entry::listener::ClientStream;
-use crate::entry::places::{NoPlace, Place, source_of};
+use crate::entry::slots::{ConnectionSlot, NoSlot, source_of};
 
 /// A connection from a client that has a slot.
 pub(crate) struct Downstream {
     pub(crate) stream: ClientStream,
-    pub(crate) place: Place,
+    pub(crate) slot: ConnectionSlot,
     pub(crate) channel: Channel,
 }
 
@@ -29,8 +29,8 @@ pub(crate) fn accept(proxy: &Proxy, stream: ClientStream, channel: Channel) -> R
         tracing::debug!(%error, "nodelay");
     }
     let peer = channel.source();
-    match proxy.places.arrive(peer) {
-        Ok(place) => Ok(Downstream { stream, place, channel }),
-        Err(NoPlace::All | NoPlace::Session | NoPlace::Evicted) => Err(TurnedAway { stream, source: source_of(peer) }),
+    match proxy.slots.arrive(peer) {
+        Ok(slot) => Ok(Downstream { stream, slot, channel }),
+        Err(NoSlot::All | NoSlot::Session | NoSlot::Evicted) => Err(TurnedAway { stream, source: source_of(peer) }),
     }
 }

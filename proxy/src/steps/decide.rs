@@ -37,9 +37,9 @@ pub(crate) fn decide<S>(proxy: &Proxy, arrival: &Arrival<S>, endpoint: &Endpoint
     }
     let Endpoint { host, port } = endpoint;
     let own = match host {
-        Host::Name(name) => proxy.own.is_named(name, *port),
-        Host::V4(v4) => proxy.own.is(SocketAddr::from((*v4, *port))),
-        Host::V6(v6) => proxy.own.is(SocketAddr::from((*v6, *port))),
+        Host::Name(name) => proxy.self_address.is_named(name, *port),
+        Host::V4(v4) => proxy.self_address.is(SocketAddr::from((*v4, *port))),
+        Host::V6(v6) => proxy.self_address.is(SocketAddr::from((*v6, *port))),
     };
     if own {
         return Err(Refusal::of(Reason::DeniedSelf, "the destination is a listener of Egret"));

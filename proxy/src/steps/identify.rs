@@ -105,8 +105,8 @@ mod tests {
     use crate::testing::Bench;
 
     fn entrance(bench: &Bench, channel: Channel) -> Arc<Entrance> {
-        let place = bench.core.proxy.places.arrive(channel.source()).unwrap();
-        Entrance::new(&bench.core.proxy, place, channel)
+        let slot = bench.core.proxy.slots.arrive(channel.source()).unwrap();
+        Entrance::new(&bench.core.proxy, slot, channel)
     }
 
     fn bench() -> Bench {

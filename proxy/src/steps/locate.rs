@@ -48,7 +48,7 @@ pub(crate) fn prepare(permitted: Permitted<'_>, armed: &Armed, open: &mut Trail)
         // Read before the dial: at worst, a connection verified with a later trust is discarded too early.
         trust: core.proxy.trust.load().serial(),
     };
-    let passes = |address| dial::check_address(&core.proxy.own, permit, address).is_ok();
+    let passes = |address| dial::check_address(&core.proxy.self_address, permit, address).is_ok();
     if let Some(mut kept) = core.pool.take(&key, passes) {
         if kept.slot.is_none() {
             kept.slot = Some(establish::upstream_slot(exchange)?);

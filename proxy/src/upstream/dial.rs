@@ -29,7 +29,7 @@ use crate::limits::timer::Timer;
 use crate::refusal::Refusal;
 use crate::upstream::hosts::Hosts;
 use crate::upstream::lookups::Lookups;
-use crate::upstream::self_address::Own;
+use crate::upstream::self_address::SelfAddress;
 use crate::{Core, Proxy};
 
 /// The protocols to offer on an upstream connection.
@@ -245,8 +245,8 @@ fn unresolved(why: Unresolved) -> Refusal {
 ///
 /// # Errors
 /// `denied_self` or `denied_address`.
-pub(crate) fn check_address(own: &Own, permit: &Permit, address: SocketAddr) -> Result<(), Refusal> {
-    if own.is(address) {
+pub(crate) fn check_address(self_address: &SelfAddress, permit: &Permit, address: SocketAddr) -> Result<(), Refusal> {
+    if self_address.is(address) {
         let refusal = Refusal::of(Reason::DeniedSelf, "the destination is a listener of Egret");
         return Err(refusal.under(permit.rule(), permit.policy()).with_address(address.ip()));
     }
@@ -269,7 +269,7 @@ pub(crate) fn check_address(own: &Own, permit: &Permit, address: SocketAddr) -> 
 #[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub(crate) config: &'a Config,
-    pub(crate) own: &'a Own,
+    pub(crate) self_address: &'a SelfAddress,
     pub(crate) dialer: &'a Dialer,
     pub(crate) destination: &'a Destination,
     pub(crate) permit: &'a Permit,
@@ -279,7 +279,7 @@ impl<'a> Target<'a> {
     /// The flow of an exchange or tunnel.
     pub(crate) fn new(core: &'a Core, destination: &'a Destination, permit: &'a Permit) -> Self {
         let Core { proxy, dialer, .. } = core;
-        Self { config: &proxy.config, own: &proxy.own, dialer, destination, permit }
+        Self { config: &proxy.config, self_address: &proxy.self_address, dialer, destination, permit }
     }
 
     /// The addresses, if they are known without a lookup; no traffic leaves for them.
@@ -331,7 +331,7 @@ impl<'a> Target<'a> {
         let mut located = Vec::with_capacity(addresses.len());
         for address in addresses {
             let address = SocketAddr::new(address, self.destination.port());
-            check_address(self.own, self.permit, address)?;
+            check_address(self.self_address, self.permit, address)?;
             located.push(address);
         }
         Ok(AllowedAddresses(located))

@@ -4,14 +4,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The listeners of this process, and the names of this machine.
 #[derive(Debug)]
-pub(crate) struct Own {
+pub(crate) struct SelfAddress {
     /// The bound addresses, with the actual ports.
     listening: Vec<SocketAddr>,
     addresses: Vec<IpAddr>,
     names: Vec<String>,
 }
 
-impl Own {
+impl SelfAddress {
     pub(crate) fn new(listening: Vec<SocketAddr>, names: Vec<String>) -> Self {
         Self { listening, addresses: addresses(), names }
     }

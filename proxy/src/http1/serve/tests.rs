@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::body::incoming::Incoming;
 use crate::config::Limits;
-use crate::http1::link::Door;
+use crate::http1::link::ClientCheck;
 use crate::request::Asked;
 
 /// The time before and after the moment at which a timer fires.
@@ -97,7 +97,7 @@ impl Bench {
     fn with(limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (client, ours) = tokio::io::duplex(64 << 10);
-        let link = Link::new(ours, Arc::new(limits), Door::Tunnel(identified(&folder)));
+        let link = Link::new(ours, Arc::new(limits), ClientCheck::Tunnel(identified(&folder)));
         let (echo, closing) = (Arc::<Echo>::default(), Arc::<Notify>::default());
         let (service, closed) = (echo.clone(), closing.clone());
         let serving =

@@ -118,9 +118,9 @@ fn destination(name: &str) -> Destination {
 }
 
 async fn locate_all(server: &NameServer, dialer: &Dialer, name: &str, permit: &Permit) -> Result<Vec<IpAddr>, Reason> {
-    let own = Own::new(vec![], vec![]);
+    let self_address = SelfAddress::new(vec![], vec![]);
     let (config, destination) = (Config::default(), destination(name));
-    let target = Target { config: &config, own: &own, dialer, destination: &destination, permit };
+    let target = Target { config: &config, self_address: &self_address, dialer, destination: &destination, permit };
     assert!(target.known().unwrap().is_none());
     let located = target.resolve_allowed(&Lookups::new(1), &"s".into()).await;
     assert!(server.queries() > 0);
@@ -246,14 +246,15 @@ fn silent() -> (NameServer, UdpSocket) {
 async fn t139_lookups_in_flight_are_bounded() {
     let (server, socket) = silent();
     let dialer = server.dialer();
-    let own = Own::new(vec![], vec![]);
+    let self_address = SelfAddress::new(vec![], vec![]);
     let mut config = Config::default();
     let permit = permit("");
     let lookups = Lookups::new(2);
     let names: Vec<Destination> = (0..10).map(|n| destination(&format!("n{n}.silent.test"))).collect();
     let session = SessionId::new("s");
     let begin = |destination| {
-        let target = Target { config: &config, own: &own, dialer: &dialer, destination, permit: &permit };
+        let target =
+            Target { config: &config, self_address: &self_address, dialer: &dialer, destination, permit: &permit };
         target.resolve_allowed(&lookups, &session)
     };
     let mut running: Vec<_> = names.iter().map(|destination| Box::pin(begin(destination))).collect();
@@ -275,7 +276,8 @@ async fn t139_lookups_in_flight_are_bounded() {
     assert_eq!(lookups.free(&session), 2, "a lookup that was given up gives its slot back");
     config.limits.resolve_timeout = Duration::from_millis(300);
     let all = names.iter().map(|destination| {
-        let target = Target { config: &config, own: &own, dialer: &dialer, destination, permit: &permit };
+        let target =
+            Target { config: &config, self_address: &self_address, dialer: &dialer, destination, permit: &permit };
         target.resolve_allowed(&lookups, &session)
     });
     let answers = all_of(all.collect()).await;

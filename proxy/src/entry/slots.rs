@@ -29,7 +29,7 @@ const MAX_FAILING_SOURCES: usize = 4_096;
 
 /// All slots.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(crate) struct ConnectionSlots {
     limits: Arc<Limits>,
     state: Mutex<State>,
 }
@@ -58,8 +58,8 @@ struct Failures {
 
 /// The slot of one connection; dropping it frees the slot.
 #[derive(Debug)]
-pub(crate) struct Place {
-    places: Arc<Places>,
+pub(crate) struct ConnectionSlot {
+    slots: Arc<ConnectionSlots>,
     source: IpAddr,
     evicted: Arc<Notify>,
     held: Held,
@@ -73,7 +73,7 @@ enum Held {
 
 /// Why a connection gets no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoPlace {
+pub(crate) enum NoSlot {
     /// All are in use.
     All,
     /// The session has used its share.
@@ -91,7 +91,7 @@ pub(crate) fn source_of(peer: IpAddr) -> IpAddr {
     }
 }
 
-impl Places {
+impl ConnectionSlots {
     pub(crate) fn new(limits: Arc<Limits>) -> Arc<Self> {
         Arc::new(Self { limits, state: Mutex::default() })
     }
@@ -99,8 +99,8 @@ impl Places {
     /// A slot for a new connection.
     ///
     /// # Errors
-    /// [`NoPlace::All`] if sessions use all of them.
-    pub(crate) fn arrive(self: &Arc<Self>, peer: IpAddr) -> Result<Place, NoPlace> {
+    /// [`NoSlot::All`] if sessions use all of them.
+    pub(crate) fn arrive(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionSlot, NoSlot> {
         let source = source_of(peer);
         let mut state = self.lock();
         let of_source = state.sources.get(&source).map_or(0, BTreeSet::len);
@@ -110,13 +110,13 @@ impl Places {
             state.evict_oldest();
         }
         if state.count() >= self.limits.max_connections {
-            return Err(NoPlace::All);
+            return Err(NoSlot::All);
         }
         let (serial, evicted) = (state.next, Arc::new(Notify::new()));
         state.next += 1;
         state.strangers.insert(serial, Stranger { source, evicted: evicted.clone() });
         state.sources.entry(source).or_default().insert(serial);
-        Ok(Place { places: self.clone(), source, evicted, held: Held::Stranger(serial) })
+        Ok(ConnectionSlot { slots: self.clone(), source, evicted, held: Held::Stranger(serial) })
     }
 
     /// Open connections.
@@ -184,7 +184,7 @@ impl State {
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     /// The source of the connection.
     pub(crate) fn source(&self) -> IpAddr {
         self.source
@@ -198,16 +198,16 @@ impl Place {
     /// The connection belongs to this session from now on.
     ///
     /// # Errors
-    /// [`NoPlace::Session`] if the session has used its share, [`NoPlace::Evicted`] if the slot was already reassigned.
-    pub(crate) fn identified(&mut self, session: &SessionId) -> Result<(), NoPlace> {
+    /// [`NoSlot::Session`] if the session has used its share, [`NoSlot::Evicted`] if the slot was already reassigned.
+    pub(crate) fn identified(&mut self, session: &SessionId) -> Result<(), NoSlot> {
         let Held::Stranger(serial) = self.held else { return Ok(()) };
-        let mut state = self.places.lock();
+        let mut state = self.slots.lock();
         if !state.strangers.contains_key(&serial) {
-            return Err(NoPlace::Evicted);
+            return Err(NoSlot::Evicted);
         }
         let share = state.sessions.get(session).copied().unwrap_or_default();
-        if share >= self.places.limits.max_session_connections {
-            return Err(NoPlace::Session);
+        if share >= self.slots.limits.max_session_connections {
+            return Err(NoSlot::Session);
         }
         drop(state.remove(serial));
         state.identified += 1;
@@ -218,9 +218,9 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut state = self.places.lock();
+        let mut state = self.slots.lock();
         match &self.held {
             Held::Stranger(serial) => drop(state.remove(*serial)),
             Held::Session(session) => {
@@ -242,8 +242,8 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    fn places(all: usize, session: usize, strangers: usize, source: usize) -> Arc<Places> {
-        Places::new(Arc::new(Limits {
+    fn slots(all: usize, session: usize, strangers: usize, source: usize) -> Arc<ConnectionSlots> {
+        ConnectionSlots::new(Arc::new(Limits {
             max_connections: all,
             max_session_connections: session,
             max_strangers: strangers,
@@ -256,76 +256,77 @@ mod tests {
         IpAddr::from([192, 0, 2, last])
     }
 
-    fn is_evicted(place: &Place) -> bool {
-        let evicted = place.evicted();
+    fn is_evicted(slot: &ConnectionSlot) -> bool {
+        let evicted = slot.evicted();
         let mut notified = std::pin::pin!(evicted.notified());
         notified.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready()
     }
 
     #[test]
-    fn t209_the_oldest_stranger_of_a_source_gives_its_place_to_the_newest() {
-        let places = places(100, 10, 5, 2);
-        let mut held: Vec<Place> = (0..2).map(|_| places.arrive(HERE).unwrap()).collect();
-        let other = places.arrive(address(1)).unwrap();
-        held.push(places.arrive(HERE).unwrap());
+    fn t209_the_oldest_stranger_of_a_source_gives_its_slot_to_the_newest() {
+        let slots = slots(100, 10, 5, 2);
+        let mut held: Vec<ConnectionSlot> = (0..2).map(|_| slots.arrive(HERE).unwrap()).collect();
+        let other = slots.arrive(address(1)).unwrap();
+        held.push(slots.arrive(HERE).unwrap());
         assert_eq!(held.iter().map(is_evicted).collect::<Vec<_>>(), [true, false, false]);
         assert!(!is_evicted(&other));
-        assert_eq!(places.count(), 3);
-        assert_eq!(held[0].identified(&SessionId::new("ses_a")), Err(NoPlace::Evicted));
+        assert_eq!(slots.count(), 3);
+        assert_eq!(held[0].identified(&SessionId::new("ses_a")), Err(NoSlot::Evicted));
         drop(held);
-        assert_eq!(places.count(), 1);
+        assert_eq!(slots.count(), 1);
     }
 
     #[test]
-    fn t209_strangers_never_hold_a_place_that_a_client_with_credentials_needs() {
-        let places = places(8, 8, 4, 4);
-        let strangers: Vec<Place> = (0..1_000u16).map(|n| places.arrive(address((n % 250) as u8)).unwrap()).collect();
-        assert_eq!(places.count(), 4);
-        let sessions: Vec<Place> = (0..8)
+    fn t209_strangers_never_hold_a_slot_that_a_client_with_credentials_needs() {
+        let slots = slots(8, 8, 4, 4);
+        let strangers: Vec<ConnectionSlot> =
+            (0..1_000u16).map(|n| slots.arrive(address((n % 250) as u8)).unwrap()).collect();
+        assert_eq!(slots.count(), 4);
+        let sessions: Vec<ConnectionSlot> = (0..8)
             .map(|_| {
-                let mut place = places.arrive(HERE).unwrap();
-                place.identified(&SessionId::new("ses_a")).unwrap();
-                place
+                let mut slot = slots.arrive(HERE).unwrap();
+                slot.identified(&SessionId::new("ses_a")).unwrap();
+                slot
             })
             .collect();
-        assert_eq!(places.arrive(HERE).unwrap_err(), NoPlace::All);
-        assert!(sessions.iter().all(|place| !is_evicted(place)));
+        assert_eq!(slots.arrive(HERE).unwrap_err(), NoSlot::All);
+        assert!(sessions.iter().all(|slot| !is_evicted(slot)));
         assert!(strangers.iter().all(is_evicted));
         drop(sessions);
-        assert_eq!(places.count(), 0);
-        assert!(places.arrive(HERE).is_ok());
+        assert_eq!(slots.count(), 0);
+        assert!(slots.arrive(HERE).is_ok());
     }
 
     #[test]
     fn t129_a_session_has_its_share_and_gets_back_what_it_closes() {
-        let places = places(100, 2, 10, 10);
+        let slots = slots(100, 2, 10, 10);
         let arrive = |session: &str| {
-            let mut place = places.arrive(HERE).unwrap();
-            place.identified(&SessionId::new(session)).map(|()| place)
+            let mut slot = slots.arrive(HERE).unwrap();
+            slot.identified(&SessionId::new(session)).map(|()| slot)
         };
         let first = arrive("ses_a").unwrap();
         let _second = arrive("ses_a").unwrap();
-        assert_eq!(arrive("ses_a").unwrap_err(), NoPlace::Session);
+        assert_eq!(arrive("ses_a").unwrap_err(), NoSlot::Session);
         let _other = arrive("ses_b").unwrap();
         drop(first);
         assert!(arrive("ses_a").is_ok());
-        assert_eq!(places.count(), 2);
-        assert!(places.lock().sources.is_empty());
+        assert_eq!(slots.count(), 2);
+        assert!(slots.lock().sources.is_empty());
     }
 
     #[test]
     fn t142_wrong_credentials_are_answered_ever_later() {
-        let places = places(10, 10, 10, 10);
+        let slots = slots(10, 10, 10, 10);
         let now = Instant::now();
-        let delays: Vec<_> = (0..40).map(|_| places.delay_of_failure(HERE, now).as_millis()).collect();
+        let delays: Vec<_> = (0..40).map(|_| slots.delay_of_failure(HERE, now).as_millis()).collect();
         assert!(delays[..10].iter().all(|delay| *delay == 0));
         assert_eq!((delays[10], delays[11], delays[29], delays[39]), (100, 200, 2_000, 2_000));
-        assert_eq!(places.delay_of_failure(address(1), now), Duration::ZERO);
-        assert_eq!(places.delay_of_failure(HERE, now + FAILURES_WINDOW), Duration::ZERO);
+        assert_eq!(slots.delay_of_failure(address(1), now), Duration::ZERO);
+        assert_eq!(slots.delay_of_failure(HERE, now + FAILURES_WINDOW), Duration::ZERO);
         for n in 0..u32::try_from(2 * MAX_FAILING_SOURCES).unwrap() {
-            places.delay_of_failure(IpAddr::from(n.to_be_bytes()), now);
+            slots.delay_of_failure(IpAddr::from(n.to_be_bytes()), now);
         }
-        assert_eq!(places.lock().failures.len(), MAX_FAILING_SOURCES);
+        assert_eq!(slots.lock().failures.len(), MAX_FAILING_SOURCES);
     }
 
     #[test]
