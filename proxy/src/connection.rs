@@ -44,7 +44,7 @@ use crate::{Core, Proxy, exchange, passthrough, share};
 ///
 /// # Cancellation
 /// Terminates everything on it, and records that.
-pub(crate) async fn connection(core: Arc<Core>, downstream: Downstream) {
+pub(crate) async fn connection(core: Arc<Core>, downstream: Downstream<ClientStream>) {
     let Downstream { stream, slot, channel } = downstream;
     stall::bound_unsent(&stream);
     let entrance = Entrance::new(&core.proxy, slot, channel);
@@ -158,7 +158,7 @@ async fn refuse_first(proxy: &Arc<Proxy>, link: &Listening, entrance: &Entrance,
 
 /// Answers a connection for which there is no slot, and closes it. A limited number of them linger until the client has the
 /// answer; the others may see a reset after it.
-pub(crate) async fn turn_away(proxy: Arc<Proxy>, turned_away: TurnedAway) {
+pub(crate) async fn turn_away(proxy: Arc<Proxy>, turned_away: TurnedAway<ClientStream>) {
     let TurnedAway { stream, source } = turned_away;
     let refusal = overloaded();
     let record = Trail::stranger(&proxy, source).refuse(&refusal);

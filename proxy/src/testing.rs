@@ -18,6 +18,7 @@ use serde_json::Value;
 use sessions::{Bounds, GrantRequest, Identified, NewSession, Offered, Proof, Registry, Session};
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio::sync::watch;
+use tokio_rustls::TlsConnector;
 use vault::{Audience, CredentialSpec, KeyFile, Kind, NewCredential, Secret, Vault};
 
 use crate::active::{ActiveExchange, Asked as Judged};
@@ -51,6 +52,19 @@ const STREAM_BYTES: usize = 1 << 20;
 /// Created once: a key and the roots of the system take longer than all other setup.
 static CA: LazyLock<Arc<Ca>> = LazyLock::new(|| Arc::new(Ca::create(clock::now()).unwrap().0));
 static TRUST: LazyLock<Arc<Trust>> = LazyLock::new(|| Arc::new(Trust::load(&[], &CA).unwrap()));
+
+/// A TLS client that offers these protocols, and trusts the CA of a bench or no CA.
+pub(crate) fn tls_client(alpn: &[&[u8]], trusts: bool) -> TlsConnector {
+    let mut roots = rustls::RootCertStore::empty();
+    if trusts {
+        roots.add(CA.cert_der().clone()).unwrap();
+    }
+    let builder = rustls::ClientConfig::builder_with_provider(certs::provider());
+    let mut config =
+        builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    Arc::new(config).into()
+}
 
 /// A credential for one host.
 pub(crate) fn credential(id: &str, kind: Kind, host: &str) -> NewCredential {

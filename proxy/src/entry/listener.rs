@@ -112,10 +112,12 @@ impl Listener {
         Poll::Ready(match self {
             Self::Tcp(listener) => {
                 let (stream, address) = ready!(listener.poll_accept(cx))?;
+                send_at_once(&stream);
                 Ok((ClientStream::Tcp(stream), Channel::Network(address.ip())))
             }
             Self::Tls(listener, identity) => {
                 let (stream, address) = ready!(listener.poll_accept(cx))?;
+                send_at_once(&stream);
                 Ok((ClientStream::BeforeTls(stream, identity.clone()), Channel::Network(address.ip())))
             }
             Self::Unix(listener) => {
@@ -123,6 +125,13 @@ impl Listener {
                 peer_of(&stream).map(|peer| (ClientStream::Unix(stream), Channel::SharedSocket(peer)))
             }
         })
+    }
+}
+
+/// Disables the delay of small writes (Nagle's algorithm).
+fn send_at_once(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "nodelay");
     }
 }
 
@@ -142,15 +151,6 @@ pub(crate) enum ClientStream {
 }
 
 impl ClientStream {
-    /// Disables the delay of small writes; a unix socket has none.
-    pub(crate) fn set_nodelay(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) | Self::BeforeTls(stream, _) => stream.set_nodelay(true),
-            Self::Tls(stream) => stream.get_ref().0.set_nodelay(true),
-            Self::Unix(_) => Ok(()),
-        }
-    }
-
     /// The TCP socket below, if it is one.
     pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {

@@ -5,21 +5,20 @@ use std::io;
 
 use model::{Endpoint, Host, Reason, Timestamp};
 use rustls::server::Acceptor;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::Proxy;
-use crate::entry::listener::ClientStream;
 use crate::entry::prefixed_stream::PrefixedStream;
 use crate::refusal::Refusal;
 
 /// The stream within a tunnel, ready to be read.
-pub(crate) enum Inner {
+pub(crate) enum Inner<S> {
     /// Cleartext HTTP/1.1; the destination's scheme is http.
-    Plain(PrefixedStream<ClientStream>),
+    Plain(PrefixedStream<S>),
     /// TLS, terminated here, with HTTP/1.1 or HTTP/2 chosen.
-    Tls(Box<TlsStream<PrefixedStream<ClientStream>>>),
+    Tls(Box<TlsStream<PrefixedStream<S>>>),
 }
 
 /// The fatal alert `unrecognized_name` (RFC 8446 section 6.2), as a record that precedes any key.
@@ -33,11 +32,11 @@ const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 112];
 ///
 /// # Cancellation
 /// The connection is closed.
-pub(crate) async fn intercept(
+pub(crate) async fn intercept<S: AsyncRead + AsyncWrite + Unpin>(
     proxy: &Proxy,
-    mut stream: PrefixedStream<ClientStream>,
+    mut stream: PrefixedStream<S>,
     endpoint: &Endpoint,
-) -> Result<Option<Inner>, Refusal> {
+) -> Result<Option<Inner<S>>, Refusal> {
     let limit = proxy.config.limits.handshake_timeout;
     let first = match tokio::time::timeout(limit, stream.peek()).await {
         Err(_) => return Err(Refusal::of(Reason::TimeoutHead, "nothing was sent through the tunnel in time")),
@@ -58,7 +57,7 @@ pub(crate) async fn intercept(
 }
 
 /// Whether the first bytes begin a request line; the preface of cleartext HTTP/2 does not pass.
-async fn looks_like_http(stream: &mut PrefixedStream<ClientStream>, limit: std::time::Duration) -> bool {
+async fn looks_like_http<S: AsyncRead + Unpin>(stream: &mut PrefixedStream<S>, limit: std::time::Duration) -> bool {
     let peek = tokio::time::timeout(limit, stream.peek_line(24)).await;
     let Ok(Ok(bytes)) = peek else { return false };
     let word = bytes.split(|byte| *byte == b' ').next().unwrap_or_default();
@@ -66,11 +65,11 @@ async fn looks_like_http(stream: &mut PrefixedStream<ClientStream>, limit: std::
     token && word != b"PRI" && !word.is_empty() && (word.len() < bytes.len() || bytes.len() < 24)
 }
 
-async fn end_tls(
+async fn end_tls<S: AsyncRead + AsyncWrite + Unpin>(
     proxy: &Proxy,
-    stream: PrefixedStream<ClientStream>,
+    stream: PrefixedStream<S>,
     host: &Host,
-) -> Result<TlsStream<PrefixedStream<ClientStream>>, Refusal> {
+) -> Result<TlsStream<PrefixedStream<S>>, Refusal> {
     let start = match LazyConfigAcceptor::new(Acceptor::default(), stream).await {
         Ok(start) => start,
         Err(error) => return Err(handshake_failed(&error)),
@@ -111,5 +110,117 @@ fn handshake_failed(error: &io::Error) -> Refusal {
     match rejected {
         true => Refusal::of(Reason::ClientRejectedCa, "the client does not trust the CA"),
         false => Refusal::of(Reason::Malformed, "the client's TLS handshake failed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls_pki_types::ServerName;
+    use tokio::io::{AsyncReadExt as _, DuplexStream};
+
+    use super::*;
+    use crate::testing::{Bench, HOST, tls_client};
+
+    fn endpoint() -> Endpoint {
+        Endpoint { host: Host::parse(HOST).unwrap(), port: 443 }
+    }
+
+    fn bench() -> Bench {
+        Bench::new(&["{id: r, allow: {host: api.example.com}}"])
+    }
+
+    type Intercepted = Result<Option<Inner<DuplexStream>>, Refusal>;
+
+    /// The inside of a tunnel in which the client sends these bytes and nothing more.
+    async fn sent(bytes: &[u8]) -> Intercepted {
+        let (mut client, ours) = tokio::io::duplex(1 << 10);
+        client.write_all(bytes).await.unwrap();
+        drop(client);
+        intercept(&bench().core.proxy, PrefixedStream::new(ours, Vec::new()), &endpoint()).await
+    }
+
+    fn reason(intercepted: Intercepted) -> Reason {
+        intercepted.err().unwrap().reason()
+    }
+
+    /// A tunnel in which a client begins TLS with this server name.
+    async fn with_tls(name: &str, alpn: &[&[u8]], trusts: bool) -> (Intercepted, bool) {
+        let (client, ours) = tokio::io::duplex(64 << 10);
+        let (bench, name) = (bench(), ServerName::try_from(name.to_owned()).unwrap());
+        let endpoint = endpoint();
+        let (inner, connected) = tokio::join!(
+            intercept(&bench.core.proxy, PrefixedStream::new(ours, Vec::new()), &endpoint),
+            tls_client(alpn, trusts).connect(name, client),
+        );
+        (inner, connected.is_ok())
+    }
+
+    fn protocol(inner: Intercepted) -> Option<Vec<u8>> {
+        match inner.ok().unwrap() {
+            Some(Inner::Tls(tls)) => tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec),
+            Some(Inner::Plain(_)) | None => panic!("no TLS"),
+        }
+    }
+
+    #[tokio::test]
+    async fn tls_is_terminated_with_the_protocol_of_the_client() {
+        for (offered, chosen) in [
+            (&[b"h2".as_slice(), b"http/1.1"][..], Some(b"h2".to_vec())),
+            (&[b"http/1.1"], Some(b"http/1.1".to_vec())),
+            (&[], None),
+        ] {
+            let (inner, connected) = with_tls(HOST, offered, true).await;
+            assert_eq!((protocol(inner), connected), (chosen, true));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_sni_of_another_host_gets_an_alert_and_no_certificate() {
+        let (inner, connected) = with_tls("other.example.com", &[], true).await;
+        assert_eq!((reason(inner), connected), (Reason::AuthorityMismatch, false));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_trust_the_ca_is_told_apart_from_broken_tls() {
+        let (inner, connected) = with_tls(HOST, &[], false).await;
+        // The client's alert comes after its side of the handshake has failed.
+        assert_eq!((reason(inner), connected), (Reason::ClientRejectedCa, false));
+        assert_eq!(reason(sent(&[0x16, 3, 1, 0, 2, 9, 9]).await), Reason::Malformed);
+        assert_eq!(reason(sent(&[0x16]).await), Reason::Malformed);
+    }
+
+    #[tokio::test]
+    async fn cleartext_http_keeps_all_of_its_bytes() {
+        for request in ["GET / HTTP/1.1\r\n\r\n", "M-SEARCH * HTTP/1.1\r\n", "G ", "PURGE"] {
+            let Ok(Some(Inner::Plain(mut stream))) = sent(request.as_bytes()).await else { panic!("{request}") };
+            let mut all = String::new();
+            stream.read_to_string(&mut all).await.unwrap();
+            assert_eq!(all, request);
+        }
+    }
+
+    #[tokio::test]
+    async fn other_protocols_are_refused() {
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice();
+        let long = [b'A'; 24];
+        for bytes in [preface, b"SSH-2.0-OpenSSH_9\r\n", b"get / HTTP/1.1\r\n", b"\x00\x01", b" GET /", &long] {
+            assert_eq!(reason(sent(bytes).await), Reason::ProtocolNotAllowed, "{bytes:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_nothing_has_requested_nothing() {
+        assert!(matches!(sent(b"").await, Ok(None)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_keeps_silent_is_timed_out() {
+        let bench = bench();
+        for begun in [b"".as_slice(), &[0x16, 3, 1, 0, 200]] {
+            let (mut client, ours) = tokio::io::duplex(1 << 10);
+            client.write_all(begun).await.unwrap();
+            let inner = intercept(&bench.core.proxy, PrefixedStream::new(ours, Vec::new()), &endpoint()).await;
+            assert_eq!(reason(inner), Reason::TimeoutHead, "{begun:?}");
+        }
     }
 }

@@ -62,22 +62,22 @@ impl AllowedAddresses {
 }
 
 /// A fresh upstream connection.
-pub(crate) struct Fresh {
-    pub(crate) stream: Stream,
+pub(crate) struct Fresh<S = TcpStream> {
+    pub(crate) stream: Stream<S>,
     pub(crate) address: SocketAddr,
     /// How its upstream was verified; `None` in cleartext.
     pub(crate) chain: Option<Arc<VerifiedChain>>,
 }
 
 /// How bytes travel to the upstream.
-pub(crate) enum Stream {
+pub(crate) enum Stream<S = TcpStream> {
     /// Cleartext.
-    Plain(TcpStream),
+    Plain(S),
     /// TLS with a verified certificate.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<S>>),
 }
 
-impl Stream {
+impl<S> Stream<S> {
     /// The TLS version, as records name it.
     pub(crate) fn tls_version(&self) -> Option<&'static str> {
         let Self::Tls(tls) = self else { return None };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::rt::Executor as _;
 use model::Reason;
 use policies::Permit;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::client::TlsStream;
 
 use crate::context::Exchange;
@@ -39,9 +39,26 @@ pub(crate) async fn establish(
 ) -> Result<Upstream, Refusal> {
     let Exchange { core, destination, .. } = exchange;
     let session = exchange.session();
-    let slot = Some(upstream_slot(exchange)?);
+    let slot = upstream_slot(exchange)?;
     let limit = permit.timeouts().connect.unwrap_or(core.proxy.limits.connect_timeout);
     let fresh = dial::connect(&core.proxy, &core.dialer, session, destination, addresses, key.versions, limit).await?;
+    begin(exchange, key, fresh, slot).await
+}
+
+/// Starts the protocol that was negotiated. A connection for HTTP/2 is in the pool at once, for concurrent requests.
+///
+/// # Errors
+/// `upstream_protocol`.
+async fn begin<S>(
+    exchange: Exchange<'_>,
+    key: &Key,
+    fresh: Fresh<S>,
+    slot: Arc<UpstreamSlot>,
+) -> Result<Upstream, Refusal>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (core, slot) = (exchange.core, Some(slot));
     let Fresh { stream, address, chain } = fresh;
     let tls = stream.tls_version();
     let sender = match stream {
@@ -59,7 +76,10 @@ pub(crate) async fn establish(
     Ok(upstream(sender, false))
 }
 
-async fn start_http2(stream: Box<TlsStream<TcpStream>>, exchange: Exchange<'_>) -> Result<Sender, Refusal> {
+async fn start_http2<S>(stream: Box<TlsStream<S>>, exchange: Exchange<'_>) -> Result<Sender, Refusal>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let frames = Frames::new(*stream, Peer::Server, exchange.core.proxy.limits.max_control_frames);
     let (client, connection) = http2::client::Client::start(frames).await.map_err(|error| {
         tracing::debug!(%error, "an upstream did not begin HTTP/2");
@@ -71,4 +91,99 @@ async fn start_http2(stream: Box<TlsStream<TcpStream>>, exchange: Exchange<'_>) 
         }
     });
     Ok(Sender::Http2(client))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use rustls_pki_types::ServerName;
+    use tokio::io::DuplexStream;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::server;
+
+    use super::*;
+    use crate::testing::{ADDRESS, Bench, HOST, tls_client};
+    use crate::upstream::dial::HttpVersions;
+
+    fn bench() -> Bench {
+        Bench::new(&["{id: r, allow: {host: api.example.com}}"])
+    }
+
+    fn key(bench: &Bench) -> Key {
+        Key {
+            session: bench.session.id.clone(),
+            destination: bench.destination.clone(),
+            versions: HttpVersions::Http2OrHttp1,
+            credentials: Vec::new(),
+            trust: 0,
+        }
+    }
+
+    fn fresh(stream: Stream<DuplexStream>) -> Fresh<DuplexStream> {
+        Fresh { stream, address: SocketAddr::from((ADDRESS, 443)), chain: None }
+    }
+
+    /// A connection to an upstream that chose this protocol, and the upstream's end of it.
+    async fn over_tls(bench: &Bench, protocol: &[u8]) -> (Fresh<DuplexStream>, server::TlsStream<DuplexStream>) {
+        let (ours, theirs) = tokio::io::duplex(64 << 10);
+        let config = bench.core.proxy.leaves.server_config(bench.destination.host(), clock::now()).unwrap();
+        let name = ServerName::try_from(HOST).unwrap();
+        let connector = tls_client(&[protocol], true);
+        let (ours, theirs) = tokio::join!(connector.connect(name, ours), TlsAcceptor::from(config).accept(theirs));
+        (fresh(Stream::Tls(Box::new(ours.unwrap()))), theirs.unwrap())
+    }
+
+    async fn begun(bench: &Bench, fresh: Fresh<DuplexStream>) -> Result<Upstream, Refusal> {
+        let slot = upstream_slot(bench.exchange()).unwrap();
+        begin(bench.exchange(), &key(bench), fresh, slot).await
+    }
+
+    #[tokio::test]
+    async fn the_protocol_is_the_one_that_was_negotiated() {
+        let bench = bench();
+        let (ours, _theirs) = tokio::io::duplex(64);
+        let plain = begun(&bench, fresh(Stream::Plain(ours))).await.ok().unwrap();
+        assert!(matches!(plain.sender, Sender::Http1(_)));
+        assert_eq!((plain.tls, plain.reused, plain.slot.is_some()), (None, false, true));
+        let (one, _theirs) = over_tls(&bench, b"http/1.1").await;
+        let one = begun(&bench, one).await.ok().unwrap();
+        assert!(matches!(one.sender, Sender::Http1(_)));
+        assert_eq!((one.tls, one.address), (Some("1.3"), SocketAddr::from((ADDRESS, 443))));
+        // One for HTTP/1.1 is in use until its exchange returns it.
+        assert!(bench.core.pool.take(&key(&bench), |_| true).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_connection_for_http2_serves_concurrent_requests_at_once() {
+        let bench = bench();
+        let (two, _theirs) = over_tls(&bench, b"h2").await;
+        let two = begun(&bench, two).await.ok().unwrap();
+        assert!(matches!(two.sender, Sender::Http2(_)));
+        let pooled = bench.core.pool.take(&key(&bench), |_| true).unwrap();
+        assert!(matches!(pooled.sender, Sender::Http2(_)));
+        assert_eq!((two.reused, pooled.reused), (false, true));
+        assert!(Arc::ptr_eq(&two.slot.unwrap(), &pooled.slot.unwrap()), "both hold one slot");
+    }
+
+    #[tokio::test]
+    async fn an_upstream_that_closes_before_http2_begins_breaks_the_protocol() {
+        let bench = bench();
+        let (two, theirs) = over_tls(&bench, b"h2").await;
+        drop(theirs);
+        let refused = begun(&bench, two).await.err().unwrap();
+        assert_eq!(refused.reason(), Reason::UpstreamProtocol);
+        assert!(bench.core.pool.take(&key(&bench), |_| true).is_none());
+    }
+
+    #[test]
+    fn a_session_has_a_bounded_number_of_upstream_connections() {
+        let mut setup = crate::testing::Setup::new(&["{id: r, allow: {host: api.example.com}}"]);
+        setup.config.limits.max_session_upstreams = 1;
+        let bench = setup.build();
+        let first = upstream_slot(bench.exchange());
+        assert_eq!(upstream_slot(bench.exchange()).err().unwrap().reason(), Reason::SessionQuota);
+        drop(first);
+        assert!(upstream_slot(bench.exchange()).is_ok());
+    }
 }
