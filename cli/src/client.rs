@@ -1,6 +1,7 @@
 //! The client of the control API: of the sidecar that serves the data folder or, without one, of an API inside this
 //! process that works in the folder under its lock. The interface is the same.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use model::text_file::remove_mark;
+use proxy::SelfAddress;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -24,7 +26,7 @@ use crate::Context;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::exit::{Answer, Failure, OrFail as _};
-use crate::foundation::{EarlierClock, Foundation, OnPolicyError, Rollback};
+use crate::foundation::{self, EarlierClock, Foundation, OnPolicyError, Rollback};
 
 /// How long another process may hold the folder without answering.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -96,7 +98,9 @@ impl Client {
     /// Serves the API over a pipe inside this process.
     async fn inside(foundation: Foundation) -> Answer<Self> {
         // The address where a sidecar would listen; a free port is known only after the bind.
-        let proxy = Some(foundation.config.proxy).filter(|address| address.port() != 0).into_iter().collect();
+        let proxy: Vec<SocketAddr> =
+            Some(foundation.config.proxy).filter(|address| address.port() != 0).into_iter().collect();
+        let self_address = SelfAddress::new(proxy.clone(), foundation::own_names());
         let control = Arc::new(Control {
             sessions: foundation.sessions.clone(),
             vault: foundation.vault.clone(),
@@ -106,6 +110,10 @@ impl Client {
             resolve: foundation.config.resolve.clone().into_iter().collect(),
             ca: foundation.ca_facts(),
             proxy,
+            requests: control::RequestBounds {
+                max_target_bytes: foundation.config.limits.max_target_bytes,
+                is_listener: Box::new(move |endpoint| self_address.is_named_by(endpoint)),
+            },
             start: control::Start::default(),
             data_dir: foundation.dir.path().to_owned(),
             version: env!("CARGO_PKG_VERSION"),
@@ -243,7 +251,7 @@ pub(crate) fn read_text(path: &Path) -> Answer<String> {
 }
 
 /// The configuration with this address of the proxy, if one is given.
-pub(crate) fn with_listener(mut config: Config, listen: Option<std::net::SocketAddr>) -> Config {
+pub(crate) fn with_listener(mut config: Config, listen: Option<SocketAddr>) -> Config {
     if let Some(address) = listen {
         config.proxy = address;
     }

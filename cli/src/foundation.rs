@@ -586,3 +586,8 @@ fn mark_loss(journal: &Journal, index: &Index) -> anyhow::Result<bool> {
     }
     Ok(known > held)
 }
+/// The names of this machine.
+pub(crate) fn own_names() -> Vec<String> {
+    let host = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    vec!["localhost".to_owned(), host]
+}

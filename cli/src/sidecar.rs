@@ -23,7 +23,7 @@ use crate::config::TlsListener;
 use crate::data_dir::{DataDir, Ready};
 use crate::evidence;
 use crate::exit::{Answer, Failure, OrFail as _};
-use crate::foundation::Foundation;
+use crate::foundation::{self, Foundation};
 use crate::memory;
 use crate::timekeeper;
 use crate::warnings::warnings;
@@ -67,6 +67,7 @@ impl Sidecar {
         let leaves = Arc::new(Leaves::new(signer.clone(), LEAVES).or_unreachable()?);
         let trust = Arc::new(ArcSwap::from_pointee(trust));
         let limits = fitted(config.limits, descriptors());
+        let max_target_bytes = limits.max_target_bytes;
         let with_tls = config.proxy_tls.as_ref().map(TlsListener::open).transpose().map_err(Failure::usage)?;
         let listen: Vec<_> = std::iter::once(Listen::Tcp(config.proxy)).chain(config.further).chain(with_tls).collect();
         let resolve = config.resolve.clone().into_iter().collect();
@@ -77,7 +78,7 @@ impl Sidecar {
                 resolve: config.resolve,
                 default_session: config.default_session,
                 limits,
-                own_names: own_names(),
+                own_names: foundation::own_names(),
                 deny_all: config.deny_all,
                 ..proxy::Config::default()
             },
@@ -109,6 +110,7 @@ impl Sidecar {
             }
         };
         let follower = index.clone().follow();
+        let self_address = running.self_address();
         let control = Arc::new(Control {
             sessions,
             vault,
@@ -118,6 +120,10 @@ impl Sidecar {
             resolve,
             ca,
             proxy: running.addresses().to_vec(),
+            requests: control::RequestBounds {
+                max_target_bytes,
+                is_listener: Box::new(move |endpoint| self_address.is_named_by(endpoint)),
+            },
             start: control::Start {
                 listeners: shown(&listen, running.addresses()),
                 deny_all: config.deny_all,
@@ -251,12 +257,6 @@ fn descriptors() -> usize {
 async fn start_proxy(parts: Parts) -> Answer<Running> {
     let starting = tokio::task::spawn_blocking(move || proxy::start(parts)).await;
     starting.context("the data path could not start").or_unreachable()?.or_usage()
-}
-
-/// The names of this machine.
-fn own_names() -> Vec<String> {
-    let host = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
-    vec!["localhost".to_owned(), host]
 }
 
 /// A path to the control socket that fits into a socket address, with the guard that keeps it valid.

@@ -40,7 +40,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{delete, get, post, put};
 use http::StatusCode;
-use model::{Reason, Timestamp};
+use model::{Endpoint, Reason, Timestamp};
 use sessions::Registry;
 use vault::Vault;
 
@@ -77,6 +77,8 @@ pub struct Control {
     pub ca: CaFacts,
     /// The TCP addresses of the proxy; new sessions get the first.
     pub proxy: Vec<SocketAddr>,
+    /// The bounds of requests that an explanation names.
+    pub requests: RequestBounds,
     /// How the sidecar was started.
     pub start: Start,
     /// The data folder.
@@ -85,6 +87,14 @@ pub struct Control {
     pub version: &'static str,
     /// When the process started.
     pub started: Timestamp,
+}
+
+/// What the proxy refuses before it evaluates rules.
+pub struct RequestBounds {
+    /// The longest request target, in bytes.
+    pub max_target_bytes: usize,
+    /// Whether an endpoint is a listener of the proxy itself, as far as this is possible without a lookup.
+    pub is_listener: Box<dyn Fn(&Endpoint) -> bool + Send + Sync>,
 }
 
 /// How the sidecar was started, for `/v1/status`.

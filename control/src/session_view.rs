@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use api::{ExplainRequest, Explained, List, PolicyDocument};
 use axum::extract::{Path, State};
-use model::{CredentialId, Reason, SessionId, Timestamp};
+use model::reserved::{check_reserved, is_below_reserved, is_reserved};
+use model::{CredentialId, Endpoint, Reason, SessionId, Timestamp, check_method};
 use policies::{GrantState, Grants, Question, Verdict};
 use sessions::{Session, Withheld};
 
@@ -48,9 +49,14 @@ pub(crate) async fn explain(
     };
     let grants = grants(&control, &session, &question);
     let explanation = rules.explain(&question).with_misfits(&rules, &around);
-    let explanation = match before_rules(&control, &session, question.now) {
-        Some((reason, detail)) => explanation.refuse(reason, detail),
-        None => explanation.with_grants(&question, &around, &grants).with_address(&rules, &question, &around),
+    let explanation = match (every_request(&control, &session, question.now), before_rules(&control, &question)) {
+        // What the rules would decide is still of interest.
+        (Some((reason, detail)), _) => explanation.refuse(reason, detail),
+        (None, Err((reason, detail))) => explanation.outside_rules().refuse(reason, detail),
+        (None, Ok(true)) => explanation.outside_rules().answered("Egret itself answers, with its document for agents"),
+        (None, Ok(false)) => {
+            explanation.with_grants(&question, &around, &grants).with_address(&rules, &question, &around)
+        }
     };
     let passes = match explanation.decision.verdict {
         Verdict::Allow | Verdict::Observe => true,
@@ -61,11 +67,36 @@ pub(crate) async fn explain(
 }
 
 /// The reason that refuses every request of the session before its rules are evaluated.
-fn before_rules(control: &Control, session: &Session, now: Timestamp) -> Option<(Reason, &'static str)> {
+fn every_request(control: &Control, session: &Session, now: Timestamp) -> Option<(Reason, &'static str)> {
     if !session.is_live(now) {
         return Some((Reason::SessionInvalid, "the session has ended"));
     }
     control.start.deny_all.then_some((Reason::DeniedAll, "the operator has stopped all requests"))
+}
+
+/// Whether Egret itself answers the request.
+///
+/// # Errors
+/// Why the proxy refuses it before it evaluates rules, in the order of the data path.
+fn before_rules(control: &Control, question: &Question<'_>) -> Result<bool, (Reason, String)> {
+    let refused = |reason, detail: &str| Err((reason, detail.to_owned()));
+    let (Question { destination, method, path, .. }, bounds) = (question, &control.requests);
+    if is_below_reserved(destination.host()) {
+        return refused(Reason::DeniedSelf, "there are no names below egret.internal");
+    }
+    if (bounds.is_listener)(&Endpoint { host: destination.host().clone(), port: destination.port() }) {
+        return refused(Reason::DeniedSelf, "the destination is a listener of Egret");
+    }
+    if let Err(error) = check_method(method) {
+        return Err((Reason::Malformed, error.to_string()));
+    }
+    if path.target().len() > bounds.max_target_bytes {
+        return refused(Reason::UriTooLong, "the request target is too long");
+    }
+    if !is_reserved(destination.host()) {
+        return Ok(false);
+    }
+    check_reserved(method, path.as_sent()).map(|()| true).map_err(|(reason, detail)| (reason, detail.to_owned()))
 }
 
 /// The effect on the session's credentials for a request. A named tool call counts as an open one.

@@ -3,6 +3,7 @@
 use super::*;
 
 mod documents;
+mod explained;
 mod misfits;
 
 use std::path::Path;
@@ -71,6 +72,7 @@ impl Api {
             resolve: [("wiki.test".to_owned(), IpAddr::from([10, 1, 2, 3]))].into(),
             ca: CaFacts { pem: "pem".into(), fingerprint: "00".into(), files },
             proxy: vec![SocketAddr::from(([127, 0, 0, 1], 3128))],
+            requests: RequestBounds { max_target_bytes: 100, is_listener: Box::new(|endpoint| endpoint.port == 3128) },
             start: Start::default(),
             data_dir: dir.path().to_owned(),
             version: "1",

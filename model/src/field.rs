@@ -36,6 +36,11 @@ pub enum FieldRole {
 
 static ROLES: LazyLock<HashMap<&'static str, FieldRole>> = LazyLock::new(|| table::NAMES.iter().copied().collect());
 
+/// Whether a byte is a `tchar` (RFC 9110 section 5.6.2).
+pub fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
 /// The role of a field by its name, in any spelling.
 pub fn field_role(name: &str) -> FieldRole {
     // Nearly every field of a request is one of these, and each is asked about in several steps.

@@ -11,11 +11,13 @@ pub mod field;
 pub mod id;
 pub mod limits;
 pub mod log_limit;
+pub mod method;
 pub mod parameter;
 pub mod path;
 pub mod placeholder;
 pub mod query;
 pub mod reason;
+pub mod reserved;
 pub mod sync;
 pub mod text_file;
 
@@ -26,6 +28,7 @@ pub use field::{FieldRole, field_role};
 pub use id::{CredentialId, ExchangeId, PolicyName, RecordId, RuleId, SessionId, SnapshotDigest, TenantId};
 pub use limits::{Limits, Rate};
 pub use log_limit::LogLimit;
+pub use method::{MethodError, check_method};
 pub use parameter::{LooseQuery, method_overrides, parameter_names};
 pub use path::{
     ENCODED_SLASH, LITERAL_STAR, PathError, PathReading, RequestPath, fully_decoded, path_escape, written_path,

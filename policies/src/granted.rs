@@ -50,8 +50,18 @@ impl Explanation {
         match self.credential_refusal(question, around, grants) {
             Err((reason, detail)) => self.refuse(reason, detail),
             Ok(()) if self.not_relayed => self.refuse(Reason::DeniedUpgrade, "WebSockets are not relayed yet"),
-            Ok(()) => self,
+            Ok(()) => self.with_granted_only(grants),
         }
+    }
+
+    /// Without credentials that the session was not granted for this method.
+    fn with_granted_only(mut self, grants: &Grants) -> Self {
+        let is_granted =
+            |id: &CredentialId| matches!(grants.credentials.get(id), Some(GrantState::Usable | GrantState::Expired));
+        if let Some(given) = &mut self.given {
+            given.credentials.retain(|id| grants.is_running && is_granted(id));
+        }
+        self
     }
 
     /// With what the address refuses the request for that its host has without a lookup: a literal, or one of `upstream.resolve`.
@@ -64,6 +74,26 @@ impl Explanation {
             Some((reason, detail)) => self.refuse(reason, detail),
             None => self,
         }
+    }
+
+    /// Without rules: they are not evaluated for the request.
+    pub fn outside_rules(mut self) -> Self {
+        (self.decision.rule, self.decision.policy, self.closest) = (None, None, None);
+        (self.author_message, self.approval_timeout, self.ambiguous) = (None, None, false);
+        (self.not_relayed, self.decision.unread, self.decision.outside_rules) = (false, false, true);
+        self.readings.clear();
+        self.others.clear();
+        self.ceilings.clear();
+        self.would_deny.clear();
+        self.warnings.clear();
+        self
+    }
+
+    /// It is answered without an upstream, as this sentence describes.
+    pub fn answered(mut self, detail: impl Into<String>) -> Self {
+        (self.decision.verdict, self.decision.code, self.given) = (Verdict::Allow, None, None);
+        self.detail = Some(detail.into());
+        self
     }
 
     /// With what refuses every request of the session, whatever its rules say.

@@ -6,6 +6,7 @@
 use std::pin::pin;
 
 use http::Response;
+use model::reserved::is_reserved;
 
 use crate::body::answer::Body;
 use crate::contain::contain;
@@ -30,7 +31,7 @@ use crate::trail::Trail;
 /// Abandons the upstream request and closes the record with the reason.
 pub(crate) async fn exchange(exchange: Exchange<'_>, asked: Asked, mut trail: Trail) -> Response<Body> {
     trail.asked(&asked.head.method, asked.head.target.path(), protocol_of(&asked));
-    if status::is_reserved(exchange.destination.host()) {
+    if is_reserved(exchange.destination.host()) {
         return respond::respond_with_document(trail, status::document(exchange, &asked));
     }
     let form = Form::for_client(asked.request.headers());

@@ -55,6 +55,7 @@ use vault::Vault;
 pub use config::{Config, DefaultSession, Limits};
 pub use entry::listener::Listen;
 pub use server::{Drained, Running, StartError, start};
+pub use upstream::self_address::SelfAddress;
 
 /// The dependencies of the data path; complete before it starts.
 pub struct Parts {
@@ -88,7 +89,7 @@ pub(crate) struct Proxy {
     pub(crate) slots: Arc<entry::slots::ConnectionSlots>,
     /// Connections that were refused a slot, and linger until the client has the answer.
     pub(crate) turned_away: Arc<Semaphore>,
-    pub(crate) self_address: upstream::self_address::SelfAddress,
+    pub(crate) self_address: Arc<SelfAddress>,
     pub(crate) draining: watch::Receiver<bool>,
     pub(crate) stopped: Arc<AtomicBool>,
     /// Counters of requests, for limits.

@@ -70,6 +70,7 @@ pub struct Running {
     drain: watch::Sender<bool>,
     deadline: watch::Sender<Option<Instant>>,
     slots: Arc<ConnectionSlots>,
+    self_address: Arc<SelfAddress>,
     stopped: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -85,6 +86,11 @@ impl Running {
     /// The bound addresses, with the actual ports.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The addresses that no request may go to.
+    pub fn self_address(&self) -> Arc<SelfAddress> {
+        self.self_address.clone()
     }
 
     /// Open downstream connections.
@@ -144,7 +150,15 @@ pub fn start(parts: Parts) -> Result<Running, StartError> {
     let (deadline, deadlines) = watch::channel(None);
     let stopped = Arc::new(AtomicBool::new(false));
     let proxy = Arc::new(proxy(parts, addresses.clone(), draining, stopped.clone())?);
-    let mut running = Running { addresses, drain, deadline, slots: proxy.slots.clone(), stopped, threads: Vec::new() };
+    let mut running = Running {
+        addresses,
+        drain,
+        deadline,
+        slots: proxy.slots.clone(),
+        self_address: proxy.self_address.clone(),
+        stopped,
+        threads: Vec::new(),
+    };
     for number in 0..proxy.config.threads.max(1) {
         let duplicates =
             listeners.iter().map(Bound::try_clone).collect::<Result<_, _>>().map_err(StartError::System)?;
@@ -184,7 +198,7 @@ pub(crate) fn proxy(
             Some(parts.sessions.default_session(new, clock::now()).map_err(StartError::DefaultSession)?)
         }
     };
-    let self_address = SelfAddress::new(listening, parts.config.own_names.clone());
+    let self_address = Arc::new(SelfAddress::new(listening, parts.config.own_names.clone()));
     let limits = Arc::new(parts.config.limits.clone());
     parts.journal.bound_refusals(refusal_budget(&limits));
     Ok(Proxy {

@@ -1,30 +1,14 @@
 //! `http://egret.internal/`: the information that Egret offers to agents. It lists the session, the hosts it may reach, and
 //! the names of its placeholders; never a value, never another session.
 
-use http::Method;
-use model::{Host, Reason};
+use model::Reason;
+use model::reserved::check_reserved;
 use serde_json::json;
 
 use crate::context::Exchange;
 use crate::refusal::Refusal;
 use crate::request::Asked;
 use crate::rules;
-
-const NAME: &str = "egret.internal";
-
-/// Paths of the control API. A request for them through the proxy asks for information that is only for people.
-const CONTROL: [&str; 5] = ["/v1", "/healthz", "/readyz", "/metrics", "/openapi.json"];
-
-/// Whether the host is a name below the reserved one; no such names exist.
-pub(crate) fn is_below(host: &Host) -> bool {
-    let Host::Name(name) = host else { return false };
-    name.strip_suffix(NAME).is_some_and(|front| front.ends_with('.'))
-}
-
-/// Whether Egret itself answers for this host.
-pub(crate) fn is_reserved(host: &Host) -> bool {
-    matches!(host, Host::Name(name) if name.as_ref() == NAME)
-}
 
 /// The answer to one request to the reserved name; no traffic leaves the machine.
 ///
@@ -33,16 +17,7 @@ pub(crate) fn is_reserved(host: &Host) -> bool {
 pub(crate) fn document(exchange: Exchange<'_>, asked: &Asked) -> Result<Vec<u8>, Refusal> {
     let (core, session) = (exchange.core, exchange.session());
     let path = asked.head.target.path().map_or("", |path| path.as_sent());
-    let is_in = |own: &str| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if CONTROL.iter().any(|own| is_in(own)) {
-        return Err(Refusal::of(Reason::DeniedSelf, "the control API cannot be reached through the proxy"));
-    }
-    if path != "/" {
-        return Err(Refusal::of(Reason::DeniedPath, "egret.internal serves only the path /"));
-    }
-    if asked.head.method != Method::GET && asked.head.method != Method::HEAD {
-        return Err(Refusal::of(Reason::DeniedMethod, "egret.internal serves only GET and HEAD"));
-    }
+    check_reserved(asked.head.method.as_str(), path).map_err(|(reason, detail)| Refusal::of(reason, detail))?;
     let rules = rules::in_force(&core.proxy, session)?;
     let placeholders: Vec<_> =
         session.grants.iter().map(|grant| json!({"credential": grant.credential.as_str(), "env": grant.env})).collect();
@@ -87,10 +62,6 @@ mod tests {
     use super::*;
     use crate::testing::{Bench, Setup, VALUE};
 
-    fn host(name: &str) -> Host {
-        Host::parse(name).unwrap()
-    }
-
     fn bench() -> Bench {
         let rules = [
             "{id: read, allow: {host: api.example.com, methods: [GET], path: /items/**}, use: [token]}",
@@ -103,17 +74,6 @@ mod tests {
     async fn asked(bench: &Bench, line: &str) -> Result<Vec<u8>, Refusal> {
         let asked = bench.asked(&format!("{line} HTTP/1.1\r\nHost: egret.internal\r\n\r\n")).await;
         document(bench.exchange(), &asked)
-    }
-
-    #[test]
-    fn one_name_is_reserved_and_those_below_it_lead_nowhere() {
-        let names =
-            ["egret.internal", "EGRET.internal", "x.egret.internal", "xegret.internal", "internal", "192.0.2.1"];
-        let judged = names.map(|name| (is_reserved(&host(name)), is_below(&host(name))));
-        assert_eq!(
-            judged,
-            [(true, false), (true, false), (false, true), (false, false), (false, false), (false, false)]
-        );
     }
 
     #[tokio::test]

@@ -42,6 +42,8 @@ pub struct Decision {
     pub policy: Option<PolicyName>,
     /// Whether it passes through unread.
     pub unread: bool,
+    /// Whether it is decided before the rules are evaluated.
+    pub outside_rules: bool,
 }
 
 impl Decision {
@@ -60,7 +62,7 @@ impl Decision {
         };
         let is_it = |own: &&Arc<Rule>| Some(&own.id) == rule.as_ref() && Some(&own.policy) == policy.as_ref();
         let place = rules.all().iter().find(is_it).map(|rule| RulePlace::of(rule));
-        Self { verdict: Verdict::of(answer), code, rule: place, policy, unread }
+        Self { verdict: Verdict::of(answer), code, rule: place, policy, unread, outside_rules: false }
     }
 
     /// The answer as JSON.
@@ -125,6 +127,7 @@ impl fmt::Display for Decision {
         match (&self.rule, &self.policy) {
             (Some(rule), _) => write!(f, " by rule {rule}")?,
             (None, Some(policy)) => write!(f, " by policy `{policy}`")?,
+            (None, None) if self.outside_rules => {}
             (None, None) => f.write_str(", because no rule allows it")?,
         }
         if self.unread { f.write_str(", passed through unread") } else { Ok(()) }

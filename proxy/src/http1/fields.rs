@@ -7,10 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadField;
 
-/// A `tchar` (RFC 9110 section 5.6.2).
-pub(crate) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
+pub(crate) use model::field::is_token;
 
 /// Removes the optional white space around a field value (RFC 9110 section 5.5).
 pub(crate) fn trimmed(value: &[u8]) -> &[u8] {

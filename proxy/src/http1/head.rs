@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Version, header};
-use model::{Authority, Destination, Endpoint, Reason, RequestPath, Scheme};
+use model::{Authority, Destination, Endpoint, Reason, RequestPath, Scheme, check_method};
 use sessions::Identified;
 
 use super::fields::{self, is_token, trimmed};
@@ -220,7 +220,7 @@ fn request_line<'a>(line: &'a [u8], limits: &Limits) -> Result<(Method, &'a str,
     else {
         return Err(malformed("the request line is not method, target, version with single spaces"));
     };
-    check_method(method)?;
+    check_method(method).map_err(|error| Refusal::of(Reason::Malformed, error.to_string()))?;
     let version = match version {
         "HTTP/1.1" => Version::HTTP_11,
         "HTTP/1.0" => Version::HTTP_10,
@@ -234,21 +234,6 @@ fn request_line<'a>(line: &'a [u8], limits: &Limits) -> Result<(Method, &'a str,
     }
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| malformed("the method is not a token"))?;
     Ok((method, target, version))
-}
-
-/// Judges a method, which is case-sensitive (RFC 9110 section 9.1): `delete` is not DELETE here, but could be at the upstream.
-///
-/// # Errors
-/// `malformed` for a method that is not a token, is too long, or is a known method in other case.
-pub(crate) fn check_method(method: &str) -> Result<(), Refusal> {
-    const KNOWN: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "TRACK"];
-    if method.is_empty() || method.len() > 32 || !method.bytes().all(is_token) {
-        return Err(malformed("the method is not a token of at most 32 characters"));
-    }
-    if KNOWN.iter().any(|known| known.eq_ignore_ascii_case(method) && *known != method) {
-        return Err(malformed("the method is a known one in other letters"));
-    }
-    Ok(())
 }
 
 fn read_target(method: &Method, target: &str) -> Result<Target, Refusal> {

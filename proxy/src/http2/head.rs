@@ -5,7 +5,6 @@ use hyper::body::Incoming as Http2Body;
 use model::{Authority, Reason, RequestPath};
 
 use crate::config::Limits;
-use crate::http1::head;
 use crate::http1::head::{Framing, RequestHead, Target};
 use crate::refusal::Refusal;
 
@@ -15,7 +14,8 @@ pub(crate) fn http2_head(request: &Request<Http2Body>, limits: &Limits) -> Resul
     if request.method() == Method::CONNECT {
         return Err(Refusal::of(Reason::ProtocolNotAllowed, "CONNECT within a tunnel is not served"));
     }
-    head::check_method(request.method().as_str())?;
+    let method = request.method().as_str();
+    model::check_method(method).map_err(|error| Refusal::of(Reason::Malformed, error.to_string()))?;
     if request.uri().scheme_str() != Some("https") {
         return Err(malformed(":scheme is not https"));
     }

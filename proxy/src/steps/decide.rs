@@ -1,16 +1,16 @@
 //! Step 4: whether this session may reach this host and port at all. Precedes any name lookup and any certificate.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
-use model::{Endpoint, Host, Reason, Scheme, Timestamp};
+use model::reserved::{is_below_reserved, is_reserved};
+use model::{Endpoint, Reason, Scheme, Timestamp};
 
 use policies::{ConnectQuery, Permit};
 
 use crate::entry::arrival::Arrival;
 use crate::refusal::Refusal;
 use crate::rules;
-use crate::{Proxy, share, status};
+use crate::{Proxy, share};
 
 /// How the connection continues.
 #[derive(Clone, Debug)]
@@ -29,21 +29,16 @@ pub(crate) enum Passage {
 /// `denied_all`, `denied_host`, `protocol_not_allowed`, `denied_port`, `denied_address`, `denied_self`, `policy_unavailable`.
 pub(crate) fn decide<S>(proxy: &Proxy, arrival: &Arrival<S>, endpoint: &Endpoint) -> Result<Passage, Refusal> {
     rules::check_switch(proxy)?;
-    if status::is_reserved(&endpoint.host) {
+    if is_reserved(&endpoint.host) {
         return Ok(Passage::Reserved);
     }
-    if status::is_below(&endpoint.host) {
+    if is_below_reserved(&endpoint.host) {
         return Err(Refusal::of(Reason::DeniedSelf, "there are no names below egret.internal"));
     }
-    let Endpoint { host, port } = endpoint;
-    let own = match host {
-        Host::Name(name) => proxy.self_address.is_named(name, *port),
-        Host::V4(v4) => proxy.self_address.is(SocketAddr::from((*v4, *port))),
-        Host::V6(v6) => proxy.self_address.is(SocketAddr::from((*v6, *port))),
-    };
-    if own {
+    if proxy.self_address.is_named_by(endpoint) {
         return Err(Refusal::of(Reason::DeniedSelf, "the destination is a listener of Egret"));
     }
+    let Endpoint { host, port } = endpoint;
     let connect = ConnectQuery { host, port: *port, now: share::judging_time() };
     // A tunnel does not show which protocol will follow, and counts as https.
     let scheme = arrival.scheme.unwrap_or(Scheme::Https);
@@ -58,7 +53,7 @@ pub(crate) fn decide<S>(proxy: &Proxy, arrival: &Arrival<S>, endpoint: &Endpoint
 /// # Errors
 /// `rate_limited`, `mint_limited`.
 pub(crate) fn count_names<S>(proxy: &Proxy, arrival: &Arrival<S>, endpoint: &Endpoint) -> Result<(), Refusal> {
-    if status::is_reserved(&endpoint.host) {
+    if is_reserved(&endpoint.host) {
         return Ok(());
     }
     let (host, now) = (&endpoint.host, Instant::now());
@@ -74,6 +69,10 @@ pub(crate) fn count_names<S>(proxy: &Proxy, arrival: &Arrival<S>, endpoint: &End
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use model::Host;
+
     use super::*;
     use crate::testing::{Bench, Setup};
 

@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use model::{Endpoint, Host};
+
 /// The listeners of this process, and the names of this machine.
 #[derive(Debug)]
-pub(crate) struct SelfAddress {
+pub struct SelfAddress {
     /// The bound addresses, with the actual ports.
     listening: Vec<SocketAddr>,
     addresses: Vec<IpAddr>,
@@ -12,7 +14,8 @@ pub(crate) struct SelfAddress {
 }
 
 impl SelfAddress {
-    pub(crate) fn new(listening: Vec<SocketAddr>, names: Vec<String>) -> Self {
+    /// These listeners, on all addresses and names of this machine.
+    pub fn new(listening: Vec<SocketAddr>, names: Vec<String>) -> Self {
         Self { listening, addresses: addresses(), names }
     }
 
@@ -23,9 +26,14 @@ impl SelfAddress {
         here && self.listens_on(address.port())
     }
 
-    /// Whether a name and port are one of our listeners, as far as this is possible without a lookup.
-    pub(crate) fn is_named(&self, name: &str, port: u16) -> bool {
-        self.listens_on(port) && self.names.iter().any(|own| own == name)
+    /// Whether an endpoint is one of our listeners, as far as this is possible without a lookup.
+    pub fn is_named_by(&self, endpoint: &Endpoint) -> bool {
+        let Endpoint { host, port } = endpoint;
+        match host {
+            Host::Name(name) => self.listens_on(*port) && self.names.iter().any(|own| **own == **name),
+            Host::V4(v4) => self.is(SocketAddr::from((*v4, *port))),
+            Host::V6(v6) => self.is(SocketAddr::from((*v6, *port))),
+        }
     }
 
     fn listens_on(&self, port: u16) -> bool {
@@ -76,5 +84,16 @@ mod tests {
         assert_eq!(from_fib_trie(trie), [Ipv4Addr::new(10, 0, 0, 7)]);
         let line = "00000000000000000000000000000001 01 80 10 80       lo";
         assert_eq!(from_if_inet6(line), Some(Ipv6Addr::LOCALHOST));
+    }
+
+    #[test]
+    fn a_listener_is_named_by_its_port_and_any_name_of_this_machine() {
+        let listening = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 3128))];
+        let own = SelfAddress::new(listening, vec!["localhost".to_owned()]);
+        let named = |host: &str, port| own.is_named_by(&Endpoint { host: Host::parse(host).unwrap(), port });
+        for host in ["127.0.0.1", "127.9.9.9", "[::1]", "0.0.0.0", "[::ffff:127.0.0.1]", "localhost"] {
+            assert_eq!((named(host, 3128), named(host, 3129)), (true, false), "{host}");
+        }
+        assert!(!named("192.0.2.1", 3128) && !named("other.example.com", 3128));
     }
 }
