@@ -66,6 +66,12 @@ fn warnings(control: &Control, live: &[Arc<Session>], now: Timestamp) -> Vec<Str
         if let Err(error) = control.policies.rules_for_session(session) {
             warnings.push(format!("requests of {} are refused (policy_unavailable): {error}", session.id));
         }
+        if control.sessions.is_listener_missing(session, now) {
+            warnings.push(format!(
+                "the listener of {} could not be opened (see the log): its clients need proxy credentials, or a new session",
+                session.id
+            ));
+        }
     }
     let soon = now.saturating_add(SOON).unwrap_or(now);
     let tenants: BTreeSet<_> = live.iter().map(|session| session.tenant.clone()).chain([TenantId::default()]).collect();

@@ -220,6 +220,12 @@ impl Registry {
         listeners.is_open(&session.id).then(|| listeners.path_of(&session.id))
     }
 
+    /// Whether a live session has no listener although it was created with one: it could not be opened after a restart.
+    pub fn is_listener_missing(&self, session: &Session, now: Timestamp) -> bool {
+        let has_listener = matches!(session.channel, Channel::Listener { .. }) && session.is_live(now);
+        has_listener && self.channels.get().is_some_and(|channels| !channels.listeners.is_open(&session.id))
+    }
+
     fn open_channel(&self, session: &Arc<Session>, now: Timestamp) -> Result<(), SessionError> {
         if session.channel == Channel::Token {
             return Ok(());

@@ -536,6 +536,15 @@ fn t298_a_session_has_a_listener_from_its_making_to_its_end_and_again_after_a_re
     again.open_channels(&sockets, 2, false, now()).unwrap();
     assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
     assert_eq!(folders(&sockets), [made.session.id.as_str()]);
+    assert!(!again.is_listener_missing(&made.session, now()));
+    drop(again);
+
+    let without = Registry::open(&files, now()).unwrap();
+    without.open_channels(&sockets, 0, false, now()).unwrap();
+    let session = without.get(&made.session.id).unwrap();
+    assert!(without.is_listener_missing(&session, now()));
+    without.end(&session.id, now()).unwrap();
+    assert!(!without.is_listener_missing(&session, now()));
 }
 
 #[test]
