@@ -34,7 +34,7 @@ pub struct PolicyDiff {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SetDiff {
     /// Each policy in which something differs, by name. What a changed ceiling changes for a policy that is the same on both sides
-    /// is listed once, under the ceiling.
+    /// is listed once, under the ceiling; what a ceiling that is new or gone changes for the built-in policies is not listed.
     pub policies: Vec<PolicyDiff>,
     /// All policies as if one session had them; `None` where there is one at most, or where they contradict each other on one
     /// of the sides.
@@ -55,6 +55,11 @@ pub fn diff_sets(old: &PolicySet, new: &PolicySet, now: Timestamp) -> SetDiff {
     let of_ceilings = ceiling_changes(sets, &policies);
     for found in policies.iter_mut().filter(|found| is_same(sets, &found.policy)) {
         found.diff.changes.retain(|change| !of_ceilings.iter().any(|known| known.covers(change)));
+    }
+    // A ceiling that is new or gone changes most built-in policies; its own line covers all of them.
+    let is_by_ceiling = |name: &PolicyName| name.as_str().starts_with(LIBRARY) && is_same(sets, name);
+    if names.iter().any(|name| old.is_ceiling(name) != new.is_ceiling(name)) {
+        policies.retain(|found| !is_by_ceiling(&found.policy));
     }
     policies.retain(|found| !found.diff.is_empty());
     let own = |set: &PolicySet| -> Vec<PolicyName> {
@@ -117,7 +122,7 @@ fn one(sets: BeforeAfter<&PolicySet>, name: &PolicyName, backdrop: &Policy, now:
     let mut changes = match (find(sets.old), find(sets.new)) {
         (Some(true), Some(true)) => over_everything(sets, name, backdrop, now),
         (Some(true), other) => {
-            let words = format!("drops the ceiling `{name}`");
+            let words = format!("drops the ceiling `{name}`, for the built-in policies too");
             let mut changes = vec![Change::without_request(Kind::CeilingDropped, true, words)];
             if other.is_some() {
                 changes.extend(alone(sets, name, now));
@@ -125,7 +130,7 @@ fn one(sets: BeforeAfter<&PolicySet>, name: &PolicyName, backdrop: &Policy, now:
             changes
         }
         (before, Some(true)) => {
-            let words = format!("adds the ceiling `{name}`");
+            let words = format!("adds the ceiling `{name}`, for the built-in policies too");
             let mut changes = vec![Change::without_request(Kind::CeilingAdded, false, words)];
             if before.is_some() {
                 changes.extend(alone(sets, name, now));

@@ -230,6 +230,13 @@ fn a_ceiling_that_goes_or_grows_is_wider() {
     assert!(!added.is_wider(), "{added}");
     assert_eq!(kinds(&added), [("c".into(), Kind::CeilingAdded), ("p".into(), Kind::Unreachable)]);
     assert!(sets(&[policy, ceiling], &[policy, higher]).is_wider());
+    // A built-in policy is the same on both sides: what the ceiling takes from it is not listed.
+    let built_in = "policy: library/built-in\nrules:\n  - {id: r, allow: {host: b.test, methods: [PUT]}}\n";
+    let added = sets(&[policy, built_in], &[policy, built_in, ceiling]);
+    assert_eq!(kinds(&added), [("c".into(), Kind::CeilingAdded), ("p".into(), Kind::Unreachable)]);
+    let dropped = sets(&[policy, built_in, ceiling], &[policy, built_in]);
+    assert!(dropped.is_wider());
+    assert!(!dropped.to_string().contains("library/"), "{dropped}");
     assert!(!sets(&[policy, higher], &[policy, ceiling]).is_wider());
 }
 
