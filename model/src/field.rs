@@ -6,6 +6,7 @@
 //! others. What gRPC gateways add to a name (`Grpc-Metadata-`, `Grpcgateway-`, `-bin`) is ignored.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -36,9 +37,25 @@ pub enum FieldRole {
 
 static ROLES: LazyLock<HashMap<&'static str, FieldRole>> = LazyLock::new(|| table::NAMES.iter().copied().collect());
 
+/// The bytes of tokens.
+const TOKEN: [bool; 256] = {
+    let mut token = [false; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        token[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let (others, mut at) = (b"!#$%&'*+-.^_`|~", 0);
+    while at < others.len() {
+        token[others[at] as usize] = true;
+        at += 1;
+    }
+    token
+};
+
 /// Whether a byte is a `tchar` (RFC 9110 section 5.6.2).
 pub fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN[usize::from(byte)]
 }
 
 /// The role of a field by its name, in any spelling.
@@ -47,6 +64,46 @@ pub fn field_role(name: &str) -> FieldRole {
     if is_common(name) {
         return FieldRole::Plain;
     }
+    RECENT.with_borrow_mut(|recent| recent.role(name))
+}
+
+thread_local! {
+    static RECENT: RefCell<Recent> = const { RefCell::new(Recent([None; RECENT_NAMES])) };
+}
+
+/// How many names each thread remembers, and the longest of them, in bytes.
+const RECENT_NAMES: usize = 64;
+const RECENT_BYTES: usize = 30;
+
+/// The roles of names that were judged recently, each at the one index that its hash allows: several steps judge each field of a
+/// request, and the requests of a client have the same fields.
+struct Recent([Option<RecentName>; RECENT_NAMES]);
+
+#[derive(Clone, Copy)]
+struct RecentName {
+    length: u8,
+    bytes: [u8; RECENT_BYTES],
+    role: FieldRole,
+}
+
+impl Recent {
+    fn role(&mut self, name: &str) -> FieldRole {
+        let mut bytes = [0; RECENT_BYTES];
+        let (Some(start), Ok(length)) = (bytes.get_mut(..name.len()), u8::try_from(name.len())) else {
+            return judge(name);
+        };
+        start.copy_from_slice(name.as_bytes());
+        // FNV-1a; a name that another one displaces is judged again.
+        let hash = name.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let Some(entry) = self.0.get_mut((hash ^ hash >> 16) as usize % RECENT_NAMES) else { return judge(name) };
+        match entry {
+            Some(known) if known.length == length && known.bytes == bytes => known.role,
+            _ => entry.insert(RecentName { length, bytes, role: judge(name) }).role,
+        }
+    }
+}
+
+fn judge(name: &str) -> FieldRole {
     let folded = fold_name(name);
     let bare = bare_name(&folded);
     // Metadata frames no message, whatever it is called.
@@ -155,9 +212,13 @@ fn is_override(folded: &str) -> bool {
 
 /// Names that no table lists and whose words show that they carry a credential.
 fn looks_secret(folded: &str) -> bool {
-    if table::NOT_SECRET.contains(&folded) || folded.contains("csrf") || folded.contains("xsrf") {
-        return false;
-    }
+    has_secret_words(folded)
+        && !table::NOT_SECRET.contains(&folded)
+        && !folded.contains("csrf")
+        && !folded.contains("xsrf")
+}
+
+fn has_secret_words(folded: &str) -> bool {
     if ["-apikey", "-token", "-secret"].iter().any(|end| folded.ends_with(end)) {
         return true;
     }
@@ -186,6 +247,27 @@ mod tests {
         }
         assert_eq!(field_role("authorization-bin"), FieldRole::Secret);
         assert_eq!(field_role("x-custom-token-bin"), FieldRole::Secret);
+    }
+
+    #[test]
+    fn tokens_have_no_separators() {
+        let others: Vec<u8> = (0..=255u8).filter(|byte| is_token(*byte) && !byte.is_ascii_alphanumeric()).collect();
+        assert_eq!(others, b"!#$%&'*+-.^_`|~");
+        assert_eq!((0..=255u8).filter(|byte| is_token(*byte)).count(), 15 + 62);
+    }
+
+    #[test]
+    fn a_remembered_role_is_that_of_its_name() {
+        // More names than are remembered, twice, so that each is found, displaced and judged again.
+        let long = "a".repeat(RECENT_BYTES + 1) + "-api-key";
+        let edge = "a".repeat(RECENT_BYTES - 8) + "-api-key";
+        let names: Vec<&str> = table::NAMES.iter().map(|(name, _)| *name).chain([&*long, &*edge, ""]).collect();
+        for _ in 0..2 {
+            for name in &names {
+                assert_eq!(field_role(name), judge(name), "{name}");
+                assert_eq!(field_role(name), judge(name), "{name}");
+            }
+        }
     }
 
     #[test]

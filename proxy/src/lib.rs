@@ -11,6 +11,8 @@ mod config;
 mod connection;
 mod contain;
 mod context;
+#[cfg(test)]
+mod cost;
 mod credentials;
 mod downlink;
 mod entry;

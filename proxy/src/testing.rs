@@ -202,6 +202,12 @@ impl Bench {
         Exchange { core, client, destination, flow, downlink }
     }
 
+    /// Its core, its client and its destination, and what must be kept as long as they are in use.
+    pub(crate) fn into_parts(self) -> (Arc<Core>, Identified, Destination, impl Sized) {
+        let Self { core, client, destination, _draining, folder, .. } = self;
+        (Arc::new(core), client, destination, (_draining, folder))
+    }
+
     /// The open record of a request to the destination.
     pub(crate) fn trail(&self) -> Trail {
         Trail::new(self.exchange())

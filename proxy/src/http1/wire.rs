@@ -8,7 +8,6 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use zeroize::Zeroize as _;
 
 use super::chunks::{BadChunk, Chunks};
 use super::fields;
@@ -133,8 +132,9 @@ impl<S: AsyncRead + Unpin> Wire<S> {
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;
             let length = read.filled().len();
             self.buffer.extend_from_slice(read.filled());
-            // The buffer lives as long as the thread, and may contain a secret that an upstream sent.
-            read.filled_mut().zeroize();
+            // The buffer lives as long as the thread, and may contain a secret that an upstream sent. It is in use afterwards, so
+            // these writes cannot be optimized away.
+            read.filled_mut().fill(0);
             Poll::Ready(Ok(length))
         })
     }

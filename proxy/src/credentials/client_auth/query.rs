@@ -3,11 +3,13 @@
 //! A parameter has every name that some server reads in its spelling ([`model::parameter`]), folded like the names of fields. It
 //! begins after `;` as well as after `&`.
 
+use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use model::field::fold_name;
 use model::query::pairs_at_any_separator;
-use model::{Destination, parameter_names};
+use model::{Destination, Host, parameter_names};
 
 /// Parameters that carry a credential at any host.
 const SECRET: &[&str] = &[
@@ -111,6 +113,14 @@ const SIGNED: &[&[&str]] = &[
     &["ex", "is", "hm"],
 ];
 
+/// Every name in [`SIGNED`], sorted.
+static SIGNED_NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let mut names: Vec<&str> = SIGNED.iter().flat_map(|family| family.iter().copied()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+});
+
 /// Hosts whose paths contain a credential, with the prefix of such a path.
 const PATHS: &[(&str, &str)] = &[
     ("api.telegram.org", "/bot"),
@@ -169,7 +179,11 @@ fn sent_name(parameter: &str) -> &str {
 
 /// The names that servers read in a spelled one, folded.
 fn names(spelled: &str) -> Vec<String> {
-    parameter_names(spelled).iter().map(|name| fold_name(name).into_owned()).collect()
+    let fold = |name: String| match fold_name(&name) {
+        Cow::Borrowed(_) => name,
+        Cow::Owned(folded) => folded,
+    };
+    parameter_names(spelled).into_iter().map(fold).collect()
 }
 
 /// The whole of a spelled name, decoded and folded.
@@ -184,19 +198,30 @@ pub(super) fn credentials(
     is_own: impl Fn(&str) -> bool,
     also: impl Fn(&str) -> bool,
 ) -> Vec<Found> {
-    let host = destination.host().to_string();
+    // Of the tables, only names matter; an address is in none of them.
+    let host = match destination.host() {
+        Host::Name(name) => &**name,
+        Host::V4(_) | Host::V6(_) => "",
+    };
     let path = target.split('?').next().unwrap_or_default();
     let mut found = Vec::new();
-    if PATHS.iter().any(|(at, prefix)| is_at(&host, at) && path.starts_with(prefix)) {
+    if PATHS.iter().any(|(at, prefix)| is_at(host, at) && path.starts_with(prefix)) {
         found.push(Found::Path);
     }
     let all = segments(target);
+    if all.is_empty() {
+        return found;
+    }
     let foreign = |name: &str| !is_own(name);
     let has = |name: &&str| foreign(name) && all.iter().any(|segment| segment.is(name));
-    let signed = SIGNED.iter().find(|family| family.iter().all(has));
-    found.extend(signed.and_then(|family| family.first()).map(|name| Found::Signed(name)));
-    let generic = |name: &str| AT_HOSTS.iter().any(|(at, names)| is_at(&host, at) && names.contains(&name));
-    let is_credential = |name: &str| foreign(name) && (SECRET.contains(&name) || generic(name) || also(name));
+    let is_in_signed = |name: &String| SIGNED_NAMES.binary_search(&name.as_str()).is_ok();
+    if all.iter().flat_map(|segment| &segment.names).any(is_in_signed) {
+        let signed = SIGNED.iter().find(|family| family.iter().all(has));
+        found.extend(signed.and_then(|family| family.first()).map(|name| Found::Signed(name)));
+    }
+    let generic: Vec<&[&str]> = AT_HOSTS.iter().filter(|(at, _)| is_at(host, at)).map(|(_, names)| *names).collect();
+    let is_listed = |name: &str| SECRET.contains(&name) || generic.iter().any(|names| names.contains(&name));
+    let is_credential = |name: &str| (is_listed(name) || also(name)) && foreign(name);
     for segment in all {
         if segment.names.iter().any(|name| is_credential(name)) {
             let sent = target.get(segment.range.clone()).unwrap_or_default();
