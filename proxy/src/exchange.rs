@@ -76,14 +76,18 @@ async fn attempt(exchange: Exchange<'_>, asked: Asked, trail: &mut Trail) -> Res
     // With known addresses, a request can be refused before any network traffic, so it needs no opening record.
     let mut choice = locate::prepare(permitted, &armed, trail)?;
     trail.permitted().await?; // durable before a name is looked up or a byte leaves
-    let redacted = tokio::select! {
-        biased;
-        terminated = active.terminated() => Err(terminated.refusal()),
-        redacted = async {
+    let redacted = {
+        // Pinned where it is made: `select!` would move it, and it is some kilobytes.
+        let reached = pin!(async {
             locate::locate(permitted, &mut choice, trail).await?;
             let reply = forward::forward(permitted, armed, choice, trail).await?;
             redact::redact(exchange, reply, part).await
-        } => redacted,
+        });
+        tokio::select! {
+            biased;
+            terminated = active.terminated() => Err(terminated.refusal()),
+            redacted = reached => redacted,
+        }
     };
     let redacted = redacted.map_err(under)?;
     limit::check_response(&held.admission, redacted.hint().exact())?;

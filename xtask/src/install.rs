@@ -26,6 +26,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("node", "nodejs"),
     ("npm", "npm"),
     ("strace", "strace"),
+    ("valgrind", "valgrind"),
     ("nginx", "nginx-light"),
     ("go", "golang-go"),
     ("java", "default-jdk-headless"),

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the tasks that cargo alone cannot express.
 
 mod bench;
+mod cost;
 mod install;
 mod long;
 mod run;
@@ -19,6 +20,7 @@ cargo xtask fuzz [--seconds N]    each fuzz target for 300 seconds or N
 cargo xtask paths [--targets N]   1,000,000 targets or N, read by models of servers; 100,000 of them by real parsers
 cargo xtask hostile          work per byte of the parsers on hostile input, at 1, 4 and 16 KiB: it must not grow
 cargo xtask bench [--long] [NAME]..    every benchmark or those named (leaves decide conflicts hostile journal vault fairness); short
+cargo xtask cost [--record]  instructions of the hottest paths, compared with bench/cost.txt, or written to it
 cargo xtask install          only install what the tests need";
 
 fn main() -> Result<()> {
@@ -45,6 +47,8 @@ fn main() -> Result<()> {
         ["paths", "--targets", targets] => long::paths(targets),
         ["hostile"] => run::examples("bench_hostile"),
         ["bench", arguments @ ..] => bench::bench(arguments),
+        ["cost"] => cost::cost(false),
+        ["cost", "--record"] => cost::cost(true),
         ["install"] => install::everything(),
         [] | ["help" | "-h" | "--help"] => {
             run::say(USAGE);
