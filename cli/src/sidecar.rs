@@ -80,6 +80,7 @@ impl Sidecar {
                 limits,
                 own_names: foundation::own_names(),
                 deny_all: config.deny_all,
+                on_thread_start: crate::wipe::retain_blocks,
                 ..proxy::Config::default()
             },
             sessions: sessions.clone(),

@@ -28,6 +28,8 @@ pub struct Config {
     pub session_listeners: Option<PathBuf>,
     /// Runtimes, each on a thread of its own; one per core measured best.
     pub threads: usize,
+    /// Called on each of these threads, first.
+    pub on_thread_start: fn(),
     /// Fixed answers that precede DNS: canonical name to address.
     pub resolve: HashMap<String, IpAddr>,
     /// The session of connections without proxy credentials; `None` answers them with 407.
@@ -56,6 +58,7 @@ impl Default for Config {
             listen: vec![Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 3128)))],
             session_listeners: None,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
+            on_thread_start: || {},
             resolve: HashMap::new(),
             default_session: None,
             own_names: vec!["localhost".to_owned()],

@@ -249,6 +249,7 @@ fn spawn(
     std::thread::Builder::new()
         .name(format!("egret-core-{number}"))
         .spawn(move || {
+            (core.proxy.config.on_thread_start)();
             runtime.block_on(serve(core, share, listeners, deadlines));
             // Tasks of upstream connections end with the runtime.
             runtime.shutdown_background();
