@@ -331,3 +331,6 @@ async fn plain(
         End::Closed => None,
     }
 }
+
+#[cfg(test)]
+mod cost;

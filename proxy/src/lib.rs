@@ -11,8 +11,6 @@ mod config;
 mod connection;
 mod contain;
 mod context;
-#[cfg(test)]
-mod cost;
 mod credentials;
 mod downlink;
 mod entry;

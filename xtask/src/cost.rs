@@ -164,7 +164,7 @@ fn run(binary: &Path, test: &str, rounds: u64) -> Result<u64> {
         .args(["--quiet", "--tool=callgrind"])
         .arg(format!("--callgrind-out-file={}", counts.path().display()))
         .arg(binary)
-        .args(["--exact", &format!("cost::{test}"), "--test-threads=1"])
+        .args(["--exact", &format!("connection::cost::{test}"), "--test-threads=1"])
         .env("EGRET_COST_ROUNDS", rounds.to_string())
         .output()
         .context("cannot run valgrind")?;
