@@ -25,7 +25,7 @@ const MAX_RETAINED: usize = 256 << 10;
 
 /// A retained block: its first bytes are a link to the next one of its size.
 struct Retained {
-    next: *mut Retained,
+    next: *mut Self,
 }
 
 /// The retained blocks of one thread, by size. It has no destructor: threads of the data path live as long as the process.

@@ -31,7 +31,7 @@ async fn an_explanation_for_a_session_knows_what_is_decided_before_its_rules() {
         ("GET https://localhost:3128/", Some("denied_self")),
         ("get https://a.example.com/", Some("malformed")),
         (&format!("GET {long}"), Some("uri_too_long")),
-        (&format!("GET {}", &long[..long.len() - 1]), None),
+        (&format!("GET {}", long.strip_suffix('a').unwrap()), None),
         ("GET https://a.example.com/", None),
         ("GET https://other.example.org/", Some("denied_host")),
     ] {

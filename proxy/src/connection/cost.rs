@@ -1,5 +1,5 @@
-//! The hottest paths, each run a number of times, for counting instructions: `cargo xtask cost` runs each with two numbers under
-//! callgrind and takes the difference, so that the setup does not count. As plain tests they run twice and check their result.
+//! The hottest paths, for counting instructions: `cargo xtask cost` runs each under callgrind, with few and with many rounds, and takes
+//! the difference, so that the setup does not count. As plain tests they check their results.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,10 +25,26 @@ use crate::upstream::pool::{Key, Sender, Upstream};
 const HEAD: &str = "GET /v1/items/42?page=3&per_page=100 HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: agent/1.0\r\nAccept: */*\r\n\
                     Accept-Encoding: gzip, deflate, br\r\nConnection: keep-alive\r\nX-Request-Id: 0123456789abcdef\r\n\r\n";
 
-/// How often each path runs. One run before the first counted one pays for what is built once.
-#[expect(clippy::disallowed_methods, reason = "this is a test, which has no other input")]
-fn rounds() -> usize {
-    std::env::var("EGRET_COST_ROUNDS").map_or(2, |rounds| rounds.parse().unwrap())
+/// How often each path runs; the difference is what is counted. The first runs pay for what is built once.
+const FEW: usize = 20;
+const MANY: usize = 220;
+
+/// Two tests of each path.
+macro_rules! counted {
+    ($($path:ident)*) => {
+        mod few {
+            $(#[test] fn $path() { super::$path(super::FEW); })*
+        }
+        mod many {
+            $(#[test] fn $path() { super::$path(super::MANY); })*
+        }
+    };
+}
+
+counted!(request_head decision injection records_of_a_request masking_16_kib leaf_certificate request_over_http1 request_over_http2);
+
+fn on_a_runtime(future: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
 }
 
 /// A thousand rules, one credential.
@@ -66,9 +82,12 @@ async fn read_head(stream: &mut DuplexStream, buffer: &mut BytesMut) {
     }
 }
 
-#[tokio::test]
-async fn cost_of_a_request_over_http1() {
-    let (bench, payload, rounds) = (bench(), payload(), rounds());
+fn request_over_http1(rounds: usize) {
+    on_a_runtime(request_over_http1_async(rounds));
+}
+
+async fn request_over_http1_async(rounds: usize) {
+    let (bench, payload) = (bench(), payload());
     let (kept, mut server) = upstream();
     bench.core.pool.put(key(&bench, HttpVersions::Http1), kept);
     let (mut client, ours) = tokio::io::duplex(64 << 10);
@@ -101,9 +120,12 @@ async fn cost_of_a_request_over_http1() {
     serving.await.unwrap();
 }
 
-#[tokio::test]
-async fn cost_of_a_request_over_http2() {
-    let (bench, payload, rounds) = (bench(), payload(), rounds());
+fn request_over_http2(rounds: usize) {
+    on_a_runtime(request_over_http2_async(rounds));
+}
+
+async fn request_over_http2_async(rounds: usize) {
+    let (bench, payload) = (bench(), payload());
     let (ours, theirs) = tokio::io::duplex(64 << 10);
     let origin = tokio::spawn(async move {
         let mut connection = h2::server::handshake(theirs).await.unwrap();
@@ -144,22 +166,20 @@ async fn cost_of_a_request_over_http2() {
     origin.abort();
 }
 
-#[test]
-fn cost_of_a_request_head() {
+fn request_head(rounds: usize) {
     let (bench, bytes) = (bench(), Bytes::from_static(HEAD.as_bytes()));
-    for _ in 0..rounds() {
+    for _ in 0..rounds {
         let read = head::read(&bytes, &bench.core.proxy.limits, &bench.client).unwrap();
         assert_eq!(read.fields.len(), 6);
     }
 }
 
-#[test]
-fn cost_of_a_decision() {
+fn decision(rounds: usize) {
     let bench = bench();
     let destination = bench.destination.clone();
     let path = model::RequestPath::parse("/v1/items/42?page=3").unwrap();
     let now = clock::now();
-    for _ in 0..rounds() {
+    for _ in 0..rounds {
         let question = policies::Question {
             destination: &destination,
             method: "GET",
@@ -172,11 +192,14 @@ fn cost_of_a_decision() {
     }
 }
 
-#[tokio::test]
-async fn cost_of_an_injection() {
+fn injection(rounds: usize) {
+    on_a_runtime(injection_async(rounds));
+}
+
+async fn injection_async(rounds: usize) {
     let bench = bench();
     let line = bench.line("GET", "/");
-    for _ in 0..rounds() {
+    for _ in 0..rounds {
         let routed = route(bench.exchange(), bench.asked(HEAD).await).unwrap();
         let mut trail = bench.trail();
         let armed = inject(line.wanted(), routed, &line.active, &mut trail).unwrap();
@@ -185,11 +208,14 @@ async fn cost_of_an_injection() {
     }
 }
 
-#[tokio::test]
-async fn cost_of_the_records_of_a_request() {
+fn records_of_a_request(rounds: usize) {
+    on_a_runtime(records_of_a_request_async(rounds));
+}
+
+async fn records_of_a_request_async(rounds: usize) {
     let bench = bench();
     let line = bench.line("GET", "/");
-    for _ in 0..rounds() {
+    for _ in 0..rounds {
         let mut trail = bench.trail();
         trail.asked(&http::Method::GET, None, "http/1.1");
         trail.permit(&line.permit);
@@ -199,23 +225,21 @@ async fn cost_of_the_records_of_a_request() {
     }
 }
 
-#[test]
-fn cost_of_masking_16_kib() {
+fn masking_16_kib(rounds: usize) {
     let set = Arc::new(Needles::of_request(vec![VALUE.as_bytes().to_vec().into()]).unwrap().unwrap());
     let text =
         "{\"id\":10423,\"name\":\"some-name\",\"url\":\"https://api.example.com/repos/acme/site\"},\n".repeat(205);
     let chunk = Bytes::from(text).slice(..16 << 10);
     let mut masker = Masker::new(Sets::new(Some(set), None, None), TenantId::default());
-    for _ in 0..rounds() {
+    for _ in 0..rounds {
         let passed = masker.push(chunk.clone()).unwrap();
         assert!(passed.len() > 16 << 9);
     }
 }
 
-#[test]
-fn cost_of_a_leaf_certificate() {
+fn leaf_certificate(rounds: usize) {
     let bench = bench();
-    for n in 0..rounds() {
+    for n in 0..rounds {
         let host = model::Host::parse(&format!("host-{n}.example.com")).unwrap();
         assert!(bench.core.proxy.leaves.server_config(&host, clock::now()).is_ok());
     }
