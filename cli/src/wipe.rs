@@ -14,11 +14,18 @@ use std::ptr;
 /// The system's allocator, which wipes every freed block.
 pub(crate) struct Wiping;
 
-/// Sizes of retained blocks are multiples of this, which is also the alignment of all blocks of the C library.
+/// The distance between the sizes of retained blocks, which is also the alignment of all blocks of the C library.
 const STEP: usize = 16;
 
+/// Sizes are a multiple of [`STEP`] and these bytes: the C library's blocks begin with 8 bytes of its own, so other sizes would
+/// leave 8 bytes of each block unused.
+const REST: usize = 8;
+
 /// The longest block that is retained.
-const LONGEST: usize = 1024;
+const LONGEST: usize = 1032;
+
+/// How many sizes there are: 24, 40, .., 1032.
+const CLASSES: usize = LONGEST / STEP;
 
 /// The most bytes that one thread retains.
 const MAX_RETAINED: usize = 256 << 10;
@@ -32,7 +39,7 @@ struct Retained {
 struct Cache {
     is_in_use: Cell<bool>,
     bytes: Cell<usize>,
-    first: [Cell<*mut Retained>; LONGEST / STEP],
+    first: [Cell<*mut Retained>; CLASSES],
 }
 
 thread_local! {
@@ -40,7 +47,7 @@ thread_local! {
         Cache {
             is_in_use: Cell::new(false),
             bytes: Cell::new(0),
-            first: [const { Cell::new(ptr::null_mut()) }; LONGEST / STEP],
+            first: [const { Cell::new(ptr::null_mut()) }; CLASSES],
         }
     };
 }
@@ -56,9 +63,14 @@ fn class_of(layout: Layout) -> Option<(Layout, usize)> {
     if size == 0 || size > LONGEST || align > STEP {
         return None;
     }
-    let size = size.next_multiple_of(STEP);
+    let class = size.saturating_sub(REST).div_ceil(STEP).max(1) - 1;
     // The size is at most `LONGEST`, and the alignment a power of two.
-    Some((Layout::from_size_align(size, STEP).ok()?, size / STEP - 1))
+    Some((Layout::from_size_align(size_of_class(class), STEP).ok()?, class))
+}
+
+/// The bytes of each block of a class.
+const fn size_of_class(class: usize) -> usize {
+    (class + 1) * STEP + REST
 }
 
 impl Cache {
@@ -71,18 +83,18 @@ impl Cache {
         }
         // SAFETY: `put` wrote this link into a block that no other code uses until it is taken here.
         first.set(unsafe { (*block).next });
-        self.bytes.set(self.bytes.get() - (class + 1) * STEP);
+        self.bytes.set(self.bytes.get() - size_of_class(class));
         Some(block.cast())
     }
 
     /// Retains a block of this class; returns whether it did.
     fn put(&self, class: usize, block: *mut u8) -> bool {
-        let bytes = self.bytes.get() + (class + 1) * STEP;
+        let bytes = self.bytes.get() + size_of_class(class);
         let Some(first) = self.first.get(class).filter(|_| self.is_in_use.get() && bytes <= MAX_RETAINED) else {
             return false;
         };
         let block: *mut Retained = block.cast();
-        // SAFETY: the block is free, has at least 16 bytes, and is aligned to 16.
+        // SAFETY: the block is free, has at least 24 bytes, and is aligned to 16.
         unsafe { block.write(Retained { next: first.get() }) };
         first.set(block);
         self.bytes.set(bytes);
@@ -177,9 +189,12 @@ mod tests {
     #[test]
     fn small_blocks_have_a_class_by_their_size() {
         let class = |size, align| class_of(layout(size, align)).map(|(block, class)| (block.size(), class));
-        assert_eq!([class(1, 1), class(16, 8), class(17, 16)], [Some((16, 0)), Some((16, 0)), Some((32, 1))]);
-        assert_eq!([class(1009, 1), class(1024, 1)], [Some((1024, 63)); 2]);
-        assert_eq!([class(0, 1), class(1025, 1), class(64, 32)], [None; 3]);
+        assert_eq!([class(1, 1), class(24, 8), class(25, 16)], [Some((24, 0)), Some((24, 0)), Some((40, 1))]);
+        assert_eq!(
+            [class(40, 1), class(41, 1), class(1017, 1), class(1032, 1)].map(|class| class.unwrap().1),
+            [1, 2, 63, 63]
+        );
+        assert_eq!([class(0, 1), class(1033, 1), class(64, 32)], [None; 3]);
     }
 
     #[test]
@@ -187,16 +202,17 @@ mod tests {
         retaining(|| {
             // SAFETY: each block is used within its size, and freed once with its layout.
             unsafe {
-                for size in [1, 16, 100, 1024] {
+                for size in [1, 16, 100, 1032] {
                     let block = Wiping.alloc(layout(size, 1));
                     ptr::write_bytes(block, 0xaa, size);
                     Wiping.dealloc(block, layout(size, 1));
                     // Another size of the same class.
-                    let again = Wiping.alloc(layout(size.next_multiple_of(STEP), 8));
+                    let whole = layout(class_of(layout(size, 1)).unwrap().0.size(), 8);
+                    let again = Wiping.alloc(whole);
                     assert_eq!(again, block, "{size}");
                     let bytes = std::slice::from_raw_parts(again, size);
                     assert!(bytes.iter().skip(size_of::<Retained>()).all(|byte| *byte == 0), "{size}");
-                    Wiping.dealloc(again, layout(size.next_multiple_of(STEP), 8));
+                    Wiping.dealloc(again, whole);
                     let zeroed = Wiping.alloc_zeroed(layout(size, 1));
                     assert!(std::slice::from_raw_parts(zeroed, size).iter().all(|byte| *byte == 0), "{size}");
                     Wiping.dealloc(zeroed, layout(size, 1));
@@ -232,7 +248,7 @@ mod tests {
                 let mut block = Wiping.alloc(layout(20, 1));
                 ptr::copy_nonoverlapping(b"0123456789abcdefghij".as_ptr(), block, 20);
                 let mut size = 20;
-                for next in [21, 32, 33, 1000, 1024, 1025, 5000, 40, 34, 20] {
+                for next in [21, 24, 25, 1000, 1032, 1033, 5000, 40, 34, 20] {
                     block = Wiping.realloc(block, layout(size, 1), next);
                     size = next;
                     assert_eq!(std::slice::from_raw_parts(block, 20), b"0123456789abcdefghij", "{next}");
