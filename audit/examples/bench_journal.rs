@@ -200,7 +200,7 @@ fn two_runtimes(scene: &Scene, root: &std::path::Path) {
     report("end to end, 2 runtimes of 64 tasks", began.elapsed(), cpu_time() - cpu, exchanges() * 4);
 }
 
-/// Records that nobody waits for: what the caller pays, and what all of it costs.
+/// Records that no task waits for: the cost for the caller, and the whole cost.
 fn unawaited(scene: &Scene, root: &std::path::Path) {
     let (journal, _) = Journal::open(&root.join("append"), Durability::Process).unwrap();
     let record = Record {

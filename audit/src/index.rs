@@ -37,7 +37,7 @@ const BATCH_ROWS: u64 = 2_000;
 /// How long the follower waits when there was nothing new.
 const IDLE: Duration = Duration::from_millis(500);
 
-/// The follower rests this many times as long as it worked: a twenty-fifth of a core at most. Who asks brings the index to
+/// The follower pauses this many times as long as it worked: a twenty-fifth of a core at most. A query brings the index to
 /// the journal's end anyway.
 const REST: u32 = 24;
 
@@ -74,7 +74,7 @@ pub struct Index {
     path: PathBuf,
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
-    /// There was no space to open the file: the connections are empty stand-ins, and every step tries again.
+    /// There was no space to open the file: the connections are empty databases in memory, and every step tries again.
     without_space: AtomicBool,
 }
 

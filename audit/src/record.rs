@@ -272,7 +272,7 @@ pub struct Record {
     pub sni: Option<Arc<str>>,
     /// The names of the fields that were taken off the request.
     pub stripped: Vec<Text>,
-    /// Where what the client itself sent gave way to a credential, as in `injected_into`.
+    /// The locations in which a credential overwrote the client's own value, as in `injected_into`.
     pub replaced: Vec<Text>,
     /// What policies that only observe would have refused it for: policy, decision, code and, where one decides, the rule.
     pub observed: Vec<Text>,

@@ -95,7 +95,7 @@ impl Trail {
         self.record.port = Some(destination.port());
     }
 
-    /// Where it wants to go, where the scheme is not known yet.
+    /// The requested endpoint, while the scheme is not known yet.
     pub fn endpoint(&mut self, endpoint: &Endpoint) {
         self.record.host = Some(endpoint.host.clone());
         self.record.port = Some(endpoint.port);

@@ -546,7 +546,7 @@ fn channel(request: &SessionRequest) -> Result<Channel, Problem> {
             digits.bytes().all(|byte| byte.is_ascii_digit()) && (*digits == "0" || !digits.starts_with('0'))
         };
         let number = text.strip_prefix("uid:").filter(plain).and_then(|digits| digits.parse::<u32>().ok());
-        // The last number stands for "no user" (setresuid(2)).
+        // The last number means "no user" (setresuid(2)).
         let number = number.filter(|uid| *uid != u32::MAX);
         number.ok_or_else(|| {
             Problem::invalid(format!("peer {text:?} is not a user; write uid: and a number, such as uid:1000"))

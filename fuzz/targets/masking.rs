@@ -19,7 +19,7 @@ use vault::{Audience, CredentialSpec, KeyFile, Kind, NewCredential, Secret, Stor
 const SECRETS: [(&str, &str); 3] =
     [("bearer", "sk-live-0123456789abcdef"), ("basic", "robot:q7Zk9_xP55aa"), ("query", "k/y+9_x\"Zq 7abc")];
 
-/// From here on, a byte of the input stands for a form of a secret.
+/// From here on, a byte of the input selects a form of a secret.
 const FORMS_FROM: u8 = 0xc0;
 
 #[derive(Default)]

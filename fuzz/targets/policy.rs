@@ -1,4 +1,4 @@
-//! A policy file: compiling it never panics and says the same each time, its problems render in every form, its
+//! A policy file: compiling it never panics and gives the same result each time, its problems render in every form, its
 //! layout keeps its meaning, and what it compiles to answers.
 
 #![no_main]
@@ -35,7 +35,7 @@ fuzz_target!(|text: &str| {
     render_all(text, set.warnings());
     let again = compile(&source(text)).expect("it compiled a moment ago");
     assert_eq!(set.digest(), again.digest());
-    // One layout, which is its own layout and says the same.
+    // One layout, which formatting does not change and which has the same meaning.
     let [file] = source(text);
     if let Ok(laid_out) = policies::fmt(&file) {
         let [file] = source(&laid_out);

@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_range_is_global_where_each_of_its_addresses_is() {
-        // Each border of a class of IPv4 lies between two blocks of 256, a metadata service aside.
+        // Each border of a class of IPv4 is between two blocks of 256, except that of a metadata service.
         for block in (0..=u32::MAX >> 8).map(|block| block << 8) {
             let (first, last) = (Ipv4Addr::from(block), Ipv4Addr::from(block | 0xff));
             // Neither the first nor the last address of a block is a metadata service.

@@ -79,7 +79,7 @@ const SPREADS: [Spread; 9] = [
     },
     Spread { name: "ceiling", ceiling: Some(CEILING), ..BY_HOST },
     Spread { name: "globs below", ceiling: Some(CEILING), rule: SPREAD_GLOB, ..BY_PATH },
-    // Nothing but the port tells these apart.
+    // These differ by the port alone.
     Spread { name: "no path", rule: |n| format!("{{host: h.example.com, port: {}}}", port(n)), ports: true, ..BY_PATH },
 ];
 

@@ -17,7 +17,7 @@ pub struct UnixPeer {
 }
 
 impl UnixPeer {
-    /// What the kernel reports for each user that has no number in our user namespace (user_namespaces(7)). It stands for
+    /// What the kernel reports for each user that has no number in our user namespace (user_namespaces(7)). It means any of
     /// many users, so it identifies none.
     pub const OVERFLOW: u32 = 65_534;
 }

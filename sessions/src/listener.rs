@@ -131,7 +131,7 @@ impl Listeners {
     }
 
     /// Opens the listener of a session. Where the session names the user of its clients, every user may connect to the socket and
-    /// the kernel tells who did; otherwise only our own user may.
+    /// the kernel reports which user did; otherwise only our own user may.
     pub(crate) fn open(&self, session: &Arc<Session>) -> Result<(), ListenerError> {
         let path = self.path_of(&session.id);
         if path.as_os_str().len() > MAX_PATH_BYTES {

@@ -1,4 +1,4 @@
-//! The tool calls of a session that are under way, as the runtime marks their begin and end. They live in memory: a
+//! The tool calls of a session that are in progress, as the runtime marks their begin and end. They live in memory: a
 //! sidecar that starts again has none, and policies treat the tool as unknown.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

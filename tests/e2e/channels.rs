@@ -86,7 +86,7 @@ fn t298_clients_of_a_sessions_listener_need_no_credentials() {
     let record = egret.record_where("the exchange", |record| record.text("path") == "/t298");
     assert_eq!([record.text("attribution"), record.text("session")], ["listener", session.id.as_str()]);
 
-    // A real client, which knows the relay's address alone.
+    // A real client that is configured with the relay's address alone.
     let output = Command::new("curl")
         .args(["--silent", "--show-error", "--fail", "--proxy", &format!("http://{relay}")])
         .arg("--cacert")

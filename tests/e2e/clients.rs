@@ -152,7 +152,7 @@ fn curl_over_both_protocols() {
                 [format!("Bearer {}", it.token.value())]
             );
         }
-        // A refusal reaches the user of curl: the code stands in the status line.
+        // A refusal reaches the user of curl: the code is in the status line.
         let output = scene.output(&program("curl"), &["-sSv", "https://elsewhere.origin.test/"], &[]);
         assert!(!output.status.success());
         assert!(String::from_utf8_lossy(&output.stderr).contains("denied_host"), "{output:?}");

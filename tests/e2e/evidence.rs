@@ -32,7 +32,7 @@ fn serve(egret: &Egret, options: &[&str]) -> Output {
     egret.run(&[&["serve", "--config", &config][..], options].concat(), "")
 }
 
-/// The start is refused, says why, and leaves the folder as it is.
+/// The start is refused with the reason, and the folder is unchanged.
 fn refused(egret: &Egret, why: &str) {
     // SQLite's shared memory between processes is not part of the index.
     let whole = || {

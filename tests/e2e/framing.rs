@@ -39,7 +39,7 @@ impl Bench {
         Self { world, session, mark }
     }
 
-    /// `fields` stand after a good request line and Host; `body` after the empty line.
+    /// `fields` follow a valid request line and Host; `body` follows the empty line.
     fn refuse(&self, method: &str, fields: &[u8], body: &str, code: &str) {
         let target = self.world.target("api.origin.test");
         let head = format!("{method} /{} HTTP/1.1\r\nHost: {target}\r\n", self.mark);

@@ -1,4 +1,4 @@
-//! `egret vault import`: many credentials at once, and what it says of those that it does not take.
+//! `egret vault import`: many credentials at once, and the messages about those that it does not import.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 
-/// A file beside the sidecar's folder, in which no canary may ever stand.
+/// A file next to the sidecar's folder, which may never contain a canary.
 struct Source {
     folder: tempfile::TempDir,
 }
@@ -26,7 +26,7 @@ impl Source {
     }
 }
 
-/// Runs `vault import`; gives its exit code, what it printed and what it said, in which no canary stands.
+/// Runs `vault import`; returns its exit code, standard output and standard error, which contain no canary.
 fn import(egret: &Egret, canaries: &[&Canary], args: &[&str], input: &str) -> (i32, String, String) {
     let output = egret.run(&[&["vault", "import"], args].concat(), input);
     for canary in canaries {

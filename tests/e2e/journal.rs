@@ -114,7 +114,7 @@ fn a_journal_that_was_taken_away_and_is_accepted_leaves_a_gap() {
     let session = world.egret.session(&["journal"], &[]);
     assert_eq!(client::get(&world.egret, &session, &world.target("api.origin.test"), "/taken").status, 200);
     world.egret.record_where("the record", |r| r.text("kind") == "exchange.closed");
-    // A query brings the index to the end of the journal: from then on it knows what there was.
+    // A query brings the index to the end of the journal: from then on it contains all earlier records.
     world.egret.ok(&["audit", "query", "--limit", "1"], "");
     world.egret.terminate();
     std::fs::remove_dir_all(world.egret.journal_folder()).unwrap();

@@ -149,7 +149,7 @@ fn no_core_is_left_behind() {
     world.egret.launch();
 }
 
-/// Clients that never stop asking until told to.
+/// Clients that send requests until they are stopped.
 struct Load {
     stop: Arc<AtomicBool>,
     threads: Vec<std::thread::JoinHandle<()>>,

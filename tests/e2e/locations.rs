@@ -50,7 +50,7 @@ fn a_placeholder_is_swapped_in_each_location_of_its_credential() {
     assert_eq!(fields("/both-cookie"), (None, None));
     assert_eq!(world.origin.seen_once("/both-cookie").value("cookie"), Some(format!("sid={plain}")));
     assert!(records("/both-query").contains("query") && records("/both-cookie").contains("cookie sid"));
-    // Without a placeholder it goes where its kind says, and a key of the client's own goes nowhere.
+    // Without a placeholder it is attached at the location of its kind, and the client's own key is removed.
     assert_eq!(get("/both-added", "Authorization: Bearer own\r\n").status, 200);
     assert_eq!(fields("/both-added"), (Some(plain), None));
     let misplaced = get("/both-other", &format!("X-Other: {placeholder}\r\n"));

@@ -1,4 +1,4 @@
-//! E and L: what comes back from a host that knows a secret, for any session, in any part, coding or rhythm.
+//! E and L: responses of a host that was sent a secret, for any session, in any part, coding or rhythm.
 
 use std::io::Write as _;
 use std::process::Command;
@@ -125,7 +125,7 @@ fn t102_masked_whichever_request_asks_and_whoever_owns_it() {
     let told = it.world.egret.record_where("the owner's record", |r| r.text("kind") == "credential.masked");
     assert_eq!((told.text("tenant"), told.number("redactions")), ("default".to_owned(), 2));
     assert!(told.text("credentials").contains("token") && !told.0.to_string().contains("acme"), "{}", told.0);
-    // A host in nobody's audience is left as it is.
+    // Responses of a host in no audience are not changed.
     let other = it.world.target("other.origin.test");
     let answer = client::get_with(&it.world.egret, &without, &other, "/t102-other", "Accept-Encoding: br\r\n");
     assert!(answer.text().contains("accept-encoding: br"), "{}", answer.text());
@@ -205,7 +205,7 @@ fn t219_a_part_of_a_masked_object() {
             let answer = H2::open(&it.world.egret, &session, &target).send(request).unwrap();
             assert_eq!((answer.status, answer.text().as_str()), (206, masked.get(from..to).unwrap()), "{range}");
         }
-        // Behind the end, though the wider part that the upstream is asked for begins before it.
+        // After the end, although the wider part that is requested from the upstream begins before it.
         for range in [format!("bytes={total}-"), format!("bytes={}-", total * 9), "bytes=-0".to_owned()] {
             let answer = get(&range, "");
             assert_eq!((answer.status, answer.body.len()), (416, 0), "{range}");
@@ -224,7 +224,7 @@ fn t219_a_part_of_a_masked_object() {
     let target = it.world.target("host.origin.test");
     let answer = client::get_with(&it.world.egret, &session, &target, "/t219-unit", "Range: items=0-9\r\n");
     assert!(answer.status == 200 && answer.text().contains("range: items=0-9"), "{}", answer.text());
-    // A part that nobody asked for.
+    // A part that was not requested.
     let partial = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-2/10\r\nContent-Length: 3\r\n\r\nabc";
     it.world.origin.script("raw.origin.test", Script::answer(partial));
     let raw = it.world.target("raw.origin.test");
@@ -443,7 +443,7 @@ fn t271_messages_and_deltas_come_in_no_coding() {
         "200 OK\r\nContent-Type: application/grpc\r\nGrpc-Encoding: gzip",
         "200 OK\r\nContent-Type: application/connect+json\r\nConnect-Content-Encoding: gzip",
         "226 IM Used\r\nIM: gzip",
-        // A field that says how the content is to be read is not one of the connection's.
+        // A field that describes the content is not a field of the connection.
         "200 OK\r\nConnection: grpc-encoding, content-type\r\nContent-Type: application/grpc\r\nGrpc-Encoding: gzip",
         "200 OK\r\nConnection: Content-Encoding\r\nContent-Encoding: compress",
         "226 IM Used",

@@ -1,4 +1,4 @@
-//! What lies in the memory of the sidecar: forced core dumps, searched for everything that must not be in them; and what
+//! The memory of the sidecar: forced core dumps, searched for everything that must not be in them; and what
 //! the process leaves for others to see.
 
 use std::collections::BTreeMap;
@@ -138,7 +138,7 @@ fn t168_no_core_holds_a_secret_that_is_not_in_use() {
     let secrets = Secrets::put(&world);
     secrets.assert_absent("after values were put", &core(&world.egret, &folder));
 
-    // Opened anew, nothing asked for yet.
+    // Opened again, before any request.
     world.egret.terminate();
     world.egret.launch();
     secrets.assert_absent("after the start", &core(&world.egret, &folder));
@@ -166,7 +166,7 @@ fn t168_no_core_holds_a_secret_that_is_not_in_use() {
         world.egret.ok(&["session", "end", &session.id], "");
     }
     // The connections of a session that is over are closed, and their buffers wiped, by the next sweep of the pool.
-    // A process of which a core is taken stands still: cores alone would keep it from what is waited for.
+    // A process is stopped while its core is dumped: without pauses between the dumps it would not make progress.
     wait::until("the upstream connections are closed", || (world.egret.descriptors() <= at_rest).then_some(()));
     let clean = |core: &[u8]| [&secrets.token, &secrets.password].iter().all(|secret| secret.find(core).is_none());
     wait::until("their buffers are wiped", || clean(&core(&world.egret, &folder)).then_some(()));

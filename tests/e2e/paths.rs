@@ -188,7 +188,7 @@ fn t072_redirects_are_the_clients() {
         assert_eq!(answer.status, status);
         assert_eq!(answer.header("location"), Some(to));
         assert!(arrivals(&world, status).is_empty(), "the proxy followed a redirect");
-        // The client follows: judged anew, and without the first host's secret.
+        // The client follows: judged again, and without the first host's secret.
         let answer = client::get(&world.egret, &session, &elsewhere, &format!("/t072-{status}"));
         assert_eq!(answer.status, 200);
         let [arrived] = &arrivals(&world, status)[..] else { panic!("the second request did not arrive once") };

@@ -137,7 +137,7 @@ fn rules_select_by_the_tool_that_the_runtime_marks() {
     });
     assert_eq!((record.text("tool_call").as_str(), record.text("tool").as_str()), ("call-1", "web_fetch"));
     assert_eq!(record.text("attribution"), "marker");
-    // A second tool at work: nobody knows which of the two it is.
+    // A second open tool call: which of the two the request belongs to is unknown.
     assert_eq!(begin("call-2", "bash"), 201);
     refusal::expect_denied(&world.egret, &get(&world, &session, HOSTS[1], "/tool"), 403, "denied_tool");
     let end = |id: &str| control::call(&world.egret, "POST", &format!("{calls}/{id}/end"), &json!(null)).0;
@@ -249,7 +249,7 @@ fn assert_broken_off(mut streaming: Wire) {
     assert_eq!(String::from_utf8_lossy(&streaming.rest()), "\n\n\r\n");
 }
 
-/// Begins a download that stands still after its first event.
+/// Begins a download that pauses after its first event.
 pub(crate) fn download(world: &World, session: &Session, gate: &str) -> Wire {
     let target = world.target(HOSTS[0]);
     let (answer, wire) = client::connect(&world.egret, Some(session), &target);
@@ -397,7 +397,7 @@ fn a_tunnel_that_is_not_read_has_its_own_record() {
     assert_eq!((closed.text("decision").as_str(), closed.text("host").as_str()), ("allow", HOSTS[2]));
     assert!(closed.number("request_bytes") > 100 && closed.number("response_bytes") > 100, "{:?}", closed.0);
     assert!(!closed.has("path") && !closed.has("status") && !closed.has("credentials"), "{:?}", closed.0);
-    // Nobody is told another name than the one that was connected to.
+    // No client gets a certificate for a name other than that of its CONNECT.
     let (answer, wire) = client::connect(&world.egret, Some(&session), &world.target(HOSTS[2]));
     assert_eq!(answer.status, 200);
     assert!(wire.start_tls(client::config_trusting(&world.origin.ca_file(), &["http/1.1"]), HOSTS[3]).is_err());
@@ -602,7 +602,7 @@ fn t078_a_deny_wins_wherever_it_stands_and_hidden_rules_are_named() {
     assert!(told.contains("EG0040") && told.contains("`hidden` never decides"), "{told}");
 }
 
-/// What a command says on standard output, and whether it succeeded.
+/// The standard output of a command, and whether it succeeded.
 fn said(egret: &Egret, args: &[&str]) -> (String, bool) {
     let output = egret.run(args, "");
     (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success())

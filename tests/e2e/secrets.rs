@@ -112,7 +112,7 @@ impl Secrets {
         STANDARD.encode(format!("robot:{}", self.password.value()))
     }
 
-    /// None of the secrets stands in the answer.
+    /// The answer contains none of the secrets.
     fn assert_masked(&self, answer: &Answer) {
         let everything = answer.everything();
         for canary in [&self.bearer, &self.password, &self.header, &self.query] {
@@ -438,7 +438,7 @@ fn t108_a_client_that_asks_for_its_secrets() {
             refusal::expect_denied(&it.world.egret, &answer, 403, "denied_self");
         }
     }
-    // A path that is nobody's, or that only looks like one of the API's.
+    // A path that does not exist, or that only looks like one of the API's.
     for path in ["/secrets", "/v10", "//v1/sessions", "/%76%31/sessions"] {
         let answer = ask(&format!("http://egret.internal{path}"), "egret.internal");
         assert_eq!(answer.status, 403, "{path}: {answer:?}");
@@ -487,7 +487,7 @@ fn t086_own_authorization_is_replaced() {
         .record_where("the record", |r| r.text("path") == "/t086-h1" && r.text("kind") == "exchange.closed");
     assert_eq!(record.text("decision"), "allow");
     assert_eq!(record.0["replaced"], serde_json::json!(["header authorization"]));
-    // A placeholder is swapped, not replaced, unless something of the client's own stands beside it.
+    // A placeholder is substituted, unless the location also contains text of the client.
     let placeholder = session.placeholder("BEARER_TOKEN");
     let swapped = format!("Authorization: Bearer {placeholder}\r\n");
     let query = session.placeholder("QUERY_KEY");
@@ -622,7 +622,7 @@ fn t091_echo_split_over_data_frames() {
     split_in_frames(&it, "basic.origin.test", &it.pair());
 }
 
-/// The echo split at every byte, as segments of a body whose length stands in the head.
+/// The echo split at every byte, as segments of a body with a Content-Length.
 fn split_over_tcp(it: &Secrets, host: &str, secret: &str) {
     let session = it.session();
     let body = format!("before-{secret}-after");

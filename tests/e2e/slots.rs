@@ -247,7 +247,7 @@ fn t081_a_placeholder_beside_its_slot_is_refused() {
     for canary in [&it.secret, &it.twice] {
         it.world.origin.assert_saw_nothing_of(&format!("beside\": \"{}", canary.value()));
     }
-    // The host of another rule has no slot, whatever the audience says.
+    // The host of another rule has no slot, even if the audience names it.
     let body = format!("{{\"auth\": {{\"client_secret\": \"{secret}\"}}}}");
     let answer = it.post(&session, "other.origin.test", "/elsewhere", JSON, &body, None);
     refusal::expect_denied(&it.world.egret, &answer, 403, misplaced);
@@ -386,7 +386,7 @@ fn a_client_that_waits_for_100_and_one_that_leaves() {
     wire.send(&body);
     assert_eq!(wire.answer().status, 200);
     assert!(raw(&it, "/expect").contains(&it.secret.value().replace('/', "%2F")));
-    // Half a body, and the client is gone: nothing goes out, and the record says who left.
+    // The client closes within the body: nothing goes out, and the record names the client as the cause.
     let mut wire = open();
     wire.send(format!("{}\r\n{}", head("/leaves"), body.get(..20).unwrap()));
     drop(wire);

@@ -1,4 +1,4 @@
-//! Clients that nobody knows, and clients that want too much: places, records and logs stay bounded, and the others go on.
+//! Unidentified clients, and clients that exceed their share: slots, records and logs stay bounded, and other clients are served.
 
 use std::process::{Command, Stdio};
 
@@ -45,7 +45,7 @@ fn connect(world: &World, target: &str, fields: &str) -> client::Answer {
     wire.answer_to("CONNECT")
 }
 
-/// Records of a code, and how many refusals they stand for.
+/// Records of a code, and the number of refusals that they count.
 fn counted(records: &[Record], code: &str) -> (usize, u64) {
     let of_code = || records.iter().filter(|record| record.text("code") == code);
     let single = of_code().filter(|record| record.text("kind") == "exchange.closed").count() as u64;
@@ -100,7 +100,7 @@ fn t129_the_connection_beyond_the_last_place_gets_an_answer() {
     let record = refusal::expect_denied(&world.egret, &answer, 503, "overloaded");
     assert_eq!((record.text("source"), record.text("session")), ("127.0.0.1".to_owned(), String::new()));
     assert!(held.iter_mut().all(|wire| ask(&world, wire) == 200));
-    // A session has a quarter of the places; a third connection is refused though others are free.
+    // A session has a quarter of the slots; a third connection is refused although other slots are free.
     drop(held.split_off(2));
     let answer = wait::until("the others' places to be free", || {
         let (answer, _) = client::connect(&world.egret, Some(&sessions[0]), &world.target("api.origin.test"));
@@ -140,7 +140,7 @@ fn t209_strangers_hold_nobody_out() {
         assert_eq!(client::get(&world.egret, &session, &target, "/t209").status, 200, "request {number}");
     }
     assert!(world.egret.descriptors() < 150, "{} descriptors", world.egret.descriptors());
-    // Whose place was given away is told so.
+    // A client that lost its slot gets an answer.
     let answer = silent[0].answer_to("CONNECT");
     assert_eq!((answer.status, refusal::problem(&answer)["code"].as_str()), (503, Some("overloaded")));
     world.egret.put("key", &["--kind", "bearer", "--audience", "api.origin.test"]);

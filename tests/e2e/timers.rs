@@ -1,4 +1,4 @@
-//! Time, and the order of records: timers of rules, clients and upstreams that stand still, early answers, lookups.
+//! Time, and the order of records: timers of rules, clients and upstreams that pause, early answers, lookups.
 
 use std::net::TcpListener;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How often credentials went on requests, and when last, as `egret vault` tells it.
+//! How often credentials were attached to requests, and when last, as `egret vault` prints it.
 
 use egret_tests::client;
 use serde_json::Value;

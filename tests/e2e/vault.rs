@@ -118,7 +118,7 @@ fn an_independent_reader_agrees_on_every_record() {
     assert_eq!(one["versions"][1]["fingerprint"], description["fingerprint"]);
     assert_eq!(one["version"], 2);
 
-    // A passphrase, then a passphrase and a key file: neither is enough alone. The secrets are not sealed anew.
+    // A passphrase, then a passphrase and a key file: neither is enough alone. The secrets are not sealed again.
     let passphrase = egret.folder().join("passphrase").display().to_string();
     let key = egret.folder().join("other.key").display().to_string();
     egret.ok(&["vault", "rekey", "--passphrase-file", &passphrase], "");

@@ -3,7 +3,7 @@
 use egret_tests::egret::{Egret, Setup};
 use egret_tests::origin::Origin;
 
-/// The sidecar is dropped first, so that it is checked while the origin still stands.
+/// The sidecar is dropped first, so that it is checked while the origin still runs.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) egret: Egret,

@@ -248,7 +248,7 @@ fn an_index_that_does_not_match_is_filled_again() {
     let (other, _) = open(&scene.folder());
     refusal(&other);
     other.close();
-    // Before it is filled again, the index is what tells that the journal was replaced.
+    // Before it is filled again, only the index shows that the journal was replaced.
     assert_eq!(verify_against(&scene.folder(), &[known]).unwrap_err().seq, 2);
     assert_eq!(index.catch_up().unwrap(), 1);
     let rows = index.query(&Filter::default()).unwrap();
@@ -377,7 +377,7 @@ fn uses_are_counted_once_however_often_the_index_is_opened_or_filled_again() {
     let again = scene.index();
     again.catch_up().unwrap();
     assert_eq!(used(&again, "default"), counted);
-    // As an index of another build is: made anew under the same name.
+    // Like an index of another build: created again under the same name.
     lock(&again.writer).execute_batch("PRAGMA user_version = 1").unwrap();
     drop(again);
     let anew = scene.index();

@@ -13,7 +13,7 @@ use crate::testing::{
 };
 use crate::verify::{Why, verify};
 
-/// How a test that runs itself again tells its other half where to work.
+/// The variable by which a test that runs itself again passes the folder to the second process.
 const CHILD: &str = "EGRET_AUDIT_TEST_FOLDER";
 
 #[expect(clippy::disallowed_methods, reason = "a test that runs itself again has no other way to say what is wanted")]
@@ -29,7 +29,7 @@ fn retry(journal: &Journal) {
     shared.publish(&writer);
 }
 
-/// This test binary, told to run one test in a folder.
+/// This test binary, as a command that runs one test in a folder.
 fn myself(test: &str) -> Vec<String> {
     let exe = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
     vec![exe, format!("journal::tests::{test}"), "--exact".into(), "--nocapture".into()]
@@ -233,7 +233,7 @@ fn t172_an_exchange_that_was_opened_files_ago_is_found() {
     block_on(long.permitted()).unwrap();
     (0..60).for_each(|_| exchange(&journal));
     journal.flush();
-    // Once with the note of where the oldest open exchange stands, once without.
+    // Once with the note of the position of the oldest open exchange, once without.
     assert!(eventually(|| chain::read_head(&running).unwrap().is_some_and(|noted| noted.oldest_open > 1)));
     for noted in [true, false] {
         snapshot(&running, &crashed);
@@ -530,7 +530,7 @@ fn t170_a_full_disk_is_recorded_from_its_reserve_and_refuses_until_there_is_spac
         command
     };
     if !mount("mount -t tmpfs tmpfs \"$0\"").stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
-        return; // A system that lets nobody mount has no small disk to offer; the limit above stands in.
+        return; // Without permission to mount, there is no small disk; the limit above is tested instead.
     }
     let test = myself("t170_a_full_disk_is_recorded_from_its_reserve_and_refuses_until_there_is_space");
     assert!(mount(script).args(test).env(CHILD, dir.path()).status().unwrap().success());

@@ -28,7 +28,7 @@ fn put_lines(dir: &Path, lines: &[String]) {
     fs::write(file(dir), lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
 }
 
-/// Changes the lines of a journal of ten records; gives what `verify` says then.
+/// Changes the lines of a journal of ten records; returns the result of `verify`.
 fn changed(change: impl FnOnce(&mut Vec<String>)) -> Broken {
     let dir = tempfile::tempdir().unwrap();
     journal(dir.path(), 10);

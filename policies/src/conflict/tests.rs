@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{PolicySource, compile};
 
-/// The rules of some entries; each gives something else, or the same, as `gives` says.
+/// The rules of some entries; each gives the same as the others or something else, by `gives`.
 fn rules(entries: &[String]) -> Vec<Arc<Rule>> {
     // One policy a rule, so that their contradictions do not keep them from being compiled.
     let source = |(n, entry): (usize, &String)| PolicySource {

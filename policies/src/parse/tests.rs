@@ -1,4 +1,4 @@
-//! What the decoder says of each kind of fault, and what it goes on with.
+//! The problem that the decoder reports for each kind of fault, and the value that it continues with.
 
 use super::*;
 use crate::document::{OneOrMany, Scalar, place};
@@ -14,7 +14,7 @@ fn found(text: &str) -> Vec<String> {
     read(text).1.iter().map(|p| format!("{} {}:{}", p.code, p.line, p.column)).collect()
 }
 
-/// What stands behind `use` in these words.
+/// The value of `use` in this text.
 fn value(written: &str) -> Scalar {
     let (document, problems) = read(&format!("policy: p\nrules:\n- {{id: r, use: {written}}}\n"));
     assert!(problems.is_empty(), "{written}: {problems:?}");
@@ -180,7 +180,7 @@ fn no_more_is_told_than_anyone_reads() {
 fn what_does_not_show_as_it_is_read_is_refused() {
     for sign in ['\u{85}', '\u{2028}', '\u{2029}', '\u{202e}', '\u{2066}', '\u{1b}', '\u{0}', '\u{7f}', '\r'] {
         let text = format!("policy: p\nrules:\n  # x{sign}\n  - {{id: a, allow: {{host: a.example}}}}\n  # {sign}x\n");
-        // What stands before a line feed is the end of a line.
+        // A carriage return before a line feed is part of the line end.
         let (line, column) = if sign == '\r' { (5, 5) } else { (3, 6) };
         let source = crate::PolicySource { name: "p.yaml".to_owned(), text };
         let problems = crate::compile(std::slice::from_ref(&source)).unwrap_err();

@@ -148,7 +148,7 @@ fn a_connect_is_refused_where_a_rule_denies_all_of_it() {
     for partly in ["scheme: https", "scheme: http", "methods: [GET, POST]", "path: \"/**\"", "port: 8443"] {
         assert_eq!(connect(&with(&format!("host: a.example, {partly}")), "a.example", 443), "Intercept", "{partly}");
     }
-    // Of a scheme that nobody opens here, the denial is not the answer; of all schemes, it is.
+    // A deny for a scheme that no rule allows is not the reason; a deny for all schemes is.
     assert_eq!(connect(&with("host: \"**\", scheme: http"), "b.example", 443), "deny denied_host");
     assert_eq!(connect(&with("host: \"**\""), "b.example", 443), "deny denied_host never");
 }

@@ -147,7 +147,7 @@ fn two_exact_paths_that_become_one_rule_are_the_same() {
     assert_eq!(told(two, one), Vec::<String>::new());
 }
 
-/// Where two rules meet, the one that says more exactly where it is has the word.
+/// If two rules match, the more exact one decides.
 #[test]
 fn what_a_deny_kept_back_is_told_in_its_words() {
     let allow = "  - {id: all, allow: {host: a.example, methods: [PUT], path: /site/**}}\n";

@@ -1,5 +1,5 @@
-//! What a difference says, against requests by the thousand: nothing that grants more escapes it, and each
-//! request that it names gets what it says.
+//! Differences, compared with thousands of requests: each change that grants more is reported, and each request that is
+//! reported gets the reported answers.
 
 use std::fmt::Write;
 use std::net::IpAddr;

@@ -11,7 +11,7 @@ fn page() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policy.md")).unwrap()
 }
 
-/// The examples whose fence says this behind `yaml`.
+/// The examples whose fence has this word after `yaml`.
 fn examples<'a>(page: &'a str, mark: &str) -> Vec<&'a str> {
     let fence = format!("```yaml{mark}\n");
     page.split(fence.as_str()).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()

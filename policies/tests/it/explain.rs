@@ -1,4 +1,4 @@
-//! The decision of the data path, told.
+//! The decision of the data path, with its explanation.
 
 use std::sync::Arc;
 
@@ -85,7 +85,7 @@ fn a_websocket_that_a_rule_allows_is_told_as_not_relayed() {
     let (told, other) = (asked(true), asked(false));
     assert!(told.not_relayed && told.to_string().contains("\n  not relayed yet: "), "{told}");
     assert_eq!((told.decision.verdict, other.not_relayed), (Verdict::Allow, false));
-    // What nobody can use is not listed as if it could be used.
+    // A credential that cannot be used is not listed as usable.
     let reach: Vec<_> = rules.reach().into_iter().map(|line| (line.rule.to_string(), line.asks)).collect();
     assert_eq!(reach, [("deploy".to_owned(), true)]);
 }

@@ -24,7 +24,7 @@ fn source(path: &Path) -> PolicySource {
     }
 }
 
-/// Beside `x.yaml` stands `x.requests`: a request and its answer a line.
+/// Next to `x.yaml` is `x.requests`: one request and its answer on each line.
 #[test]
 fn good_policies_answer_as_written_beside_them() {
     for path in files("good", "yaml") {
@@ -52,7 +52,7 @@ fn broken_policies_are_refused_with_the_code_and_the_place() {
         let expected = source.text.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap().to_owned();
         let problems = compile(&[source]).map_or_else(|problems| problems, |set| set.warnings().to_vec());
         let found: Vec<String> = problems.iter().map(|p| format!("{} {}:{}", p.code, p.line, p.column)).collect();
-        // Of what is no YAML, nobody knows what was meant.
+        // The meaning of text that is not YAML is unknown.
         let hinted = problems.iter().all(|p| p.help.is_some() || p.code == "EG0002");
         if !hinted || found != [expected.as_str()] {
             wrong.push((path, expected, found));
@@ -64,7 +64,7 @@ fn broken_policies_are_refused_with_the_code_and_the_place() {
     insta::assert_snapshot!(told);
 }
 
-/// The first lines of each file are `# CODE LINE:COLUMN`; all of these problems are told in one run, by their places.
+/// The first lines of each file are `# CODE LINE:COLUMN`; all of these problems are reported in one run, in the order of their places.
 #[test]
 fn every_problem_of_a_file_is_told_in_one_run() {
     for path in files("many", "yaml") {

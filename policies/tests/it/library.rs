@@ -1,4 +1,4 @@
-//! The library: every file stands alone, tells what it is for, and has checks that reach every rule.
+//! The library: every file is valid alone, describes its purpose, and has checks that reach every rule.
 
 use std::collections::BTreeSet;
 

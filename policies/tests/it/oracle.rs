@@ -197,7 +197,7 @@ fn names_of_the_uts46_vectors_read_alike() {
         let errors: Vec<&str> = status.split(['[', ']', ',', ' ']).filter(|error| !error.is_empty()).collect();
         let Ok(Host::Name(name)) = Host::parse(&source) else { continue };
         accepted += 1;
-        // Where no label is international, hyphens may stand anywhere, as in names that resolve today.
+        // If no label is international, hyphens are allowed anywhere, as in names that resolve today.
         let plain = source.is_ascii() && !name.contains("xn--");
         let mut is_error = |error: &&str| match *error {
             "V2" | "V3" | "U1" => !plain,

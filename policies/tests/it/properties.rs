@@ -29,7 +29,7 @@ fn rules_for_policies(files: &[File]) -> Arc<Rules> {
     compiled(files).rules_for_policies(&names).unwrap()
 }
 
-/// What stands for a request while it is judged.
+/// A request while it is judged.
 struct Request {
     destination: Destination,
     path: RequestPath,
@@ -234,7 +234,7 @@ proptest! {
         for asked in asked.into_iter().filter(|asked| RequestPath::parse(asked.path).unwrap().readings().len() == 1) {
             let later = judged(&rules, &Asked { now: 40, ..asked.clone() });
             let now = judged(&rules, &asked);
-            // An ask that has ended no longer stands before an allow of another policy.
+            // An ask that has ended no longer precedes an allow of another policy.
             let asked_before = matches!(now, Verdict::Ask(_));
             prop_assert!(!later.passes() || now.passes() || asked_before, "{:?} {:?}\n{}", now, later, texts(&files));
         }

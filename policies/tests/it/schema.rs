@@ -18,7 +18,7 @@ const WITHIN: [&str; 15] = [
     "EG0037", "EG0038", "EG0046",
 ];
 
-/// Codes whose values the schema knows by a pattern alone: it refuses a part of them.
+/// Codes whose values the schema describes by a pattern alone: it refuses some of them.
 const IN_PART: [&str; 11] =
     ["EG0016", "EG0022", "EG0023", "EG0028", "EG0031", "EG0032", "EG0033", "EG0034", "EG0018", "EG0049", "EG0051"];
 
@@ -291,7 +291,7 @@ fn count(value: &Value) -> usize {
     1 + inner.map(count).sum::<usize>()
 }
 
-/// Changes the value with this number, counted as they stand; the root has number 0 and is only added to.
+/// Changes the value with this number, in their order; the root has number 0 and is only added to.
 fn apply(value: &mut Value, at: usize, change: &Change) {
     if at == 0 {
         if let (Value::Object(entries), Change::Add(key, new)) = (value, change) {

@@ -146,7 +146,7 @@ fn t200_names_are_the_sessions_own() {
     let own = FILE.replace("a.example", "b.example");
     let first = Asker::of("one", &["agent"]).begin(&in_force, "ses_1", &[&own]).unwrap();
     let second = Asker::of("two", &[]).begin(&in_force, "ses_2", &[&own]).unwrap();
-    // The file and the document of one name are judged together, and told apart.
+    // The file and the document of one name are judged together, and reported under different names.
     assert_eq!(answer(&first, "GET https://a.example/"), "allow read");
     assert_eq!(answer(&first, "GET https://b.example/"), "allow read");
     let policies: Vec<String> = first.reach().iter().map(|line| line.policy.to_string()).collect();

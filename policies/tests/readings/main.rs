@@ -1,6 +1,6 @@
 //! Differential tests of paths: no target that a path rule allows, or that passes beside a path deny, is another path for
 //! any server. Servers are models here, written without a look at the code under test, and real parsers where they
-//! are installed. Runs 20,000 generated targets, or as many as `EGRET_TARGETS` says.
+//! are installed. Runs 20,000 generated targets, or the number in `EGRET_TARGETS`.
 
 #![expect(clippy::unwrap_used, reason = "what a test needs and does not have ends the test")]
 

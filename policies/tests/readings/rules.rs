@@ -1,4 +1,4 @@
-//! Policies, and the same in the words of this test: which paths they open, told without the code under test.
+//! Policies, and the paths that each of them allows, decided without the code under test.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) struct Case {
     closes: fn(&[u8]) -> bool,
 }
 
-/// What the policy says.
+/// The text of the policy.
 pub(crate) enum Answer {
     BadTarget,
     Allowed { readings: usize },

@@ -200,7 +200,7 @@ fn names(pattern: &[u8], path: &[u8]) -> bool {
     }
 }
 
-/// A star stands for any run of characters; every run is tried.
+/// A star matches any run of characters; every run is tried.
 pub(super) fn text_matches(pattern: &str, text: &str) -> bool {
     fn any(pattern: &[u8], text: &[u8]) -> bool {
         match (pattern, text) {
