@@ -29,23 +29,24 @@ const HEAD: &str = "GET /v1/items/42?page=3&per_page=100 HTTP/1.1\r\nHost: api.e
 const FEW: usize = 20;
 const MANY: usize = 220;
 
-/// Two tests of each path.
+/// Two tests of each path; those behind `async` run on a runtime.
 macro_rules! counted {
-    ($($path:ident)*) => {
+    ($($path:ident)*; async $($waiting:ident)*) => {
         mod few {
             $(#[test] fn $path() { super::$path(super::FEW); })*
+            $(#[tokio::test] async fn $waiting() { super::$waiting(super::FEW).await; })*
         }
         mod many {
             $(#[test] fn $path() { super::$path(super::MANY); })*
+            $(#[tokio::test] async fn $waiting() { super::$waiting(super::MANY).await; })*
         }
     };
 }
 
-counted!(request_head decision injection records_of_a_request masking_16_kib leaf_certificate request_over_http1 request_over_http2);
-
-fn on_a_runtime(future: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
-}
+counted!(
+    request_head decision masking_16_kib leaf_certificate;
+    async injection records_of_a_request request_over_http1 request_over_http2
+);
 
 /// A thousand rules, one credential.
 fn bench() -> Bench {
@@ -82,11 +83,7 @@ async fn read_head(stream: &mut DuplexStream, buffer: &mut BytesMut) {
     }
 }
 
-fn request_over_http1(rounds: usize) {
-    on_a_runtime(request_over_http1_async(rounds));
-}
-
-async fn request_over_http1_async(rounds: usize) {
+async fn request_over_http1(rounds: usize) {
     let (bench, payload) = (bench(), payload());
     let (kept, mut server) = upstream();
     bench.core.pool.put(key(&bench, HttpVersions::Http1), kept);
@@ -120,11 +117,7 @@ async fn request_over_http1_async(rounds: usize) {
     serving.await.unwrap();
 }
 
-fn request_over_http2(rounds: usize) {
-    on_a_runtime(request_over_http2_async(rounds));
-}
-
-async fn request_over_http2_async(rounds: usize) {
+async fn request_over_http2(rounds: usize) {
     let (bench, payload) = (bench(), payload());
     let (ours, theirs) = tokio::io::duplex(64 << 10);
     let origin = tokio::spawn(async move {
@@ -192,27 +185,18 @@ fn decision(rounds: usize) {
     }
 }
 
-fn injection(rounds: usize) {
-    on_a_runtime(injection_async(rounds));
-}
-
-async fn injection_async(rounds: usize) {
+async fn injection(rounds: usize) {
     let bench = bench();
     let line = bench.line("GET", "/");
     for _ in 0..rounds {
-        let routed = route(bench.exchange(), bench.asked(HEAD).await).unwrap();
-        let mut trail = bench.trail();
+        let (routed, mut trail) = (route(bench.exchange(), bench.asked(HEAD).await).unwrap(), bench.trail());
         let armed = inject(line.wanted(), routed, &line.active, &mut trail).unwrap();
         assert_eq!(armed.leases.len(), 1);
         trail.abort();
     }
 }
 
-fn records_of_a_request(rounds: usize) {
-    on_a_runtime(records_of_a_request_async(rounds));
-}
-
-async fn records_of_a_request_async(rounds: usize) {
+async fn records_of_a_request(rounds: usize) {
     let bench = bench();
     let line = bench.line("GET", "/");
     for _ in 0..rounds {
