@@ -5,14 +5,13 @@
 
 use std::sync::Arc;
 
-use ::http::{Method, Response};
+use ::http::Method;
 use model::{Endpoint, Reason, Scheme};
 use policies::Permit;
 use sessions::Identified;
 
 use crate::active::REPLACED_TOKEN;
 use crate::body::answer::Body;
-use crate::body::incoming::Incoming;
 use crate::context::Exchange;
 use crate::entry::arrival::{Arrival, TunnelArrival};
 use crate::entry::channel::Channel;
@@ -28,6 +27,7 @@ use crate::flow::Flow;
 use crate::http1::head::RequestHead;
 use crate::http1::link::{Arrived, ClientCheck, HeadFault, Identify, Link, Received};
 use crate::http1::serve::{End, Service, serve};
+use crate::message::Response;
 use crate::refusal::Refusal;
 use crate::request::Asked;
 use crate::steps::accept::{Downstream, TurnedAway};
@@ -286,7 +286,7 @@ impl Service for Plain<'_> {
 impl Plain<'_> {
     async fn answer(&self, received: Result<Received, Refusal>) -> Response<Body> {
         let Self { core, entrance, .. } = self;
-        let Received { client, head, request } = match received {
+        let Received { client, head, version, fields, body } = match received {
             Ok(received) => received,
             Err(refusal) => return respond::refuse(entrance.open(), &refusal),
         };
@@ -307,7 +307,7 @@ impl Plain<'_> {
         let (flow, downlink) = (Arc::new(Flow::new(share::now())), entrance.must_close());
         let exchange = Exchange { core, client: &arrival.client, destination: &destination, flow: &flow, downlink };
         let trail = Trail::new(exchange);
-        exchange::exchange(exchange, Asked { head, request: request.map(Incoming::from) }, trail).await
+        exchange::exchange(exchange, Asked { head, version, fields, body: body.into() }, trail).await
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::pin::pin;
 
-use http::Response;
 use model::reserved::is_reserved;
 
 use crate::body::answer::Body;
@@ -14,6 +13,7 @@ use crate::context::Exchange;
 use crate::credentials::access::{CredentialRequest, Methods};
 use crate::credentials::client_auth;
 use crate::held::Held;
+use crate::message::Response;
 use crate::permitted::Permitted;
 use crate::refusal::{Form, Refusal};
 use crate::request::Asked;
@@ -34,7 +34,7 @@ pub(crate) async fn exchange(exchange: Exchange<'_>, asked: Asked, mut trail: Tr
     if is_reserved(exchange.destination.host()) {
         return respond::respond_with_document(trail, status::document(exchange, &asked));
     }
-    let form = Form::for_client(asked.request.headers());
+    let form = Form::for_client(&asked.fields);
     let outcome = contain(pin!(attempt(exchange, asked, &mut trail))).await;
     if let Err(refusal) = &outcome
         && refusal.client_left()
@@ -91,12 +91,12 @@ async fn attempt(exchange: Exchange<'_>, asked: Asked, trail: &mut Trail) -> Res
     };
     let redacted = redacted.map_err(under)?;
     limit::check_response(&held.admission, redacted.hint().exact())?;
-    client_auth::note_cookies(session, destination, redacted.response.headers());
+    client_auth::note_cookies(session, destination, &redacted.response.fields);
     Ok((redacted, held))
 }
 
 fn protocol_of(asked: &Asked) -> &'static str {
-    match asked.request.version() {
+    match asked.version {
         http::Version::HTTP_2 => "h2",
         http::Version::HTTP_10 => "http/1.0",
         _ => "http/1.1",

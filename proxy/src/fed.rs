@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 use http_body::Frame;
+use model::Fields;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -68,6 +69,6 @@ pub(crate) fn coded(codings: &[&str], bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The field that names these codings.
-pub(crate) fn content_encoding(codings: &str) -> HeaderMap {
-    HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_str(codings).unwrap())])
+pub(crate) fn content_encoding(codings: &str) -> Fields {
+    Fields::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_str(codings).unwrap())])
 }

@@ -1,6 +1,7 @@
 //! Fields that concern one connection alone: they are removed in both directions (RFC 9110 section 7.6.1).
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
+use model::Fields;
 use redaction::codec;
 
 use crate::http1::fields;
@@ -26,8 +27,8 @@ pub(crate) struct NotAName;
 ///
 /// # Errors
 /// It lists a value that is not a field name.
-pub(crate) fn listed(fields: &HeaderMap) -> Result<Vec<HeaderName>, NotAName> {
-    let values = fields.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
+pub(crate) fn listed(fields: &Fields) -> Result<Vec<HeaderName>, NotAName> {
+    let values = fields.get_all(header::CONNECTION).map(HeaderValue::as_bytes);
     let tokens = values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     let is_option = |token: &&[u8]| {
         [&b""[..], b"close", b"keep-alive", b"te", b"upgrade"].iter().any(|option| token.eq_ignore_ascii_case(option))
@@ -36,10 +37,10 @@ pub(crate) fn listed(fields: &HeaderMap) -> Result<Vec<HeaderName>, NotAName> {
 }
 
 /// Removes them from a request. `TE: trailers` stays, because the upstream's trailers reach the client.
-pub(crate) fn remove_from_request(fields: &mut HeaderMap) {
+pub(crate) fn remove_from_request(fields: &mut Fields) {
     let is_hop = |name: &HeaderName| name.as_str().starts_with("proxy-") || OF_CONNECTION.contains(name);
     // Nearly all requests have none of these; one pass over the names checks that.
-    if !fields.keys().any(|name| *name == header::TE || is_hop(name)) {
+    if !fields.names().any(|name| *name == header::TE || is_hop(name)) {
         return;
     }
     let trailers = fields::lists(fields, &header::TE, b"trailers");
@@ -52,11 +53,10 @@ pub(crate) fn remove_from_request(fields: &mut HeaderMap) {
 
 /// Removes them from a response, with the fields that its Connection field lists. Fields that describe the content stay: without them,
 /// a coded body would be searched for secrets as if it were plain.
-pub(crate) fn remove_from_response(fields: &mut HeaderMap) {
-    if fields.contains_key(header::CONNECTION) {
+pub(crate) fn remove_from_response(fields: &mut Fields) {
+    if fields.contains(header::CONNECTION) {
         let listed: Vec<HeaderName> = fields
             .get_all(header::CONNECTION)
-            .iter()
             .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
             .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
             .collect();
@@ -67,27 +67,24 @@ pub(crate) fn remove_from_response(fields: &mut HeaderMap) {
     remove(fields, |name| OF_CONNECTION.contains(name) || OF_PROXY.contains(name));
 }
 
-fn remove(fields: &mut HeaderMap, is_hop: impl Fn(&HeaderName) -> bool) {
-    let names: Vec<HeaderName> = fields.keys().filter(|name| is_hop(name)).cloned().collect();
-    for name in names {
-        fields.remove(name);
-    }
+fn remove(fields: &mut Fields, is_hop: impl Fn(&HeaderName) -> bool) {
+    fields.remove_named(is_hop);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fields(sent: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut fields = HeaderMap::new();
+    fn fields(sent: &[(&'static str, &'static str)]) -> Fields {
+        let mut fields = Fields::new();
         for (name, value) in sent {
-            fields.append(*name, HeaderValue::from_static(value));
+            fields.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         fields
     }
 
-    fn names(fields: &HeaderMap) -> Vec<&str> {
-        let mut names: Vec<&str> = fields.keys().map(HeaderName::as_str).collect();
+    fn names(fields: &Fields) -> Vec<&str> {
+        let mut names: Vec<&str> = fields.names().map(HeaderName::as_str).collect();
         names.sort_unstable();
         names
     }

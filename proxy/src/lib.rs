@@ -24,6 +24,7 @@ mod hop_by_hop;
 mod http1;
 mod http2;
 mod limits;
+mod message;
 mod own_fields;
 mod passthrough;
 mod permitted;

@@ -3,7 +3,8 @@
 //! `Egret-Record` and the member `egret` of `Proxy-Status` (RFC 9209) show a client that an answer is Egret's. Bodies pass
 //! unchanged, so a problem document with a `type` of Egret's is Egret's only with these fields.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
+use model::Fields;
 use model::field::{fold_name, same_name};
 
 /// Egret's name in Proxy-Status.
@@ -13,28 +14,21 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// Removes Egret's own fields from an upstream's response. A client may accept any spelling that its framework folds into one
 /// name, so other spellings of Proxy-Status are removed entirely.
-pub(crate) fn remove_forged(fields: &mut HeaderMap) {
-    let forged = |name: &&HeaderName| {
+pub(crate) fn remove_forged(fields: &mut Fields) {
+    fields.remove_named(|name| {
         let text = name.as_str();
         (text.starts_with("egret") && fold_name(text).starts_with("egret-"))
-            || (**name != PROXY_STATUS && same_name(text, PROXY_STATUS.as_str()))
-    };
-    let names: Vec<HeaderName> = fields.keys().filter(forged).cloned().collect();
-    for name in names {
-        fields.remove(name);
-    }
-    if !fields.contains_key(&PROXY_STATUS) {
+            || (*name != PROXY_STATUS && same_name(text, PROXY_STATUS.as_str()))
+    });
+    if !fields.contains(&PROXY_STATUS) {
         return;
     }
-    let members: Vec<Vec<u8>> =
-        fields.get_all(&PROXY_STATUS).iter().flat_map(|value| members(value.as_bytes())).collect();
+    let members: Vec<Vec<u8>> = fields.get_all(&PROXY_STATUS).flat_map(|value| members(value.as_bytes())).collect();
     let kept: Vec<&[u8]> = members.iter().map(Vec::as_slice).filter(|member| !is_ours(member)).collect();
     let joined = kept.join(b", ".as_slice());
-    fields.remove(&PROXY_STATUS);
-    if !joined.is_empty()
-        && let Ok(value) = HeaderValue::from_bytes(&joined)
-    {
-        fields.insert(PROXY_STATUS, value);
+    match HeaderValue::from_bytes(&joined) {
+        Ok(value) if !joined.is_empty() => drop(fields.insert(PROXY_STATUS, value)),
+        Ok(_) | Err(_) => drop(fields.remove(&PROXY_STATUS)),
     }
 }
 
@@ -69,12 +63,12 @@ mod tests {
     use super::*;
 
     fn cleaned(values: &[&'static str]) -> Vec<String> {
-        let mut fields = HeaderMap::new();
+        let mut fields = Fields::new();
         for value in values {
             fields.append(PROXY_STATUS, HeaderValue::from_static(value));
         }
         remove_forged(&mut fields);
-        fields.get_all(&PROXY_STATUS).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+        fields.get_all(&PROXY_STATUS).map(|value| value.to_str().unwrap().to_owned()).collect()
     }
 
     #[test]
@@ -88,18 +82,18 @@ mod tests {
 
     #[test]
     fn t230_own_fields_are_removed_in_every_spelling() {
-        let mut fields = HeaderMap::new();
+        let mut fields = Fields::new();
         for name in ["egret-record", "egret_record", "egret.record", "egret-anything", "x-egret", "egretta"] {
             fields.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
         }
         remove_forged(&mut fields);
-        let mut left: Vec<&str> = fields.keys().map(HeaderName::as_str).collect();
+        let mut left: Vec<&str> = fields.names().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["egretta", "x-egret"]);
     }
     #[test]
     fn t285_no_other_spelling_of_proxy_status_passes() {
-        let mut fields = HeaderMap::new();
+        let mut fields = Fields::new();
         for name in ["proxy_status", "proxy.status", "proxy-status"] {
             fields.insert(HeaderName::from_static(name), HeaderValue::from_static("egret; error=x, cdn; error=y"));
         }

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use audit::{CredentialUse, Fault};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use model::{HostError, PolicyName, Reason, RuleId};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use model::{Fields, HostError, PolicyName, Reason, RuleId};
 use serde_json::json;
 
 /// Why an exchange ended without the upstream's answer. Boxed, because every `Result` of the line contains it and it is
@@ -65,7 +65,7 @@ pub(crate) enum Form {
 
 impl Form {
     /// The format that a client with these fields can display.
-    pub(crate) fn for_client(fields: &HeaderMap) -> Self {
+    pub(crate) fn for_client(fields: &Fields) -> Self {
         let is_git = fields.get(header::USER_AGENT).is_some_and(|name| name.as_bytes().starts_with(b"git/"));
         if is_git { Self::Text } else { Self::Problem }
     }
@@ -246,13 +246,13 @@ impl Refusal {
     }
 
     /// The fields of its answer (RFC 9209 for Proxy-Status).
-    pub(crate) fn fields(&self, record: &str) -> HeaderMap {
-        let mut fields = HeaderMap::new();
+    pub(crate) fn fields(&self, record: &str) -> Fields {
+        let mut fields = Fields::new();
         fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         let text = |value: &str| HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("egret"));
-        fields.insert("proxy-status", text(&self.proxy_status()));
-        fields.insert("egret-record", text(record));
+        fields.insert(HeaderName::from_static("proxy-status"), text(&self.proxy_status()));
+        fields.insert(HeaderName::from_static("egret-record"), text(record));
         if let Some(seconds) = self.retry_after() {
             fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -491,13 +491,12 @@ mod tests {
 
     #[test]
     fn git_gets_the_same_in_lines() {
-        let fields =
-            |agent: &'static str| HeaderMap::from_iter([(header::USER_AGENT, HeaderValue::from_static(agent))]);
+        let fields = |agent: &'static str| Fields::from_iter([(header::USER_AGENT, HeaderValue::from_static(agent))]);
         assert_eq!(Form::for_client(&fields("git/2.47.3")), Form::Text);
         for other in ["curl/8.0 git/2", "gitea", "GIT/2"] {
             assert_eq!(Form::for_client(&fields(other)), Form::Problem, "{other}");
         }
-        assert_eq!(Form::for_client(&HeaderMap::new()), Form::Problem);
+        assert_eq!(Form::for_client(&Fields::new()), Form::Problem);
         let mut refusal = Refusal::of(Reason::DeniedMethod, "a rule of the session's policies refuses this");
         refusal.0.author_message = Some("Ask a maintainer.".into());
         let refusal = refusal.under(Some(&"no-push".into()), &"p".into());

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, Method, Request};
-use model::RequestPath;
+use http::{HeaderName, Method, Version};
+use model::{Fields, RequestPath};
 
 use crate::body::buffered::Payload;
 use crate::body::incoming::Incoming;
@@ -14,13 +14,16 @@ use crate::http1::link::Received;
 /// A request as the client sent it, with the verdict of the strict reader on its head.
 pub(crate) struct Asked {
     pub(crate) head: RequestHead,
-    pub(crate) request: Request<Incoming>,
+    pub(crate) version: Version,
+    pub(crate) fields: Fields,
+    pub(crate) body: Incoming,
 }
 
 impl From<Received> for Asked {
     fn from(received: Received) -> Self {
         // The tunnel of the request identifies its client.
-        Self { head: received.head, request: received.request.map(Incoming::from) }
+        let Received { head, version, fields, body, client: _ } = received;
+        Self { head, version, fields, body: body.into() }
     }
 }
 
@@ -28,9 +31,9 @@ impl From<Received> for Asked {
 pub(crate) struct Routed {
     pub(crate) method: Method,
     pub(crate) path: RequestPath,
-    pub(crate) fields: HeaderMap,
+    pub(crate) fields: Fields,
     pub(crate) body: Payload,
-    pub(crate) version: http::Version,
+    pub(crate) version: Version,
     /// Whether the client asked for a WebSocket.
     pub(crate) websocket: bool,
     /// The tool whose call it belongs to.

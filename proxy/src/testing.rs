@@ -11,8 +11,8 @@ use arc_swap::ArcSwap;
 use audit::{Durability, Journal, Settings};
 use bytes::Bytes;
 use certs::{Ca, Leaves, Trust};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
-use model::{CredentialId, Destination, Host, RequestPath, Scheme};
+use http::{HeaderName, HeaderValue, Method};
+use model::{CredentialId, Destination, Fields, Host, RequestPath, Scheme};
 use policies::{InForce, Permit, PolicySet, PolicySource, Question, Rules};
 use serde_json::Value;
 use sessions::{Bounds, GrantRequest, Identified, NewSession, Offered, Proof, Registry, Session};
@@ -33,6 +33,7 @@ use crate::held::Held;
 use crate::http1::client::{Client, Outgoing};
 use crate::http1::link::{Arrived, ClientCheck, Link};
 use crate::limits::admission::Admission;
+use crate::message::Response;
 use crate::permitted::Permitted;
 use crate::request::Asked;
 use crate::trail::Trail;
@@ -364,14 +365,14 @@ pub(crate) async fn responding(bytes: &[u8]) -> (Response<Incoming>, DuplexStrea
     let (ours, mut upstream) = tokio::io::duplex(STREAM_BYTES);
     upstream.write_all(bytes).await.unwrap();
     let target = "/".to_owned().into();
-    let mut outgoing = Outgoing::<Upload> { method: Method::GET, target, fields: HeaderMap::new(), body: None };
+    let mut outgoing = Outgoing::<Upload> { method: Method::GET, target, fields: Fields::new(), body: None };
     let (response, _) = Client::new(ours).send(&mut outgoing, &flow(true)).await.unwrap();
     (response.map(Incoming::from), upstream)
 }
 
 /// These fields.
-pub(crate) fn fields(all: &[(&'static str, &str)]) -> HeaderMap {
-    let mut fields = HeaderMap::new();
+pub(crate) fn fields(all: &[(&'static str, &str)]) -> Fields {
+    let mut fields = Fields::new();
     for (name, value) in all {
         fields.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
     }
@@ -379,7 +380,7 @@ pub(crate) fn fields(all: &[(&'static str, &str)]) -> HeaderMap {
 }
 
 /// All bytes and the trailers of a body; an error as its text.
-pub(crate) async fn collect<B>(body: B) -> Result<(Bytes, Option<HeaderMap>), String>
+pub(crate) async fn collect<B>(body: B) -> Result<(Bytes, Option<http::HeaderMap>), String>
 where
     B: http_body::Body<Data = Bytes, Error: std::fmt::Display>,
 {

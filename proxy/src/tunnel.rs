@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::{Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, header};
 use hyper::body::Incoming as Http2Body;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -31,6 +31,7 @@ use crate::http2::frames::{Frames, Peer};
 use crate::http2::head::http2_head;
 use crate::http2::streams;
 use crate::http2::streams::StreamExecutor;
+use crate::message::Response;
 use crate::refusal::{Form, Refusal};
 use crate::request::Asked;
 use crate::share;
@@ -39,7 +40,7 @@ use crate::steps::respond;
 use crate::trail::Trail;
 
 /// The future of the response to one request. Boxed, because hyper moves it and the exchange within is large.
-type Serving<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
+type Serving<E> = Pin<Box<dyn Future<Output = Result<http::Response<Body>, E>> + Send>>;
 
 /// The state that all requests in one tunnel share.
 pub(crate) struct Tunnel {
@@ -151,7 +152,7 @@ impl Service for Tunnel {
         let response = self.exchange(asked).await;
         // A client that names another host on this connection is confused or malicious; the connection ends in either
         // case.
-        let misdirected = response.status() == http::StatusCode::MISDIRECTED_REQUEST && response.body().is_own();
+        let misdirected = response.status == http::StatusCode::MISDIRECTED_REQUEST && response.body.is_own();
         if self.patience.is_exhausted_by(&response) || misdirected { respond::closing(response) } else { response }
     }
 }
@@ -200,11 +201,13 @@ fn http2_settings(limits: &Limits, streams: StreamExecutor<Spawner>) -> http2::B
     builder
 }
 
-async fn http2_request(tunnel: &Tunnel, request: Request<Http2Body>) -> Result<Response<Body>, StreamError> {
+async fn http2_request(tunnel: &Tunnel, request: Request<Http2Body>) -> Result<http::Response<Body>, StreamError> {
     let for_head = request.method() == Method::HEAD;
     let response = match http2_head(&request, &tunnel.core.proxy.limits) {
         Ok(head) => {
-            let asked = Asked { head, request: request.map(Incoming::Http2) };
+            let (parts, body) = request.into_parts();
+            let asked =
+                Asked { head, version: parts.version, fields: parts.headers.into(), body: Incoming::Http2(body) };
             tunnel.exchange(asked).await
         }
         Err(refusal) => {
@@ -217,19 +220,19 @@ async fn http2_request(tunnel: &Tunnel, request: Request<Http2Body>) -> Result<R
             respond::answer(&refusal, &record, Form::Problem)
         }
     };
-    if response.body().is_own() {
+    if response.body.is_own() {
         streams::answers_itself();
     }
     // Drains its connection if this was the last refusal allowed on it.
     let _is_last = tunnel.patience.is_exhausted_by(&response);
-    Ok(if for_head { without_body(response) } else { response })
+    Ok(if for_head { without_body(response) } else { response }.into())
 }
 
 /// An answer to HEAD over HTTP/2; the library would send our body.
 fn without_body(mut response: Response<Body>) -> Response<Body> {
-    if response.body().is_own() {
-        let length = http_body::Body::size_hint(response.body()).exact().unwrap_or_default();
-        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    if response.body.is_own() {
+        let length = http_body::Body::size_hint(&response.body).exact().unwrap_or_default();
+        response.fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     response.map(Body::for_head)
 }

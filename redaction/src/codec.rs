@@ -10,11 +10,12 @@ mod brotli;
 mod memory;
 mod zstd;
 
+use model::Fields;
 use std::io::{self, Write};
 
 use flate2::write::MultiGzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use thiserror::Error;
 
 use self::aws_chunked::AwsChunks;
@@ -83,7 +84,7 @@ enum Undo {
 }
 
 /// The codings that these fields of a message list, outermost last.
-fn codings(fields: &HeaderMap, names: &[&str]) -> Result<Vec<Coding>, CodingError> {
+fn codings(fields: &Fields, names: &[&str]) -> Result<Vec<Coding>, CodingError> {
     let values = names.iter().flat_map(|name| fields.get_all(*name)).map(HeaderValue::as_bytes);
     let mut codings = Vec::new();
     for name in values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii) {
@@ -110,7 +111,7 @@ impl Codings {
     ///
     /// # Errors
     /// An unsupported coding, or too many of them.
-    pub fn readings(fields: &HeaderMap, names: &[&str]) -> Result<Vec<Self>, CodingError> {
+    pub fn readings(fields: &Fields, names: &[&str]) -> Result<Vec<Self>, CodingError> {
         let mut readings: Vec<Vec<Coding>> = vec![Vec::new()];
         for coding in codings(fields, names)? {
             let read_as: &[Coding] = match coding {
@@ -149,7 +150,7 @@ pub fn describes_content(name: &HeaderName) -> bool {
 }
 
 /// Whether a body, or its content, has a coding that `Content-Encoding` does not name.
-pub fn has_other(fields: &HeaderMap) -> bool {
+pub fn has_other(fields: &Fields) -> bool {
     let is_coding = |name: &[u8]| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity");
     let named = OTHER_CODINGS.iter().flat_map(|name| fields.get_all(name));
     named.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).any(|name| is_coding(name.trim_ascii()))
@@ -160,9 +161,9 @@ impl Decoder {
     ///
     /// # Errors
     /// An unsupported coding.
-    pub fn of(fields: &HeaderMap) -> Result<Option<Self>, CodingError> {
+    pub fn of(fields: &Fields) -> Result<Option<Self>, CodingError> {
         // Almost no response has one, and a standard field is found without comparing its name.
-        if !fields.contains_key(header::CONTENT_ENCODING) {
+        if !fields.contains(header::CONTENT_ENCODING) {
             return Ok(None);
         }
         let mut codings = codings(fields, &[CONTENT_ENCODING])?;

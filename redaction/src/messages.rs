@@ -2,7 +2,8 @@
 //! the length. A flag marks a message that is compressed with the coding of a head field. The text form of gRPC-Web is base64
 //! around all of it.
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
+use model::Fields;
 
 use crate::codec::{CodingError, Codings, Decoder};
 
@@ -13,18 +14,18 @@ const COMPRESSED: u8 = 1;
 const FIELDS: [&str; 2] = ["grpc-encoding", "connect-content-encoding"];
 
 /// Whether a body consists of messages that can be compressed one by one.
-pub fn is_in_messages(fields: &HeaderMap) -> bool {
+pub fn is_in_messages(fields: &Fields) -> bool {
     begins_with(fields, b"application/grpc") || begins_with(fields, b"application/connect+")
 }
 
 /// Whether such a body is in base64 as a whole.
-pub fn is_text(fields: &HeaderMap) -> bool {
+pub fn is_text(fields: &Fields) -> bool {
     begins_with(fields, b"application/grpc-web-text")
 }
 
 /// Whether the content type has this prefix. If there are several types, servers differ in which they read.
-pub fn begins_with(fields: &HeaderMap, kind: &[u8]) -> bool {
-    let mut types = fields.get_all(header::CONTENT_TYPE).iter().map(HeaderValue::as_bytes);
+pub fn begins_with(fields: &Fields, kind: &[u8]) -> bool {
+    let mut types = fields.get_all(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     types.any(|named| named.trim_ascii().get(..kind.len()).is_some_and(|named| named.eq_ignore_ascii_case(kind)))
 }
 
@@ -113,7 +114,7 @@ impl MessageDecoder {
     ///
     /// # Errors
     /// The head names an unsupported coding.
-    pub fn readings(fields: &HeaderMap) -> Result<Vec<Self>, CodingError> {
+    pub fn readings(fields: &Fields) -> Result<Vec<Self>, CodingError> {
         if !is_in_messages(fields) {
             return Ok(Vec::new());
         }
@@ -234,10 +235,10 @@ pub(crate) mod tests {
     }
 
     /// The head of a body in messages.
-    pub(crate) fn head(kind: &str, coding: &str) -> HeaderMap {
-        let mut fields = HeaderMap::new();
+    pub(crate) fn head(kind: &str, coding: &str) -> Fields {
+        let mut fields = Fields::new();
         fields.insert(header::CONTENT_TYPE, HeaderValue::from_str(kind).unwrap());
-        fields.insert("grpc-encoding", HeaderValue::from_str(coding).unwrap());
+        fields.insert(http::HeaderName::from_static("grpc-encoding"), HeaderValue::from_str(coding).unwrap());
         fields
     }
 

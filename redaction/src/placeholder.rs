@@ -4,13 +4,13 @@
 //! Only bytes after a whole mark are ever held, so an ordinary stream passes as it arrives. A placeholder's mark contains no
 //! secret, and without its 32 characters it is worthless.
 
+use model::Fields;
 use std::io::{self, Write};
 use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use http::HeaderMap;
 use memchr::memmem::{self, Finder};
 use model::placeholder::{PLACEHOLDER_LETTERS, PLACEHOLDER_MARK};
 
@@ -79,7 +79,7 @@ impl Scanner {
     ///
     /// # Errors
     /// An unsupported coding.
-    pub fn new(fields: &HeaderMap) -> Result<Self, CodingError> {
+    pub fn new(fields: &Fields) -> Result<Self, CodingError> {
         let mut readings = Vec::new();
         for codings in Codings::readings(fields, &[CONTENT_ENCODING])? {
             let of_messages = MessageDecoder::readings(fields)?.into_iter().map(Some);

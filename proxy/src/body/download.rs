@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
 use http_body::{Body as _, Frame, SizeHint};
 use model::field::is_forbidden_in_trailers;
 use tokio::time::Sleep;
@@ -22,7 +21,7 @@ use crate::share;
 use crate::termination::Termination;
 use crate::trail::Trail;
 use crate::upstream::pool::{Key, Pool, Upstream};
-use model::Reason;
+use model::{Fields, Reason};
 use thiserror::Error;
 
 /// Why a stream towards the client ends early; hyper resets it then.
@@ -265,7 +264,7 @@ impl ResponseBody {
     }
 
     fn trailers(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        let mut trailers = frame.into_trailers().unwrap_or_default();
+        let mut trailers = Fields::from(frame.into_trailers().unwrap_or_default());
         crate::own_fields::remove_forged(&mut trailers);
         remove_forbidden(&mut trailers);
         let mut rest = Bytes::new();
@@ -277,12 +276,12 @@ impl ResponseBody {
         }
         if rest.is_empty() {
             self.finish();
-            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers.into()))));
         }
         if let Err(error) = self.count(&rest) {
             return Poll::Ready(Some(Err(error)));
         }
-        self.pending = Some(Ok(Frame::trailers(trailers)));
+        self.pending = Some(Ok(Frame::trailers(trailers.into())));
         Poll::Ready(Some(Ok(Frame::data(rest))))
     }
 
@@ -344,12 +343,8 @@ impl ResponseBody {
 
 /// Removes fields from a response's trailers that are allowed in a head only: a client that merges both would treat them as
 /// head fields.
-fn remove_forbidden(trailers: &mut HeaderMap) {
-    let forbidden = |name: &&HeaderName| is_forbidden_in_trailers(name.as_str());
-    let names: Vec<HeaderName> = trailers.keys().filter(forbidden).cloned().collect();
-    for name in names {
-        trailers.remove(name);
-    }
+fn remove_forbidden(trailers: &mut Fields) {
+    trailers.remove_named(|name| is_forbidden_in_trailers(name.as_str()));
 }
 
 impl Drop for ResponseBody {
@@ -360,18 +355,18 @@ impl Drop for ResponseBody {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 
     #[test]
     fn t051_trailers_of_a_response_are_no_head() {
-        let mut trailers = HeaderMap::new();
+        let mut trailers = Fields::new();
         for name in ["grpc-status", "x-sum", "set-cookie", "content-length", "location", "content_type", "etag"] {
             trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
         }
         remove_forbidden(&mut trailers);
-        let mut left: Vec<&str> = trailers.keys().map(HeaderName::as_str).collect();
+        let mut left: Vec<&str> = trailers.names().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["etag", "grpc-status", "x-sum"]);
     }

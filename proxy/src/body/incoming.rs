@@ -152,7 +152,7 @@ mod tests {
         let bench = Bench::new(&["{id: r, allow: {host: api.example.com}}"]);
         let asked = bench.asked("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello").await;
         let came = response(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").await;
-        for body in [asked.request.into_body(), came.into_body()] {
+        for body in [asked.body, came.body] {
             assert_eq!((body.is_end_stream(), body.size_hint().exact()), (false, Some(5)));
             assert_eq!(collect(body).await.unwrap(), ("hello".into(), None));
         }
@@ -163,7 +163,7 @@ mod tests {
         let bench = Bench::new(&["{id: r, allow: {host: api.example.com}}"]);
         let asked = bench.asked("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         let came = response(b"HTTP/1.1 204 No Content\r\n\r\n").await;
-        for body in [asked.request.into_body(), came.into_body(), Incoming::Empty] {
+        for body in [asked.body, came.body, Incoming::Empty] {
             assert_eq!((body.is_end_stream(), body.size_hint().exact()), (true, Some(0)));
             assert_eq!(collect(body).await.unwrap(), (Bytes::new(), None));
         }

@@ -2,7 +2,8 @@
 //! would not be found. So the upstream is asked for a range that is wider on both sides by the length of the longest secret. The
 //! client gets the range that it asked for, out of the masked bytes.
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
+use model::Fields;
 
 /// The range of the client's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +48,8 @@ pub(crate) enum Fit {
 }
 
 /// Reads the range of a request; `None` if it asks for no bytes. Accepts only syntax that all servers read alike.
-pub(crate) fn asked(fields: &HeaderMap) -> Result<Option<Asked>, Unservable> {
-    let mut values = fields.get_all(header::RANGE).iter();
+pub(crate) fn asked(fields: &Fields) -> Result<Option<Asked>, Unservable> {
+    let mut values = fields.get_all(header::RANGE);
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Unservable("the request has several Range fields; send one"));
@@ -213,7 +214,7 @@ mod tests {
     use super::*;
 
     fn range(text: &str) -> Result<Option<Asked>, Unservable> {
-        asked(&HeaderMap::from_iter([(header::RANGE, HeaderValue::from_str(text).unwrap())]))
+        asked(&Fields::from_iter([(header::RANGE, HeaderValue::from_str(text).unwrap())]))
     }
 
     #[test]
@@ -259,7 +260,7 @@ mod tests {
         ] {
             assert!(range(text).is_err(), "{text}");
         }
-        let mut fields = HeaderMap::from_iter([(header::RANGE, HeaderValue::from_static("bytes=0-1"))]);
+        let mut fields = Fields::from_iter([(header::RANGE, HeaderValue::from_static("bytes=0-1"))]);
         fields.append(header::RANGE, HeaderValue::from_static("x=1"));
         assert!(asked(&fields).is_err());
     }

@@ -2,9 +2,9 @@
 //! asked for a wider range than the client, it extracts the client's slice. No sockets, no time.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use http_body::SizeHint;
-use model::Reason;
+use model::{Fields, Reason};
 use thiserror::Error;
 use vault::NeedleOwner;
 
@@ -66,7 +66,7 @@ pub(crate) struct Rewriter {
 
 impl Rewriter {
     /// Masks a body with all properties that its head declares.
-    pub(crate) fn new(masker: Masker, decoder: Option<Decoder>, slice: Option<Slice>, fields: &HeaderMap) -> Self {
+    pub(crate) fn new(masker: Masker, decoder: Option<Decoder>, slice: Option<Slice>, fields: &Fields) -> Self {
         // The text form is base64 and has no such frames.
         let messages = (is_in_messages(fields) && !is_text(fields) && slice.is_none()).then(Messages::default);
         let parts = begins_with(fields, b"multipart/").then(Parts::default);
@@ -86,7 +86,7 @@ impl Rewriter {
 
     /// Masks the rest of a body whose beginning has passed. Only for a whole body without a coding.
     pub(crate) fn from_here(masker: Masker) -> Self {
-        Self::new(masker, None, None, &HeaderMap::new())
+        Self::new(masker, None, None, &Fields::new())
     }
 
     /// Masks these values from here on.
@@ -227,7 +227,7 @@ impl Rewriter {
     }
 
     /// Masks a trailer section.
-    pub(crate) fn mask_trailers(&mut self, fields: &mut HeaderMap) -> Result<(), Guessed> {
+    pub(crate) fn mask_trailers(&mut self, fields: &mut Fields) -> Result<(), Guessed> {
         let before = self.masker.found();
         let masked = mask_fields(&mut self.masker, fields)?;
         self.count_in_fields += self.masker.found() - before;
@@ -259,12 +259,9 @@ fn joined(front: Bytes, back: Bytes) -> Bytes {
 
 /// Masks every value of a field section, and removes a field whose name contains a secret. Returns the names of the fields in which
 /// a secret of the record's tenant was found.
-pub(crate) fn mask_fields(masker: &mut Masker, fields: &mut HeaderMap) -> Result<Vec<HeaderName>, Guessed> {
-    let named: Vec<HeaderName> = fields.keys().filter(|name| masker.is_in_name(name.as_str())).cloned().collect();
-    for name in named {
-        fields.remove(name);
-    }
-    fields.values().for_each(|value| masker.count_whole(value.as_bytes()));
+pub(crate) fn mask_fields(masker: &mut Masker, fields: &mut Fields) -> Result<Vec<HeaderName>, Guessed> {
+    fields.remove_named(|name| masker.is_in_name(name.as_str()));
+    fields.iter().for_each(|(_, value)| masker.count_whole(value.as_bytes()));
     let mut found_in: Vec<HeaderName> = Vec::new();
     for (name, value) in fields.iter_mut() {
         let before = masker.found();
@@ -361,12 +358,12 @@ mod tests {
             let packed = coded(codings, &text);
             for cut in 0..packed.len() {
                 let decoder = Decoder::of(&fields(names)).unwrap();
-                let mut rewriter = Rewriter::new(masker(), decoder, None, &HeaderMap::new());
+                let mut rewriter = Rewriter::new(masker(), decoder, None, &Fields::new());
                 let (front, back) = packed.split_at(cut);
                 let out = rewrite(&mut rewriter, &[front, back]).unwrap();
                 assert_eq!((out.as_slice(), rewriter.found()), (&b"before ************************ after"[..], 1));
             }
-            let mut rewriter = Rewriter::new(masker(), Decoder::of(&fields(names)).unwrap(), None, &HeaderMap::new());
+            let mut rewriter = Rewriter::new(masker(), Decoder::of(&fields(names)).unwrap(), None, &Fields::new());
             let short = rewrite(&mut rewriter, &[&packed[..packed.len() - 4]]);
             assert_eq!(short, Err(Unmaskable::Coding(CodingError::Broken)), "an early end is no end");
         }
@@ -383,7 +380,7 @@ mod tests {
                     (first.saturating_sub(part.margin()), (last + part.margin()).min(body.len() as u64 - 1));
                 let content_range = HeaderValue::from_str(&format!("bytes {begin}-{end}/{}", body.len())).unwrap();
                 let Some(Fit::Slice(slice)) = part.fit(&content_range) else { panic!("it fits") };
-                let mut rewriter = Rewriter::new(masker(), None, Some(slice), &HeaderMap::new());
+                let mut rewriter = Rewriter::new(masker(), None, Some(slice), &Fields::new());
                 let wide = &body[begin as usize..=end as usize];
                 let out = rewrite(&mut rewriter, &wide.chunks(7).collect::<Vec<_>>()).unwrap();
                 let last = (last as usize).min(body.len() - 1);
@@ -399,7 +396,7 @@ mod tests {
         else {
             panic!("it fits")
         };
-        let mut rewriter = Rewriter::new(masker(), None, Some(slice), &HeaderMap::new());
+        let mut rewriter = Rewriter::new(masker(), None, Some(slice), &Fields::new());
         assert_eq!(rewriter.hint(Some(8)).exact(), Some(4));
         assert_eq!(rewriter.push(Bytes::from("ab\n")).unwrap().as_ref(), b"ab\n");
         assert_eq!(rewriter.hint(Some(5)).exact(), Some(1));
@@ -415,7 +412,7 @@ mod tests {
 
     fn grpc() -> Rewriter {
         let kind = HeaderValue::from_static("application/grpc+proto");
-        let fields = HeaderMap::from_iter([(http::header::CONTENT_TYPE, kind)]);
+        let fields = Fields::from_iter([(http::header::CONTENT_TYPE, kind)]);
         Rewriter::new(masker(), None, None, &fields)
     }
 
@@ -438,7 +435,7 @@ mod tests {
             assert_eq!(out, want, "cut at {cut}");
         }
         // Other streams have no messages.
-        let mut rewriter = Rewriter::new(masker(), None, None, &HeaderMap::new());
+        let mut rewriter = Rewriter::new(masker(), None, None, &Fields::new());
         assert_eq!(
             rewriter.push(message("word").into()).unwrap().as_ref(),
             &message("")[..4].iter().chain(&[4]).copied().collect::<Vec<u8>>()
@@ -450,7 +447,7 @@ mod tests {
     fn t271_a_compressed_message_ends_the_stream() {
         let compressed = [&[1][..], &5u32.to_be_bytes(), b"bytes"].concat();
         for kind in ["application/grpc", "application/GRPC-web+proto", "application/connect+json"] {
-            let fields = HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+            let fields = Fields::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
             let all = [message("one"), compressed.clone()].concat();
             for cut in 0..=8 {
                 let mut rewriter = Rewriter::new(masker(), None, None, &fields);
@@ -468,14 +465,14 @@ mod tests {
         // Flags of trailers and of the end of a stream are different.
         let last = [&[0x80][..], &1u32.to_be_bytes(), b"x", &[2], &1u32.to_be_bytes(), b"y"].concat();
         assert_eq!(grpc().push(last.clone().into()).unwrap(), last);
-        let mut text = Rewriter::new(masker(), None, None, &HeaderMap::new());
+        let mut text = Rewriter::new(masker(), None, None, &Fields::new());
         assert!(text.push(compressed.into()).is_ok());
     }
 
     #[test]
     fn t271_a_coded_part_of_a_multipart_body_ends_it() {
         let kind = HeaderValue::from_static("Multipart/mixed; boundary=b");
-        let fields = HeaderMap::from_iter([(http::header::CONTENT_TYPE, kind)]);
+        let fields = Fields::from_iter([(http::header::CONTENT_TYPE, kind)]);
         let part =
             |field: &str| format!("--b\r\nContent-Type: text/plain\r\n{field}\r\n\r\nabc\r\n--b--\r\n").into_bytes();
         let all = part("Content-Encoding: gzip");
@@ -489,7 +486,7 @@ mod tests {
             let mut rewriter = Rewriter::new(masker(), None, None, &fields);
             assert_eq!(rewrite(&mut rewriter, &[&part(field)]), Ok(part(field)), "{field}");
         }
-        let mut other = Rewriter::new(masker(), None, None, &HeaderMap::new());
+        let mut other = Rewriter::new(masker(), None, None, &Fields::new());
         assert_eq!(rewrite(&mut other, &[&all]), Ok(all));
     }
 
@@ -501,7 +498,7 @@ mod tests {
         };
         let part = Part::new(Asked::From(50, Some(53)), SECRET.len());
         let Some(Fit::Slice(slice)) = part.fit(&HeaderValue::from_static("bytes 27-76/100")) else { panic!("it fits") };
-        let mut rewriter = Rewriter::new(masker(), None, Some(slice), &HeaderMap::new());
+        let mut rewriter = Rewriter::new(masker(), None, Some(slice), &Fields::new());
         assert_eq!(rewriter.renew(set(SECRET.len())), Ok(()));
         assert_eq!(rewriter.renew(set(SECRET.len() + 1)), Err(Unmaskable::Late));
         let mut whole = Rewriter::from_here(masker());
@@ -512,16 +509,16 @@ mod tests {
     fn t090_the_places_of_secrets_are_known() {
         let field =
             |name: &'static str, value: &[u8]| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
-        let mut head = HeaderMap::from_iter([field("location", SECRET), field("x-other", b"nothing")]);
+        let mut head = Fields::from_iter([field("location", SECRET), field("x-other", b"nothing")]);
         let mut masker = masker();
         let masked = mask_fields(&mut masker, &mut head).unwrap();
-        assert_eq!(head["location"], "************************");
+        assert_eq!(head.get("location").unwrap(), "************************");
         let mut rewriter = Rewriter::new(masker, None, None, &head).with_head(&masked);
         assert_eq!((rewriter.found(), rewriter.locations()), (1, vec!["header location".to_owned()]));
         rewriter.take(Bytes::from_static(SECRET), true).unwrap();
-        let mut trailers = HeaderMap::from_iter([field("x-echo", SECRET)]);
+        let mut trailers = Fields::from_iter([field("x-echo", SECRET)]);
         rewriter.mask_trailers(&mut trailers).unwrap();
-        assert_eq!(trailers["x-echo"], "************************");
+        assert_eq!(trailers.get("x-echo").unwrap(), "************************");
         assert_eq!(
             (rewriter.found(), rewriter.locations().join(", ").as_str()),
             (3, "header location, trailer x-echo, body")

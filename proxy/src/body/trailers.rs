@@ -31,7 +31,7 @@ mod tests {
     use crate::testing::fields;
 
     fn trailers(all: &[(&'static str, &str)]) -> Frame<Bytes> {
-        Frame::trailers(fields(all))
+        Frame::trailers(fields(all).into())
     }
 
     #[test]

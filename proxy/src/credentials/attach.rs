@@ -6,8 +6,8 @@ use std::ops::Range;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-use model::Reason;
+use http::{HeaderName, HeaderValue, header};
+use model::{Fields, Reason};
 use vault::{Lease, Placement, Slot};
 use zeroize::Zeroizing;
 
@@ -119,7 +119,7 @@ pub(crate) struct ValueRange {
 
 /// Substitutes the placeholder with the value; returns the location. A new pair is one more pattern to redact.
 pub(crate) fn swap(
-    fields: &mut HeaderMap,
+    fields: &mut Fields,
     target: &mut Zeroizing<String>,
     place: &Location,
     lease: &Lease,
@@ -163,15 +163,14 @@ pub(crate) struct Placed {
 /// Replaces one value of a field; other values of the same field are removed, since only one can be the credential's.
 /// Returns their number.
 fn replace_value(
-    fields: &mut HeaderMap,
+    fields: &mut Fields,
     spot: &ValueRange,
     change: impl FnOnce(&[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal>,
 ) -> Result<usize, Refusal> {
-    let all = fields.get_all(&spot.field);
-    let others = all.iter().count().saturating_sub(1);
-    let value = all.iter().nth(spot.nth).ok_or_else(|| internal("a field value is gone"))?;
+    let others = fields.get_all(&spot.field).count().saturating_sub(1);
+    let value = fields.get_all(&spot.field).nth(spot.nth).ok_or_else(|| internal("a field value is gone"))?;
     let value = sensitive(change(value.as_bytes())?)?;
-    fields.insert(&spot.field, value);
+    fields.insert(spot.field.clone(), value);
     Ok(others)
 }
 
@@ -190,7 +189,7 @@ pub(crate) fn splice(bytes: &[u8], range: &Range<usize>, value: &[u8]) -> Result
 /// Adds the credential and overwrites any value of the client there; returns the location, and the number of
 /// overwritten values.
 pub(crate) fn add(
-    fields: &mut HeaderMap,
+    fields: &mut Fields,
     target: &mut Zeroizing<String>,
     lease: &Lease,
     patterns: &mut Patterns,
@@ -201,7 +200,7 @@ pub(crate) fn add(
 
 /// Writes a value into its field, parameter or cookie.
 fn put(
-    fields: &mut HeaderMap,
+    fields: &mut Fields,
     target: &mut Zeroizing<String>,
     placement: Placement,
     patterns: &mut Patterns,
@@ -210,7 +209,7 @@ fn put(
         Placement::Header { name, value } => {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
             let place = in_field(&name);
-            let overwritten = fields.get_all(&name).iter().count();
+            let overwritten = fields.get_all(&name).count();
             // `insert` replaces every occurrence by this one.
             fields.insert(name, sensitive(value)?);
             Ok(Placed { place, overwritten })
@@ -230,12 +229,12 @@ fn put(
 }
 
 /// The cookies of all fields in one, with this one set; every other of its name is dropped. Returns their number.
-fn set_cookie(fields: &mut HeaderMap, name: &str, value: &[u8]) -> Result<usize, Refusal> {
+fn set_cookie(fields: &mut Fields, name: &str, value: &[u8]) -> Result<usize, Refusal> {
     let is_own =
         |pair: &[u8]| pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii() == name.as_bytes();
     let mut dropped = 0;
     let mut all = Zeroizing::new(Vec::new());
-    for pair in fields.get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';')) {
+    for pair in fields.get_all(header::COOKIE).flat_map(|value| value.as_bytes().split(|byte| *byte == b';')) {
         let pair = pair.trim_ascii();
         if is_own(pair) {
             dropped += 1;
@@ -360,16 +359,16 @@ mod tests {
         for value in ["PH", "sid=xPH", "sid=PHx", "sid=\"PH\"", "PH=a", "a=b; PH"] {
             assert_eq!(at(value), None, "{value}");
         }
-        let mut fields = HeaderMap::new();
+        let mut fields = Fields::new();
         for value in ["a=b; sid=x", "sid=y; c=d=e"] {
             fields.append(header::COOKIE, HeaderValue::from_static(value));
         }
         assert_eq!(set_cookie(&mut fields, "sid", b"v").unwrap(), 2);
-        let all: Vec<_> = fields.get_all(header::COOKIE).iter().collect();
+        let all: Vec<_> = fields.get_all(header::COOKIE).collect();
         assert_eq!(all, ["a=b; c=d=e; sid=v"]);
         assert!(all[0].is_sensitive());
-        let mut fields = HeaderMap::new();
+        let mut fields = Fields::new();
         set_cookie(&mut fields, "sid", b"v").unwrap();
-        assert_eq!(fields[header::COOKIE], "sid=v");
+        assert_eq!(fields.get(header::COOKIE).unwrap(), "sid=v");
     }
 }

@@ -1,10 +1,11 @@
 //! Declared slots in the bodies of requests: found in JSON and in forms, and filled. After filling, a server reads the
 //! original text of the slot with the value in place of the placeholder. No other part of the body changes.
 
+use model::Fields;
 use std::fmt;
 use std::ops::Range;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 use model::escape::form_decoded;
 use model::query::pairs;
 use serde::Deserialize;
@@ -28,10 +29,10 @@ pub(crate) struct Ambiguous;
 
 impl BodyFormat {
     /// The format that the head declares; `None` for any other, and for a body in a coding.
-    pub(crate) fn of(fields: &HeaderMap) -> Option<Self> {
-        let mut types = fields.get_all(header::CONTENT_TYPE).iter();
+    pub(crate) fn of(fields: &Fields) -> Option<Self> {
+        let mut types = fields.get_all(header::CONTENT_TYPE);
         let kind = types.next().filter(|_| types.next().is_none()).map(HeaderValue::as_bytes)?;
-        let coded = fields.get_all(header::CONTENT_ENCODING).iter().any(|value| {
+        let coded = fields.get_all(header::CONTENT_ENCODING).any(|value| {
             let value = value.as_bytes().trim_ascii();
             !value.is_empty() && !value.eq_ignore_ascii_case(b"identity")
         });
@@ -191,7 +192,7 @@ mod tests {
     #[test]
     fn the_form_is_what_the_head_says() {
         let of = |kind: &'static str, coding: Option<&'static str>| {
-            let mut fields = HeaderMap::new();
+            let mut fields = Fields::new();
             fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
             coding.map(|coding| fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding)));
             BodyFormat::of(&fields)
@@ -203,7 +204,7 @@ mod tests {
         for kind in ["multipart/form-data; boundary=x", "text/plain", "application/jsonp", "x+json", ""] {
             assert_eq!(of(kind, None), None, "{kind}");
         }
-        let mut fields = HeaderMap::new();
+        let mut fields = Fields::new();
         fields.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         fields.append(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         assert_eq!(BodyFormat::of(&fields), None, "two types are none");

@@ -7,9 +7,9 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use model::field::{fold_name, is_read_as, same_name};
-use model::{Authority, Destination, FieldRole, Reason, field_role};
+use model::{Authority, Destination, FieldRole, Fields, Reason, field_role};
 use policies::{AuthMode, Permit};
 use vault::{CredentialShape, Slot};
 use zeroize::Zeroizing;
@@ -72,14 +72,10 @@ impl OwnLocations {
     ///
     /// # Errors
     /// `malformed`.
-    pub(crate) fn check_collisions(
-        &self,
-        fields: &HeaderMap,
-        named_by_connection: &[HeaderName],
-    ) -> Result<(), Refusal> {
+    pub(crate) fn check_collisions(&self, fields: &Fields, named_by_connection: &[HeaderName]) -> Result<(), Refusal> {
         let collides =
             |name: &HeaderName| self.fields.iter().any(|own| own != name && same_name(own.as_str(), name.as_str()));
-        if fields.keys().any(collides) {
+        if fields.names().any(collides) {
             let detail =
                 "a field has the name of an injected one with `_` for `-`, which some servers read as the same field";
             return Err(Refusal::of(Reason::Malformed, detail));
@@ -146,7 +142,7 @@ pub(crate) fn enforce(
     wanted: CredentialRequest<'_>,
     own: &OwnLocations,
     gets_credential: bool,
-    fields: &mut HeaderMap,
+    fields: &mut Fields,
     target: &mut Zeroizing<String>,
     stripped: &mut Vec<Cow<'static, str>>,
 ) -> Result<(), Refusal> {
@@ -165,10 +161,10 @@ pub(crate) fn enforce(
     }
 }
 
-fn find(wanted: CredentialRequest<'_>, own: &OwnLocations, fields: &HeaderMap, target: &str) -> Vec<Item> {
+fn find(wanted: CredentialRequest<'_>, own: &OwnLocations, fields: &Fields, target: &str) -> Vec<Item> {
     let (auth, granted) = (wanted.permit.client_auth(), granted_locations(wanted));
     let mut found = Vec::new();
-    for name in fields.keys().filter(|name| !own.fields.contains(name)) {
+    for name in fields.names().filter(|name| !own.fields.contains(name)) {
         let text = name.as_str();
         if *name == header::COOKIE {
             if !auth.passes(text) && cookies::pairs(fields).any(|pair| !is_known_cookie(wanted, own, pair)) {
@@ -208,7 +204,7 @@ fn strip(
     wanted: CredentialRequest<'_>,
     own: &OwnLocations,
     found: &[Item],
-    fields: &mut HeaderMap,
+    fields: &mut Fields,
     target: &mut Zeroizing<String>,
     stripped: &mut Vec<Cow<'static, str>>,
 ) {
@@ -273,11 +269,9 @@ const BEARERS: &[&str] = &[
 const BEFORE_BEARER: &[&str] = &["token", "bearer", "access_token", "authorization"];
 
 /// The subprotocols that pass, and whether any does not.
-fn protocols(fields: &HeaderMap) -> (Vec<&[u8]>, bool) {
-    let all = fields
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+fn protocols(fields: &Fields) -> (Vec<&[u8]>, bool) {
+    let all =
+        fields.get_all(header::SEC_WEBSOCKET_PROTOCOL).flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let (mut kept, mut any, mut next) = (Vec::new(), false, false);
     for token in all.map(<[u8]>::trim_ascii).filter(|token| !token.is_empty()) {
         let lower = token.to_ascii_lowercase();
@@ -292,11 +286,11 @@ fn protocols(fields: &HeaderMap) -> (Vec<&[u8]>, bool) {
     (kept, any)
 }
 
-fn has_bearer(fields: &HeaderMap) -> bool {
+fn has_bearer(fields: &Fields) -> bool {
     protocols(fields).1
 }
 
-fn strip_bearers(fields: &mut HeaderMap) {
+fn strip_bearers(fields: &mut Fields) {
     let kept = protocols(fields).0.join(b", ".as_slice());
     fields.remove(header::SEC_WEBSOCKET_PROTOCOL);
     if !kept.is_empty()
@@ -313,7 +307,7 @@ fn strip_bearers(fields: &mut HeaderMap) {
 pub(crate) fn set_headers(
     permit: &Permit,
     own: &OwnLocations,
-    fields: &mut HeaderMap,
+    fields: &mut Fields,
     replaced: &mut Vec<Cow<'static, str>>,
 ) -> Result<(), Refusal> {
     for (name, value) in permit.set() {
@@ -323,12 +317,7 @@ pub(crate) fn set_headers(
             );
             return Err(Refusal::of(Reason::CredentialConflict, detail));
         }
-        let spelled: Vec<HeaderName> =
-            fields.keys().filter(|field| is_read_as(field.as_str(), name)).cloned().collect();
-        for field in &spelled {
-            fields.remove(field);
-        }
-        if !spelled.is_empty() {
+        if !fields.remove_named(|field| is_read_as(field.as_str(), name)).is_empty() {
             replaced.push(format!("header {name}").into());
         }
         let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) else {
@@ -344,7 +333,7 @@ pub(crate) fn trailer_filter(
     wanted: CredentialRequest<'_>,
     own: &OwnLocations,
     gets_credential: bool,
-    fields: &HeaderMap,
+    fields: &Fields,
     active: &std::sync::Arc<crate::active::ActiveExchange>,
 ) -> TrailerFilter {
     let te = items(fields, &header::TE);
@@ -363,8 +352,8 @@ pub(crate) fn trailer_filter(
 }
 
 /// The items of a comma list.
-fn items<'f>(fields: &'f HeaderMap, name: &HeaderName) -> Vec<&'f [u8]> {
-    let values = fields.get_all(name).iter();
+fn items<'f>(fields: &'f Fields, name: &HeaderName) -> Vec<&'f [u8]> {
+    let values = fields.get_all(name);
     values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii).collect()
 }
 
@@ -373,9 +362,9 @@ fn items<'f>(fields: &'f HeaderMap, name: &HeaderName) -> Vec<&'f [u8]> {
 ///
 /// # Errors
 /// `ambiguous_framing` for a field that some servers read as a framing field.
-pub(crate) fn remove_steering(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>>) -> Result<(), Refusal> {
+pub(crate) fn remove_steering(fields: &mut Fields, stripped: &mut Vec<Cow<'static, str>>) -> Result<(), Refusal> {
     let mut found: Vec<HeaderName> = Vec::new();
-    for name in fields.keys() {
+    for name in fields.names() {
         match field_role(name.as_str()) {
             FieldRole::Plain | FieldRole::Secret | FieldRole::Actor | FieldRole::Method | FieldRole::Resource => {}
             FieldRole::Tenant | FieldRole::Identity | FieldRole::Target => found.push(name.clone()),
@@ -393,11 +382,11 @@ pub(crate) fn remove_steering(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'st
 /// Removes fields that override the method, if a rule in force for the host or a grant of the session judges methods.
 pub(crate) fn remove_method_overrides(
     wanted: CredentialRequest<'_>,
-    fields: &mut HeaderMap,
+    fields: &mut Fields,
     stripped: &mut Vec<Cow<'static, str>>,
 ) {
     let found: Vec<HeaderName> =
-        fields.keys().filter(|name| field_role(name.as_str()) == FieldRole::Method).cloned().collect();
+        fields.names().filter(|name| field_role(name.as_str()) == FieldRole::Method).cloned().collect();
     if found.is_empty() {
         return;
     }
@@ -417,14 +406,14 @@ pub(crate) fn remove_method_overrides(
 pub(crate) fn check_resources(
     wanted: CredentialRequest<'_>,
     gets_credential: bool,
-    fields: &HeaderMap,
+    fields: &Fields,
 ) -> Result<(), Refusal> {
     let host = wanted.destination.host();
     let auth = wanted.permit.client_auth();
     let is_resource =
         |name: &&HeaderName| field_role(name.as_str()) == FieldRole::Resource && !auth.passes(name.as_str());
-    for name in fields.keys().filter(is_resource) {
-        let stays = || fields.get_all(name).iter().all(|value| is_here(wanted.destination, name, value));
+    for name in fields.names().filter(is_resource) {
+        let stays = || fields.get_all(name).all(|value| is_here(wanted.destination, name, value));
         if wanted.permit.judges_path_at(host) || (gets_credential && !stays()) {
             let detail = format!(
                 "the header {name} names a second resource, which no rule for paths judges; ask for a rule that has it in the \
@@ -450,7 +439,7 @@ fn is_here(destination: &Destination, name: &HeaderName, value: &HeaderValue) ->
     scheme.eq_ignore_ascii_case(destination.scheme().as_str()) && named.is_ok_and(|named| destination.is(&named))
 }
 
-fn remove(found: Vec<HeaderName>, fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>>) {
+fn remove(found: Vec<HeaderName>, fields: &mut Fields, stripped: &mut Vec<Cow<'static, str>>) {
     for name in found {
         fields.remove(&name);
         stripped.push(name.as_str().to_owned().into());
@@ -461,8 +450,8 @@ fn remove(found: Vec<HeaderName>, fields: &mut HeaderMap, stripped: &mut Vec<Cow
 mod tests {
     use super::*;
 
-    fn fields(all: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut fields = HeaderMap::new();
+    fn fields(all: &[(&'static str, &'static str)]) -> Fields {
+        let mut fields = Fields::new();
         for (name, value) in all {
             fields.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
@@ -487,7 +476,7 @@ mod tests {
         let mut stripped = Vec::new();
         remove_steering(&mut all, &mut stripped).unwrap();
         assert_eq!(
-            all.keys().map(HeaderName::as_str).collect::<BTreeSet<_>>(),
+            all.names().map(HeaderName::as_str).collect::<BTreeSet<_>>(),
             ["accept", "x-http-method-override"].into()
         );
         assert_eq!(stripped.len(), 9);
@@ -505,7 +494,7 @@ mod tests {
         assert!(own.check_collisions(&fields(&[("x-api-key", "a"), ("x-other", "b")]), &[]).is_ok());
         let refusal = own.check_collisions(&fields(&[("x_api_key", "a")]), &[]).unwrap_err();
         assert_eq!(refusal.reason(), Reason::Malformed);
-        let refusal = own.check_collisions(&HeaderMap::new(), &[HeaderName::from_static("x_api-key")]).unwrap_err();
+        let refusal = own.check_collisions(&Fields::new(), &[HeaderName::from_static("x_api-key")]).unwrap_err();
         assert_eq!(refusal.reason(), Reason::Malformed);
     }
 
@@ -517,7 +506,7 @@ mod tests {
         )]);
         assert!(has_bearer(&all));
         strip_bearers(&mut all);
-        assert_eq!(all["sec-websocket-protocol"], "graphql-ws, chat");
+        assert_eq!(all.get("sec-websocket-protocol").unwrap(), "graphql-ws, chat");
         assert!(!has_bearer(&all));
     }
 }

@@ -91,7 +91,7 @@ where
 pub(crate) fn answer_bytes(refusal: &Refusal, record: &str) -> Vec<u8> {
     let body = refusal.problem(record);
     let mut answer = format!("HTTP/1.1 {} {}\r\n", refusal.row().status.as_u16(), refusal.reason().code()).into_bytes();
-    for (name, value) in &refusal.fields(record) {
+    for (name, value) in refusal.fields(record).iter() {
         answer.extend_from_slice(name.as_str().as_bytes());
         answer.extend_from_slice(b": ");
         answer.extend_from_slice(value.as_bytes());

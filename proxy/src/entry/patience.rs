@@ -5,10 +5,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::Response;
 use tokio::sync::Notify;
 
 use crate::body::answer::Body;
+use crate::message::Response;
 
 /// The refusals of one connection.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Patience {
 
     /// Counts an answer if it is a refusal; true if the connection must close after it.
     pub(crate) fn is_exhausted_by(&self, response: &Response<Body>) -> bool {
-        response.body().is_own() && response.status().as_u16() >= 400 && self.count()
+        response.body.is_own() && response.status.as_u16() >= 400 && self.count()
     }
 
     fn count(&self) -> bool {
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     fn response(status: u16, body: Body) -> Response<Body> {
-        Response::builder().status(status).body(body).unwrap()
+        Response { status: http::StatusCode::from_u16(status).unwrap(), ..Response::new(body) }
     }
 
     #[test]

@@ -45,7 +45,7 @@ async fn refused(bench: &Bench, head: &str) -> (u16, Reason) {
     assert_eq!((bench.core.proxy.vault.reads(), closed["outcome"].as_str()), (0, Some("refused")));
     bench.core.pool.sweep(u64::MAX, |_| true);
     assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0, "nothing went out");
-    (response.status().as_u16(), Reason::from_code(closed["code"].as_str().unwrap()).unwrap())
+    (response.status.as_u16(), Reason::from_code(closed["code"].as_str().unwrap()).unwrap())
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn a_request_gets_its_credential_and_its_answer_loses_it() {
     let bench = setup().build();
     let mut theirs = kept(&bench);
     let want = format!(
-        "GET /a?key=1 HTTP/1.1\r\nhost: {HOST}\r\nauthorization: Bearer {VALUE}\r\naccept-encoding: identity\r\n\r\n"
+        "GET /a?key=1 HTTP/1.1\r\nHost: {HOST}\r\nauthorization: Bearer {VALUE}\r\naccept-encoding: identity\r\n\r\n"
     );
     let answers = async {
         let mut read = vec![0; want.len()];
@@ -66,8 +66,8 @@ async fn a_request_gets_its_credential_and_its_answer_loses_it() {
         String::from_utf8_lossy(&read).into_owned()
     };
     let (response, read) = tokio::join!(answer(&bench, GET), answers);
-    assert_eq!((response.status().as_u16(), read), (200, want.clone()));
-    let body = collect(response.into_body()).await.unwrap().0;
+    assert_eq!((response.status.as_u16(), read), (200, want.clone()));
+    let body = collect(response.body).await.unwrap().0;
     assert_eq!(body, format!("you sent {}", "*".repeat(VALUE.len())));
     let closed = bench.closing();
     assert_eq!((&closed["outcome"], &closed["redactions"]), (&"ok".into(), &1.into()));
@@ -103,7 +103,7 @@ async fn without_a_journal_nothing_goes_out() {
     let mut theirs = kept(&bench);
     bench.core.proxy.journal.close();
     let response = answer(&bench, GET).await;
-    assert_eq!(response.status().as_u16(), 503);
+    assert_eq!(response.status.as_u16(), 503);
     assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0, "its connection is closed unused");
 }
 
@@ -121,7 +121,7 @@ async fn what_the_policies_no_longer_allow_is_refused_while_its_answer_is_waited
         response = answer(&bench, GET) => response,
         _ = async { tokio::join!(looking, changes) } => panic!("it looks as long as it is polled"),
     };
-    assert_eq!((response.status().as_u16(), &bench.closing()["code"]), (403, &"denied_host".into()));
+    assert_eq!((response.status.as_u16(), &bench.closing()["code"]), (403, &"denied_host".into()));
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn the_reserved_name_is_answered_here() {
     let mut bench = setup().build();
     bench.destination = model::Destination::new(Scheme::Http, Host::parse("egret.internal").unwrap(), 80);
     let response = answer(&bench, "GET / HTTP/1.1\r\nHost: egret.internal\r\n\r\n").await;
-    assert_eq!(response.headers().get("content-type").unwrap(), "application/json");
+    assert_eq!(response.fields.get("content-type").unwrap(), "application/json");
     assert_eq!((bench.closing()["host"].as_str(), bench.records().len()), (Some("egret.internal"), 1));
 }
 
@@ -142,7 +142,7 @@ async fn an_answer_that_streams_ends_when_the_policies_no_longer_allow_it() {
         theirs.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfirst").await.unwrap();
     };
     let (response, ()) = tokio::join!(answer(&bench, GET), streams);
-    assert_eq!(response.status().as_u16(), 200);
+    assert_eq!(response.status.as_u16(), 200);
     let looking = crate::active::reevaluate(bench.core.proxy.clone(), bench.core.active.clone());
     let changes = async {
         tokio::task::yield_now().await;
@@ -150,7 +150,7 @@ async fn an_answer_that_streams_ends_when_the_policies_no_longer_allow_it() {
         std::future::pending::<()>().await;
     };
     let collected = tokio::select! {
-        collected = collect(response.into_body()) => collected,
+        collected = collect(response.body) => collected,
         () = looking => panic!("it never ends by itself"),
         () = changes => panic!("it never ends by itself"),
     };
@@ -168,7 +168,7 @@ async fn a_body_that_breaks_off_with_the_session_is_the_sessions_end() {
     let (asked, client) = bench.arriving(head).await;
     bench.core.proxy.sessions.renew_token(&bench.session.id, clock::now()).unwrap();
     let replaced = Box::pin(exchange(bench.exchange(), asked, bench.trail())).await;
-    assert_eq!(replaced.status().as_u16(), 407, "none begins with a replaced token");
+    assert_eq!(replaced.status.as_u16(), 407, "none begins with a replaced token");
     drop(client);
 
     let bench = Setup::new(&[post]).credential("token", Kind::bearer()).build();

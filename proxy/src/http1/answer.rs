@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use http::response::Parts;
-use http::{HeaderValue, Response, StatusCode, Version, header};
+use http::{HeaderValue, StatusCode, Version, header};
 use http_body::Body as _;
+use model::Fields;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::encoder::Encoder;
@@ -17,6 +17,7 @@ use super::head::Wishes;
 use super::link::Link;
 use crate::body::answer::Body;
 use crate::config::MAX_BUFFER;
+use crate::message::Response;
 
 /// The progress of an answer.
 struct Progress {
@@ -43,20 +44,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
     /// # Errors
     /// The client has left, or the body ended early: the written part must not look complete.
     pub(super) async fn answer(&self, response: Response<Body>, wishes: Wishes, must_close: bool) -> io::Result<bool> {
-        let (mut parts, mut body) = response.into_parts();
-        let encoder = frame(&mut parts, &body, wishes);
+        let Response { status, mut fields, mut body } = response;
+        let encoder = frame(status, &mut fields, &body, wishes);
         let keeps = !must_close && wishes.keep_alive && encoder.is_none_or(Encoder::keeps_connection);
-        let keeps = self.begin_answer(&parts, wishes.version, keeps);
+        let keeps = self.begin_answer((status, &fields), wishes.version, keeps);
         let mut progress = Progress { encoder, broken: None };
         std::future::poll_fn(|cx| self.poll_answer(&mut progress, &mut body, cx)).await?;
         Ok(keeps)
     }
 
     /// Writes the head; returns whether the connection is kept, if it `may` be.
-    fn begin_answer(&self, parts: &Parts, version: Version, may_keep: bool) -> bool {
+    fn begin_answer(&self, (status, fields): (StatusCode, &Fields), version: Version, may_keep: bool) -> bool {
         let mut state = self.lock();
-        let keeps = may_keep && !state.must_close() && !fields::lists(&parts.headers, &header::CONNECTION, b"close");
-        state.begin_answer(|out| put_head(out, parts, version, !keeps));
+        let keeps = may_keep && !state.must_close() && !fields::lists(fields, &header::CONNECTION, b"close");
+        state.begin_answer(|out| put_head(out, (status, fields), version, !keeps));
         keeps
     }
 
@@ -115,15 +116,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
 }
 
 /// Frames an answer to a request with these wishes, and completes its head; `None` if it has no body.
-fn frame(parts: &mut Parts, body: &Body, wishes: Wishes) -> Option<Encoder> {
-    let is_empty = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let head = &mut parts.headers;
+fn frame(status: StatusCode, head: &mut Fields, body: &Body, wishes: Wishes) -> Option<Encoder> {
+    let is_empty = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let known = body.size_hint().exact();
-    if parts.status == StatusCode::NO_CONTENT {
+    if status == StatusCode::NO_CONTENT {
         head.remove(header::CONTENT_LENGTH);
     }
     if is_empty || wishes.is_head {
-        let own = known.filter(|_| wishes.is_head && body.is_own() && !head.contains_key(header::CONTENT_LENGTH));
+        let own = known.filter(|_| wishes.is_head && body.is_own() && !head.contains(header::CONTENT_LENGTH));
         if let Some(length) = own {
             head.insert(header::CONTENT_LENGTH, length.into());
         }
@@ -143,15 +143,15 @@ fn frame(parts: &mut Parts, body: &Body, wishes: Wishes) -> Option<Encoder> {
     })
 }
 
-fn put_head(out: &mut BytesMut, parts: &Parts, version: Version, closes: bool) {
+fn put_head(out: &mut BytesMut, (status, fields): (StatusCode, &Fields), version: Version, closes: bool) {
     out.reserve(512);
     out.extend_from_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-    out.extend_from_slice(parts.status.as_str().as_bytes());
+    out.extend_from_slice(status.as_str().as_bytes());
     out.extend_from_slice(b" ");
-    out.extend_from_slice(parts.status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
     out.extend_from_slice(b"\r\n");
-    fields::put(out, &parts.headers);
-    if closes && !parts.headers.contains_key(header::CONNECTION) {
+    fields::put(out, fields);
+    if closes && !fields.contains(header::CONNECTION) {
         out.extend_from_slice(b"connection: close\r\n");
     } else if !closes && version == Version::HTTP_10 {
         out.extend_from_slice(b"connection: keep-alive\r\n");

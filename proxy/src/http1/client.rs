@@ -4,6 +4,7 @@
 //! A connection serves one exchange at a time. It serves another one only if both messages were complete and no unexpected byte
 //! arrived.
 
+use model::Fields;
 use std::error::Error;
 use std::io;
 use std::pin::{Pin, pin};
@@ -12,7 +13,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
@@ -24,6 +25,7 @@ use super::wire::{BodyError, Framing, Wire};
 use crate::config::MAX_BUFFER;
 use crate::flow::Flow;
 use crate::http2::interim::MAX_INTERIM;
+use crate::message::Response;
 use crate::share;
 use crate::share::pace;
 
@@ -67,7 +69,7 @@ pub(crate) struct Outgoing<B> {
     pub(crate) method: Method,
     /// The path and query, as written.
     pub(crate) target: Zeroizing<String>,
-    pub(crate) fields: HeaderMap,
+    pub(crate) fields: Fields,
     /// `None` without a body, and once it is being sent.
     pub(crate) body: Option<B>,
 }
@@ -175,7 +177,7 @@ impl Client {
         let upload = outgoing.body.take().filter(|body| !body.is_end_stream());
         let encoder = framing(&mut outgoing.fields, upload.is_some());
         let Outgoing { method, target, fields, .. } = outgoing;
-        let holds = upload.is_some() && fields.contains_key(header::EXPECT);
+        let holds = upload.is_some() && fields.contains(header::EXPECT);
         if upload.is_some() {
             flow.report_writing();
         }
@@ -208,15 +210,12 @@ impl Client {
         } else {
             Some(ResponseBody { client: self.clone(), serial: state.serial })
         };
-        let mut response = Response::new(body);
-        *response.status_mut() = status;
-        *response.headers_mut() = fields;
-        response
+        Response { status, fields, body }
     }
 }
 
 /// The framing of a request's body. A body of unknown length is chunked, for any method.
-fn framing(fields: &mut HeaderMap, has_body: bool) -> Option<Encoder> {
+fn framing(fields: &mut Fields, has_body: bool) -> Option<Encoder> {
     if !has_body {
         fields.remove(header::EXPECT);
         return None;

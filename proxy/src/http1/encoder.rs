@@ -61,7 +61,9 @@ impl Encoder {
             Self::Chunked { trailers: allowed } => {
                 out.last().extend_from_slice(b"0\r\n");
                 if let Some(trailers) = trailers.filter(|_| allowed) {
-                    fields::put(out.last(), trailers);
+                    trailers
+                        .iter()
+                        .for_each(|(name, value)| fields::put_line(out.last(), name.as_ref(), value.as_bytes()));
                 }
                 out.last().extend_from_slice(b"\r\n");
                 Ok(())

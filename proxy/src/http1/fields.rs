@@ -1,7 +1,8 @@
 //! Fields of HTTP/1 (RFC 9112 section 5): lines to a map, and a map to lines.
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
+use model::Fields;
 
 /// A line that is not a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +22,11 @@ pub(crate) fn trimmed(value: &[u8]) -> &[u8] {
 ///
 /// # Errors
 /// The name is not a token, or the value holds a control character.
-pub(crate) fn add(fields: &mut HeaderMap, section: &Bytes, name: &[u8], value: &[u8]) -> Result<(), BadField> {
+pub(crate) fn add(fields: &mut Fields, section: &Bytes, name: &[u8], value: &[u8]) -> Result<(), BadField> {
+    let spelling = section.slice_ref(name);
     let name = HeaderName::from_bytes(name).map_err(|_| BadField)?;
     let value = HeaderValue::from_maybe_shared(section.slice_ref(trimmed(value))).map_err(|_| BadField)?;
-    fields.try_append(name, value).map_err(|_| BadField)?;
+    fields.append_as_sent(name, spelling, value);
     Ok(())
 }
 
@@ -32,8 +34,8 @@ pub(crate) fn add(fields: &mut HeaderMap, section: &Bytes, name: &[u8], value: &
 ///
 /// # Errors
 /// A line is not a field.
-pub(crate) fn read_trailers(section: &Bytes) -> Result<HeaderMap, BadField> {
-    let mut fields = HeaderMap::new();
+pub(crate) fn read_trailers(section: &Bytes) -> Result<Fields, BadField> {
+    let mut fields = Fields::new();
     let mut rest: &[u8] = section;
     while !rest.is_empty() {
         let end = memchr::memchr(b'\n', rest).ok_or(BadField)?;
@@ -47,25 +49,23 @@ pub(crate) fn read_trailers(section: &Bytes) -> Result<HeaderMap, BadField> {
     Ok(fields)
 }
 
-/// Writes fields as lines, in their order.
-pub(crate) fn put(out: &mut BytesMut, fields: &HeaderMap) {
-    for (name, value) in fields {
-        put_line(out, name.as_str(), value.as_bytes());
-    }
+/// Writes fields as lines, in the order and spelling of their sender.
+pub(crate) fn put(out: &mut BytesMut, fields: &Fields) {
+    fields.lines().for_each(|(name, value)| put_line(out, name, value));
 }
 
 /// Writes one field.
-pub(crate) fn put_line(out: &mut BytesMut, name: &str, value: &[u8]) {
+pub(crate) fn put_line(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     out.reserve(name.len() + value.len() + 4);
-    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
 
 /// Whether a comma list (RFC 9110 section 5.6.1) in any of the fields of this name has a member, in any case.
-pub(crate) fn lists(fields: &HeaderMap, name: &HeaderName, member: &[u8]) -> bool {
-    let mut members = fields.get_all(name).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
+pub(crate) fn lists(fields: &Fields, name: &HeaderName, member: &[u8]) -> bool {
+    let mut members = fields.get_all(name).flat_map(|value| value.as_bytes().split(|b| *b == b','));
     members.any(|one| {
         let one = one.split(|b| *b == b';').next().unwrap_or_default();
         one.trim_ascii().eq_ignore_ascii_case(member)
@@ -73,7 +73,7 @@ pub(crate) fn lists(fields: &HeaderMap, name: &HeaderName, member: &[u8]) -> boo
 }
 
 /// The length of a body, from the fields of a head that was read or is to be written.
-pub(crate) fn content_length(fields: &HeaderMap) -> Option<u64> {
+pub(crate) fn content_length(fields: &Fields) -> Option<u64> {
     fields.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
@@ -100,15 +100,15 @@ mod tests {
 
     #[test]
     fn what_was_read_is_written_again() {
-        let section = Bytes::from_static(b"b: 2\r\na: \xe9 1\r\nb: 3\r\n");
+        let section = Bytes::from_static(b"B-c: 2\r\na: \xe9 1\r\nb-C: 3\r\n");
         let mut out = BytesMut::new();
         put(&mut out, &read_trailers(&section).unwrap());
-        assert_eq!(out.as_ref(), b"b: 2\r\nb: 3\r\na: \xe9 1\r\n", "fields of one name come together");
+        assert_eq!(out.as_ref(), section);
     }
 
     #[test]
     fn members_of_lists_are_found_in_any_case() {
-        let mut fields = HeaderMap::new();
+        let mut fields = Fields::new();
         fields.append(header::CONNECTION, HeaderValue::from_static("x, Close"));
         fields.append(header::CONNECTION, HeaderValue::from_static("trailers;q=0.5"));
         assert!(lists(&fields, &header::CONNECTION, b"close") && lists(&fields, &header::CONNECTION, b"trailers"));

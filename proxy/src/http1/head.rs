@@ -2,8 +2,8 @@
 //! lengths and a bare line feed are refused and not repaired.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Version, header};
-use model::{Authority, Destination, Endpoint, Reason, RequestPath, Scheme, check_method};
+use http::{Method, Version, header};
+use model::{Authority, Destination, Endpoint, Fields, Reason, RequestPath, Scheme, check_method};
 use sessions::Identified;
 
 use super::fields::{self, is_token, trimmed};
@@ -51,7 +51,7 @@ impl Target {
 #[derive(Debug)]
 pub(crate) struct ReadHead {
     pub(crate) head: RequestHead,
-    pub(crate) fields: HeaderMap,
+    pub(crate) fields: Fields,
     pub(crate) wishes: Wishes,
 }
 
@@ -151,7 +151,7 @@ fn parse(bytes: &Bytes, limits: &Limits) -> Result<ReadHead, Refusal> {
     let mut lines = Lines { rest: Some(text) };
     let line = lines.next().transpose()?.ok_or_else(|| malformed("the request line is missing"))?;
     let (method, target, version) = request_line(line, limits)?;
-    let mut fields = Fields::of(bytes);
+    let mut fields = FieldReader::of(bytes);
     for (n, line) in lines.enumerate() {
         if n >= limits.max_fields {
             return Err(Refusal::of(Reason::HeadTooLarge, "the head has too many fields"));
@@ -280,9 +280,9 @@ fn read_target(method: &Method, target: &str) -> Result<Target, Refusal> {
 }
 
 /// The fields, with their information about host and framing.
-struct Fields<'a> {
+struct FieldReader<'a> {
     section: &'a Bytes,
-    all: HeaderMap,
+    all: Fields,
     host: Option<Authority>,
     length: Option<u64>,
     chunked: bool,
@@ -291,11 +291,11 @@ struct Fields<'a> {
     proxy_authorization: bool,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> FieldReader<'a> {
     fn of(section: &'a Bytes) -> Self {
         Self {
             section,
-            all: HeaderMap::with_capacity(16),
+            all: Fields::new(),
             host: None,
             length: None,
             chunked: false,

@@ -10,9 +10,9 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Request;
+use http::Version;
 use http_body::{Frame, SizeHint};
-use model::Reason;
+use model::{Fields, Reason};
 use sessions::Identified;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
@@ -77,8 +77,10 @@ pub(crate) enum Arrived {
 pub(crate) struct Received {
     pub(crate) client: Identified,
     pub(crate) head: RequestHead,
+    pub(crate) version: Version,
+    pub(crate) fields: Fields,
     /// `None` for a request without a body.
-    pub(crate) request: Request<Option<RequestBody>>,
+    pub(crate) body: Option<RequestBody>,
 }
 
 /// Why no head could be read.
@@ -188,11 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
                 Some(RequestBody { link: self.clone(), serial })
             }
         };
-        let mut request = Request::new(body);
-        *request.method_mut() = head.method.clone();
-        *request.version_mut() = wishes.version;
-        *request.headers_mut() = fields;
-        Received { client, head, request }
+        Received { client, head, version: wishes.version, fields, body }
     }
 
     /// The answer was written; the next request may arrive.

@@ -2,7 +2,8 @@
 //! and another thing to the client. Unusual input with one meaning passes.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
+use model::Fields;
 use thiserror::Error;
 
 use super::fields;
@@ -18,7 +19,7 @@ pub(crate) const MAX_RESPONSE_FIELDS: usize = 256;
 #[derive(Debug)]
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
-    pub(crate) fields: HeaderMap,
+    pub(crate) fields: Fields,
     pub(crate) framing: Framing,
     /// Whether the upstream keeps the connection open after it.
     pub(crate) keeps_connection: bool,
@@ -52,7 +53,7 @@ pub(crate) fn end_of_head(bytes: &[u8], seen: usize) -> Option<usize> {
 pub(crate) fn read(head: &Bytes, to_head: bool) -> Result<ResponseHead, BadResponse> {
     let mut lines = Lines { rest: head };
     let (status, is_old) = status_line(lines.next_line()?)?;
-    let mut fields = HeaderMap::with_capacity(16);
+    let mut fields = Fields::new();
     loop {
         let line = lines.next_line()?;
         if line.is_empty() {
@@ -107,7 +108,7 @@ fn status_line(line: &[u8]) -> Result<(StatusCode, bool), BadResponse> {
     Ok((StatusCode::from_bytes(code).map_err(|_| bad)?, is_old))
 }
 
-fn framing(fields: &mut HeaderMap, status: StatusCode, is_old: bool, to_head: bool) -> Result<Framing, BadResponse> {
+fn framing(fields: &mut Fields, status: StatusCode, is_old: bool, to_head: bool) -> Result<Framing, BadResponse> {
     let length = content_length(fields)?;
     let coding = is_chunked(fields)?;
     if coding && length.is_some() {
@@ -129,10 +130,9 @@ fn framing(fields: &mut HeaderMap, status: StatusCode, is_old: bool, to_head: bo
 }
 
 /// The one length; the field is written in its canonical form.
-fn content_length(fields: &mut HeaderMap) -> Result<Option<u64>, BadResponse> {
-    let mut values = fields.get_all(header::CONTENT_LENGTH).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
+fn content_length(fields: &mut Fields) -> Result<Option<u64>, BadResponse> {
+    let Some(value) = fields.get(header::CONTENT_LENGTH) else { return Ok(None) };
+    if fields.get_all(header::CONTENT_LENGTH).nth(1).is_some() {
         return Err(BadResponse("duplicate Content-Length in the response"));
     }
     let digits = value.as_bytes();
@@ -145,8 +145,8 @@ fn content_length(fields: &mut HeaderMap) -> Result<Option<u64>, BadResponse> {
     Ok(Some(length))
 }
 
-fn is_chunked(fields: &HeaderMap) -> Result<bool, BadResponse> {
-    let mut values = fields.get_all(header::TRANSFER_ENCODING).iter();
+fn is_chunked(fields: &Fields) -> Result<bool, BadResponse> {
+    let mut values = fields.get_all(header::TRANSFER_ENCODING);
     let Some(value) = values.next() else { return Ok(false) };
     if values.next().is_some() || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
         return Err(BadResponse("Transfer-Encoding of the response is not exactly chunked"));
@@ -247,7 +247,7 @@ mod tests {
         for status in ["103 Early Hints", "204 No Content", "304 Not Modified"] {
             assert_eq!(framing(&format!("HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\n"), false), Framing::Length(0));
         }
-        let length = |head: &str| read_to(head, true).unwrap().fields.contains_key("content-length");
+        let length = |head: &str| read_to(head, true).unwrap().fields.contains("content-length");
         assert!(length("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), "a HEAD response keeps it");
         assert!(length("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"));
         assert!(!length("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"), "RFC 9110 section 8.6");

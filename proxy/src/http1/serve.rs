@@ -5,13 +5,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::Response;
 use sessions::Identified;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::head::{RequestHead, Wishes};
 use super::link::{Arrived, Closing, HeadFault, Link, Received};
 use crate::body::answer::Body;
+use crate::message::Response;
 use crate::refusal::Refusal;
 
 /// How serving a connection ended.

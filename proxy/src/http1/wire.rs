@@ -152,7 +152,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
             Body::Trailers(section) => {
                 let trailers = fields::read_trailers(section).map_err(|_| BodyError::Malformed);
                 self.body = Body::Ended;
-                trailers.map(|trailers| Some(Frame::trailers(trailers)))
+                trailers.map(|trailers| Some(Frame::trailers(trailers.into())))
             }
             Body::UntilClose => ready!(self.poll_until_close(cx)),
         };

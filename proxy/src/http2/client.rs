@@ -15,9 +15,9 @@ use bytes::Bytes;
 use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{Reason as Code, RecvStream, SendStream};
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderValue, Method, Request, Uri, header};
 use http_body::{Frame, SizeHint};
-use model::Destination;
+use model::{Destination, Fields};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::config::{CONNECTION_WINDOW, MAX_BUFFER, STREAM_WINDOW};
@@ -26,6 +26,7 @@ use crate::http1::client::{Body, Outgoing};
 use crate::http1::fields;
 use crate::http1::wire::BodyError;
 use crate::http2::interim::{Bounded, Interim};
+use crate::message::Response;
 use crate::share::pace;
 
 /// The bytes of a response's head, decoded.
@@ -154,21 +155,17 @@ fn failure(error: &h2::Error) -> Failure {
     }
 }
 
-fn response_of(response: Response<RecvStream>) -> Result<Response<Option<ResponseBody>>, Failure> {
+fn response_of(response: http::Response<RecvStream>) -> Result<Response<Option<ResponseBody>>, Failure> {
     let (parts, stream) = response.into_parts();
     if parts.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
         return Err(Failure::Response("the upstream framed its response in a way that is not served"));
     }
-    let body = if stream.is_end_stream() {
-        None
-    } else {
-        let left = fields::content_length(&parts.headers);
-        Some(ResponseBody { stream, left, data_is_over: false })
-    };
-    let mut response = Response::new(body);
-    *response.status_mut() = parts.status;
-    *response.headers_mut() = parts.headers;
-    Ok(response)
+    let fields = Fields::from(parts.headers);
+    let body = (!stream.is_end_stream()).then(|| {
+        let left = fields::content_length(&fields);
+        ResponseBody { stream, left, data_is_over: false }
+    });
+    Ok(Response { status: parts.status, fields, body })
 }
 
 /// The head of a request, and its body if it has one. In HTTP/2 the authority is in the target, not in Host. `None` if the target
@@ -185,16 +182,16 @@ fn head_of<B: Body>(destination: &Destination, outgoing: Outgoing<B>) -> Option<
     let mut request = Request::new(());
     *request.method_mut() = method;
     *request.uri_mut() = uri;
-    *request.headers_mut() = fields;
+    *request.headers_mut() = fields.into();
     Some((request, body))
 }
 
 /// A known length is announced. An empty body is announced only if the method implies content (RFC 9110 section 8.6).
-fn set_length<B: Body>(method: &Method, fields: &mut HeaderMap, body: Option<&B>) {
+fn set_length<B: Body>(method: &Method, fields: &mut Fields, body: Option<&B>) {
     let length = body.map_or(Some(0), |body| body.size_hint().exact());
     let is_expected = [Method::POST, Method::PUT, Method::PATCH].contains(method);
     if let Some(length) = length.filter(|length| *length > 0 || is_expected)
-        && !fields.contains_key(header::CONTENT_LENGTH)
+        && !fields.contains(header::CONTENT_LENGTH)
     {
         fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use hyper::rt::Executor as _;
-use model::{Destination, Reason};
+use model::{Destination, Fields, Reason};
 use vault::Lease;
 
 use crate::Core;
@@ -18,6 +18,7 @@ use crate::http1;
 use crate::http1::client::Failure;
 use crate::http2;
 use crate::limits::quota::UpstreamSlot;
+use crate::message::Response;
 use crate::own_fields;
 use crate::permitted::Permitted;
 use crate::refusal::{Refusal, broken_off};
@@ -130,44 +131,39 @@ fn reply(
     core: &Core,
     key: Key,
     upstream: Upstream,
-    response: Response<Incoming>,
+    mut response: Response<Incoming>,
     secrets: Secrets,
     flow: Arc<Flow>,
 ) -> Result<Reply, Refusal> {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    if response.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Refusal::of(
             Reason::UpstreamProtocol,
             "the upstream switched protocols without a request to do so",
         ));
     }
-    if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+    if response.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
         let detail = "the upstream asked for proxy credentials, which only a proxy may";
         return Err(Refusal::of(Reason::UpstreamProtocol, detail));
     }
-    let (mut parts, body) = response.into_parts();
-    check_framing(&parts.headers)?;
-    own_fields::remove_forged(&mut parts.headers);
-    hop_by_hop::remove_from_response(&mut parts.headers);
-    // Over HTTP/2 the library may store data of the upstream there.
-    parts.extensions.clear();
-    parts.version = Version::HTTP_11;
+    check_framing(&response.fields)?;
+    own_fields::remove_forged(&mut response.fields);
+    hop_by_hop::remove_from_response(&mut response.fields);
     let back = match upstream.sender {
         Sender::Http1(_) => Some(PoolReturn { pool: core.pool.clone(), key, upstream }),
         // The pool has its own clone.
         Sender::Http2(_) => None,
     };
     let (leases, patterns) = secrets;
-    let response = Response::from_parts(parts, body);
     Ok(Reply { response, leases, patterns, upstreamed: Upstreamed { flow, back } })
 }
 
 /// A transfer coding other than chunked would hide the body from redaction, and a length next to it would hide the
 /// body's end.
-fn check_framing(fields: &HeaderMap) -> Result<(), Refusal> {
-    let mut codings = fields.get_all(header::TRANSFER_ENCODING).iter();
+fn check_framing(fields: &Fields) -> Result<(), Refusal> {
+    let mut codings = fields.get_all(header::TRANSFER_ENCODING);
     let Some(coding) = codings.next() else { return Ok(()) };
     let plain = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
-    if plain && !fields.contains_key(header::CONTENT_LENGTH) {
+    if plain && !fields.contains(header::CONTENT_LENGTH) {
         return Ok(());
     }
     Err(Refusal::of(Reason::UpstreamProtocol, "the upstream framed its response in a way that is not served"))
@@ -185,7 +181,7 @@ fn assemble(permitted: Permitted<'_>, armed: Armed, flow: &Arc<Flow>) -> (Outgoi
     let session = permitted.exchange.session();
     let decoding = core.proxy.slot_bodies.decoding(&session.id);
     let body = Upload::new(body, watch, trailers, permitted.active, (flow, decoding));
-    fields.insert(header::HOST, host(permitted.exchange.destination));
+    fields.insert_first(header::HOST, host(permitted.exchange.destination));
     (Outgoing { method, target, fields, body: Some(body) }, (leases, patterns))
 }
 
@@ -308,9 +304,9 @@ fn without_body(request: &Outgoing) -> Outgoing {
 }
 
 /// Cookies in one field: HTTP/2 lets a client split them over several (RFC 9113 section 8.2.3).
-fn join_cookies(fields: &mut HeaderMap) {
-    if fields.get_all(header::COOKIE).iter().nth(1).is_some() {
-        let all: Vec<&[u8]> = fields.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+fn join_cookies(fields: &mut Fields) {
+    if fields.get_all(header::COOKIE).nth(1).is_some() {
+        let all: Vec<&[u8]> = fields.get_all(header::COOKIE).map(HeaderValue::as_bytes).collect();
         if let Ok(mut joined) = HeaderValue::from_bytes(&all.join(b"; ".as_slice())) {
             joined.set_sensitive(true);
             fields.insert(header::COOKIE, joined);

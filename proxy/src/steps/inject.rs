@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, header};
-use model::{CredentialId, Reason};
+use http::{HeaderName, header};
+use model::{CredentialId, Fields, Reason};
 use sessions::{PLACEHOLDER_MARK, Session};
 use vault::{CredentialShape, Kind, Lease, Slot};
 use zeroize::Zeroizing;
@@ -33,7 +33,7 @@ use redaction::stream::Patterns;
 pub(crate) struct Armed {
     pub(crate) method: http::Method,
     pub(crate) version: http::Version,
-    pub(crate) fields: HeaderMap,
+    pub(crate) fields: Fields,
     /// The target to send; differs from the judged path only by a credential in the query.
     pub(crate) target: Zeroizing<String>,
     pub(crate) body: Payload,
@@ -172,7 +172,7 @@ impl Armed {
 
 /// Scans the body through its coding. An unknown coding hides its content, so a session that has placeholders cannot send such
 /// a body.
-fn scanner(fields: &HeaderMap, must_search: bool) -> Result<Scanner, Refusal> {
+fn scanner(fields: &Fields, must_search: bool) -> Result<Scanner, Refusal> {
     match Scanner::new(fields) {
         Ok(scanner) => Ok(scanner),
         Err(_) if must_search => Err(Refusal::of(
@@ -187,13 +187,11 @@ fn scanner(fields: &HeaderMap, must_search: bool) -> Result<Scanner, Refusal> {
 /// or hidden in an encoding.
 fn find(session: &Session, routed: &Routed) -> Result<Vec<Found>, Refusal> {
     let mut found = Vec::new();
-    for name in routed.fields.keys() {
+    for (name, nth, value) in routed.fields.iter_numbered() {
         if name.as_str().contains(PLACEHOLDER_MARK) {
             return Err(misplaced("the name of a field holds a placeholder"));
         }
-        for (nth, value) in routed.fields.get_all(name).iter().enumerate() {
-            find_in_value(session, name, nth, value.as_bytes(), &mut found)?;
-        }
+        find_in_value(session, name, nth, value.as_bytes(), &mut found)?;
     }
     let target = routed.path.target();
     for mark in sessions::find_marks(target.as_bytes()) {

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use http::{HeaderMap, HeaderValue, header};
-use model::{CredentialId, Reason};
+use http::{HeaderValue, header};
+use model::{CredentialId, Fields, Reason};
 use vault::{BodySlot, CredentialShape, Lease};
 use zeroize::Zeroizing;
 
@@ -200,8 +200,8 @@ fn swap(
 }
 
 /// Updates a Content-Length that was sent, and removes digests of the original body.
-fn frame(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>>, length: HeaderValue) {
-    if fields.contains_key(header::CONTENT_LENGTH) {
+fn frame(fields: &mut Fields, stripped: &mut Vec<Cow<'static, str>>, length: HeaderValue) {
+    if fields.contains(header::CONTENT_LENGTH) {
         fields.insert(header::CONTENT_LENGTH, length);
     }
     let removed = DIGESTS.iter().filter(|name| fields.remove(**name).is_some());

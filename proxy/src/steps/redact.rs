@@ -8,9 +8,9 @@
 use std::borrow::Cow;
 use std::pin::Pin;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body::{Body as _, Frame, SizeHint};
-use model::Reason;
+use model::{Fields, Reason};
 
 use crate::body::incoming::Incoming;
 use crate::body::known::Known;
@@ -20,6 +20,7 @@ use crate::body::range::{Fit, Part, Slice};
 use crate::body::rewriter::{Rewriter, Unmaskable, mask_fields};
 use crate::context::Exchange;
 use crate::credentials::access::unavailable;
+use crate::message::Response;
 use crate::refusal::Refusal;
 use crate::steps::forward::{Reply, Upstreamed};
 use crate::steps::inject::Armed;
@@ -83,7 +84,7 @@ pub(crate) fn prepare(exchange: Exchange<'_>, armed: &mut Armed) -> Result<Optio
 
 /// Asks for a response in no coding, neither of the whole nor of its messages. Notes the codings that the client had asked
 /// for.
-fn ask_for_identity(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>>) {
+fn ask_for_identity(fields: &mut Fields, stripped: &mut Vec<Cow<'static, str>>) {
     let identity = || HeaderValue::from_static("identity");
     if fields.insert(header::ACCEPT_ENCODING, identity()).is_some_and(|asked| asked != identity()) {
         stripped.push("accept-encoding".into());
@@ -96,10 +97,10 @@ fn ask_for_identity(fields: &mut HeaderMap, stripped: &mut Vec<Cow<'static, str>
     for (name, kind) in &ASKS_FOR_CODED_MESSAGES {
         let named = fields.get(header::CONTENT_TYPE).and_then(|value| value.as_bytes().get(..kind.len()));
         let is_of_kind = named.is_some_and(|named| named.eq_ignore_ascii_case(kind));
-        if !is_of_kind && !fields.contains_key(name) {
+        if !is_of_kind && !fields.contains(name) {
             continue;
         }
-        if fields.insert(name, identity()).is_some_and(|asked| asked != identity()) {
+        if fields.insert(name.clone(), identity()).is_some_and(|asked| asked != identity()) {
             stripped.push(name.as_str().to_owned().into());
         }
     }
@@ -118,7 +119,7 @@ pub(crate) async fn redact(exchange: Exchange<'_>, reply: Reply, part: Option<Pa
     let mut redacted = rewrite(exchange, reply, part)?;
     if redacted.masked.rewrites().is_some_and(Rewriter::decodes) {
         // Boxed: few responses have a coding, and it would enlarge every exchange.
-        Box::pin(begin(redacted.response.body_mut(), &mut redacted.masked)).await?;
+        Box::pin(begin(&mut redacted.response.body, &mut redacted.masked)).await?;
     }
     Ok(redacted)
 }
@@ -178,9 +179,9 @@ fn rewrite(exchange: Exchange<'_>, reply: Reply, part: Option<Part>) -> Result<R
     }
     let longest = sets.longest();
     let mut masker = Masker::new(sets, tenant.clone());
-    let found_in = mask_fields(&mut masker, response.headers_mut()).map_err(|Guessed| guessed())?;
-    let has_body = !http_body::Body::is_end_stream(response.body());
-    let slice = if has_body || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+    let found_in = mask_fields(&mut masker, &mut response.fields).map_err(|Guessed| guessed())?;
+    let has_body = !http_body::Body::is_end_stream(&response.body);
+    let slice = if has_body || response.status == StatusCode::RANGE_NOT_SATISFIABLE {
         slice(&mut response, part, longest)?
     } else {
         None
@@ -189,35 +190,35 @@ fn rewrite(exchange: Exchange<'_>, reply: Reply, part: Option<Part>) -> Result<R
         return Err(impossible("the upstream coded what is in a response, though it was asked not to"));
     }
     let decoder = if has_body { decoder(&mut response)? } else { None };
-    if slice.is_some() && (decoder.is_some() || is_in_messages(response.headers())) {
+    if slice.is_some() && (decoder.is_some() || is_in_messages(&response.fields)) {
         return Err(impossible("the upstream sent a part of a coded response"));
     }
-    masked.rewriter = Some(Box::new(Rewriter::new(masker, decoder, slice, response.headers()).with_head(&found_in)));
+    masked.rewriter = Some(Box::new(Rewriter::new(masker, decoder, slice, &response.fields).with_head(&found_in)));
     Ok(Redacted { response, masked, upstreamed })
 }
 
 /// Whether the body has a coding that `Content-Encoding` does not name: a delta (RFC 3229), or compressed messages.
 fn has_other_coding(response: &Response<Incoming>) -> bool {
-    response.status() == StatusCode::IM_USED || codec::has_other(response.headers())
+    response.status == StatusCode::IM_USED || codec::has_other(&response.fields)
 }
 
 /// Whether a secret that is stored later can be found in the rest of the body.
 fn can_begin_late(response: &Response<Incoming>) -> bool {
-    response.status() != StatusCode::PARTIAL_CONTENT
+    response.status != StatusCode::PARTIAL_CONTENT
         && !has_other_coding(response)
-        && matches!(Decoder::of(response.headers()), Ok(None))
+        && matches!(Decoder::of(&response.fields), Ok(None))
 }
 
 impl Redacted {
     /// The length that the client can expect of the body.
     pub(crate) fn hint(&self) -> SizeHint {
-        self.masked.hint(http_body::Body::size_hint(self.response.body()).exact())
+        self.masked.hint(http_body::Body::size_hint(&self.response.body).exact())
     }
 }
 
 /// The decoders of a body, and a matching head.
 fn decoder(response: &mut Response<Incoming>) -> Result<Option<Decoder>, Refusal> {
-    let fields = response.headers_mut();
+    let fields = &mut response.fields;
     let decoder = match Decoder::of(fields) {
         Ok(None) => return Ok(None),
         Ok(Some(decoder)) => decoder,
@@ -232,15 +233,11 @@ fn decoder(response: &mut Response<Incoming>) -> Result<Option<Decoder>, Refusal
 }
 
 /// Changes a head for a body that was decoded.
-fn describe_decoded(fields: &mut HeaderMap) {
-    let of_coded = |name: &&HeaderName| {
+fn describe_decoded(fields: &mut Fields) {
+    fields.remove_named(|name| {
         let name = name.as_str();
         OF_CODED_BYTES.contains(&name) || OF_CODED_BYTES_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    };
-    let names: Vec<HeaderName> = fields.keys().filter(of_coded).cloned().collect();
-    for name in names {
-        fields.remove(name);
-    }
+    });
     // A strong tag identifies the exact bytes (RFC 9110 section 8.8.1).
     if let Some(tag) = fields.get(header::ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/"))
         && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat())
@@ -251,11 +248,11 @@ fn describe_decoded(fields: &mut HeaderMap) {
 
 /// The slice of a range that the client gets, and a matching head; `None` for a whole response.
 fn slice(response: &mut Response<Incoming>, part: Option<Part>, longest: usize) -> Result<Option<Slice>, Refusal> {
-    if response.status() != StatusCode::PARTIAL_CONTENT {
+    if response.status != StatusCode::PARTIAL_CONTENT {
         return Ok(None);
     }
     let unfit = || impossible("the upstream sent another part than it was asked for");
-    let content_range = response.headers().get(header::CONTENT_RANGE);
+    let content_range = response.fields.get(header::CONTENT_RANGE);
     let Some(part) = part else {
         // A range of a response without bytes is already whole.
         let is_whole = content_range.is_some_and(|value| !value.as_bytes().to_ascii_lowercase().starts_with(b"bytes"));
@@ -266,15 +263,15 @@ fn slice(response: &mut Response<Incoming>, part: Option<Part>, longest: usize) 
     }
     match part.fit(content_range.ok_or_else(unfit)?).ok_or_else(unfit)? {
         Fit::Slice(slice) => {
-            let fields = response.headers_mut();
+            let fields = &mut response.fields;
             fields.insert(header::CONTENT_RANGE, slice.content_range());
             fields.insert(header::CONTENT_LENGTH, HeaderValue::from(slice.take));
             Ok(Some(slice))
         }
         Fit::Beyond(total) => {
-            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+            response.status = StatusCode::RANGE_NOT_SATISFIABLE;
             let (slice, whole) = (Slice::nothing(), HeaderValue::from_str(&format!("bytes */{total}")));
-            let fields = response.headers_mut();
+            let fields = &mut response.fields;
             fields.insert(header::CONTENT_RANGE, whole.map_err(|_| unfit())?);
             fields.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
             Ok(Some(slice))
@@ -283,7 +280,7 @@ fn slice(response: &mut Response<Incoming>, part: Option<Part>, longest: usize) 
 }
 
 /// Whether a signature of AWS covers the field (`SignedHeaders`), in a header or in the query.
-fn is_range_signed(fields: &HeaderMap, target: &str) -> bool {
+fn is_range_signed(fields: &Fields, target: &str) -> bool {
     let lists_range = |text: &str, separators: &[&str]| {
         let rest = text.split_once("signedheaders=").map_or("", |(_, rest)| rest);
         let list = rest.split([',', '&', ' ']).next().unwrap_or_default();

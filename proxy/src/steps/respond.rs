@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use audit::{Decision, Outcome};
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 
 use crate::body::answer::Body;
 use crate::body::download::ResponseBody;
 use crate::held::Held;
+use crate::message::Response;
 use crate::refusal::{Form, Refusal};
 use crate::steps::forward::Upstreamed;
 use crate::steps::redact::Redacted;
@@ -33,8 +34,8 @@ pub(crate) fn respond_with_document(mut trail: Trail, outcome: Result<Vec<u8>, R
             trail.body(0, body.len() as u64);
             trail.close(Outcome::Ok, None, None);
             let mut response = Response::new(Body::own(body));
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response.fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response.fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response
         }
         Err(refusal) => {
@@ -47,14 +48,14 @@ pub(crate) fn respond_with_document(mut trail: Trail, outcome: Result<Vec<u8>, R
 fn relay(mut trail: Trail, redacted: Redacted, held: Held) -> Response<Body> {
     let Redacted { response, masked, upstreamed } = redacted;
     let Upstreamed { flow, back } = upstreamed;
-    trail.status(response.status());
-    let (mut parts, incoming) = response.into_parts();
+    trail.status(response.status);
+    let Response { status, mut fields, body } = response;
     // It would direct the client to another protocol and port, past the proxy.
-    if parts.headers.remove(header::ALT_SVC).is_some() {
+    if fields.remove(header::ALT_SVC).is_some() {
         trail.stripped([Cow::Borrowed("alt-svc")]);
     }
-    let relay = ResponseBody::new(incoming, masked, (trail, held), flow, back);
-    Response::from_parts(parts, Body::relayed(relay))
+    let relay = ResponseBody::new(body, masked, (trail, held), flow, back);
+    Response { status, fields, body: Body::relayed(relay) }
 }
 
 /// A refusal before the request half of the line; the connection closes after it.
@@ -65,16 +66,16 @@ pub(crate) fn refuse(trail: Trail, refusal: &Refusal) -> Response<Body> {
 
 /// An answer after which the connection closes.
 pub(crate) fn closing(mut response: Response<Body>) -> Response<Body> {
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response.fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
 /// The answer to a refused request (RFC 9457, RFC 9209).
 pub(crate) fn answer(refusal: &Refusal, record: &str, form: Form) -> Response<Body> {
     let mut response = Response::new(Body::own(refusal.body(record, form)));
-    *response.status_mut() = refusal.row().status;
-    *response.headers_mut() = refusal.fields(record);
-    response.headers_mut().insert(header::CONTENT_TYPE, form.content_type());
+    response.status = refusal.row().status;
+    response.fields = refusal.fields(record);
+    response.fields.insert(header::CONTENT_TYPE, form.content_type());
     response
 }
 

@@ -1,8 +1,8 @@
 //! Step 6: a request within its destination. Checks that it names the destination of its connection, canonicalizes the
 //! path, and removes hop-by-hop fields (RFC 9110 section 7.6.1).
 
-use http::{HeaderMap, HeaderName, header};
-use model::{Reason, RequestPath};
+use http::{HeaderName, header};
+use model::{Fields, Reason, RequestPath};
 
 use crate::body::buffered::Payload;
 use crate::context::Exchange;
@@ -20,7 +20,7 @@ use crate::request::{Asked, Routed};
 /// field names a field that must arrive.
 pub(crate) fn route(exchange: Exchange<'_>, asked: Asked) -> Result<Routed, Refusal> {
     let destination = exchange.destination;
-    let Asked { head, request } = asked;
+    let Asked { head, version, mut fields, body } = asked;
     if head.host.as_ref().is_some_and(|host| !destination.is(host)) {
         return Err(Refusal::of(
             Reason::AuthorityMismatch,
@@ -41,9 +41,6 @@ pub(crate) fn route(exchange: Exchange<'_>, asked: Asked) -> Result<Routed, Refu
             return Err(Refusal::of(Reason::ProtocolNotAllowed, "CONNECT within a tunnel is not served"));
         }
     };
-    let version = request.version();
-    let (parts, body) = request.into_parts();
-    let mut fields = parts.headers;
     let websocket = fields::lists(&fields, &header::UPGRADE, b"websocket");
     let named_by_connection = remove_named_by_connection(&mut fields)?;
     let mut stripped = Vec::new();
@@ -63,8 +60,8 @@ pub(crate) fn route(exchange: Exchange<'_>, asked: Asked) -> Result<Routed, Refu
 }
 
 /// Removes the fields that Connection lists, which belong to this hop, and returns their names.
-fn remove_named_by_connection(fields: &mut HeaderMap) -> Result<Vec<HeaderName>, Refusal> {
-    if !fields.contains_key(header::CONNECTION) {
+fn remove_named_by_connection(fields: &mut Fields) -> Result<Vec<HeaderName>, Refusal> {
+    if !fields.contains(header::CONNECTION) {
         return Ok(Vec::new());
     }
     let listed = hop_by_hop::listed(fields)
@@ -158,7 +155,7 @@ mod tests {
         let routed = routed(head).await.unwrap();
         assert_eq!(routed.stripped, ["x-forwarded-host"]);
         assert_eq!(routed.fields.get("accept").unwrap(), "*/*");
-        assert!(!routed.fields.contains_key("x-forwarded-host"));
+        assert!(!routed.fields.contains("x-forwarded-host"));
         let framing = "GET / HTTP/1.1\r\nHost: api.example.com\r\nContent_Length: 1\r\n\r\n";
         assert_eq!(refused(framing).await, Reason::AmbiguousFraming);
     }
@@ -167,9 +164,7 @@ mod tests {
     async fn a_websocket_is_seen_before_its_fields_are_removed() {
         let head = "GET / HTTP/1.1\r\nHost: api.example.com\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n";
         let routed = routed(head).await.unwrap();
-        assert!(
-            routed.websocket && !routed.fields.contains_key("upgrade") && !routed.fields.contains_key("connection")
-        );
+        assert!(routed.websocket && !routed.fields.contains("upgrade") && !routed.fields.contains("connection"));
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use http::header;
+use model::Fields;
 
 use super::*;
 
@@ -39,8 +40,8 @@ fn aws_chunked(bytes: &[u8], size: usize) -> Vec<u8> {
     out
 }
 
-pub(crate) fn fields(codings: &str) -> HeaderMap {
-    HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_str(codings).unwrap())])
+pub(crate) fn fields(codings: &str) -> Fields {
+    Fields::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_str(codings).unwrap())])
 }
 
 fn decode(decoder: &mut Decoder, pieces: &[&[u8]]) -> Result<Vec<u8>, CodingError> {
@@ -119,7 +120,7 @@ fn t095_other_codings_are_not_read() {
 #[test]
 fn t271_other_fields_that_name_a_coding_are_seen() {
     let of = |name: &'static str, value: &'static str| {
-        has_other(&HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))]))
+        has_other(&Fields::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))]))
     };
     for name in OTHER_CODINGS.iter().map(HeaderName::as_str) {
         assert!(of(name, "gzip") && of(name, "identity, x") && of(name, "GZIP"), "{name}");

@@ -2,6 +2,7 @@
 //! refused.
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use model::Fields;
 use proptest::prelude::*;
 
 use super::*;
@@ -121,7 +122,7 @@ fn t082_found_in_every_reading_of_a_coding() {
 }
 
 /// Whether a body can be scanned to its end.
-fn searched(fields: &HeaderMap, pieces: &[&[u8]]) -> Result<(), CodingError> {
+fn searched(fields: &Fields, pieces: &[&[u8]]) -> Result<(), CodingError> {
     let mut scanner = Scanner::new(fields).unwrap();
     for piece in pieces {
         scanner.push(piece)?;

@@ -18,7 +18,7 @@ fn bench() -> Bench {
 async fn payload(bench: &Bench, framing: &str, bytes: &str) -> (Payload, DuplexStream) {
     let head = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\n{framing}\r\n{bytes}");
     let (asked, client) = bench.arriving(&head).await;
-    (Payload::from(asked.request.into_body()), client)
+    (Payload::from(asked.body), client)
 }
 
 const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";

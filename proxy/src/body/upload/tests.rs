@@ -1,6 +1,7 @@
 //! A request body in transit to the upstream; the test is the client and polls as the connection does.
 
 use http_body_util::BodyExt as _;
+use model::Fields;
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use vault::Kind;
 
@@ -25,7 +26,7 @@ struct Streaming<'b> {
 
 impl<'b> Streaming<'b> {
     /// A chunked body of which these bytes have arrived; it is scanned as the fields require.
-    async fn begin(bench: &'b Bench, fields: &http::HeaderMap, bytes: &[u8]) -> Self {
+    async fn begin(bench: &'b Bench, fields: &Fields, bytes: &[u8]) -> Self {
         let head = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n");
         let (asked, client) = bench.arriving(&head).await;
         let mut streaming = Self::of(bench, asked, client, |payload| payload);
@@ -43,7 +44,7 @@ impl<'b> Streaming<'b> {
     fn of(bench: &'b Bench, asked: Asked, client: DuplexStream, change: impl FnOnce(Payload) -> Payload) -> Self {
         let line = bench.line("POST", "/");
         let (flow, decoding) = (flow(false), bench.core.proxy.slot_bodies.decoding(&bench.session.id));
-        let payload = change(Payload::from(asked.request.into_body()));
+        let payload = change(Payload::from(asked.body));
         let upload = Upload::new(payload, None, None, &line.active, (&flow, decoding));
         Self { line, flow, upload, client }
     }
@@ -76,7 +77,7 @@ impl<'b> Streaming<'b> {
 #[tokio::test]
 async fn a_body_passes_live_and_is_counted_to_its_end() {
     let bench = bench();
-    let mut body = Streaming::begin(&bench, &http::HeaderMap::new(), b"one").await;
+    let mut body = Streaming::begin(&bench, &Fields::new(), b"one").await;
     assert_eq!(body.passed().unwrap().unwrap(), "one");
     assert!(body.passed().is_none());
     body.chunk(b"two").await;
@@ -93,7 +94,7 @@ async fn a_length_that_was_announced_stays_and_one_that_was_not_is_not_made_up()
     let (asked, client) =
         bench.arriving(&format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 9\r\n\r\n")).await;
     assert_eq!(Streaming::of(&bench, asked, client, |payload| payload).upload.size_hint().exact(), Some(9));
-    let body = Streaming::begin(&bench, &http::HeaderMap::new(), b"one").await;
+    let body = Streaming::begin(&bench, &Fields::new(), b"one").await;
     assert_eq!(body.upload.size_hint().exact(), None);
     let (asked, client) = bench.arriving(&format!("POST / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
     let empty = Streaming::of(&bench, asked, client, |payload| payload).upload;
@@ -106,7 +107,7 @@ async fn a_placeholder_ends_the_exchange_before_its_first_byte_wherever_it_is_cu
     let placeholder = bench.placeholder("token").to_owned();
     for cut in 1..placeholder.len() {
         let (front, back) = placeholder.split_at(cut);
-        let mut body = Streaming::begin(&bench, &http::HeaderMap::new(), format!("before {front}").as_bytes()).await;
+        let mut body = Streaming::begin(&bench, &Fields::new(), format!("before {front}").as_bytes()).await;
         let mut sent = body.passed().map_or(Bytes::new(), Result::unwrap).to_vec();
         body.chunk(back.as_bytes()).await;
         while let Some(Ok(more)) = body.passed() {
@@ -123,7 +124,7 @@ async fn a_placeholder_ends_the_exchange_before_its_first_byte_wherever_it_is_cu
 #[tokio::test]
 async fn what_only_began_like_a_placeholder_goes_on() {
     let bench = bench();
-    let mut body = Streaming::begin(&bench, &http::HeaderMap::new(), b"an egret").await;
+    let mut body = Streaming::begin(&bench, &Fields::new(), b"an egret").await;
     let first = body.passed();
     body.chunk(b" stands").await;
     body.end("X: 1\r\n").await;
@@ -136,7 +137,7 @@ async fn what_only_began_like_a_placeholder_goes_on() {
 async fn a_placeholder_of_nobody_is_told_from_one_that_is_misplaced() {
     let bench = bench();
     let invented = format!("egret_ph_{}", "c".repeat(32));
-    let mut body = Streaming::begin(&bench, &http::HeaderMap::new(), invented.as_bytes()).await;
+    let mut body = Streaming::begin(&bench, &Fields::new(), invented.as_bytes()).await;
     assert!(body.passed().unwrap().is_err());
     assert_eq!(body.reason(), Some(Reason::PlaceholderUnknown));
 }
@@ -162,10 +163,10 @@ async fn a_placeholder_is_found_through_a_coding_and_what_is_not_in_it_does_not_
 #[tokio::test]
 async fn trailers_pass_only_through_their_filter() {
     let bench = bench();
-    let mut body = Streaming::begin(&bench, &http::HeaderMap::new(), b"a").await;
+    let mut body = Streaming::begin(&bench, &Fields::new(), b"a").await;
     body.end("X-Sum: 1\r\n").await;
     assert_eq!(collect(body.upload).await.unwrap(), ("a".into(), Some(http::HeaderMap::new())));
-    let mut body = Streaming::begin(&bench, &http::HeaderMap::new(), b"a").await;
+    let mut body = Streaming::begin(&bench, &Fields::new(), b"a").await;
     body.end(&format!("X-Sum: {}\r\n", bench.placeholder("token"))).await;
     assert_eq!(collect(&mut body.upload).await.unwrap_err(), "the request body is not sent on");
     assert_eq!(body.reason(), Some(Reason::PlaceholderMisplaced));
@@ -174,7 +175,7 @@ async fn trailers_pass_only_through_their_filter() {
 #[tokio::test]
 async fn trailers_beyond_their_bound_end_the_exchange() {
     let bench = bench();
-    let mut body = Streaming::begin(&bench, &http::HeaderMap::new(), b"").await;
+    let mut body = Streaming::begin(&bench, &Fields::new(), b"").await;
     body.end(&format!("X: {}\r\n", "y".repeat(MAX_TRAILER_BYTES))).await;
     assert!(collect(&mut body.upload).await.is_err());
     assert_eq!(body.reason(), Some(Reason::HeadTooLarge));
@@ -183,12 +184,11 @@ async fn trailers_beyond_their_bound_end_the_exchange() {
 #[tokio::test]
 async fn a_client_that_breaks_off_and_one_that_breaks_the_framing_are_told_apart() {
     let bench = bench();
-    let Streaming { line: _line, flow, mut upload, client } =
-        Streaming::begin(&bench, &http::HeaderMap::new(), b"one").await;
+    let Streaming { line: _line, flow, mut upload, client } = Streaming::begin(&bench, &Fields::new(), b"one").await;
     drop(client);
     assert_eq!(collect(&mut upload).await.unwrap_err(), "the client broke off");
     assert_eq!(flow.upload_end(), Some(UploadEnd::Client));
-    let mut body = Streaming::begin(&bench, &http::HeaderMap::new(), b"one").await;
+    let mut body = Streaming::begin(&bench, &Fields::new(), b"one").await;
     body.client.write_all(b"no size\r\n").await.unwrap();
     assert_eq!(collect(&mut body.upload).await.unwrap_err(), "the client broke off");
     assert_eq!(body.flow.upload_end(), Some(UploadEnd::Malformed));
@@ -215,11 +215,11 @@ async fn a_body_ends_at_its_limit_before_the_byte_that_exceeds_it() {
 #[tokio::test]
 async fn nothing_passes_once_it_was_stopped_and_one_that_is_dropped_was_not_whole() {
     let bench = bench();
-    let mut body = Streaming::begin(&bench, &http::HeaderMap::new(), b"one").await;
+    let mut body = Streaming::begin(&bench, &Fields::new(), b"one").await;
     body.flow.stop();
     assert!(body.passed().unwrap().is_err());
     assert_eq!(body.flow.sent(), 0);
-    let Streaming { flow, upload, .. } = Streaming::begin(&bench, &http::HeaderMap::new(), b"one").await;
+    let Streaming { flow, upload, .. } = Streaming::begin(&bench, &Fields::new(), b"one").await;
     drop(upload);
     assert_eq!(flow.upload_end(), Some(UploadEnd::Stopped));
 }

@@ -1,13 +1,13 @@
 //! Cookies of a request: cookies that the host set in this session pass, and every other is a credential of the
 //! client's own.
 
-use http::{HeaderMap, HeaderValue, header};
-use model::Destination;
+use http::{HeaderValue, header};
+use model::{Destination, Fields};
 use sessions::Session;
 
 /// The pairs of all Cookie fields.
-pub(super) fn pairs(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    let all = fields.get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+pub(super) fn pairs(fields: &Fields) -> impl Iterator<Item = &[u8]> {
+    let all = fields.get_all(header::COOKIE).flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
     all.map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
 }
 
@@ -20,19 +20,19 @@ pub(super) fn parts(pair: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Retains the pairs that `keep` accepts; returns the names of the others.
-pub(super) fn retain(fields: &mut HeaderMap, keep: impl Fn(&[u8]) -> bool) -> usize {
+pub(super) fn retain(fields: &mut Fields, keep: impl Fn(&[u8]) -> bool) -> usize {
     let (kept, dropped): (Vec<&[u8]>, Vec<&[u8]>) = pairs(fields).partition(|pair| keep(pair));
     let dropped = dropped.len();
     if dropped == 0 {
         return 0;
     }
     let joined = kept.join(b"; ".as_slice());
-    fields.remove(header::COOKIE);
-    if !joined.is_empty()
-        && let Ok(mut value) = HeaderValue::from_bytes(&joined)
-    {
-        value.set_sensitive(true);
-        fields.insert(header::COOKIE, value);
+    match HeaderValue::from_bytes(&joined) {
+        Ok(mut value) if !joined.is_empty() => {
+            value.set_sensitive(true);
+            fields.insert(header::COOKIE, value);
+        }
+        Ok(_) | Err(_) => drop(fields.remove(header::COOKIE)),
     }
     dropped
 }
@@ -44,8 +44,8 @@ pub(super) fn key(destination: &Destination) -> String {
 }
 
 /// Notes the cookies that a response sets, as the client sees them.
-pub(crate) fn note(session: &Session, destination: &Destination, response: &HeaderMap) {
-    let mut set = response.get_all(header::SET_COOKIE).iter().peekable();
+pub(crate) fn note(session: &Session, destination: &Destination, response: &Fields) {
+    let mut set = response.get_all(header::SET_COOKIE).peekable();
     if set.peek().is_none() {
         return;
     }
@@ -59,7 +59,7 @@ pub(crate) fn note(session: &Session, destination: &Destination, response: &Head
 
 #[cfg(test)]
 mod tests {
-    use model::{Authority, Scheme};
+    use model::{Authority, Fields, Scheme};
 
     use super::*;
 
@@ -78,12 +78,12 @@ mod tests {
         assert_eq!(parts(b"sid=a=b"), (b"sid".as_slice(), b"a=b".as_slice()));
         assert_eq!(parts(b" sid = x "), (b"sid".as_slice(), b"x".as_slice()));
         assert_eq!(parts(b"lonely"), (b"".as_slice(), b"lonely".as_slice()));
-        let mut fields = HeaderMap::new();
+        let mut fields = Fields::new();
         for value in ["a=1; b=2", "c=3;;d=4"] {
             fields.append(header::COOKIE, HeaderValue::from_static(value));
         }
         assert_eq!(retain(&mut fields, |pair| pair != b"b=2"), 1);
-        assert_eq!(fields.get_all(header::COOKIE).iter().collect::<Vec<_>>(), ["a=1; c=3; d=4"]);
+        assert_eq!(fields.get_all(header::COOKIE).collect::<Vec<_>>(), ["a=1; c=3; d=4"]);
         assert_eq!(retain(&mut fields, |_| false), 3);
         assert!(fields.get(header::COOKIE).is_none());
     }

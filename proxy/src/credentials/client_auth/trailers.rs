@@ -60,7 +60,15 @@ impl TrailerFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Bench, fields};
+    use crate::testing::Bench;
+
+    fn trailers(all: &[(&'static str, &str)]) -> HeaderMap {
+        crate::testing::fields(all).into()
+    }
+
+    fn left(trailers: &HeaderMap) -> Vec<&str> {
+        trailers.keys().map(HeaderName::as_str).collect()
+    }
 
     fn filter(bench: &Bench, mode: AuthMode, announced: bool) -> TrailerFilter {
         let names = |all: &[&str]| all.iter().map(|name| Box::from(*name)).collect();
@@ -82,7 +90,7 @@ mod tests {
     fn only_what_the_head_lists_and_nothing_else_claims_passes() {
         let bench = bench();
         let filter = filter(&bench, AuthMode::Strip, true);
-        let mut trailers = fields(&[
+        let mut trailers = trailers(&[
             ("x-sum", "1"),
             ("x-unlisted", "1"),
             ("authorization", "1"),
@@ -91,7 +99,7 @@ mod tests {
             ("content-length", "1"),
         ]);
         assert_eq!(filter.apply(&mut trailers), Ok(()));
-        assert_eq!(trailers, fields(&[("x-sum", "1")]));
+        assert_eq!(left(&trailers), ["x-sum"]);
         let mut removed = filter.active.flow().take_removed_trailers();
         removed.sort_unstable();
         let names = ["authorization", "content-length", "x-acme", "x-taken", "x-unlisted"];
@@ -102,7 +110,7 @@ mod tests {
     #[test]
     fn without_te_none_passes() {
         let bench = bench();
-        let mut trailers = fields(&[("x-sum", "1")]);
+        let mut trailers = trailers(&[("x-sum", "1")]);
         assert_eq!(filter(&bench, AuthMode::Allow, false).apply(&mut trailers), Ok(()));
         assert!(trailers.is_empty());
     }
@@ -112,11 +120,11 @@ mod tests {
         let bench = bench();
         for name in ["authorization", "x-acme"] {
             let filter = filter(&bench, AuthMode::Refuse, true);
-            assert_eq!(filter.apply(&mut fields(&[(name, "1")])), Err(Reason::ForeignCredential));
+            assert_eq!(filter.apply(&mut trailers(&[(name, "1")])), Err(Reason::ForeignCredential));
             assert_eq!(filter.active.termination().unwrap().reason(), Reason::ForeignCredential);
         }
         let filter = filter(&bench, AuthMode::Refuse, true);
-        assert_eq!(filter.apply(&mut fields(&[("x-unlisted", "1")])), Ok(()));
+        assert_eq!(filter.apply(&mut trailers(&[("x-unlisted", "1")])), Ok(()));
         assert!(filter.active.termination().is_none());
     }
 }

@@ -2,10 +2,13 @@
 
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
+use model::Fields;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+use http::HeaderName;
 
 use super::*;
 use crate::body::incoming::Incoming;
@@ -34,9 +37,9 @@ impl Bench {
         fields: &[(&'static str, &'static str)],
     ) -> (Outgoing<Fed>, mpsc::UnboundedSender<Frame<Bytes>>) {
         let (body, sender) = Fed::new(&self.flow);
-        let mut map = HeaderMap::new();
+        let mut map = Fields::new();
         for (name, value) in fields {
-            map.insert(*name, HeaderValue::from_static(value));
+            map.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         (Outgoing { method, target: "/a?b".to_owned().into(), fields: map, body: Some(body) }, sender)
     }
@@ -84,11 +87,11 @@ impl<B: Send + 'static> Sent<B> {
 }
 
 fn empty(method: Method) -> Outgoing<Frames> {
-    Outgoing { method, target: "/a".to_owned().into(), fields: HeaderMap::new(), body: None }
+    Outgoing { method, target: "/a".to_owned().into(), fields: Fields::new(), body: None }
 }
 
 async fn text(response: Response<Incoming>) -> Result<String, BodyError> {
-    let bytes = response.into_body().collect().await?.to_bytes();
+    let bytes = response.body.collect().await?.to_bytes();
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -100,9 +103,9 @@ async fn a_request_without_a_body_and_its_response() {
     bench.writes("HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 5\r\n\r\nhello").await;
     let (response, rest) = sent.both().await;
     assert!(rest.is_none());
-    assert_eq!((response.status(), response.headers().get("x").unwrap().as_bytes()), (StatusCode::OK, &b"y"[..]));
+    assert_eq!((response.status, response.fields.get("x").unwrap().as_bytes()), (StatusCode::OK, &b"y"[..]));
     assert!(!bench.client.is_idle(), "its body is not read yet");
-    assert_eq!(response.body().size_hint().exact(), Some(5));
+    assert_eq!(response.body.size_hint().exact(), Some(5));
     assert_eq!(text(response).await.unwrap(), "hello");
     assert!(bench.client.is_idle());
 }
@@ -130,7 +133,7 @@ async fn t065_a_response_that_has_no_body_sends_none() {
         let sent = bench.send(empty(method));
         bench.writes(&format!("{head}hello")).await;
         let response = sent.response().await;
-        assert!(response.body().is_end_stream());
+        assert!(&response.body.is_end_stream());
         assert_eq!(text(response).await.unwrap(), "");
         assert!(!bench.client.is_idle(), "after {head:?} with a body");
     }
@@ -161,7 +164,7 @@ async fn a_body_goes_up_in_its_framing() {
     bench.reads("llo").await;
     drop(pieces);
     bench.writes("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n").await;
-    let body = sent.response().await.into_body().collect().await.unwrap();
+    let body = sent.response().await.body.collect().await.unwrap();
     assert_eq!(body.trailers().unwrap().get("x-sum").unwrap(), "1");
     assert_eq!(body.to_bytes(), "ok");
     assert!(bench.client.is_idle() && bench.flow.is_sent_whole());
@@ -171,7 +174,7 @@ async fn a_body_goes_up_in_its_framing() {
     let (outgoing, pieces) = bench.request(Method::GET, &[]);
     let sent = bench.send(outgoing);
     pieces.send(Frame::data(Bytes::from_static(b"hello worlds and more"))).unwrap();
-    let mut trailers = HeaderMap::new();
+    let mut trailers = http::HeaderMap::new();
     trailers.insert("x-sum", HeaderValue::from_static("2"));
     pieces.send(Frame::trailers(trailers)).unwrap();
     bench.reads("GET /a?b HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n15\r\nhello worlds and more\r\n0\r\nx-sum: 2\r\n\r\n").await;
@@ -208,7 +211,7 @@ async fn an_upstream_that_answered_and_closes_ends_the_upload() {
     let sent = bench.send(outgoing);
     bench.writes("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n").await;
     let (response, rest) = sent.both().await;
-    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(response.status, StatusCode::PAYLOAD_TOO_LARGE);
     drop(bench.upstream);
     // No piece arrives: the end of the connection alone ends it.
     rest.unwrap().run().await;
@@ -253,7 +256,7 @@ async fn t055_a_body_waits_for_100_or_a_second_of_silence() {
         }
         tokio::time::timeout(2 * TICK, bench.reads("hi")).await.unwrap();
         bench.writes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
-        assert_eq!(sent.response().await.status(), StatusCode::OK);
+        assert_eq!(sent.response().await.status, StatusCode::OK);
     }
     // A final response instead: the body is never sent.
     let mut bench = Bench::new();
@@ -263,7 +266,7 @@ async fn t055_a_body_waits_for_100_or_a_second_of_silence() {
     bench.reads(head).await;
     bench.writes("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n").await;
     let (response, rest) = sent.both().await;
-    assert_eq!((response.status(), rest.is_some()), (StatusCode::UNAUTHORIZED, false));
+    assert_eq!((response.status, rest.is_some()), (StatusCode::UNAUTHORIZED, false));
     assert!(!bench.client.is_idle(), "the upstream may read what comes next as the body");
     drop((response, bench.client));
     assert_eq!(bench.upstream.read_to_end(&mut Vec::new()).await.unwrap(), 0);
@@ -280,7 +283,7 @@ async fn t064_informational_responses_are_passed_over_and_bounded() {
         bench.writes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
         match fails {
             true => assert!(matches!(sent.failure().await, Failure::Interim)),
-            false => assert_eq!(sent.response().await.status(), StatusCode::OK),
+            false => assert_eq!(sent.response().await.status, StatusCode::OK),
         }
     }
 }
@@ -322,11 +325,11 @@ async fn the_body_of_an_earlier_response_is_over() {
     let mut bench = Bench::new();
     let first = bench.send(empty(Method::GET));
     bench.writes("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
-    let mut first = first.response().await.into_body();
+    let mut first = first.response().await.body;
     assert_eq!(first.frame().await.unwrap().unwrap().into_data().unwrap(), "hi");
     let second = bench.send(empty(Method::GET));
     bench.writes("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother").await;
-    let mut second = second.response().await.into_body();
+    let mut second = second.response().await.body;
     assert!(first.frame().await.is_none() && first.is_end_stream(), "it is not the body of the second one");
     drop(first);
     assert_eq!(second.frame().await.unwrap().unwrap().into_data().unwrap(), "other");
@@ -337,8 +340,8 @@ async fn the_body_of_an_earlier_response_is_over() {
 async fn a_body_that_ends_early_is_not_completed() {
     let mut bench = Bench::new();
     let pieces = Frames(vec![Ok(Frame::data(Bytes::from_static(b"abc"))), Err(UploadError::Withheld)].into_iter());
-    let mut fields = HeaderMap::new();
-    fields.insert("x", HeaderValue::from_static("y"));
+    let mut fields = Fields::new();
+    fields.insert(HeaderName::from_static("x"), HeaderValue::from_static("y"));
     let mut outgoing = Outgoing { method: Method::PUT, target: "/a".to_owned().into(), fields, body: Some(pieces) };
     let failure = bench.client.send(&mut outgoing, &bench.flow).await.err().unwrap();
     assert!(matches!(failure, Failure::Request), "{failure:?}");

@@ -43,14 +43,14 @@ impl Service for Arc<Echo> {
             Ok(received) => Asked::from(received),
             Err(refusal) => {
                 let mut response = Response::new(Body::own(refusal.reason().code()));
-                *response.status_mut() = refusal.row().status;
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                response.status = refusal.row().status;
+                response.fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
                 return response;
             }
         };
         let path = asked.head.target.path().map_or_else(String::new, |path| path.target().to_owned());
         self.seen.lock().unwrap().push(format!("{} {path}", asked.head.method));
-        let (parts, body) = asked.request.into_parts();
+        let Asked { head, body, .. } = asked;
         let text = match path.as_str() {
             "/ignore" => String::new(),
             "/hold" => {
@@ -67,8 +67,8 @@ impl Service for Arc<Echo> {
             },
         };
         let mut response = Response::new(Body::own(Bytes::from(text)));
-        if parts.method == Method::DELETE {
-            *response.status_mut() = http::StatusCode::NO_CONTENT;
+        if head.method == Method::DELETE {
+            response.status = http::StatusCode::NO_CONTENT;
         }
         response
     }

@@ -10,6 +10,8 @@ use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use http::HeaderName;
+
 use super::*;
 use crate::body::incoming::Incoming;
 use crate::fed::{Fed, flow};
@@ -71,9 +73,9 @@ async fn serve(io: DuplexStream, arrived: mpsc::UnboundedSender<Arrived>) {
 }
 
 fn outgoing(method: Method, sent: &[(&'static str, &'static str)], body: Option<Fed>) -> Outgoing<Fed> {
-    let mut fields = HeaderMap::new();
+    let mut fields = Fields::new();
     for (name, value) in sent {
-        fields.append(*name, HeaderValue::from_static(value));
+        fields.append(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     Outgoing { method, target: "/a?b".to_owned().into(), fields, body }
 }
@@ -82,8 +84,8 @@ fn data(text: &'static str) -> Frame<Bytes> {
     Frame::data(Bytes::from_static(text.as_bytes()))
 }
 
-fn head(status: u16, sent: &[(&'static str, &'static str)]) -> Response<()> {
-    let mut response = Response::new(());
+fn head(status: u16, sent: &[(&'static str, &'static str)]) -> http::Response<()> {
+    let mut response = http::Response::new(());
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     for (name, value) in sent {
         response.headers_mut().append(*name, HeaderValue::from_static(value));
@@ -105,9 +107,9 @@ async fn a_request_without_a_body_is_its_head() {
         assert!(request.body().is_end_stream());
         respond.send_response(head(204, &[("x-b", "3")]), true).unwrap();
         let (response, rest) = sent.await.unwrap().unwrap();
-        assert_eq!((response.status(), rest.is_none()), (StatusCode::NO_CONTENT, true));
-        assert_eq!(response.headers().get("x-b").unwrap(), "3");
-        assert!(response.body().is_end_stream() && response.body().size_hint().exact() == Some(0));
+        assert_eq!((response.status, rest.is_none()), (StatusCode::NO_CONTENT, true));
+        assert_eq!(response.fields.get("x-b").unwrap(), "3");
+        assert!(response.body.is_end_stream() && response.body.size_hint().exact() == Some(0));
     }
 }
 
@@ -122,7 +124,7 @@ async fn t211_a_body_goes_on_beside_its_response() {
     let mut stream = respond.send_response(head(200, &[("content-length", "8")]), false).unwrap();
     let (response, rest) = sent.await.unwrap().unwrap();
     let running = tokio::spawn(rest.unwrap().run());
-    let mut body = response.into_body();
+    let mut body = response.body;
     assert_eq!(body.size_hint().exact(), Some(8));
 
     feed.send(data("two")).unwrap();
@@ -131,7 +133,7 @@ async fn t211_a_body_goes_on_beside_its_response() {
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "pong");
     assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(4), false));
 
-    let mut trailers = HeaderMap::new();
+    let mut trailers = http::HeaderMap::new();
     trailers.insert("x-sum", HeaderValue::from_static("9"));
     feed.send(Frame::trailers(trailers.clone())).unwrap();
     assert!(upload.data().await.is_none());
@@ -153,7 +155,7 @@ async fn an_upstream_that_has_answered_may_refuse_the_rest() {
     let mut stream = respond.send_response(head(413, &[]), false).unwrap();
     let (response, rest) = sent.await.unwrap().unwrap();
     stream.send_data(Bytes::from_static(b"too large"), true).unwrap();
-    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "too large");
+    assert_eq!(response.body.collect().await.unwrap().to_bytes(), "too large");
     stream.send_reset(Code::NO_ERROR);
     rest.unwrap().run().await;
     assert!(feed.is_closed());
@@ -167,7 +169,7 @@ async fn t050_a_response_that_is_reset_has_broken_off() {
         let (_request, mut respond) = bench.arrives().await;
         let mut stream = respond.send_response(head(200, &[]), false).unwrap();
         stream.send_data(Bytes::from_static(b"half"), false).unwrap();
-        let mut body = sent.await.unwrap().unwrap().0.into_body();
+        let mut body = sent.await.unwrap().unwrap().0.body;
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
         stream.send_reset(code);
         assert!(matches!(body.frame().await, Some(Err(BodyError::Broken(_)))), "{code}");

@@ -44,7 +44,7 @@ async fn a_rule_adds_its_credential_over_what_the_client_sent_there() {
     let bench = bench(Kind::bearer());
     let armed = armed(&bench, "/a", "Authorization: Bearer of-the-client\r\n").await.unwrap();
     assert_eq!(field(&armed, "authorization"), format!("Bearer {VALUE}"));
-    assert_eq!(armed.fields.get_all("authorization").iter().count(), 1);
+    assert_eq!(armed.fields.get_all("authorization").count(), 1);
     assert!(armed.fields.get("authorization").unwrap().is_sensitive());
     assert_eq!((armed.leases.len(), armed.lent[0].used.version, armed.target.as_str()), (1, 1, "/a"));
     assert!(armed.patterns.iter().any(|pattern| **pattern == *VALUE.as_bytes()));
@@ -140,7 +140,7 @@ async fn a_request_goes_without_a_credential_that_is_not_for_its_host_and_the_re
     let elsewhere = credential("token", Kind::bearer(), "other.example.com");
     let bench = Setup::new(&[RULE]).with_credential(elsewhere).build();
     let armed = armed(&bench, "/", "").await.unwrap();
-    assert!(armed.leases.is_empty() && !armed.fields.contains_key("authorization"));
+    assert!(armed.leases.is_empty() && !armed.fields.contains("authorization"));
     let why = "without credential `token`: its audience does not include this host and port";
     assert_eq!(bench.closing()["detail"], why);
 }
@@ -168,7 +168,7 @@ async fn a_use_is_counted_and_the_last_one_refuses_the_next() {
 async fn other_authentication_of_the_client_is_removed_where_a_credential_goes() {
     let bench = bench(Kind::bearer());
     let armed = armed(&bench, "/?access_token=x&a=1", "X-Api-Key: mine\r\n").await.unwrap();
-    assert!(!armed.fields.contains_key("x-api-key"));
+    assert!(!armed.fields.contains("x-api-key"));
     assert_eq!(armed.target.as_str(), "/?a=1");
     assert_eq!(armed.stripped, ["x-api-key", "query access_token"]);
     assert_eq!(refused(&bench, "/?X-Amz-Signature=x", "").await, Reason::ForeignCredential);
