@@ -8,10 +8,11 @@ use model::Fields;
 use std::io::{self, Write};
 use std::sync::LazyLock;
 
+use aho_corasick::packed::Searcher;
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use memchr::memmem::{self, Finder};
+use memchr::memmem::Finder;
 use model::placeholder::{PLACEHOLDER_LETTERS, PLACEHOLDER_MARK};
 
 use crate::codec::{CONTENT_ENCODING, CodingError, Codings, Decoder};
@@ -294,10 +295,55 @@ impl Write for StreamScanner {
 }
 
 fn judge(bytes: &[u8]) -> Verdict {
-    let escaped = memchr::memchr(b'%', bytes).is_some() || memmem::find(bytes, b"\\u").is_some();
-    let unescaped = if escaped { in_plain(&without_escapes(bytes)) } else { Verdict::Clear };
+    let escaped = in_escapes(bytes);
+    if !may_have_mark(bytes) {
+        return escaped;
+    }
     // Also without undoing escapes: a reader that does not undo them sees a placeholder in `%eegret_ph_..`.
-    [unescaped, in_plain(bytes), in_base64(bytes)].into_iter().rev().max_by_key(Verdict::weight).unwrap_or_default()
+    [escaped, in_plain(bytes), in_base64(bytes)].into_iter().rev().max_by_key(Verdict::weight).unwrap_or_default()
+}
+
+/// Whether there is a mark in plain or in base64: one pass instead of four over bytes with none, which are nearly all.
+fn may_have_mark(bytes: &[u8]) -> bool {
+    /// `None` where the processor has no such search.
+    static MARKS: LazyLock<Option<Searcher>> = LazyLock::new(|| {
+        Searcher::new(CORES.iter().map(|core| core.finder.needle()).chain([PLACEHOLDER_MARK.as_bytes()]))
+    });
+    MARKS.as_ref().is_none_or(|marks| marks.find(bytes).is_some())
+}
+
+/// The verdict on placeholders of which at least one character is an escape. Only the surroundings of such an escape are read without
+/// escapes: in compressed data, a `%` is common.
+fn in_escapes(bytes: &[u8]) -> Verdict {
+    let mut verdict = Verdict::Clear;
+    let mut escapes =
+        memchr::memchr2_iter(b'%', b'\\', bytes).filter(|at| may_be_of_placeholder(bytes, *at)).peekable();
+    while let Some(first) = escapes.next() {
+        let mut end = first + TAIL_BYTES;
+        while let Some(next) = escapes.next_if(|next| *next < end) {
+            end = next + TAIL_BYTES;
+        }
+        let around = bytes.get(first.saturating_sub(TAIL_BYTES)..end.min(bytes.len())).unwrap_or_default();
+        match in_plain(&without_escapes(around)) {
+            // Behind the last escape nothing but plain characters can follow, and they are all there.
+            Verdict::Pending if end <= bytes.len() => {}
+            said => verdict = heavier(verdict, said),
+        }
+    }
+    verdict
+}
+
+/// Whether an escape stands for a character of a placeholder, or is cut off by the end.
+fn may_be_of_placeholder(bytes: &[u8], at: usize) -> bool {
+    let digits = match bytes.get(at..).unwrap_or_default() {
+        [b'%', high, low, ..] => [*high, *low],
+        [b'\\', b'u', b'0', b'0', high, low, ..] => [*high, *low],
+        [b'\\', rest @ ..] => return rest.len() < 5 && b"u00".starts_with(rest.get(..3).unwrap_or(rest)),
+        rest => return rest.len() < 3,
+    };
+    let value = |digit: u8| char::from(digit).to_digit(16);
+    let byte = value(digits[0]).zip(value(digits[1])).and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+    byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || PLACEHOLDER_MARK.as_bytes().contains(&byte))
 }
 
 fn in_plain(bytes: &[u8]) -> Verdict {

@@ -290,6 +290,49 @@ fn what_was_found_comes_with_what_stood_before_it() {
     assert_eq!(&found.bytes[found.at..], PLACEHOLDER.as_bytes());
 }
 
+/// The verdict without any shortcut: all bytes are read with and without escapes.
+fn judged_slowly(bytes: &[u8]) -> Verdict {
+    [in_plain(&without_escapes(bytes)), in_plain(bytes), in_base64(bytes)]
+        .into_iter()
+        .rev()
+        .max_by_key(Verdict::weight)
+        .unwrap_or_default()
+}
+
+/// Parts of placeholders in several encodings, and bytes that look like them.
+fn part() -> impl Strategy<Value = Vec<u8>> {
+    let escaped = |text: &'static str, form: fn(u8) -> String| -> Vec<u8> {
+        text.bytes().map(form).collect::<String>().into_bytes()
+    };
+    prop_oneof![
+        Just(PLACEHOLDER.as_bytes().to_vec()),
+        Just(b"egret_ph_".to_vec()),
+        Just(b"egret_p".to_vec()),
+        Just(b"h_0123456789abcdefghijABCDEFGHIJ01".to_vec()),
+        Just(escaped("egret_ph_", |byte| format!("%{byte:02x}"))),
+        Just(escaped("egret_ph_", |byte| format!("\\u00{byte:02X}"))),
+        Just(escaped("0123456789abcdef", |byte| format!("%{byte:02X}"))),
+        Just(b"0123456789abcdef".to_vec()),
+        Just(BASE64_STANDARD.encode(PLACEHOLDER).into_bytes()),
+        Just(b"%".to_vec()),
+        Just(b"%2".to_vec()),
+        Just(b"\\u00".to_vec()),
+        Just(b"\\n%zz\\u1234".to_vec()),
+        proptest::collection::vec(any::<u8>(), 0..12),
+        proptest::collection::vec(any::<u8>(), 300..320),
+        "[a-z ]{0,300}".prop_map(String::into_bytes),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn t082_no_shortcut_changes_a_verdict(parts in proptest::collection::vec(part(), 0..12)) {
+        let bytes = parts.concat();
+        // Of two placeholders, either may be the one that is found.
+        prop_assert_eq!(judge(&bytes).weight(), judged_slowly(&bytes).weight());
+    }
+}
+
 proptest! {
     #[test]
     fn found_wherever_it_stands_and_however_it_is_cut(
