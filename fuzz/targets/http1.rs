@@ -15,6 +15,8 @@ mod http1 {
     pub(crate) mod fields;
     #[path = "outbox.rs"]
     pub(crate) mod outbox;
+    #[path = "pieces.rs"]
+    pub(crate) mod pieces;
     #[path = "response.rs"]
     pub(crate) mod response;
     #[path = "wire.rs"]

@@ -9,6 +9,7 @@ pub(crate) mod fields;
 pub(crate) mod head;
 pub(crate) mod link;
 pub(crate) mod outbox;
+pub(crate) mod pieces;
 pub(crate) mod response;
 pub(crate) mod serve;
 pub(crate) mod wire;

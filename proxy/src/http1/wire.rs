@@ -1,20 +1,18 @@
 //! One HTTP/1 connection, for both legs: the bytes read ahead, the body in progress, and the output buffer.
 
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::chunks::{BadChunk, Chunks};
 use super::fields;
 use super::outbox::Outbox;
-
-/// Bytes requested from a socket at once.
-const READ_BYTES: usize = 16 << 10;
+use super::pieces::{READ_BYTES, poll_piece};
 
 /// Where a body ends (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,11 +180,8 @@ impl<S: AsyncRead + Unpin> Wire<S> {
             return Poll::Ready(Ok(self.take(wanted.min(self.buffer.len()))));
         }
         // Only this body can follow, so no byte has to be copied.
-        let mut piece = BytesMut::with_capacity(READ_BYTES);
-        if ready!(pin!(self.io.read_buf(&mut piece)).poll(cx))? == 0 {
-            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-        }
-        Poll::Ready(Ok(piece.freeze()))
+        let piece = ready!(poll_piece(&mut self.io, cx))?;
+        Poll::Ready(if piece.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(piece) })
     }
 
     fn poll_chunked(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, BodyError>> {
@@ -233,13 +228,12 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         if length > 0 {
             return Poll::Ready(Ok(Some(Frame::data(self.take(length)))));
         }
-        let mut piece = BytesMut::with_capacity(READ_BYTES);
-        let read = ready!(pin!(self.io.read_buf(&mut piece)).poll(cx)).map_err(BodyError::Broken)?;
-        if read == 0 {
+        let piece = ready!(poll_piece(&mut self.io, cx)).map_err(BodyError::Broken)?;
+        if piece.is_empty() {
             self.body = Body::Ended;
             return Poll::Ready(Ok(None));
         }
-        Poll::Ready(Ok(Some(Frame::data(piece.freeze()))))
+        Poll::Ready(Ok(Some(Frame::data(piece))))
     }
 }
 
