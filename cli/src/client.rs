@@ -78,7 +78,7 @@ impl Client {
                     EarlierClock::Distrust,
                 )?;
                 foundation.notes.iter().for_each(|note| crate::output::say(note));
-                return Self::inside(foundation).await;
+                return Box::pin(Self::inside(foundation)).await;
             }
             if Instant::now() >= deadline {
                 return Err(Failure::unreachable(anyhow!("{}", busy(&dir))));

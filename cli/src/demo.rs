@@ -136,8 +136,8 @@ async fn show(context: &Context, folder: &Path) -> Answer {
     let mut config = Config { policies: vec![policy_file], ca_files: vec![ca_file], ..Config::default() };
     config.proxy.set_port(0);
     config.resolve.insert(HOST.to_owned(), [127, 0, 0, 1].into());
-    let (client, sidecar) = become_sidecar(config, dir, lock, |_note| {}).await?;
-    let shown = tour(client, &origin, &policy).await;
+    let (client, sidecar) = Box::pin(become_sidecar(config, dir, lock, |_note| {})).await?;
+    let shown = Box::pin(tour(client, &origin, &policy)).await;
     if let Some(sidecar) = sidecar {
         Sidecar::stop(sidecar, DRAIN).await;
     }

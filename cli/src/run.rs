@@ -79,7 +79,7 @@ impl Run {
             Key::Default | Key::File(_) | Key::PassphraseFile(_) | Key::PassphraseAndFile { .. } => None,
         };
         let request = self.request()?;
-        let (mut client, host) = join_or_become(context, config, &request).await?;
+        let (mut client, host) = Box::pin(join_or_become(context, config, &request)).await?;
         let created: SessionCreated = match client.post("/v1/sessions", &request).await {
             Ok(created) => created,
             Err(failure) => {
@@ -198,7 +198,7 @@ async fn join_or_become(
             config.proxy = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             config.further.clear();
             config.proxy_tls = None;
-            return become_sidecar(config, dir, lock, |note| say(&format!("egret: {note}"))).await;
+            return Box::pin(become_sidecar(config, dir, lock, |note| say(&format!("egret: {note}")))).await;
         }
         if Instant::now() >= deadline {
             return Err(Failure::unreachable(anyhow!("{}", busy(&dir))));
@@ -220,7 +220,7 @@ pub(crate) async fn become_sidecar(
     let (policies, rollback) = (OnPolicyError::Fail, Rollback::Refuse);
     let foundation = Foundation::open(config, dir.clone(), lock, policies, rollback, EarlierClock::Distrust)?;
     foundation.notes.iter().for_each(|note| tell(note));
-    let sidecar = Sidecar::start(foundation).await?;
+    let sidecar = Box::pin(Sidecar::start(foundation)).await?;
     let client = Client::to_sidecar(&dir).await?;
     let client = client.ok_or_else(|| Failure::unreachable(anyhow!("the control socket does not answer")))?;
     Ok((client, Some(sidecar)))

@@ -86,7 +86,7 @@ impl Serve {
         let mut watched = foundation.config.policies.clone();
         // Before any listener opens, so that no signal is lost in between.
         let mut signals = Signals::catch().or_unreachable()?;
-        let sidecar = Sidecar::start(foundation).await?;
+        let sidecar = Box::pin(Sidecar::start(foundation)).await?;
         let watch = |paths: &[PathBuf]| watch::policies(paths).context("cannot watch the policy files");
         let mut changes = watch(&watched).or_unreachable()?;
         // Changes since the files were read at the start, before they were watched.

@@ -213,7 +213,7 @@ async fn tunnel(core: Arc<Core>, arrival: TunnelArrival, entrance: &Entrance) {
             let (_, tls) = stream.get_ref();
             let (http2, without_sni) = (tls.alpn_protocol() == Some(b"h2"), tls.server_name().is_none());
             let tunnel = Tunnel::new(core, client, destination, without_sni);
-            if http2 { serve_http2(tunnel, *stream).await } else { serve_http1(tunnel, *stream).await }
+            if http2 { Box::pin(serve_http2(tunnel, *stream)).await } else { serve_http1(tunnel, *stream).await }
         }
     }
 }
@@ -238,7 +238,7 @@ async fn pass_through(exchange: Exchange<'_>, permit: Permit, mut stream: Prefix
         }
         Ok(ready) => {
             if http::establish(&mut stream).await.is_ok() {
-                passthrough::pass(exchange, ready, stream, open).await;
+                Box::pin(passthrough::pass(exchange, ready, stream, open)).await;
             }
         }
     }

@@ -67,8 +67,8 @@ async fn attempt(exchange: Exchange<'_>, asked: Asked, trail: &mut Trail) -> Res
     let methods = Methods::of(&routed.method, &routed.path);
     let wanted =
         CredentialRequest { vault: &core.proxy.vault, session, destination, permit: &permit, methods: &methods };
-    let armed = inject::inject(wanted, routed, &active, trail).map_err(under)?;
-    let mut armed = inject_body::inject_body(core, wanted, armed, trail).await.map_err(under)?;
+    let mut armed = inject::inject(wanted, routed, &active, trail).map_err(under)?;
+    inject_body::inject_body(core, wanted, &mut armed, trail).await.map_err(under)?;
     let part = redact::prepare(exchange, &mut armed).map_err(under)?;
     active.note_credentials(&core.proxy, armed.lent.clone());
     identify::persist_use_count(core, session, &armed.lent).await?;
@@ -76,18 +76,16 @@ async fn attempt(exchange: Exchange<'_>, asked: Asked, trail: &mut Trail) -> Res
     // With known addresses, a request can be refused before any network traffic, so it needs no opening record.
     let mut choice = locate::prepare(permitted, &armed, trail)?;
     trail.permitted().await?; // durable before a name is looked up or a byte leaves
-    let redacted = {
-        // Pinned where it is made: `select!` would move it, and it is some kilobytes.
-        let reached = pin!(async {
-            locate::locate(permitted, &mut choice, trail).await?;
-            let reply = forward::forward(permitted, armed, choice, trail).await?;
-            redact::redact(exchange, reply, part).await
-        });
-        tokio::select! {
-            biased;
-            terminated = active.terminated() => Err(terminated.refusal()),
-            redacted = reached => redacted,
-        }
+    // Boxed, so that neither half of an exchange is moved or held as part of the other one.
+    let reached = Box::pin(async {
+        locate::locate(permitted, &mut choice, trail).await?;
+        let reply = forward::forward(permitted, armed, choice, trail).await?;
+        redact::redact(exchange, reply, part).await
+    });
+    let redacted = tokio::select! {
+        biased;
+        terminated = active.terminated() => Err(terminated.refusal()),
+        redacted = reached => redacted,
     };
     let redacted = redacted.map_err(under)?;
     limit::check_response(&held.admission, redacted.hint().exact())?;

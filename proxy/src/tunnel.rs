@@ -165,8 +165,7 @@ where
     let tunnel = Arc::new(tunnel);
     let serving = tunnel.clone();
     let service = service_fn(move |request: Request<Http2Body>| {
-        let tunnel = serving.clone();
-        Box::pin(async move { http2_request(&tunnel, request).await }) as Serving<StreamError>
+        Box::pin(http2_request(serving.clone(), request)) as Serving<StreamError>
     });
     let limits = &tunnel.core.proxy.limits;
     let streams = StreamExecutor::new(
@@ -201,7 +200,7 @@ fn http2_settings(limits: &Limits, streams: StreamExecutor<Spawner>) -> http2::B
     builder
 }
 
-async fn http2_request(tunnel: &Tunnel, request: Request<Http2Body>) -> Result<http::Response<Body>, StreamError> {
+async fn http2_request(tunnel: Arc<Tunnel>, request: Request<Http2Body>) -> Result<http::Response<Body>, StreamError> {
     let for_head = request.method() == Method::HEAD;
     let response = match http2_head(&request, &tunnel.core.proxy.limits) {
         Ok(head) => {

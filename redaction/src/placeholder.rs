@@ -327,7 +327,7 @@ fn in_escapes(bytes: &[u8]) -> Verdict {
         match in_plain(&without_escapes(around)) {
             // Behind the last escape nothing but plain characters can follow, and they are all there.
             Verdict::Pending if end <= bytes.len() => {}
-            said => verdict = heavier(verdict, said),
+            said @ (Verdict::Clear | Verdict::Pending | Verdict::Found(_)) => verdict = heavier(verdict, said),
         }
     }
     verdict

@@ -549,7 +549,7 @@ impl H2 {
             let tls = connector.connect(ServerName::try_from(host).unwrap(), socket).await.unwrap();
             assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]), "the proxy does not offer h2");
             let (sender, connection) =
-                hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.unwrap();
+                Box::pin(hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls))).await.unwrap();
             tokio::spawn(async move { drop(connection.await) });
             sender
         });

@@ -221,7 +221,7 @@ async fn accept(listener: TcpListener, state: Arc<State>, tls: bool) {
         let _slow_is_fine = stream.set_nodelay(true);
         let state = Arc::clone(&state);
         if tls {
-            tokio::spawn(async move { serve_tls(stream, state).await });
+            tokio::spawn(async move { Box::pin(serve_tls(stream, state)).await });
         } else {
             let connection = state.enter(None, None, false);
             tokio::spawn(async move { serve(Tee::new(stream, Arc::clone(&connection)), connection, state).await });

@@ -78,7 +78,7 @@ where
         stream.write_all(&answer).await?;
         stream.shutdown().await?;
         // Closing while the client still sends would reset the connection and discard the answer.
-        let mut sink = [0; 4 << 10];
+        let mut sink = vec![0; 4 << 10];
         while stream.read(&mut sink).await? > 0 {}
         Ok::<(), std::io::Error>(())
     };

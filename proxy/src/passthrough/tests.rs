@@ -34,7 +34,7 @@ impl Tunnel {
         let moved = counts.clone();
         let ended = tokio::spawn(async move {
             let destination = Destination::new(model::Scheme::Https, Host::parse(HOST).unwrap(), 443);
-            ways.copy(&destination, &moved, IDLE).await
+            Box::pin(ways.copy(&destination, &moved, IDLE)).await
         });
         Self { client, upstream, counts, ended }
     }

@@ -59,16 +59,26 @@ type Secrets = (Vec<Lease>, Patterns);
 ///
 /// # Cancellation
 /// The upstream connection is closed.
-pub(crate) async fn forward(
-    permitted: Permitted<'_>,
+pub(crate) fn forward<'a>(
+    permitted: Permitted<'a>,
     armed: Armed,
     choice: UpstreamChoice,
+    open: &'a mut Trail,
+) -> impl Future<Output = Result<Reply, Refusal>> + 'a {
+    let flow = permitted.exchange.flow;
+    flow.prepare(pace(permitted, armed.version), armed.body.is_empty(), share::now());
+    // Outside of the future, which would hold both forms of the request.
+    let assembled = assemble(permitted, armed, flow);
+    send_on(permitted, assembled, choice, open)
+}
+
+async fn send_on(
+    permitted: Permitted<'_>,
+    (mut request, secrets): (Outgoing, Secrets),
+    UpstreamChoice { key, kind }: UpstreamChoice,
     open: &mut Trail,
 ) -> Result<Reply, Refusal> {
-    let UpstreamChoice { key, kind } = choice;
-    let flow = permitted.exchange.flow.clone();
-    flow.prepare(pace(permitted, armed.version), armed.body.is_empty(), share::now());
-    let (mut request, secrets) = assemble(permitted, armed, &flow);
+    let flow = permitted.exchange.flow;
     let mut upstream = match kind {
         UpstreamKind::Pooled(kept) => kept,
         UpstreamKind::Addresses(located) => {
@@ -78,17 +88,17 @@ pub(crate) async fn forward(
     };
     loop {
         permitted.active.relies_on(&permitted.exchange.core.proxy, upstream.chain.clone());
-        match send(permitted, &mut upstream, request, &flow).await {
+        match send(permitted, &mut upstream, request, flow).await {
             Ok(response) => {
                 upstream.tls.into_iter().for_each(|version| open.tls(version));
-                return reply(permitted.exchange.core, key, upstream, response, secrets, flow);
+                return reply(permitted.exchange.core, key, upstream, response, secrets, flow.clone());
             }
             Err(NoResponse::Unanswered(Some(again))) if upstream.reused => request = *again,
             Err(NoResponse::Unanswered(_)) => {
                 let closed = || Refusal::of(Reason::UpstreamProtocol, "the upstream closed before it answered");
-                return Err(cause(permitted, &flow).unwrap_or_else(closed));
+                return Err(cause(permitted, flow).unwrap_or_else(closed));
             }
-            Err(NoResponse::Failed(refusal)) => return Err(cause(permitted, &flow).unwrap_or(refusal)),
+            Err(NoResponse::Failed(refusal)) => return Err(cause(permitted, flow).unwrap_or(refusal)),
         }
         upstream = Box::pin(establish_again(permitted, &key)).await?;
         open.address(upstream.address.ip());
@@ -188,7 +198,7 @@ fn assemble(permitted: Permitted<'_>, armed: Armed, flow: &Arc<Flow>) -> (Outgoi
 /// Locates and dials once more.
 async fn establish_again(permitted: Permitted<'_>, key: &Key) -> Result<Upstream, Refusal> {
     let located = locate::addresses(permitted).await?;
-    establish(permitted.exchange, permitted.permit, (&located, key)).await
+    Box::pin(establish(permitted.exchange, permitted.permit, (&located, key))).await
 }
 
 fn broken(detail: &'static str) -> Refusal {

@@ -44,32 +44,32 @@ struct Found {
 pub(crate) async fn inject_body(
     core: &Core,
     wanted: CredentialRequest<'_>,
-    armed: Armed,
+    armed: &mut Armed,
     open: &mut Trail,
-) -> Result<Armed, Refusal> {
+) -> Result<(), Refusal> {
     if armed.body.is_empty() {
-        return Ok(armed);
+        return Ok(());
     }
     let slotted = wanted.in_bodies();
     match BodyFormat::of(&armed.fields) {
         // Boxed: few exchanges need it, and it would enlarge every one.
         Some(form) if !slotted.is_empty() => Box::pin(fill_slots(core, wanted, armed, (form, slotted), open)).await,
-        Some(_) | None => Ok(armed),
+        Some(_) | None => Ok(()),
     }
 }
 
 async fn fill_slots(
     core: &Core,
     wanted: CredentialRequest<'_>,
-    mut armed: Armed,
+    armed: &mut Armed,
     (form, slotted): (BodyFormat, Vec<(&CredentialId, CredentialShape)>),
     open: &mut Trail,
-) -> Result<Armed, Refusal> {
+) -> Result<(), Refusal> {
     let limits = &core.proxy.config.limits;
     let share = core.proxy.slot_bodies.share(&wanted.session.id);
     let read = armed.body.read(limits.max_slot_body_bytes, limits.slot_body_timeout, share);
     let whole = read.await.map_err(unread)?;
-    let Verdict::Found(first) = placeholder::look(armed.body.bytes()) else { return Ok(armed) };
+    let Verdict::Found(first) = placeholder::look(armed.body.bytes()) else { return Ok(()) };
     if !whole {
         let limit = limits.max_slot_body_bytes;
         let detail = format!("the request body holds a placeholder and is longer than {limit} bytes");
@@ -83,13 +83,13 @@ async fn fill_slots(
         return Err(misplaced("the request body holds a placeholder and is not text"));
     };
     refuse_elsewhere(wanted, &body, &found)?;
-    let filled = swap(wanted, form, &body, found, &mut armed, open)?;
+    let filled = swap(wanted, form, &body, found, armed, open)?;
     let length = HeaderValue::from(filled.len());
     armed.body.replace(filled);
     frame(&mut armed.fields, &mut armed.stripped, length);
     // All of it was scanned.
     armed.watch = None;
-    Ok(armed)
+    Ok(())
 }
 
 /// Every placeholder in a slot, each judged: its session, whether the slot belongs to its credential, and their number.

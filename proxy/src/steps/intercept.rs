@@ -169,20 +169,20 @@ mod tests {
             (&[b"http/1.1"], Some(b"http/1.1".to_vec())),
             (&[], None),
         ] {
-            let (inner, connected) = with_tls(HOST, offered, true).await;
+            let (inner, connected) = Box::pin(with_tls(HOST, offered, true)).await;
             assert_eq!((protocol(inner), connected), (chosen, true));
         }
     }
 
     #[tokio::test]
     async fn an_sni_of_another_host_gets_an_alert_and_no_certificate() {
-        let (inner, connected) = with_tls("other.example.com", &[], true).await;
+        let (inner, connected) = Box::pin(with_tls("other.example.com", &[], true)).await;
         assert_eq!((reason(inner), connected), (Reason::AuthorityMismatch, false));
     }
 
     #[tokio::test]
     async fn a_client_that_does_not_trust_the_ca_is_told_apart_from_broken_tls() {
-        let (inner, connected) = with_tls(HOST, &[], false).await;
+        let (inner, connected) = Box::pin(with_tls(HOST, &[], false)).await;
         // The client's alert comes after its side of the handshake has failed.
         assert_eq!((reason(inner), connected), (Reason::ClientRejectedCa, false));
         assert_eq!(reason(sent(&[0x16, 3, 1, 0, 2, 9, 9]).await), Reason::Malformed);

@@ -115,13 +115,22 @@ fn ask_for_identity(fields: &mut Fields, stripped: &mut Vec<Cow<'static, str>>) 
 ///
 /// # Cancellation
 /// The response is dropped.
-pub(crate) async fn redact(exchange: Exchange<'_>, reply: Reply, part: Option<Part>) -> Result<Redacted, Refusal> {
-    let mut redacted = rewrite(exchange, reply, part)?;
-    if redacted.masked.rewrites().is_some_and(Rewriter::decodes) {
-        // Boxed: few responses have a coding, and it would enlarge every exchange.
-        Box::pin(begin(&mut redacted.response.body, &mut redacted.masked)).await?;
+pub(crate) fn redact(
+    exchange: Exchange<'_>,
+    reply: Reply,
+    part: Option<Part>,
+) -> impl Future<Output = Result<Redacted, Refusal>> + use<> {
+    // Outside of the future, which would hold the reply, too.
+    let mut redacted = rewrite(exchange, reply, part);
+    async move {
+        if let Ok(Redacted { response, masked, .. }) = &mut redacted
+            && masked.rewrites().is_some_and(Rewriter::decodes)
+        {
+            // Boxed: few responses have a coding, and it would enlarge every exchange.
+            Box::pin(begin(&mut response.body, masked)).await?;
+        }
+        redacted
     }
-    Ok(redacted)
 }
 
 /// Decodes the first bytes of a body before its head is sent. By then its window is known and its memory is taken, so a response

@@ -42,7 +42,7 @@ pub(crate) async fn establish(
     let slot = upstream_slot(exchange)?;
     let limit = permit.timeouts().connect.unwrap_or(core.proxy.limits.connect_timeout);
     let fresh = dial::connect(&core.proxy, &core.dialer, session, destination, addresses, key.versions, limit).await?;
-    begin(exchange, key, fresh, slot).await
+    Box::pin(begin(exchange, key, fresh, slot)).await
 }
 
 /// Starts the protocol that was negotiated. A connection for HTTP/2 is in the pool at once, for concurrent requests.
@@ -136,18 +136,18 @@ mod tests {
 
     async fn begun(bench: &Bench, fresh: Fresh<DuplexStream>) -> Result<Upstream, Refusal> {
         let slot = upstream_slot(bench.exchange()).unwrap();
-        begin(bench.exchange(), &key(bench), fresh, slot).await
+        Box::pin(begin(bench.exchange(), &key(bench), fresh, slot)).await
     }
 
     #[tokio::test]
     async fn the_protocol_is_the_one_that_was_negotiated() {
         let bench = bench();
         let (ours, _theirs) = tokio::io::duplex(64);
-        let plain = begun(&bench, fresh(Stream::Plain(ours))).await.ok().unwrap();
+        let plain = Box::pin(begun(&bench, fresh(Stream::Plain(ours)))).await.ok().unwrap();
         assert!(matches!(plain.sender, Sender::Http1(_)));
         assert_eq!((plain.tls, plain.reused, plain.slot.is_some()), (None, false, true));
         let (one, _theirs) = over_tls(&bench, b"http/1.1").await;
-        let one = begun(&bench, one).await.ok().unwrap();
+        let one = Box::pin(begun(&bench, one)).await.ok().unwrap();
         assert!(matches!(one.sender, Sender::Http1(_)));
         assert_eq!((one.tls, one.address), (Some("1.3"), SocketAddr::from((ADDRESS, 443))));
         // One for HTTP/1.1 is in use until its exchange returns it.
@@ -158,7 +158,7 @@ mod tests {
     async fn a_connection_for_http2_serves_concurrent_requests_at_once() {
         let bench = bench();
         let (two, _theirs) = over_tls(&bench, b"h2").await;
-        let two = begun(&bench, two).await.ok().unwrap();
+        let two = Box::pin(begun(&bench, two)).await.ok().unwrap();
         assert!(matches!(two.sender, Sender::Http2(_)));
         let pooled = bench.core.pool.take(&key(&bench), |_| true).unwrap();
         assert!(matches!(pooled.sender, Sender::Http2(_)));
@@ -171,7 +171,7 @@ mod tests {
         let bench = bench();
         let (two, theirs) = over_tls(&bench, b"h2").await;
         drop(theirs);
-        let refused = begun(&bench, two).await.err().unwrap();
+        let refused = Box::pin(begun(&bench, two)).await.err().unwrap();
         assert_eq!(refused.reason(), Reason::UpstreamProtocol);
         assert!(bench.core.pool.take(&key(&bench), |_| true).is_none());
     }

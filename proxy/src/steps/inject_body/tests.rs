@@ -30,8 +30,8 @@ async fn sent(bench: &Bench, fields: &str, body: &str) -> Result<(Armed, String)
     let head = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n{fields}\r\n{body}");
     let routed = route(bench.exchange(), bench.asked(&head).await).unwrap();
     let mut trail = bench.trail();
-    let armed = inject(line.wanted(), routed, &line.active, &mut trail)?;
-    let mut armed = inject_body(&bench.core, line.wanted(), armed, &mut trail).await?;
+    let mut armed = inject(line.wanted(), routed, &line.active, &mut trail)?;
+    inject_body(&bench.core, line.wanted(), &mut armed, &mut trail).await?;
     trail.abort();
     let (flow, decoding) = (flow(false), bench.core.proxy.slot_bodies.decoding(&bench.session.id));
     let payload = std::mem::replace(&mut armed.body, crate::body::incoming::Incoming::Empty.into());
@@ -129,8 +129,8 @@ async fn a_body_that_does_not_come_is_given_up() {
     let head = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 9\r\n{FORM}\r\nsecret=");
     let (asked, client) = bench.arriving(&head).await;
     let routed = route(bench.exchange(), asked).unwrap();
-    let armed = inject(line.wanted(), routed, &line.active, &mut bench.trail()).unwrap();
-    let refusal = inject_body(&bench.core, line.wanted(), armed, &mut bench.trail()).await.err().unwrap();
+    let mut armed = inject(line.wanted(), routed, &line.active, &mut bench.trail()).unwrap();
+    let refusal = inject_body(&bench.core, line.wanted(), &mut armed, &mut bench.trail()).await.err().unwrap();
     assert_eq!((refusal.reason(), refusal.class()), (Reason::TimeoutHead, Some("body")));
     drop(client);
 }
@@ -141,7 +141,7 @@ async fn a_body_in_another_form_streams_and_is_searched() {
     let line = bench.line("POST", "/");
     let head = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nhi");
     let routed = route(bench.exchange(), bench.asked(&head).await).unwrap();
-    let armed = inject(line.wanted(), routed, &line.active, &mut bench.trail()).unwrap();
-    let armed = inject_body(&bench.core, line.wanted(), armed, &mut bench.trail()).await.unwrap();
+    let mut armed = inject(line.wanted(), routed, &line.active, &mut bench.trail()).unwrap();
+    inject_body(&bench.core, line.wanted(), &mut armed, &mut bench.trail()).await.unwrap();
     assert!(armed.body.is_untouched() && armed.watch.is_some());
 }
