@@ -41,6 +41,7 @@ mod testing;
 mod trail;
 mod tunnel;
 mod upstream;
+mod wake_gate;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,6 @@
 //! The inside of a tunnel that is read: its requests, over HTTP/1.1 or HTTP/2. Each request goes to `exchange.rs`.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -38,6 +38,7 @@ use crate::share;
 use crate::share::Spawner;
 use crate::steps::respond;
 use crate::trail::Trail;
+use crate::wake_gate::WakeGate;
 
 /// The future of the response to one request. Boxed, because hyper moves it and the exchange within is large.
 type Serving<E> = Pin<Box<dyn Future<Output = Result<http::Response<Body>, E>> + Send>>;
@@ -79,6 +80,14 @@ impl Tunnel {
         open
     }
 
+    /// Resolves when the connection may not go on: its client has no right to it any more, or does not read.
+    async fn cut(&self) {
+        tokio::select! {
+            () = self.client.ended() => {}
+            () = self.must_close.notified() => {}
+        }
+    }
+
     /// Serves one request.
     async fn exchange(&self, asked: Asked) -> Response<Body> {
         let Self { core, client, destination, .. } = self;
@@ -94,14 +103,20 @@ async fn until_over<C>(tunnel: &Tunnel, mut connection: Pin<&mut C>, drain: fn(P
 where
     C: Future<Output = Result<(), hyper::Error>>,
 {
+    let closing = pin!(async {
+        tokio::select! {
+            () = tunnel.core.proxy.draining() => {}
+            () = tunnel.patience.exhausted() => {}
+        }
+    });
     let to_its_end = async {
         tokio::select! {
             served = connection.as_mut() => return served,
-            () = tunnel.core.proxy.draining() => drain(connection.as_mut()),
-            () = tunnel.patience.exhausted() => drain(connection.as_mut()),
+            () = WakeGate::new(closing) => drain(connection.as_mut()),
         }
         connection.as_mut().await
     };
+    let cut = pin!(tunnel.cut());
     tokio::select! {
         served = to_its_end => if let Err(error) = served {
             tracing::debug!(%error, "a connection ended");
@@ -110,8 +125,7 @@ where
                 drop(tunnel.open().refuse(&refusal.with_class("http2")));
             }
         },
-        () = tunnel.client.ended() => {}
-        () = tunnel.must_close.notified() => {}
+        () = WakeGate::new(cut) => {}
     }
 }
 
@@ -130,16 +144,17 @@ where
     let stream = Unread::new(Paced(stream), tunnel.must_close.clone(), &proxy.limits);
     let check = ClientCheck::Tunnel(tunnel.client.clone());
     let link = Link::new(stream, proxy.limits.clone(), check);
-    let closing = async {
+    let closing = pin!(async {
         tokio::select! {
             () = proxy.draining() => {}
             () = tunnel.patience.exhausted() => {}
         }
-    };
+    });
+    let cut = pin!(tunnel.cut());
     tokio::select! {
-        _ended = serve(&link, &tunnel, None, closing) => {}
-        () = tunnel.client.ended() => {}
-        () = tunnel.must_close.notified() => {}
+        biased;
+        () = WakeGate::new(cut) => {}
+        _ended = serve(&link, &tunnel, None, WakeGate::new(closing)) => {}
     }
 }
 
@@ -177,7 +192,7 @@ where
     let frames = Frames::new(unread, Peer::Client, limits.max_control_frames);
     let exceeded = frames.exceeded();
     let settings = http2_settings(limits, streams);
-    let connection = std::pin::pin!(settings.serve_connection(TokioIo::new(frames), service));
+    let connection = pin!(settings.serve_connection(TokioIo::new(frames), service));
     until_over(&tunnel, connection, http2::Connection::graceful_shutdown).await;
     if exceeded.load(Ordering::Relaxed) {
         let refusal = Refusal::of(Reason::RateLimited, "the client sent too many control frames");
