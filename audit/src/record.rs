@@ -58,6 +58,8 @@ words! {
         ToolCallBegun = "tool_call.begun",
         /// A tool call ended.
         ToolCallEnded = "tool_call.ended",
+        /// A connection to the upstream of a tunnel is opened before its first request.
+        UpstreamDialed = "upstream.dialed",
         /// A person is asked.
         ApprovalRequested = "approval.requested",
         /// A person approved.

@@ -86,6 +86,8 @@ pub(crate) struct Config {
     pub ca_files: Vec<PathBuf>,
     /// Fixed answers that precede DNS.
     pub resolve: HashMap<String, IpAddr>,
+    /// Whether an upstream is dialed while its client's handshake is in progress.
+    pub dial_ahead: bool,
     /// Bounds of the data path.
     pub limits: Limits,
     /// Whether every request is refused; set only by the option of `serve`, never by the file.
@@ -129,6 +131,7 @@ impl Default for Config {
             unenforced: Vec::new(),
             ca_files: Vec::new(),
             resolve: HashMap::new(),
+            dial_ahead: false,
             limits: Limits::default(),
             deny_all: false,
         }
@@ -185,6 +188,7 @@ fn compile(source: &Source<'_>, base: &Path, home: Option<&Path>) -> Result<Conf
         let (name, address) = fixed_answer(source, name, text)?;
         config.resolve.insert(name, address);
     }
+    config.dial_ahead = document.upstream.dial_ahead;
     for (name, text) in &document.limits {
         limits::set(&mut config.limits, source, name, text)?;
     }

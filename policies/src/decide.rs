@@ -1,9 +1,10 @@
 //! May a session reach this host and port, and how: the question asked before any name is resolved.
 
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use model::{Host, Reason, Scheme, Timestamp};
+use model::{Destination, Host, Reason, Scheme, Timestamp};
 
 use crate::denied::{Denied, is_special};
 use crate::index::{Bucket, Index, SchemePort, Stage};
@@ -95,6 +96,31 @@ impl Rules {
             Ok(Passage::Tunnel(permit)) => Judgement { answer: Ok(permit), unread: true },
             Ok(Passage::Intercept) => Judgement { answer: self.authorize(question), unread: false },
         }
+    }
+
+    /// Whether the data path may dial this address of a destination before a request shows which rule applies: every rule that could allow
+    /// one also allows the address, and none of them asks first. Without an address, whether its name may be looked up for that.
+    pub fn may_dial_ahead(&self, destination: &Destination, address: Option<IpAddr>, now: Timestamp) -> bool {
+        let scheme_port = SchemePort { scheme: destination.scheme(), port: destination.port(), now };
+        let covers =
+            |rule: &Rule| rule.scheme.is_none_or(|scheme| scheme == destination.scheme()) && rule.is_in_force(now);
+        let all = |index: &Index, holds: &dyn Fn(&Rule) -> bool| {
+            let found = index.visit(destination.host(), |bucket| {
+                let mut rules = bucket.all_rules(destination.port()).map(|at| &**self.rule(at));
+                let fails = rules.any(|rule| {
+                    let at_port = rule.ports.as_ref().is_none_or(|ports| ports.contains(&destination.port()));
+                    at_port && covers(rule) && !holds(rule)
+                });
+                if fails { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            found.is_continue()
+        };
+        !self.observes(now)
+            && [&self.granting].into_iter().chain(&self.ceilings).all(|layer| {
+                layer.opens(destination.host(), scheme_port)
+                    && all(&layer.asks, &|_| false)
+                    && all(&layer.allows, &|rule| address.is_none_or(|address| rule.allows_address(address)))
+            })
     }
 
     /// Whether something could allow a request through this scheme and port: the session's own rules, and each ceiling.
@@ -235,5 +261,48 @@ impl PolicyLayer {
             });
             found.is_break()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::{PolicySource, compile};
+
+    const OF_TEST_NET: &str = "addresses: [192.0.2.0/24]";
+
+    fn may(rules: &[&str], address: Option<&str>) -> bool {
+        let text = format!("policy: p\nrules:\n  - {}\n", rules.join("\n  - "));
+        let set = compile(&[PolicySource { name: "p".to_owned(), text: text.clone() }]);
+        let set = set.unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
+        let rules = set.rules_for_policies(&["p".into()]).unwrap();
+        let destination = Destination::new(Scheme::Https, Host::parse("api.example.com").unwrap(), 443);
+        rules.may_dial_ahead(&destination, address.map(|address| address.parse().unwrap()), Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn an_address_is_dialed_ahead_if_every_rule_for_the_host_allows_it() {
+        let wide = "{id: a, allow: {host: api.example.com}}";
+        let narrow = &format!("{{id: b, allow: {{host: \"*.example.com\", path: /v1/**}}, {OF_TEST_NET}}}");
+        assert!(may(&[wide], None) && may(&[wide], Some("8.8.8.8")) && !may(&[wide], Some("192.0.2.1")));
+        assert!(may(&[narrow], Some("192.0.2.1")) && !may(&[narrow], Some("8.8.8.8")));
+        // Of these two, the request decides which one applies.
+        assert!(may(&[wide, narrow], None));
+        assert!(!may(&[wide, narrow], Some("8.8.8.8")) && !may(&[wide, narrow], Some("192.0.2.1")));
+        for other in [
+            format!("{{id: c, allow: {{host: other.example.com}}, {OF_TEST_NET}}}"),
+            format!("{{id: c, allow: {{host: api.example.com, port: 8443}}, {OF_TEST_NET}}}"),
+            format!("{{id: c, allow: {{host: api.example.com, scheme: http, port: 443}}, {OF_TEST_NET}}}"),
+        ] {
+            assert!(may(&[wide, &other], Some("8.8.8.8")), "{other}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_dialed_ahead_without_a_rule_or_before_an_approval() {
+        assert!(!may(&["{id: a, allow: {host: other.example.com}}"], None));
+        assert!(!may(&["{id: a, allow: {host: api.example.com, port: 8443}}"], None));
+        let asks = "{id: b, ask: {host: api.example.com, methods: [DELETE]}}";
+        assert!(!may(&["{id: a, allow: {host: api.example.com}}", asks], None));
     }
 }

@@ -15,6 +15,7 @@ mod credentials;
 mod downlink;
 mod entry;
 mod exchange;
+mod facts;
 #[cfg(test)]
 mod fed;
 mod flow;

@@ -200,7 +200,7 @@ impl Bench {
 
     pub(crate) fn exchange(&self) -> Exchange<'_> {
         let Self { core, client, destination, flow, downlink, .. } = self;
-        Exchange { core, client, destination, flow, downlink }
+        Exchange { core, client, destination, flow, downlink, ahead: None }
     }
 
     /// Its core, its client and its destination, and what must be kept as long as they are in use.

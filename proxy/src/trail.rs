@@ -10,7 +10,7 @@ use audit::{Attribution, CredentialUse, Decision, Facts, Fault, Kind, Outcome, R
 use http::StatusCode;
 use model::{Destination, Endpoint, Host, Reason, RequestPath, SnapshotDigest};
 use policies::{Permit, WouldDeny};
-use sessions::{Identified, Means, ToolCall};
+use sessions::{Identified, ToolCall};
 use vault::NeedleOwner;
 
 use crate::Proxy;
@@ -18,6 +18,7 @@ use crate::active::REPLACED_TOKEN;
 use crate::body::rewriter::Unmaskable;
 use crate::context::Exchange;
 use crate::downlink::Downlink;
+use crate::facts;
 use crate::flow::{Flow, UploadEnd};
 use crate::limits::timer::Timer;
 use crate::refusal::Refusal;
@@ -40,18 +41,18 @@ pub(crate) struct Trail {
 impl Trail {
     /// Opens the record of an exchange. It is written when the first byte is about to leave or when the exchange ends.
     pub(crate) fn new(exchange: Exchange<'_>) -> Self {
-        let record = audit::Trail::begin(&exchange.core.proxy.journal, facts(exchange.client));
+        let record = audit::Trail::begin(&exchange.core.proxy.journal, facts::of(exchange.client));
         Self::of(exchange, record)
     }
 
     /// Opens the record of a tunnel whose bytes are not read.
     pub(crate) fn tunnel(exchange: Exchange<'_>) -> Self {
-        let record = audit::Trail::begin_tunnel(&exchange.core.proxy.journal, facts(exchange.client));
+        let record = audit::Trail::begin_tunnel(&exchange.core.proxy.journal, facts::of(exchange.client));
         Self::of(exchange, record)
     }
 
     fn of(exchange: Exchange<'_>, record: audit::Trail) -> Self {
-        let Exchange { core, client, destination, flow, downlink } = exchange;
+        let Exchange { core, client, destination, flow, downlink, ahead: _ } = exchange;
         let mut trail = Self {
             record: Some(record),
             client: Some(client.clone()),
@@ -66,7 +67,7 @@ impl Trail {
     /// Opens a record for input on `downlink` before an exchange has begun.
     pub(crate) fn before(proxy: &Arc<Proxy>, client: &Identified, downlink: &Arc<Downlink>) -> Self {
         Self {
-            record: Some(audit::Trail::begin(&proxy.journal, facts(client))),
+            record: Some(audit::Trail::begin(&proxy.journal, facts::of(client))),
             client: Some(client.clone()),
             proxy: proxy.clone(),
             downlink: Some(downlink.clone()),
@@ -380,23 +381,6 @@ impl Trail {
 impl Drop for Trail {
     fn drop(&mut self) {
         self.end_early();
-    }
-}
-
-fn facts(client: &Identified) -> Facts {
-    let session = client.session();
-    Facts {
-        tenant: session.tenant.clone(),
-        user: session.user.clone(),
-        agent: session.agent.clone(),
-        session: Some(session.id.clone()),
-        attribution: Some(match client.means() {
-            Means::ProxyCredentials => Attribution::ProxyCredentials,
-            Means::Listener => Attribution::Listener,
-            Means::UnixPeer => Attribution::UnixPeer,
-            Means::DefaultSession => Attribution::DefaultSession,
-        }),
-        source: None,
     }
 }
 

@@ -38,6 +38,7 @@ use crate::share;
 use crate::share::Spawner;
 use crate::steps::respond;
 use crate::trail::Trail;
+use crate::upstream::ahead::Ahead;
 use crate::wake_gate::WakeGate;
 
 /// The future of the response to one request. Boxed, because hyper moves it and the exchange within is large.
@@ -53,12 +54,18 @@ pub(crate) struct Tunnel {
     /// Notified when an exchange on it was terminated and the client's inactivity hides that.
     must_close: Arc<Downlink>,
     patience: Patience,
+    ahead: Ahead,
 }
 
 impl Tunnel {
     pub(crate) fn new(core: Arc<Core>, client: Identified, destination: Destination, without_sni: bool) -> Self {
         let patience = Patience::new(core.proxy.limits.max_refusals);
-        Self { core, client, destination, without_sni, must_close: Arc::default(), patience }
+        Self { core, client, destination, without_sni, must_close: Arc::default(), patience, ahead: Ahead::default() }
+    }
+
+    /// With the connection that was dialed ahead for its first request.
+    pub(crate) fn with(self, ahead: Ahead) -> Self {
+        Self { ahead, ..self }
     }
 
     /// The downlink of a request in this tunnel: a stream of HTTP/2 ends alone.
@@ -92,7 +99,8 @@ impl Tunnel {
     async fn exchange(&self, asked: Asked) -> Response<Body> {
         let Self { core, client, destination, .. } = self;
         let (flow, downlink) = (Arc::new(Flow::new(share::now())), self.downlink());
-        let begun = Exchange { core, client, destination, flow: &flow, downlink: &downlink };
+        let ahead = Some(&self.ahead);
+        let begun = Exchange { core, client, destination, flow: &flow, downlink: &downlink, ahead };
         exchange(begun, asked, self.note_sni(Trail::new(begun))).await
     }
 }

@@ -1,5 +1,6 @@
 //! Upstreams: names, addresses, connections, and the pool of idle connections.
 
+pub(crate) mod ahead;
 pub(crate) mod dial;
 pub(crate) mod establish;
 pub(crate) mod hosts;

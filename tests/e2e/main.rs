@@ -1,6 +1,7 @@
 //! End-to-end tests: the real binary, real origins, real clients, and the threat cases by number.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking where it stands")]
 
+mod ahead;
 mod authority;
 mod channels;
 mod clients;

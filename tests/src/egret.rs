@@ -26,6 +26,8 @@ pub struct Setup {
     pub resolve: BTreeMap<String, String>,
     /// A file with additional trusted CAs besides the system's.
     pub ca_file: Option<PathBuf>,
+    /// Additional lines of `upstream`.
+    pub upstream: String,
     /// Additional lines of the configuration file, at its top level.
     pub extra: String,
     /// The proxy's port; 0 selects a free one.
@@ -87,6 +89,13 @@ impl Setup {
         self
     }
 
+    /// Adds a line to `upstream`.
+    #[must_use]
+    pub fn upstream(mut self, line: &str) -> Self {
+        self.upstream.push_str(&format!("  {line}\n"));
+        self
+    }
+
     /// Adds lines to the configuration file.
     #[must_use]
     pub fn config(mut self, lines: &str) -> Self {
@@ -118,6 +127,7 @@ impl Setup {
         if self.resolve.is_empty() {
             config = config.replace("  resolve:\n", "  resolve: {}\n");
         }
+        config.push_str(&self.upstream);
         config.push_str(&self.extra);
         let path = folder.join("egret.yaml");
         std::fs::write(&path, config).unwrap();

@@ -12,6 +12,7 @@ use tokio_rustls::server::TlsStream;
 use crate::Proxy;
 use crate::entry::prefixed_stream::PrefixedStream;
 use crate::refusal::Refusal;
+use crate::upstream::dial::HttpVersions;
 
 /// The stream within a tunnel, ready to be read.
 pub(crate) enum Inner<S> {
@@ -24,7 +25,8 @@ pub(crate) enum Inner<S> {
 /// The fatal alert `unrecognized_name` (RFC 8446 section 6.2), as a record that precedes any key.
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 112];
 
-/// Opens the inside of a tunnel to `endpoint`; its first bytes show the scheme.
+/// Opens the inside of a tunnel to `endpoint`; its first bytes show the scheme. Once a client's first message names its protocols, calls
+/// `on_hello` with those that its requests can be sent on with.
 ///
 /// # Errors
 /// These are recorded and the connection is closed, without an answer: `authority_mismatch` (after a TLS alert),
@@ -36,6 +38,7 @@ pub(crate) async fn intercept<S: AsyncRead + AsyncWrite + Unpin>(
     proxy: &Proxy,
     mut stream: PrefixedStream<S>,
     endpoint: &Endpoint,
+    on_hello: impl FnOnce(HttpVersions),
 ) -> Result<Option<Inner<S>>, Refusal> {
     let limit = proxy.config.limits.handshake_timeout;
     let first = match tokio::time::timeout(limit, stream.peek()).await {
@@ -45,7 +48,7 @@ pub(crate) async fn intercept<S: AsyncRead + AsyncWrite + Unpin>(
     };
     match first {
         None => Ok(None),
-        Some(0x16) => match tokio::time::timeout(limit, end_tls(proxy, stream, &endpoint.host)).await {
+        Some(0x16) => match tokio::time::timeout(limit, end_tls(proxy, stream, &endpoint.host, on_hello)).await {
             Ok(tls) => tls.map(|tls| Some(Inner::Tls(Box::new(tls)))),
             Err(_) => Err(Refusal::of(Reason::TimeoutHead, "the TLS handshake took too long")),
         },
@@ -69,6 +72,7 @@ async fn end_tls<S: AsyncRead + AsyncWrite + Unpin>(
     proxy: &Proxy,
     stream: PrefixedStream<S>,
     host: &Host,
+    on_hello: impl FnOnce(HttpVersions),
 ) -> Result<TlsStream<PrefixedStream<S>>, Refusal> {
     let start = match LazyConfigAcceptor::new(Acceptor::default(), stream).await {
         Ok(start) => start,
@@ -84,6 +88,9 @@ async fn end_tls<S: AsyncRead + AsyncWrite + Unpin>(
         tracing::debug!(?sent, "an SNI differs from the CONNECT target");
         return Err(refusal);
     }
+    // Where a client offers HTTP/2, it is chosen.
+    let offers_http2 = start.client_hello().alpn().is_some_and(|mut names| names.any(|name| name == b"h2"));
+    on_hello(if offers_http2 { HttpVersions::Http2OrHttp1 } else { HttpVersions::Http1 });
     let config = proxy.leaves.server_config(host, Timestamp::now()).map_err(|error| {
         model::log_limited!(error, %error, "a leaf certificate could not be made");
         Refusal::of(Reason::Internal, "a leaf certificate could not be made")
@@ -136,7 +143,7 @@ mod tests {
         let (mut client, ours) = tokio::io::duplex(1 << 10);
         client.write_all(bytes).await.unwrap();
         drop(client);
-        intercept(&bench().core.proxy, PrefixedStream::new(ours, Vec::new()), &endpoint()).await
+        intercept(&bench().core.proxy, PrefixedStream::new(ours, Vec::new()), &endpoint(), |_| {}).await
     }
 
     fn reason(intercepted: Intercepted) -> Reason {
@@ -149,7 +156,7 @@ mod tests {
         let (bench, name) = (bench(), ServerName::try_from(name.to_owned()).unwrap());
         let endpoint = endpoint();
         let (inner, connected) = tokio::join!(
-            intercept(&bench.core.proxy, PrefixedStream::new(ours, Vec::new()), &endpoint),
+            intercept(&bench.core.proxy, PrefixedStream::new(ours, Vec::new()), &endpoint, |_| {}),
             tls_client(alpn, trusts).connect(name, client),
         );
         (inner, connected.is_ok())
@@ -219,7 +226,7 @@ mod tests {
         for begun in [b"".as_slice(), &[0x16, 3, 1, 0, 200]] {
             let (mut client, ours) = tokio::io::duplex(1 << 10);
             client.write_all(begun).await.unwrap();
-            let inner = intercept(&bench.core.proxy, PrefixedStream::new(ours, Vec::new()), &endpoint()).await;
+            let inner = intercept(&bench.core.proxy, PrefixedStream::new(ours, Vec::new()), &endpoint(), |_| {}).await;
             assert_eq!(reason(inner), Reason::TimeoutHead, "{begun:?}");
         }
     }

@@ -15,8 +15,8 @@ use hickory_resolver::lookup_ip::LookupIp;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RecordType;
-use model::{AddressClass, Destination, Host, Reason, Scheme, SessionId};
-use policies::Permit;
+use model::{AddressClass, Destination, Host, Reason, Scheme, SessionId, Timestamp};
+use policies::{Permit, Rules};
 use rustls::pki_types::ServerName;
 use sessions::Session;
 use tokio::net::TcpStream;
@@ -58,6 +58,11 @@ impl AllowedAddresses {
     /// The address that is dialed first.
     pub(crate) fn first(&self) -> Option<SocketAddr> {
         self.0.first().copied()
+    }
+
+    /// Whether it is one of them.
+    pub(crate) fn contains(&self, address: SocketAddr) -> bool {
+        self.0.contains(&address)
     }
 }
 
@@ -272,14 +277,24 @@ pub(crate) struct Target<'a> {
     pub(crate) self_address: &'a SelfAddress,
     pub(crate) dialer: &'a Dialer,
     pub(crate) destination: &'a Destination,
-    pub(crate) permit: &'a Permit,
+    pub(crate) bounds: AddressBounds<'a>,
+}
+
+/// What bounds the addresses of a destination.
+#[derive(Clone, Copy)]
+pub(crate) enum AddressBounds<'a> {
+    /// The permit of a request or tunnel.
+    Permit(&'a Permit),
+    /// Before the first request: all rules that could allow one, at this time.
+    AllRules(&'a Rules, Timestamp),
 }
 
 impl<'a> Target<'a> {
     /// The flow of an exchange or tunnel.
     pub(crate) fn new(core: &'a Core, destination: &'a Destination, permit: &'a Permit) -> Self {
         let Core { proxy, dialer, .. } = core;
-        Self { config: &proxy.config, self_address: &proxy.self_address, dialer, destination, permit }
+        let bounds = AddressBounds::Permit(permit);
+        Self { config: &proxy.config, self_address: &proxy.self_address, dialer, destination, bounds }
     }
 
     /// The addresses, if they are known without a lookup; no traffic leaves for them.
@@ -331,10 +346,25 @@ impl<'a> Target<'a> {
         let mut located = Vec::with_capacity(addresses.len());
         for address in addresses {
             let address = SocketAddr::new(address, self.destination.port());
-            check_address(self.self_address, self.permit, address)?;
+            self.check_one(address)?;
             located.push(address);
         }
         Ok(AllowedAddresses(located))
+    }
+}
+
+impl Target<'_> {
+    fn check_one(self, address: SocketAddr) -> Result<(), Refusal> {
+        match self.bounds {
+            AddressBounds::Permit(permit) => check_address(self.self_address, permit, address),
+            AddressBounds::AllRules(rules, now) => {
+                let is_allowed = rules.may_dial_ahead(self.destination, Some(address.ip()), now);
+                if is_allowed && !self.self_address.is(address) {
+                    return Ok(());
+                }
+                Err(Refusal::of(Reason::DeniedAddress, "not every rule for the host allows the address"))
+            }
+        }
     }
 }
 

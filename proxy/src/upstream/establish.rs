@@ -39,8 +39,13 @@ pub(crate) async fn establish(
 ) -> Result<Upstream, Refusal> {
     let Exchange { core, destination, .. } = exchange;
     let session = exchange.session();
-    let slot = upstream_slot(exchange)?;
     let limit = permit.timeouts().connect.unwrap_or(core.proxy.limits.connect_timeout);
+    if let Some(ahead) = exchange.ahead
+        && let Some((fresh, slot)) = ahead.take(addresses, key, limit).await
+    {
+        return Box::pin(begin(exchange, key, fresh, slot)).await;
+    }
+    let slot = upstream_slot(exchange)?;
     let fresh = dial::connect(&core.proxy, &core.dialer, session, destination, addresses, key.versions, limit).await?;
     Box::pin(begin(exchange, key, fresh, slot)).await
 }

@@ -123,6 +123,15 @@ impl Pool {
         None
     }
 
+    /// Whether a connection of this session to the destination is there, whichever credentials it has carried.
+    pub(crate) fn has(&self, session: &SessionId, destination: &Destination, versions: HttpVersions) -> bool {
+        let idle = model::sync::lock(&self.idle);
+        let is_such =
+            |key: &Key| key.session == *session && key.versions == versions && key.destination == *destination;
+        idle.by_session.get(session).is_some_and(|count| *count > 0)
+            && idle.by_key.iter().any(|(key, kept)| is_such(key) && !kept.is_empty())
+    }
+
     /// Stores a connection for later, unless it is closed or the pool is full.
     pub(crate) fn put(&self, key: Key, mut upstream: Upstream) {
         if upstream.is_closed() {

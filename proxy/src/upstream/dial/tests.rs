@@ -107,7 +107,7 @@ fn permit(rule: &str) -> Permit {
     let destination = destination("any.example.com");
     let path = RequestPath::parse("/").unwrap();
     let rules = set.rules_for_policies(&["p".into()]).unwrap();
-    let now = model::Timestamp::UNIX_EPOCH;
+    let now = Timestamp::UNIX_EPOCH;
     let question =
         Question { destination: &destination, method: "GET", path: &path, websocket: false, tool: None, now };
     rules.authorize(&question).unwrap()
@@ -120,7 +120,13 @@ fn destination(name: &str) -> Destination {
 async fn locate_all(server: &NameServer, dialer: &Dialer, name: &str, permit: &Permit) -> Result<Vec<IpAddr>, Reason> {
     let self_address = SelfAddress::new(vec![], vec![]);
     let (config, destination) = (Config::default(), destination(name));
-    let target = Target { config: &config, self_address: &self_address, dialer, destination: &destination, permit };
+    let target = Target {
+        config: &config,
+        self_address: &self_address,
+        dialer,
+        destination: &destination,
+        bounds: AddressBounds::Permit(permit),
+    };
     assert!(target.known().unwrap().is_none());
     let located = target.resolve_allowed(&Lookups::new(1), &"s".into()).await;
     assert!(server.queries() > 0);
@@ -253,8 +259,13 @@ async fn t139_lookups_in_flight_are_bounded() {
     let names: Vec<Destination> = (0..10).map(|n| destination(&format!("n{n}.silent.test"))).collect();
     let session = SessionId::new("s");
     let begin = |destination| {
-        let target =
-            Target { config: &config, self_address: &self_address, dialer: &dialer, destination, permit: &permit };
+        let target = Target {
+            config: &config,
+            self_address: &self_address,
+            dialer: &dialer,
+            destination,
+            bounds: AddressBounds::Permit(&permit),
+        };
         target.resolve_allowed(&lookups, &session)
     };
     let mut running: Vec<_> = names.iter().map(|destination| Box::pin(begin(destination))).collect();
@@ -276,8 +287,13 @@ async fn t139_lookups_in_flight_are_bounded() {
     assert_eq!(lookups.free(&session), 2, "a lookup that was given up gives its slot back");
     config.limits.resolve_timeout = Duration::from_millis(300);
     let all = names.iter().map(|destination| {
-        let target =
-            Target { config: &config, self_address: &self_address, dialer: &dialer, destination, permit: &permit };
+        let target = Target {
+            config: &config,
+            self_address: &self_address,
+            dialer: &dialer,
+            destination,
+            bounds: AddressBounds::Permit(&permit),
+        };
         target.resolve_allowed(&lookups, &session)
     });
     let answers = all_of(all.collect()).await;

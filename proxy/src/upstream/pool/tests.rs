@@ -170,3 +170,17 @@ async fn a_sweep_closes_what_no_request_may_get_any_more() {
     assert!(!is_closed(&mut stays).await);
     assert_eq!((count(&pool), take(&pool, &key("a"))), (1, Some(4)));
 }
+
+#[tokio::test]
+async fn any_connection_of_the_session_to_the_destination_counts_whatever_it_has_carried() {
+    let pool = Pool::new(9, 9, MINUTE);
+    let has = |key: &Key| pool.has(&key.session, &key.destination, key.versions);
+    assert!(!has(&key("a")));
+    let _open = put(&pool, &Key { credentials: Vec::new(), trust: 8, ..key("a") }, 1);
+    let other = Destination::new(Scheme::Https, Host::parse("other.example.com").unwrap(), 443);
+    let others =
+        [key("b"), Key { destination: other, ..key("a") }, Key { versions: HttpVersions::Http2OrHttp1, ..key("a") }];
+    assert!(has(&key("a")) && !others.iter().any(has));
+    assert!(pool.take(&Key { credentials: Vec::new(), trust: 8, ..key("a") }, |_| true).is_some());
+    assert!(!has(&key("a")), "it is in use");
+}

@@ -1,0 +1,208 @@
+//! A connection to the upstream of a tunnel that is opened while the handshake of its client is in progress.
+//!
+//! Nothing of a request is known then. So it is opened only if every rule that could allow a request allows the address, and after a
+//! record of it is durable: a lookup sends the name to name servers. The first request of the tunnel takes it if the permit of
+//! that request allows the address, too.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use audit::{Kind, Record};
+use hyper::rt::Executor as _;
+use model::sync::lock;
+use model::{Destination, Scheme};
+use policies::Rules;
+use sessions::Identified;
+use tokio::sync::oneshot;
+
+use crate::limits::quota::UpstreamSlot;
+use crate::upstream::dial::{self, AddressBounds, AllowedAddresses, Fresh, HttpVersions, Target};
+use crate::upstream::pool::Key;
+use crate::{Core, facts, rules, share};
+
+/// A connection, and its slot among the upstream connections of the session.
+type Opened = (Fresh, Arc<UpstreamSlot>);
+
+/// The connection of one tunnel, if one is opened ahead; it is taken once.
+#[derive(Default)]
+pub(crate) struct Ahead(Mutex<Option<Opening>>);
+
+struct Opening {
+    versions: HttpVersions,
+    /// The serial of the trust that it is verified with.
+    trust: u64,
+    ready: oneshot::Receiver<Opened>,
+}
+
+impl Ahead {
+    /// Begins to open a connection, if that is configured and allowed, and no pooled one is free. Without a receiver, or when the
+    /// session ends, it is given up.
+    pub(crate) fn open(
+        core: &Arc<Core>,
+        client: &Identified,
+        destination: &Destination,
+        versions: HttpVersions,
+    ) -> Self {
+        Self(Mutex::new(start(core, client, destination, versions)))
+    }
+
+    /// The connection for a request that may dial these addresses, if it is ready within `limit`.
+    pub(crate) async fn take(&self, addresses: &AllowedAddresses, key: &Key, limit: Duration) -> Option<Opened> {
+        let opening = lock(&self.0).take()?;
+        if opening.versions != key.versions || opening.trust != key.trust {
+            return None;
+        }
+        let (fresh, slot) = tokio::time::timeout(limit, opening.ready).await.ok()?.ok()?;
+        addresses.contains(fresh.address).then_some((fresh, slot))
+    }
+}
+
+fn start(core: &Arc<Core>, client: &Identified, destination: &Destination, versions: HttpVersions) -> Option<Opening> {
+    let (proxy, session) = (&core.proxy, client.session());
+    if !proxy.config.dial_ahead || destination.scheme() != Scheme::Https {
+        return None;
+    }
+    let rules = rules::in_force(proxy, session).ok()?;
+    let may_dial = rules.may_dial_ahead(destination, None, share::judging_time());
+    if !may_dial || core.pool.has(&session.id, destination, versions) {
+        return None;
+    }
+    let slot = Arc::new(proxy.quotas.upstream(&session.id, destination).ok()?);
+    let trust = proxy.trust.load().serial();
+    let (mut done, ready) = oneshot::channel();
+    let spawner = core.shares.spawner(&session.id);
+    let (core, client, destination) = (core.clone(), client.clone(), destination.clone());
+    spawner.execute(async move {
+        let fresh = tokio::select! {
+            biased;
+            () = done.closed() => None,
+            () = client.ended() => None,
+            fresh = dial(&core, &client, &destination, (&rules, versions)) => fresh,
+        };
+        if let Some(fresh) = fresh {
+            // Without a receiver the connection closes.
+            drop(done.send((fresh, slot)));
+        }
+    });
+    Some(Opening { versions, trust, ready })
+}
+
+/// Dials what every rule allows; a failure leaves no trace but its record, and the first request dials again.
+async fn dial(
+    core: &Core,
+    client: &Identified,
+    destination: &Destination,
+    (rules, versions): (&Rules, HttpVersions),
+) -> Option<Fresh> {
+    let Core { proxy, dialer, .. } = core;
+    let bounds = AddressBounds::AllRules(rules, share::judging_time());
+    let target = Target { config: &proxy.config, self_address: &proxy.self_address, dialer, destination, bounds };
+    // If the addresses are known and one of them may not be dialed, there is nothing to record.
+    target.known().ok()?;
+    let recorded = proxy.journal.append_durable(record(client, destination));
+    tokio::time::timeout(proxy.config.limits.audit_timeout, recorded).await.ok()?.ok()?;
+    let session = client.session();
+    let located = target.resolve_allowed(&proxy.lookups, &session.id).await.ok()?;
+    dial::connect(proxy, dialer, session, destination, &located, versions, proxy.limits.connect_timeout).await.ok()
+}
+
+fn record(client: &Identified, destination: &Destination) -> Record {
+    let facts = facts::of(client);
+    Record {
+        tenant: Some(facts.tenant),
+        user: facts.user,
+        agent: facts.agent,
+        session: facts.session,
+        attribution: facts.attribution,
+        scheme: Some(destination.scheme()),
+        host: Some(destination.host().clone()),
+        port: Some(destination.port()),
+        ..Record::new(Kind::UpstreamDialed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::testing::{ADDRESS, Bench, Setup};
+    use crate::upstream::dial::Stream;
+
+    const RULE: &str = "{id: r, allow: {host: api.example.com}, addresses: [192.0.2.0/24]}";
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn key(bench: &Bench) -> Key {
+        Key {
+            session: bench.session.id.clone(),
+            destination: bench.destination.clone(),
+            versions: HttpVersions::Http1,
+            credentials: Vec::new(),
+            trust: 7,
+        }
+    }
+
+    fn allowed(bench: &Bench) -> AllowedAddresses {
+        let line = bench.line("GET", "/");
+        Target::new(&bench.core, &bench.destination, &line.permit).known().unwrap().unwrap()
+    }
+
+    /// One that is open, at an address with this last part.
+    async fn open(bench: &Bench, last: u8) -> Ahead {
+        let (give, ready) = oneshot::channel();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (stream, _) = tokio::join!(
+            async { tokio::net::TcpSocket::new_v4().unwrap().connect(listener.local_addr().unwrap()).await.unwrap() },
+            listener.accept(),
+        );
+        let address = SocketAddr::from(([192, 0, 2, last], 443));
+        let fresh = Fresh { stream: Stream::Plain(stream), address, chain: None };
+        let slot = Arc::new(bench.core.proxy.quotas.upstream(&bench.session.id, &bench.destination).unwrap());
+        assert!(give.send((fresh, slot)).is_ok());
+        Ahead(Mutex::new(Some(Opening { versions: HttpVersions::Http1, trust: 7, ready })))
+    }
+
+    #[tokio::test]
+    async fn it_is_taken_once_by_a_request_that_may_dial_its_address() {
+        let bench = Bench::new(&[RULE]);
+        let last = ADDRESS[3];
+        let ahead = open(&bench, last).await;
+        assert!(ahead.take(&allowed(&bench), &key(&bench), LIMIT).await.is_some());
+        assert!(ahead.take(&allowed(&bench), &key(&bench), LIMIT).await.is_none());
+        let other = open(&bench, last + 1).await;
+        assert!(other.take(&allowed(&bench), &key(&bench), LIMIT).await.is_none(), "another address");
+        for key in [Key { trust: 8, ..key(&bench) }, Key { versions: HttpVersions::Http2OrHttp1, ..key(&bench) }] {
+            assert!(open(&bench, last).await.take(&allowed(&bench), &key, LIMIT).await.is_none(), "{key:?}");
+        }
+        assert!(Ahead::default().take(&allowed(&bench), &key(&bench), LIMIT).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_not_ready_in_time_or_fails_is_given_up() {
+        let bench = Bench::new(&[RULE]);
+        for waits in [true, false] {
+            let (give, ready) = oneshot::channel();
+            let ahead = Ahead(Mutex::new(Some(Opening { versions: HttpVersions::Http1, trust: 7, ready })));
+            let _give = waits.then_some(give);
+            assert!(ahead.take(&allowed(&bench), &key(&bench), LIMIT).await.is_none(), "{waits}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_opened_without_the_setting_over_cleartext_or_where_no_rule_allows_it() {
+        let starts = |change: fn(&mut Setup), rule: &str, scheme| {
+            let mut setup = Setup::new(&[rule]);
+            setup.config.dial_ahead = true;
+            change(&mut setup);
+            let bench = setup.build();
+            let destination = Destination::new(scheme, bench.destination.host().clone(), 443);
+            let (core, client, _, _kept) = bench.into_parts();
+            start(&core, &client, &destination, HttpVersions::Http1).is_some()
+        };
+        assert!(starts(|_| {}, RULE, Scheme::Https));
+        assert!(!starts(|setup| setup.config.dial_ahead = false, RULE, Scheme::Https));
+        assert!(!starts(|_| {}, RULE, Scheme::Http));
+        assert!(!starts(|_| {}, "{id: r, allow: {host: other.example.com}}", Scheme::Https));
+        assert!(!starts(|setup| setup.config.limits.max_session_upstreams = 0, RULE, Scheme::Https));
+    }
+}
