@@ -13,3 +13,7 @@ pub(crate) mod pieces;
 pub(crate) mod response;
 pub(crate) mod serve;
 pub(crate) mod wire;
+pub(crate) mod writer;
+
+#[cfg(test)]
+mod tests;

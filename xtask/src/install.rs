@@ -37,10 +37,15 @@ pub(crate) fn clients() -> PathBuf {
     root().join("target").join("clients")
 }
 
+/// The Python with the client libraries.
+pub(crate) fn python() -> PathBuf {
+    clients().join("venv").join("bin").join("python")
+}
+
 /// Installs all missing programs and libraries.
 pub(crate) fn everything() -> Result<()> {
     packages()?;
-    python()?;
+    python_libraries()?;
     node()
 }
 
@@ -84,19 +89,20 @@ fn succeeds(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-fn python() -> Result<()> {
-    let folder = clients().join("venv");
-    let python = folder.join("bin").join("python");
-    if succeeds(
-        Command::new(&python)
-            .args(["-c", "import requests, httpx, h2, cryptography.hazmat.primitives.kdf.argon2, anthropic, openai, werkzeug, aiohttp, h11"]),
-    ) {
+/// The version of h11 that reads what Egret writes: another one may be stricter or laxer.
+const H11: &str = "0.16.0";
+
+fn python_libraries() -> Result<()> {
+    let (folder, python) = (clients().join("venv"), python());
+    let imports = "import requests, httpx, h2, cryptography.hazmat.primitives.kdf.argon2, anthropic, openai, werkzeug, aiohttp, h11";
+    if succeeds(Command::new(&python).arg("-c").arg(format!("{imports}; assert h11.__version__ == '{H11}'"))) {
         return Ok(());
     }
     say(
         "installing requests, httpx, cryptography, anthropic, openai, werkzeug, aiohttp and h11 from PyPI into target/clients/venv",
     );
     command(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    let h11 = format!("h11=={H11}");
     command(Command::new(&python).args([
         "-m",
         "pip",
@@ -110,7 +116,7 @@ fn python() -> Result<()> {
         "openai>=2",
         "werkzeug>=3",
         "aiohttp>=3.9",
-        "h11>=0.14",
+        &h11,
     ]))
 }
 

@@ -1,4 +1,5 @@
-//! Tests that take too long for every change: the properties over a million cases each, and the fuzz targets.
+//! Tests that take too long for every change: the properties over a million cases each, readers in other languages, and the fuzz
+//! targets.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,14 +15,35 @@ use crate::run::{cargo, command, root, say, stage, target};
 const CARGO_FUZZ: &str = "0.13.2";
 
 /// Each fuzz target, with the longest input that it is given, in bytes.
-const TARGETS: [(&str, &str); 5] =
-    [("policy", "4096"), ("host", "300"), ("path", "512"), ("masking", "1024"), ("http1", "1024")];
+const TARGETS: [(&str, &str); 6] = [
+    ("policy", "4096"),
+    ("host", "300"),
+    ("path", "512"),
+    ("masking", "1024"),
+    ("http1_request", "1024"),
+    ("http1_response", "1024"),
+];
 
-/// The properties, then the fuzz targets.
+/// The properties, then readers in other languages, then the fuzz targets.
 pub(crate) fn long(cases: &str, seconds: &str) -> Result<()> {
     properties(cases)?;
     paths(cases)?;
+    framing()?;
     fuzz(seconds)
+}
+
+/// The HTTP/1 messages that the corpus of `proxy` causes, read by h11.
+pub(crate) fn framing() -> Result<()> {
+    install::everything()?;
+    let folder = tempfile::tempdir().context("cannot make a folder for the messages")?;
+    stage("HTTP/1 messages, written by the corpus", || {
+        let mut test = cargo(&["test", "--locked", "--package", "egret-proxy", "--lib", "http1::tests"]);
+        command(test.env("EGRET_FRAMING", folder.path()))
+    })?;
+    stage("HTTP/1 messages, read by h11", || {
+        let script = root().join("tests").join("framing_reader.py");
+        command(Command::new(install::python()).arg(script).arg(folder.path()))
+    })
 }
 
 /// Tests this many targets: each is judged and read by models of servers, and some by real parsers.
@@ -93,12 +115,15 @@ fn seed(corpus: &Path) -> Result<()> {
         let name = file.strip_prefix(&policies)?.to_string_lossy().replace(['/', '\\'], "-");
         seeds.insert(("policy", name), fs::read(&file)?);
     }
-    for target in ["host", "path", "masking", "http1"] {
+    for target in ["host", "path", "masking", "http1_request", "http1_response"] {
         let file = root().join("fuzz").join("seeds").join(format!("{target}.txt"));
         let lines = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         for (n, line) in lines.lines().enumerate() {
             // A line of a file cannot contain the line ends of HTTP.
-            let line = if target == "http1" { line.replace("\\r", "\r").replace("\\n", "\n") } else { line.to_owned() };
+            let line = match target.starts_with("http1") {
+                true => line.replace("\\r", "\r").replace("\\n", "\n").replace("\\t", "\t"),
+                false => line.to_owned(),
+            };
             seeds.insert((target, format!("seed-{n}")), line.into_bytes());
         }
     }

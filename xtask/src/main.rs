@@ -15,9 +15,10 @@ cargo xtask crash [--rounds N]    kill the sidecar under load, 50 times or N
 cargo xtask vault [--kills N]     seal 10,000,000 times; kill a process that changes a vault, 2,000 times or N
 cargo xtask soak [--seconds N]    mixed load for 600 seconds or N; memory and descriptors must stay
 cargo xtask fairness [--seconds N]    a greedy session, a stranger and a modest session for 600 seconds or N
-cargo xtask long [--cases N] [--seconds N]    every property of the policies over 1,000,000 cases or N, then fuzz
+cargo xtask long [--cases N] [--seconds N]    every property of the policies over 1,000,000 cases or N, paths, framing, then fuzz
 cargo xtask fuzz [--seconds N]    each fuzz target for 300 seconds or N
 cargo xtask paths [--targets N]   1,000,000 targets or N, read by models of servers; 100,000 of them by real parsers
+cargo xtask framing          the HTTP/1 messages that Egret writes for its corpus, read by h11
 cargo xtask hostile          work per byte of the parsers on hostile input, at 1, 4 and 16 KiB: it must not grow
 cargo xtask bench [--long] [NAME]..    every benchmark or those named (leaves decide conflicts hostile journal vault fairness); short
 cargo xtask cost [--record]  instructions of the hottest paths, compared with bench/cost.txt, or written to it
@@ -45,6 +46,7 @@ fn main() -> Result<()> {
         ["long", "--cases", cases, "--seconds", seconds] => long::long(cases, seconds),
         ["paths"] => long::paths("1000000"),
         ["paths", "--targets", targets] => long::paths(targets),
+        ["framing"] => long::framing(),
         ["hostile"] => run::examples("bench_hostile"),
         ["bench", arguments @ ..] => bench::bench(arguments),
         ["cost"] => cost::cost(false),

@@ -5,8 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
-use http::{HeaderValue, StatusCode, Version, header};
+use http::{StatusCode, Version, header};
 use http_body::Body as _;
 use model::Fields;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,6 +14,7 @@ use super::encoder::Encoder;
 use super::fields;
 use super::head::Wishes;
 use super::link::Link;
+use super::writer::{self, Content};
 use crate::body::answer::Body;
 use crate::config::MAX_BUFFER;
 use crate::message::Response;
@@ -45,7 +45,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
     /// The client has left, or the body ended early: the written part must not look complete.
     pub(super) async fn answer(&self, response: Response<Body>, wishes: Wishes, must_close: bool) -> io::Result<bool> {
         let Response { status, mut fields, mut body } = response;
-        let encoder = frame(status, &mut fields, &body, wishes);
+        let content = Content { known: body.size_hint().exact(), is_own: body.is_own() };
+        let encoder = writer::frame_answer(status, &mut fields, content, wishes);
         let keeps = !must_close && wishes.keep_alive && encoder.is_none_or(Encoder::keeps_connection);
         let keeps = self.begin_answer((status, &fields), wishes.version, keeps);
         let mut progress = Progress { encoder, broken: None };
@@ -57,7 +58,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
     fn begin_answer(&self, (status, fields): (StatusCode, &Fields), version: Version, may_keep: bool) -> bool {
         let mut state = self.lock();
         let keeps = may_keep && !state.must_close() && !fields::lists(fields, &header::CONNECTION, b"close");
-        state.begin_answer(|out| put_head(out, (status, fields), version, !keeps));
+        state.begin_answer(|out| writer::put_answer(out, status, fields, version, !keeps));
         keeps
     }
 
@@ -113,48 +114,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
             }
         }
     }
-}
-
-/// Frames an answer to a request with these wishes, and completes its head; `None` if it has no body.
-fn frame(status: StatusCode, head: &mut Fields, body: &Body, wishes: Wishes) -> Option<Encoder> {
-    let is_empty = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let known = body.size_hint().exact();
-    if status == StatusCode::NO_CONTENT {
-        head.remove(header::CONTENT_LENGTH);
-    }
-    if is_empty || wishes.is_head {
-        let own = known.filter(|_| wishes.is_head && body.is_own() && !head.contains(header::CONTENT_LENGTH));
-        if let Some(length) = own {
-            head.insert(header::CONTENT_LENGTH, length.into());
-        }
-        return None;
-    }
-    Some(match (fields::content_length(head), known) {
-        (Some(length), _) => Encoder::Length(length),
-        (None, Some(length)) => {
-            head.insert(header::CONTENT_LENGTH, length.into());
-            Encoder::Length(length)
-        }
-        (None, None) if wishes.version == Version::HTTP_11 => {
-            head.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-            Encoder::Chunked { trailers: wishes.accepts_trailers }
-        }
-        (None, None) => Encoder::UntilClose,
-    })
-}
-
-fn put_head(out: &mut BytesMut, (status, fields): (StatusCode, &Fields), version: Version, closes: bool) {
-    out.reserve(512);
-    out.extend_from_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.extend_from_slice(b" ");
-    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    out.extend_from_slice(b"\r\n");
-    fields::put(out, fields);
-    if closes && !fields.contains(header::CONNECTION) {
-        out.extend_from_slice(b"connection: close\r\n");
-    } else if !closes && version == Version::HTTP_10 {
-        out.extend_from_slice(b"connection: keep-alive\r\n");
-    }
-    out.extend_from_slice(b"\r\n");
 }

@@ -13,15 +13,15 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
 
 use super::encoder::Encoder;
-use super::fields;
 use super::response::{self, MAX_RESPONSE_HEAD_BYTES, ResponseHead};
 use super::wire::{BodyError, Framing, Wire};
+use super::writer;
 use crate::config::MAX_BUFFER;
 use crate::flow::Flow;
 use crate::http2::interim::MAX_INTERIM;
@@ -175,7 +175,7 @@ impl Client {
     /// Writes the head into the output buffer.
     fn begin<B: Body>(self: &Arc<Self>, outgoing: &mut Outgoing<B>, flow: &Arc<Flow>) -> Sending<B> {
         let upload = outgoing.body.take().filter(|body| !body.is_end_stream());
-        let encoder = framing(&mut outgoing.fields, upload.is_some());
+        let encoder = writer::frame_request(&mut outgoing.fields, upload.is_some());
         let Outgoing { method, target, fields, .. } = outgoing;
         let holds = upload.is_some() && fields.contains(header::EXPECT);
         if upload.is_some() {
@@ -185,14 +185,7 @@ impl Client {
         (state.response_over, state.seen) = (false, 0);
         state.serial += 1;
         if let Some(wire) = &mut state.wire {
-            let out = wire.out.last();
-            out.reserve(512);
-            out.extend_from_slice(method.as_str().as_bytes());
-            out.extend_from_slice(b" ");
-            out.extend_from_slice(target.as_bytes());
-            out.extend_from_slice(b" HTTP/1.1\r\n");
-            fields::put(out, fields);
-            out.extend_from_slice(b"\r\n");
+            writer::put_request(wire.out.last(), method, target, fields);
         }
         Sending { client: self.clone(), upload, encoder, flow: flow.clone(), written: false, holds, detached: false }
     }
@@ -212,19 +205,6 @@ impl Client {
         };
         Response { status, fields, body }
     }
-}
-
-/// The framing of a request's body. A body of unknown length is chunked, for any method.
-fn framing(fields: &mut Fields, has_body: bool) -> Option<Encoder> {
-    if !has_body {
-        fields.remove(header::EXPECT);
-        return None;
-    }
-    let length = fields::content_length(fields);
-    if length.is_none() {
-        fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    Some(length.map_or(Encoder::Chunked { trailers: true }, Encoder::Length))
 }
 
 impl State {

@@ -1,5 +1,6 @@
 //! The upstream's side, over streams in memory; the test is the upstream.
 
+use http::HeaderValue;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use model::Fields;
