@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Prepares a data folder for measuring Egret as it runs in production: client authentication, 1,000 rules, one injected
-# credential, the journal on. Prints the proxy credentials (user:password) of a session that lasts a day.
+# Prepares a data folder for measuring Egret as it runs in production, with another load generator than that of
+# `cargo xtask bench peers`: client authentication, 1,000 rules, one injected credential, the journal on. Prints the proxy
+# credentials (user:password) of a session that lasts a day.
 #
 #   bench/prepare.sh EGRET FOLDER ORIGIN_CA PORT
 #

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::run::{command, root, say};
 
@@ -49,12 +49,22 @@ pub(crate) fn everything() -> Result<()> {
     node()
 }
 
+/// Installs nginx if it is missing; returns its path.
+pub(crate) fn nginx() -> Result<PathBuf> {
+    if path("nginx").is_none() {
+        install(&packages_of("nginx"))?;
+    }
+    path("nginx").context("nginx is not on PATH after its installation")
+}
+
+/// The missing packages of one program.
+fn packages_of(name: &str) -> Vec<&'static str> {
+    let missing = PROGRAMS.iter().filter(|(program, _)| *program == name && path(program).is_none());
+    missing.flat_map(|(_, packages)| packages.split(' ')).collect()
+}
+
 fn packages() -> Result<()> {
-    let mut missing: Vec<&str> = PROGRAMS
-        .iter()
-        .filter(|(program, _)| !is_on_path(program))
-        .flat_map(|(_, packages)| packages.split(' '))
-        .collect();
+    let mut missing: Vec<&str> = PROGRAMS.iter().flat_map(|(program, _)| packages_of(program)).collect();
     // Debian ships Python without the module for virtual environments.
     if missing.contains(&"python3") || !succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"])) {
         missing.push("python3-venv");
@@ -62,10 +72,14 @@ fn packages() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    say(&format!("installing {} with apt-get", missing.join(", ")));
+    install(&missing)
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    say(&format!("installing {} with apt-get", packages.join(", ")));
     apt(&["update", "-qq"])?;
     let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
-    arguments.extend(&missing);
+    arguments.extend(packages);
     apt(&arguments)
 }
 
@@ -80,9 +94,10 @@ fn apt(arguments: &[&str]) -> Result<()> {
     command(&mut apt)
 }
 
-fn is_on_path(program: &str) -> bool {
+/// The program on PATH.
+fn path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 fn succeeds(command: &mut Command) -> bool {

@@ -4,6 +4,7 @@ mod bench;
 mod cost;
 mod install;
 mod long;
+mod peers;
 mod run;
 
 use anyhow::{Result, bail};
@@ -20,7 +21,8 @@ cargo xtask fuzz [--seconds N]    each fuzz target for 300 seconds or N
 cargo xtask paths [--targets N]   1,000,000 targets or N, read by models of servers; 100,000 of them by real parsers
 cargo xtask framing          the HTTP/1 messages that Egret writes for its corpus, read by h11
 cargo xtask hostile          work per byte of the parsers on hostile input, at 1, 4 and 16 KiB: it must not grow
-cargo xtask bench [--long] [NAME]..    every benchmark or those named (leaves decide conflicts hostile journal vault fairness); short
+cargo xtask bench [--long] [NAME]..    every benchmark or those named (leaves decide conflicts hostile journal vault fairness peers); short
+cargo xtask bench peers [--reps N] [--record]    Egret, direct, nginx and hudsucker under the same load, 3 times or N; into docs/performance.md
 cargo xtask cost [--record]  instructions of the hottest paths, compared with bench/cost.txt, or written to it
 cargo xtask install          only install what the tests need";
 

@@ -49,7 +49,7 @@ pub(crate) fn target() -> PathBuf {
 }
 
 /// Builds the release binary.
-fn release_binary() -> Result<PathBuf> {
+pub(crate) fn release_binary() -> Result<PathBuf> {
     stage("release binary", || command(&mut cargo(&["build", "--locked", "--release", "--package", "egret"])))?;
     Ok(target().join("release").join("egret"))
 }
