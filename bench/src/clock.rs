@@ -54,8 +54,9 @@ mod tests {
 
     #[test]
     fn a_process_that_does_not_exist_is_an_error() {
-        let error = cpu_time(u32::MAX / 2).unwrap_err().to_string();
-        assert!(error.starts_with("process 2147483647 has no CPU clock"), "{error}");
+        // Above the highest number of a process, 4,194,304 (proc(5), pid_max).
+        let error = cpu_time(4_200_000).unwrap_err().to_string();
+        assert!(error.starts_with("process 4200000 has no CPU clock"), "{error}");
     }
 
     #[test]

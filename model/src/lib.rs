@@ -12,6 +12,7 @@ pub mod fields;
 pub mod id;
 pub mod limits;
 pub mod log_limit;
+pub mod map;
 pub mod method;
 pub mod parameter;
 pub mod path;

@@ -4,9 +4,10 @@
 //! with paths is found by the folders of the path, and by the last segment that it fixes. Nothing here allocates while it is asked.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
+use model::map::FastMap;
 use model::{Host, PathReading, Scheme, Timestamp};
 
 use crate::pattern::{HostPattern, PathPattern, PathRank};
@@ -53,7 +54,7 @@ pub(crate) struct Bucket {
     scheme_ports: BTreeMap<(bool, u16), Methods>,
     unconditional: ByPort<usize>,
     pathless: ByPort<Entry>,
-    by_path: HashMap<Box<str>, Folder>,
+    by_path: FastMap<Box<str>, Folder>,
     /// The lengths of the keys of `by_path`: no other part of a path is looked up, however many folders it has.
     key_lengths: BTreeSet<usize>,
     /// The last end of a rule with a path.
@@ -65,7 +66,7 @@ pub(crate) struct Bucket {
 struct Folder {
     entries: Vec<Entry>,
     /// Those that name one more segment, further down and below a wildcard: by its place, then by itself.
-    by_segment: BTreeMap<usize, HashMap<Box<str>, Vec<Entry>>>,
+    by_segment: BTreeMap<usize, FastMap<Box<str>, Vec<Entry>>>,
 }
 
 impl Folder {
@@ -144,8 +145,8 @@ pub(crate) enum Stage {
 pub(crate) struct Index {
     /// Its patterns are folded, so that paths are looked up folded.
     folded: bool,
-    exact: HashMap<Host, Bucket>,
-    tails: HashMap<Box<str>, Tail>,
+    exact: FastMap<Host, Bucket>,
+    tails: FastMap<Box<str>, Tail>,
     deepest_tail: usize,
     any: Bucket,
 }
@@ -239,12 +240,12 @@ impl Index {
 #[derive(Debug)]
 struct ByPort<T> {
     every: Vec<T>,
-    named: HashMap<u16, Vec<T>>,
+    named: FastMap<u16, Vec<T>>,
 }
 
 impl<T> Default for ByPort<T> {
     fn default() -> Self {
-        Self { every: Vec::new(), named: HashMap::new() }
+        Self { every: Vec::new(), named: FastMap::default() }
     }
 }
 

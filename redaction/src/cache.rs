@@ -1,9 +1,9 @@
 //! A cache of the needles of recently used hosts, for one generation of the vault. Readers never wait.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use model::map::FastMap;
 use model::{Host, Timestamp};
 
 use crate::needles::Needles;
@@ -21,7 +21,7 @@ pub struct NeedleCache(ArcSwap<Known>);
 struct Known {
     generation: u64,
     /// `None` for a host that no credential names.
-    hosts: HashMap<Host, Option<Arc<Needles>>>,
+    hosts: FastMap<Host, Option<Arc<Needles>>>,
     table_bytes: usize,
 }
 

@@ -220,7 +220,7 @@ impl Client {
         let sender = match http {
             Http::One => Self::http1(stream).await?,
             Http::Two => {
-                let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
+                let (sender, connection) = Box::pin(http2::handshake(TokioExecutor::new(), stream)).await?;
                 tokio::spawn(connection);
                 Sender::Two(sender)
             }

@@ -3,12 +3,13 @@
 //!
 //! Counted over all cores. Each use is a value; dropping it returns the use.
 
+use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
-use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use model::map::FastMap;
 use model::{Destination, Host, Reason, SessionId};
 
 use crate::config::Limits;
@@ -31,14 +32,14 @@ pub(crate) struct Quotas {
 struct Usage {
     requests: usize,
     upstreams: usize,
-    sessions: HashMap<SessionId, SessionUsage>,
+    sessions: FastMap<SessionId, SessionUsage>,
 }
 
 #[derive(Default)]
 struct SessionUsage {
     requests: usize,
     upstreams: usize,
-    by_host: HashMap<Destination, usize>,
+    by_host: FastMap<Destination, usize>,
     /// Digests of the names of this minute.
     names: HashSet<u64>,
     names_since: Option<Instant>,

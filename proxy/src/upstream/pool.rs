@@ -4,12 +4,12 @@
 //! versions of the credentials it has carried, and the trust of its verification. A connection verified by a CA that is no
 //! longer trusted is not reused. Sessions never share connections.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use certs::VerifiedChain;
+use model::map::FastMap;
 use model::{CredentialId, Destination, SessionId};
 use tokio::time::Instant;
 
@@ -55,8 +55,8 @@ struct Idle {
 
 #[derive(Default)]
 struct Kept {
-    by_key: HashMap<Key, Vec<Idle>>,
-    by_session: HashMap<SessionId, usize>,
+    by_key: FastMap<Key, Vec<Idle>>,
+    by_session: FastMap<SessionId, usize>,
     count: usize,
 }
 
