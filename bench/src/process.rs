@@ -136,7 +136,11 @@ fn total(root: u32, file: &str, name: &str) -> Result<u64> {
     let mut total = 0;
     for pid in family(root)? {
         let path = format!("/proc/{pid}/{file}");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let text = match std::fs::read_to_string(&path) {
+            // A descendant may have ended since it was listed.
+            Err(_) if pid != root => continue,
+            text => text.with_context(|| format!("cannot read {path}"))?,
+        };
         total += kib(&text, name).with_context(|| format!("{path} has no {name}"))?;
     }
     Ok(total)
