@@ -141,7 +141,11 @@ fn total(root: u32, file: &str, name: &str) -> Result<u64> {
             Err(_) if pid != root => continue,
             text => text.with_context(|| format!("cannot read {path}"))?,
         };
-        total += kib(&text, name).with_context(|| format!("{path} has no {name}"))?;
+        total += match kib(&text, name) {
+            // One that is ending has no memory any more.
+            None if pid != root => 0,
+            value => value.with_context(|| format!("{path} has no {name}"))?,
+        };
     }
     Ok(total)
 }
