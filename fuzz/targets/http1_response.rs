@@ -45,7 +45,7 @@ fn answer(input: &[u8], wishes: Wishes, cut: u8) {
         assert_eq!(response::end_of_head(input, seen), Some(length), "{seen} bytes were seen");
     }
     let bytes = Bytes::copy_from_slice(&input[..length]);
-    let Ok(mut read) = response::read(&bytes, wishes.is_head) else { return };
+    let Ok(mut read) = response::read(&bytes, wishes.is_head, 256) else { return };
     let (other, parsed) = oracle::response_head(&bytes).expect("another parser takes it");
     assert_eq!((parsed, &other.line), (length, &Line::Status(read.status.as_u16())));
     if read.status.is_informational() {

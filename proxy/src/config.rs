@@ -9,6 +9,7 @@ use model::{CredentialId, PolicyName};
 
 use crate::entry::listener::Listen;
 
+use crate::http1::response::HeadBounds;
 use crate::limits::meter::MinimumRate;
 
 /// Bytes of a window for one HTTP/2 stream, and for a whole connection, on both sides. One stream buffers its window
@@ -82,6 +83,10 @@ pub struct Limits {
     pub max_fields: usize,
     /// Bytes of a decoded HTTP/2 header list (default 64 KiB).
     pub max_header_list_bytes: u32,
+    /// Bytes of a response head of an upstream; over HTTP/2 of its decoded fields (default 64 KiB).
+    pub max_response_head_bytes: u32,
+    /// Fields of a response head of an upstream (default 256).
+    pub max_response_fields: usize,
     /// Open streams of one HTTP/2 connection (default 128).
     pub max_streams: u32,
     /// Open downstream connections in all (default 10,000).
@@ -190,6 +195,11 @@ impl Limits {
 }
 
 impl Limits {
+    /// The bounds of a response head.
+    pub(crate) fn response_head(&self) -> HeadBounds {
+        HeadBounds { bytes: self.max_response_head_bytes, fields: self.max_response_fields }
+    }
+
     /// The minimum rate of a body.
     pub(crate) fn minimum_rate(&self) -> MinimumRate {
         MinimumRate { bytes: self.min_rate_bytes as u64, grace: self.min_rate_grace }
@@ -203,6 +213,8 @@ impl Default for Limits {
             max_target_bytes: 16 << 10,
             max_fields: 100,
             max_header_list_bytes: 64 << 10,
+            max_response_head_bytes: 64 << 10,
+            max_response_fields: 256,
             max_streams: 128,
             max_connections: 10_000,
             max_idle_upstreams: 512,

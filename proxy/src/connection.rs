@@ -1,7 +1,7 @@
 //! The connection half of the line: from an accepted socket to a stream of requests. Each request goes to `exchange.rs`.
 //!
 //! CONNECT is answered here, because only its head is HTTP. Inside a tunnel, and for requests in absolute form, `http1/serve.rs` serves
-//! the stream; if the client chose HTTP/2, hyper serves it. As in `exchange.rs`, an outer function owns the record of a refusal.
+//! the stream; if the client chose HTTP/2, `http2/serve.rs` does. As in `exchange.rs`, an outer function owns the record of a refusal.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use sessions::Identified;
 use crate::active::REPLACED_TOKEN;
 use crate::body::answer::Body;
 use crate::context::Exchange;
+use crate::downlink::Downlink;
 use crate::entry::arrival::{Arrival, TunnelArrival};
 use crate::entry::channel::Channel;
 use crate::entry::entrance::{Entrance, overloaded};
@@ -284,6 +285,10 @@ impl Service for Plain<'_> {
     async fn call(&self, received: Result<Received, Refusal>) -> Response<Body> {
         let response = self.answer(received).await;
         if self.patience.is_exhausted_by(&response) { respond::closing(response) } else { response }
+    }
+
+    fn downlink(&self) -> &Downlink {
+        self.entrance.must_close()
     }
 }
 

@@ -1,10 +1,13 @@
-//! Closes one exchange's path back to its client from outside: a connection, or one stream of HTTP/2.
+//! One exchange's path back to its client, a connection or one stream of HTTP/2: closes it from outside, and carries the informational
+//! responses that arrive before the answer.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
+
+use crate::message::Response;
 
 /// Receives the request to close, and reports whether its client left an answer unread.
 #[derive(Debug, Default)]
@@ -13,6 +16,8 @@ pub(crate) struct Downlink {
     unread: AtomicBool,
     /// Whether the answer on it is one of ours, without an exchange that checks its progress.
     own_answer: AtomicBool,
+    /// Informational responses that the client has not got yet. They are added in a poll of the task that sends them.
+    interim: Mutex<Vec<Response<()>>>,
     /// The connection that a stream is on.
     connection: Option<Arc<Self>>,
 }
@@ -31,6 +36,16 @@ impl Downlink {
     /// Whether the answer on it is one of ours.
     pub(crate) fn is_own_answer(&self) -> bool {
         self.own_answer.load(Ordering::Relaxed)
+    }
+
+    /// Passes an informational response on to the client.
+    pub(crate) fn inform(&self, interim: Response<()>) {
+        model::sync::lock(&self.interim).push(interim);
+    }
+
+    /// The informational responses since the last call.
+    pub(crate) fn take_interim(&self) -> Vec<Response<()>> {
+        std::mem::take(&mut model::sync::lock(&self.interim))
     }
 
     /// Its client left an answer unread.

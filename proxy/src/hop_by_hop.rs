@@ -1,5 +1,7 @@
 //! Fields that concern one connection alone: they are removed in both directions (RFC 9110 section 7.6.1).
 
+use std::borrow::Cow;
+
 use http::{HeaderName, HeaderValue, header};
 use model::Fields;
 use redaction::codec;
@@ -34,6 +36,11 @@ pub(crate) fn listed(fields: &Fields) -> Result<Vec<HeaderName>, NotAName> {
         [&b""[..], b"close", b"keep-alive", b"te", b"upgrade"].iter().any(|option| token.eq_ignore_ascii_case(option))
     };
     tokens.filter(|token| !is_option(token)).map(|token| HeaderName::from_bytes(token).map_err(|_| NotAName)).collect()
+}
+
+/// The fields of a request that ask for another protocol, which are removed.
+pub(crate) fn asked_upgrade(fields: &Fields) -> Vec<Cow<'static, str>> {
+    ["upgrade", "http2-settings"].into_iter().filter(|name| fields.contains(*name)).map(Cow::Borrowed).collect()
 }
 
 /// Removes them from a request. `TE: trailers` stays, because the upstream's trailers reach the client.

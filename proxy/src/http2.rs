@@ -1,7 +1,9 @@
-//! HTTP/2 (RFC 9113). hyper serves it towards clients; towards upstreams, Egret uses the streams of the h2 library directly.
+//! HTTP/2 (RFC 9113), through the streams of the h2 library on both legs.
 
+pub(crate) mod body;
 pub(crate) mod client;
 pub(crate) mod frames;
 pub(crate) mod head;
 pub(crate) mod interim;
+pub(crate) mod serve;
 pub(crate) mod streams;

@@ -23,6 +23,8 @@ struct Facts {
     detail: Cow<'static, str>,
     /// The kind of TLS or time-out failure; a closed list.
     class: Option<&'static str>,
+    /// The party at fault, if it is not that of the reason.
+    fault: Option<Fault>,
     /// Whether the client left, so that the answer has no reader.
     client_left: bool,
     rule: Option<RuleId>,
@@ -113,6 +115,7 @@ impl Refusal {
             reason,
             detail: detail.into(),
             class: None,
+            fault: None,
             client_left: false,
             rule: None,
             policy: None,
@@ -134,6 +137,17 @@ impl Refusal {
     pub(crate) fn with_class(mut self, class: &'static str) -> Self {
         self.0.class = Some(class);
         self
+    }
+
+    /// The fault of this party.
+    pub(crate) fn with_fault(mut self, fault: Fault) -> Self {
+        self.0.fault = Some(fault);
+        self
+    }
+
+    /// The party at fault.
+    pub(crate) fn fault(&self) -> Fault {
+        self.0.fault.unwrap_or(self.row().fault)
     }
 
     /// With the server name of the client's handshake.

@@ -351,7 +351,10 @@ impl Line<'_> {
 /// A connection to an upstream at [`ADDRESS`] without any request yet, and the upstream's end of it.
 pub(crate) fn upstream() -> (Upstream, DuplexStream) {
     let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
-    let (sender, address) = (Sender::Http1(Client::new(ours)), SocketAddr::from((ADDRESS, 443)));
+    let (sender, address) = (
+        Sender::Http1(Client::new(ours, crate::config::Limits::default().response_head())),
+        SocketAddr::from((ADDRESS, 443)),
+    );
     (Upstream { sender, address, tls: Some("1.3"), chain: None, reused: false, slot: None }, theirs)
 }
 
@@ -366,7 +369,10 @@ pub(crate) async fn responding(bytes: &[u8]) -> (Response<Incoming>, DuplexStrea
     upstream.write_all(bytes).await.unwrap();
     let target = "/".to_owned().into();
     let mut outgoing = Outgoing::<Upload> { method: Method::GET, target, fields: Fields::new(), body: None };
-    let (response, _) = Client::new(ours).send(&mut outgoing, &flow(true)).await.unwrap();
+    let (response, _) = Client::new(ours, crate::config::Limits::default().response_head())
+        .send(&mut outgoing, &flow(true), &mut |_, _| {})
+        .await
+        .unwrap();
     (response.map(Incoming::from), upstream)
 }
 

@@ -374,7 +374,7 @@ impl Trail {
         if let Some(detail) = refusal.detail() {
             trail.detail(detail.to_owned());
         }
-        trail.close(outcome_of(refusal), Some(row.fault), Some(refusal.reason())).to_string()
+        trail.close(outcome_of(refusal), Some(refusal.fault()), Some(refusal.reason())).to_string()
     }
 }
 

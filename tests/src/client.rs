@@ -263,10 +263,18 @@ impl Wire {
     }
 
     fn exactly(&mut self, count: usize) -> Vec<u8> {
+        let whole = self.try_exactly(count);
+        whole.unwrap_or_else(|| panic!("the body ended after {} of {count} bytes", self.read.len()))
+    }
+
+    /// The next `count` bytes; `None` if the connection ends before them.
+    pub fn try_exactly(&mut self, count: usize) -> Option<Vec<u8>> {
         while self.read.len() < count {
-            assert!(self.more(), "the body ended after {} of {count} bytes", self.read.len());
+            if !self.more() {
+                return None;
+            }
         }
-        self.read.drain(..count).collect()
+        Some(self.read.drain(..count).collect())
     }
 
     /// Starts TLS over a plain connection.

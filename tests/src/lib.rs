@@ -9,6 +9,7 @@ pub mod canary;
 pub mod client;
 pub mod control;
 pub mod egret;
+pub mod frames;
 pub mod origin;
 pub mod pki;
 pub mod records;

@@ -21,6 +21,8 @@ const FIELDS: &[(&str, Field)] = &[
     ("max_target_bytes", Field::Bytes(|limits| &mut limits.max_target_bytes)),
     ("max_fields", Field::Count(|limits| &mut limits.max_fields)),
     ("max_header_list_bytes", Field::Bytes32(|limits| &mut limits.max_header_list_bytes)),
+    ("max_response_head_bytes", Field::Bytes32(|limits| &mut limits.max_response_head_bytes)),
+    ("max_response_fields", Field::Count(|limits| &mut limits.max_response_fields)),
     ("max_streams", Field::Count32(|limits| &mut limits.max_streams)),
     ("max_connections", Field::Count(|limits| &mut limits.max_connections)),
     ("max_idle_upstreams", Field::Count(|limits| &mut limits.max_idle_upstreams)),

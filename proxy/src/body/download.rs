@@ -24,7 +24,7 @@ use crate::upstream::pool::{Key, Pool, Upstream};
 use model::{Fields, Reason};
 use thiserror::Error;
 
-/// Why a stream towards the client ends early; hyper resets it then.
+/// Why an answer ends early: the client's connection closes, or its stream is reset.
 #[derive(Debug, Error)]
 pub(crate) enum StreamError {
     /// The upstream closed the connection or stream within the body.
@@ -39,9 +39,6 @@ pub(crate) enum StreamError {
     /// Secrets in the rest could not be masked.
     #[error(transparent)]
     Unmaskable(#[from] Unmaskable),
-    /// The request breaks HTTP/2; the stream is reset with this reason.
-    #[error("the stream is reset")]
-    Http2(#[source] h2::Error),
 }
 
 /// How long the upstream may pause before the masker's carry-over is released.

@@ -1,8 +1,7 @@
 //! A body as it arrives, from a client or from an upstream, over HTTP/1 or HTTP/2.
 
-use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -10,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::http1::client::ResponseBody;
 use crate::http1::link::RequestBody;
 use crate::http1::wire::BodyError;
-use crate::http2;
+use crate::http2::body::{RequestBody as Http2Body, StreamBody};
 
 /// A body that arrives.
 pub(crate) enum Incoming {
@@ -21,9 +20,9 @@ pub(crate) enum Incoming {
     /// The body of a response over HTTP/1.
     Response(ResponseBody),
     /// The body of a request over HTTP/2.
-    Http2(hyper::body::Incoming),
+    Http2(Http2Body),
     /// The body of a response over HTTP/2.
-    Stream(http2::client::ResponseBody),
+    Stream(StreamBody),
     /// A body of which only the trailers remain.
     Trailers(Option<Frame<Bytes>>),
 }
@@ -40,9 +39,23 @@ impl From<Option<ResponseBody>> for Incoming {
     }
 }
 
-impl From<Option<http2::client::ResponseBody>> for Incoming {
-    fn from(body: Option<http2::client::ResponseBody>) -> Self {
+impl From<Option<StreamBody>> for Incoming {
+    fn from(body: Option<StreamBody>) -> Self {
         body.map_or(Self::Empty, Self::Stream)
+    }
+}
+
+impl Incoming {
+    /// Waits for the first byte of a response's body, which stays to be read.
+    ///
+    /// # Errors
+    /// The body ends or breaks before it.
+    pub(crate) fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        match self {
+            Self::Response(body) => body.poll_begin(cx),
+            Self::Stream(body) => body.poll_begin(cx),
+            Self::Empty | Self::Request(_) | Self::Http2(_) | Self::Trailers(_) => Poll::Ready(Ok(())),
+        }
     }
 }
 
@@ -57,16 +70,7 @@ impl Body for Incoming {
             Self::Response(body) => body.poll_frame(cx),
             Self::Stream(body) => body.poll_frame(cx),
             Self::Trailers(trailers) => Poll::Ready(trailers.take().map(Ok)),
-            Self::Http2(body) => match ready!(Pin::new(&mut *body).poll_frame(cx)) {
-                // The library ends a body at a reset with NO_ERROR or CANCEL. Only END_STREAM ends a message (RFC 9113 section
-                // 8.1): otherwise a request that the client broke off would look whole to the upstream.
-                None if !body.is_end_stream() => {
-                    Poll::Ready(Some(Err(BodyError::Broken(io::ErrorKind::ConnectionReset.into()))))
-                }
-                frame => {
-                    Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::Broken(io::Error::other(error)))))
-                }
-            },
+            Self::Http2(body) => body.poll_frame(cx),
         }
     }
 
@@ -77,7 +81,7 @@ impl Body for Incoming {
             Self::Response(body) => body.has_ended(),
             Self::Stream(body) => body.has_ended(),
             Self::Trailers(trailers) => trailers.is_none(),
-            Self::Http2(body) => body.is_end_stream(),
+            Self::Http2(body) => body.has_ended(),
         }
     }
 
@@ -88,20 +92,15 @@ impl Body for Incoming {
             Self::Response(body) => body.hint(),
             Self::Stream(body) => body.hint(),
             Self::Trailers(_) => SizeHint::with_exact(0),
-            Self::Http2(body) => body.size_hint(),
+            Self::Http2(body) => body.hint(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
-    use http::{Request, Response};
-    use http_body_util::{BodyExt as _, Empty};
-    use hyper::server::conn::http2;
-    use hyper::service::service_fn;
-    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use http::Request;
+    use http_body_util::BodyExt as _;
     use tokio::sync::mpsc;
 
     use super::*;
@@ -111,11 +110,14 @@ mod tests {
     async fn half_sent() -> (Incoming, h2::SendStream<Bytes>) {
         let (client, server) = tokio::io::duplex(64 << 10);
         let (sender, mut bodies) = mpsc::unbounded_channel();
-        let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-            sender.send(request.into_body()).unwrap();
-            std::future::pending::<Result<Response<Empty<Bytes>>, Infallible>>()
+        tokio::spawn(async move {
+            let (mut connection, mut answers) = (h2::server::handshake(server).await.unwrap(), Vec::new());
+            while let Some(Ok((request, answer))) = connection.accept().await {
+                answers.push(answer);
+                let stream = request.into_body();
+                sender.send(Http2Body::new(StreamBody::new(stream, None), None)).ok();
+            }
         });
-        tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(server), service));
         let (requests, connection) = h2::client::handshake(client).await.unwrap();
         tokio::spawn(connection);
         let request = Request::post("https://a/").body(()).unwrap();

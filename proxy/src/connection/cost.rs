@@ -128,7 +128,8 @@ async fn request_over_http2(rounds: usize) {
         }
     });
     let frames = Frames::new(ours, Peer::Server, u32::MAX);
-    let (sender, connection) = http2::client::Client::start(frames).await.unwrap();
+    let (sender, connection) =
+        http2::client::Client::start(frames, crate::config::Limits::default().response_head()).await.unwrap();
     let connection = tokio::spawn(connection);
     let address = SocketAddr::from((ADDRESS, 443));
     let kept =

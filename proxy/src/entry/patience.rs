@@ -26,10 +26,11 @@ impl Patience {
 
     /// Counts an answer if it is a refusal; true if the connection must close after it.
     pub(crate) fn is_exhausted_by(&self, response: &Response<Body>) -> bool {
-        response.body.is_own() && response.status.as_u16() >= 400 && self.count()
+        response.body.is_own() && response.status.as_u16() >= 400 && self.count_refusal()
     }
 
-    fn count(&self) -> bool {
+    /// Counts a refusal; true if the connection must close after it.
+    pub(crate) fn count_refusal(&self) -> bool {
         let is_over = self.refused.fetch_add(1, Ordering::Relaxed) + 1 >= self.max;
         if is_over {
             self.exhausted.notify_one();

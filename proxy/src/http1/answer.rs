@@ -10,10 +10,11 @@ use http_body::Body as _;
 use model::Fields;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::encoder::Encoder;
+use super::encoder::{Encoder, WrongLength};
 use super::fields;
 use super::head::Wishes;
 use super::link::Link;
+use super::outbox::Outbox;
 use super::writer::{self, Content};
 use crate::body::answer::Body;
 use crate::config::MAX_BUFFER;
@@ -52,6 +53,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
         let mut progress = Progress { encoder, broken: None };
         std::future::poll_fn(|cx| self.poll_answer(&mut progress, &mut body, cx)).await?;
         Ok(keeps)
+    }
+
+    /// Writes informational responses. A client of HTTP/1.0 does not understand them (RFC 9110 section 15.2).
+    pub(super) fn send_interim(&self, interim: Vec<Response<()>>, version: Version, cx: &mut Context<'_>) {
+        if interim.is_empty() || version != Version::HTTP_11 {
+            return;
+        }
+        let mut state = self.lock();
+        for Response { status, fields, body: () } in interim {
+            let put = |out: &mut Outbox| -> Result<(), WrongLength> {
+                writer::put_answer(out.last(), status, &fields, version, false);
+                Ok(())
+            };
+            // A client that has left is noticed elsewhere.
+            let _gone = state.put(put);
+        }
+        // The answer continues where this ends, and returns its error.
+        let _later = state.poll_written(cx);
     }
 
     /// Writes the head; returns whether the connection is kept, if it `may` be.

@@ -74,6 +74,11 @@ impl Chunks {
         self.place == Place::Done
     }
 
+    /// Whether the next byte is data.
+    pub(crate) fn is_in_data(&self) -> bool {
+        matches!(self.place, Place::Data { .. })
+    }
+
     /// The trailer section, without the empty line; returned once.
     pub(crate) fn take_trailers(&mut self) -> Option<Bytes> {
         (!self.trailers.is_empty()).then(|| Bytes::from(std::mem::take(&mut self.trailers)))

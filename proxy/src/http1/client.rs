@@ -19,12 +19,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
 
 use super::encoder::Encoder;
-use super::response::{self, MAX_RESPONSE_HEAD_BYTES, ResponseHead};
+use super::response::{self, BadResponse, HeadBounds, ResponseHead};
 use super::wire::{BodyError, Framing, Wire};
 use super::writer;
 use crate::config::MAX_BUFFER;
 use crate::flow::Flow;
-use crate::http2::interim::MAX_INTERIM;
+use crate::http2::interim::{Inform, MAX_INTERIM};
 use crate::message::Response;
 use crate::share;
 use crate::share::pace;
@@ -53,6 +53,7 @@ struct State {
     reusable: bool,
     /// Whether the response was read to its end or abandoned.
     response_over: bool,
+    bounds: HeadBounds,
     /// The number of the current exchange: the body of an earlier response may still be held somewhere.
     serial: u64,
     /// The reader of the response.
@@ -83,18 +84,30 @@ pub(crate) enum Failure {
     Request,
     /// The input is not a response.
     Response(&'static str),
+    /// Its head exceeds the bounds.
+    HeadTooLarge,
     /// More informational responses arrived than are allowed.
     Interim,
 }
 
+impl From<BadResponse> for Failure {
+    fn from(bad: BadResponse) -> Self {
+        match bad {
+            BadResponse::Invalid(why) => Self::Response(why),
+            BadResponse::TooLarge => Self::HeadTooLarge,
+        }
+    }
+}
+
 impl Client {
-    /// A fresh connection.
-    pub(crate) fn new(io: impl Stream + 'static) -> Arc<Self> {
+    /// A fresh connection, whose response heads have these bounds.
+    pub(crate) fn new(io: impl Stream + 'static, bounds: HeadBounds) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
             wire: Some(Wire::new(Box::new(io), BytesMut::new())),
             seen: 0,
             reusable: true,
             response_over: true,
+            bounds,
             serial: 0,
             reader: None,
             writer: None,
@@ -117,7 +130,8 @@ impl Client {
         pin!(look).poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// Sends one request and waits for the head of its response. Returns the rest of the request's body, to be sent later.
+    /// Sends one request and waits for the head of its response. Returns the rest of the request's body, to be sent later. `inform`
+    /// gets the informational responses before it.
     ///
     /// # Errors
     /// There is no response, and the connection is unusable. A request without a body is unchanged.
@@ -128,6 +142,7 @@ impl Client {
         self: &Arc<Self>,
         outgoing: &mut Outgoing<B>,
         flow: &Arc<Flow>,
+        inform: &mut Inform<'_>,
     ) -> Result<(Response<Option<ResponseBody>>, Option<Sending<B>>), Failure> {
         let to_head = outgoing.method == Method::HEAD;
         let mut sending = self.begin(outgoing, flow);
@@ -160,6 +175,8 @@ impl Client {
                 }
                 if head.status == StatusCode::CONTINUE {
                     (silence, sending.holds) = (None, false);
+                } else {
+                    inform(head.status, head.fields);
                 }
             }
         });
@@ -214,11 +231,16 @@ impl State {
             if let Some(length) = response::end_of_head(&wire.buffer, self.seen) {
                 self.seen = 0;
                 let head = wire.take(length);
-                return Poll::Ready(response::read(&head, to_head).map_err(|bad| Failure::Response(bad.0)));
+                let head = if length > self.bounds.bytes as usize {
+                    Err(BadResponse::TooLarge)
+                } else {
+                    response::read(&head, to_head, self.bounds.fields)
+                };
+                return Poll::Ready(head.map_err(Failure::from));
             }
             self.seen = wire.buffer.len();
-            if wire.buffer.len() >= MAX_RESPONSE_HEAD_BYTES {
-                return Poll::Ready(Err(Failure::Response("the response head is too large")));
+            if wire.buffer.len() >= self.bounds.bytes as usize {
+                return Poll::Ready(Err(Failure::HeadTooLarge));
             }
             ready!(pace(cx));
             match ready!(wire.poll_fill(cx)) {
@@ -411,6 +433,21 @@ impl ResponseBody {
             state.reader = Some(cx.waker().clone());
         }
         polled
+    }
+
+    /// Waits for the first byte of the body, which stays to be read.
+    ///
+    /// # Errors
+    /// The body ends or breaks before it.
+    pub(crate) fn poll_begin(&self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        let mut state = self.client.lock();
+        if state.response_over || state.serial != self.serial {
+            return Poll::Ready(Ok(()));
+        }
+        match &mut state.wire {
+            Some(wire) => wire.poll_begin(cx),
+            None => Poll::Ready(Err(BodyError::Broken(io::ErrorKind::NotConnected.into()))),
+        }
     }
 
     pub(crate) fn has_ended(&self) -> bool {

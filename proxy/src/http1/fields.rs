@@ -18,6 +18,23 @@ pub(crate) fn trimmed(value: &[u8]) -> &[u8] {
     value.get(start..end).unwrap_or_default()
 }
 
+/// Removes the white space around values, which HTTP/2 forbids (RFC 9113 section 8.2.1) and HTTP/1 does not count.
+pub(crate) fn trim(fields: &mut Fields) {
+    for (_, value) in fields.iter_mut() {
+        if is_padded(value)
+            && let Ok(plain) = HeaderValue::from_bytes(trimmed(value.as_bytes()))
+        {
+            *value = plain;
+        }
+    }
+}
+
+/// Whether a value begins or ends with white space.
+pub(crate) fn is_padded(value: &HeaderValue) -> bool {
+    let blank = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
+    blank(value.as_bytes().first()) || blank(value.as_bytes().last())
+}
+
 /// Adds a field whose value is a part of `section`, which it shares.
 ///
 /// # Errors

@@ -396,7 +396,10 @@ impl<'a> FieldReader<'a> {
         Wishes {
             version,
             is_head,
-            keep_alive: keep_alive && !connection(b"close"),
+            // Bytes after a request for a WebSocket may be frames: no request is read from them.
+            keep_alive: keep_alive
+                && !connection(b"close")
+                && !fields::lists(&self.all, &header::UPGRADE, b"websocket"),
             expects_continue: self.expects_continue && version == Version::HTTP_11,
             accepts_trailers: fields::lists(&self.all, &header::TE, b"trailers"),
         }

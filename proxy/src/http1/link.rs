@@ -30,7 +30,10 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Bytes that are read and dropped in the meantime. Closing while the client sends would reset the connection and discard the
 /// answer.
-const LINGER_BYTES: usize = 256 << 10;
+const LINGER_BYTES: usize = 16 << 20;
+
+/// Bytes of an unread body that are read and dropped so that the connection can continue.
+const DRAIN_BYTES: usize = 256 << 10;
 
 /// Bytes that are read ahead from a client while an answer is in progress.
 const MAX_AHEAD_BYTES: usize = 16 << 10;
@@ -212,7 +215,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
     pub(super) async fn drain(&self) -> bool {
         let draining = async {
             let mut dropped = 0;
-            while dropped < LINGER_BYTES {
+            while dropped < DRAIN_BYTES {
                 match std::future::poll_fn(|cx| self.lock().poll_drain(cx)).await {
                     Some(Ok(frame)) => dropped += frame.data_ref().map_or(0, Bytes::len),
                     Some(Err(_)) => return false,
@@ -380,7 +383,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
     /// Whether the rest of the body has no reader, and is too long to be dropped, or may not arrive.
     pub(super) fn must_close(&self) -> bool {
         let Some(wire) = self.wire.as_ref().filter(|wire| !wire.has_ended()) else { return false };
-        let is_large = wire.hint().lower() > LINGER_BYTES as u64;
+        let is_large = wire.hint().lower() > DRAIN_BYTES as u64;
         self.continue_due || (self.abandoned && is_large)
     }
 

@@ -9,11 +9,13 @@ use thiserror::Error;
 use super::fields;
 use super::wire::Framing;
 
-/// Bytes of a response head.
-pub(crate) const MAX_RESPONSE_HEAD_BYTES: usize = 64 << 10;
-
-/// Fields of a response head.
-pub(crate) const MAX_RESPONSE_FIELDS: usize = 256;
+/// The bounds of a response head, which are Egret's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HeadBounds {
+    /// Bytes; in HTTP/2 those of the decoded fields.
+    pub(crate) bytes: u32,
+    pub(crate) fields: usize,
+}
 
 /// A response head with one meaning.
 #[derive(Debug)]
@@ -27,8 +29,18 @@ pub(crate) struct ResponseHead {
 
 /// Why a response head is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("{0}")]
-pub(crate) struct BadResponse(pub(crate) &'static str);
+pub(crate) enum BadResponse {
+    /// It is not valid, for this reason.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// It exceeds [`HeadBounds`].
+    #[error("the response head is too large")]
+    TooLarge,
+}
+
+const fn invalid(why: &'static str) -> BadResponse {
+    BadResponse::Invalid(why)
+}
 
 /// Looks for the end of a head in `bytes`, of which the first `seen` were already scanned; returns the length of the head. A line
 /// may end in LF alone (RFC 9112 section 2.2).
@@ -46,11 +58,11 @@ pub(crate) fn end_of_head(bytes: &[u8], seen: usize) -> Option<usize> {
     None
 }
 
-/// Reads a whole head. With `to_head`, the response answers a HEAD request.
+/// Reads a whole head with at most `max_fields` fields. With `to_head`, the response answers a HEAD request.
 ///
 /// # Errors
 /// It is not a head of HTTP/1.0 or 1.1, or its framing has more than one meaning.
-pub(crate) fn read(head: &Bytes, to_head: bool) -> Result<ResponseHead, BadResponse> {
+pub(crate) fn read(head: &Bytes, to_head: bool, max_fields: usize) -> Result<ResponseHead, BadResponse> {
     let mut lines = Lines { rest: head };
     let (status, is_old) = status_line(lines.next_line()?)?;
     let mut fields = Fields::new();
@@ -59,18 +71,18 @@ pub(crate) fn read(head: &Bytes, to_head: bool) -> Result<ResponseHead, BadRespo
         if line.is_empty() {
             break;
         }
-        if fields.len() >= MAX_RESPONSE_FIELDS {
-            return Err(BadResponse("the response head has too many fields"));
+        if fields.len() >= max_fields {
+            return Err(BadResponse::TooLarge);
         }
         if matches!(line.first(), Some(b' ' | b'\t')) {
-            return Err(BadResponse("a field of the response is folded over two lines"));
+            return Err(invalid("a field of the response is folded over two lines"));
         }
-        let colon = memchr::memchr(b':', line).ok_or(BadResponse("a field of the response has no colon"))?;
+        let colon = memchr::memchr(b':', line).ok_or(invalid("a field of the response has no colon"))?;
         let (name, value) = line.split_at(colon);
         // A proxy removes white space before the colon (RFC 9112 section 5.1).
         let name = fields::trimmed(name);
         fields::add(&mut fields, head, name, value.get(1..).unwrap_or_default())
-            .map_err(|_| BadResponse("a field of the response is not valid"))?;
+            .map_err(|_| invalid("a field of the response is not valid"))?;
     }
     let framing = framing(&mut fields, status, is_old, to_head)?;
     let closes = fields::lists(&fields, &header::CONNECTION, b"close");
@@ -84,7 +96,7 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     fn next_line(&mut self) -> Result<&'a [u8], BadResponse> {
-        let end = memchr::memchr(b'\n', self.rest).ok_or(BadResponse("the response head has no end"))?;
+        let end = memchr::memchr(b'\n', self.rest).ok_or(invalid("the response head has no end"))?;
         let (line, tail) = self.rest.split_at(end);
         self.rest = tail.get(1..).unwrap_or_default();
         Ok(line.strip_suffix(b"\r").unwrap_or(line))
@@ -93,7 +105,7 @@ impl<'a> Lines<'a> {
 
 /// The status, and whether the version is 1.0. The reason phrase is neither read nor forwarded.
 fn status_line(line: &[u8]) -> Result<(StatusCode, bool), BadResponse> {
-    let bad = BadResponse("the status line of the response is not valid");
+    let bad = invalid("the status line of the response is not valid");
     let (version, rest) = line.split_at_checked(9).ok_or(bad)?;
     let is_old = match version {
         b"HTTP/1.1 " => false,
@@ -112,10 +124,10 @@ fn framing(fields: &mut Fields, status: StatusCode, is_old: bool, to_head: bool)
     let length = content_length(fields)?;
     let coding = is_chunked(fields)?;
     if coding && length.is_some() {
-        return Err(BadResponse("the response has both Content-Length and Transfer-Encoding"));
+        return Err(invalid("the response has both Content-Length and Transfer-Encoding"));
     }
     if coding && is_old {
-        return Err(BadResponse("Transfer-Encoding is not allowed in HTTP/1.0"));
+        return Err(invalid("Transfer-Encoding is not allowed in HTTP/1.0"));
     }
     let is_empty = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if status == StatusCode::NO_CONTENT || status.is_informational() {
@@ -130,15 +142,18 @@ fn framing(fields: &mut Fields, status: StatusCode, is_old: bool, to_head: bool)
 }
 
 /// The one length; the field is written in its canonical form.
-fn content_length(fields: &mut Fields) -> Result<Option<u64>, BadResponse> {
+///
+/// # Errors
+/// There are several, or it is not a decimal number.
+pub(crate) fn content_length(fields: &mut Fields) -> Result<Option<u64>, BadResponse> {
     let Some(value) = fields.get(header::CONTENT_LENGTH) else { return Ok(None) };
     if fields.get_all(header::CONTENT_LENGTH).nth(1).is_some() {
-        return Err(BadResponse("duplicate Content-Length in the response"));
+        return Err(invalid("duplicate Content-Length in the response"));
     }
     let digits = value.as_bytes();
     let plain = !digits.is_empty() && digits.len() <= 19 && digits.iter().all(u8::is_ascii_digit);
     let length = value.to_str().ok().filter(|_| plain).and_then(|digits| digits.parse().ok());
-    let length: u64 = length.ok_or(BadResponse("Content-Length of the response is not one decimal number"))?;
+    let length: u64 = length.ok_or(invalid("Content-Length of the response is not one decimal number"))?;
     if digits.len() > 1 && digits.first() == Some(&b'0') {
         fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -149,7 +164,7 @@ fn is_chunked(fields: &Fields) -> Result<bool, BadResponse> {
     let mut values = fields.get_all(header::TRANSFER_ENCODING);
     let Some(value) = values.next() else { return Ok(false) };
     if values.next().is_some() || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
-        return Err(BadResponse("Transfer-Encoding of the response is not exactly chunked"));
+        return Err(invalid("Transfer-Encoding of the response is not exactly chunked"));
     }
     Ok(true)
 }
@@ -159,7 +174,7 @@ mod tests {
     use super::*;
 
     fn read_to(head: &str, to_head: bool) -> Result<ResponseHead, BadResponse> {
-        read(&Bytes::copy_from_slice(head.as_bytes()), to_head)
+        read(&Bytes::copy_from_slice(head.as_bytes()), to_head, 256)
     }
 
     fn with(fields: &str) -> Result<ResponseHead, BadResponse> {
@@ -266,7 +281,7 @@ mod tests {
     #[test]
     fn a_head_has_so_many_fields() {
         let many = |count: usize| with(&"X: y\r\n".repeat(count).trim_end().replace("\r\n\r\n", ""));
-        assert!(many(MAX_RESPONSE_FIELDS).is_ok());
-        assert_eq!(many(MAX_RESPONSE_FIELDS + 1).unwrap_err().to_string(), "the response head has too many fields");
+        assert!(many(256).is_ok());
+        assert_eq!(many(257).unwrap_err(), BadResponse::TooLarge);
     }
 }

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::head::{RequestHead, Wishes};
 use super::link::{Arrived, Closing, HeadFault, Link, Received};
 use crate::body::answer::Body;
+use crate::downlink::Downlink;
 use crate::message::Response;
 use crate::refusal::Refusal;
 
@@ -26,6 +27,9 @@ pub(crate) enum End {
 pub(crate) trait Service {
     /// Answers one request, or input that could not be read as one.
     fn call(&self, asked: Result<Received, Refusal>) -> impl Future<Output = Response<Body>> + Send;
+
+    /// The path of the answers to the client, with the informational responses before them.
+    fn downlink(&self) -> &Downlink;
 }
 
 /// Serves the requests of a connection, beginning with `first`, until it closes or a CONNECT arrives. When `closing` is ready,
@@ -73,9 +77,13 @@ where
         let response = {
             // Boxed for the time of the exchange alone: it is large, and an idle connection holds nothing.
             let mut call = Box::pin(service.call(asked));
-            let mut answered = pin!(std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
-                Poll::Ready(response) => Poll::Ready(Some(response)),
-                Poll::Pending => link.poll_left(cx).map(|()| None),
+            let mut answered = pin!(std::future::poll_fn(|cx| {
+                let answered = call.as_mut().poll(cx);
+                link.send_interim(service.downlink().take_interim(), wishes.version, cx);
+                match answered {
+                    Poll::Ready(response) => Poll::Ready(Some(response)),
+                    Poll::Pending => link.poll_left(cx).map(|()| None),
+                }
             }));
             loop {
                 tokio::select! {

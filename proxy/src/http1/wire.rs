@@ -137,6 +137,36 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         })
     }
 
+    /// Waits for the first byte of the body and leaves it in the buffer. A body that the end of the connection ends may be empty.
+    ///
+    /// # Errors
+    /// The body ends or breaks before it.
+    pub(crate) fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        let polled = loop {
+            if let Err(error) = self.take_framing() {
+                break Err(error);
+            }
+            let is_begun = match &self.body {
+                Body::Chunked(chunks) => chunks.is_in_data() && !self.buffer.is_empty(),
+                Body::Length(_) => !self.buffer.is_empty(),
+                Body::Trailers(_) | Body::UntilClose | Body::Ended => true,
+                Body::Failed => break Err(BodyError::Malformed),
+            };
+            if is_begun {
+                break Ok(());
+            }
+            match ready!(self.poll_fill(cx)) {
+                Ok(0) => break Err(BodyError::Broken(io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(error) => break Err(BodyError::Broken(error)),
+            }
+        };
+        if polled.is_err() {
+            self.body = Body::Failed;
+        }
+        Poll::Ready(polled)
+    }
+
     /// The next piece of the body.
     pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = match &mut self.body {
@@ -344,6 +374,47 @@ mod tests {
     async fn a_body_without_a_length_ends_with_the_connection() {
         assert_eq!(read(Framing::UntilClose, b"hel", &[b"lo"]).await, whole(b"hello", b""));
         assert_eq!(read(Framing::UntilClose, b"", &[]).await, whole(b"", b""));
+    }
+
+    /// The result of waiting for the first byte of a body that arrives in one piece, and then the end; and the data after it.
+    async fn begun(framing: Framing, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        let mut wire = Wire::new(ours, BytesMut::new());
+        wire.begin_body(framing);
+        theirs.write_all(bytes).await.unwrap();
+        drop(theirs);
+        std::future::poll_fn(|cx| wire.poll_begin(cx)).await.map_err(|error| error.to_string())?;
+        let mut data = Vec::new();
+        while let Some(Ok(frame)) = std::future::poll_fn(|cx| wire.poll_body(cx)).await {
+            data.extend_from_slice(&frame.into_data().unwrap_or_default());
+        }
+        Ok(data)
+    }
+
+    #[tokio::test]
+    async fn t062_a_body_breaks_before_its_first_byte_or_after_it() {
+        for (framing, bytes) in [
+            (Framing::Length(5), "hello"),
+            (Framing::Chunked, "5\r\nhello\r\n0\r\n\r\n"),
+            (Framing::Chunked, "5\r\nhello\r\n0x5"),
+            (Framing::UntilClose, "hello"),
+        ] {
+            assert_eq!(begun(framing, bytes.as_bytes()).await.as_deref(), Ok(&b"hello"[..]), "{bytes:?}");
+        }
+        for (framing, bytes) in
+            [(Framing::Chunked, "0\r\n\r\n"), (Framing::Chunked, "0\r\nX: y\r\n\r\n"), (Framing::UntilClose, "")]
+        {
+            assert_eq!(begun(framing, bytes.as_bytes()).await.as_deref(), Ok(&b""[..]), "{bytes:?}");
+        }
+        let malformed = Err(BodyError::Malformed.to_string());
+        for bytes in ["0x5\r\nhello", "-5\r\nhello", "5\nhello", "5;\r\nhello", "\r\n"] {
+            assert_eq!(begun(Framing::Chunked, bytes.as_bytes()).await, malformed, "{bytes:?}");
+        }
+        let broken = Err("the peer broke off within a body".to_owned());
+        for bytes in ["", "5", "5\r\n", "0\r\n"] {
+            assert_eq!(begun(Framing::Chunked, bytes.as_bytes()).await, broken, "{bytes:?}");
+        }
+        assert_eq!(begun(Framing::Length(5), b"").await, broken);
     }
 
     #[tokio::test]

@@ -6,7 +6,6 @@
 //! section 8.1).
 
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -15,8 +14,8 @@ use bytes::Bytes;
 use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{Reason as Code, RecvStream, SendStream};
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, Uri, header};
-use http_body::{Frame, SizeHint};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body::Frame;
 use model::{Destination, Fields};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -24,13 +23,12 @@ use crate::config::{CONNECTION_WINDOW, MAX_BUFFER, STREAM_WINDOW};
 use crate::flow::Flow;
 use crate::http1::client::{Body, Outgoing};
 use crate::http1::fields;
-use crate::http1::wire::BodyError;
-use crate::http2::interim::{Bounded, Interim};
+use crate::http1::response;
+use crate::http1::response::HeadBounds;
+use crate::http2::body::StreamBody;
+use crate::http2::interim::{Bounded, Inform, Interim};
 use crate::message::Response;
 use crate::share::pace;
-
-/// The bytes of a response's head, decoded.
-const MAX_RESPONSE_FIELD_BYTES: u32 = 64 << 10;
 
 /// A connection to an upstream, which carries many requests at once. A clone is another handle to it; the connection closes with
 /// the last one.
@@ -38,6 +36,7 @@ const MAX_RESPONSE_FIELD_BYTES: u32 = 64 << 10;
 pub(crate) struct Client {
     requests: SendRequest<Bytes>,
     interim: Interim,
+    bounds: HeadBounds,
 }
 
 /// Why there is no response.
@@ -51,6 +50,8 @@ pub(crate) enum Failure {
     Request,
     /// The input is not a response.
     Response(&'static str),
+    /// Its head exceeds the bounds.
+    HeadTooLarge,
     /// More informational responses arrived than are allowed.
     Interim,
 }
@@ -64,7 +65,10 @@ impl Client {
     ///
     /// # Cancellation
     /// The connection is closed.
-    pub(crate) async fn start<S>(stream: S) -> Result<(Self, Connection<Bounded<S>, Bytes>), h2::Error>
+    pub(crate) async fn start<S>(
+        stream: S,
+        bounds: HeadBounds,
+    ) -> Result<(Self, Connection<Bounded<S>, Bytes>), h2::Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -74,10 +78,11 @@ impl Client {
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(MAX_RESPONSE_FIELD_BYTES)
+            // The library resets the stream of a larger head without a reason; this much more is judged here.
+            .max_header_list_size(bounds.bytes.saturating_mul(2))
             .max_send_buffer_size(MAX_BUFFER);
         let (requests, connection) = settings.handshake(Bounded::new(stream, interim.clone())).await?;
-        Ok((Self { requests, interim }, connection))
+        Ok((Self { requests, interim, bounds }, connection))
     }
 
     /// Whether it accepts no further request.
@@ -94,7 +99,8 @@ impl Client {
         poll_fn(|cx| self.requests.poll_ready(cx)).await
     }
 
-    /// Sends one request and waits for the head of its response. Returns the rest of the request's body, to be sent later.
+    /// Sends one request and waits for the head of its response. Returns the rest of the request's body, to be sent later. `inform`
+    /// gets the informational responses before it.
     ///
     /// # Errors
     /// There is no response.
@@ -106,7 +112,9 @@ impl Client {
         destination: &Destination,
         outgoing: Outgoing<B>,
         flow: &Arc<Flow>,
-    ) -> Result<(Response<Option<ResponseBody>>, Option<Sending<B>>), Failure> {
+        inform: &mut Inform<'_>,
+    ) -> Result<(Response<Option<StreamBody>>, Option<Sending<B>>), Failure> {
+        let to_head = outgoing.method == Method::HEAD;
         let (head, body) = head_of(destination, outgoing).ok_or(Failure::Target)?;
         let (mut response, stream) =
             self.requests.send_request(head, body.is_none()).map_err(|error| failure(&error))?;
@@ -120,23 +128,35 @@ impl Client {
                     return Poll::Ready(Err(Failure::Request));
                 }
             }
-            self.poll_head(&mut response, cx)
+            self.poll_head(&mut response, inform, cx)
         });
-        let head = head.await?;
-        Ok((head, sending))
+        let response = response_of(head.await?, self.bounds, to_head)?;
+        Ok((response, sending))
     }
 
     fn poll_head(
         &self,
         response: &mut ResponseFuture,
+        inform: &mut Inform<'_>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Response<Option<ResponseBody>>, Failure>> {
+    ) -> Poll<Result<http::Response<RecvStream>, Failure>> {
+        // An error is that of the response itself, too.
+        while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+            if interim.status() == StatusCode::SWITCHING_PROTOCOLS {
+                // HTTP/2 has no such response (RFC 9113 section 8.6).
+                return Poll::Ready(Err(Failure::Response("the upstream switched protocols over HTTP/2")));
+            }
+            if interim.status() != StatusCode::CONTINUE && !self.interim.is_exceeded() {
+                let (parts, ()) = interim.into_parts();
+                inform(parts.status, parts.headers.into());
+            }
+        }
         let head = ready!(Pin::new(response).poll(cx));
         // The response itself may have arrived with them, in one piece.
         if self.interim.is_exceeded() {
             return Poll::Ready(Err(Failure::Interim));
         }
-        Poll::Ready(head.map_err(|error| failure(&error)).and_then(response_of))
+        Poll::Ready(head.map_err(|error| failure(&error)))
     }
 }
 
@@ -155,17 +175,31 @@ fn failure(error: &h2::Error) -> Failure {
     }
 }
 
-fn response_of(response: http::Response<RecvStream>) -> Result<Response<Option<ResponseBody>>, Failure> {
+fn response_of(
+    response: http::Response<RecvStream>,
+    bounds: HeadBounds,
+    to_head: bool,
+) -> Result<Response<Option<StreamBody>>, Failure> {
     let (parts, stream) = response.into_parts();
-    if parts.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+    let (status, mut fields) = (parts.status, Fields::from(parts.headers));
+    // As counted in RFC 9113 section 6.5.2.
+    let bytes: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    if bytes > bounds.bytes as usize || fields.len() > bounds.fields {
+        return Err(Failure::HeadTooLarge);
+    }
+    fields::trim(&mut fields);
+    if let Err(bad) = response::content_length(&mut fields) {
+        tracing::debug!(%bad, "a response over HTTP/2 has no single length");
         return Err(Failure::Response("the upstream framed its response in a way that is not served"));
     }
-    let fields = Fields::from(parts.headers);
-    let body = (!stream.is_end_stream()).then(|| {
-        let left = fields::content_length(&fields);
-        ResponseBody { stream, left, data_is_over: false }
-    });
-    Ok(Response { status: parts.status, fields, body })
+    // A body where none may be is dropped, and its stream is reset (RFC 9110 section 6.4.1).
+    let is_empty = to_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let body = (!is_empty && !stream.is_end_stream()).then(|| StreamBody::new(stream, fields::content_length(&fields)));
+    if status == StatusCode::NO_CONTENT {
+        // RFC 9110 section 8.6.
+        fields.remove(header::CONTENT_LENGTH);
+    }
+    Ok(Response { status, fields, body })
 }
 
 /// The head of a request, and its body if it has one. In HTTP/2 the authority is in the target, not in Host. `None` if the target
@@ -276,46 +310,6 @@ impl<B: Body> Sending<B> {
             }
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-/// The body of a response.
-pub(crate) struct ResponseBody {
-    stream: RecvStream,
-    /// Bytes still to come, if the length was announced; the library enforces it.
-    left: Option<u64>,
-    /// Whether only trailers can follow.
-    data_is_over: bool,
-}
-
-impl ResponseBody {
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let broken = |error| BodyError::Broken(io::Error::other::<h2::Error>(error));
-        if !self.data_is_over {
-            match ready!(self.stream.poll_data(cx)) {
-                Some(Ok(data)) => {
-                    // An error belongs to the stream; its next read returns it.
-                    let _released = self.stream.flow_control().release_capacity(data.len());
-                    self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                Some(Err(error)) => return Poll::Ready(Some(Err(broken(error)))),
-                None => self.data_is_over = true,
-            }
-        }
-        let trailers = ready!(self.stream.poll_trailers(cx));
-        Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)).map_err(broken).transpose())
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        self.stream.is_end_stream()
-    }
-
-    pub(crate) fn hint(&self) -> SizeHint {
-        if self.has_ended() {
-            return SizeHint::with_exact(0);
-        }
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

@@ -5,12 +5,15 @@
 //! Frames that answer ours are free. Clients send up to two WINDOW_UPDATE frames and a PING for each DATA frame that they get,
 //! because gRPC measures its bandwidth this way. A server may reset each stream that was opened to it.
 //!
-//! Only the nine bytes of each frame's header are read; a payload is skipped in one step.
+//! The library answers requests that break HTTP/2 itself, before anyone sees them; its answer shows them here (`Unserved`).
+//!
+//! Only the nine bytes of each frame's header are read, and the code of a RST_STREAM; a payload is skipped in one step.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -20,6 +23,9 @@ use crate::share::pace;
 
 /// The time over which control frames are counted.
 const PERIOD: Duration = Duration::from_secs(10);
+
+/// Bytes of a frame's header (RFC 9113 section 4.1).
+const FRAME_HEAD_BYTES: usize = 9;
 
 /// Bytes of the client's preface (RFC 9113 section 3.4).
 const PREFACE_BYTES: usize = 24;
@@ -36,6 +42,7 @@ const RST_STREAM: u8 = 0x3;
 const PING: u8 = 0x6;
 const WINDOW_UPDATE: u8 = 0x8;
 const END_STREAM: u8 = 0x1;
+const PROTOCOL_ERROR: u32 = 0x1;
 const PADDED: u8 = 0x8;
 
 /// GOAWAY on stream 0 with the reason ENHANCE_YOUR_CALM; the last stream is filled in.
@@ -57,6 +64,75 @@ struct Head {
     kind: u8,
     flags: u8,
     stream: u32,
+    /// The error code of a RST_STREAM, else 0.
+    code: u32,
+}
+
+/// How the library answered a request that it did not accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rejected {
+    /// It breaks HTTP/2: its stream was reset with PROTOCOL_ERROR.
+    Malformed,
+    /// Its fields exceed `max_header_list_bytes`: 431.
+    TooLarge,
+}
+
+/// At most this many streams of a connection wait to be accepted or rejected.
+const MAX_UNSERVED: usize = 1_024;
+
+/// The streams of a client that were opened and are neither accepted nor rejected yet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unserved(Arc<Mutex<Streams>>);
+
+#[derive(Debug, Default)]
+struct Streams {
+    opened: VecDeque<u32>,
+    rejected: Vec<(u32, Rejected)>,
+}
+
+impl Unserved {
+    /// The library accepted the request on this stream.
+    pub(crate) fn accept(&self, stream: u32) {
+        let mut streams = model::sync::lock(&self.0);
+        streams.opened.retain(|opened| *opened != stream);
+        // It was accepted before it was reset, for what follows its head: its exchange records that.
+        streams.rejected.retain(|(rejected, _)| *rejected != stream);
+    }
+
+    /// The requests that were rejected since the last call.
+    pub(crate) fn take(&self) -> Vec<Rejected> {
+        let rejected = std::mem::take(&mut model::sync::lock(&self.0).rejected);
+        rejected.into_iter().map(|(_, rejected)| rejected).collect()
+    }
+
+    /// A frame of the client.
+    fn came(&self, head: Head, is_new: bool) {
+        let mut streams = model::sync::lock(&self.0);
+        match head.kind {
+            HEADERS if is_new => {
+                if streams.opened.len() == MAX_UNSERVED {
+                    streams.opened.pop_front();
+                }
+                streams.opened.push_back(head.stream);
+            }
+            RST_STREAM => streams.opened.retain(|opened| *opened != head.stream),
+            _ => {}
+        }
+    }
+
+    /// A frame of ours.
+    fn sent(&self, head: Head) {
+        let rejected = match head.kind {
+            HEADERS => Rejected::TooLarge,
+            RST_STREAM if head.code == PROTOCOL_ERROR => Rejected::Malformed,
+            _ => return,
+        };
+        let mut streams = model::sync::lock(&self.0);
+        if let Some(at) = streams.opened.iter().position(|opened| *opened == head.stream) {
+            streams.opened.remove(at);
+            streams.rejected.push((head.stream, rejected));
+        }
+    }
 }
 
 /// Finds the frame headers in one direction of a connection.
@@ -64,18 +140,25 @@ struct Head {
 struct Reader {
     /// Bytes of the preface or of a payload that are still to come.
     skip: usize,
-    head: [u8; 9],
+    /// The header, and the payload of a RST_STREAM.
+    head: [u8; 13],
     read: usize,
 }
 
 impl Reader {
     fn new(skip: usize) -> Self {
-        Self { skip, head: [0; 9], read: 0 }
+        Self { skip, head: [0; 13], read: 0 }
     }
 
     /// Whether the next byte begins a frame.
     fn is_between_frames(&self) -> bool {
         self.skip == 0 && self.read == 0
+    }
+
+    /// The bytes of the current header, as far as it is known.
+    fn wanted(&self) -> usize {
+        let is_reset = self.read >= FRAME_HEAD_BYTES && self.head.starts_with(&[0, 0, 4, RST_STREAM]);
+        if is_reset { self.head.len() } else { FRAME_HEAD_BYTES }
     }
 
     /// Scans the next bytes; `found` gets each header.
@@ -84,17 +167,19 @@ impl Reader {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             bytes = bytes.get(skipped..).unwrap_or_default();
-            let taken = (self.head.len() - self.read).min(bytes.len());
+            let taken = (self.wanted() - self.read).min(bytes.len());
             let (front, rest) = bytes.split_at(taken);
             self.head.iter_mut().skip(self.read).zip(front).for_each(|(to, from)| *to = *from);
             self.read += taken;
             bytes = rest;
-            if self.read == self.head.len() {
-                let [a, b, c, kind, flags, s, t, u, v] = self.head;
+            if self.read == self.wanted() {
+                let [a, b, c, kind, flags, s, t, u, v, code @ ..] = self.head;
                 let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
                 let stream = u32::from_be_bytes([s, t, u, v]) & 0x7fff_ffff;
-                (self.read, self.skip) = (0, length);
-                found(Head { length, kind, flags, stream });
+                let has_code = self.read == self.head.len();
+                let code = if has_code { u32::from_be_bytes(code) } else { 0 };
+                (self.read, self.skip) = (0, if has_code { 0 } else { length });
+                found(Head { length, kind, flags, stream, code });
             }
         }
     }
@@ -164,6 +249,8 @@ pub(crate) struct Frames<S> {
     budget: Budget,
     last_stream: u32,
     exceeded: Arc<AtomicBool>,
+    /// `None` for an upstream.
+    unserved: Option<Unserved>,
 }
 
 impl<S> Frames<S> {
@@ -180,6 +267,7 @@ impl<S> Frames<S> {
             budget: Budget::new(peer, max, Instant::now()),
             last_stream: 0,
             exceeded: Arc::default(),
+            unserved: (peer == Peer::Client).then(Unserved::default),
         }
     }
 
@@ -188,10 +276,18 @@ impl<S> Frames<S> {
         self.exceeded.clone()
     }
 
+    /// The requests of a client that the library does not accept.
+    pub(crate) fn unserved(&self) -> Unserved {
+        self.unserved.clone().unwrap_or_default()
+    }
+
     fn count(&mut self, bytes: &[u8]) {
-        let Self { incoming, budget, last_stream, exceeded, .. } = self;
+        let Self { incoming, budget, last_stream, exceeded, unserved, .. } = self;
         let now = Instant::now();
         incoming.feed(bytes, |head| {
+            if let Some(unserved) = unserved {
+                unserved.came(head, head.stream > *last_stream);
+            }
             if head.kind == HEADERS {
                 *last_stream = head.stream.max(*last_stream);
             }
@@ -202,8 +298,13 @@ impl<S> Frames<S> {
     }
 
     fn wrote(&mut self, bytes: &[u8]) {
-        let Self { outgoing, budget, .. } = self;
-        outgoing.feed(bytes, |head| budget.sent(head));
+        let Self { outgoing, budget, unserved, .. } = self;
+        outgoing.feed(bytes, |head| {
+            budget.sent(head);
+            if let Some(unserved) = unserved {
+                unserved.sent(head);
+            }
+        });
     }
 }
 

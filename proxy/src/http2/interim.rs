@@ -12,7 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
+use http::StatusCode;
+use model::Fields;
 use tokio::io::{AsyncRead, ReadBuf};
+
+/// Receives the informational responses to one request, except 100 and 101.
+pub(crate) type Inform<'a> = dyn FnMut(StatusCode, Fields) + Send + 'a;
 
 /// Informational responses to one request.
 pub(crate) const MAX_INTERIM: u32 = 32;

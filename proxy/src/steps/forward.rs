@@ -1,7 +1,11 @@
 //! Step 14: sends the request to the upstream and waits for the head of its response.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
+use audit::Fault;
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use hyper::rt::Executor as _;
 use model::{Destination, Fields, Reason};
@@ -10,12 +14,15 @@ use vault::Lease;
 use crate::Core;
 use crate::body::download::PoolReturn;
 use crate::body::incoming::Incoming;
+use crate::body::known::Known;
+use crate::body::rewriter::mask_fields;
 use crate::body::upload::Upload;
 use crate::context::Exchange;
 use crate::flow::{Flow, Pace, UploadEnd};
 use crate::hop_by_hop;
 use crate::http1;
 use crate::http1::client::Failure;
+use crate::http1::wire::BodyError;
 use crate::http2;
 use crate::limits::quota::UpstreamSlot;
 use crate::message::Response;
@@ -28,7 +35,7 @@ use crate::steps::locate::{self, UpstreamChoice, UpstreamKind};
 use crate::trail::Trail;
 use crate::upstream::establish::establish;
 use crate::upstream::pool::{Key, Sender, Upstream};
-use redaction::stream::Patterns;
+use redaction::stream::{Masker, Patterns};
 
 /// A response whose body is still to come, with the leases that are needed to redact it.
 pub(crate) struct Reply {
@@ -88,8 +95,9 @@ async fn send_on(
     };
     loop {
         permitted.active.relies_on(&permitted.exchange.core.proxy, upstream.chain.clone());
-        match send(permitted, &mut upstream, request, flow).await {
-            Ok(response) => {
+        match send(permitted, &mut upstream, request, (flow, &secrets.1)).await {
+            Ok(mut response) => {
+                begin(&mut response, flow).await.map_err(|refusal| cause(permitted, flow).unwrap_or(refusal))?;
                 upstream.tls.into_iter().for_each(|version| open.tls(version));
                 return reply(permitted.exchange.core, key, upstream, response, secrets, flow.clone());
             }
@@ -103,6 +111,56 @@ async fn send_on(
         upstream = Box::pin(establish_again(permitted, &key)).await?;
         open.address(upstream.address.ip());
     }
+}
+
+/// How long the head of a response waits for the first byte of its body.
+const BODY_WAIT: Duration = Duration::from_millis(50);
+
+/// Waits a moment for the first byte of the body: while nothing was sent to the client, a response that is broken can still be a
+/// 502. A stream of events, and an answer to a request that is still being sent, may have a reason to pause.
+async fn begin(response: &mut Response<Incoming>, flow: &Flow) -> Result<(), Refusal> {
+    let may_pause = flow.upload_end().is_none() || is_stream(&response.fields);
+    let mut wait = None;
+    let begun = poll_fn(|cx| match response.body.poll_begin(cx) {
+        Poll::Ready(begun) => Poll::Ready(begun),
+        Poll::Pending if may_pause => Poll::Ready(Ok(())),
+        Poll::Pending => wait.get_or_insert_with(|| Box::pin(tokio::time::sleep(BODY_WAIT))).as_mut().poll(cx).map(Ok),
+    });
+    begun.await.map_err(|error| {
+        tracing::debug!(%error, "a response broke before its first byte");
+        broken(match error {
+            BodyError::Broken(_) => "the upstream broke off before the first byte of its response",
+            BodyError::Malformed | BodyError::TrailersTooLarge => "the framing of the response is not valid",
+        })
+    })
+}
+
+/// Whether the body consists of events or messages that are sent when they happen.
+fn is_stream(fields: &Fields) -> bool {
+    let kind = fields.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    [&b"text/event-stream"[..], b"application/grpc", b"application/connect+"]
+        .iter()
+        .any(|prefix| kind.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)))
+}
+
+/// Passes an informational response on to the client. One that contains a secret is dropped: a client does without it.
+fn inform(exchange: Exchange<'_>, patterns: &Patterns, status: StatusCode, mut fields: Fields) {
+    own_fields::remove_forged(&mut fields);
+    hop_by_hop::remove_from_response(&mut fields);
+    for name in [header::CONTENT_LENGTH, header::SET_COOKIE, header::ALT_SVC] {
+        fields.remove(name);
+    }
+    let Ok(known) = Known::now(&exchange.core.proxy.needles, exchange.destination.host(), patterns) else { return };
+    let sets = known.sets();
+    if !sets.is_empty() {
+        let mut masked = fields.clone();
+        let mut masker = Masker::new(sets, exchange.session().tenant.clone());
+        if mask_fields(&mut masker, &mut masked).is_err() || masked != fields {
+            tracing::debug!("an informational response contains a secret");
+            return;
+        }
+    }
+    exchange.downlink.inform(Response { status, fields, body: () });
 }
 
 /// Why the request ended early, if the upstream was not the cause: the termination of the exchange, or the client's abort of its
@@ -224,6 +282,7 @@ impl NoResponse {
             Failure::Closed => Self::Unanswered(again.map(Box::new)),
             Failure::Request => Self::Failed(broken(UNSENT)),
             Failure::Response(detail) => Self::Failed(broken(detail)),
+            Failure::HeadTooLarge => Self::Failed(head_too_large()),
             Failure::Interim => Self::Failed(too_many_interim()),
         }
     }
@@ -236,12 +295,18 @@ impl NoResponse {
             }
             http2::client::Failure::Request => Self::Failed(broken(UNSENT)),
             http2::client::Failure::Response(detail) => Self::Failed(broken(detail)),
+            http2::client::Failure::HeadTooLarge => Self::Failed(head_too_large()),
             http2::client::Failure::Interim => Self::Failed(too_many_interim()),
         }
     }
 }
 
 const UNSENT: &str = "the request was not sent to its end";
+
+fn head_too_large() -> Refusal {
+    let detail = "the response head exceeds limits.max_response_head_bytes or limits.max_response_fields of Egret";
+    Refusal::of(Reason::ResponseTooLarge, detail).with_class("head").with_fault(Fault::Egret)
+}
 
 fn too_many_interim() -> Refusal {
     let detail = "the upstream sent more than 32 informational responses";
@@ -253,8 +318,9 @@ async fn send(
     permitted: Permitted<'_>,
     upstream: &mut Upstream,
     mut request: Outgoing,
-    flow: &Arc<Flow>,
+    (flow, patterns): (&Arc<Flow>, &Patterns),
 ) -> Result<Response<Incoming>, NoResponse> {
+    let mut inform = |status, fields| inform(permitted.exchange, patterns, status, fields);
     let repeatable = upstream.reused && is_repeatable(&request);
     match &mut upstream.sender {
         Sender::Http1(client) => {
@@ -263,7 +329,7 @@ async fn send(
             }
             flow.begin(share::now());
             join_cookies(&mut request.fields);
-            match client.send(&mut request, flow).await {
+            match client.send(&mut request, flow, &mut inform).await {
                 Ok((response, None)) => Ok(response.map(Incoming::from)),
                 Ok((response, Some(rest))) => {
                     send_rest(permitted, upstream.slot.clone(), rest.run());
@@ -278,7 +344,7 @@ async fn send(
             }
             flow.begin(share::now());
             let again = repeatable.then(|| without_body(&request));
-            match client.send(permitted.exchange.destination, request, flow).await {
+            match client.send(permitted.exchange.destination, request, flow, &mut inform).await {
                 Ok((response, None)) => Ok(response.map(Incoming::from)),
                 Ok((response, Some(rest))) => {
                     send_rest(permitted, upstream.slot.clone(), rest.run());

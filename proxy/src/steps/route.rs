@@ -42,8 +42,8 @@ pub(crate) fn route(exchange: Exchange<'_>, asked: Asked) -> Result<Routed, Refu
         }
     };
     let websocket = fields::lists(&fields, &header::UPGRADE, b"websocket");
+    let mut stripped = hop_by_hop::asked_upgrade(&fields);
     let named_by_connection = remove_named_by_connection(&mut fields)?;
-    let mut stripped = Vec::new();
     client_auth::remove_steering(&mut fields, &mut stripped)?;
     hop_by_hop::remove_from_request(&mut fields);
     Ok(Routed {

@@ -66,10 +66,11 @@ where
     let (core, slot) = (exchange.core, Some(slot));
     let Fresh { stream, address, chain } = fresh;
     let tls = stream.tls_version();
+    let bounds = core.proxy.limits.response_head();
     let sender = match stream {
-        Stream::Plain(tcp) => Sender::Http1(Client::new(tcp)),
+        Stream::Plain(tcp) => Sender::Http1(Client::new(tcp, bounds)),
         Stream::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => start_http2(tls, exchange).await?,
-        Stream::Tls(tls) => Sender::Http1(Client::new(*tls)),
+        Stream::Tls(tls) => Sender::Http1(Client::new(*tls, bounds)),
     };
     let upstream = |sender, reused| {
         let (slot, chain) = (slot.clone(), chain.clone());
@@ -86,7 +87,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let frames = Frames::new(*stream, Peer::Server, exchange.core.proxy.limits.max_control_frames);
-    let (client, connection) = http2::client::Client::start(frames).await.map_err(|error| {
+    let bounds = exchange.core.proxy.limits.response_head();
+    let (client, connection) = http2::client::Client::start(frames, bounds).await.map_err(|error| {
         tracing::debug!(%error, "an upstream did not begin HTTP/2");
         Refusal::of(Reason::UpstreamProtocol, "the upstream closed the connection or broke the protocol")
     })?;

@@ -29,7 +29,11 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let (ours, upstream) = tokio::io::duplex(16 << 10);
-        Self { client: Client::new(ours), upstream, flow: flow(false) }
+        Self {
+            client: Client::new(ours, crate::config::Limits::default().response_head()),
+            upstream,
+            flow: flow(false),
+        }
     }
 
     fn request(
@@ -50,7 +54,7 @@ impl Bench {
         let client = self.client.clone();
         let flow = if outgoing.body.is_some() { self.flow.clone() } else { flow(true) };
         Sent(tokio::spawn(async move {
-            let (response, rest) = client.send(&mut outgoing, &flow).await?;
+            let (response, rest) = client.send(&mut outgoing, &flow, &mut |_, _| {}).await?;
             Ok((response.map(Incoming::from), rest))
         }))
     }
@@ -148,7 +152,7 @@ async fn a_connection_that_its_upstream_closes_is_not_used_again() {
     sent.response().await;
     assert!(!bench.client.is_idle());
     let (ours, theirs) = tokio::io::duplex(10);
-    let fresh = Client::new(ours);
+    let fresh = Client::new(ours, crate::config::Limits::default().response_head());
     assert!(fresh.is_idle());
     drop(theirs);
     assert!(!fresh.is_idle());
@@ -305,7 +309,9 @@ async fn t062_what_is_no_response_is_a_failure() {
         match sent.failure().await {
             Failure::Closed => assert!(closes, "{bytes:?}"),
             Failure::Response(_) => assert!(!closes, "{bytes:?}"),
-            other @ (Failure::Request | Failure::Interim) => panic!("{other:?} after {bytes:?}"),
+            other @ (Failure::Request | Failure::HeadTooLarge | Failure::Interim) => {
+                panic!("{other:?} after {bytes:?}")
+            }
         }
     }
 }
@@ -318,7 +324,7 @@ async fn a_head_has_a_bound() {
     while bench.upstream.write_all(&[b'a'; 1_000]).await.is_ok() && !sent.0.is_finished() {
         tokio::task::yield_now().await;
     }
-    assert!(matches!(sent.failure().await, Failure::Response("the response head is too large")));
+    assert!(matches!(sent.failure().await, Failure::HeadTooLarge));
 }
 
 #[tokio::test]
@@ -344,7 +350,7 @@ async fn a_body_that_ends_early_is_not_completed() {
     let mut fields = Fields::new();
     fields.insert(HeaderName::from_static("x"), HeaderValue::from_static("y"));
     let mut outgoing = Outgoing { method: Method::PUT, target: "/a".to_owned().into(), fields, body: Some(pieces) };
-    let failure = bench.client.send(&mut outgoing, &bench.flow).await.err().unwrap();
+    let failure = bench.client.send(&mut outgoing, &bench.flow, &mut |_, _| {}).await.err().unwrap();
     assert!(matches!(failure, Failure::Request), "{failure:?}");
     drop(bench.client);
     let mut seen = String::new();

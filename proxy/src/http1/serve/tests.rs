@@ -29,6 +29,7 @@ struct Echo {
     /// The body of a request to `/hold`.
     held: Mutex<Option<Incoming>>,
     release: Notify,
+    downlink: Downlink,
 }
 
 impl Echo {
@@ -57,6 +58,16 @@ impl Service for Arc<Echo> {
                 *self.held.lock().unwrap() = Some(body);
                 String::new()
             }
+            "/hints" => {
+                for status in [103, 102] {
+                    let mut interim = Response::new(());
+                    interim.status = http::StatusCode::from_u16(status).unwrap();
+                    interim.fields.append(header::LINK, HeaderValue::from_static("</a>"));
+                    self.downlink.inform(interim);
+                }
+                tokio::task::yield_now().await;
+                String::new()
+            }
             "/wait" => {
                 self.release.notified().await;
                 String::new()
@@ -71,6 +82,10 @@ impl Service for Arc<Echo> {
             response.status = http::StatusCode::NO_CONTENT;
         }
         response
+    }
+
+    fn downlink(&self) -> &Downlink {
+        &self.downlink
     }
 }
 
@@ -343,4 +358,28 @@ async fn t130_the_rest_of_a_head_that_came_ahead_has_its_time() {
     // Long before the timeout of an idle connection.
     let answer = tokio::time::timeout(2 * TICK, bench.rest()).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+#[tokio::test]
+async fn t064_informational_responses_come_before_the_answer() {
+    let mut bench = Bench::new();
+    bench.send("GET /hints HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    bench
+        .reads(
+            "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\nlink: </a>\r\n\r\nHTTP/1.1 200 \
+             OK\r\ncontent-length: 0\r\n\r\n",
+        )
+        .await;
+    bench.send("GET /hints HTTP/1.0\r\nHost: a\r\n\r\n").await;
+    bench.reads("HTTP/1.0 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn t190_nothing_is_read_after_a_request_for_a_websocket() {
+    let mut bench = Bench::new();
+    bench
+        .send("GET /first HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\nGET /second HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await;
+    bench.reads("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(bench.echo.seen(), ["GET /first"]);
 }

@@ -16,6 +16,7 @@ use super::pieces::{Cut, Pieces, flushed};
 use super::rules::{self, Ends, Judged, Whole};
 use crate::body::incoming::Incoming;
 use crate::body::upload::Upload;
+use crate::config::Limits;
 use crate::fed::flow;
 use crate::hop_by_hop;
 use crate::http1::client::{Client, Failure, Outgoing};
@@ -68,15 +69,16 @@ fn wishes(n: usize, to_head: bool) -> Wishes {
 async fn read(bytes: &Bytes, cut: Cut, wishes: Wishes) -> Read {
     let pieces = Pieces::new(bytes, cut);
     let stays_open = pieces.stays_open();
-    let client = Client::new(pieces);
+    let client = Client::new(pieces, Limits::default().response_head());
     let method = if wishes.is_head { Method::HEAD } else { Method::GET };
     let target = "/".to_owned().into();
     let mut outgoing = Outgoing::<Upload> { method, target, fields: model::Fields::new(), body: None };
-    let response = match client.send(&mut outgoing, &flow(true)).await {
+    let response = match client.send(&mut outgoing, &flow(true), &mut |_, _| {}).await {
         Ok((response, _)) => response,
         Err(Failure::Closed) => return Read::Closed,
         Err(Failure::Request) => unreachable!("it has no body"),
         Err(Failure::Response(_)) => return Read::Refused("upstream_protocol"),
+        Err(Failure::HeadTooLarge) => return Read::Refused("response_too_large"),
         Err(Failure::Interim) => return Read::Refused("too many 1xx"),
     };
     if response.status == StatusCode::SWITCHING_PROTOCOLS {

@@ -15,6 +15,7 @@ use http::HeaderName;
 use super::*;
 use crate::body::incoming::Incoming;
 use crate::fed::{Fed, flow};
+use crate::http1::wire::BodyError;
 
 type Arrived = (Request<RecvStream>, SendResponse<Bytes>);
 
@@ -31,7 +32,7 @@ impl Bench {
         let (ours, upstream) = tokio::io::duplex(64 << 10);
         let (sender, arrived) = mpsc::unbounded_channel();
         let serving = tokio::spawn(serve(upstream, sender));
-        let (client, connection) = Client::start(ours).await.unwrap();
+        let (client, connection) = Client::start(ours, crate::config::Limits::default().response_head()).await.unwrap();
         tokio::spawn(connection);
         Self { client, arrived, serving, flow: flow(false) }
     }
@@ -48,7 +49,7 @@ impl Bench {
             client.ready().await.unwrap();
             let destination = Destination::new(model::Scheme::Https, model::Host::parse("api.test").unwrap(), 8443);
             client
-                .send(&destination, outgoing, &flow)
+                .send(&destination, outgoing, &flow, &mut |_, _| {})
                 .await
                 .map(|(response, rest)| (response.map(Incoming::from), rest))
         })

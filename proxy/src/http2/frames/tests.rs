@@ -37,7 +37,7 @@ fn admitted(peer: Peer, head: Head) -> usize {
 }
 
 fn head(kind: u8, flags: u8, length: usize) -> Head {
-    Head { length, kind, flags, stream: 1 }
+    Head { length, kind, flags, stream: 1, code: 0 }
 }
 
 #[test]
@@ -127,4 +127,41 @@ async fn within_a_frame_of_ours_nothing_is_said() {
     let mut got = Vec::new();
     theirs.read_to_end(&mut got).await.unwrap();
     assert_eq!(got.len(), 24 + 11);
+}
+
+#[test]
+fn t066_a_stream_that_is_answered_before_it_was_accepted_was_rejected() {
+    let unserved = Unserved::default();
+    let head = |kind, stream, code| Head { length: 4, kind, flags: 0, stream, code };
+    for stream in [1, 3, 5, 7, 9] {
+        unserved.came(head(HEADERS, stream, 0), true);
+    }
+    // The client takes one back, and one is accepted and then answered.
+    unserved.came(head(RST_STREAM, 9, 8), false);
+    unserved.accept(7);
+    for (kind, stream, code) in [
+        (RST_STREAM, 1, PROTOCOL_ERROR),
+        (HEADERS, 3, 0),
+        (RST_STREAM, 5, 7),
+        (HEADERS, 7, 0),
+        (RST_STREAM, 9, PROTOCOL_ERROR),
+    ] {
+        unserved.sent(head(kind, stream, code));
+    }
+    assert_eq!(unserved.take(), [Rejected::Malformed, Rejected::TooLarge]);
+    assert_eq!(unserved.take(), []);
+    // Accepted in the poll in which it was reset for its body: its exchange records that.
+    unserved.sent(head(RST_STREAM, 5, PROTOCOL_ERROR));
+    unserved.accept(5);
+    assert_eq!(unserved.take(), []);
+}
+
+#[test]
+fn the_code_of_a_reset_is_read_however_the_stream_is_cut() {
+    let text = [frame(3, 0, 5, &[0, 0, 0, 8]), frame(3, 0, 7, &[1, 2]), frame(6, 0, 0, &[0; 8])].concat();
+    for size in 1..text.len() {
+        let (mut reader, mut found) = (Reader::new(0), Vec::new());
+        text.chunks(size).for_each(|piece| reader.feed(piece, |head| found.push((head.kind, head.stream, head.code))));
+        assert_eq!(found, [(3, 5, 8), (3, 7, 0), (6, 0, 0)], "{size}");
+    }
 }

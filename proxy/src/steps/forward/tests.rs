@@ -252,7 +252,7 @@ fn the_timers_are_those_of_the_rule_else_the_defaults() {
     assert_eq!(pace(bench.line("GET", "/").permitted(), Version::HTTP_2), over_http2);
     let timeouts = "{id: r, allow: {host: api.example.com}, timeouts: {first_byte: 3s, idle: 4m}}";
     bench.replace_rules(&[timeouts]);
-    let (first_byte, idle) = (std::time::Duration::from_secs(3), std::time::Duration::from_secs(240));
+    let (first_byte, idle) = (Duration::from_secs(3), Duration::from_secs(240));
     let none: Option<MinimumRate> = None;
     let own = Pace { first_byte, idle, unread: None, rate: none };
     assert_eq!(pace(bench.line("GET", "/").permitted(), Version::HTTP_11), own);

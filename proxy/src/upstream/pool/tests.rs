@@ -110,7 +110,8 @@ async fn a_connection_of_http2_serves_many_at_once_and_stays_until_it_closes() {
         let mut connection = h2::server::handshake(theirs).await.unwrap();
         while connection.accept().await.is_some() {}
     });
-    let (client, connection) = http2::client::Client::start(ours).await.unwrap();
+    let (client, connection) =
+        http2::client::Client::start(ours, crate::config::Limits::default().response_head()).await.unwrap();
     let running = tokio::spawn(connection);
     let pool = Pool::new(9, 9, MINUTE);
     let address = SocketAddr::from((ADDRESS, 443));
