@@ -67,8 +67,8 @@ fn the_first_request_takes_the_connection_that_was_dialed_ahead() {
 fn over_http2_the_connection_serves_all_requests_of_the_tunnel() {
     let (world, target) = (ahead(), ahead().target("two.origin.test"));
     let session = session(&world);
-    let mut h2 = H2::open(&world.egret, &session, &target);
     let before = world.origin.connections("two.origin.test").len();
+    let mut h2 = H2::open(&world.egret, &session, &target);
     assert!((0..3).all(|n| h2.get(&target, &format!("/v1/{n}")).unwrap().status == 200));
     let dialed = kinds(&world, &session).iter().filter(|kind| *kind == "upstream.dialed").count();
     assert_eq!((dialed, world.origin.connections("two.origin.test").len()), (1, before + 1));
