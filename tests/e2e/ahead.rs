@@ -90,6 +90,8 @@ fn without_the_setting_a_denied_request_causes_no_contact() {
     let world = USUAL.get(|| World::new(&HOSTS, &[POLICY], |setup| setup));
     let (session, target) = (session(&world), world.target("one.origin.test"));
     assert_eq!(client::get(&world.egret, &session, &target, "/other").status, 403);
+    let kinds =
+        wait::until("the record is written", || Some(kinds(&world, &session)).filter(|kinds| !kinds.is_empty()));
+    assert_eq!(kinds, ["exchange.closed"]);
     assert!(world.origin.connections("one.origin.test").is_empty());
-    assert_eq!(kinds(&world, &session), ["exchange.closed"]);
 }
