@@ -326,7 +326,8 @@ fn t216_an_echo_of_guesses_does_not_tell_the_right_one() {
     let it = masking();
     let session = it.session();
     let token = it.token.value();
-    let guess = |n: usize| format!("{}{n:04}", token.get(..token.len() - 4).unwrap());
+    // The value is in hexadecimal, so none of these is right by chance.
+    let guess = |n: usize| format!("{}g{n:03x}", token.get(..token.len() - 4).unwrap());
     // The pieces of the response are as the network cuts them: past the hundredth guess all of them have to be refused.
     for right in [200, 1500, 3000] {
         let guesses: Vec<String> = (0..3001).map(|n| if n == right { token.to_owned() } else { guess(n) }).collect();
