@@ -9,6 +9,7 @@
 //! | `GET /events` | [`EVENTS`] events, [`EVENT_INTERVAL`] apart, each with the monotonic time in nanoseconds at which it was sent |
 
 use std::convert::Infallible;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -59,18 +60,10 @@ pub(crate) struct Origin {
 impl Origin {
     /// Starts this program again as the origin.
     pub(crate) fn start(folder: &Path, identity: &Identity) -> Result<Self> {
-        let ready = folder.join("origin.port");
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("origin").args([&identity.certificate, &identity.key, &ready]);
-        let log = folder.join("origin.log");
-        let mut process = Process::start(&mut command, &log)?;
-        loop {
-            if let Ok(port) = std::fs::read_to_string(&ready) {
-                return Ok(Self { process, port: port.parse().context("the origin wrote no port")? });
-            }
-            process.ensure_running().with_context(|| format!("the origin; its output is in {}", log.display()))?;
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        command.arg("origin").args([&identity.certificate, &identity.key]);
+        let (process, port) = Process::start_and_read(&mut command, &folder.join("origin.log"))?;
+        Ok(Self { process, port: port.parse().context("the origin wrote no port")? })
     }
 
     /// Its process.
@@ -79,8 +72,8 @@ impl Origin {
     }
 }
 
-/// Serves until the process is stopped. The port is written to `ready` when connections are accepted.
-pub(crate) fn serve(certificate: &Path, key: &Path, ready: &Path) -> Result<()> {
+/// Serves until the process is stopped. Writes its port as a line when connections are accepted.
+pub(crate) fn serve(certificate: &Path, key: &Path) -> Result<()> {
     let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<Vec<_>, _>>()?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
@@ -90,10 +83,7 @@ pub(crate) fn serve(certificate: &Path, key: &Path, ready: &Path) -> Result<()> 
     let acceptor = TlsAcceptor::from(Arc::new(config));
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        // Written under another name first, so that no reader finds a part of it.
-        let unfinished = ready.with_extension("new");
-        std::fs::write(&unfinished, listener.local_addr()?.port().to_string())?;
-        std::fs::rename(&unfinished, ready)?;
+        writeln!(std::io::stdout(), "{}", listener.local_addr()?.port())?;
         let answers = Answers::new();
         loop {
             // An error concerns one connection, whose client reports it.
@@ -230,8 +220,8 @@ pub(crate) fn next_piece(chunk: &Bytes, left: &mut u64) -> Bytes {
 /// The paths of files are arguments of the process.
 pub(crate) fn serve_from_arguments(arguments: &[String]) -> Result<()> {
     let paths: Vec<PathBuf> = arguments.iter().map(PathBuf::from).collect();
-    let [certificate, key, ready] = &paths[..] else { anyhow::bail!("origin needs CERTIFICATE KEY READY_FILE") };
-    serve(certificate, key, ready)
+    let [certificate, key] = &paths[..] else { anyhow::bail!("origin needs CERTIFICATE KEY") };
+    serve(certificate, key)
 }
 
 #[cfg(test)]

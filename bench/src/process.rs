@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Resource, Rlimit, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open};
 
 use crate::clock;
 
@@ -32,6 +35,28 @@ impl Process {
         Ok(Self { child })
     }
 
+    /// As [`Self::start`], but its first line of output is returned, without its end.
+    pub(crate) fn start_and_read(command: &mut Command, log: &Path) -> Result<(Self, String)> {
+        let errors = File::options().create(true).append(true).open(log)?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
+        let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
+        let output = child.stdout.take();
+        let process = Self { child };
+        let mut line = String::new();
+        BufReader::new(output.context("no output")?).read_line(&mut line)?;
+        ensure!(line.ends_with('\n'), "{command:?} ended; its messages are in {}", log.display());
+        Ok((process, line.trim_end().to_owned()))
+    }
+
+    /// Waits until it has ended, for this long; returns whether it has.
+    fn wait_end(&mut self, limit: Duration) -> io::Result<bool> {
+        let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) else { return Ok(false) };
+        let handle = pidfd_open(pid, PidfdFlags::empty())?;
+        let limit = Timespec { tv_sec: limit.as_secs().cast_signed(), tv_nsec: 0 };
+        poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&limit))?;
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// Its id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
@@ -52,15 +77,10 @@ impl Drop for Process {
             // The child has not been waited for, so the id is still its own.
             let _ended = rustix::process::kill_process(pid, Signal::TERM);
         }
-        let asked = Instant::now();
-        while asked.elapsed() < PATIENCE {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        if !self.wait_end(PATIENCE).unwrap_or(false) {
+            let _ended = self.child.kill();
+            let _ended = self.child.wait();
         }
-        let _ended = self.child.kill();
-        let _ended = self.child.wait();
     }
 }
 

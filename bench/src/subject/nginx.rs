@@ -35,6 +35,18 @@ fn configuration(lab: &Lab, folder: &Path, port: u16) -> String {
         .concat();
     let (certificate, key) = (lab.leaf.certificate.display(), lab.leaf.key.display());
     let (origin, origin_ca) = (lab.origin.port, lab.origin_ca.display());
+    let to_origin = [
+        "proxy_pass https://origin",
+        "proxy_http_version 1.1",
+        "proxy_set_header Connection ''",
+        "proxy_set_header Host $http_host",
+        "proxy_ssl_server_name on",
+        &format!("proxy_ssl_name {HOST}"),
+        "proxy_ssl_verify on",
+        &format!("proxy_ssl_trusted_certificate {origin_ca}"),
+        "",
+    ]
+    .join(";\n      ");
     format!(
         "\
 daemon off;
@@ -63,26 +75,12 @@ http {{
     listen 127.0.0.1:{port} ssl http2 backlog=4096;
     server_name {HOST} *.{HOST};
     location / {{
-      proxy_pass https://origin;
-      proxy_http_version 1.1;
-      proxy_set_header Connection '';
-      proxy_set_header Host $http_host;
-      proxy_ssl_server_name on;
-      proxy_ssl_name {HOST};
-      proxy_ssl_verify on;
-      proxy_ssl_trusted_certificate {origin_ca};
+      {to_origin}
       proxy_request_buffering off;
       proxy_max_temp_file_size 0;
     }}
     location = /events {{
-      proxy_pass https://origin;
-      proxy_http_version 1.1;
-      proxy_set_header Connection '';
-      proxy_set_header Host $http_host;
-      proxy_ssl_server_name on;
-      proxy_ssl_name {HOST};
-      proxy_ssl_verify on;
-      proxy_ssl_trusted_certificate {origin_ca};
+      {to_origin}
       proxy_buffering off;
     }}
   }}
