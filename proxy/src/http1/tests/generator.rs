@@ -364,7 +364,7 @@ pub(super) const CODINGS: [&str; 34] = [
     "chunKed\u{85}",
 ];
 
-/// Lines that are no fields, or odd ones.
+/// Field lines that are not valid, or are valid and unusual.
 pub(super) const LINES: [&str; 32] = [
     "X-A : 1",
     "X-A\t: 1",
