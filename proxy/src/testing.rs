@@ -37,7 +37,8 @@ use crate::message::Response;
 use crate::permitted::Permitted;
 use crate::request::Asked;
 use crate::trail::Trail;
-use crate::upstream::pool::{Sender, Upstream};
+use crate::upstream::dial::HttpVersions;
+use crate::upstream::pool::{Key, Sender, Upstream};
 use crate::{Config, Core, Parts, rules, server};
 
 /// The host that requests of a test go to, and its address.
@@ -201,6 +202,17 @@ impl Bench {
     pub(crate) fn exchange(&self) -> Exchange<'_> {
         let Self { core, client, destination, flow, downlink, .. } = self;
         Exchange { core, client, destination, flow, downlink, ahead: None }
+    }
+
+    /// The key in the pool of its connections that carried no credential.
+    pub(crate) fn key(&self, versions: HttpVersions) -> Key {
+        Key {
+            session: self.session.id.clone(),
+            destination: self.destination.clone(),
+            versions,
+            credentials: Vec::new(),
+            trust: self.core.proxy.trust.load().serial(),
+        }
     }
 
     /// Its core, its client and its destination, and what must be kept as long as they are in use.

@@ -59,13 +59,7 @@ fn bench() -> Bench {
 }
 
 fn key(bench: &Bench, versions: HttpVersions) -> Key {
-    Key {
-        session: bench.session.id.clone(),
-        destination: bench.destination.clone(),
-        versions,
-        credentials: vec![("token".into(), 1)],
-        trust: bench.core.proxy.trust.load().serial(),
-    }
+    Key { credentials: vec![("token".into(), 1)], ..bench.key(versions) }
 }
 
 /// A kibibyte of JSON, as an API answers. Its parts differ, so that none of them counts many times if its hash is by chance that of

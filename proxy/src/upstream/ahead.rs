@@ -133,13 +133,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(10);
 
     fn key(bench: &Bench) -> Key {
-        Key {
-            session: bench.session.id.clone(),
-            destination: bench.destination.clone(),
-            versions: HttpVersions::Http1,
-            credentials: Vec::new(),
-            trust: 7,
-        }
+        bench.key(HttpVersions::Http1)
     }
 
     fn allowed(bench: &Bench) -> AllowedAddresses {
@@ -159,7 +153,7 @@ mod tests {
         let fresh = Fresh { stream: Stream::Plain(stream), address, chain: None };
         let slot = Arc::new(bench.core.proxy.quotas.upstream(&bench.session.id, &bench.destination).unwrap());
         assert!(give.send((fresh, slot)).is_ok());
-        Ahead(Mutex::new(Some(Opening { versions: HttpVersions::Http1, trust: 7, ready })))
+        Ahead(Mutex::new(Some(Opening { versions: HttpVersions::Http1, trust: key(bench).trust, ready })))
     }
 
     #[tokio::test]
@@ -171,7 +165,10 @@ mod tests {
         assert!(ahead.take(&allowed(&bench), &key(&bench), LIMIT).await.is_none());
         let other = open(&bench, last + 1).await;
         assert!(other.take(&allowed(&bench), &key(&bench), LIMIT).await.is_none(), "another address");
-        for key in [Key { trust: 8, ..key(&bench) }, Key { versions: HttpVersions::Http2OrHttp1, ..key(&bench) }] {
+        for key in [
+            Key { trust: key(&bench).trust + 1, ..key(&bench) },
+            Key { versions: HttpVersions::Http2OrHttp1, ..key(&bench) },
+        ] {
             assert!(open(&bench, last).await.take(&allowed(&bench), &key, LIMIT).await.is_none(), "{key:?}");
         }
         assert!(Ahead::default().take(&allowed(&bench), &key(&bench), LIMIT).await.is_none());
@@ -182,7 +179,8 @@ mod tests {
         let bench = Bench::new(&[RULE]);
         for waits in [true, false] {
             let (give, ready) = oneshot::channel();
-            let ahead = Ahead(Mutex::new(Some(Opening { versions: HttpVersions::Http1, trust: 7, ready })));
+            let ahead =
+                Ahead(Mutex::new(Some(Opening { versions: HttpVersions::Http1, trust: key(&bench).trust, ready })));
             let _give = waits.then_some(give);
             assert!(ahead.take(&allowed(&bench), &key(&bench), LIMIT).await.is_none(), "{waits}");
         }

@@ -117,16 +117,6 @@ mod tests {
         Bench::new(&["{id: r, allow: {host: api.example.com}}"])
     }
 
-    fn key(bench: &Bench) -> Key {
-        Key {
-            session: bench.session.id.clone(),
-            destination: bench.destination.clone(),
-            versions: HttpVersions::Http2OrHttp1,
-            credentials: Vec::new(),
-            trust: 0,
-        }
-    }
-
     fn fresh(stream: Stream<DuplexStream>) -> Fresh<DuplexStream> {
         Fresh { stream, address: SocketAddr::from((ADDRESS, 443)), chain: None }
     }
@@ -143,7 +133,7 @@ mod tests {
 
     async fn begun(bench: &Bench, fresh: Fresh<DuplexStream>) -> Result<Upstream, Refusal> {
         let slot = upstream_slot(bench.exchange()).unwrap();
-        Box::pin(begin(bench.exchange(), &key(bench), fresh, slot)).await
+        Box::pin(begin(bench.exchange(), &bench.key(HttpVersions::Http2OrHttp1), fresh, slot)).await
     }
 
     #[tokio::test]
@@ -158,7 +148,7 @@ mod tests {
         assert!(matches!(one.sender, Sender::Http1(_)));
         assert_eq!((one.tls, one.address), (Some("1.3"), SocketAddr::from((ADDRESS, 443))));
         // One for HTTP/1.1 is in use until its exchange returns it.
-        assert!(bench.core.pool.take(&key(&bench), |_| true).is_none());
+        assert!(bench.core.pool.take(&bench.key(HttpVersions::Http2OrHttp1), |_| true).is_none());
     }
 
     #[tokio::test]
@@ -167,7 +157,7 @@ mod tests {
         let (two, _theirs) = over_tls(&bench, b"h2").await;
         let two = Box::pin(begun(&bench, two)).await.ok().unwrap();
         assert!(matches!(two.sender, Sender::Http2(_)));
-        let pooled = bench.core.pool.take(&key(&bench), |_| true).unwrap();
+        let pooled = bench.core.pool.take(&bench.key(HttpVersions::Http2OrHttp1), |_| true).unwrap();
         assert!(matches!(pooled.sender, Sender::Http2(_)));
         assert_eq!((two.reused, pooled.reused), (false, true));
         assert!(Arc::ptr_eq(&two.slot.unwrap(), &pooled.slot.unwrap()), "both hold one slot");
@@ -180,7 +170,7 @@ mod tests {
         drop(theirs);
         let refused = Box::pin(begun(&bench, two)).await.err().unwrap();
         assert_eq!(refused.reason(), Reason::UpstreamProtocol);
-        assert!(bench.core.pool.take(&key(&bench), |_| true).is_none());
+        assert!(bench.core.pool.take(&bench.key(HttpVersions::Http2OrHttp1), |_| true).is_none());
     }
 
     #[test]

@@ -17,7 +17,6 @@ use crate::fed::flow;
 use crate::flow::{Flow, UploadEnd};
 use crate::testing::{Bench, collect, responding, response, upstream};
 use crate::upstream::dial::HttpVersions;
-use crate::upstream::pool::Key;
 
 fn bench() -> Bench {
     Bench::new(&["{id: r, allow: {host: api.example.com}}"])
@@ -31,16 +30,6 @@ fn redacted(bench: &Bench, response: Response<Incoming>, flow: &Arc<Flow>, back:
     let proxy = bench.core.proxy.clone();
     let masked = Masked { proxy, known, tenant, rewriter: None, can_begin_late: true, decoding };
     Redacted { response, masked, upstreamed: Upstreamed { flow: flow.clone(), back } }
-}
-
-fn key(bench: &Bench) -> Key {
-    Key {
-        session: bench.session.id.clone(),
-        destination: bench.destination.clone(),
-        versions: HttpVersions::Http1,
-        credentials: Vec::new(),
-        trust: 0,
-    }
 }
 
 #[tokio::test]
@@ -103,7 +92,7 @@ async fn git_gets_lines_of_text() {
 async fn a_record_closes_when_the_body_ends_and_the_connection_is_kept() {
     let bench = bench();
     let (kept, _theirs) = upstream();
-    let back = PoolReturn { pool: bench.core.pool.clone(), key: key(&bench), upstream: kept };
+    let back = PoolReturn { pool: bench.core.pool.clone(), key: bench.key(HttpVersions::Http1), upstream: kept };
     let whole = response(b"HTTP/1.1 201 Created\r\nAlt-Svc: h3=\":443\"\r\nContent-Length: 5\r\n\r\nhello").await;
     let response =
         respond(bench.trail(), Ok((redacted(&bench, whole, &flow(true), Some(back)), bench.held())), Form::Problem);
@@ -115,7 +104,7 @@ async fn a_record_closes_when_the_body_ends_and_the_connection_is_kept() {
     let closed = bench.closing();
     assert_eq!((&closed["outcome"], &closed["status"]), (&"ok".into(), &201.into()));
     assert_eq!((&closed["response_bytes"], &closed["stripped"]), (&5.into(), &serde_json::json!(["alt-svc"])));
-    assert!(bench.core.pool.take(&key(&bench), |_| true).is_some());
+    assert!(bench.core.pool.take(&bench.key(HttpVersions::Http1), |_| true).is_some());
 }
 
 #[tokio::test]
@@ -132,14 +121,14 @@ async fn a_response_without_a_body_closes_its_record_at_once() {
 async fn a_client_that_leaves_within_the_body_ends_the_exchange_and_the_connection() {
     let bench = bench();
     let (kept, _theirs) = upstream();
-    let back = PoolReturn { pool: bench.core.pool.clone(), key: key(&bench), upstream: kept };
+    let back = PoolReturn { pool: bench.core.pool.clone(), key: bench.key(HttpVersions::Http1), upstream: kept };
     let (begun, _upstream) = responding(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe").await;
     drop(respond(bench.trail(), Ok((redacted(&bench, begun, &flow(true), Some(back)), bench.held())), Form::Problem));
     assert_eq!(
         (&bench.closing()["outcome"], &bench.closing()["fault"]),
         (&"client_abort".into(), &"downstream".into())
     );
-    assert!(bench.core.pool.take(&key(&bench), |_| true).is_none());
+    assert!(bench.core.pool.take(&bench.key(HttpVersions::Http1), |_| true).is_none());
 }
 
 #[tokio::test]
@@ -160,12 +149,15 @@ async fn a_record_waits_for_the_end_of_the_request() {
     let flow = flow(false);
     let trail = bench.trail_of(&flow);
     let (kept, _theirs) = upstream();
-    let back = PoolReturn { pool: bench.core.pool.clone(), key: key(&bench), upstream: kept };
+    let back = PoolReturn { pool: bench.core.pool.clone(), key: bench.key(HttpVersions::Http1), upstream: kept };
     let early = response(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
     let response = respond(trail, Ok((redacted(&bench, early, &flow, Some(back)), bench.held())), Form::Problem);
     assert_eq!(collect(response.body).await.unwrap().0, "hi");
     assert!(bench.closed().is_empty(), "the request is still being sent");
-    assert!(bench.core.pool.take(&key(&bench), |_| true).is_none(), "the rest of the request may be on it");
+    assert!(
+        bench.core.pool.take(&bench.key(HttpVersions::Http1), |_| true).is_none(),
+        "the rest of the request may be on it"
+    );
     flow.upload_passed(3, tokio::time::Instant::now());
     flow.end_upload(UploadEnd::Whole, tokio::time::Instant::now());
     assert_eq!((&bench.closing()["outcome"], &bench.closing()["request_bytes"]), (&"ok".into(), &3.into()));

@@ -253,22 +253,17 @@ async fn t139_lookups_in_flight_are_bounded() {
     let (server, socket) = silent();
     let dialer = server.dialer();
     let self_address = SelfAddress::new(vec![], vec![]);
-    let mut config = Config::default();
+    let config = Config::default();
     let permit = permit("");
     let lookups = Lookups::new(2);
     let names: Vec<Destination> = (0..10).map(|n| destination(&format!("n{n}.silent.test"))).collect();
     let session = SessionId::new("s");
-    let begin = |destination| {
-        let target = Target {
-            config: &config,
-            self_address: &self_address,
-            dialer: &dialer,
-            destination,
-            bounds: AddressBounds::Permit(&permit),
-        };
+    let look_up = |config, destination| {
+        let bounds = AddressBounds::Permit(&permit);
+        let target = Target { config, self_address: &self_address, dialer: &dialer, destination, bounds };
         target.resolve_allowed(&lookups, &session)
     };
-    let mut running: Vec<_> = names.iter().map(|destination| Box::pin(begin(destination))).collect();
+    let mut running: Vec<_> = names.iter().map(|destination| Box::pin(look_up(&config, destination))).collect();
     let socket = tokio::net::UdpSocket::from_std(socket).unwrap();
     let (mut asked, mut query) = (std::collections::BTreeSet::new(), [0; 512]);
     while asked.len() < 2 {
@@ -285,17 +280,9 @@ async fn t139_lookups_in_flight_are_bounded() {
     assert_eq!(lookups.free(&session), 0);
     drop(running);
     assert_eq!(lookups.free(&session), 2, "a lookup that was given up gives its slot back");
-    config.limits.resolve_timeout = Duration::from_millis(300);
-    let all = names.iter().map(|destination| {
-        let target = Target {
-            config: &config,
-            self_address: &self_address,
-            dialer: &dialer,
-            destination,
-            bounds: AddressBounds::Permit(&permit),
-        };
-        target.resolve_allowed(&lookups, &session)
-    });
+    let mut slow = Config::default();
+    slow.limits.resolve_timeout = Duration::from_millis(300);
+    let all = names.iter().map(|destination| look_up(&slow, destination));
     let answers = all_of(all.collect()).await;
     assert!(answers.iter().all(|answer| answer.as_ref().err() == Some(&(Reason::UpstreamDns, Some("timeout")))));
 }
