@@ -89,6 +89,19 @@ pub(crate) fn lists(fields: &Fields, name: &HeaderName, member: &[u8]) -> bool {
     })
 }
 
+/// The number in a Content-Length of a client (RFC 9110 section 8.6): at most 19 decimal digits, without the leading zeros that some
+/// readers parse as octal.
+pub(crate) fn plain_length(digits: &[u8]) -> Option<u64> {
+    let plain =
+        matches!(digits, [b'0'] | [b'1'..=b'9', ..]) && digits.len() <= 19 && digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
+}
+
+/// Whether an expectation is the one that is served (RFC 9110 section 10.1.1).
+pub(crate) fn is_continue(expectation: &[u8]) -> bool {
+    trimmed(expectation).eq_ignore_ascii_case(b"100-continue")
+}
+
 /// The length of a body, from the fields of a head that was read or is to be written.
 pub(crate) fn content_length(fields: &Fields) -> Option<u64> {
     fields.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
@@ -121,6 +134,23 @@ mod tests {
         let mut out = BytesMut::new();
         put(&mut out, &read_trailers(&section).unwrap());
         assert_eq!(out.as_ref(), section);
+    }
+
+    #[test]
+    fn t044_a_length_is_one_plain_number() {
+        let read = [&b"0"[..], b"5", b"1234567890123456789"].map(plain_length);
+        assert_eq!(read, [Some(0), Some(5), Some(1_234_567_890_123_456_789)]);
+        for bad in
+            [&b""[..], b"05", b"00", b"+5", b"-1", b"0x5", b"5_0", b"5 ", b"5,5", b"12345678901234567890", b"\xb2"]
+        {
+            assert_eq!(plain_length(bad), None, "{}", bad.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn t055_one_expectation_is_served() {
+        assert!(is_continue(b"100-continue") && is_continue(b"\t100-Continue "));
+        assert!(!is_continue(b"") && !is_continue(b"100-continue, x") && !is_continue(b"other"));
     }
 
     #[test]

@@ -175,10 +175,15 @@ fn parse(bytes: &Bytes, limits: &Limits) -> Result<ReadHead, Refusal> {
         return Err(Refusal::of(Reason::AmbiguousFraming, "a CONNECT request has no body"));
     }
     if fields.other_expectation {
-        return Err(Refusal::of(Reason::ExpectUnsupported, "the only expectation served is 100-continue"));
+        return Err(other_expectation());
     }
     let wishes = fields.wishes(version, method == Method::HEAD);
     Ok(ReadHead { head: RequestHead { method, target, host, framing }, fields: fields.all, wishes })
+}
+
+/// The refusal of an expectation other than 100-continue (RFC 9110 section 10.1.1).
+pub(crate) fn other_expectation() -> Refusal {
+    Refusal::of(Reason::ExpectUnsupported, "the only expectation served is 100-continue")
 }
 
 fn malformed(detail: &'static str) -> Refusal {
@@ -319,7 +324,7 @@ impl<'a> FieldReader<'a> {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.take_host(value)?,
             6 if name.eq_ignore_ascii_case(b"expect") => {
-                let continues = trimmed(value).eq_ignore_ascii_case(b"100-continue");
+                let continues = fields::is_continue(value);
                 self.expects_continue |= continues;
                 self.other_expectation |= !continues;
             }
@@ -349,11 +354,7 @@ impl<'a> FieldReader<'a> {
     }
 
     fn take_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
-        let digits = trimmed(value);
-        // Some readers parse a leading zero as octal.
-        let plain =
-            matches!(digits, [b'0'] | [b'1'..=b'9', ..]) && digits.len() <= 19 && digits.iter().all(u8::is_ascii_digit);
-        let length = std::str::from_utf8(digits).ok().filter(|_| plain).and_then(|d| d.parse().ok());
+        let length = fields::plain_length(trimmed(value));
         let length = length.ok_or_else(|| ambiguous("Content-Length is not one decimal number"))?;
         match self.length.replace(length) {
             None => Ok(()),
