@@ -2,7 +2,7 @@
 //!
 //! Nothing of a request is known then. So it is opened only if every rule that could allow a request allows the address, and after a
 //! record of it is durable: a lookup sends the name to name servers. The first request of the tunnel takes it if the permit of
-//! that request allows the address, too.
+//! that request allows the address, too. Without a request it is closed soon: it counts among the connections of its session.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,8 +20,14 @@ use crate::upstream::dial::{self, AddressBounds, AllowedAddresses, Fresh, HttpVe
 use crate::upstream::pool::Key;
 use crate::{Core, facts, rules, share};
 
+/// How long an open connection waits for a request. A request usually follows the handshake at once.
+const UNUSED: Duration = Duration::from_secs(10);
+
 /// A connection, and its slot among the upstream connections of the session.
 type Opened = (Fresh, Arc<UpstreamSlot>);
+
+/// A request for the connection, with the way to it.
+type Wanted = oneshot::Sender<Opened>;
 
 /// The connection of one tunnel, if one is opened ahead; it is taken once.
 #[derive(Default)]
@@ -31,12 +37,12 @@ struct Opening {
     versions: HttpVersions,
     /// The serial of the trust that it is verified with.
     trust: u64,
-    ready: oneshot::Receiver<Opened>,
+    want: oneshot::Sender<Wanted>,
 }
 
 impl Ahead {
-    /// Begins to open a connection, if that is configured and allowed, and no pooled one is free. Without a receiver, or when the
-    /// session ends, it is given up.
+    /// Begins to open a connection, if that is configured and allowed, and no pooled one is free. It is given up when this is dropped,
+    /// when the session ends, and if no request takes it.
     pub(crate) fn open(
         core: &Arc<Core>,
         client: &Identified,
@@ -52,7 +58,9 @@ impl Ahead {
         if opening.versions != key.versions || opening.trust != key.trust {
             return None;
         }
-        let (fresh, slot) = tokio::time::timeout(limit, opening.ready).await.ok()?.ok()?;
+        let (give, opened) = oneshot::channel();
+        opening.want.send(give).ok()?;
+        let (fresh, slot) = tokio::time::timeout(limit, opened).await.ok()?.ok()?;
         addresses.contains(fresh.address).then_some((fresh, slot))
     }
 }
@@ -69,22 +77,38 @@ fn start(core: &Arc<Core>, client: &Identified, destination: &Destination, versi
     }
     let slot = Arc::new(proxy.quotas.upstream(&session.id, destination).ok()?);
     let trust = proxy.trust.load().serial();
-    let (mut done, ready) = oneshot::channel();
+    let (want, wanted) = oneshot::channel();
     let spawner = core.shares.spawner(&session.id);
     let (core, client, destination) = (core.clone(), client.clone(), destination.clone());
     spawner.execute(async move {
-        let fresh = tokio::select! {
-            biased;
-            () = done.closed() => None,
-            () = client.ended() => None,
-            fresh = dial(&core, &client, &destination, (&rules, versions)) => fresh,
-        };
-        if let Some(fresh) = fresh {
-            // Without a receiver the connection closes.
-            drop(done.send((fresh, slot)));
+        let opened = async { Some((dial(&core, &client, &destination, (&rules, versions)).await?, slot)) };
+        tokio::select! {
+            () = hand_over(Box::pin(opened), wanted) => {}
+            () = client.ended() => {}
         }
     });
-    Some(Opening { versions, trust, ready })
+    Some(Opening { versions, trust, want })
+}
+
+/// Gives the connection to the request that wants it, even if that comes first. Ends when the tunnel is closed, or if no request comes.
+async fn hand_over(opened: impl Future<Output = Option<Opened>> + Unpin, wanted: oneshot::Receiver<Wanted>) {
+    let (mut opened, mut wanted) = (opened, wanted);
+    let first = tokio::select! {
+        biased;
+        give = &mut wanted => match give {
+            Ok(give) => Err(give),
+            Err(_closed) => return,
+        },
+        opened = &mut opened => Ok(opened),
+    };
+    let (opened, give) = match first {
+        Err(give) => (opened.await, Some(give)),
+        Ok(opened) => (opened, tokio::time::timeout(UNUSED, wanted).await.ok().and_then(Result::ok)),
+    };
+    if let (Some(opened), Some(give)) = (opened, give) {
+        // The request may have ended meanwhile.
+        drop(give.send(opened));
+    }
 }
 
 /// Dials what every rule allows; a failure leaves no trace but its record, and the first request dials again.
@@ -141,9 +165,8 @@ mod tests {
         Target::new(&bench.core, &bench.destination, &line.permit).known().unwrap().unwrap()
     }
 
-    /// One that is open, at an address with this last part.
-    async fn open(bench: &Bench, last: u8) -> Ahead {
-        let (give, ready) = oneshot::channel();
+    /// A connection at an address with this last part.
+    async fn opened(bench: &Bench, last: u8) -> Opened {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (stream, _) = tokio::join!(
             async { tokio::net::TcpSocket::new_v4().unwrap().connect(listener.local_addr().unwrap()).await.unwrap() },
@@ -151,9 +174,23 @@ mod tests {
         );
         let address = SocketAddr::from(([192, 0, 2, last], 443));
         let fresh = Fresh { stream: Stream::Plain(stream), address, chain: None };
-        let slot = Arc::new(bench.core.proxy.quotas.upstream(&bench.session.id, &bench.destination).unwrap());
-        assert!(give.send((fresh, slot)).is_ok());
-        Ahead(Mutex::new(Some(Opening { versions: HttpVersions::Http1, trust: key(bench).trust, ready })))
+        (fresh, Arc::new(bench.core.proxy.quotas.upstream(&bench.session.id, &bench.destination).unwrap()))
+    }
+
+    /// A tunnel's connection, and what hands it over.
+    fn tunnel(
+        bench: &Bench,
+        opened: impl Future<Output = Option<Opened>> + Send + 'static,
+    ) -> (Ahead, tokio::task::JoinHandle<()>) {
+        let (want, wanted) = oneshot::channel();
+        let task = tokio::spawn(hand_over(Box::pin(opened), wanted));
+        let opening = Opening { versions: HttpVersions::Http1, trust: key(bench).trust, want };
+        (Ahead(Mutex::new(Some(opening))), task)
+    }
+
+    async fn open(bench: &Bench, last: u8) -> Ahead {
+        let opened = opened(bench, last).await;
+        tunnel(bench, async { Some(opened) }).0
     }
 
     #[tokio::test]
@@ -177,13 +214,34 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_is_not_ready_in_time_or_fails_is_given_up() {
         let bench = Bench::new(&[RULE]);
-        for waits in [true, false] {
-            let (give, ready) = oneshot::channel();
-            let ahead =
-                Ahead(Mutex::new(Some(Opening { versions: HttpVersions::Http1, trust: key(&bench).trust, ready })));
-            let _give = waits.then_some(give);
-            assert!(ahead.take(&allowed(&bench), &key(&bench), LIMIT).await.is_none(), "{waits}");
+        for ahead in [tunnel(&bench, std::future::pending()).0, tunnel(&bench, async { None }).0] {
+            assert!(ahead.take(&allowed(&bench), &key(&bench), LIMIT).await.is_none());
         }
+    }
+
+    #[tokio::test]
+    async fn a_request_may_come_before_the_connection_is_open() {
+        let bench = Bench::new(&[RULE]);
+        let (last, (open, opens)) = (ADDRESS[3], oneshot::channel());
+        let (ahead, _task) = tunnel(&bench, async { opens.await.ok() });
+        let (addresses, key) = (allowed(&bench), key(&bench));
+        let mut taken = Box::pin(ahead.take(&addresses, &key, LIMIT));
+        assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(taken.as_mut().poll(cx).is_pending())).await);
+        assert!(open.send(opened(&bench, last).await).is_ok());
+        assert!(taken.await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_request_it_is_closed() {
+        let bench = Bench::new(&[RULE]);
+        let opened_one = opened(&bench, ADDRESS[3]).await;
+        let (ahead, task) = tunnel(&bench, async { Some(opened_one) });
+        task.await.unwrap();
+        assert!(ahead.take(&allowed(&bench), &key(&bench), LIMIT).await.is_none());
+        // The tunnel closes first.
+        let (ahead, task) = tunnel(&bench, std::future::pending());
+        drop(ahead);
+        task.await.unwrap();
     }
 
     #[tokio::test]
