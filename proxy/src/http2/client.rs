@@ -26,7 +26,8 @@ use crate::http1::fields;
 use crate::http1::response;
 use crate::http1::response::HeadBounds;
 use crate::http2::body::StreamBody;
-use crate::http2::interim::{Bounded, Inform, Interim};
+use crate::http2::frames::Frames;
+use crate::http2::interim::{Inform, Interim};
 use crate::message::Response;
 use crate::share::pace;
 
@@ -66,13 +67,13 @@ impl Client {
     /// # Cancellation
     /// The connection is closed.
     pub(crate) async fn start<S>(
-        stream: S,
+        stream: Frames<S>,
         bounds: HeadBounds,
-    ) -> Result<(Self, Connection<Bounded<S>, Bytes>), h2::Error>
+    ) -> Result<(Self, Connection<Frames<S>, Bytes>), h2::Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let interim = Interim::default();
+        let interim = stream.interim();
         let mut settings = h2::client::Builder::new();
         settings
             .enable_push(false)
@@ -81,7 +82,7 @@ impl Client {
             // The library resets the stream of a larger head without a reason; this much more is judged here.
             .max_header_list_size(bounds.bytes.saturating_mul(2))
             .max_send_buffer_size(MAX_BUFFER);
-        let (requests, connection) = settings.handshake(Bounded::new(stream, interim.clone())).await?;
+        let (requests, connection) = settings.handshake(stream).await?;
         Ok((Self { requests, interim, bounds }, connection))
     }
 

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::interim::{Interim, ResponseHeads};
 use crate::share::pace;
 
 /// The time over which control frames are counted.
@@ -36,12 +37,12 @@ const MAX_PADDING_BYTES: usize = 256;
 /// The maximum of saved free frames, as a multiple of the budget.
 const MAX_CREDIT: u32 = 16;
 
-const DATA: u8 = 0x0;
-const HEADERS: u8 = 0x1;
-const RST_STREAM: u8 = 0x3;
+pub(super) const DATA: u8 = 0x0;
+pub(super) const HEADERS: u8 = 0x1;
+pub(super) const RST_STREAM: u8 = 0x3;
 const PING: u8 = 0x6;
 const WINDOW_UPDATE: u8 = 0x8;
-const END_STREAM: u8 = 0x1;
+pub(super) const END_STREAM: u8 = 0x1;
 const PROTOCOL_ERROR: u32 = 0x1;
 const PADDED: u8 = 0x8;
 
@@ -59,13 +60,13 @@ pub(crate) enum Peer {
 
 /// The header of one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Head {
-    length: usize,
-    kind: u8,
-    flags: u8,
-    stream: u32,
+pub(super) struct Head {
+    pub(super) length: usize,
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+    pub(super) stream: u32,
     /// The error code of a RST_STREAM, else 0.
-    code: u32,
+    pub(super) code: u32,
 }
 
 /// How the library answered a request that it did not accept.
@@ -251,6 +252,8 @@ pub(crate) struct Frames<S> {
     exceeded: Arc<AtomicBool>,
     /// `None` for an upstream.
     unserved: Option<Unserved>,
+    /// `None` for a client.
+    heads: Option<ResponseHeads>,
 }
 
 impl<S> Frames<S> {
@@ -268,6 +271,7 @@ impl<S> Frames<S> {
             last_stream: 0,
             exceeded: Arc::default(),
             unserved: (peer == Peer::Client).then(Unserved::default),
+            heads: (peer == Peer::Server).then(ResponseHeads::default),
         }
     }
 
@@ -281,12 +285,22 @@ impl<S> Frames<S> {
         self.unserved.clone().unwrap_or_default()
     }
 
+    /// Whether an upstream sent more informational responses than allowed.
+    pub(super) fn interim(&self) -> Interim {
+        self.heads.as_ref().map(ResponseHeads::interim).unwrap_or_default()
+    }
+
     fn count(&mut self, bytes: &[u8]) {
-        let Self { incoming, budget, last_stream, exceeded, unserved, .. } = self;
+        let Self { incoming, budget, last_stream, exceeded, unserved, heads, .. } = self;
         let now = Instant::now();
         incoming.feed(bytes, |head| {
             if let Some(unserved) = unserved {
                 unserved.came(head, head.stream > *last_stream);
+            }
+            if let Some(heads) = heads
+                && !heads.admits(head)
+            {
+                exceeded.store(true, Ordering::Relaxed);
             }
             if head.kind == HEADERS {
                 *last_stream = head.stream.max(*last_stream);
@@ -298,11 +312,14 @@ impl<S> Frames<S> {
     }
 
     fn wrote(&mut self, bytes: &[u8]) {
-        let Self { outgoing, budget, unserved, .. } = self;
+        let Self { outgoing, budget, unserved, heads, .. } = self;
         outgoing.feed(bytes, |head| {
             budget.sent(head);
             if let Some(unserved) = unserved {
                 unserved.sent(head);
+            }
+            if let Some(heads) = heads {
+                heads.sent(head);
             }
         });
     }
@@ -311,7 +328,7 @@ impl<S> Frames<S> {
 impl<S: AsyncWrite + Unpin> Frames<S> {
     /// Sends the reason why the connection ends, as far as the socket accepts it at once. After part of a frame, no
     /// reason can be sent.
-    fn say_goodbye(&mut self, cx: &mut Context<'_>) {
+    fn send_goaway(&mut self, cx: &mut Context<'_>) {
         if !self.outgoing.is_between_frames() {
             return;
         }
@@ -319,7 +336,7 @@ impl<S: AsyncWrite + Unpin> Frames<S> {
         frame.iter_mut().skip(9).zip(self.last_stream.to_be_bytes()).for_each(|(to, from)| *to = from);
         if let Poll::Ready(Ok(_)) = Pin::new(&mut self.io).poll_write(cx, &frame) {
             let flushed = Pin::new(&mut self.io).poll_flush(cx);
-            tracing::debug!(?flushed, "a peer sent too many control frames");
+            tracing::debug!(?flushed, "a peer exceeded a bound of HTTP/2 frames");
         }
     }
 }
@@ -336,9 +353,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Frames<S> {
                 return Poll::Ready(Ok(()));
             }
             out.set_filled(before);
-            this.say_goodbye(cx);
+            this.send_goaway(cx);
         }
-        Poll::Ready(Err(io::Error::other("the peer sent too many control frames")))
+        Poll::Ready(Err(io::Error::other("the peer exceeded a bound of HTTP/2 frames")))
     }
 }
 

@@ -16,6 +16,7 @@ use super::*;
 use crate::body::incoming::Incoming;
 use crate::fed::{Fed, flow};
 use crate::http1::wire::BodyError;
+use crate::http2::frames::Peer;
 
 type Arrived = (Request<RecvStream>, SendResponse<Bytes>);
 
@@ -32,7 +33,9 @@ impl Bench {
         let (ours, upstream) = tokio::io::duplex(64 << 10);
         let (sender, arrived) = mpsc::unbounded_channel();
         let serving = tokio::spawn(serve(upstream, sender));
-        let (client, connection) = Client::start(ours, crate::config::Limits::default().response_head()).await.unwrap();
+        let frames = Frames::new(ours, Peer::Server, 10_000);
+        let (client, connection) =
+            Client::start(frames, crate::config::Limits::default().response_head()).await.unwrap();
         tokio::spawn(connection);
         Self { client, arrived, serving, flow: flow(false) }
     }
@@ -111,6 +114,18 @@ async fn a_request_without_a_body_is_its_head() {
         assert_eq!((response.status, rest.is_none()), (StatusCode::NO_CONTENT, true));
         assert_eq!(response.fields.get("x-b").unwrap(), "3");
         assert!(response.body.is_end_stream() && response.body.size_hint().exact() == Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_outlives_many_responses_that_were_cancelled() {
+    let mut bench = Bench::new().await;
+    for _ in 0..5_000 {
+        let sent = bench.send_outgoing(outgoing(Method::GET, &[], None));
+        let (_request, mut respond) = bench.arrives().await;
+        let mut stream = respond.send_response(head(200, &[]), false).unwrap();
+        drop(sent.await.unwrap().expect("the response arrives"));
+        assert_eq!(poll_fn(|cx| stream.poll_reset(cx)).await.unwrap(), Code::CANCEL);
     }
 }
 

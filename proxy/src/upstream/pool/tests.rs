@@ -4,6 +4,7 @@ use model::{Host, Scheme};
 use tokio::io::{AsyncReadExt as _, DuplexStream};
 
 use super::*;
+use crate::http2::frames::{Frames, Peer};
 use crate::testing::{ADDRESS, upstream};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -110,8 +111,9 @@ async fn a_connection_of_http2_serves_many_at_once_and_stays_until_it_closes() {
         let mut connection = h2::server::handshake(theirs).await.unwrap();
         while connection.accept().await.is_some() {}
     });
+    let frames = Frames::new(ours, Peer::Server, 1_000);
     let (client, connection) =
-        http2::client::Client::start(ours, crate::config::Limits::default().response_head()).await.unwrap();
+        http2::client::Client::start(frames, crate::config::Limits::default().response_head()).await.unwrap();
     let running = tokio::spawn(connection);
     let pool = Pool::new(9, 9, MINUTE);
     let address = SocketAddr::from((ADDRESS, 443));
