@@ -79,10 +79,13 @@ where
         // A client that has not begun yet requested nothing.
         () = &mut closing => return Ok(()),
     };
-    let mut alive = Box::pin(keep_alive(connection.ping_pong(), limits));
+    let mut alive = Box::pin(ping(connection.ping_pong(), limits));
+    let (in_use, mut unused) = (Arc::new(()), Unused::new(limits.keep_alive));
     let (mut is_closing, mut is_lost) = (false, false);
     poll_fn(|cx| {
-        if !is_closing && closing.as_mut().poll(cx).is_ready() {
+        // Each stream in progress has a clone.
+        let is_unused = unused.poll(Arc::strong_count(&in_use) > 1, cx).is_ready();
+        if !is_closing && (closing.as_mut().poll(cx).is_ready() || is_unused) {
             is_closing = true;
             connection.graceful_shutdown();
         }
@@ -94,7 +97,11 @@ where
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     unserved.accept(respond.stream_id().as_u32());
-                    streams.execute(stream(service.clone(), request, respond));
+                    let (service, in_use) = (service.clone(), in_use.clone());
+                    streams.execute(async move {
+                        stream(service, request, respond).await;
+                        drop(in_use);
+                    });
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
@@ -108,8 +115,36 @@ where
     .await
 }
 
+/// The time for which a connection has had no stream.
+struct Unused {
+    limit: Duration,
+    timer: Pin<Box<tokio::time::Sleep>>,
+    was_used: bool,
+}
+
+impl Unused {
+    fn new(limit: Duration) -> Self {
+        Self { limit, timer: Box::pin(tokio::time::sleep(limit)), was_used: false }
+    }
+
+    /// Ready when it reaches the limit.
+    fn poll(&mut self, is_used: bool, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            // The connection is polled when a stream begins and after it ends, so the time counts from its end.
+            if is_used || self.was_used {
+                self.timer.as_mut().reset(tokio::time::Instant::now() + self.limit);
+            }
+            self.was_used = is_used;
+            ready!(self.timer.as_mut().poll(cx));
+            if !is_used {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
 /// Ready when the client does not answer a ping any more.
-async fn keep_alive(pings: Option<PingPong>, limits: &Limits) {
+async fn ping(pings: Option<PingPong>, limits: &Limits) {
     let Some(mut pings) = pings else { return std::future::pending().await };
     loop {
         tokio::time::sleep(limits.keep_alive / 2).await;

@@ -187,3 +187,30 @@ async fn t066_what_the_library_rejects_is_reported() {
     }
     assert_eq!(*echo.rejected.lock().unwrap(), [Rejected::Malformed, Rejected::TooLarge]);
 }
+
+/// Seconds until the connection that sends `requests` closes.
+async fn open_for(requests: SendRequest<Bytes>) -> u64 {
+    let (began, mut requests) = (tokio::time::Instant::now(), requests);
+    loop {
+        match requests.ready().await {
+            Ok(ready) => requests = ready,
+            Err(_) => return began.elapsed().as_secs(),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_streams_is_closed_after_keep_alive() {
+    let limits = Limits { keep_alive: Duration::from_secs(60), ..Limits::default() };
+    let (requests, _echo, _close) = h2_client(limits.clone()).await;
+    assert!((60..=62).contains(&open_for(requests).await));
+
+    let (mut requests, echo, _close) = h2_client(limits).await;
+    let (answer, mut upload) = requests.send_request(request(Method::POST, "/whole"), false).unwrap();
+    echo.called.notified().await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    upload.send_data("late".into(), true).unwrap();
+    assert_eq!(answer.await.unwrap().into_body().data().await.unwrap().unwrap(), "late", "a stream keeps it open");
+    assert!((60..=62).contains(&open_for(requests).await), "the time counts from the end of the last stream");
+}
