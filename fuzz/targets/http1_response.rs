@@ -80,9 +80,11 @@ fn answer(input: &[u8], wishes: Wishes, cut: u8) {
         is_old: wishes.version == Version::HTTP_10,
         fields: oracle::by_name(wanted),
         body: if encoder.is_none() { Vec::new() } else { body.data },
-        trailers: trailers.map(shared::listed).unwrap_or_default(),
+        // Trailers keep the order of those with one name alone.
+        trailers: oracle::by_name(trailers.map(shared::listed).unwrap_or_default()),
     };
-    assert_eq!(Message { fields: oracle::by_name(again.fields), ..again }, wanted);
+    let again = Message { fields: oracle::by_name(again.fields), trailers: oracle::by_name(again.trailers), ..again };
+    assert_eq!(again, wanted);
 }
 
 fuzz_target!(|input: &[u8]| {
