@@ -95,6 +95,12 @@ pub(crate) enum HeadFault {
     Refused(Refusal),
 }
 
+impl From<Refusal> for HeadFault {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 /// The state shared with the body of the request.
 pub(super) struct State<S> {
     /// `None` once it was taken out.
@@ -293,7 +299,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
             let may_skip = !self.skipped_line && wire.buffer.as_ref() == b"\r";
             match head::reach(&wire.buffer, self.seen) {
                 Reach::End(length) => {
-                    return Poll::Ready(self.judge(link, length).map(Some).map_err(HeadFault::Refused));
+                    return Poll::Ready(self.judge(link, length).map(Some));
                 }
                 Reach::Broken if !may_skip => {
                     return refused(Reason::Malformed, "the head is not lines that end in CRLF");
@@ -324,9 +330,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         }
     }
 
-    fn judge(&mut self, link: &Link<S>, length: usize) -> Result<Arrived, Refusal> {
+    fn judge(&mut self, link: &Link<S>, length: usize) -> Result<Arrived, HeadFault> {
         let too_large = || Refusal::of(Reason::HeadTooLarge, "the request head is too large");
-        let wire = self.wire.as_mut().ok_or_else(too_large)?;
+        let wire = self.wire.as_mut().ok_or(HeadFault::Socket)?;
         let bytes = wire.buffer.get(..length).filter(|bytes| bytes.len() <= link.limits.max_head_bytes);
         let client = link.check.identify(bytes.ok_or_else(too_large)?)?;
         let read = head::read(&wire.take(length), &link.limits, &client)?;
@@ -334,7 +340,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         if matches!(read.head.target, Target::Authority(_)) {
             return match link.check {
                 ClientCheck::Tunnel(_) => {
-                    Err(Refusal::of(Reason::ProtocolNotAllowed, "CONNECT within a tunnel is not served"))
+                    Err(Refusal::of(Reason::ProtocolNotAllowed, "CONNECT within a tunnel is not served").into())
                 }
                 ClientCheck::Listener(_) => Ok(Arrived::Connect(client, read.head)),
             };
