@@ -204,7 +204,7 @@ fn two_runtimes(scene: &Scene, root: &std::path::Path) {
 fn unawaited(scene: &Scene, root: &std::path::Path) {
     let (journal, _) = Journal::open(&root.join("append"), Durability::Process).unwrap();
     let record = Record {
-        exchange: Some("ex_0123456789abcdefghjkmnpqrs".into()),
+        exchange: Some(model::ExchangeId::from_bytes([7; 16])),
         tenant: Some(scene.facts.tenant.clone()),
         session: scene.facts.session.clone(),
         host: Some(scene.destination.host().clone()),

@@ -118,7 +118,7 @@ impl<K: Clone + Eq + Hash, W: Clone> Tally<K, W> {
         });
         aggregate.count += 1;
         aggregate.last = now;
-        Admission::Counted(aggregate.id.clone())
+        Admission::Counted(aggregate.id)
     }
 
     /// The counts of an interval that is over; the next one begins with the next refusal. A clock that was set back ends it.

@@ -6,6 +6,7 @@
 
 mod aggregate;
 mod chain;
+mod draft;
 mod format;
 mod index;
 mod journal;

@@ -86,7 +86,7 @@ impl Refusals {
             Admission::Counted(id) => (due, Some(id)),
             Admission::Begins(id) => {
                 let who = Some(Who::of(record));
-                due.push(written(Aggregate { who, class, id: id.clone(), count: 1, first: now, last: now }, now));
+                due.push(written(Aggregate { who, class, id, count: 1, first: now, last: now }, now));
                 (due, Some(id))
             }
         }
@@ -180,7 +180,7 @@ mod tests {
         let records = refusals.drain();
         assert_eq!(records.len(), 1);
         let record = &records[0];
-        assert_eq!((record.kind, record.count, record.id.clone()), (Kind::Aggregated, Some(2), ids[4].clone()));
+        assert_eq!((record.kind, record.count, record.id), (Kind::Aggregated, Some(2), ids[4]));
         assert_eq!(
             (record.session.as_ref().map(SessionId::as_str), record.code),
             (Some("ses_a"), Some(Reason::DeniedHost))

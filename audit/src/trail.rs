@@ -9,9 +9,10 @@ use model::{
     TenantId, Timestamp,
 };
 
+use crate::draft::Draft;
 use crate::journal::encode::draw;
 use crate::journal::{Journal, Unavailable};
-use crate::record::{Attribution, CredentialUse, Decision, Fault, Kind, Outcome, Record, Text};
+use crate::record::{Attribution, CredentialUse, Decision, Fault, Kind, Outcome, Text};
 
 /// Who is asking: the same for every exchange of a session, cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -36,9 +37,8 @@ pub struct Facts {
 pub struct Trail {
     journal: Journal,
     /// The closing record as far as it is known.
-    record: Box<Record>,
+    record: Draft,
     id: RecordId,
-    exchange: ExchangeId,
     time: Timestamp,
     began: Instant,
     opening: Kind,
@@ -61,9 +61,9 @@ impl Trail {
     fn start(journal: &Journal, facts: Facts, opening: Kind, closing: Kind) -> Self {
         let now = Timestamp::now();
         let (id, exchange) = (RecordId::from_bytes(draw(now)), ExchangeId::from_bytes(draw(now)));
-        let mut record = Box::new(Record::new(closing));
+        let mut record = Draft::new(closing);
         record.time = Some(now);
-        record.exchange = Some(exchange.clone());
+        record.exchange = Some(exchange);
         record.tenant = Some(facts.tenant);
         record.user = facts.user;
         record.agent = facts.agent;
@@ -74,7 +74,6 @@ impl Trail {
             journal: journal.clone(),
             record,
             id,
-            exchange,
             time: now,
             began: Instant::now(),
             opening,
@@ -84,8 +83,8 @@ impl Trail {
     }
 
     /// The exchange, the same in the opening and the closing record.
-    pub fn exchange(&self) -> &ExchangeId {
-        &self.exchange
+    pub fn exchange(&self) -> ExchangeId {
+        self.record.exchange.expect("it is set when the trail begins")
     }
 
     /// Where the request goes.
@@ -234,17 +233,17 @@ impl Trail {
             record.decision = Some(if asks { Decision::Ask } else { Decision::Deny });
         }
         let took = self.began.elapsed();
-        record.id = Some(self.id.clone());
+        record.id = Some(self.id);
         record.time = Some(self.time + took);
         record.duration = Some(took);
         record.outcome = Some(outcome);
         record.fault = fault;
         record.code = code.or(record.code);
         if self.opened_in == 0 {
-            return self.journal.append_unopened(record).unwrap_or_else(|| self.id.clone());
+            return self.journal.append_unopened(record).unwrap_or(self.id);
         }
         self.journal.append_closing(record, self.opened_in);
-        self.id.clone()
+        self.id
     }
 }
 

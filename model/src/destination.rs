@@ -309,6 +309,15 @@ impl Destination {
             format!("{}:{}", self.host, self.port)
         }
     }
+
+    /// Whether a text is its [authority](Self::authority), byte for byte.
+    pub fn is_authority(&self, text: &[u8]) -> bool {
+        match &self.host {
+            // Nearly all requests: nothing is allocated.
+            Host::Name(name) if self.port == self.scheme.default_port() => name.as_bytes() == text,
+            Host::Name(_) | Host::V4(_) | Host::V6(_) => self.authority().as_bytes() == text,
+        }
+    }
 }
 
 impl fmt::Display for Destination {

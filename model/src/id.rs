@@ -81,21 +81,55 @@ macro_rules! random_id {
     };
 }
 
+/// An id that every request draws: held in place, without an allocation.
+macro_rules! inline_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; $prefix.len() + 26]);
+
+        impl $name {
+            /// Makes an id from 16 bytes that the caller drew (their first six may be a time in milliseconds).
+            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+                let mut text = [0u8; $prefix.len() + 26];
+                text[..$prefix.len()].copy_from_slice($prefix.as_bytes());
+                text[$prefix.len()..].copy_from_slice(&spell(bytes));
+                Self(text)
+            }
+
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                std::str::from_utf8(&self.0).expect("prefix and alphabet are ASCII")
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
+        }
+    };
+}
+
 text_id! {
     /// A session, `ses_` and 26 characters.
     SessionId
 }
 random_id!(SessionId, "ses_");
-text_id! {
+inline_id! {
     /// One request with its response, `ex_` and 26 characters; the same in its opening and closing record.
-    ExchangeId
+    ExchangeId, "ex_"
 }
-random_id!(ExchangeId, "ex_");
-text_id! {
+inline_id! {
     /// One audit record, `rec_` and 26 characters.
-    RecordId
+    RecordId, "rec_"
 }
-random_id!(RecordId, "rec_");
 text_id! {
     /// The isolation boundary for secrets, policies and records.
     TenantId
@@ -134,6 +168,17 @@ mod tests {
         let high = SessionId::from_bytes([0xff; 16]);
         assert_eq!(low.as_str(), "ses_00000000000000000000000000");
         assert_eq!(high.as_str(), "ses_7zzzzzzzzzzzzzzzzzzzzzzzzz");
+        assert!(low < high);
+    }
+
+    #[test]
+    fn ids_of_requests_are_their_text() {
+        let (low, high) = (RecordId::from_bytes([0; 16]), RecordId::from_bytes([0xff; 16]));
+        assert_eq!(
+            (low.as_str(), high.to_string().as_str()),
+            ("rec_00000000000000000000000000", "rec_7zzzzzzzzzzzzzzzzzzzzzzzzz")
+        );
+        assert_eq!(format!("{:?}", ExchangeId::from_bytes([0; 16])), "ExchangeId(ex_00000000000000000000000000)");
         assert!(low < high);
     }
 }

@@ -96,7 +96,8 @@ impl RequestPath {
     /// What a record may keep: the path, and the query's names without their values.
     pub fn for_record(&self) -> String {
         let Some(query) = self.query() else { return self.as_sent().to_owned() };
-        let mut text = self.as_sent().to_owned();
+        let mut text = String::with_capacity(self.as_sent().len() + 1 + query.len());
+        text.push_str(self.as_sent());
         let mut sign = '?';
         // A pair without `=` is all value: it may be a secret.
         for pair in query::pairs(query).filter(|pair| pair.value.is_some()) {

@@ -105,11 +105,12 @@ impl ActiveExchange {
         std::future::poll_fn(|cx| self.flow.poll_terminated(cx)).await
     }
 
-    /// Notes the credentials attached to it. Terminates it if one was revoked at this moment.
-    pub(crate) fn note_credentials(&self, proxy: &Proxy, lent: Vec<IssuedCredential>) {
+    /// Notes the credentials attached to it, once, and returns them. Terminates it if one was revoked at this moment.
+    pub(crate) fn note_credentials(&self, proxy: &Proxy, lent: Vec<IssuedCredential>) -> &[IssuedCredential] {
         if !lent.is_empty() && self.lent.set(lent).is_ok() {
             self.end_if_revoked(proxy);
         }
+        self.lent.get().map_or(&[], |lent| lent)
     }
 
     /// An exchange may finish with a credential that was rotated since, but not with a revoked one.

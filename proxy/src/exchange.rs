@@ -70,9 +70,9 @@ async fn attempt(exchange: Exchange<'_>, asked: Asked, trail: &mut Trail) -> Res
     let mut armed = inject::inject(wanted, routed, &active, trail).map_err(under)?;
     inject_body::inject_body(core, wanted, &mut armed, trail).await.map_err(under)?;
     let part = redact::prepare(exchange, &mut armed).map_err(under)?;
-    active.note_credentials(&core.proxy, armed.lent.clone());
-    identify::persist_use_count(core, session, &armed.lent).await?;
-    trail.stripped(armed.stripped.iter().cloned());
+    let lent = active.note_credentials(&core.proxy, std::mem::take(&mut armed.lent));
+    identify::persist_use_count(core, session, lent).await?;
+    trail.stripped(std::mem::take(&mut armed.stripped));
     // With known addresses, a request can be refused before any network traffic, so it needs no opening record.
     let mut choice = locate::prepare(permitted, &armed, trail)?;
     trail.permitted().await?; // durable before a name is looked up or a byte leaves

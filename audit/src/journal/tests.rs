@@ -242,7 +242,7 @@ fn t172_an_exchange_that_was_opened_files_ago_is_found() {
         }
         assert_eq!(open(&crashed).1.aborted, 1);
         let closed = of_kind(&crashed, Kind::ExchangeClosed);
-        assert_eq!(closed.last().unwrap()["exchange"], long.exchange().as_str());
+        assert_eq!(closed.last().unwrap()["exchange"], long.exchange().to_string());
         verify(&crashed).unwrap();
     }
 }

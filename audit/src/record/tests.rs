@@ -17,8 +17,8 @@ fn full() -> Record {
     Record {
         kind: Kind::ExchangeClosed,
         time: at("2026-11-20T11:06:12.123456Z"),
-        id: Some("rec_1".into()),
-        exchange: Some("ex_1".into()),
+        id: Some(RecordId::from_bytes([0; 16])),
+        exchange: Some(ExchangeId::from_bytes([0; 16])),
         tenant: Some("default".into()),
         user: Some("alice".into()),
         agent: Some("coder".into()),
@@ -66,7 +66,7 @@ fn full() -> Record {
 
 fn contents(record: &Record) -> String {
     let mut out = Vec::new();
-    record.write_contents(record.id.as_ref().unwrap_or(&"rec_1".into()), &mut out);
+    record.write_contents(record.id.as_ref().unwrap_or(&RecordId::from_bytes([0; 16])), &mut out);
     String::from_utf8(out).unwrap()
 }
 
@@ -77,7 +77,7 @@ fn parsed(record: &Record) -> Value {
 #[test]
 fn every_field_reads_back() {
     let mut want = json!({
-        "id": "rec_1", "exchange": "ex_1", "tenant": "default", "user": "alice", "agent": "coder", "session": "ses_1",
+        "id": "rec_00000000000000000000000000", "exchange": "ex_00000000000000000000000000", "tenant": "default", "user": "alice", "agent": "coder", "session": "ses_1",
         "tool_call": "toolu_1", "tool": "bash", "attribution": "marker",
         "trace": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "decision": "allow", "code": "upstream_tls",
         "detail": "expired", "rule": "read", "policy": "coding", "snapshot": "sha256:00", "method": "GET", "scheme": "https",
@@ -97,7 +97,7 @@ fn every_field_reads_back() {
 
 #[test]
 fn fields_that_do_not_apply_are_left_out() {
-    assert_eq!(contents(&Record::new(Kind::Gap)), "{\"id\":\"rec_1\"}");
+    assert_eq!(contents(&Record::new(Kind::Gap)), "{\"id\":\"rec_00000000000000000000000000\"}");
 }
 
 #[test]

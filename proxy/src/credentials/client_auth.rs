@@ -56,7 +56,7 @@ impl OwnLocations {
     pub(crate) fn add_slot(&mut self, slot: Option<Slot<'_>>) {
         match slot {
             Some(Slot::Header(name)) => {
-                self.fields.extend(HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).ok());
+                self.fields.extend(HeaderName::from_bytes(name.as_bytes()).ok());
             }
             Some(Slot::Query(name)) => {
                 self.parameters.insert(folded(&vault::percent_encode(name.as_bytes())));

@@ -249,7 +249,10 @@ fn assemble(permitted: Permitted<'_>, armed: Armed, flow: &Arc<Flow>) -> (Outgoi
     let session = permitted.exchange.session();
     let decoding = core.proxy.slot_bodies.decoding(&session.id);
     let body = Upload::new(body, watch, trailers, permitted.active, (flow, decoding));
-    fields.insert_first(header::HOST, host(permitted.exchange.destination));
+    let destination = permitted.exchange.destination;
+    if !fields.get(header::HOST).is_some_and(|sent| destination.is_authority(sent.as_bytes())) {
+        fields.insert_first(header::HOST, host(destination));
+    }
     (Outgoing { method, target, fields, body: Some(body) }, (leases, patterns))
 }
 
@@ -392,7 +395,7 @@ fn join_cookies(fields: &mut Fields) {
 
 /// The Host field. A canonical authority is always a valid field value.
 fn host(destination: &Destination) -> HeaderValue {
-    HeaderValue::from_str(&destination.authority()).unwrap_or(HeaderValue::from_static(""))
+    HeaderValue::try_from(destination.authority()).unwrap_or(HeaderValue::from_static(""))
 }
 
 #[cfg(test)]
