@@ -75,7 +75,7 @@ pub enum JournalError {
 /// What opening a journal found and repaired.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
-    /// Bytes of a torn last record that were cut off.
+    /// Bytes of a torn last record that were truncated.
     pub cut_bytes: u64,
     /// Records that were noted as written and are missing at the end.
     pub missing: u64,

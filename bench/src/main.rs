@@ -24,7 +24,7 @@ use measure::Plan;
 
 const USAGE: &str = "\
 egret-bench run --egret PATH [--nginx PATH] [--hudsucker PATH] [--reps N | --brief]
-egret-bench origin CERTIFICATE KEY READY_FILE";
+egret-bench origin CERTIFICATE KEY";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

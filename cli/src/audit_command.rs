@@ -30,7 +30,7 @@ pub(crate) struct Audit {
 enum AuditCommand {
     /// Print records, the newest last.
     Query(Box<Query>),
-    /// Verify the chain of the whole journal, and that its end is there.
+    /// Verify the chain of the whole journal, and that no records are missing at its end.
     Verify(Verify),
 }
 

@@ -16,7 +16,7 @@ pub(crate) struct Ca {
 
 #[derive(clap::Subcommand)]
 enum CaCommand {
-    /// Say which CA it is and where its files lie.
+    /// Show the CA's subject, fingerprint and files.
     Show {
         /// How to print it.
         #[arg(long, value_enum, default_value_t)]

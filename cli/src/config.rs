@@ -87,7 +87,7 @@ pub(crate) struct Config {
     /// Fixed answers that precede DNS.
     pub resolve: HashMap<String, IpAddr>,
     /// Whether an upstream is dialed while its client's handshake is in progress.
-    pub dial_ahead: bool,
+    pub preconnect: bool,
     /// Bounds of the data path.
     pub limits: Limits,
     /// Whether every request is refused; set only by the option of `serve`, never by the file.
@@ -131,7 +131,7 @@ impl Default for Config {
             unenforced: Vec::new(),
             ca_files: Vec::new(),
             resolve: HashMap::new(),
-            dial_ahead: false,
+            preconnect: false,
             limits: Limits::default(),
             deny_all: false,
         }
@@ -188,7 +188,7 @@ fn compile(source: &Source<'_>, base: &Path, home: Option<&Path>) -> Result<Conf
         let (name, address) = fixed_answer(source, name, text)?;
         config.resolve.insert(name, address);
     }
-    config.dial_ahead = document.upstream.dial_ahead;
+    config.preconnect = document.upstream.preconnect;
     for (name, text) in &document.limits {
         limits::set(&mut config.limits, source, name, text)?;
     }

@@ -46,7 +46,7 @@ pub(crate) enum Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::JournalGone => f.write_str("the journal is gone, though this data folder was in use"),
+            Self::JournalGone => f.write_str("the journal is gone, but this data folder was in use"),
             Self::NotOfVault(seq) => {
                 write!(
                     f,

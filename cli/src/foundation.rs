@@ -216,8 +216,7 @@ fn open_vault(config: &Config, dir: &DataDir, made: &mut Made) -> Answer<Vault> 
     }
     // A file exists that is created after the vault: the vault was lost, and a new one would have a new CA.
     if dir.was_in_use() {
-        let lost =
-            "the vault is missing, though this data folder was in use; restore it, or start with an empty folder";
+        let lost = "the vault is missing, but this data folder was in use; restore it, or start with an empty folder";
         return Err(Failure::unreachable(anyhow!("{shown}: {lost}")));
     }
     made.vault = true;
@@ -280,7 +279,7 @@ struct Opened {
 fn repaired(recovery: &audit::Recovery) -> String {
     let audit::Recovery { cut_bytes, missing, aborted, corrupt } = recovery;
     let parts = [
-        (*cut_bytes > 0).then(|| format!("{cut_bytes} bytes of a torn record were cut off")),
+        (*cut_bytes > 0).then(|| format!("{cut_bytes} bytes of a torn record were truncated")),
         (*missing > 0).then(|| format!("records that are missing: {missing}")),
         (*aborted > 0).then(|| format!("open exchanges that were closed as aborted: {aborted}")),
         corrupt.as_ref().map(|place| format!("it does not verify ({place})")),

@@ -68,7 +68,7 @@ struct Common {
 enum Command {
     /// Run the sidecar.
     Serve(serve::Serve),
-    /// Show what runs, what is in force and what is wrong.
+    /// Show the state of the sidecar, the policies in force, and problems.
     Status(status::Status),
     /// Run one command in a session of its own.
     Run(run::Run),

@@ -25,7 +25,7 @@ pub(crate) struct Session {
 enum SessionCommand {
     /// Create a session; its token and placeholders are shown only once.
     Create(Box<Create>),
-    /// List the sessions, and for a while those that are over.
+    /// List live and recently ended sessions.
     List {
         /// How to print it.
         #[arg(long, value_enum, default_value_t)]
@@ -33,7 +33,7 @@ enum SessionCommand {
     },
     /// Show one session.
     Show {
-        /// Its id.
+        /// The id of the session.
         id: String,
         /// How to print it.
         #[arg(long, value_enum, default_value_t)]
@@ -42,7 +42,7 @@ enum SessionCommand {
     /// Replace a session's token and print its environment. The old token stops working and its connections are closed; placeholders
     /// remain valid.
     Env {
-        /// Its id.
+        /// The id of the session.
         id: String,
         /// The path of `trust/` inside the sandbox, if it differs from the path here.
         #[arg(long, value_name = "DIR")]
@@ -51,7 +51,7 @@ enum SessionCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Shown,
     },
-    /// Take a credential away from a session; what it still receives with it is cut.
+    /// Revoke a credential of a session; responses in progress with it are terminated.
     Revoke {
         /// The session's id.
         id: String,
@@ -61,7 +61,7 @@ enum SessionCommand {
     /// End a session, or all of them; requests in progress are terminated.
     #[command(group = clap::ArgGroup::new("which").required(true).args(["id", "all"]))]
     End {
-        /// Its id.
+        /// The id of the session.
         id: Option<String>,
         /// End every live session: the switch for incidents.
         #[arg(long)]

@@ -76,7 +76,7 @@ impl Sidecar {
                 listen: listen.clone(),
                 session_listeners: Some(dir.listeners()),
                 resolve: config.resolve,
-                dial_ahead: config.dial_ahead,
+                preconnect: config.preconnect,
                 default_session: config.default_session,
                 limits,
                 own_names: foundation::own_names(),

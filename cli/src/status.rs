@@ -11,7 +11,7 @@ use crate::output::{self, Format};
 /// The built-in policies, which are always in force and would fill the screen.
 const LIBRARY: &str = "library/";
 
-/// Show what runs, what is in force and what is wrong. Exit code 1: requests are refused, or policy files are rejected; 3: no
+/// Show the state of the sidecar, the policies in force, and problems. Exit code 1: requests are refused, or policy files are rejected; 3: no
 /// sidecar runs.
 #[derive(clap::Args)]
 pub(crate) struct Status {

@@ -52,18 +52,18 @@ enum VaultCommand {
     List(Listing),
     /// Show one credential, without its value.
     Show {
-        /// Its name.
+        /// The name of the credential.
         name: String,
         #[command(flatten)]
         listing: Listing,
     },
-    /// Give every tenant, or one, a new key and re-encrypt its secrets; requests go on meanwhile.
+    /// Give every tenant, or one, a new key and re-encrypt its secrets; requests continue.
     Rotate(Listing),
     /// Lock the vault with a new passphrase, a new key file, or both; no secret is re-encrypted.
     Rekey(Lock),
     /// Write the sealed vault to a new file or to standard output.
     Backup {
-        /// The file; it must not be there yet.
+        /// The file, which must not exist.
         file: Option<PathBuf>,
     },
     /// Replace the vault with a backup.
@@ -75,7 +75,7 @@ enum VaultCommand {
     },
     /// Remove a credential, or one version of it.
     Rm {
-        /// Its name.
+        /// The name of the credential.
         name: String,
         /// The tenant it belongs to.
         #[arg(long, value_name = "TENANT")]

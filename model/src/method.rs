@@ -17,7 +17,7 @@ pub enum MethodError {
     #[error("the method is not a token of at most 32 characters")]
     NoToken,
     /// It is a known method in another case.
-    #[error("the method is a known one in other letters")]
+    #[error("the method is a known one in another case")]
     OtherCase,
 }
 

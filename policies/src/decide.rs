@@ -100,7 +100,7 @@ impl Rules {
 
     /// Whether the data path may dial this address of a destination before a request shows which rule applies: every rule that could allow
     /// one also allows the address, and none of them asks first. Without an address, whether its name may be looked up for that.
-    pub fn may_dial_ahead(&self, destination: &Destination, address: Option<IpAddr>, now: Timestamp) -> bool {
+    pub fn may_preconnect(&self, destination: &Destination, address: Option<IpAddr>, now: Timestamp) -> bool {
         let scheme_port = SchemePort { scheme: destination.scheme(), port: destination.port(), now };
         let covers =
             |rule: &Rule| rule.scheme.is_none_or(|scheme| scheme == destination.scheme()) && rule.is_in_force(now);
@@ -277,7 +277,7 @@ mod tests {
         let set = set.unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
         let rules = set.rules_for_policies(&["p".into()]).unwrap();
         let destination = Destination::new(Scheme::Https, Host::parse("api.example.com").unwrap(), 443);
-        rules.may_dial_ahead(&destination, address.map(|address| address.parse().unwrap()), Timestamp::UNIX_EPOCH)
+        rules.may_preconnect(&destination, address.map(|address| address.parse().unwrap()), Timestamp::UNIX_EPOCH)
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct Config {
     /// Fixed answers that precede DNS: canonical name to address.
     pub resolve: HashMap<String, IpAddr>,
     /// Whether an upstream is dialed while its client's handshake is in progress.
-    pub dial_ahead: bool,
+    pub preconnect: bool,
     /// The session of connections without proxy credentials; `None` answers them with 407.
     pub default_session: Option<DefaultSession>,
     /// Names of this machine besides its addresses. A request for one of them on a listener's port is a request for
@@ -63,7 +63,7 @@ impl Default for Config {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             on_thread_start: || {},
             resolve: HashMap::new(),
-            dial_ahead: false,
+            preconnect: false,
             default_session: None,
             own_names: vec!["localhost".to_owned()],
             deny_all: false,

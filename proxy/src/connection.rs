@@ -39,7 +39,7 @@ use crate::steps::respond;
 use crate::steps::{decide, parse};
 use crate::trail::Trail;
 use crate::tunnel::{Tunnel, serve_http1, serve_http2};
-use crate::upstream::ahead::Ahead;
+use crate::upstream::preconnect::Preconnect;
 use crate::{Core, Proxy, exchange, passthrough, share};
 
 /// Serves one downstream connection to its end.
@@ -193,18 +193,24 @@ async fn tunnel(core: Arc<Core>, arrival: TunnelArrival, entrance: &Entrance) {
         let destination = endpoint.with_scheme(Scheme::Https);
         let downlink = entrance.must_close();
         let flow = Arc::new(Flow::new(share::now()));
-        let exchange =
-            Exchange { core: &core, client: &client, destination: &destination, flow: &flow, downlink, ahead: None };
+        let exchange = Exchange {
+            core: &core,
+            client: &client,
+            destination: &destination,
+            flow: &flow,
+            downlink,
+            preconnect: None,
+        };
         return Box::pin(pass_through(exchange, permit, stream)).await;
     }
     if http::establish(&mut stream).await.is_err() {
         return;
     }
     let destination = endpoint.clone().with_scheme(Scheme::Https);
-    let mut ahead = Ahead::default();
-    let dial_ahead = |versions| ahead = Ahead::open(&core, &client, &destination, versions);
+    let mut preconnect = Preconnect::default();
+    let begin = |versions| preconnect = Preconnect::open(&core, &client, &destination, versions);
     let inner = tokio::select! {
-        inner = intercept(&core.proxy, stream, &endpoint, dial_ahead) => inner,
+        inner = intercept(&core.proxy, stream, &endpoint, begin) => inner,
         () = client.ended() => Err(session_ended(&client)),
     };
     match inner {
@@ -217,7 +223,7 @@ async fn tunnel(core: Arc<Core>, arrival: TunnelArrival, entrance: &Entrance) {
         Ok(Some(Inner::Tls(stream))) => {
             let (_, tls) = stream.get_ref();
             let (http2, without_sni) = (tls.alpn_protocol() == Some(b"h2"), tls.server_name().is_none());
-            let tunnel = Tunnel::new(core, client, destination, without_sni).with(ahead);
+            let tunnel = Tunnel::new(core, client, destination, without_sni).with(preconnect);
             if http2 { Box::pin(serve_http2(tunnel, *stream)).await } else { serve_http1(tunnel, *stream).await }
         }
     }
@@ -314,8 +320,14 @@ impl Plain<'_> {
             }
         };
         let (flow, downlink) = (Arc::new(Flow::new(share::now())), entrance.must_close());
-        let exchange =
-            Exchange { core, client: &arrival.client, destination: &destination, flow: &flow, downlink, ahead: None };
+        let exchange = Exchange {
+            core,
+            client: &arrival.client,
+            destination: &destination,
+            flow: &flow,
+            downlink,
+            preconnect: None,
+        };
         let trail = Trail::new(exchange);
         exchange::exchange(exchange, Asked { head, version, fields, body: body.into() }, trail).await
     }

@@ -8,7 +8,7 @@ use sessions::{Identified, Session};
 use crate::Core;
 use crate::downlink::Downlink;
 use crate::flow::Flow;
-use crate::upstream::ahead::Ahead;
+use crate::upstream::preconnect::Preconnect;
 
 /// One exchange: borrowed, never changed.
 #[derive(Clone, Copy)]
@@ -20,8 +20,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) flow: &'a Arc<Flow>,
     /// The connection or stream that it arrived on. It is closed if the client's inactivity hides a termination.
     pub(crate) downlink: &'a Arc<Downlink>,
-    /// The connection that was dialed ahead for the first request of its tunnel.
-    pub(crate) ahead: Option<&'a Ahead>,
+    /// The connection that was opened before the first request of its tunnel.
+    pub(crate) preconnect: Option<&'a Preconnect>,
 }
 
 impl<'a> Exchange<'a> {

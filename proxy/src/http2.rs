@@ -2,6 +2,7 @@
 
 pub(crate) mod body;
 pub(crate) mod client;
+mod frame;
 pub(crate) mod frames;
 pub(crate) mod head;
 pub(crate) mod interim;

@@ -201,7 +201,7 @@ impl Bench {
 
     pub(crate) fn exchange(&self) -> Exchange<'_> {
         let Self { core, client, destination, flow, downlink, .. } = self;
-        Exchange { core, client, destination, flow, downlink, ahead: None }
+        Exchange { core, client, destination, flow, downlink, preconnect: None }
     }
 
     /// The key in the pool of its connections that carried no credential.

@@ -52,7 +52,7 @@ impl Trail {
     }
 
     fn of(exchange: Exchange<'_>, record: audit::Trail) -> Self {
-        let Exchange { core, client, destination, flow, downlink, ahead: _ } = exchange;
+        let Exchange { core, client, destination, flow, downlink, preconnect: _ } = exchange;
         let mut trail = Self {
             record: Some(record),
             client: Some(client.clone()),

@@ -33,7 +33,7 @@ use crate::request::Asked;
 use crate::share;
 use crate::steps::respond;
 use crate::trail::Trail;
-use crate::upstream::ahead::Ahead;
+use crate::upstream::preconnect::Preconnect;
 use crate::wake_gate::WakeGate;
 
 /// The state that all requests in one tunnel share.
@@ -46,18 +46,26 @@ pub(crate) struct Tunnel {
     /// Notified when an exchange on it was terminated and the client's inactivity hides that.
     must_close: Arc<Downlink>,
     patience: Patience,
-    ahead: Ahead,
+    preconnect: Preconnect,
 }
 
 impl Tunnel {
     pub(crate) fn new(core: Arc<Core>, client: Identified, destination: Destination, without_sni: bool) -> Self {
         let patience = Patience::new(core.proxy.limits.max_refusals);
-        Self { core, client, destination, without_sni, must_close: Arc::default(), patience, ahead: Ahead::default() }
+        Self {
+            core,
+            client,
+            destination,
+            without_sni,
+            must_close: Arc::default(),
+            patience,
+            preconnect: Preconnect::default(),
+        }
     }
 
-    /// With the connection that was dialed ahead for its first request.
-    pub(crate) fn with(self, ahead: Ahead) -> Self {
-        Self { ahead, ..self }
+    /// With the connection that is opened before its first request.
+    pub(crate) fn with(self, preconnect: Preconnect) -> Self {
+        Self { preconnect, ..self }
     }
 
     /// Ready when its connection may have no further request.
@@ -99,8 +107,8 @@ impl Tunnel {
     async fn exchange(&self, asked: Asked) -> Response<Body> {
         let Self { core, client, destination, .. } = self;
         let (flow, downlink) = (Arc::new(Flow::new(share::now())), self.downlink());
-        let ahead = Some(&self.ahead);
-        let begun = Exchange { core, client, destination, flow: &flow, downlink: &downlink, ahead };
+        let preconnect = Some(&self.preconnect);
+        let begun = Exchange { core, client, destination, flow: &flow, downlink: &downlink, preconnect };
         exchange(begun, asked, self.note_sni(Trail::new(begun))).await
     }
 }

@@ -1,7 +1,6 @@
 //! End-to-end tests: the real binary, real origins, real clients, and the threat cases by number.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking where it stands")]
 
-mod ahead;
 mod authority;
 mod channels;
 mod clients;
@@ -30,6 +29,7 @@ mod names;
 mod namespaces;
 mod paths;
 mod policies;
+mod preconnect;
 mod promises;
 mod quotas;
 mod responses;

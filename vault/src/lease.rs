@@ -16,7 +16,7 @@ pub enum LeaseError {
     #[error("there is no such credential")]
     Unknown,
     /// The request would travel in cleartext.
-    #[error("a credential never travels in cleartext")]
+    #[error("credentials are not sent in cleartext")]
     Plaintext,
     /// The destination is outside the audience.
     #[error("the destination is outside the credential's audience")]

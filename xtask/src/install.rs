@@ -151,7 +151,7 @@ fn node() -> Result<()> {
     )?;
     ensure!(
         Path::new(&folder.join("node_modules/undici")).is_dir(),
-        "npm said that it installed undici, and it is not there"
+        "npm succeeded, but node_modules/undici is missing"
     );
     Ok(())
 }

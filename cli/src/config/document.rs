@@ -166,6 +166,6 @@ pub(super) struct ControlDocument {
 pub(super) struct UpstreamDocument {
     pub(super) ca_files: Vec<Spanned<String>>,
     pub(super) resolve: BTreeMap<String, Spanned<String>>,
-    pub(super) dial_ahead: bool,
+    pub(super) preconnect: bool,
     pub(super) proxy: Option<Spanned<IgnoredAny>>,
 }

@@ -24,10 +24,10 @@ pub(super) struct Check {
     /// How to print it.
     #[arg(long, value_enum, default_value_t)]
     format: CheckFormat,
-    /// Tell which rules no check reaches.
+    /// List the rules that no check reaches.
     #[arg(long)]
     coverage: bool,
-    /// Fail where the checks reach less than this share of the rules, in percent.
+    /// Fail if the checks reach less than this share of the rules, in percent.
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     fail_under: Option<u8>,
     /// Where a credential may go, to find rules that use it elsewhere, such as github=api.github.com,*.github.com.

@@ -35,7 +35,7 @@ enum From {
     Github,
     /// The networking block of a managed agent's environment.
     ManagedAgent,
-    /// The network policy of a container of OpenAI's.
+    /// The network policy of an OpenAI container.
     Openai,
 }
 
@@ -112,7 +112,7 @@ impl Export {
         };
         let block = policies::export(target, &named.set, policy).map_err(|reasons| {
             reasons.iter().for_each(|reason| output::say(reason));
-            Failure::refused(anyhow!("the block cannot say what policy `{policy}` says"))
+            Failure::refused(anyhow!("the block cannot express policy `{policy}`"))
         })?;
         output::print(&block);
         Ok(())

@@ -35,7 +35,7 @@ struct Recorded {
 pub(super) struct Propose {
     #[command(flatten)]
     recorded: Recorded,
-    /// How far it goes beyond the very requests.
+    /// How far to generalize the recorded requests.
     #[arg(long, value_enum, default_value_t = Generalize::Path)]
     level: Generalize,
     /// The name of the policy.
@@ -49,7 +49,7 @@ pub(super) struct Propose {
 /// How far a proposal goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Generalize {
-    /// The very paths.
+    /// Exactly the recorded paths.
     Exact,
     /// Numbers and ids in paths become wildcards.
     Path,

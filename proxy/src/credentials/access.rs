@@ -222,9 +222,7 @@ fn refused(withheld: Withheld) -> Refusal {
         Withheld::Expired => {
             (Reason::CredentialUnavailable, "the time for which the session was granted the credential is over")
         }
-        Withheld::Exhausted => {
-            (Reason::BudgetExhausted, "the credential went on as many requests as the session was granted")
-        }
+        Withheld::Exhausted => (Reason::BudgetExhausted, "the granted number of uses of the credential is exhausted"),
     };
     Refusal::of(reason, detail).with_class(withheld.as_str())
 }
@@ -232,7 +230,7 @@ fn refused(withheld: Withheld) -> Refusal {
 pub(crate) fn unavailable(error: LeaseError) -> Refusal {
     match error {
         LeaseError::Audience => misplaced("the host is outside the audience of the credential"),
-        LeaseError::Plaintext => Refusal::of(Reason::DeniedPlaintext, "a credential never travels in cleartext"),
+        LeaseError::Plaintext => Refusal::of(Reason::DeniedPlaintext, "credentials are not sent in cleartext"),
         LeaseError::Expired => {
             Refusal::of(Reason::CredentialUnavailable, "the credential has expired").with_class("expired")
         }

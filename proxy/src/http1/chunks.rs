@@ -14,7 +14,7 @@ pub(crate) const MAX_TRAILER_BYTES: usize = 8 << 10;
 /// The decoder of one body.
 #[derive(Debug)]
 pub(crate) struct Chunks {
-    place: Place,
+    state: ChunkState,
     extension_bytes: usize,
     /// The lines of the trailer section; `trailer_bytes` counts only the bytes within lines.
     trailers: Vec<u8>,
@@ -22,7 +22,7 @@ pub(crate) struct Chunks {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum ChunkState {
     Size {
         value: u64,
         digits: u8,
@@ -66,17 +66,22 @@ pub(crate) enum BadChunk {
 
 impl Chunks {
     pub(crate) fn new() -> Self {
-        Self { place: Place::Size { value: 0, digits: 0 }, extension_bytes: 0, trailers: Vec::new(), trailer_bytes: 0 }
+        Self {
+            state: ChunkState::Size { value: 0, digits: 0 },
+            extension_bytes: 0,
+            trailers: Vec::new(),
+            trailer_bytes: 0,
+        }
     }
 
     /// Whether the last chunk and its trailers were read.
     pub(crate) fn is_done(&self) -> bool {
-        self.place == Place::Done
+        self.state == ChunkState::Done
     }
 
     /// Whether the next byte is data.
     pub(crate) fn is_in_data(&self) -> bool {
-        matches!(self.place, Place::Data { .. })
+        matches!(self.state, ChunkState::Data { .. })
     }
 
     /// The trailer section, without the empty line; returned once.
@@ -91,19 +96,19 @@ impl Chunks {
     /// [`BadChunk`] at the first byte that does not fit, and from then on.
     pub(crate) fn framing(&mut self, bytes: &[u8]) -> Result<usize, BadChunk> {
         for (at, byte) in bytes.iter().enumerate() {
-            match self.place {
-                Place::Done | Place::Data { .. } => return Ok(at),
-                Place::Broken(bad) => return Err(bad),
-                Place::Size { .. }
-                | Place::ExtensionStart { .. }
-                | Place::Extension { .. }
-                | Place::SizeEnd { .. }
-                | Place::DataCr
-                | Place::DataLf
-                | Place::LineStart
-                | Place::Trailer
-                | Place::TrailerLf
-                | Place::LastLf => self.step(*byte).inspect_err(|bad| self.place = Place::Broken(*bad))?,
+            match self.state {
+                ChunkState::Done | ChunkState::Data { .. } => return Ok(at),
+                ChunkState::Broken(bad) => return Err(bad),
+                ChunkState::Size { .. }
+                | ChunkState::ExtensionStart { .. }
+                | ChunkState::Extension { .. }
+                | ChunkState::SizeEnd { .. }
+                | ChunkState::DataCr
+                | ChunkState::DataLf
+                | ChunkState::LineStart
+                | ChunkState::Trailer
+                | ChunkState::TrailerLf
+                | ChunkState::LastLf => self.step(*byte).inspect_err(|bad| self.state = ChunkState::Broken(*bad))?,
             }
         }
         Ok(bytes.len())
@@ -111,64 +116,70 @@ impl Chunks {
 
     /// Consumes data, of which this many bytes are available; returns how many of them belong to this chunk.
     pub(crate) fn data(&mut self, available: usize) -> usize {
-        let Place::Data { left } = self.place else { return 0 };
+        let ChunkState::Data { left } = self.state else { return 0 };
         let here = usize::try_from(left).unwrap_or(usize::MAX).min(available);
         let left = left - here as u64;
-        self.place = if left == 0 { Place::DataCr } else { Place::Data { left } };
+        self.state = if left == 0 { ChunkState::DataCr } else { ChunkState::Data { left } };
         here
     }
 
     fn step(&mut self, byte: u8) -> Result<(), BadChunk> {
-        self.place = match (self.place, byte) {
-            (Place::Size { value, digits }, _) if byte.is_ascii_hexdigit() => {
+        self.state = match (self.state, byte) {
+            (ChunkState::Size { value, digits }, _) if byte.is_ascii_hexdigit() => {
                 if digits == 16 {
                     return Err(BadChunk::Malformed);
                 }
                 let digit = (byte as char).to_digit(16).ok_or(BadChunk::Malformed)?;
-                Place::Size { value: value << 4 | u64::from(digit), digits: digits + 1 }
+                ChunkState::Size { value: value << 4 | u64::from(digit), digits: digits + 1 }
             }
-            (Place::Size { value, digits: 1.. }, b';') => Place::ExtensionStart { size: value },
-            (Place::Size { value, digits: 1.. }, b'\r') => Place::SizeEnd { size: value },
-            (Place::ExtensionStart { .. }, b';' | b'"' | b'=') => return Err(BadChunk::Malformed),
-            (Place::ExtensionStart { .. } | Place::Extension { .. }, 0..=8 | 10..=12 | 14..=31 | 127) => {
+            (ChunkState::Size { value, digits: 1.. }, b';') => ChunkState::ExtensionStart { size: value },
+            (ChunkState::Size { value, digits: 1.. }, b'\r') => ChunkState::SizeEnd { size: value },
+            (ChunkState::ExtensionStart { .. }, b';' | b'"' | b'=') => return Err(BadChunk::Malformed),
+            (ChunkState::ExtensionStart { .. } | ChunkState::Extension { .. }, 0..=8 | 10..=12 | 14..=31 | 127) => {
                 return Err(BadChunk::Malformed);
             }
-            (Place::Extension { size, quoted: false, .. }, b'\r') => Place::SizeEnd { size },
-            (Place::ExtensionStart { .. } | Place::Extension { .. }, b'\r') => return Err(BadChunk::Malformed),
-            (Place::ExtensionStart { size }, b' ' | b'\t') => self.extension(Place::ExtensionStart { size })?,
-            (Place::ExtensionStart { size }, _) => {
-                self.extension(Place::Extension { size, quoted: false, escaped: false })?
+            (ChunkState::Extension { size, quoted: false, .. }, b'\r') => ChunkState::SizeEnd { size },
+            (ChunkState::ExtensionStart { .. } | ChunkState::Extension { .. }, b'\r') => {
+                return Err(BadChunk::Malformed);
             }
-            (Place::Extension { size, quoted: false, .. }, b';') => self.extension(Place::ExtensionStart { size })?,
-            (Place::Extension { size, quoted, escaped }, _) => {
+            (ChunkState::ExtensionStart { size }, b' ' | b'\t') => {
+                self.extension(ChunkState::ExtensionStart { size })?
+            }
+            (ChunkState::ExtensionStart { size }, _) => {
+                self.extension(ChunkState::Extension { size, quoted: false, escaped: false })?
+            }
+            (ChunkState::Extension { size, quoted: false, .. }, b';') => {
+                self.extension(ChunkState::ExtensionStart { size })?
+            }
+            (ChunkState::Extension { size, quoted, escaped }, _) => {
                 let quote = byte == b'"' && !escaped;
                 let escaped = quoted && !escaped && byte == b'\\';
-                self.extension(Place::Extension { size, quoted: quoted ^ quote, escaped })?
+                self.extension(ChunkState::Extension { size, quoted: quoted ^ quote, escaped })?
             }
-            (Place::SizeEnd { size: 0 }, b'\n') => Place::LineStart,
-            (Place::SizeEnd { size }, b'\n') => Place::Data { left: size },
-            (Place::DataCr, b'\r') => Place::DataLf,
-            (Place::DataLf, b'\n') => Place::Size { value: 0, digits: 0 },
-            (Place::LineStart, b'\r') => Place::LastLf,
-            (Place::LastLf, b'\n') => Place::Done,
-            (Place::Trailer, b'\r') => Place::TrailerLf,
-            (Place::TrailerLf, b'\n') => {
+            (ChunkState::SizeEnd { size: 0 }, b'\n') => ChunkState::LineStart,
+            (ChunkState::SizeEnd { size }, b'\n') => ChunkState::Data { left: size },
+            (ChunkState::DataCr, b'\r') => ChunkState::DataLf,
+            (ChunkState::DataLf, b'\n') => ChunkState::Size { value: 0, digits: 0 },
+            (ChunkState::LineStart, b'\r') => ChunkState::LastLf,
+            (ChunkState::LastLf, b'\n') => ChunkState::Done,
+            (ChunkState::Trailer, b'\r') => ChunkState::TrailerLf,
+            (ChunkState::TrailerLf, b'\n') => {
                 self.trailers.extend_from_slice(b"\r\n");
-                Place::LineStart
+                ChunkState::LineStart
             }
-            (Place::LineStart, b' ' | b'\t' | b':') => return Err(BadChunk::Malformed),
-            (Place::LineStart | Place::Trailer, 9 | 32..=126 | 128..) => {
+            (ChunkState::LineStart, b' ' | b'\t' | b':') => return Err(BadChunk::Malformed),
+            (ChunkState::LineStart | ChunkState::Trailer, 9 | 32..=126 | 128..) => {
                 self.trailer(byte)?;
-                Place::Trailer
+                ChunkState::Trailer
             }
             _ => return Err(BadChunk::Malformed),
         };
         Ok(())
     }
 
-    fn extension(&mut self, place: Place) -> Result<Place, BadChunk> {
+    fn extension(&mut self, state: ChunkState) -> Result<ChunkState, BadChunk> {
         self.extension_bytes += 1;
-        if self.extension_bytes > MAX_EXTENSION_BYTES { Err(BadChunk::Malformed) } else { Ok(place) }
+        if self.extension_bytes > MAX_EXTENSION_BYTES { Err(BadChunk::Malformed) } else { Ok(state) }
     }
 
     fn trailer(&mut self, byte: u8) -> Result<(), BadChunk> {

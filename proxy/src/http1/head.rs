@@ -164,7 +164,7 @@ fn parse(bytes: &Bytes, limits: &Limits) -> Result<ReadHead, Refusal> {
     let target = read_target(&method, uri)?;
     // An invalid URI cannot be sent over HTTP/2.
     if method != Method::CONNECT && (!uri.is_ascii() || http::Uri::try_from(uri).is_err()) {
-        return Err(Refusal::of(Reason::BadTarget, "the request target is no URI"));
+        return Err(Refusal::of(Reason::BadTarget, "the request target is not a URI"));
     }
     if let (Target::Absolute(destination, _), Some(host)) = (&target, &host)
         && !destination.is(host)
@@ -255,7 +255,7 @@ fn read_target(method: &Method, target: &str) -> Result<Target, Refusal> {
         if method == Method::OPTIONS {
             return Ok(Target::Asterisk);
         }
-        return Err(bad("the target * belongs to OPTIONS"));
+        return Err(bad("the target * is only valid with OPTIONS"));
     }
     if target.starts_with('/') {
         return RequestPath::parse(target)

@@ -19,14 +19,12 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frame::{DATA, END_STREAM, HEADERS, Head, PADDED, PING, PROTOCOL_ERROR, RST_STREAM, Reader, WINDOW_UPDATE};
 use super::interim::{Interim, ResponseHeads};
 use crate::share::pace;
 
 /// The time over which control frames are counted.
 const PERIOD: Duration = Duration::from_secs(10);
-
-/// Bytes of a frame's header (RFC 9113 section 4.1).
-const FRAME_HEAD_BYTES: usize = 9;
 
 /// Bytes of the client's preface (RFC 9113 section 3.4).
 const PREFACE_BYTES: usize = 24;
@@ -36,15 +34,6 @@ const MAX_PADDING_BYTES: usize = 256;
 
 /// The maximum of saved free frames, as a multiple of the budget.
 const MAX_CREDIT: u32 = 16;
-
-pub(super) const DATA: u8 = 0x0;
-pub(super) const HEADERS: u8 = 0x1;
-pub(super) const RST_STREAM: u8 = 0x3;
-const PING: u8 = 0x6;
-const WINDOW_UPDATE: u8 = 0x8;
-pub(super) const END_STREAM: u8 = 0x1;
-const PROTOCOL_ERROR: u32 = 0x1;
-const PADDED: u8 = 0x8;
 
 /// GOAWAY on stream 0 with the reason ENHANCE_YOUR_CALM; the last stream is filled in.
 const GOAWAY: [u8; 17] = [0, 0, 8, 0x7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xb];
@@ -56,17 +45,6 @@ pub(crate) enum Peer {
     Client,
     /// An upstream.
     Server,
-}
-
-/// The header of one frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) length: usize,
-    pub(super) kind: u8,
-    pub(super) flags: u8,
-    pub(super) stream: u32,
-    /// The error code of a RST_STREAM, else 0.
-    pub(super) code: u32,
 }
 
 /// How the library answered a request that it did not accept.
@@ -132,56 +110,6 @@ impl Unserved {
         if let Some(at) = streams.opened.iter().position(|opened| *opened == head.stream) {
             streams.opened.remove(at);
             streams.rejected.push((head.stream, rejected));
-        }
-    }
-}
-
-/// Finds the frame headers in one direction of a connection.
-#[derive(Debug)]
-struct Reader {
-    /// Bytes of the preface or of a payload that are still to come.
-    skip: usize,
-    /// The header, and the payload of a RST_STREAM.
-    head: [u8; 13],
-    read: usize,
-}
-
-impl Reader {
-    fn new(skip: usize) -> Self {
-        Self { skip, head: [0; 13], read: 0 }
-    }
-
-    /// Whether the next byte begins a frame.
-    fn is_between_frames(&self) -> bool {
-        self.skip == 0 && self.read == 0
-    }
-
-    /// The bytes of the current header, as far as it is known.
-    fn wanted(&self) -> usize {
-        let is_reset = self.read >= FRAME_HEAD_BYTES && self.head.starts_with(&[0, 0, 4, RST_STREAM]);
-        if is_reset { self.head.len() } else { FRAME_HEAD_BYTES }
-    }
-
-    /// Scans the next bytes; `found` gets each header.
-    fn feed(&mut self, mut bytes: &[u8], mut found: impl FnMut(Head)) {
-        while !bytes.is_empty() {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = bytes.get(skipped..).unwrap_or_default();
-            let taken = (self.wanted() - self.read).min(bytes.len());
-            let (front, rest) = bytes.split_at(taken);
-            self.head.iter_mut().skip(self.read).zip(front).for_each(|(to, from)| *to = *from);
-            self.read += taken;
-            bytes = rest;
-            if self.read == self.wanted() {
-                let [a, b, c, kind, flags, s, t, u, v, code @ ..] = self.head;
-                let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-                let stream = u32::from_be_bytes([s, t, u, v]) & 0x7fff_ffff;
-                let has_code = self.read == self.head.len();
-                let code = if has_code { u32::from_be_bytes(code) } else { 0 };
-                (self.read, self.skip) = (0, if has_code { 0 } else { length });
-                found(Head { length, kind, flags, stream, code });
-            }
         }
     }
 }

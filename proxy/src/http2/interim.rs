@@ -12,7 +12,7 @@ use http::StatusCode;
 use model::Fields;
 use model::map::FastMap;
 
-use super::frames::{DATA, END_STREAM, HEADERS, Head, RST_STREAM};
+use super::frame::{DATA, END_STREAM, HEADERS, Head, RST_STREAM};
 
 /// Receives the informational responses to one request, except 100 and 101.
 pub(crate) type Inform<'a> = dyn FnMut(StatusCode, Fields) + Send + 'a;

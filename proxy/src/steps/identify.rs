@@ -89,7 +89,7 @@ pub(crate) async fn persist_use_count(
     match kept {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => {
-            let detail = "how often the credential was used cannot be written down";
+            let detail = "the use of the credential could not be stored";
             Err(Refusal::of(Reason::CredentialUnavailable, detail).with_class("not_counted"))
         }
     }

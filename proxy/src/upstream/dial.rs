@@ -358,7 +358,7 @@ impl Target<'_> {
         match self.bounds {
             AddressBounds::Permit(permit) => check_address(self.self_address, permit, address),
             AddressBounds::AllRules(rules, now) => {
-                let is_allowed = rules.may_dial_ahead(self.destination, Some(address.ip()), now);
+                let is_allowed = rules.may_preconnect(self.destination, Some(address.ip()), now);
                 if is_allowed && !self.self_address.is(address) {
                     return Ok(());
                 }

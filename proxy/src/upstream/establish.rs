@@ -40,8 +40,8 @@ pub(crate) async fn establish(
     let Exchange { core, destination, .. } = exchange;
     let session = exchange.session();
     let limit = permit.timeouts().connect.unwrap_or(core.proxy.limits.connect_timeout);
-    if let Some(ahead) = exchange.ahead
-        && let Some((fresh, slot)) = ahead.take(addresses, key, limit).await
+    if let Some(preconnect) = exchange.preconnect
+        && let Some((fresh, slot)) = preconnect.take(addresses, key, limit).await
     {
         return Box::pin(begin(exchange, key, fresh, slot)).await;
     }

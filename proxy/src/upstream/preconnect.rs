@@ -29,9 +29,9 @@ type Opened = (Fresh, Arc<UpstreamSlot>);
 /// A request for the connection, with the way to it.
 type Wanted = oneshot::Sender<Opened>;
 
-/// The connection of one tunnel, if one is opened ahead; it is taken once.
+/// The connection of one tunnel, if one is opened before its first request; it is taken once.
 #[derive(Default)]
-pub(crate) struct Ahead(Mutex<Option<Opening>>);
+pub(crate) struct Preconnect(Mutex<Option<Opening>>);
 
 struct Opening {
     versions: HttpVersions,
@@ -40,7 +40,7 @@ struct Opening {
     want: oneshot::Sender<Wanted>,
 }
 
-impl Ahead {
+impl Preconnect {
     /// Begins to open a connection, if that is configured and allowed, and no pooled one is free. It is given up when this is dropped,
     /// when the session ends, and if no request takes it.
     pub(crate) fn open(
@@ -67,11 +67,11 @@ impl Ahead {
 
 fn start(core: &Arc<Core>, client: &Identified, destination: &Destination, versions: HttpVersions) -> Option<Opening> {
     let (proxy, session) = (&core.proxy, client.session());
-    if !proxy.config.dial_ahead || destination.scheme() != Scheme::Https {
+    if !proxy.config.preconnect || destination.scheme() != Scheme::Https {
         return None;
     }
     let rules = rules::in_force(proxy, session).ok()?;
-    let may_dial = rules.may_dial_ahead(destination, None, share::judging_time());
+    let may_dial = rules.may_preconnect(destination, None, share::judging_time());
     if !may_dial || core.pool.has(&session.id, destination, versions) {
         return None;
     }
@@ -181,14 +181,14 @@ mod tests {
     fn tunnel(
         bench: &Bench,
         opened: impl Future<Output = Option<Opened>> + Send + 'static,
-    ) -> (Ahead, tokio::task::JoinHandle<()>) {
+    ) -> (Preconnect, tokio::task::JoinHandle<()>) {
         let (want, wanted) = oneshot::channel();
         let task = tokio::spawn(hand_over(Box::pin(opened), wanted));
         let opening = Opening { versions: HttpVersions::Http1, trust: key(bench).trust, want };
-        (Ahead(Mutex::new(Some(opening))), task)
+        (Preconnect(Mutex::new(Some(opening))), task)
     }
 
-    async fn open(bench: &Bench, last: u8) -> Ahead {
+    async fn open(bench: &Bench, last: u8) -> Preconnect {
         let opened = opened(bench, last).await;
         tunnel(bench, async { Some(opened) }).0
     }
@@ -197,9 +197,9 @@ mod tests {
     async fn it_is_taken_once_by_a_request_that_may_dial_its_address() {
         let bench = Bench::new(&[RULE]);
         let last = ADDRESS[3];
-        let ahead = open(&bench, last).await;
-        assert!(ahead.take(&allowed(&bench), &key(&bench), LIMIT).await.is_some());
-        assert!(ahead.take(&allowed(&bench), &key(&bench), LIMIT).await.is_none());
+        let preconnect = open(&bench, last).await;
+        assert!(preconnect.take(&allowed(&bench), &key(&bench), LIMIT).await.is_some());
+        assert!(preconnect.take(&allowed(&bench), &key(&bench), LIMIT).await.is_none());
         let other = open(&bench, last + 1).await;
         assert!(other.take(&allowed(&bench), &key(&bench), LIMIT).await.is_none(), "another address");
         for key in [
@@ -208,14 +208,14 @@ mod tests {
         ] {
             assert!(open(&bench, last).await.take(&allowed(&bench), &key, LIMIT).await.is_none(), "{key:?}");
         }
-        assert!(Ahead::default().take(&allowed(&bench), &key(&bench), LIMIT).await.is_none());
+        assert!(Preconnect::default().take(&allowed(&bench), &key(&bench), LIMIT).await.is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_that_is_not_ready_in_time_or_fails_is_given_up() {
         let bench = Bench::new(&[RULE]);
-        for ahead in [tunnel(&bench, std::future::pending()).0, tunnel(&bench, async { None }).0] {
-            assert!(ahead.take(&allowed(&bench), &key(&bench), LIMIT).await.is_none());
+        for preconnect in [tunnel(&bench, std::future::pending()).0, tunnel(&bench, async { None }).0] {
+            assert!(preconnect.take(&allowed(&bench), &key(&bench), LIMIT).await.is_none());
         }
     }
 
@@ -223,9 +223,9 @@ mod tests {
     async fn a_request_may_come_before_the_connection_is_open() {
         let bench = Bench::new(&[RULE]);
         let (last, (open, opens)) = (ADDRESS[3], oneshot::channel());
-        let (ahead, _task) = tunnel(&bench, async { opens.await.ok() });
+        let (preconnect, _task) = tunnel(&bench, async { opens.await.ok() });
         let (addresses, key) = (allowed(&bench), key(&bench));
-        let mut taken = Box::pin(ahead.take(&addresses, &key, LIMIT));
+        let mut taken = Box::pin(preconnect.take(&addresses, &key, LIMIT));
         assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(taken.as_mut().poll(cx).is_pending())).await);
         assert!(open.send(opened(&bench, last).await).is_ok());
         assert!(taken.await.is_some());
@@ -235,12 +235,12 @@ mod tests {
     async fn without_a_request_it_is_closed() {
         let bench = Bench::new(&[RULE]);
         let opened_one = opened(&bench, ADDRESS[3]).await;
-        let (ahead, task) = tunnel(&bench, async { Some(opened_one) });
+        let (preconnect, task) = tunnel(&bench, async { Some(opened_one) });
         task.await.unwrap();
-        assert!(ahead.take(&allowed(&bench), &key(&bench), LIMIT).await.is_none());
+        assert!(preconnect.take(&allowed(&bench), &key(&bench), LIMIT).await.is_none());
         // The tunnel closes first.
-        let (ahead, task) = tunnel(&bench, std::future::pending());
-        drop(ahead);
+        let (preconnect, task) = tunnel(&bench, std::future::pending());
+        drop(preconnect);
         task.await.unwrap();
     }
 
@@ -248,7 +248,7 @@ mod tests {
     async fn nothing_is_opened_without_the_setting_over_cleartext_or_where_no_rule_allows_it() {
         let starts = |change: fn(&mut Setup), rule: &str, scheme| {
             let mut setup = Setup::new(&[rule]);
-            setup.config.dial_ahead = true;
+            setup.config.preconnect = true;
             change(&mut setup);
             let bench = setup.build();
             let destination = Destination::new(scheme, bench.destination.host().clone(), 443);
@@ -256,7 +256,7 @@ mod tests {
             start(&core, &client, &destination, HttpVersions::Http1).is_some()
         };
         assert!(starts(|_| {}, RULE, Scheme::Https));
-        assert!(!starts(|setup| setup.config.dial_ahead = false, RULE, Scheme::Https));
+        assert!(!starts(|setup| setup.config.preconnect = false, RULE, Scheme::Https));
         assert!(!starts(|_| {}, RULE, Scheme::Http));
         assert!(!starts(|_| {}, "{id: r, allow: {host: other.example.com}}", Scheme::Https));
         assert!(!starts(|setup| setup.config.limits.max_session_upstreams = 0, RULE, Scheme::Https));

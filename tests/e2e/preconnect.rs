@@ -9,13 +9,13 @@ use egret_tests::wait;
 
 use crate::world::World;
 
-static AHEAD: Shared<World> = Shared::new();
+static PRECONNECT: Shared<World> = Shared::new();
 static USUAL: Shared<World> = Shared::new();
 
 const HOSTS: [&str; 4] = ["one.origin.test", "two.origin.test", "mixed.origin.test", "idle.origin.test"];
 
 const POLICY: &str = r#"
-policy: ahead
+policy: preconnect
 rules:
   - id: reachable
     allow: {host: ["one.origin.test", "two.origin.test", "idle.origin.test"], port: PORT, path: /v1/**, LOCAL}
@@ -26,16 +26,16 @@ rules:
     addresses: [192.0.2.0/24]
 "#;
 
-fn ahead() -> Arc<World> {
-    AHEAD.get(|| {
-        let world = World::new(&HOSTS, &[POLICY], |setup| setup.upstream("dial_ahead: true"));
+fn preconnect() -> Arc<World> {
+    PRECONNECT.get(|| {
+        let world = World::new(&HOSTS, &[POLICY], |setup| setup.upstream("preconnect: true"));
         world.origin.protocols("two.origin.test", &["h2"]);
         world
     })
 }
 
 fn session(world: &World) -> Session {
-    world.egret.session(&["ahead"], &[])
+    world.egret.session(&["preconnect"], &[])
 }
 
 /// The kinds of the records of this session, in order, from its first tunnel on.
@@ -46,8 +46,8 @@ fn kinds(world: &World, session: &Session) -> Vec<String> {
 }
 
 #[test]
-fn the_first_request_takes_the_connection_that_was_dialed_ahead() {
-    let world = ahead();
+fn the_first_request_takes_the_connection_that_was_preconnected() {
+    let world = preconnect();
     for (host, path) in [("one.origin.test", "/v1/a"), ("mixed.origin.test", "/v1/a")] {
         let session = session(&world);
         let before = world.origin.connections(host).len();
@@ -65,7 +65,7 @@ fn the_first_request_takes_the_connection_that_was_dialed_ahead() {
 
 #[test]
 fn over_http2_the_connection_serves_all_requests_of_the_tunnel() {
-    let (world, target) = (ahead(), ahead().target("two.origin.test"));
+    let (world, target) = (preconnect(), preconnect().target("two.origin.test"));
     let session = session(&world);
     let before = world.origin.connections("two.origin.test").len();
     let mut h2 = H2::open(&world.egret, &session, &target);
@@ -76,7 +76,7 @@ fn over_http2_the_connection_serves_all_requests_of_the_tunnel() {
 
 #[test]
 fn a_tunnel_without_a_request_leaves_one_record_and_nothing_of_a_request() {
-    let world = ahead();
+    let world = preconnect();
     let (session, target) = (session(&world), world.target("idle.origin.test"));
     let wire = Tunnel::to(&target).open(&world.egret, &session);
     let connection = wait::until("the origin is dialed", || world.origin.connections("idle.origin.test").pop());
