@@ -4,6 +4,7 @@ pub(crate) mod body;
 pub(crate) mod client;
 mod frame;
 pub(crate) mod frames;
+pub(crate) mod gather;
 pub(crate) mod head;
 pub(crate) mod interim;
 pub(crate) mod serve;

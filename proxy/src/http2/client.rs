@@ -27,9 +27,14 @@ use crate::http1::response;
 use crate::http1::response::HeadBounds;
 use crate::http2::body::StreamBody;
 use crate::http2::frames::Frames;
+use crate::http2::gather::{Blocked, Gather};
 use crate::http2::interim::{Inform, Interim};
 use crate::message::Response;
 use crate::share::pace;
+
+/// What small DATA frames that wait to be read may cost on one connection, in bytes: the library counts a frame below 256 bytes as
+/// 256, and ends the connection beyond this. One paused stream with frames of 20 bytes in its whole window costs 2.3 MiB.
+const SMALL_FRAMES_BUDGET: usize = 4 << 20;
 
 /// A connection to an upstream, which carries many requests at once. A clone is another handle to it; the connection closes with
 /// the last one.
@@ -37,6 +42,7 @@ use crate::share::pace;
 pub(crate) struct Client {
     requests: SendRequest<Bytes>,
     interim: Interim,
+    blocked: Blocked,
     bounds: HeadBounds,
 }
 
@@ -73,7 +79,7 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let interim = stream.interim();
+        let (interim, blocked) = (stream.interim(), stream.blocked());
         let mut settings = h2::client::Builder::new();
         settings
             .enable_push(false)
@@ -81,9 +87,10 @@ impl Client {
             .initial_connection_window_size(CONNECTION_WINDOW)
             // The library resets the stream of a larger head without a reason; this much more is judged here.
             .max_header_list_size(bounds.bytes.saturating_mul(2))
-            .max_send_buffer_size(MAX_BUFFER);
+            .max_send_buffer_size(MAX_BUFFER)
+            .data_frame_budget(SMALL_FRAMES_BUDGET);
         let (requests, connection) = settings.handshake(stream).await?;
-        Ok((Self { requests, interim, bounds }, connection))
+        Ok((Self { requests, interim, blocked, bounds }, connection))
     }
 
     /// Whether it accepts no further request.
@@ -119,7 +126,12 @@ impl Client {
         let (head, body) = head_of(destination, outgoing).ok_or(Failure::Target)?;
         let (mut response, stream) =
             self.requests.send_request(head, body.is_none()).map_err(|error| failure(&error))?;
-        let mut sending = body.map(|upload| Sending { stream, upload, flow: flow.clone() });
+        let mut sending = body.map(|upload| Sending {
+            stream,
+            upload,
+            gather: Gather::new(self.blocked.clone()),
+            flow: flow.clone(),
+        });
         let head = poll_fn(|cx| {
             if let Some(body) = &mut sending
                 && let Poll::Ready(sent) = body.poll(cx)
@@ -245,6 +257,7 @@ enum Unsent {
 pub(crate) struct Sending<B> {
     stream: SendStream<Bytes>,
     upload: B,
+    gather: Gather,
     flow: Arc<Flow>,
 }
 
@@ -274,7 +287,14 @@ impl<B: Body> Sending<B> {
                 // While the upstream accepts nothing, no other code polls the flow.
                 return if self.flow.poll_stopped(cx) { Poll::Ready(Err(Unsent::Upload)) } else { Poll::Pending };
             }
-            let frame = ready!(Pin::new(&mut self.upload).poll_frame(cx));
+            let frame = match Pin::new(&mut self.upload).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    let payload = ready!(self.gather.poll_idle(cx));
+                    self.stream.send_data(payload, false).map_err(|_| Unsent::Stream)?;
+                    continue;
+                }
+            };
             let frame = frame.transpose().map_err(|error| {
                 tracing::debug!(%error, "a request body ended early");
                 Unsent::Upload
@@ -282,12 +302,18 @@ impl<B: Body> Sending<B> {
             let sent = match frame.map(Frame::into_data) {
                 Some(Ok(data)) => {
                     let is_last = self.upload.is_end_stream();
-                    self.stream.send_data(data, is_last).map(|()| is_last)
+                    match self.gather.add(data, is_last) {
+                        Some(payload) => self.stream.send_data(payload, is_last).map(|()| is_last),
+                        None => Ok(false),
+                    }
                 }
                 Some(Err(trailers)) => {
-                    self.stream.send_trailers(trailers.into_trailers().unwrap_or_default()).map(|()| true)
+                    let trailers = trailers.into_trailers().unwrap_or_default();
+                    let rest = self.gather.take();
+                    let sent = if rest.is_empty() { Ok(()) } else { self.stream.send_data(rest, false) };
+                    sent.and_then(|()| self.stream.send_trailers(trailers)).map(|()| true)
                 }
-                None => self.stream.send_data(Bytes::new(), true).map(|()| true),
+                None => self.stream.send_data(self.gather.take(), true).map(|()| true),
             };
             match sent {
                 Ok(false) => {}

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frame::{DATA, END_STREAM, HEADERS, Head, PADDED, PING, PROTOCOL_ERROR, RST_STREAM, Reader, WINDOW_UPDATE};
+use super::gather::Blocked;
 use super::interim::{Interim, ResponseHeads};
 use crate::share::pace;
 
@@ -182,6 +183,7 @@ pub(crate) struct Frames<S> {
     unserved: Option<Unserved>,
     /// `None` for a client.
     heads: Option<ResponseHeads>,
+    blocked: Blocked,
 }
 
 impl<S> Frames<S> {
@@ -200,6 +202,7 @@ impl<S> Frames<S> {
             exceeded: Arc::default(),
             unserved: (peer == Peer::Client).then(Unserved::default),
             heads: (peer == Peer::Server).then(ResponseHeads::default),
+            blocked: Blocked::default(),
         }
     }
 
@@ -211,6 +214,11 @@ impl<S> Frames<S> {
     /// The requests of a client that the library does not accept.
     pub(crate) fn unserved(&self) -> Unserved {
         self.unserved.clone().unwrap_or_default()
+    }
+
+    /// Whether the peer reads nothing at the moment.
+    pub(super) fn blocked(&self) -> Blocked {
+        self.blocked.clone()
     }
 
     /// Whether an upstream sent more informational responses than allowed.
@@ -291,7 +299,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(pace(cx));
-        let count = ready!(Pin::new(&mut this.io).poll_write(cx, bytes))?;
+        let written = Pin::new(&mut this.io).poll_write(cx, bytes);
+        this.blocked.note(&written);
+        let count = ready!(written)?;
         this.wrote(bytes.get(..count).unwrap_or_default());
         Poll::Ready(Ok(count))
     }
@@ -303,7 +313,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(pace(cx));
-        let count = ready!(Pin::new(&mut this.io).poll_write_vectored(cx, parts))?;
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, parts);
+        this.blocked.note(&written);
+        let count = ready!(written)?;
         let mut left = count;
         for part in parts {
             let written = part.get(..left.min(part.len())).unwrap_or_default();

@@ -12,12 +12,13 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Ping, PingPong, Reason as Code, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 use hyper::rt::Executor as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{RequestBody, Rest, StreamBody};
 use super::frames::{Frames, Rejected};
+use super::gather::{Blocked, Gather};
 use super::streams;
 use super::streams::StreamExecutor;
 use crate::body::answer::Body;
@@ -30,6 +31,9 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 /// Bytes of that rest that are read and dropped.
 const DRAIN_BYTES: usize = 16 << 20;
+
+/// How long the library has to write what it was given before a reset.
+const WRITTEN: Duration = Duration::from_millis(20);
 
 /// Fields of one HTTP/1 connection, which HTTP/2 does not allow (RFC 9113 section 8.2.2).
 static OF_HTTP1: [HeaderName; 4] =
@@ -64,7 +68,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     T: Service,
 {
-    let unserved = io.unserved();
+    let (unserved, blocked) = (io.unserved(), io.blocked());
     let mut settings = h2::server::Builder::new();
     settings
         .initial_window_size(STREAM_WINDOW)
@@ -97,9 +101,9 @@ where
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     unserved.accept(respond.stream_id().as_u32());
-                    let (service, in_use) = (service.clone(), in_use.clone());
+                    let (service, blocked, in_use) = (service.clone(), blocked.clone(), in_use.clone());
                     streams.execute(async move {
-                        stream(service, request, respond).await;
+                        stream(service, request, (respond, blocked)).await;
                         drop(in_use);
                     });
                 }
@@ -159,7 +163,11 @@ async fn ping(pings: Option<PingPong>, limits: &Limits) {
 ///
 /// # Cancellation
 /// The stream is reset.
-async fn stream<T: Service>(service: Arc<T>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+async fn stream<T: Service>(
+    service: Arc<T>,
+    request: Request<RecvStream>,
+    (mut respond, blocked): (SendResponse<Bytes>, Blocked),
+) {
     let rest = (!request.body().is_end_stream()).then(Rest::default);
     let length = announced_length(request.headers());
     let request = request.map(|body| RequestBody::new(StreamBody::new(body, length), rest.clone()));
@@ -167,7 +175,7 @@ async fn stream<T: Service>(service: Arc<T>, request: Request<RecvStream>, mut r
         let mut call = pin!(service.call(request));
         poll_fn(|cx| {
             let answered = call.as_mut().poll(cx);
-            send_interim(&mut respond);
+            send_interim(&mut respond, &blocked);
             match answered {
                 Poll::Ready(answered) => Poll::Ready(Some(answered)),
                 // The client has reset the stream.
@@ -183,7 +191,7 @@ async fn stream<T: Service>(service: Arc<T>, request: Request<RecvStream>, mut r
     };
     let (head, body) = head_of(response);
     let mut sending = match respond.send_response(head, body.is_end_stream()) {
-        Ok(stream) => Some(Sending { stream, body }),
+        Ok(stream) => Some(Sending { stream, body, gather: Gather::new(blocked.clone()) }),
         Err(error) => {
             tracing::debug!(%error, "an answer cannot be sent");
             return respond.send_reset(Code::INTERNAL_ERROR);
@@ -192,13 +200,31 @@ async fn stream<T: Service>(service: Arc<T>, request: Request<RecvStream>, mut r
     if sending.as_ref().is_some_and(|sending| sending.body.is_end_stream()) {
         sending = None;
     }
-    finish(sending, rest.as_ref()).await;
+    if let Some(stream) = finish(sending, rest.as_ref()).await {
+        reset_when_written(stream, &blocked).await;
+    }
 }
 
-/// Sends the informational responses that the exchange has received.
-fn send_interim(respond: &mut SendResponse<Bytes>) {
+/// Resets a stream whose answer ended early. A reset discards what the library has not written yet, which is recorded as sent, so it
+/// waits for that, but not for a client that does not read.
+async fn reset_when_written(mut stream: SendStream<Bytes>, blocked: &Blocked) {
+    let began = tokio::time::Instant::now();
+    loop {
+        tokio::time::sleep(WRITTEN).await;
+        if !blocked.is_blocked() || began.elapsed() >= DRAIN {
+            return stream.send_reset(Code::INTERNAL_ERROR);
+        }
+    }
+}
+
+/// Sends the informational responses that the exchange has received. A client that reads nothing does without them: the library would
+/// keep them.
+fn send_interim(respond: &mut SendResponse<Bytes>, blocked: &Blocked) {
     let Some(downlink) = streams::current() else { return };
     for interim in downlink.take_interim() {
+        if blocked.is_blocked() {
+            continue;
+        }
         if let Err(error) = respond.send_informational(interim.into()) {
             tracing::debug!(%error, "an informational response was not sent");
         }
@@ -226,8 +252,8 @@ fn head_of(response: Response<Body>) -> (http::Response<()>, Body) {
 }
 
 /// Sends the rest of an answer, and reads what the client still sends meanwhile. An upload that is still sent on continues after
-/// the answer; one without a reader is dropped up to a bound.
-async fn finish(mut sending: Option<Sending>, rest: Option<&Rest>) {
+/// the answer; one without a reader is dropped up to a bound. Returns the stream of an answer that ended early.
+async fn finish(mut sending: Option<Sending>, rest: Option<&Rest>) -> Option<SendStream<Bytes>> {
     let (mut dropped, mut is_drained, mut timer) = (0, false, None);
     poll_fn(|cx| {
         is_drained =
@@ -235,64 +261,87 @@ async fn finish(mut sending: Option<Sending>, rest: Option<&Rest>) {
         if let Some(answer) = &mut sending {
             match ready!(answer.poll(cx)) {
                 Sent::Whole => sending = None,
-                Sent::Failed => return Poll::Ready(()),
+                Sent::Rejected => return Poll::Ready(None),
+                Sent::Early => return Poll::Ready(sending.take().map(|answer| answer.stream)),
             }
         }
         if is_drained || dropped > DRAIN_BYTES {
-            return Poll::Ready(());
+            return Poll::Ready(None);
         }
         if !rest.is_some_and(Rest::is_abandoned) {
             return Poll::Pending;
         }
-        timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(DRAIN))).as_mut().poll(cx)
+        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(DRAIN)));
+        timer.as_mut().poll(cx).map(|()| None)
     })
-    .await;
+    .await
 }
 
 /// How sending an answer ended.
 enum Sent {
     Whole,
-    /// The client or the upstream ended it early.
-    Failed,
+    /// The client has reset the stream.
+    Rejected,
+    /// The upstream or a termination ended it.
+    Early,
 }
 
 /// An answer that is being sent.
 struct Sending {
     stream: SendStream<Bytes>,
     body: Body,
+    gather: Gather,
 }
 
 impl Sending {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Sent> {
         loop {
             if !ready!(self.poll_capacity(cx)) {
-                return Poll::Ready(Sent::Failed);
+                return Poll::Ready(Sent::Rejected);
             }
-            let sent = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Err(error)) => {
-                    tracing::debug!(%error, "an answer was not sent to its end");
-                    self.stream.send_reset(Code::INTERNAL_ERROR);
-                    return Poll::Ready(Sent::Failed);
+            let sent = match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Pending => {
+                    let payload = ready!(self.gather.poll_idle(cx));
+                    self.stream.send_data(payload, false).map(|()| false)
                 }
-                None => self.stream.send_data(Bytes::new(), true).map(|()| true),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => {
-                        let is_last = self.body.is_end_stream();
-                        self.stream.send_data(data, is_last).map(|()| is_last)
-                    }
-                    Err(frame) => {
-                        let trailers = frame.into_trailers().unwrap_or_default();
-                        self.stream.reserve_capacity(0);
-                        self.stream.send_trailers(trailers).map(|()| true)
-                    }
-                },
+                Poll::Ready(None) => self.stream.send_data(self.gather.take(), true).map(|()| true),
+                Poll::Ready(Some(Ok(frame))) => self.send(frame),
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::debug!(%error, "an answer was not sent to its end");
+                    // What has arrived is recorded as sent. An error belongs to the stream, which is reset anyway.
+                    let _ending = self.flush();
+                    return Poll::Ready(Sent::Early);
+                }
             };
             match sent {
                 Ok(false) => {}
                 Ok(true) => return Poll::Ready(Sent::Whole),
-                Err(_) => return Poll::Ready(Sent::Failed),
+                Err(_) => return Poll::Ready(Sent::Rejected),
             }
         }
+    }
+
+    /// Sends a part of the answer, or gathers it; returns whether it is the last one.
+    fn send(&mut self, frame: Frame<Bytes>) -> Result<bool, h2::Error> {
+        match frame.into_data() {
+            Ok(data) => {
+                let is_last = self.body.is_end_stream();
+                match self.gather.add(data, is_last) {
+                    Some(payload) => self.stream.send_data(payload, is_last).map(|()| is_last),
+                    None => Ok(false),
+                }
+            }
+            Err(frame) => {
+                self.flush()?;
+                self.stream.reserve_capacity(0);
+                self.stream.send_trailers(frame.into_trailers().unwrap_or_default()).map(|()| true)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), h2::Error> {
+        let rest = self.gather.take();
+        if rest.is_empty() { Ok(()) } else { self.stream.send_data(rest, false) }
     }
 
     /// Waits until the client accepts at least a byte; the answer is read no further than that. False if it has reset the stream.
