@@ -2,12 +2,15 @@
 //! responses that arrive before the answer.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
 use crate::message::Response;
+
+/// The bytes of informational responses that one exchange passes on; one has at most 64 KiB by default.
+const MAX_INTERIM_BYTES: usize = 64 << 10;
 
 /// Receives the request to close, and reports whether its client left an answer unread.
 #[derive(Debug, Default)]
@@ -18,6 +21,8 @@ pub(crate) struct Downlink {
     own_answer: AtomicBool,
     /// Informational responses that the client has not got yet. They are added in a poll of the task that sends them.
     interim: Mutex<Vec<Response<()>>>,
+    /// The bytes of all of them.
+    interim_bytes: AtomicUsize,
     /// The connection that a stream is on.
     connection: Option<Arc<Self>>,
 }
@@ -38,9 +43,17 @@ impl Downlink {
         self.own_answer.load(Ordering::Relaxed)
     }
 
-    /// Passes an informational response on to the client.
+    /// Another exchange begins on it.
+    pub(crate) fn begin_exchange(&self) {
+        self.interim_bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// Passes an informational response on to the client, up to a number of bytes: no client needs more.
     pub(crate) fn inform(&self, interim: Response<()>) {
-        model::sync::lock(&self.interim).push(interim);
+        let bytes: usize = interim.fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        if self.interim_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= MAX_INTERIM_BYTES {
+            model::sync::lock(&self.interim).push(interim);
+        }
     }
 
     /// The informational responses since the last call.
@@ -64,5 +77,28 @@ impl Deref for Downlink {
 
     fn deref(&self) -> &Notify {
         &self.close
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, header};
+
+    use super::*;
+
+    fn interim(length: usize) -> Response<()> {
+        let mut interim = Response::new(());
+        interim.fields.append(header::LINK, HeaderValue::from_bytes(&vec![b'a'; length]).unwrap());
+        interim
+    }
+
+    #[test]
+    fn informational_responses_of_one_exchange_are_bounded_in_bytes() {
+        let downlink = Downlink::default();
+        for exchange in 0..2 {
+            downlink.begin_exchange();
+            (0..32).for_each(|_| downlink.inform(interim(20_000)));
+            assert_eq!(downlink.take_interim().len(), 3, "exchange {exchange}");
+        }
     }
 }

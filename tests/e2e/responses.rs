@@ -22,7 +22,7 @@ rules:
 ";
 
 /// A host for each test: its script is its own.
-const HOSTS: [&str; 12] = [
+const HOSTS: [&str; 14] = [
     "t043.origin.test",
     "t044.origin.test",
     "t045.origin.test",
@@ -35,6 +35,8 @@ const HOSTS: [&str; 12] = [
     "t064.origin.test",
     "t065.origin.test",
     "odd.origin.test",
+    "early.origin.test",
+    "trailers-only.origin.test",
 ];
 
 fn world() -> Arc<World> {
@@ -283,5 +285,31 @@ fn t050_a_response_that_ends_early_never_looks_whole() {
             bytes.escape_ascii()
         );
         assert!(H2::open(&world.egret, &session, &target).get(&target, "/t050").is_err(), "{rest:?}");
+    }
+}
+
+#[test]
+fn an_early_end_over_http2_comes_behind_what_arrived() {
+    let bench = Bench::new("early.origin.test");
+    let answer = [b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n".as_slice(), &[b'a'; 10_000]].concat();
+    bench.world.origin.script(bench.host, Script::new(vec![Step::Write(answer), Step::Close]));
+    let target = bench.world.target(bench.host);
+    let mut h2 = H2::open(&bench.world.egret, &bench.session, &target);
+    for _ in 0..5 {
+        let mut arrived = false;
+        let request = http::Request::get(format!("https://{target}/early")).body(Full::default()).unwrap();
+        let ended = h2.send_and_pause(request, 10_000, || arrived = true);
+        assert!(arrived, "the record says that they were sent");
+        assert!(ended.is_err(), "the response must not look complete");
+    }
+}
+
+#[test]
+fn trailers_of_an_empty_response_arrive() {
+    let bench = Bench::new("trailers-only.origin.test");
+    bench.script(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Sum: abc\r\n\r\n");
+    for answer in bench.get("TE: trailers\r\n") {
+        assert_eq!((answer.status, answer.text().as_str()), (200, ""));
+        assert_eq!(answer.trailers, [("x-sum".to_owned(), "abc".to_owned())], "{answer:?}");
     }
 }

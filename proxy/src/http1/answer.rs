@@ -55,22 +55,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link<S> {
         Ok(keeps)
     }
 
-    /// Writes informational responses. A client of HTTP/1.0 does not understand them (RFC 9110 section 15.2).
-    pub(super) fn send_interim(&self, interim: Vec<Response<()>>, version: Version, cx: &mut Context<'_>) {
-        if interim.is_empty() || version != Version::HTTP_11 {
-            return;
-        }
+    /// Writes informational responses, and what waits to be written of earlier ones. A client of HTTP/1.0 does not understand them
+    /// (RFC 9110 section 15.2).
+    ///
+    /// # Errors
+    /// The client has left, or reads nothing for too long.
+    pub(super) fn send_interim(
+        &self,
+        interim: Vec<Response<()>>,
+        version: Version,
+        cx: &mut Context<'_>,
+    ) -> io::Result<()> {
         let mut state = self.lock();
+        if version != Version::HTTP_11 || (interim.is_empty() && state.waiting_bytes() == 0) {
+            return Ok(());
+        }
         for Response { status, fields, body: () } in interim {
             let put = |out: &mut Outbox| -> Result<(), WrongLength> {
                 writer::put_answer(out.last(), status, &fields, version, false);
                 Ok(())
             };
-            // A client that has left is noticed elsewhere.
-            let _gone = state.put(put);
+            state.put(put)?;
         }
-        // The answer continues where this ends, and returns its error.
-        let _later = state.poll_written(cx);
+        // What is left is written in the next poll, or with the answer.
+        state.poll_written(cx).map(|_written| ())
     }
 
     /// Writes the head; returns whether the connection is kept, if it `may` be.

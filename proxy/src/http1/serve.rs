@@ -74,14 +74,16 @@ where
             Err(HeadFault::Socket) => return End::Closed,
         };
         let was_refused = asked.is_err();
+        service.downlink().begin_exchange();
         let response = {
             // Boxed for the time of the exchange alone: it is large, and an idle connection holds nothing.
             let mut call = Box::pin(service.call(asked));
             let mut answered = pin!(std::future::poll_fn(|cx| {
                 let answered = call.as_mut().poll(cx);
-                link.send_interim(service.downlink().take_interim(), wishes.version, cx);
+                let informed = link.send_interim(service.downlink().take_interim(), wishes.version, cx);
                 match answered {
                     Poll::Ready(response) => Poll::Ready(Some(response)),
+                    Poll::Pending if informed.is_err() => Poll::Ready(None),
                     Poll::Pending => link.poll_left(cx).map(|()| None),
                 }
             }));

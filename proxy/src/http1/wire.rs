@@ -113,6 +113,8 @@ impl<S> Wire<S> {
     pub(crate) fn hint(&self) -> SizeHint {
         match self.body {
             Body::Length(left) => SizeHint::with_exact(left),
+            // With a length of zero, there would be no place for the trailers.
+            Body::Trailers(ref section) if !section.is_empty() => SizeHint::default(),
             Body::Ended | Body::Trailers(_) => SizeHint::with_exact(0),
             Body::Chunked(_) | Body::UntilClose | Body::Failed => SizeHint::default(),
         }

@@ -1,6 +1,7 @@
 //! A new connection to an upstream, up to the start of its protocol.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use hyper::rt::Executor as _;
 use model::Reason;
@@ -40,11 +41,15 @@ pub(crate) async fn establish(
     let Exchange { core, destination, .. } = exchange;
     let session = exchange.session();
     let limit = permit.timeouts().connect.unwrap_or(core.proxy.limits.connect_timeout);
+    let began = Instant::now();
     if let Some(preconnect) = exchange.preconnect
         && let Some((fresh, slot)) = preconnect.take(addresses, key, limit).await
+        && let Ok(upstream) = Box::pin(begin(exchange, key, fresh, slot)).await
     {
-        return Box::pin(begin(exchange, key, fresh, slot)).await;
+        // The upstream may have closed it meanwhile, as one that was used before.
+        return Ok(Upstream { reused: true, ..upstream });
     }
+    let limit = limit.saturating_sub(began.elapsed());
     let slot = upstream_slot(exchange)?;
     let fresh = dial::connect(&core.proxy, &core.dialer, session, destination, addresses, key.versions, limit).await?;
     Box::pin(begin(exchange, key, fresh, slot)).await
