@@ -54,10 +54,18 @@ pub(crate) fn release_binary() -> Result<PathBuf> {
     Ok(target().join("release").join("egret"))
 }
 
+/// Threads of the end-to-end tests: two for each core, because most of their time they wait for timers.
+fn threads() -> usize {
+    2 * std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// `cargo test` of the end-to-end binary against `egret`.
 fn end_to_end(egret: &Path, filters: &[&str]) -> Command {
     let mut test = cargo(&["test", "--locked", "--package", "egret-tests", "--test", "e2e", "--"]);
-    test.args(filters).env("EGRET_BIN", egret).env("EGRET_CLIENTS", install::clients());
+    test.arg(format!("--test-threads={}", threads()))
+        .args(filters)
+        .env("EGRET_BIN", egret)
+        .env("EGRET_CLIENTS", install::clients());
     test
 }
 
