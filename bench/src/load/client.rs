@@ -309,6 +309,11 @@ impl Client {
         let response = match &mut self.sender {
             Sender::One(sender) => {
                 let request = request.uri(ask.path).header(hyper::header::HOST, &self.authority);
+                // The control API requires it; the origin drops what it gets.
+                let request = match ask.body.left {
+                    0 => request,
+                    _ => request.header(hyper::header::CONTENT_TYPE, "application/json"),
+                };
                 sender.ready().await.context("the connection was closed")?;
                 sender.send_request(request.body(ask.body.clone())?).await?
             }
