@@ -24,7 +24,7 @@ pub struct Surroundings {
     pub credentials: BTreeMap<CredentialId, CredentialFacts>,
     /// Whether these are all credentials that there are, so that any other name is an error.
     pub is_complete: bool,
-    /// Fixed addresses of names (`upstream.resolve`).
+    /// Fixed addresses of names in canonical form (`upstream.resolve`).
     pub resolve: BTreeMap<String, IpAddr>,
 }
 
@@ -148,7 +148,7 @@ pub(crate) fn of_rule(rule: &Rule, around: &Surroundings) -> Vec<Misfit> {
     if let Some((message, help)) = in_same_location(rule, around).filter(|_| !is_ask) {
         note(code::SAME_LOCATION, message, help);
     }
-    for (name, address) in &around.resolve {
+    for (name, address) in fixed(rule, around) {
         if let Some((message, help)) = unreachable(rule, name, *address) {
             note(code::RESOLVED_OUTSIDE, message, help);
         }
@@ -232,10 +232,27 @@ fn in_same_location(rule: &Rule, around: &Surroundings) -> Option<(String, Strin
     Some((message, "write a rule for each credential, or grant a session only one of them".to_owned()))
 }
 
+/// The fixed addresses among which are those of the rule. A name is looked up, because there can be thousands of rules and of
+/// addresses; only a rule with a wildcard is compared with all.
+fn fixed<'a>(rule: &'a Rule, around: &'a Surroundings) -> Vec<(&'a String, &'a IpAddr)> {
+    let by_name = |pattern: &HostPattern| match pattern {
+        HostPattern::Exact(Host::Name(name)) => Some(around.resolve.get_key_value(&**name)),
+        HostPattern::Exact(Host::V4(_) | Host::V6(_)) => Some(None),
+        HostPattern::Child(_) | HostPattern::Below(_) | HostPattern::Any => None,
+    };
+    match rule.hosts.iter().map(by_name).collect::<Option<Vec<_>>>() {
+        Some(found) => found.into_iter().flatten().collect(),
+        None => around.resolve.iter().collect(),
+    }
+}
+
 /// Whether the fixed address of a name that the rule covers is one that it may not dial.
 fn unreachable(rule: &Rule, name: &str, address: IpAddr) -> Option<(String, String)> {
+    if rule.allows_address(address) {
+        return None;
+    }
     let host = Host::parse(name).ok()?;
-    if rule.allows_address(address) || !rule.hosts.iter().any(|pattern| pattern.matches(&host)) {
+    if !rule.hosts.iter().any(|pattern| pattern.matches(&host)) {
         return None;
     }
     let why = match (&rule.addresses, AddressClass::of(address)) {
@@ -253,6 +270,24 @@ fn unreachable(rule: &Rule, name: &str, address: IpAddr) -> Option<(String, Stri
 mod tests {
     use super::*;
     use crate::{PolicySource, compile};
+
+    #[test]
+    fn a_fixed_address_is_found_for_names_and_wildcards() {
+        let names = |host: &str, address: &str| -> Vec<String> {
+            let text = format!("policy: p\nrules:\n  - id: r\n    allow: {{host: {host}}}\n{address}");
+            let resolve = ["a.example.com", "b.example.com", "c.a.example.org"]
+                .map(|name| (name.to_owned(), [10, 0, 0, 1].into()));
+            let around = Surroundings { resolve: resolve.into(), ..Surroundings::default() };
+            let set = compile(&[PolicySource { name: "p.yaml".into(), text }]).unwrap();
+            let misfits = set.misfits(&around, |_| true);
+            misfits.iter().filter_map(|one| Some(one.message.split('`').nth(3)?.to_owned())).collect()
+        };
+        assert_eq!(names("A.example.com", ""), ["a.example.com"]);
+        assert_eq!(names("[c.a.example.org, b.example.com, d.example.com]", "").len(), 2);
+        assert_eq!(names("\"*.example.com\"", ""), ["a.example.com", "b.example.com"]);
+        assert_eq!(names("\"**.example.org\"", ""), ["c.a.example.org"]);
+        assert_eq!(names("a.example.com", "    addresses: [10.0.0.0/8]\n"), [""; 0]);
+    }
 
     #[test]
     fn an_ask_sends_no_request_without_its_credential() {
