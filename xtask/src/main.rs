@@ -10,7 +10,7 @@ mod run;
 use anyhow::{Result, bail};
 
 const USAGE: &str = "\
-cargo xtask test             install what the tests need, build the release binary, run every test
+cargo xtask test             install what the tests need, run every test, the end-to-end tests against the release binary
 cargo xtask e2e [FILTER]     only the end-to-end tests, against the release binary
 cargo xtask crash [--rounds N]    kill the sidecar under load, 50 times or N
 cargo xtask vault [--kills N]     seal 10,000,000 times; kill a process that changes a vault, 2,000 times or N
