@@ -309,9 +309,8 @@ impl<B: Body> Sending<B> {
                 }
                 Some(Err(trailers)) => {
                     let trailers = trailers.into_trailers().unwrap_or_default();
-                    let rest = self.gather.take();
-                    let sent = if rest.is_empty() { Ok(()) } else { self.stream.send_data(rest, false) };
-                    sent.and_then(|()| self.stream.send_trailers(trailers)).map(|()| true)
+                    let flushed = self.gather.flush(&mut self.stream);
+                    flushed.and_then(|()| self.stream.send_trailers(trailers)).map(|()| true)
                 }
                 None => self.stream.send_data(self.gather.take(), true).map(|()| true),
             };

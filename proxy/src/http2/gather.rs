@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use h2::SendStream;
 use tokio::time::Sleep;
 
 /// A piece of this length is a frame of its own.
@@ -73,6 +74,15 @@ impl Gather {
         Poll::Ready(self.take())
     }
 
+    /// Sends all pieces.
+    ///
+    /// # Errors
+    /// The stream is closed.
+    pub(super) fn flush(&mut self, stream: &mut SendStream<Bytes>) -> Result<(), h2::Error> {
+        let rest = self.take();
+        if rest.is_empty() { Ok(()) } else { stream.send_data(rest, false) }
+    }
+
     /// All pieces.
     pub(super) fn take(&mut self) -> Bytes {
         self.wait = None;
@@ -103,18 +113,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pieces_wait_only_while_the_peer_reads_nothing() {
-        let began = tokio::time::Instant::now();
         let blocked = Blocked::default();
         let mut gather = Gather::new(blocked.clone());
-        assert_eq!(add(&mut gather, 3, false), None);
-        assert_eq!(poll_fn(|cx| gather.poll_idle(cx)).await.len(), 3);
-        assert_eq!(began.elapsed(), Duration::ZERO, "at once");
+        let idle = async |gather: &mut Gather| match poll_fn(|cx| Poll::Ready(gather.poll_idle(cx))).await {
+            Poll::Ready(frame) => Some(frame.len()),
+            Poll::Pending => None,
+        };
+        assert_eq!((add(&mut gather, 3, false), idle(&mut gather).await), (None, Some(3)), "at once");
         blocked.note(&Poll::<()>::Pending);
-        assert_eq!(add(&mut gather, 3, false), None);
-        assert_eq!(poll_fn(|cx| gather.poll_idle(cx)).await.len(), 3);
-        assert!(began.elapsed() >= WAIT);
+        assert_eq!((add(&mut gather, 3, false), idle(&mut gather).await), (None, None));
+        tokio::time::advance(WAIT).await;
+        assert_eq!(idle(&mut gather).await, Some(3));
         blocked.note(&Poll::Ready(()));
-        assert!(!blocked.is_blocked());
-        assert!(poll_fn(|cx| Poll::Ready(gather.poll_idle(cx))).await.is_pending(), "nothing to send");
+        assert_eq!((blocked.is_blocked(), idle(&mut gather).await), (false, None), "nothing to send");
     }
 }

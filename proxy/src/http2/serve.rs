@@ -309,7 +309,7 @@ impl Sending {
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(%error, "an answer was not sent to its end");
                     // What has arrived is recorded as sent. An error belongs to the stream, which is reset anyway.
-                    let _ending = self.flush();
+                    let _ending = self.gather.flush(&mut self.stream);
                     return Poll::Ready(Sent::Early);
                 }
             };
@@ -332,16 +332,11 @@ impl Sending {
                 }
             }
             Err(frame) => {
-                self.flush()?;
+                self.gather.flush(&mut self.stream)?;
                 self.stream.reserve_capacity(0);
                 self.stream.send_trailers(frame.into_trailers().unwrap_or_default()).map(|()| true)
             }
         }
-    }
-
-    fn flush(&mut self) -> Result<(), h2::Error> {
-        let rest = self.gather.take();
-        if rest.is_empty() { Ok(()) } else { self.stream.send_data(rest, false) }
     }
 
     /// Waits until the client accepts at least a byte; the answer is read no further than that. False if it has reset the stream.

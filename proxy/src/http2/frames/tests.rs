@@ -116,6 +116,24 @@ async fn t126_a_peer_over_its_budget_is_told_and_closed() {
 }
 
 #[tokio::test]
+async fn too_many_informational_responses_end_the_connection_and_are_named() {
+    for (heads, ends) in [(33, false), (34, true)] {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let mut frames = Frames::new(ours, Peer::Server, 1_000);
+        let interim = frames.interim();
+        frames.write_all(&[b'P'; 24]).await.unwrap();
+        frames.write_all(&frame(HEADERS, 5, 7, b"x")).await.unwrap();
+        theirs.write_all(&frame(HEADERS, 4, 7, b"x").repeat(heads)).await.unwrap();
+        let read = frames.read_exact(&mut vec![0; heads * 10]).await;
+        assert_eq!((read.is_err(), interim.is_exceeded()), (ends, ends), "{heads}");
+        if ends {
+            theirs.write_all(&frame(PING, 0, 0, &[0; 8])).await.unwrap();
+            assert!(frames.read(&mut [0; 100]).await.is_err(), "nor is more read");
+        }
+    }
+}
+
+#[tokio::test]
 async fn within_a_frame_of_ours_nothing_is_said() {
     let (ours, mut theirs) = tokio::io::duplex(1 << 16);
     let mut frames = Frames::new(ours, Peer::Server, 1);
